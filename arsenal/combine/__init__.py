@@ -1,0 +1,8 @@
+"""Combinators: each takes records and returns a record."""
+
+from arsenal.combine.accumulate import learner
+from arsenal.combine.chain import after, chain
+from arsenal.combine.population import ensemble, lanes, population
+from arsenal.combine.whole import whole
+
+__all__ = ["after", "chain", "ensemble", "lanes", "learner", "population", "whole"]

@@ -1,0 +1,38 @@
+"""Gradient accumulation: an `Additive` becomes a `Learner`; what happens in the middle of a step happens here."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from arsenal.records import Additive, Learner
+
+
+def learner(additive: Additive, parts: int = 1) -> Learner:
+    """The learner whose step measures `parts` equal pieces of the batch one after another and adds the sums.
+
+    The batch size must be a multiple of `parts`; the result is that of the whole batch, up to the order of
+    summation, unless the measure couples rows (batch normalisation).
+    """
+    if parts < 1:
+        raise ValueError(f"`parts` of `learner` must be >= 1; got {parts}.")
+
+    def step(key, state, batch, hp):
+        if parts == 1:
+            return additive.update(key, state, additive.measure(key, state, batch, hp), hp)
+        n = batch.weight.shape[0]
+        if n % parts:
+            raise ValueError(f"`parts` of `learner` must divide the batch size {n}; got {parts}.")
+        pieces = jax.tree.map(lambda v: v.reshape(parts, -1, *v.shape[1:]), batch)
+
+        def one(piece):
+            return additive.measure(key, state, piece, hp)
+
+        first = jax.tree.map(lambda v: v[0], pieces)
+        empty = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(one, first))
+        sums, _ = lax.scan(lambda acc, piece: (jax.tree.map(jnp.add, acc, one(piece)), None), empty, pieces)
+        return additive.update(key, state, sums, hp)
+
+    return Learner(
+        additive.init, step, additive.params, additive.apply, additive.evaluate,
+        additive.inputs, additive.check, additive.hp, additive.exempt,
+    )  # fmt: skip

@@ -1,0 +1,82 @@
+"""Many members as lanes of one program: sweeps, seeds, bagging and folds are the same vmap."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.random import fold_in
+
+from arsenal.records import Batch, Learner
+
+
+def lanes(hp: Any, members: int) -> Any:
+    """The tree of floats repeated, [members, ...]: what a population's `hp` looks like."""
+    return jax.tree.map(lambda v: jnp.broadcast_to(jnp.asarray(v, dtype=float), (members, *jnp.shape(v))), hp)
+
+
+def everything(seed: jax.Array, rows: Batch) -> Batch:
+    """Every member sees every row."""
+    return rows
+
+
+def population(learner: Learner, seeds: Sequence[int], weigh: Callable = everything) -> Learner:
+    """One learner whose state, hyperparameters, metrics and answers carry a leading axis of `len(seeds)` members.
+
+    `weigh(seed, batch) -> batch` gives each member its rows: folds, bags and clients are weights. A member
+    equals the learner run alone with `fold_in(key, seed)`, up to the order of float operations.
+    """
+    if len(set(seeds)) != len(seeds) or not seeds:
+        raise ValueError(f"`seeds` of `population` must be distinct and at least one; got {list(seeds)}.")
+    seeds = jnp.asarray(seeds, dtype=jnp.uint32)
+
+    def init(key, batch, hp):
+        return jax.vmap(lambda s, h: learner.init(fold_in(key, s), weigh(s, batch), h))(seeds, hp)
+
+    def step(key, states, batch, hp):
+        def one(seed, state, h):
+            return learner.step(fold_in(key, seed), state, weigh(seed, batch), h)
+
+        return jax.vmap(one)(seeds, states, hp)
+
+    def evaluate(key, params, batch):
+        return jax.vmap(lambda s, p: learner.evaluate(fold_in(key, s), p, batch))(seeds, params)
+
+    def read(f):
+        return jax.vmap(f, (0, None))
+
+    return learner._replace(
+        init=init, step=step, evaluate=evaluate, params=jax.vmap(learner.params),
+        apply={name: read(f) for name, f in learner.apply.items()}, hp=lanes(learner.hp, len(seeds)),
+    )  # fmt: skip
+
+
+def ensemble(learner: Learner, members: int) -> Learner:
+    """A population of seeds 0..members-1 that answers as one.
+
+    Floats are averaged over members; whole numbers (labels) are those of the mean `predict_proba` where there
+    is one, otherwise the vote of the majority. Lakshminarayanan et al., NeurIPS 2017 (1612.01474).
+    """
+    many = population(learner, range(members))
+
+    def answer(name, f):
+        def read(params, inputs):
+            outputs = f(params, inputs)
+            if name == "predict" and "predict_proba" in many.apply and jnp.issubdtype(outputs.dtype, jnp.integer):
+                return jnp.argmax(many.apply["predict_proba"](params, inputs).mean(0), -1).astype(outputs.dtype)
+            return vote(outputs) if jnp.issubdtype(outputs.dtype, jnp.integer) else outputs.mean(0)
+
+        return read
+
+    return many._replace(apply={name: answer(name, f) for name, f in many.apply.items()})
+
+
+def vote(labels: jax.Array) -> jax.Array:
+    """The most frequent value along the first axis, the smallest one where two are equally frequent.
+
+    >>> vote(jnp.array([[3, 1], [3, 2], [0, 1]])).tolist()
+    [3, 1]
+    """
+    ordered = jnp.sort(labels, 0)
+    counts = (ordered[:, None] == ordered[None]).sum(1)
+    return jnp.take_along_axis(ordered, counts.argmax(0)[None], 0)[0]

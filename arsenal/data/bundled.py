@@ -1,0 +1,28 @@
+"""Data sets that come inside scikit-learn's package."""
+
+from arsenal_serving.export import Tensor
+
+from arsenal.data.dataset import Dataset, Schema, dataset
+
+
+def digits() -> Dataset:
+    """1,797 handwritten digits: x [n, 8, 8] float32 in 0..16, y [n] in 0..9. UCI ML, Alpaydin & Kaynak 1998."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    labels = [str(label) for label in bunch.target_names]
+    return dataset(bunch.images, bunch.target, schema=Schema({"x": Tensor()}, Tensor(columns=labels)))
+
+
+def breast_cancer() -> Dataset:
+    """569 tumours: x [n, 30] float32 of cell measurements, y 0 malignant, 1 benign. Wolberg et al. 1995."""
+    from sklearn.datasets import load_breast_cancer
+
+    bunch = load_breast_cancer()
+    labels = [str(label) for label in bunch.target_names]
+    schema = Schema(
+        {"x": Tensor(columns=[str(name) for name in bunch.feature_names])},
+        Tensor(columns=labels, codec="label"),
+        {"label": {"kind": "category", "values": labels}},
+    )
+    return dataset(bunch.data, bunch.target, schema=schema)

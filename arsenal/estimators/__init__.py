@@ -1,0 +1,5 @@
+"""Classical learners by family."""
+
+from arsenal.estimators.linear import logistic
+
+__all__ = ["logistic"]

@@ -1,0 +1,47 @@
+"""Shifts and scales of numeric inputs."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from arsenal.numerics.weighted import weighted_mean
+from arsenal.records import Transform
+
+
+class Moments(NamedTuple):
+    """Mean and standard deviation of each feature."""
+
+    mean: Any
+    deviation: Any
+
+
+def scale(factor: float, offset: float = 0.0) -> Transform:
+    """`x * factor + offset`, nothing learned: bytes and pixels to the range a network likes. `factor` is not 0."""
+    if factor == 0:
+        raise ValueError("`factor` of `scale` must not be 0, or every input would be the same.")
+
+    def apply(state, x):
+        return x * jnp.asarray(factor, x.dtype) + jnp.asarray(offset, x.dtype)
+
+    def inverse(state, x):
+        return (x - jnp.asarray(offset, x.dtype)) / jnp.asarray(factor, x.dtype)
+
+    return Transform(lambda key, rows: ((), rows._replace(x=apply((), rows.x))), apply, inverse)
+
+
+def standardize() -> Transform:
+    """Zero mean and unit variance of every feature of x [n, ...], by weight; a constant feature becomes 0."""
+
+    def fit(key, rows):
+        mean = weighted_mean(rows.x, rows.weight)
+        variance = weighted_mean(jnp.square(rows.x - mean), rows.weight)
+        state = Moments(mean, jnp.where(variance > 0, jnp.sqrt(variance), jnp.ones_like(variance)))
+        return state, rows._replace(x=apply(state, rows.x))
+
+    def apply(state, x):
+        return (x - state.mean) / state.deviation
+
+    def inverse(state, x):
+        return x * state.deviation + state.mean
+
+    return Transform(fit, apply, inverse)

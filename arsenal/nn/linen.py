@@ -1,0 +1,57 @@
+"""A Flax linen module as a `Model`."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen
+import jax
+from flax.core import unfreeze
+
+from arsenal.records import Model, Training
+
+
+def linen(module: flax.linen.Module | Callable[..., flax.linen.Module], **hp: float) -> Model:
+    """The module as pure functions; with `hp`, a function that builds the module from these traced floats.
+
+    A module whose call takes `training` is given the `Training` record (None when it answers); one that takes
+    `train` is given a bool. Random streams are called `dropout`. Every further method of the module that is
+    decorated with `flax.linen.nowrap` or named in its class attribute `methods` is not exposed: wrap it yourself.
+    """
+    build = module if hp else lambda: module
+    accepted = inspect.signature(type(build(**hp)).__call__).parameters
+
+    def asked(training: Training | None) -> dict[str, Any]:
+        if "training" in accepted:
+            return {"training": training}
+        return {"train": training is not None} if "train" in accepted else {}
+
+    def init(key, inputs):
+        return unfreeze(build(**hp).init(key, inputs, **asked(None)))
+
+    def apply(variables, inputs, training=None):
+        if training is None:
+            return build(**hp).apply(variables, inputs, **asked(None)), {}
+        changing = [name for name in variables if name != "params"]
+        outputs, collections = build(**training.hp).apply(
+            variables, inputs, **asked(training), rngs={"dropout": training.key}, mutable=changing
+        )
+        return outputs, unfreeze(collections)
+
+    return Model(init, apply, hp=hp)
+
+
+def as_model(model: Any) -> Model:
+    """A `Model` as it is; a Flax linen module wrapped; anything with `init` and `apply` of a `Model` taken over."""
+    if isinstance(model, Model):
+        return model
+    if isinstance(model, flax.linen.Module):
+        return linen(model)
+    if hasattr(model, "init") and hasattr(model, "apply"):
+        return Model(model.init, model.apply)
+    raise TypeError(f"`model` must be a Model, a Flax linen module or have init and apply; got {type(model).__name__}.")
+
+
+def count(params: Any) -> int:
+    """How many numbers the tree holds."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

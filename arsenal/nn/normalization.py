@@ -1,0 +1,36 @@
+"""Batch normalisation that counts rows by weight: padding does not move it, and weight 2 is the row twice."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import lax
+
+
+class BatchNorm(nn.Module):
+    """`(x - mean) / sqrt(variance + epsilon) * scale + bias` over all but the last axis of x [n, ..., features].
+
+    In training the moments are the batch's, weighted by row, and the running ones move towards them by
+    `1 - momentum`; otherwise the running ones serve. Ioffe & Szegedy, ICML 2015 (1502.03167).
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x, training=None):
+        """Normalised x, of the same shape."""
+        features = x.shape[-1:]
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, features, x.dtype)
+        running_variance = self.variable("batch_stats", "variance", jnp.ones, features, x.dtype)
+        if training is None:
+            mean, variance = running_mean.value, running_variance.value
+        else:
+            axes = tuple(range(x.ndim - 1))
+            weight = training.weight.astype(x.dtype).reshape(-1, *(1,) * (x.ndim - 1))
+            total = jnp.maximum(weight.sum() * (x.size // (x.shape[0] * x.shape[-1])), jnp.finfo(x.dtype).tiny)
+            mean = (x * weight).sum(axes) / total
+            variance = (jnp.square(x - mean) * weight).sum(axes) / total
+            running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
+            running_variance.value = self.momentum * running_variance.value + (1 - self.momentum) * variance
+        scale = self.param("scale", nn.initializers.ones, features, x.dtype)
+        bias = self.param("bias", nn.initializers.zeros, features, x.dtype)
+        return (x - mean) * (lax.rsqrt(variance + self.epsilon) * scale) + bias

@@ -1,0 +1,59 @@
+"""First-order optimizers: Optax's own, called inside the step with traced values, so one program serves all values."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import jax
+import optax
+from annotated_types import Ge, Gt, Interval
+
+from arsenal.records import Optimizer
+
+
+def from_optax(factory: Callable[..., optax.GradientTransformation], static: Any = (), **hp: float) -> Optimizer:
+    """Any Optax factory: the floats in `hp` are traced, `static` (pairs of name and value) is not.
+
+    The factory must not branch on its floats in Python; where it does, JAX says so when the step is traced.
+    """
+    static = dict(static)
+
+    def init(params, hp):
+        with jax.numpy_dtype_promotion("standard"):
+            return factory(**hp, **static).init(params)
+
+    def update(state, params, gradient, hp):
+        # Optax raises traced decays to whole powers, which strict promotion would refuse.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = factory(**hp, **static).update(gradient, state, params)
+        return state, optax.apply_updates(params, updates)
+
+    return Optimizer(init, update, hp)
+
+
+def adam(
+    learning_rate: Annotated[float, Ge(0)] = 1e-3,
+    b1: Annotated[float, Interval(ge=0, lt=1)] = 0.9,
+    b2: Annotated[float, Interval(ge=0, lt=1)] = 0.999,
+    eps: Annotated[float, Gt(0)] = 1e-8,
+) -> Optimizer:
+    """Adam. Kingma & Ba, ICLR 2015 (1412.6980). Every argument is traced."""
+    return from_optax(optax.adam, learning_rate=learning_rate, b1=b1, b2=b2, eps=eps)
+
+
+def adamw(
+    learning_rate: Annotated[float, Ge(0)] = 1e-3,
+    b1: Annotated[float, Interval(ge=0, lt=1)] = 0.9,
+    b2: Annotated[float, Interval(ge=0, lt=1)] = 0.999,
+    eps: Annotated[float, Gt(0)] = 1e-8,
+    weight_decay: Annotated[float, Ge(0)] = 1e-4,
+) -> Optimizer:
+    """Adam with decoupled weight decay. Loshchilov & Hutter, ICLR 2019 (1711.05101). Every argument is traced."""
+    return from_optax(optax.adamw, learning_rate=learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
+
+
+def sgd(
+    learning_rate: Annotated[float, Ge(0)] = 1e-2,
+    momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
+) -> Optimizer:
+    """Stochastic gradient descent with heavy-ball momentum. Every argument is traced."""
+    return from_optax(optax.sgd, learning_rate=learning_rate, momentum=momentum)

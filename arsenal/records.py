@@ -1,0 +1,296 @@
+"""The records: everything that learns, feeds, measures or searches is one of these tuples of pure functions.
+
+Positional arguments come in one order everywhere: key, state or parameters, data, hyperparameters.
+`hp` is a tree of floats: the defaults of whatever may vary without a new program. A record never closes
+over them: the caller passes the same tree, as arrays, to every function that asks for it. `exempt` maps a
+law's fixed word (`batch-coupled`, `in expectation`, `host`) to the reason why the law cannot hold.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.random import fold_in
+
+EXEMPTIONS = {
+    "batch-coupled": "rows of one batch influence each other, so weight 2 is not the row twice",
+    "in expectation": "rows draw their own noise, so the weight law holds on average only",
+    "host": "runs on the host or outside this process, so it is neither traced nor replayed",
+}
+
+
+class Batch(NamedTuple):
+    """Rows that travel together; `weight` 0 means the row is not there, `row` is its identity for ever."""
+
+    x: Any
+    """Inputs: an array [n, ...] or a dict of them."""
+    y: Any
+    """Targets: as x; None where nothing is predicted."""
+    weight: Any
+    """[n], >= 0: how many times the row counts."""
+    row: Any
+    """[n] int32: the row's id; folds and noise are functions of it, never of the position."""
+    aux: Any = ()
+    """Further columns [n, ...] that are neither input nor target."""
+
+
+def batch(x: Any = None, y: Any = None, weight: Any = None, row: Any = None, aux: Any = ()) -> Batch:
+    """Rows as a `Batch` of arrays; weights default to ones and ids to 0..n-1.
+
+    >>> batch(x=[[1.0], [2.0]]).weight.tolist()
+    [1.0, 1.0]
+    """
+    x, y, aux = (jax.tree.map(jnp.asarray, part, is_leaf=lambda v: isinstance(v, list)) for part in (x, y, aux))
+    leaves = jax.tree.leaves((x, y, weight, row))
+    if not leaves:
+        raise ValueError("A batch needs at least one of x, y, weight and row; got none.")
+    n = len(leaves[0])
+    weight = jnp.ones(n) if weight is None else jnp.asarray(weight, dtype=float)
+    row = jnp.arange(n, dtype=jnp.int32) if row is None else jnp.asarray(row, dtype=jnp.int32)
+    for leaf in jax.tree.leaves((x, y, weight, row, aux)):
+        if leaf.shape[:1] != (n,):
+            raise ValueError(f"Every part of a batch has the same number of rows, here {n}; got shape {leaf.shape}.")
+    return Batch(x, y, weight, row, aux)
+
+
+def living(rows: Batch) -> Batch:
+    """The batch with x, y and aux of dead rows (weight 0) replaced by zeros, since 0 * NaN is NaN."""
+
+    def keep(value):
+        alive = (rows.weight > 0).reshape(-1, *(1,) * (value.ndim - 1))
+        return jnp.where(alive, value, jnp.zeros_like(value))
+
+    return rows._replace(x=jax.tree.map(keep, rows.x), y=jax.tree.map(keep, rows.y), aux=jax.tree.map(keep, rows.aux))
+
+
+def row_keys(key: jax.Array, row: jax.Array) -> jax.Array:
+    """One key per row id: noise that stays with the row under padding, accumulation and folds. [n]."""
+    return jax.vmap(lambda one: fold_in(key, one))(row)
+
+
+class Mean(NamedTuple):
+    """A mean on its way: sums add over batches, devices and clients; the quotient is taken once, at the end."""
+
+    total: Any
+    weight: Any
+
+
+def compute(means: dict[str, Mean]) -> dict[str, Any]:
+    """The quotient of every `Mean`; NaN where nothing was counted.
+
+    >>> float(compute({"loss": Mean(jnp.array(6.0), jnp.array(4.0))})["loss"])
+    1.5
+    """
+    return {name: mean.total / mean.weight for name, mean in means.items()}
+
+
+def hyperparameters(hp: Any) -> Any:
+    """The tree of floats as strongly typed arrays, so that no value of it makes a program of its own."""
+    return jax.tree.map(lambda value: jnp.asarray(value, dtype=float), hp)
+
+
+def anything(rows: Batch) -> None:
+    """The check of a record that accepts every batch."""
+
+
+class Source(NamedTuple):
+    """Where batches come from: `block` reads on the host, `at` picks a batch inside the program."""
+
+    block: Callable
+    """`(start, stop) -> block`: what the steps start..stop-1 read, in memory."""
+    at: Callable
+    """`(key, block, step) -> Batch`, traced: a function of key and step alone, never of earlier calls."""
+    size: int | None = None
+    """Examples in an epoch; None where there is no end."""
+    batch_size: int = 1
+    window: int | None = None
+    """Steps that one block serves; None where one block serves all."""
+
+
+class Training(NamedTuple):
+    """What a model is told while it trains and only then: whoever gets None is asked for an answer."""
+
+    key: jax.Array
+    weight: jax.Array
+    """[n]: normalisation counts rows by it."""
+    row: jax.Array
+    """[n] int32: dropout draws by it."""
+    hp: Any = {}
+    """The model's own `hp`: read in training only, so an answer never depends on it."""
+
+
+class Model(NamedTuple):
+    """A parametrised function; `variables` is `{"params": ..., further collections}`."""
+
+    init: Callable
+    """`(key, inputs) -> variables`."""
+    apply: Callable
+    """`(variables, inputs, training=None) -> (outputs, collections)`; collections are what training changed."""
+    methods: dict = {}
+    """Further functions by name, `(variables, inputs) -> outputs`; caches travel in inputs and outputs."""
+    hp: dict = {}
+    exempt: dict = {}
+
+
+class Loss(NamedTuple):
+    """What training lowers, and how outputs read as answers."""
+
+    value: Callable
+    """`(outputs, y, hp) -> [n]`: one value for every row."""
+    readout: dict = {"predict": lambda outputs: outputs}
+    """Answers by name, `outputs -> answer`."""
+    measures: dict = {}
+    """Further values for the log, `(outputs, y) -> [n]`."""
+    check: Callable = lambda outputs, rows: None
+    """Host: `(shape of outputs, Batch)`; raises ValueError when the rows do not fit."""
+    hp: dict = {}
+
+
+class Optimizer(NamedTuple):
+    """A step downhill, as a function of its hyperparameters."""
+
+    init: Callable
+    """`(params, hp) -> state`."""
+    update: Callable
+    """`(state, params, gradient, hp) -> (state, params)`."""
+    hp: dict = {}
+
+
+class Learner(NamedTuple):
+    """Anything that learns by steps: its state may hold parameters, optimizers, replay or environments."""
+
+    init: Callable
+    """`(key, batch, hp) -> state`: the batch gives shapes and, where it matters, first values."""
+    step: Callable
+    """`(key, state, batch, hp) -> (state, {name: Mean})`."""
+    params: Callable
+    """`state -> params`: all that inference needs, averages and batch statistics included."""
+    apply: dict
+    """Answers by name, `(params, inputs) -> outputs`."""
+    evaluate: Callable = lambda key, params, rows: {}
+    """`(key, params, batch) -> {name: Mean}`."""
+    inputs: dict = {}
+    """`batch -> inputs` for the methods of `apply` that read something other than x."""
+    check: Callable = anything
+    """Host: raises ValueError when the rows do not fit, before anything compiles."""
+    hp: dict = {}
+    exempt: dict = {}
+
+
+class Additive(NamedTuple):
+    """A learner whose step is measure, sum, update: accumulation, devices and clients meet in the middle."""
+
+    init: Callable
+    measure: Callable
+    """`(key, state, batch, hp) -> sums`: adds over any partition of the rows."""
+    update: Callable
+    """`(key, state, sums, hp) -> (state, {name: Mean})`."""
+    params: Callable
+    apply: dict
+    evaluate: Callable = lambda key, params, rows: {}
+    inputs: dict = {}
+    check: Callable = anything
+    hp: dict = {}
+    exempt: dict = {}
+
+
+class Estimator(NamedTuple):
+    """Anything that learns from all rows at once."""
+
+    fit: Callable
+    """`(key, batch, hp) -> (params, info)`."""
+    apply: dict
+    """Answers by name, `(params, inputs) -> outputs`."""
+    update: Callable | None = None
+    """`(key, params, batch, hp) -> (params, info)` where learning can go on."""
+    inputs: dict = {}
+    check: Callable = anything
+    hp: dict = {}
+    exempt: dict = {}
+
+
+class Converged(NamedTuple):
+    """What an iterative fit reports, per lane under vmap."""
+
+    converged: Any
+    iterations: Any
+
+
+class Transform(NamedTuple):
+    """A change of the inputs that is learned from rows."""
+
+    fit: Callable
+    """`(key, batch) -> (state, batch)`: the batch as training shall see it, out-of-fold where that differs."""
+    apply: Callable
+    """`(state, x) -> x`: as everybody else shall see it."""
+    inverse: Callable | None = None
+    exempt: dict = {}
+
+
+class Codec(NamedTuple):
+    """Host side: strings and dates to integer codes and back; its state is JSON, what is unknown the last code."""
+
+    fit: Callable
+    """`values -> state`."""
+    encode: Callable
+    """`(state, values) -> int32 codes`."""
+    decode: Callable
+    """`(state, codes) -> strings`."""
+
+
+class Metric(NamedTuple):
+    """A monoid over batches."""
+
+    empty: Callable
+    """`() -> acc`."""
+    update: Callable
+    """`(acc, outputs, batch) -> acc`; outputs are the learner's answers by name."""
+    merge: Callable
+    """`(acc, acc) -> acc`."""
+    compute: Callable
+    """`acc -> {name: value}`."""
+    bounded: bool = True
+    """False where the memory grows with the rows."""
+
+
+class Search(NamedTuple):
+    """Where to look next. Values are [n, objectives], lower is better."""
+
+    init: Callable
+    """`key -> state`."""
+    ask: Callable
+    """`(key, state, n) -> (ids, candidates, state)`."""
+    tell: Callable
+    """`(state, ids, values, valid) -> state`: in any order, late, or never."""
+
+
+class Scheduler(NamedTuple):
+    """Who goes on: one decision for every report, whenever it comes."""
+
+    init: Callable
+    """`() -> state`."""
+    report: Callable
+    """`(state, id, step, value) -> (state, decision)`; decision is CONTINUE, STOP or the id to clone, >= 0."""
+
+
+CONTINUE, STOP = -1, -2
+
+
+class Env(NamedTuple):
+    """A world with fixed shapes. A host environment says so in `exempt`."""
+
+    reset: Callable
+    """`key -> (observation, state)`."""
+    step: Callable
+    """`(key, state, action) -> (observation, state, reward, terminated, truncated, info)`."""
+    exempt: dict = {}
+
+
+class Detector(NamedTuple):
+    """Whether a stream has drifted. Provisional: nothing exercises it yet."""
+
+    init: Callable
+    """`(reference=None) -> state`."""
+    update: Callable
+    """`(state, batch) -> (state, report)`."""

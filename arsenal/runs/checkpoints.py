@@ -1,0 +1,127 @@
+"""Checkpoints: Orbax writes the arrays in the background, a marker with their SHA-256 sums makes them count."""
+
+import hashlib
+import logging
+import shutil
+import warnings
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from arsenal.runs.folder import RunError
+from arsenal.storage.files import read_json, sha256, write_json
+
+MARKER = "commit.json"
+
+
+class Checkpoints:
+    """The folder `checkpoints/STEP/`: Orbax's `state/` and `commit.json`; without a marker it does not count."""
+
+    def __init__(self, folder: Path, keep: int = 3):
+        """Use the folder, made if need be, and keep the newest `keep` checkpoints."""
+        if keep < 1:
+            raise ValueError(f"`keep` must be >= 1; got {keep}.")
+        import orbax.checkpoint as ocp
+
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.keep = folder, keep
+        self.orbax = ocp.StandardCheckpointer()
+        self.worker = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self.pending: Future | None = None
+
+    def save(self, step: int, tree: Any) -> None:
+        """Copy the arrays off the device and return; writing goes on. An earlier failure to write is raised here."""
+        self.wait()
+        target = self.folder / f"{step:010d}"
+        if (target / MARKER).exists():
+            return
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+        self.orbax.save(target.absolute() / "state", tree)
+        self.pending = self.worker.submit(self.commit, target, describe(tree))
+
+    def commit(self, target: Path, leaves: dict[str, Any]) -> None:
+        """Wait for Orbax, then write the marker and drop what is no longer kept."""
+        self.orbax.wait_until_finished()
+        files = sorted(path for path in (target / "state").rglob("*") if path.is_file())
+        sums = {str(path.relative_to(target)): sha256(path) for path in files}
+        write_json(target / MARKER, {"leaves": leaves, "sums": sums})
+        for old in self.committed()[self.keep :]:
+            (old / MARKER).unlink()  # first, so that a half-removed one does not count
+            shutil.rmtree(old, ignore_errors=True)
+
+    def wait(self) -> None:
+        """Until the checkpoint under way counts; raises what kept it from that."""
+        if self.pending:
+            pending, self.pending = self.pending, None
+            pending.result()
+
+    def close(self) -> None:
+        """Wait, then let go of the threads."""
+        try:
+            self.wait()
+        finally:
+            self.worker.shutdown()
+            self.orbax.close()
+
+    def committed(self) -> list[Path]:
+        """The checkpoints that count, newest first."""
+        return sorted((path.parent for path in self.folder.glob(f"*/{MARKER}")), reverse=True)
+
+    def restore(self, like: Any, report: Callable[[str], None] = warnings.warn) -> Any:
+        """The newest sound checkpoint in the shapes of `like`; None where there is none.
+
+        A damaged one is reported by its first bad file and the one before it used. One that holds other
+        arrays than `like` is a `RunError`.
+        """
+        for path in self.committed():
+            wrong = damage(path)
+            if wrong:
+                report(f"Checkpoint {path} is damaged ({wrong}); using the one before it.")
+                continue
+            found, wanted = read_json(path / MARKER)["leaves"], describe(like)
+            for name in sorted(found.keys() | wanted.keys()):
+                if found.get(name) != wanted.get(name):
+                    raise RunError(
+                        f"Checkpoint {path} is of another model: `{name}` is {found.get(name, 'missing')} there, "
+                        f"{wanted.get(name, 'missing')} here."
+                    )
+            return self.orbax.restore(path.absolute() / "state", like)
+        return None
+
+
+def damage(path: Path) -> str:
+    """What is wrong with a checkpoint's files; empty when they are as they were written."""
+    try:
+        sums = read_json(path / MARKER)["sums"]
+    except (ValueError, KeyError, TypeError):
+        return f"{MARKER} cannot be read"
+    for name, expected in sums.items():
+        if not (path / name).is_file():
+            return f"{name} is missing"
+        if sha256(path / name) != expected:
+            return f"{name} changed"
+    return ""
+
+
+def describe(tree: Any) -> dict[str, str]:
+    """Every leaf's type and shape by path, `float32[3,4]`."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
+
+
+def digest(tree: Any) -> str:
+    """SHA-256 over every leaf's path, type, shape and bits: equal exactly when the trees are."""
+    total = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        array = np.asarray(leaf)
+        total.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        total.update(np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()

@@ -1,0 +1,52 @@
+"""`events.jsonl`: one JSON object a line, appended and never changed; what a resumed run repeats, replaces."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+
+class Events:
+    """The run's open log. Whole lines reach the file in one write; a torn last line is closed first."""
+
+    def __init__(self, path: Path):
+        """Open for appending."""
+        self.file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        size = os.fstat(self.file).st_size
+        if size and os.pread(self.file, 1, size - 1) != b"\n":
+            os.write(self.file, b"\n")
+
+    def write(self, kind: str, step: int, **values: Any) -> None:
+        """Append one event; numbers that are not finite become null."""
+        line = json.dumps({"time": round(time.time(), 3), "kind": kind, "step": step} | finite(values), allow_nan=False)
+        os.write(self.file, line.encode() + b"\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self.file)
+
+
+def finite(value: Any) -> Any:
+    """The value with every NaN and infinity replaced by None, since JSON has neither."""
+    if isinstance(value, dict):
+        return {key: finite(v) for key, v in value.items()}
+    if isinstance(value, list):
+        return [finite(v) for v in value]
+    return None if isinstance(value, float) and not abs(value) < float("inf") else value
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The events as the run finally was: a `start` at a step drops what came before beyond that step."""
+    if not path.exists():
+        return []
+    kept: list[dict[str, Any]] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            event = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # the line during which the process died
+        if event["kind"] == "start":
+            kept = [e for e in kept if e["step"] <= event["step"]]
+        kept.append(event)
+    return kept

@@ -1,0 +1,128 @@
+"""One folder for each run, named by what defines its mathematics and held by one process at a time."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from arsenal.storage.files import read_json, sha256, write_json, write_text
+
+
+class RunError(Exception):
+    """A run folder cannot be used as asked; the message says why and what to do."""
+
+
+def identity(mathematics: dict[str, Any]) -> str:
+    """Twelve hexadecimal digits of the SHA-256 of what defines the run."""
+    return hashlib.sha256(json.dumps(mathematics, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@contextlib.contextmanager
+def claim(root: Path, name: str, mathematics: dict[str, Any], sources: dict[str, str], fresh: bool) -> Iterator[Path]:
+    """Hold the run's folder `root/name/hash`, made if need be, as long as the context lasts.
+
+    `sources` are SHA-256 sums of the user's files by name. A folder made from other files is refused, unless
+    `fresh`, which puts the old folder aside under a numbered name and begins anew.
+    """
+    path = root / name / identity(mathematics)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"The run folder {path} cannot be made: {error.strerror}.") from error
+    with held(path):
+        known = path / "identity.json"
+        if known.exists() and fresh:
+            set_aside(path)
+        if known.exists():
+            found = read_json(known)
+            if found["mathematics"] != mathematics:
+                raise RunError(f"The run folder {path} is of another run with the same hash; name this one differently.")
+            changed = sorted(n for n in sources.keys() | found["sources"].keys() if sources.get(n) != found["sources"].get(n))
+            if changed:
+                raise RunError(f"{', '.join(changed)} changed since {path} began; undo that, or start anew with fresh=true.")
+        else:
+            write_json(known, {"mathematics": mathematics, "sources": sources})
+        yield path
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold the folder's lock, or raise a `RunError` that names the process which does."""
+    try:
+        file = (path / ".lock").open("a+")
+    except OSError as error:
+        raise RunError(f"The run folder {path} cannot be written: {error.strerror}.") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise RunError(f"The run folder {path} is held by {file.read().strip() or 'another process'}.") from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def set_aside(path: Path) -> None:
+    """Move what the folder holds, the lock apart, to the first free `folder.1`, `folder.2`, …."""
+    number = next(n for n in range(1, sys.maxsize) if not path.with_name(f"{path.name}.{n}").exists())
+    aside = path.with_name(f"{path.name}.{number}")
+    aside.mkdir()
+    for item in path.iterdir():
+        if item.name != ".lock":
+            item.rename(aside / item.name)
+
+
+def describe(path: Path, config: str, overrides: list[str], environment: dict[str, Any]) -> None:
+    """Write `config.yaml`, `overrides.txt` and `environment.json`."""
+    write_text(path / "config.yaml", config)
+    write_text(path / "overrides.txt", "".join(f"{override}\n" for override in overrides))
+    write_json(path / "environment.json", environment)
+
+
+def set_status(path: Path, state: str, **more: Any) -> None:
+    """Replace `status.json`; state is running, complete, interrupted or failed."""
+    write_json(path / "status.json", {"state": state, "time": time.time(), "process": os.getpid(), "host": socket.gethostname()} | more)
+
+
+def status(path: Path) -> dict[str, Any]:
+    """What `status.json` says; empty before the first one."""
+    return read_json(path / "status.json") if (path / "status.json").exists() else {}
+
+
+def environment() -> dict[str, Any]:
+    """Versions, devices and the machine, as JSON."""
+    import importlib.metadata
+
+    import jax
+
+    versions = {}
+    for package in ("ml-arsenal", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+        "packages": versions,
+    }
+
+
+def fingerprints(packages: list[str]) -> dict[str, str]:
+    """SHA-256 of every loaded source file that belongs to these top-level packages, by module name."""
+    found = {}
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if name.split(".")[0] in packages and file and file.endswith(".py"):
+            found[f"{name} ({Path(file).name})"] = sha256(Path(file))
+    return found

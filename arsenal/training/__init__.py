@@ -1,0 +1,8 @@
+"""How learning goes on: the driver, lengths, and learners made of models, losses and optimizers."""
+
+from arsenal.training.adversarial import adversarial
+from arsenal.training.driver import TrainState, advance, drive, start
+from arsenal.training.length import Length
+from arsenal.training.supervised import supervised
+
+__all__ = ["Length", "TrainState", "advance", "adversarial", "drive", "start", "supervised"]
