@@ -4,7 +4,7 @@ from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from annotated_types import Gt
+from annotated_types import Gt, Interval
 
 from arsenal.nn.linen import as_model
 from arsenal.records import Learner, Mean, Optimizer, Training, row_keys
@@ -27,7 +27,7 @@ def adversarial(
     generator_optimizer: Optimizer,
     discriminator_optimizer: Optimizer,
     latent: Annotated[int, Gt(0)] = 16,
-    decay: float = 0.999,
+    decay: Annotated[float, Interval(ge=0, lt=1)] = 0.999,
 ) -> Learner:
     """The generator turns noise [n, latent] into rows, the discriminator gives one logit to a row, real or not.
 

@@ -1,0 +1,330 @@
+"""Configuration: compose with Hydra, check before anything is built, build. The only file that imports Hydra."""
+
+import contextlib
+import difflib
+import importlib
+import inspect
+import os
+import re
+import sys
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from annotated_types import Ge, Gt
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+
+HERE = Path(__file__).resolve().parent
+CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
+"""Inside the installed package, or beside it in a checkout."""
+
+TRUSTED = ("arsenal", "optax", "flax.linen", "jax.nn", "sklearn.datasets")
+"""What a config may call without being asked; `trusted:` adds packages."""
+
+
+class ConfigError(Exception):
+    """A config cannot be used; the message says what, what is allowed and what came."""
+
+
+class Config(NamedTuple):
+    """A composed and checked experiment."""
+
+    values: dict[str, Any]
+    """Plain data, every reference resolved."""
+    overrides: list[str]
+
+
+# What a config holds at its top level, beside keys that it refers to itself with ${...}. This is the one
+# place where their types and ranges stand; conf/train.yaml gives their values and says what they are for.
+class Section(BaseModel, extra="forbid", strict=True):
+    """No key but those below it."""
+
+
+class Every(Section):
+    """Intervals, as lengths."""
+
+    log: str | int
+    evaluate: str | int
+    save: str | int
+
+
+class Keep(Section):
+    """Where and how a run is kept."""
+
+    root: str
+    checkpoints: Annotated[int, Gt(0)]
+    tensorboard: bool
+    progress: bool
+
+
+class Schema(Section):
+    """An experiment."""
+
+    name: str
+    seed: Annotated[int, Ge(0)]
+    length: str | Annotated[int, Gt(0)]
+    batch_size: Annotated[int, Gt(0)] | None
+    data: dict[str, Any]
+    split: dict[str, Any]
+    features: dict[str, Any]
+    learner: dict[str, Any]
+    metrics: dict[str, Any]
+    every: Every
+    run: Keep
+    expect: dict[str, dict[str, float]]
+    trusted: list[str]
+    fresh: bool
+
+
+def compose(experiment: str, overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Config:
+    """The named experiment with overrides in Hydra's syntax, checked; `config_dir` adds a folder of one's own."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    arguments = [f"+experiment={experiment}", *overrides]
+    if config_dir is not None:
+        arguments.append(f"hydra.searchpath=[{Path(config_dir).resolve()}]")
+    with explained(), initialize_config_dir(str(CONF), version_base="1.3", job_name="arsenal"):
+        composed = hydra_compose("train", arguments)
+    return checked(composed, arguments)
+
+
+def main(task: Callable[[Config], Any], program: str, telling: Callable) -> None:
+    """Run `task` on the config that the command line asks for, as Hydra does: `--help`, `--cfg job`, `--multirun`.
+
+    `telling()` is the context that reports errors: inside a job Hydra would add words of its own to them.
+    """
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+
+    def job(composed):
+        with telling():
+            task(checked(composed, list(HydraConfig.get().overrides.task)))
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come through to here, where they become one line
+    sys.argv[0] = program
+    with telling(), explained():
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job)()
+
+
+@contextlib.contextmanager
+def explained():
+    """Turn Hydra's errors into a `ConfigError` of one line that suggests the nearest name."""
+    from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        yield
+    except MissingConfigException as error:
+        group, _, name = (error.missing_cfg_file or "").rpartition("/")
+        raise ConfigError(f"There is no {group or 'config'} `{name}`.{nearest(name, error.options or [])}") from error
+    except OverrideParseException as error:
+        raise ConfigError(f"The override `{error.override}` cannot be read: {first_line(error)}") from error
+    except ConfigCompositionException as error:
+        key = re.search(r"Could not (?:override|append to config|delete from config)\.? ?'?([\w./@]+)?", str(error))
+        if key and key[1]:
+            raise ConfigError(f"There is no key `{key[1]}`.{nearest(key[1], keys(), ' `+` adds one.')}") from error
+        raise ConfigError(first_line(error)) from error
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(first_line(error)) from error
+
+
+def keys() -> list[str]:
+    """Every key that the experiment on the command line has, as a path with dots; for suggestions."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    chosen = [argument for argument in sys.argv[1:] if argument.startswith("+experiment=")]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3", job_name="arsenal"):
+            plain = OmegaConf.to_container(hydra_compose("train", chosen), resolve=False)
+    except Exception:
+        return list(Schema.model_fields)
+    return list(paths(plain))
+
+
+def paths(node: Any, prefix: str = ""):
+    """Yield the path of every key below a node."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if not str(key).startswith("_"):
+                yield prefix + str(key)
+                yield from paths(value, f"{prefix}{key}.")
+
+
+def nearest(name: str, names: Sequence[str], otherwise: str = "") -> str:
+    """' Did you mean …?' or, when nothing is near, what there is."""
+    close = difflib.get_close_matches(name, [str(n) for n in names], 1, 0.6)
+    if close:
+        return f" Did you mean `{close[0]}`?{otherwise}"
+    top = [str(n) for n in names if "." not in str(n)]
+    return f" There are: {', '.join(top)}.{otherwise}" if top else otherwise
+
+
+def first_line(error: BaseException) -> str:
+    """The error's first line that says something."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def checked(composed: Any, overrides: list[str]) -> Config:
+    """Plain values from Hydra's composed config, or a `ConfigError` for the first thing that is wrong with it."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    raw = OmegaConf.to_container(composed, resolve=False)
+    referred = set(re.findall(r"\$\{([A-Za-z_]\w*)", str(raw)))
+    missing = sorted(key for key in raw if raw[key] == "???")
+    if missing:
+        known = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+        raise ConfigError(
+            f"`{missing[0]}` has no value. Choose an experiment with +experiment=NAME, for instance {', '.join(known)}."
+        )
+    try:
+        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(first_line(error)) from error
+    for key in values:
+        if key not in Schema.model_fields and key not in referred:
+            raise ConfigError(f"Nothing reads the key `{key}`.{nearest(key, [*Schema.model_fields, *referred])}")
+    conforms(Schema, {key: values[key] for key in Schema.model_fields if key in values}, "")
+    lengths(values)
+    trust = trusted(values["trusted"])
+    for key in sorted(values, key=lambda key: key not in referred):
+        check(values[key], key, trust)
+    return Config(values, overrides)
+
+
+def trusted(packages: Sequence[str]) -> tuple[str, ...]:
+    """The packages that may be called. The working directory is where a user's own modules are looked for."""
+    if packages and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    return (*TRUSTED, *packages)
+
+
+def lengths(values: dict[str, Any]) -> None:
+    """Raise a `ConfigError` unless every length can be read."""
+    from arsenal.training.length import Length
+
+    for path, text in [("length", values["length"]), *((f"every.{k}", v) for k, v in values["every"].items())]:
+        try:
+            length = Length.parse(text)
+        except ValueError as error:
+            raise ConfigError(f"`{path}`: {error}") from error
+        if length.unit == "seconds" and path != "every.save":
+            raise ConfigError(f"`{path}` must be in steps, epochs or examples; got {text!r}.")
+
+
+def check(node: Any, path: str, trust: tuple[str, ...]) -> None:
+    """Raise a `ConfigError` unless every `_target_` at or below the node can be called with what stands beside it."""
+    if isinstance(node, list):
+        for i, item in enumerate(node):
+            check(item, f"{path}[{i}]", trust)
+    if not isinstance(node, dict):
+        return
+    if "_target_" in node:
+        callable_with(locate(node["_target_"], path, trust), node, path)
+    for key, item in node.items():
+        check(item, f"{path}.{key}", trust)
+
+
+def locate(target: str, path: str, trust: tuple[str, ...]) -> Callable:
+    """The function or class at a dotted path within a trusted package."""
+    if not any(target == package or target.startswith(f"{package}.") for package in trust):
+        raise ConfigError(
+            f"`{path}._target_` must be in {', '.join(trust)}, or its package be listed in `trusted`; got {target}."
+        )
+    module, _, name = target.rpartition(".")
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and not (module == error.name or module.startswith(f"{error.name}.")):
+            raise
+        raise ConfigError(f"`{path}._target_`: there is no module `{error.name}`; got {target}.") from error
+    if not callable(getattr(found, name, None)):
+        names = [n for n in dir(found) if not n.startswith("_") and callable(getattr(found, n))]
+        raise ConfigError(f"`{path}._target_`: `{module}` has no function `{name}`.{nearest(name, names)}")
+    return getattr(found, name)
+
+
+def callable_with(factory: Callable, node: dict[str, Any], path: str) -> None:
+    """Raise a `ConfigError` unless the factory's signature accepts the node's keys, types and ranges."""
+    name = factory.__name__
+    parameters = inspect.signature(factory).parameters
+    given = {key: value for key, value in node.items() if not key.startswith("_")}
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for key in given:
+        if key not in parameters and not open_ended:
+            raise ConfigError(f"`{name}` at `{path}` has no argument `{key}`.{nearest(key, list(parameters))}")
+    for key, parameter in parameters.items():
+        needed = parameter.default is parameter.empty and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        if needed and key not in given and not node.get("_partial_") and "_args_" not in node:
+            raise ConfigError(f"`{name}` at `{path}` needs `{key}`.")
+    try:
+        hints = typing.get_type_hints(factory if inspect.isfunction(factory) else factory.__init__, include_extras=True)
+    except (NameError, TypeError, AttributeError):
+        return  # annotations that cannot be read promise nothing
+    for key, value in given.items():
+        if key in hints and "_target_" not in str(value):
+            conforms(hints[key], value, f"{path}.{key}", f" of `{name}`")
+
+
+def conforms(hint: Any, value: Any, path: str, owner: str = "") -> None:
+    """Raise a `ConfigError` unless the value has the type and the range of the annotation."""
+    try:
+        adapter = TypeAdapter(hint, config=ConfigDict(strict=True, extra="forbid"))
+    except PydanticSchemaGenerationError:
+        return  # a record or another class of arsenal's: whoever receives it checks it
+    except PydanticUserError:
+        adapter = TypeAdapter(hint)  # a section, which is strict by itself
+    try:
+        adapter.validate_python(value, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join([*([path] if path else []), *(str(part) for part in first["loc"] if part in keys_of(value))])
+        said = first["msg"].removeprefix("Input ").removeprefix("should ")
+        raise ConfigError(f"`{where}`{owner} must {said}; got {first['input']!r}.") from error
+
+
+def keys_of(value: Any) -> set[Any]:
+    """Every key and position in nested dicts and lists."""
+    if isinstance(value, dict):
+        return set(value).union(*(keys_of(v) for v in value.values()))
+    return set(range(len(value))).union(*(keys_of(v) for v in value)) if isinstance(value, list) else set()
+
+
+def build(node: Any, path: str) -> Any:
+    """What a checked node describes: its `_target_` called, innermost first. A refusal is a `ConfigError`."""
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    try:
+        return instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, ValueError | TypeError | OSError):
+            raise ConfigError(f"`{path}`: {cause}") from error
+        raise
+
+
+def text(config: Config) -> str:
+    """The config as YAML."""
+    import yaml
+
+    return yaml.safe_dump(config.values, sort_keys=False, default_flow_style=False)
+
+
+def read(folder: Path) -> Config:
+    """The config that a run folder holds, checked again."""
+    import yaml
+    from omegaconf import OmegaConf
+
+    overrides = (folder / "overrides.txt").read_text(encoding="utf-8").splitlines()
+    values = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    referred = [key for key in values if key not in Schema.model_fields]
+    config = checked(OmegaConf.create({k: v for k, v in values.items() if k not in referred}), overrides)
+    return Config(values, config.overrides)

@@ -1,0 +1,24 @@
+"""`python -m arsenal.evaluate run=FOLDER`: metrics, and a report that can be shown."""
+
+from arsenal.cli import call
+
+
+def evaluate(run: str) -> None:
+    """Write report/index.html, its pictures and metrics.json into the run folder; fail if the experiment's stated result is missed.
+
+    run: the run's folder.
+    """
+    from arsenal import road
+
+    loaded = road.load(run)
+    metrics = road.evaluate(loaded)
+    width = max(map(len, metrics), default=0)
+    for name, value in metrics.items():
+        print(f"{name:<{width}}  {value if isinstance(value, list) else f'{value:.4f}'}")
+    print(f"report: {loaded.folder / 'report' / 'index.html'}")
+    if loaded.unmet:
+        raise road.Unmet("; ".join(loaded.unmet))
+
+
+if __name__ == "__main__":
+    call(evaluate)

@@ -1,0 +1,22 @@
+"""`python -m arsenal.predict run=FOLDER input=FILE output=FILE`: answers for the rows of a file."""
+
+from arsenal.cli import call
+
+
+def predict(run: str, input: str, output: str, method: str | None = None) -> None:
+    """Answer every row of a .csv, .parquet or .npz file into a .csv, .parquet or .npz file.
+
+    run: the run's folder. input, output: files. method: one answer only, such as predict_proba.
+    """
+    from pathlib import Path
+
+    from arsenal import road
+    from arsenal.data.files import read, write
+
+    frame = road.load(run).predict(read(input), method)
+    write(Path(output), frame)
+    print(f"{len(frame)} rows: {output}")
+
+
+if __name__ == "__main__":
+    call(predict)

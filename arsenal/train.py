@@ -1,0 +1,17 @@
+"""`python -m arsenal.train +experiment=NAME key=value ...`: train in the run folder that the config names."""
+
+from arsenal.cli import telling
+from arsenal.config import Config, main
+
+
+def train(config: Config) -> None:
+    """Begin, resume or extend the run, and say what came of it."""
+    from arsenal.road import fit
+    from arsenal.runs.terminal import terminal
+
+    with terminal(config.values["run"]["progress"]) as listener:
+        fit(config, listener)
+
+
+if __name__ == "__main__":
+    main(train, "arsenal.train", telling)

@@ -1,0 +1,322 @@
+"""Every metric against scikit-learn or SciPy, and the laws of a monoid over weighted rows."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+import sklearn.metrics as sk
+
+import arsenal.metrics
+from arsenal.metrics import (
+    accuracy,
+    average,
+    brier_score,
+    calibration_error,
+    f1_macro,
+    frechet_distance,
+    log_loss,
+    mean_absolute_error,
+    mean_squared_error,
+    r2_score,
+    roc_auc,
+)
+from arsenal.metrics.histogram import histogram
+from arsenal.records import Batch, batch
+
+N = 60
+
+
+@pytest.fixture(autouse=True)
+def strict():
+    with jax.numpy_dtype_promotion("strict"):
+        yield
+
+
+def labelled(classes):
+    def data(rng):
+        y = rng.integers(0, classes, N)
+        logits = rng.normal(size=(N, classes)) + 1.5 * np.eye(classes)[y]
+        p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        return Batch(rng.normal(size=(N, 2)), y, None, None), {"predict_proba": p, "predict": p.argmax(1).astype(np.int32)}
+
+    return data
+
+
+def numbers(rng):
+    y = 1000 + rng.normal(size=N)
+    return Batch(rng.normal(size=(N, 2)), y, None, None), {"predict": y + 0.3 * rng.normal(size=N)}
+
+
+def several_numbers(rng):
+    y = rng.normal(size=(N, 3))
+    return Batch(rng.normal(size=(N, 2)), y, None, None), {"predict": y + 0.3 * rng.normal(size=(N, 3))}
+
+
+def drawn(rng):
+    x = rng.normal(size=(N, 2, 3))
+    return Batch(x, np.zeros(N), None, None), {"sample": 0.5 + rng.normal(size=(N, 2, 3)) @ rng.normal(size=(3, 3))}
+
+
+def expected_calibration_error(y, p, w, bins=15):
+    """The definition of Guo et al., bin by bin."""
+    confidence, right, error = p.max(1), p.argmax(1) == y, 0.0
+    for low in np.arange(bins) / bins:
+        held = (confidence > low) & (confidence <= low + 1 / bins)
+        if held.any():
+            gap = np.average(right[held], weights=w[held]) - np.average(confidence[held], weights=w[held])
+            error += abs(gap) * w[held].sum() / w.sum()
+    return error
+
+
+def frechet(x, sample, w):
+    x, sample = x.reshape(len(w), -1), sample.reshape(len(w), -1)
+    apart = np.average(x, axis=0, weights=w) - np.average(sample, axis=0, weights=w)
+    c1, c2 = (np.cov(v.T, fweights=w.astype(int)) for v in (x, sample))
+    return apart @ apart + np.trace(c1 + c2 - 2 * scipy.linalg.sqrtm(c1 @ c2).real)
+
+
+def by_proba(truth):
+    return lambda rows, outputs, w: truth(rows.y, outputs["predict_proba"], sample_weight=w)
+
+
+def by_predict(truth, **more):
+    return lambda rows, outputs, w: truth(rows.y, outputs["predict"], sample_weight=w, **more)
+
+
+class Case(NamedTuple):
+    metric: object
+    data: object
+    truth: object
+    name: str
+    close: float = 1e-5
+
+
+CASES = {
+    "accuracy": Case(accuracy(), labelled(4), by_predict(sk.accuracy_score), "accuracy"),
+    "log_loss": Case(log_loss(), labelled(4), by_proba(sk.log_loss), "log_loss"),
+    "brier_score": Case(brier_score(), labelled(4), by_proba(sk.brier_score_loss), "brier_score"),
+    "brier_score_binary": Case(
+        brier_score(), labelled(2),
+        lambda rows, out, w: sk.brier_score_loss(rows.y, out["predict_proba"][:, 1], sample_weight=w), "brier_score",
+    ),
+    "calibration_error": Case(
+        calibration_error(), labelled(4),
+        lambda rows, out, w: expected_calibration_error(rows.y, out["predict_proba"], w), "calibration_error",
+    ),
+    "f1_macro": Case(f1_macro(classes=4), labelled(4), by_predict(sk.f1_score, average="macro"), "f1_macro"),
+    "f1_macro_absent_class": Case(f1_macro(classes=9), labelled(4), by_predict(sk.f1_score, average="macro"), "f1_macro"),
+    "roc_auc": Case(
+        roc_auc(), labelled(2),
+        lambda rows, out, w: sk.roc_auc_score(rows.y, out["predict_proba"][:, 1], sample_weight=w), "roc_auc", 1e-3,
+    ),
+    "mean_squared_error": Case(mean_squared_error(), numbers, by_predict(sk.mean_squared_error), "mean_squared_error", 1e-3),
+    "mean_squared_error_several": Case(
+        mean_squared_error(), several_numbers, by_predict(sk.mean_squared_error), "mean_squared_error"
+    ),
+    "mean_absolute_error": Case(mean_absolute_error(), numbers, by_predict(sk.mean_absolute_error), "mean_absolute_error", 1e-3),
+    "r2_score": Case(r2_score(), numbers, by_predict(sk.r2_score), "r2_score", 1e-3),
+    "frechet_distance": Case(
+        frechet_distance(features=6), drawn, lambda rows, out, w: frechet(rows.x, out["sample"], w), "frechet_distance", 1e-4
+    ),
+}  # fmt: skip
+cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+def arrays(tree):
+    """The tree as JAX arrays of the precision in force; labels of 64 bits where there are any."""
+    return jax.tree.map(jnp.asarray, tree)
+
+
+def prepared(case, weight=None, seed=0):
+    rng = np.random.default_rng(seed)
+    rows, outputs = case.data(rng)
+    weight = rng.integers(0, 4, N).astype(float) if weight is None else weight
+    return rows._replace(weight=weight, row=np.arange(N)), outputs
+
+
+@functools.cache
+def compiled(metric, x64):
+    return jax.jit(lambda outputs, rows: metric.compute(metric.update(metric.empty(), outputs, rows)))
+
+
+def value(case, rows, outputs):
+    return compiled(case.metric, jax.config.jax_enable_x64)(arrays(outputs), arrays(rows))[case.name]
+
+
+def part(tree, keep):
+    return jax.tree.map(lambda v: v[keep], tree)
+
+
+@cases
+@pytest.mark.parametrize("x64", [False, True], ids=["float32", "float64"])
+def test_equals_the_other_library(case, x64):
+    rows, outputs = prepared(case)
+    there = rows.weight > 0
+    wanted = case.truth(part(rows, there), part(outputs, there), rows.weight[there])
+    with jax.enable_x64(x64):
+        found = value(case, rows, outputs)
+        assert found.shape == () and found.dtype == (jnp.float64 if x64 else jnp.float32)
+        tight = 1e-12 if x64 and case.name != "roc_auc" else case.close
+        assert float(found) == pytest.approx(wanted, rel=tight, abs=tight)
+
+
+@cases
+def test_merge_is_update_over_the_union(case):
+    rows, outputs = prepared(case)
+    metric = case.metric
+
+    @jax.jit
+    def both_ways(rows, outputs):
+        whole = metric.update(metric.empty(), outputs, rows)
+        a, b, c = (metric.update(metric.empty(), part(outputs, k), part(rows, k)) for k in np.split(np.arange(N), [13, 40]))
+        merged = metric.merge(metric.merge(metric.empty(), c), metric.merge(a, b))
+        return (whole, metric.compute(whole)[case.name]), (merged, metric.compute(merged)[case.name])
+
+    whole, merged = both_ways(arrays(rows), arrays(outputs))
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(merged), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+@cases
+def test_dead_rows_are_not_there_even_when_nan(case):
+    rows, outputs = prepared(case)
+    dead = rows.weight == 0
+
+    def spoilt(v):
+        v = v.copy()
+        v[dead] = np.nan if v.dtype.kind == "f" else -7
+        return v
+
+    bad = rows._replace(x=spoilt(rows.x), y=spoilt(rows.y))
+    found = float(value(case, bad, {name: spoilt(v) for name, v in outputs.items()}))
+    assert found == float(value(case, rows, outputs))
+
+
+@cases
+def test_weight_two_is_the_row_twice(case):
+    rows, outputs = prepared(case)
+    twice = np.repeat(np.arange(N), rows.weight.astype(int))
+    repeated = part(rows, twice)._replace(weight=np.ones(len(twice)))
+    assert float(value(case, rows, outputs)) == pytest.approx(
+        float(value(case, repeated, part(outputs, twice))), rel=1e-4, abs=1e-5
+    )
+
+
+@cases
+@pytest.mark.parametrize("x64", [False, True], ids=["float32", "float64"])
+def test_runs_in_a_scan_of_a_vmap_of_a_jit(case, x64):
+    metric, sets = case.metric, [prepared(case, seed=seed) for seed in (1, 2)]
+
+    @jax.jit
+    @jax.vmap
+    def run(rows, outputs):
+        split = jax.tree.map(lambda v: v.reshape(4, N // 4, *v.shape[1:]), (rows, outputs))
+        step = lambda acc, piece: (metric.update(acc, piece[1], piece[0]), None)  # noqa: E731
+        return metric.compute(jax.lax.scan(step, metric.empty(), split)[0])[case.name]
+
+    with jax.enable_x64(x64):
+        stacked = jax.tree.map(lambda *v: jnp.stack([jnp.asarray(one) for one in v]), *sets)
+        together = run(*stacked)
+        for found, (rows, outputs) in zip(together, sets, strict=True):
+            assert float(found) == pytest.approx(float(value(case, rows, outputs)), rel=1e-3, abs=1e-5)
+
+
+@cases
+def test_no_rows_have_no_value(case):
+    rows, outputs = prepared(case, weight=np.zeros(N))
+    assert np.isnan(value(case, rows, outputs))
+
+
+@cases
+def test_memory_does_not_grow(case):
+    rows, outputs = map(arrays, prepared(case))
+    metric = case.metric
+    after = jax.eval_shape(metric.update, metric.empty(), outputs, rows)
+    sizes = lambda acc: [(v.shape, v.dtype) for v in jax.tree.leaves(acc)]  # noqa: E731
+    assert metric.bounded and sizes(after) == sizes(metric.empty())
+
+
+@pytest.mark.parametrize(
+    "name", ["log_loss", "brier_score", "calibration_error", "f1_macro", "mean_squared_error", "r2_score", "frechet_distance"]
+)
+def test_takes_answers_in_half_precision_in_the_64_bit_mode(name):
+    case = CASES[name]
+    rows, outputs = prepared(case)
+    with jax.enable_x64(True):
+        exact = float(value(case, rows, outputs))
+        half = {k: v if v.dtype.kind == "i" else jnp.asarray(v, jnp.bfloat16) for k, v in outputs.items()}
+        rows = rows._replace(weight=jnp.asarray(rows.weight, jnp.float32), y=rows.y % 4 if name == "r2_score" else rows.y)
+        assert name in ("mean_squared_error", "r2_score") or float(value(case, rows, half)) == pytest.approx(exact, rel=0.1)
+
+
+def test_every_name_is_a_metric_or_makes_one():
+    assert sorted(arsenal.metrics.__all__) == arsenal.metrics.__all__
+    assert {case.name for case in CASES.values()} | {"average"} == set(arsenal.metrics.__all__)
+
+
+def test_average_is_open_to_any_value_of_a_row():
+    metric = average("margin", lambda outputs, rows: outputs["margin"])
+    acc = metric.update(metric.empty(), {"margin": jnp.array([1.0, 5.0])}, batch(y=[0, 0], weight=[3.0, 1.0]))
+    assert float(metric.compute(acc)["margin"]) == 2.0
+
+
+def test_histogram_is_numpys():
+    rng = np.random.default_rng(0)
+    at, weight = rng.integers(0, 37, 500), rng.random(500)
+    found = histogram(jnp.asarray(at), jnp.asarray(weight), 37)
+    np.testing.assert_allclose(found, np.bincount(at, weight, 37), rtol=1e-5)
+
+
+def test_roc_auc_keeps_its_digits_where_probabilities_saturate():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 4000)
+    odds = (rng.normal(size=4000) + y - 6).astype(np.float32)
+    p = jax.nn.softmax(jnp.stack([jnp.zeros(4000), jnp.asarray(odds)], 1))
+    metric = roc_auc()
+    found = metric.compute(metric.update(metric.empty(), {"predict_proba": p}, batch(y=y)))["roc_auc"]
+    assert float(found) == pytest.approx(sk.roc_auc_score(y, odds), abs=1e-4)
+
+
+def test_roc_auc_of_what_is_no_number_is_no_number():
+    p = jnp.array([[0.5, 0.5], [jnp.nan, jnp.nan], [0.2, 0.8]])
+    metric = roc_auc()
+    assert np.isnan(metric.compute(metric.update(metric.empty(), {"predict_proba": p}, batch(y=[0, 1, 1])))["roc_auc"])
+
+
+@pytest.mark.parametrize(("predict", "wanted"), [([2.0, 2.0], 1.0), ([2.0, 3.0], 0.0)])
+def test_r2_score_of_a_constant_target_is_scikit_learns(predict, wanted):
+    metric = r2_score()
+    acc = metric.update(metric.empty(), {"predict": jnp.array(predict)}, batch(y=[2.0, 2.0]))
+    assert float(metric.compute(acc)["r2_score"]) == wanted == sk.r2_score([2.0, 2.0], predict)
+
+
+def test_frechet_distance_in_float32_of_many_correlated_features():
+    rng = np.random.default_rng(0)
+    mix = rng.normal(size=(64, 64)) * np.logspace(0, -2, 64)
+    x, sample = rng.normal(size=(400, 64)) @ mix, rng.normal(size=(400, 64)) @ mix + 0.02
+    c1, c2 = np.cov(x.T), np.cov(sample.T)
+    wanted = np.square(x.mean(0) - sample.mean(0)).sum() + np.trace(c1 + c2 - 2 * scipy.linalg.sqrtm(c1 @ c2).real)
+    metric = frechet_distance(features=64)
+    acc = metric.update(metric.empty(), {"sample": jnp.asarray(sample, jnp.float32)}, batch(x=x.astype(np.float32)))
+    assert float(metric.compute(acc)["frechet_distance"]) == pytest.approx(wanted, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("metric", "outputs", "message"),
+    [
+        (log_loss(), {"predict": jnp.zeros(2)}, "reads the answer `predict_proba`; the learner gives predict"),
+        (accuracy(), {}, "the learner gives none"),
+        (accuracy(), {"predict": jnp.zeros((2, 1), jnp.int32)}, r"shape \(2,\); got \(2, 1\)"),
+        (mean_squared_error(), {"predict": jnp.zeros((2, 1))}, r"shape \(2,\); got \(2, 1\)"),
+        (brier_score(), {"predict_proba": jnp.zeros(2)}, r"`predict_proba` \[n, classes\] and labels \[n\]; got \(2,\)"),
+        (roc_auc(), {"predict_proba": jnp.zeros((2, 3))}, r"`predict_proba` \[n, 2\]; got \(2, 3\)"),
+        (frechet_distance(features=3), {"sample": jnp.zeros((2, 4))}, r"for 3 features; `sample` has shape \(2, 4\)"),
+    ],
+)
+def test_errors_say_what_came(metric, outputs, message):
+    with pytest.raises(ValueError, match=message):
+        metric.update(metric.empty(), outputs, batch(x=np.zeros((2, 3)), y=np.zeros(2, np.int32)))
