@@ -41,7 +41,9 @@ def batch(x: Any = None, y: Any = None, weight: Any = None, row: Any = None, aux
     >>> batch(x=[[1.0], [2.0]]).weight.tolist()
     [1.0, 1.0]
     """
-    x, y, aux = (jax.tree.map(jnp.asarray, part, is_leaf=lambda v: isinstance(v, list)) for part in (x, y, aux))
+    x, y, weight, row, aux = (
+        jax.tree.map(jnp.asarray, part, is_leaf=lambda v: isinstance(v, list)) for part in (x, y, weight, row, aux)
+    )
     leaves = jax.tree.leaves((x, y, weight, row))
     if not leaves:
         raise ValueError("A batch needs at least one of x, y, weight and row; got none.")

@@ -8,10 +8,10 @@ from arsenal.records import Additive, Learner
 
 
 def learner(additive: Additive, parts: int = 1) -> Learner:
-    """The learner whose step measures `parts` equal pieces of the batch one after another and adds the sums.
+    """The learner whose step measures `parts` pieces of the batch one after another and adds the sums.
 
-    The batch size must be a multiple of `parts`; the result is that of the whole batch, up to the order of
-    summation, unless the measure couples rows (batch normalisation).
+    The result is that of the whole batch, up to the order of summation, unless the measure couples rows (batch
+    normalisation). A batch that `parts` does not divide is filled up with rows of weight 0.
     """
     if parts < 1:
         raise ValueError(f"`parts` of `learner` must be >= 1; got {parts}.")
@@ -19,10 +19,13 @@ def learner(additive: Additive, parts: int = 1) -> Learner:
     def step(key, state, batch, hp):
         if parts == 1:
             return additive.update(key, state, additive.measure(key, state, batch, hp), hp)
-        n = batch.weight.shape[0]
-        if n % parts:
-            raise ValueError(f"`parts` of `learner` must divide the batch size {n}; got {parts}.")
-        pieces = jax.tree.map(lambda v: v.reshape(parts, -1, *v.shape[1:]), batch)
+        lacking = -batch.weight.shape[0] % parts
+
+        def cut(value):
+            filled = jnp.pad(value, ((0, lacking), *((0, 0),) * (value.ndim - 1)))
+            return filled.reshape(parts, -1, *value.shape[1:])
+
+        pieces = jax.tree.map(cut, batch)
 
         def one(piece):
             return additive.measure(key, state, piece, hp)

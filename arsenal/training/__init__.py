@@ -3,6 +3,7 @@
 from arsenal.training.adversarial import adversarial
 from arsenal.training.driver import TrainState, advance, drive, start
 from arsenal.training.length import Length
+from arsenal.training.supervised import additive as supervised_additive
 from arsenal.training.supervised import supervised
 
-__all__ = ["Length", "TrainState", "advance", "adversarial", "drive", "start", "supervised"]
+__all__ = ["Length", "TrainState", "advance", "adversarial", "drive", "start", "supervised", "supervised_additive"]

@@ -1,0 +1,475 @@
+"""Plots of a run and of its answers: numbers in, a matplotlib `Figure` out; nothing global is read or changed.
+
+Rows count by `weight` [n], and a row of weight 0 is not there. Colours are Okabe & Ito's (2008), told apart by colour-blind
+readers, and never carry a meaning alone. Every plot takes a `Theme`; `DARK` is for dark pages.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+class Theme(NamedTuple):
+    """The colours of a figure."""
+
+    surface: str = "#ffffff"
+    ink: str = "#1f2328"
+    muted: str = "#636c76"
+    faint: str = "#e4e7eb"
+    right: str = "#0072b2"
+    wrong: str = "#d55e00"
+    train: str = "#e69f00"
+    third: str = "#009e73"
+    fourth: str = "#cc79a7"
+
+
+LIGHT = Theme()
+DARK = Theme("#161b22", "#e6edf3", "#9198a1", "#2d333b", "#56b4e9", "#f0804a", "#e6a532", "#3dc79a", "#de9fc3")
+DPI = 160
+MATRIX_LIMIT, MATRIX_SHOWN, CURVES_SHOWN, CLOUD, THIN = 50, 30, 30, 4000, 2000
+
+
+def learning_curves(history: list[dict], quantities: Sequence[str] | None = None, theme: Theme = LIGHT) -> "Figure":
+    """Every quantity over step, one axis each: training and validation, from rows `{"step", "split", "values"}`.
+
+    A value may be a number, None (not finite) or a list with one number per member of a population: members are thin lines,
+    their median a thick one. An axis is logarithmic where a falling positive quantity spans more than a factor of 30.
+    """
+    names = list(dict.fromkeys(name for row in history for name in row["values"]))
+    names = names if quantities is None else list(quantities)
+    if not names:
+        raise ValueError("`learning_curves` needs at least one row with values; got none.")
+    columns = min(len(names), 2)
+    lines = -(-len(names) // columns)
+    figure = new(4.7 * columns, 3.0 * lines, theme)
+    for at, name in enumerate(names):
+        axes = figure.add_subplot(lines, columns, at + 1)
+        dress(axes, theme, clip(name.replace("_", " "), 30))
+        everything = []
+        for split in ("train", "validation", *sorted({row["split"] for row in history} - {"train", "validation"})):
+            rows = [row for row in history if row["split"] == split and row["values"].get(name) is not None]
+            if not rows:
+                continue
+            step = np.array([row["step"] for row in rows])
+            order = np.argsort(step, kind="stable")
+            width = max(np.size(row["values"][name]) for row in rows)
+            values = np.stack([np.broadcast_to(np.asarray(row["values"][name], float), (width,)) for row in rows])
+            step, values = step[order], values[order]
+            everything.append(values)
+            colour = {"train": theme.train, "validation": theme.right}.get(split, theme.third)
+            if width > 1:
+                axes.plot(step, values, color=colour, linewidth=0.5, alpha=max(0.15, min(0.6, 8 / width)))
+            middle = np.array([np.median(line[np.isfinite(line)]) if np.isfinite(line).any() else np.nan for line in values])
+            label = split if width == 1 else f"{split}, median of {width}"
+            marker = "o" if len(step) <= 12 else None
+            axes.plot(step, middle, color=colour, linewidth=1.8, marker=marker, markersize=3.5, label=label)
+            axes.plot(step[-1:], middle[-1:], "o", color=colour, markersize=4.5, clip_on=False)
+        every = np.concatenate([v.ravel() for v in everything]) if everything else np.empty(0)
+        every = every[np.isfinite(every)]
+        if every.size and every.min() > 0 and every.max() / every.min() > 30:
+            from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+
+            axes.set_yscale("log")
+            decades = np.log10(every.max() / every.min())
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 3 else (1.0,), numticks=12))
+            axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel("step")
+        axes.margins(x=0.02)
+        keys(axes, theme)
+    return figure
+
+
+def confusion_matrix(
+    y: np.ndarray, predict: np.ndarray, weight: np.ndarray | None = None, labels: Sequence[str] | None = None,
+    theme: Theme = LIGHT,
+) -> "Figure":  # fmt: skip
+    """How often class y [n] (rows) was called `predict` [n] (columns): counts, and colour by share of the row.
+
+    Right answers are blue, mistakes orange, on a root scale, so that few mistakes show. Above 50 classes: the 30 with most
+    mistakes.
+    """
+    y, predict, weight = kept(weight, np.asarray(y), np.asarray(predict))
+    classes = max([len(labels or ()), *(int(v.max()) + 1 for v in (y, predict) if v.size), 1])
+    shown, title = np.arange(classes), "Confusion"
+    if classes > MATRIX_LIMIT:
+        missed = np.where(y != predict, weight, 0)
+        mistakes = np.bincount(y, missed, classes) + np.bincount(predict, missed, classes)
+        shown = np.sort(np.argsort(-mistakes, kind="stable")[:MATRIX_SHOWN])
+        title = f"Confusion: the {MATRIX_SHOWN} most confused of {classes} classes"
+    k = len(shown)
+    total = np.bincount(y, weight, classes)[shown]
+    place = np.full(classes, -1)
+    place[shown] = np.arange(k)
+    inside = (place[y] >= 0) & (place[predict] >= 0)
+    counts = np.bincount(place[y[inside]] * k + place[predict[inside]], weight[inside], k * k).reshape(k, k)
+
+    share = counts / np.where(total > 0, total, 1)[:, None]
+    own = np.eye(k, dtype=bool)
+    strength = np.where(own, 0.88 * share, 0.9 * np.sqrt(share))[..., None]
+    surface, right, wrong = (rgb(c) for c in (theme.surface, theme.right, theme.wrong))
+    image = surface + strength * (np.where(own[..., None], right, wrong) - surface)
+
+    names = [clip(labels[i] if labels and i < len(labels) else str(i), 16) for i in shown]
+    longest = max(map(len, names))
+    side = 3.45 if k <= 12 else min(0.36 * k, 7.6)
+    margin = 0.55 + min(0.075 * longest, 1.1)
+    figure = new(side + margin, side + margin, theme)
+    axes = figure.add_subplot()
+    dress(axes, theme, title, grid=False)
+    axes.imshow(image, interpolation="nearest")
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    between, colour, width = np.arange(1, k) - 0.5, *((theme.surface, 1.2) if k <= 25 else (theme.faint, 0.3))
+    axes.vlines(between, -0.5, k - 0.5, colour, linewidth=width)
+    axes.hlines(between, -0.5, k - 0.5, colour, linewidth=width)
+    size = 8.5 if k <= 20 else 7 if k <= 32 else 5.5
+    turned = 0.62 * size * longest > 0.95 * side * 72 / k
+    axes.set_xticks(np.arange(k), names, rotation=90 if turned else 0, fontsize=size)
+    axes.set_yticks(np.arange(k), names, fontsize=size)
+    axes.tick_params(length=0)
+    if k <= 32:
+        widest = max((len(amount(v)) for v in counts.ravel() if v), default=1)
+        room = side * 72 / k / (0.68 * max(widest, 2))
+        for i, j in zip(*np.nonzero(counts), strict=True):
+            dark = luminance(image[i, j]) < 0.5
+            tone, size = "#ffffff" if dark else "#16191d", min(13 if k <= 4 else 9.5, room)
+            axes.text(j, i, amount(counts[i, j]), ha="center", va="center", fontsize=size, color=tone)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    return figure
+
+
+def roc_curve(y: np.ndarray, score: np.ndarray, weight: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, float]:
+    """False and true positive rates [m] of y [n] in {0, 1} by score [n], from the highest threshold down; the area below.
+
+    NaN where a class is absent. Fawcett, Pattern Recognition Letters 27 (2006).
+    >>> float(roc_curve(np.array([0, 1, 0, 1]), np.array([0.1, 0.4, 0.6, 0.8]))[2])
+    0.75
+    """
+    y, score, weight = kept(weight, np.asarray(y), np.asarray(score))
+    order = np.argsort(-score, kind="stable")
+    y, score, weight = y[order] > 0, score[order], weight[order]
+    last = np.append(np.nonzero(np.diff(score))[0], len(score) - 1) if len(score) else np.empty(0, int)
+    true, false = (np.append(0.0, np.cumsum(weight * side)[last]) for side in (y, ~y))
+    if not (true[-1] > 0 and false[-1] > 0):
+        return np.full(len(true), np.nan), np.full(len(true), np.nan), float("nan")
+    true, false = true / true[-1], false / false[-1]
+    return false, true, float(np.trapezoid(true, false))
+
+
+def roc(
+    y: np.ndarray, proba: np.ndarray, weight: np.ndarray | None = None, labels: Sequence[str] | None = None,
+    theme: Theme = LIGHT,
+) -> "Figure":  # fmt: skip
+    """ROC curves of labels y [n] and probabilities [n, classes]: one for two classes, else each against the rest.
+
+    The macro curve is the mean over classes of the true positive rate. Up to four classes have a colour each; of more, all
+    are faint but the worst. Of more than 30 classes, the 30 with most weight.
+    """
+    y, proba, weight = kept(weight, np.asarray(y), np.asarray(proba))
+    figure = new(4.1, 4.0, theme, layout=None)
+    axes = figure.add_axes((0.135, 0.125, 0.835, 0.785))
+    dress(axes, theme, "ROC")
+    axes.plot([0, 1], [0, 1], color=theme.muted, linewidth=0.8, linestyle=(0, (4, 4)))
+    if proba.shape[1] == 2:
+        false, true, area = roc_curve(y == 1, proba[:, 1], weight)
+        false, true = thinned(false, true)
+        axes.fill_between(false, true, step=None, color=theme.right, alpha=0.1, linewidth=0)
+        axes.plot(false, true, color=theme.right, linewidth=2, label=f"area {area:.4f}", clip_on=False)
+    else:
+        size = np.bincount(y, weight, proba.shape[1])
+        classes = np.sort(np.argsort(-size, kind="stable")[:CURVES_SHOWN])
+        found = {int(c): roc_curve(y == c, proba[:, c], weight) for c in classes if 0 < size[c] < size.sum()}
+        colours = (theme.train, theme.wrong, theme.third, theme.fourth)
+        worst = min(found, key=lambda c: found[c][2], default=None)
+        for i, (c, (false, true, area)) in enumerate(found.items()):
+            name = clip(labels[c] if labels and c < len(labels) else str(c), 16)
+            colour = colours[i] if len(found) <= 4 else theme.wrong if c == worst else theme.muted
+            label = f"{name}  {area:.4f}" if len(found) <= 4 else f"worst: {name}  {area:.4f}" if c == worst else None
+            look = {"linewidth": 1.4, "alpha": 1} if label else {"linewidth": 0.8, "alpha": 0.4}
+            axes.plot(*thinned(false, true), color=colour, label=label, **look)
+        if found:
+            at = np.unique(np.concatenate([thinned(f, t)[0] for f, t, _ in found.values()]))
+            macro = np.mean([upper(at, false, true) for false, true, _ in found.values()], axis=0)
+            area = np.mean([area for _, _, area in found.values()])
+            of = f"macro, {len(found)} of {proba.shape[1]} classes" if len(found) < proba.shape[1] else "macro"
+            at, macro, label = np.append(0, at), np.append(0, macro), f"{of}  {area:.4f}"
+            axes.plot(at, macro, color=theme.right, linewidth=2.2, label=label, clip_on=False)
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="false positive rate", ylabel="true positive rate")
+    legend = axes.legend(loc="lower right", frameon=False, fontsize=8.5, labelcolor=theme.ink)
+    legend.set_title("area under the curve" if proba.shape[1] > 2 else None, {"size": 8})
+    legend.get_title().set_color(theme.muted)
+    return figure
+
+
+class Reliability(NamedTuple):
+    """By bin of confidence, each [bins]: weight, mean confidence and accuracy (NaN where empty); and the error []."""
+
+    weight: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+    error: float
+
+
+def reliability(y: np.ndarray, proba: np.ndarray, weight: np.ndarray | None = None, bins: int = 15) -> Reliability:
+    """The numbers of the reliability diagram of labels y [n] and probabilities [n, classes]. Guo et al. 2017 (1706.04599).
+
+    >>> reliability(np.array([0, 1]), np.array([[0.75, 0.25], [0.75, 0.25]])).error
+    0.25
+    """
+    y, proba, weight = kept(weight, np.asarray(y), np.asarray(proba, float))
+    confidence, right = proba.max(1), proba.argmax(1) == y
+    at = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    count, sure, good = (np.bincount(at, weight * v, bins) for v in (np.ones(len(y)), confidence, right))
+    here = np.where(count > 0, count, np.nan)
+    error = float(np.abs(sure - good).sum() / count.sum()) if count.sum() else float("nan")
+    return Reliability(count, sure / here, good / here, error)
+
+
+def calibration(
+    y: np.ndarray, proba: np.ndarray, weight: np.ndarray | None = None, bins: int = 15, theme: Theme = LIGHT
+) -> "Figure":
+    """The reliability diagram: accuracy beside confidence in bins of confidence, how many rows each holds, and the error."""
+    found = reliability(y, proba, weight, bins)
+    figure = new(4.1, 4.0, theme, layout=None)
+    above, below = figure.add_axes((0.135, 0.345, 0.835, 0.565)), figure.add_axes((0.135, 0.125, 0.835, 0.165))
+    dress(above, theme, "Calibration")
+    dress(below, theme)
+    edge, width = np.arange(bins) / bins, 0.92 / bins
+    here = found.weight > 0
+    left = edge[here] + 0.04 / bins
+    above.bar(left, found.accuracy[here], width, align="edge", color=theme.right, alpha=0.5, linewidth=0, label="accuracy")
+    sure = found.confidence[here]
+    above.vlines(left + width / 2, sure, found.accuracy[here], color=theme.wrong, linewidth=1)
+    above.hlines(sure, left, left + width, color=theme.wrong, linewidth=2.2, label="confidence")
+    above.set(xlim=(0, 1), ylim=(0, 1.01), ylabel="accuracy")
+    above.tick_params(labelbottom=False)
+    keys(above, theme)
+    above.text(0.03, 0.95, f"ECE {found.error:.4f}", fontsize=9, color=theme.ink, va="top")
+    share = found.weight[here] / max(found.weight.sum(), 1e-300)
+    below.bar(left, 100 * share, width, align="edge", color=theme.muted, alpha=0.6, linewidth=0)
+    for x, one, n in zip(left, 100 * share, found.weight[here], strict=True):
+        size = 6 if len(amount(n)) < 5 else 4.5
+        below.text(x + width / 2, one + 3, amount(n), ha="center", va="bottom", fontsize=size, color=theme.muted)
+    below.set(xlim=(0, 1), ylim=(0, 130), yticks=(0, 50, 100), xlabel="confidence", ylabel="% of rows")
+    return figure
+
+
+def predicted_and_true(y: np.ndarray, predict: np.ndarray, weight: np.ndarray | None = None, theme: Theme = LIGHT) -> "Figure":
+    """Answers [n] over truths [n], beside the diagonal of exact answers; above 4,000 rows a density of hexagons."""
+    y, predict, weight = kept(weight, np.asarray(y, float), np.asarray(predict, float))
+    figure = new(4.8, 4.2, theme)
+    axes = figure.add_subplot()
+    dress(axes, theme, "Predicted and true")
+    cloud(axes, y, predict, weight, theme)
+    ends = [min(y.min(), predict.min()), max(y.max(), predict.max())] if len(y) else [0, 1]
+    axes.plot(ends, ends, color=theme.wrong, linewidth=1.2, label="exact")
+    axes.set(xlabel="true", ylabel="predicted", aspect="equal", adjustable="datalim")
+    keys(axes, theme)
+    return figure
+
+
+def residuals(y: np.ndarray, predict: np.ndarray, weight: np.ndarray | None = None, theme: Theme = LIGHT) -> "Figure":
+    """Mistakes, predicted - true [n], over the answers, and how they are distributed."""
+    y, predict, weight = kept(weight, np.asarray(y, float), np.asarray(predict, float))
+    figure = new(5.2, 4.2, theme)
+    axes, beside = figure.subplots(1, 2, sharey=True, gridspec_kw={"width_ratios": (3.2, 1), "wspace": 0.04})
+    dress(axes, theme, "Residuals")
+    dress(beside, theme)
+    error = predict - y
+    cloud(axes, predict, error, weight, theme)
+    axes.axhline(0, color=theme.wrong, linewidth=1.2)
+    bins = min(40, max(8, int(np.sqrt(len(error) or 1))))
+    beside.hist(error, bins, weights=weight, orientation="horizontal", color=theme.right, alpha=0.7)
+    beside.axhline(0, color=theme.wrong, linewidth=1.2)
+    beside.tick_params(labelleft=False)
+    beside.set_xlabel("rows")
+    if len(error):
+        mean, spread = np.average(error, weights=weight), np.sqrt(np.average(np.square(error), weights=weight))
+        beside.set_title(f"mean {mean:.3g}   RMS {spread:.3g}", loc="right", fontsize=9, color=theme.muted)
+    axes.set(xlabel="predicted", ylabel="predicted - true")
+    return figure
+
+
+def is_images(x: Any) -> bool:
+    """Whether x [n, ...] reads as pictures: [n, h, w] or [n, h, w, c] with 1, 3 or 4 channels, of 4..1024 pixels a side."""
+    shape = getattr(x, "shape", ())
+    if len(shape) not in (3, 4) or shape[3:] not in ((), (1,), (3,), (4,)):
+        return False
+    short, long = sorted(shape[1:3])
+    return short >= 4 and long <= min(1024, 4 * short)
+
+
+def sample_grid(
+    images: np.ndarray, title: str = "Samples", limits: tuple[float, float] | None = None, count: int = 48,
+    theme: Theme = LIGHT,
+) -> "Figure":  # fmt: skip
+    """The first `count` images [n, h, w] or [n, h, w, c] in rows of eight; `limits` are black and white, else what is there."""
+    tiles = pixels(images[:count], limits)
+    columns = min(8, max(len(tiles), 1))
+    return mosaic(tiles, columns, 0.0, 5.2, title, theme)[0]
+
+
+def wrong_examples(
+    images: np.ndarray, y: np.ndarray, proba: np.ndarray, weight: np.ndarray | None = None,
+    labels: Sequence[str] | None = None, count: int = 16, theme: Theme = LIGHT,
+) -> "Figure":  # fmt: skip
+    """The `count` most confident mistakes on images [n, h, w] or [n, h, w, c], with the answer, its probability and the truth.
+
+    y [n] and proba [n, classes]; images are scaled together. Without a mistake the figure says so.
+    """
+    images, y, proba, _ = kept(weight, np.asarray(images), np.asarray(y), np.asarray(proba))
+    sure, said = proba.max(1), proba.argmax(1)
+    wrong = np.nonzero(said != y)[0]
+    worst = wrong[np.argsort(-sure[wrong], kind="stable")[:count]]
+    title = f"Most confident mistakes ({len(worst)} of {len(wrong):,})" if len(worst) else "No mistakes"
+    if not len(worst):
+        figure = new(9.2, 1.2, theme)
+        axes = figure.add_subplot()
+        dress(axes, theme, title, grid=False)
+        axes.set_axis_off()
+        text = f"All {len(y):,} rows are right."
+        axes.text(0, 0.5, text, ha="left", va="center", color=theme.muted, transform=axes.transAxes)
+        return figure
+    figure, places = mosaic(pixels(images[worst], None), 8, 0.4, 10.4, title, theme)
+
+    def name(c):
+        return clip(labels[c] if labels and c < len(labels) else str(c), 11)
+
+    axes = figure.axes[0]
+    for (left, bottom), i in zip(places, worst, strict=True):
+        text = f"says {name(said[i])} {100 * sure[i]:.0f}%"
+        axes.text(left, bottom + 0.03, text, color=theme.wrong, fontsize=8.5, va="top", fontweight="bold")
+        axes.text(left, bottom + 0.175, f"is {name(y[i])}", color=theme.ink, fontsize=8.5, va="top")
+    return figure
+
+
+def new(width: float, height: float, theme: Theme, layout: str | None = "constrained") -> "Figure":
+    """An empty figure, in inches; without a layout, which costs a second drawing, the axes have given places."""
+    from matplotlib.figure import Figure
+
+    return Figure((width, height), DPI, facecolor=theme.surface, layout=layout)
+
+
+def dress(axes: "Axes", theme: Theme, title: str = "", grid: bool = True) -> None:
+    """Give the axes the house's look: a title on the left, two spines, a faint grid behind."""
+    axes.set_facecolor(theme.surface)
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=theme.ink, pad=8)
+    axes.tick_params(colors=theme.muted, labelsize=8.5, length=3, width=0.7)
+    axes.xaxis.label.set(color=theme.muted, size=9)
+    axes.yaxis.label.set(color=theme.muted, size=9)
+    for side, spine in axes.spines.items():
+        spine.set(visible=side in ("left", "bottom"), color=theme.muted, linewidth=0.7)
+    axes.set_axisbelow(True)
+    if grid:
+        axes.grid(color=theme.faint, linewidth=0.8)
+
+
+def keys(axes: "Axes", theme: Theme) -> None:
+    """The legend, in one line above the axes on the right."""
+    handles, _ = axes.get_legend_handles_labels()
+    if handles:
+        axes.legend(
+            loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(handles), frameon=False, fontsize=8.5, labelcolor=theme.muted,
+            borderaxespad=0.3, handlelength=1.2, columnspacing=1.2, borderpad=0,
+        )  # fmt: skip
+
+
+def cloud(axes: "Axes", x: np.ndarray, y: np.ndarray, weight: np.ndarray, theme: Theme) -> None:
+    """Points whose area is their weight, or hexagons coloured by the weight inside where points would hide each other."""
+    if len(x) <= CLOUD:
+        size = 14 * weight / max(weight.mean(), 1e-300) if len(x) else 14
+        axes.scatter(x, y, size, color=theme.right, alpha=0.55 if len(x) < 1000 else 0.3, linewidth=0)
+    else:
+        from matplotlib.colors import LinearSegmentedColormap
+
+        ramp = LinearSegmentedColormap.from_list("density", [theme.faint, theme.right])
+        axes.hexbin(x, y, C=weight, reduce_C_function=np.sum, gridsize=45, bins="log", mincnt=0, cmap=ramp, linewidths=0.1)
+
+
+def mosaic(
+    tiles: np.ndarray, columns: int, caption: float, width: float, title: str, theme: Theme
+) -> tuple["Figure", list[tuple[float, float]]]:
+    """Tiles [k, h, w, 3] in rows, each with room for a caption below; the place below each. In units of a tile's width."""
+    gap, above, edge = 0.06, 0.36, 0.08
+    ratio = (1 - gap) * tiles.shape[1] / tiles.shape[2]
+    line, lines = ratio + (caption or gap), max(1, -(-len(tiles) // columns))
+    across = columns - gap
+    inside = (width - 2 * edge) * lines * line / across
+    height = inside + above + edge
+    figure = new(width, height, theme, layout=None)
+    axes = figure.add_axes((edge / width, edge / height, 1 - 2 * edge / width, inside / height))
+    dress(axes, theme, title, grid=False)
+    corners = [(i % columns * 1.0, i // columns * line) for i in range(len(tiles))]
+    for tile, (left, top) in zip(tiles, corners, strict=True):
+        axes.imshow(tile, extent=(left, left + 1 - gap, top + ratio, top), interpolation="nearest", aspect="auto")
+    axes.set(xlim=(0, across), ylim=(lines * line, 0))
+    axes.set_axis_off()
+    return figure, [(left, top + ratio) for left, top in corners]
+
+
+def pixels(images: np.ndarray, limits: tuple[float, float] | None) -> np.ndarray:
+    """Images [k, h, w] or [k, h, w, c] as [k, h, w, 3] in 0..1; without limits, from the least to the greatest value."""
+    images = np.asarray(images, float)
+    images = images[..., None] if images.ndim == 3 else images[..., :3]
+    finite = images[np.isfinite(images)]
+    low, high = limits if limits is not None else (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
+    scaled = np.clip((np.nan_to_num(images, nan=low) - low) / (high - low if high > low else 1), 0, 1)
+    return np.broadcast_to(scaled, (*scaled.shape[:3], 3))
+
+
+def kept(weight: np.ndarray | None, *columns: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The columns [n, ...] and the weight [n] of the rows that are there; weights default to ones."""
+    weight = np.ones(len(columns[0])) if weight is None else np.asarray(weight, float)
+    for column in columns:
+        if len(column) != len(weight):
+            raise ValueError(f"Every column has one entry per weight, here {len(weight)}; got {len(column)}.")
+    there = weight > 0
+    return (*(column[there] for column in columns), weight[there])
+
+
+def thinned(*columns: np.ndarray) -> tuple[np.ndarray, ...]:
+    """At most 2,000 points of the columns [m], the ends included: more cannot be seen."""
+    m = len(columns[0])
+    at = np.unique(np.linspace(0, m - 1, THIN).astype(int)) if m > THIN else np.arange(m)
+    return tuple(column[at] for column in columns)
+
+
+def upper(at: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """A rising curve (x, y) at `at`; the upper end of a vertical piece."""
+    last = np.append(np.diff(x) > 0, True)
+    return np.interp(at, x[last], y[last])
+
+
+def amount(value: float) -> str:
+    """A count in at most five characters: 12, 1.5, 12k.
+
+    >>> [amount(v) for v in (12.0, 0.25, 12345.0, 2_500_000.0)]
+    ['12', '0.25', '12k', '2.5M']
+    """
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if value >= size and (value >= 1e4 or value % 1):
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.0f}" if value == int(value) else f"{value:.2g}" if value < 10 else f"{value:.0f}"
+
+
+def clip(text: str, most: int) -> str:
+    """The text, shortened with an ellipsis; a dollar sign stays one, where matplotlib would read mathematics."""
+    text = str(text)
+    return (text if len(text) <= most else text[: most - 1] + "…").replace("$", r"\$")
+
+
+def rgb(colour: str) -> np.ndarray:
+    """[3] in 0..1 from `#rrggbb`."""
+    return np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+
+
+def luminance(colour: np.ndarray) -> float:
+    """How bright a colour [3] is, 0..1. ITU-R BT.601."""
+    return float(colour @ [0.299, 0.587, 0.114])

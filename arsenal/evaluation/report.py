@@ -1,0 +1,396 @@
+"""The report of a run: one page that explains itself, the plots beside it, and the metrics as JSON."""
+
+import base64
+import io
+import json
+import math
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from arsenal.evaluation import plot
+from arsenal.records import Batch
+from arsenal.storage.files import write_json, write_text
+
+ORDER = ("test", "validation", "train")
+TILES, CLASSES_SHOWN = 8, 100
+LEADING = ("accuracy", "r2_score", "roc_auc", "f1_macro", "loss")
+
+
+class Picture(NamedTuple):
+    """A figure on the page: data URIs for light and dark pages, what it shows, its caption, its width in CSS pixels."""
+
+    name: str
+    light: str
+    dark: str
+    alt: str
+    caption: str
+    width: int
+    wide: bool
+
+
+def write_report(
+    folder: Path, *, title: str, status: dict, command: str, config: str, environment: dict, history: list[dict],
+    metrics: dict[str, float], expect: dict[str, dict], labels: list[str] | None,
+    results: dict[str, tuple[Batch, dict[str, np.ndarray]]],
+) -> Path:  # fmt: skip
+    """Write `folder/index.html`, the PNGs beside it and `metrics.json`; the path of the page.
+
+    `status` holds the state and what else is known (`step`, `seconds`, `parameters`, ...), `command` makes the run again,
+    `config` is YAML. `history` has rows `{"step", "split", "values"}`; a value is a number, None or a list with one per
+    member of a population. `metrics` and `expect` go by "split/name", an expectation being `{"min": ..., "max": ...}`.
+    `results` maps a split to its rows (NumPy, weight 0 = not there) and the answers [n, ...] by name: whole y with
+    `predict` gives a confusion matrix and a table of classes, with `predict_proba` also ROC and calibration and, for
+    images, the worst mistakes; other y with `predict` gives residuals; images in `sample` come beside real ones. What is
+    absent has no section. The page loads nothing and runs no script. Each file is replaced in one move.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = Pictures(folder)
+    splits = sorted(results, key=place)
+    page = {
+        "title": title,
+        "state": str(status.get("state", "unknown")),
+        "facts": facts(status),
+        "checks": checks(metrics, expect),
+        "tiles": tiles(metrics, expect),
+        "table": table(metrics),
+        "curves": curves(history, pictures),
+        "sections": [s for s in (section(name, *results[name], labels, pictures) for name in splits) if s],
+        "command": command,
+        "config": [colour(line) for line in config.splitlines()],
+        "environment": list(flat(environment)),
+    }
+    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
+        files("arsenal.evaluation").joinpath("report.html").read_text(encoding="utf-8")
+    )
+    write_json(folder / "metrics.json", finite(metrics))
+    write_text(folder / "index.html", template.render(page))
+    return folder / "index.html"
+
+
+class Pictures:
+    """Draws each figure twice, for light and dark pages, and writes the light one beside the page."""
+
+    def __init__(self, folder: Path):
+        """The folder that the PNGs go to."""
+        self.folder = folder
+
+    def __call__(self, name: str, draw: Callable, alt: str, caption: str = "", wide: bool = False) -> Picture:
+        """The figure that `draw(theme)` makes, under the name `name`.png."""
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("._") or "figure"
+        light, dark = (draw(theme) for theme in (plot.LIGHT, plot.DARK))
+        data = png(light)
+        replace(self.folder / f"{name}.png", data)
+        return Picture(name, uri(data), uri(png(dark)), alt, caption, round(light.get_figwidth() * 110), wide)
+
+
+def png(figure: Any) -> bytes:
+    """The figure as a PNG file, without the date or the library's version."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 4})
+    return file.getvalue()
+
+
+def uri(data: bytes) -> str:
+    """The PNG as an address that holds it."""
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Replace the file in one move."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def place(split: str) -> tuple[int, str]:
+    """Test before validation before training, then the others by name."""
+    return (ORDER.index(split) if split in ORDER else len(ORDER), split)
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """A number for people; of a population, the median and the range.
+
+    >>> [number(v) for v in (0.98123456, 25000, 1e-7, None, [1.0, 3.0, 2.0])]
+    ['0.9812', '25,000', '1e-07', '-', '2 (1 to 3)']
+    """
+    if isinstance(value, list | tuple):
+        there = sorted(float(v) for v in np.ravel(np.array(value, float)) if math.isfinite(v))
+        if not there:
+            return "-"
+        return f"{number(float(np.median(there)))} ({number(there[0])} to {number(there[-1])})"
+    if isinstance(value, bool | str):
+        return str(value)
+    if value is None or not math.isfinite(value):
+        return "-"
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    if abs(value) >= 1000:
+        return f"{value:,.1f}"
+    return f"{value:.{digits}f}" if 0.1 <= abs(value) < 1 else f"{value:.{digits}g}"
+
+
+def duration(seconds: float) -> str:
+    """A time for people.
+
+    >>> [duration(s) for s in (3.2, 75, 7500, 200_000)]
+    ['3.2 s', '1 min 15 s', '2 h 5 min', '2 d 7 h']
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.2g} s"
+    for size, unit, part, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // part} {small}"
+    raise AssertionError
+
+
+def facts(status: dict) -> list[tuple[str, str]]:
+    """What the status says beside the state, as names and texts."""
+    known = {"seconds": ("time", duration), "time": ("written", moment)}
+    told = []
+    for key, value in status.items():
+        if key in ("state", "process") or value is None or isinstance(value, dict):
+            continue
+        name, text = known.get(key, (key.replace("_", " "), number))
+        told.append((name, text(value)))
+    return told
+
+
+def moment(seconds: float) -> str:
+    """A time since 1970 as a date in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def check(name: str, metrics: dict, bounds: dict) -> dict:
+    """One expectation: the bounds as text, what was measured, and whether it holds; a bound of another name never does."""
+    value = metrics.get(name)
+    values = np.ravel(np.array([np.nan] if value is None else value, float))
+    holds = {"min": lambda b: bool((values >= b).all()), "max": lambda b: bool((values <= b).all())}
+    signs = {"min": "≥", "max": "≤"}
+    met = all(key in holds and holds[key](bound) for key, bound in bounds.items())
+    text = " and ".join(f"{signs.get(key, key)} {bound:g}" for key, bound in bounds.items())
+    return {"name": name, "bounds": text, "value": "not measured" if value is None else number(value), "met": met}
+
+
+def checks(metrics: dict, expect: dict[str, dict]) -> list[dict]:
+    """Every expectation, in order."""
+    return [check(name, metrics, bounds or {}) for name, bounds in expect.items()]
+
+
+def tiles(metrics: dict, expect: dict[str, dict]) -> list[dict]:
+    """The headline numbers: what was expected first, then the metrics of the foremost split."""
+    split = min((name.rpartition("/")[0] for name in metrics), key=place, default="")
+    rest = [name for name in metrics if name.rpartition("/")[0] == split and name not in expect]
+    rest.sort(key=lambda name: LEADING.index(name.rpartition("/")[2]) if name.rpartition("/")[2] in LEADING else len(LEADING))
+    shown = [name for name in expect if name in metrics] + rest
+    return [
+        {
+            "name": name.rpartition("/")[2].replace("_", " "),
+            "split": name.rpartition("/")[0],
+            "value": number(metrics[name]),
+            "check": check(name, metrics, expect[name] or {}) if name in expect else None,
+        }
+        for name in shown[:TILES]
+    ]
+
+
+def table(metrics: dict) -> dict | None:
+    """All metrics, one line per name and one column per split."""
+    splits = sorted({name.rpartition("/")[0] for name in metrics}, key=place)
+    names = list(dict.fromkeys(name.rpartition("/")[2] for name in metrics))
+    if not names:
+        return None
+
+    def cell(split, name):
+        key = f"{split}/{name}" if split else name
+        return number(metrics[key]) if key in metrics else ""
+
+    return {"splits": splits, "lines": [(name.replace("_", " "), [cell(s, name) for s in splits]) for name in names]}
+
+
+def curves(history: list[dict], pictures: Pictures) -> list[Picture]:
+    """One figure per quantity that was ever a number."""
+    names = dict.fromkeys(name for row in history for name, value in row["values"].items() if value is not None)
+    return [
+        pictures(
+            f"curve_{name}", lambda theme, name=name: plot.learning_curves(history, [name], theme),
+            f"{name} over step, in training and validation",
+        )
+        for name in names
+    ]  # fmt: skip
+
+
+def section(split: str, rows: Batch, answers: dict, labels: list[str] | None, pictures: Pictures) -> dict | None:
+    """The plots and the table that fit a split's rows and answers; None where nothing does."""
+    weight = np.asarray(rows.weight, float)
+    answers = {name: np.asarray(v) for name, v in answers.items() if not isinstance(v, dict)}
+    told = [v for name, v in answers.items() if name in ("predict", "predict_proba", "sample") and v.dtype.kind in "fiub"]
+    sound = np.all([np.isfinite(v.reshape(len(v), -1)).all(1) for v in told], axis=0) if told else np.ones(len(weight), bool)
+    lost = int(((weight > 0) & ~sound).sum())
+    there = (weight > 0) & sound
+
+    def column(v):
+        return None if v is None or isinstance(v, dict) else np.asarray(v)[there]
+
+    x, y, weight = column(rows.x), column(rows.y), weight[there]
+    answers = {name: v[there] for name, v in answers.items()}
+    predict, proba, sample = (answers.get(name) for name in ("predict", "predict_proba", "sample"))
+    found: list[Picture] = []
+    classes: dict | None = None
+    if len(weight) and y is not None:
+        if is_labels(y, predict, proba):
+            said = proba.argmax(1) if predict is None else predict
+            found += classified(split, x, y, said, proba, weight, labels, pictures)
+            classes = class_table(y, said, proba, weight, labels)
+        elif predict is not None and predict.shape == y.shape and y.dtype.kind in "fiu" and y[:1].size <= 8:
+            found += regressed(split, y, predict, np.repeat(weight, y[:1].size), pictures)
+    if len(weight) and plot.is_images(sample):
+        found += drawn(split, x, sample, pictures)
+    if not found and not lost:
+        return None
+    return {"split": split, "rows": number(float(weight.sum())), "lost": lost, "pictures": found, "classes": classes}
+
+
+def is_labels(y: np.ndarray, predict: np.ndarray | None, proba: np.ndarray | None) -> bool:
+    """Whether y [n] are whole labels and the answers are labels or their probabilities."""
+    whole = y.ndim == 1 and y.dtype.kind in "iub" and y.min() >= 0
+    if proba is not None and (proba.ndim != 2 or (whole and y.max() >= proba.shape[1])):
+        return False
+    said = predict is not None and predict.shape == y.shape and predict.dtype.kind in "iub" and predict.min() >= 0
+    return whole and (said or (predict is None and proba is not None))
+
+
+def classified(split, x, y, said, proba, weight, labels, pictures) -> list[Picture]:
+    """The plots of a classifier's answers on the rows that are there."""
+    y, said = y.astype(int), said.astype(int)
+    classes = max(int(y.max()), int(said.max())) + 1
+    found = [
+        pictures(
+            f"{split}_confusion", lambda theme: plot.confusion_matrix(y, said, weight, labels, theme),
+            f"Confusion matrix of the {split} rows", "Rows are the truth. Blue is right, orange wrong, by share of the row.",
+            wide=classes > 12,
+        )
+    ]  # fmt: skip
+    if proba is None:
+        return found
+    found += [
+        pictures(
+            f"{split}_roc", lambda theme: plot.roc(y, proba, weight, labels, theme), f"ROC curves of the {split} rows",
+            "Each class against the rest; the dashed line is chance." if proba.shape[1] > 2 else "The dashed line is chance.",
+        ),
+        pictures(
+            f"{split}_calibration", lambda theme: plot.calibration(y, proba, weight, theme=theme),
+            f"Reliability diagram of the {split} rows", "Where the two meet, answers are as often right as they claim.",
+        ),
+    ]  # fmt: skip
+    if plot.is_images(x):
+        found.append(
+            pictures(
+                f"{split}_mistakes", lambda theme: plot.wrong_examples(x, y, proba, weight, labels, theme=theme),
+                f"The most confident mistakes on the {split} rows", wide=True,
+            )
+        )  # fmt: skip
+    return found
+
+
+def regressed(split, y, predict, weight, pictures) -> list[Picture]:
+    """The plots of answers that are numbers."""
+    y, predict = y.reshape(-1), predict.reshape(-1)
+    return [
+        pictures(
+            f"{split}_predicted", lambda theme: plot.predicted_and_true(y, predict, weight, theme),
+            f"Predicted and true values of the {split} rows", "On the line the answer is exact.",
+        ),
+        pictures(
+            f"{split}_residuals", lambda theme: plot.residuals(y, predict, weight, theme), f"Residuals of the {split} rows",
+            "A good model leaves no pattern around zero.",
+        ),
+    ]  # fmt: skip
+
+
+def drawn(split, x, sample, pictures) -> list[Picture]:
+    """Images that the model drew, beside real ones on the same scale of grey."""
+    real = plot.is_images(x) and x.shape[1:3] == sample.shape[1:3]
+    limits = (float(x.min()), float(x.max())) if real else None
+
+    def grid(name, images, title, alt):
+        return pictures(f"{split}_{name}", lambda theme: plot.sample_grid(images, title, limits, theme=theme), alt)
+
+    found = [grid("samples", sample, "Drawn", "Images that the model drew")]
+    return found + ([grid("real", x, "Real", f"Real images of the {split} rows")] if real else [])
+
+
+def class_table(y, said, proba, weight, labels) -> dict:
+    """Precision, recall, F1, area under the ROC curve and weight of every class; of more than 100 the worst."""
+    y, said = y.astype(int), said.astype(int)
+    classes = max([len(labels or ()), int(y.max()) + 1, int(said.max()) + 1])
+    right = np.bincount(y, weight * (y == said), classes)
+    predicted, true = np.bincount(said, weight, classes), np.bincount(y, weight, classes)
+
+    def quotient(a, b):
+        return np.where(b > 0, a / np.where(b > 0, b, 1), np.nan)
+
+    precision, recall, f1 = quotient(right, predicted), quotient(right, true), quotient(2 * right, predicted + true)
+    shown = np.nonzero(predicted + true > 0)[0]
+    note = ""
+    if len(shown) > CLASSES_SHOWN:
+        note = f"The {CLASSES_SHOWN} classes with the lowest F1 of {len(shown):,}."
+        shown = shown[np.argsort(f1[shown], kind="stable")[:CLASSES_SHOWN]]
+
+    def line(c):
+        area = plot.roc_curve(y == c, proba[:, c], weight)[2] if proba is not None and c < proba.shape[1] else math.nan
+        name = labels[c] if labels and c < len(labels) else str(c)
+        shares = [share(v) for v in (precision[c], recall[c], f1[c], area)]
+        return {"name": name, "support": number(float(true[c])), "shares": shares}
+
+    return {"note": note, "lines": [line(c) for c in shown], "areas": proba is not None}
+
+
+def share(value: float) -> dict:
+    """A share as text and as the width of its bar in percent."""
+    known = math.isfinite(value)
+    return {"text": f"{value:.3f}" if known else "-", "percent": round(100 * value, 1) if known else 0}
+
+
+def colour(line: str) -> tuple[str, str, str]:
+    """A line of YAML as key, value and comment; together they are the line."""
+    found = re.match(r"^(\s*(?:- )?[\w./@${}:-]+?:(?=\s|$))?(.*?)((?:(?<=\s)|^)#.*)?$", line)
+    return tuple(part or "" for part in found.groups()) if found else ("", line, "")
+
+
+def flat(tree: dict, prefix: str = ""):
+    """Pairs of name and texts from a nested dict: `packages` of versions is one line of chips."""
+    for key, value in tree.items():
+        if isinstance(value, dict) and any(isinstance(v, dict) for v in value.values()):
+            yield from flat(value, f"{prefix}{key} ")
+        elif isinstance(value, dict):
+            yield f"{prefix}{key}", [(str(k), str(v)) for k, v in value.items()]
+        elif isinstance(value, list | tuple):
+            yield f"{prefix}{key}", [("", str(v)) for v in value]
+        else:
+            yield f"{prefix}{key}", [("", str(value))]
+
+
+def finite(value: Any) -> Any:
+    """The value as plain JSON: arrays as lists, numbers that are not finite as None."""
+    if isinstance(value, dict):
+        return {str(k): finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | np.ndarray | np.generic):
+        listed = np.asarray(value).tolist()
+        return [finite(v) for v in listed] if isinstance(listed, list) else finite(listed)
+    return None if isinstance(value, float) and not math.isfinite(value) else json.loads(json.dumps(value))

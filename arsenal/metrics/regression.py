@@ -1,0 +1,82 @@
+"""Metrics of numbers."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from arsenal.metrics.average import alive, answer, average, real
+from arsenal.metrics.moments import Moments, join, moments, no_rows
+from arsenal.records import Metric
+
+
+def mean_squared_error() -> Metric:
+    """The mean of `(predict - y)²`, in y's units squared; both [n, ...] of one shape, averaged over a row first.
+
+    >>> from arsenal.records import batch
+    >>> metric, rows = mean_squared_error(), batch(y=[1.0, 2.0])
+    >>> float(metric.compute(metric.update(metric.empty(), {"predict": jnp.array([1.0, 4.0])}, rows))["mean_squared_error"])
+    2.0
+    """
+    return average("mean_squared_error", lambda outputs, batch: per_row(jnp.square, outputs, batch, "mean_squared_error"))
+
+
+def mean_absolute_error() -> Metric:
+    """The mean of `|predict - y|`, in y's units; both [n, ...] of one shape, averaged over a row first.
+
+    >>> from arsenal.records import batch
+    >>> metric, rows = mean_absolute_error(), batch(y=[1.0, 2.0])
+    >>> float(metric.compute(metric.update(metric.empty(), {"predict": jnp.array([1.0, 4.0])}, rows))["mean_absolute_error"])
+    1.0
+    """
+    return average("mean_absolute_error", lambda outputs, batch: per_row(jnp.abs, outputs, batch, "mean_absolute_error"))
+
+
+class Explained(NamedTuple):
+    """The squared residuals so far, and the moments of y."""
+
+    residual: jax.Array
+    target: Moments
+
+
+def r2_score() -> Metric:
+    """The share of y's variance that `predict` explains, `1 - Σ w (y - predict)² / Σ w (y - mean y)²`, at most 1.
+
+    y and `predict` are [n] or [n, 1]. Where y does not vary: 1 for exact answers, else 0, as in scikit-learn; NaN where
+    no row was counted.
+
+    >>> from arsenal.records import batch
+    >>> metric, rows = r2_score(), batch(y=[0.0, 1.0, 2.0])
+    >>> float(metric.compute(metric.update(metric.empty(), {"predict": jnp.array([0.0, 1.0, 1.0])}, rows))["r2_score"])
+    0.5
+    """
+
+    def update(acc, outputs, batch):
+        if batch.y.shape[1:] not in ((), (1,)):
+            raise ValueError(f"`r2_score` takes one target per row, [n] or [n, 1]; got {batch.y.shape}.")
+        weight = batch.weight.astype(acc.residual.dtype)
+        square = alive(per_row(jnp.square, outputs, batch, "r2_score").astype(weight.dtype), weight)
+        target = moments(batch.y.astype(weight.dtype).reshape(-1, 1), weight)
+        return Explained(acc.residual + jnp.sum(square * weight), join(acc.target, target))
+
+    def compute(acc):
+        total = acc.target.scatter[0, 0]
+        score = jnp.where(total > 0, 1 - acc.residual / jnp.where(total > 0, total, 1), (acc.residual == 0).astype(total.dtype))
+        return {"r2_score": jnp.where(acc.target.weight > 0, score, jnp.nan)}
+
+    return Metric(
+        empty=lambda: Explained(jnp.zeros(()), no_rows(1)),
+        update=update,
+        merge=lambda a, b: Explained(a.residual + b.residual, join(a.target, b.target)),
+        compute=compute,
+    )
+
+
+def per_row(size, outputs: dict, batch, metric: str) -> jax.Array:
+    """`size(predict - y)`, averaged over all but the first axis; ValueError where the shapes differ."""
+    predict = answer(outputs, "predict", metric)
+    if predict.shape != batch.y.shape:
+        raise ValueError(f"`{metric}` takes answers of the targets' shape {batch.y.shape}; got {predict.shape}.")
+    predict = real(predict)
+    each = size(predict - batch.y.astype(predict.dtype))
+    return each.mean(axis=tuple(range(1, each.ndim)))

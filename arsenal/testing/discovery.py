@@ -1,0 +1,38 @@
+"""Every public function below a package that makes a record."""
+
+import importlib
+import inspect
+import pkgutil
+import typing
+from collections.abc import Callable
+
+from arsenal import records
+
+KINDS = (
+    records.Source, records.Model, records.Loss, records.Optimizer, records.Learner, records.Additive,
+    records.Estimator, records.Transform, records.Codec, records.Metric, records.Search, records.Scheduler,
+    records.Env, records.Detector,
+)  # fmt: skip
+
+
+def factories(package: str = "arsenal") -> dict[str, Callable]:
+    """Public functions whose return annotation is a record, by `module.name`; modules at the top level are left out."""
+    root = importlib.import_module(package)
+    found = {}
+    for info in pkgutil.walk_packages(root.__path__, f"{package}."):
+        if info.name.count(".") < 2:
+            continue
+        module = importlib.import_module(info.name)
+        for name, function in vars(module).items():
+            own = inspect.isfunction(function) and function.__module__ == info.name and not name.startswith("_")
+            if own and makes(function) in KINDS:
+                found[f"{info.name}.{name}"] = function
+    return found
+
+
+def makes(function: Callable) -> object:
+    """What the function's annotation says it returns; None where that cannot be read."""
+    try:
+        return typing.get_type_hints(function).get("return")
+    except NameError:  # an annotation of a library that is imported only when the function runs
+        return None

@@ -1,0 +1,309 @@
+"""The engine: an artifact in memory, which checks named arrays, runs them in compiled sizes and names the answers.
+
+Every protocol is a thin layer over `Model.infer`. Rows that do not influence each other are padded to the next
+power of two, so that few programs serve all sizes; a method whose rows do is run at exactly the size that came.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from arsenal_serving import artifact, codecs, golden, program
+from arsenal_serving.program import BATCH, Array
+from arsenal_serving.refused import Refused, shown, unknown
+
+MAX_BATCH, MAX_ROWS = 64, 16384
+# Sizes beyond the warm ones are compiled as they come; so many of them are kept, or sizes would fill the memory.
+KEPT = 32
+
+
+class Port(NamedTuple):
+    """One input or output as clients see it: a dimension that is a string varies; `code` is there for strings."""
+
+    name: str
+    dtype: np.dtype
+    shape: tuple[int | str, ...]
+    columns: list[str] | None
+    finite: bool
+    code: Callable[[np.ndarray], np.ndarray] | None
+
+    def __str__(self) -> str:
+        dims = ", ".join(map(str, self.shape))
+        return f"{'strings' if self.code else self.dtype.name} [{dims}]"
+
+
+class Loaded(NamedTuple):
+    """One method, ready to run: `padded` says whether sizes are rounded up, `wide` whether it has 64-bit types."""
+
+    name: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    program: program.Program
+    row_independent: bool
+    padded: bool
+    wide: bool
+    tolerance: dict[str, float]
+
+
+class Model:
+    """A loaded artifact; made by `load`. `name`, `default` and `methods` say what it serves."""
+
+    def __init__(self, manifest: dict, methods: dict[str, Loaded], params: list, max_batch: int, max_rows: int):
+        self.name: str = manifest["name"]
+        self.default: str = manifest["default"]
+        self.manifest = manifest
+        self.methods = methods
+        self.max_batch = max_batch
+        self.max_rows = max_rows
+        self.seconds: dict[str, float] = {}
+        self._params = params
+        self._warm: dict[tuple, Callable] = {}
+        self._kept: OrderedDict[tuple, Callable] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def infer(self, method: str, named_inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Answer named inputs [rows, ...] with named outputs; strings go in and come out where there is a codec.
+
+        A row-independent method gives the bits of its program at the padded size, whatever the other rows are.
+        Raises `Refused` for a name, dtype, rank, dimension, number of rows or value that is not allowed.
+        """
+        loaded = self._method(method)
+        arrays = self._checked(loaded, named_inputs)
+        answers = self._run(loaded, arrays)
+        return {
+            port.name: port.code(answer) if port.code else answer
+            for port, answer in zip(loaded.outputs, answers, strict=True)
+        }
+
+    def warm(self) -> None:
+        """Compile and time every padded size; then nothing compiles later but sizes that cannot be foreseen."""
+        for loaded in self.methods.values():
+            if not _foreseen(loaded):
+                continue
+            for size in _sizes(self.max_batch):
+                shapes = [(size, *(int(dim) for dim in port.shape[1:])) for port in loaded.inputs]
+                key = (loaded.name, *shapes)
+                if key not in self._warm:
+                    self._warm[key] = self._compile(loaded, shapes)
+            zeros = [np.zeros(shape, port.dtype) for shape, port in zip(shapes, loaded.inputs, strict=True)]
+            self._run(loaded, zeros)  # the first run of a program pays for its buffers
+            start = time.perf_counter()
+            self._run(loaded, zeros)
+            self.seconds[loaded.name] = time.perf_counter() - start
+
+    def quick(self, method: str, rows: int, seconds: float) -> bool:
+        """Whether an answer to so many rows is expected within `seconds`, without a compile."""
+        each = self.seconds.get(method)
+        return each is not None and each * -(-rows // self.max_batch) <= seconds
+
+    def check_golden(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Compare with the stored answers; raises `Refused` naming method, output and largest difference."""
+        slack = 1.0 if self.manifest["platform"] == program.platform() else golden.OTHER_PLATFORM
+        for loaded in self.methods.values():
+            inputs = [arrays[f"{loaded.name}/input/{port.name}"] for port in loaded.inputs]
+            for port, got in zip(loaded.outputs, self._run(loaded, inputs), strict=True):
+                wanted = arrays[f"{loaded.name}/output/{port.name}"]
+                rtol, atol = (loaded.tolerance[key] * slack for key in ("rtol", "atol"))
+                if not golden.near(got, wanted, rtol, atol):
+                    raise Refused(
+                        f"golden check of method {loaded.name!r}, output {port.name!r}: largest difference "
+                        f"{golden.difference(got, wanted):g}, allowed {golden.allowed(wanted, rtol, atol):g}."
+                    )
+
+    def _method(self, method: str) -> Loaded:
+        if method not in self.methods:
+            raise unknown("method", method, self.methods, of=repr(self.name))
+        return self.methods[method]
+
+    def _checked(self, loaded: Loaded, named: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The inputs in program order, as codes; raises `Refused` for the first thing that is wrong."""
+        if len(named) != len(loaded.inputs) or any(port.name not in named for port in loaded.inputs):
+            known = [port.name for port in loaded.inputs]
+            for name in named:
+                if name not in known:
+                    raise unknown("input", name, known, of=repr(loaded.name))
+            missing = [name for name in known if name not in named]
+            raise Refused(f"method {loaded.name!r} needs the inputs {known}; missing: {missing}.")
+        sizes: dict[str, int] = {}
+        arrays = [_array(loaded, port, named[port.name], sizes) for port in loaded.inputs]
+        if not 1 <= sizes[BATCH] <= self.max_rows:
+            raise Refused(f"method {loaded.name!r} takes 1 to {self.max_rows} rows; got {sizes[BATCH]}.")
+        for at, port in enumerate(loaded.inputs):
+            array = arrays[at]
+            if port.code:
+                arrays[at] = port.code(array).astype(port.dtype, copy=False)
+            elif port.finite and port.dtype.kind == "f" and not np.isfinite(array).all():
+                where = np.argwhere(~np.isfinite(array))[0].tolist()
+                raise Refused(f"input {port.name!r} of {loaded.name!r} must be finite; got {array[*where]} at {where}.")
+        return arrays
+
+    def _run(self, loaded: Loaded, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """Program inputs [rows, ...] to program outputs."""
+        rows = arrays[0].shape[0]
+        if not loaded.padded:
+            return self._piece(loaded, arrays)
+        if rows <= self.max_batch:
+            size = _padded(rows, self.max_batch)
+            answers = self._piece(loaded, arrays if size == rows else [_grown(array, size) for array in arrays])
+            return answers if size == rows else [answer[:rows] for answer in answers]
+        pieces = [
+            self._run(loaded, [array[start : start + self.max_batch] for array in arrays])
+            for start in range(0, rows, self.max_batch)
+        ]
+        return [np.concatenate(answers) for answers in zip(*pieces, strict=True)]
+
+    def _piece(self, loaded: Loaded, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        key = (loaded.name, *[array.shape for array in arrays])
+        compiled = self._warm.get(key) or self._compiled(loaded, key)
+        with jax.enable_x64(True) if loaded.wide else nullcontext():
+            return [np.asarray(answer) for answer in compiled(*self._params, *arrays)]
+
+    def _compiled(self, loaded: Loaded, key: tuple) -> Callable:
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+            compiled = self._kept[key] = self._compile(loaded, key[1:])
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+            return compiled
+
+    def _compile(self, loaded: Loaded, shapes: Sequence[tuple[int, ...]]) -> Callable:
+        given = [Array(p.shape, p.dtype.name) for p in self._params]
+        given += [Array(tuple(shape), port.dtype.name) for shape, port in zip(shapes, loaded.inputs, strict=True)]
+        try:
+            lowered = program.lower(loaded.program.exported, given)
+        except ValueError as error:  # jax checks what the manifest's constraints say of symbolic dimensions
+            got = {port.name: list(shape) for port, shape in zip(loaded.inputs, shapes, strict=True)}
+            raise Refused(f"method {loaded.name!r} does not run at {got}: {program.first_line(error)}") from error
+        return lowered.compile()
+
+
+def load(
+    folder: str | os.PathLike, *, max_batch: int = MAX_BATCH, max_rows: int = MAX_ROWS, form: str = "auto"
+) -> Model:
+    """The model in an artifact folder, after its sums held and its golden answers came out again.
+
+    form: "auto" takes each program's versioned form where this jax accepts it, else the durable one; "versioned"
+    and "durable" insist. Raises `Refused`, in one line, for an artifact that does not hold what it promises.
+    """
+    if max_batch < 1 or max_rows < 1:
+        raise Refused(f"`max_batch` and `max_rows` must be at least 1; got {max_batch} and {max_rows}.")
+    files = artifact.read(folder)
+    manifest = artifact.manifest_of(files)
+    try:
+        stored = artifact.arrays(files.pop(manifest["parameters"]["file"]), artifact.PARAMETERS)
+        kept = artifact.arrays(files.pop(artifact.GOLDEN), artifact.GOLDEN)
+        params = [_parameter(stored, entry) for entry in manifest["parameters"]["arrays"]]
+        methods = {
+            name: _loaded(name, entry, manifest["codecs"], files, params, kept, form)
+            for name, entry in manifest["methods"].items()
+        }
+        if manifest["default"] not in methods:
+            raise unknown("default method", manifest["default"], methods)
+        with jax.enable_x64(any(p.dtype.itemsize == 8 for p in params) or jax.config.jax_enable_x64):
+            model = Model(manifest, methods, jax.device_put(params), max_batch, max_rows)
+        model.check_golden(kept)
+    except Refused as error:
+        raise Refused(f"{folder}: {error}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise Refused(f"{folder}: {artifact.MANIFEST} is incomplete: {program.first_line(error)}.") from error
+    return model
+
+
+def _loaded(name: str, entry: dict, states: dict, files: dict, params: list, kept: dict, form: str) -> Loaded:
+    if program.platform() not in entry["platforms"]:
+        raise Refused(f"method {name!r} was exported for {entry['platforms']}; this machine is {program.platform()!r}.")
+    inputs = tuple(_port(described, states, inward=True) for described in entry["inputs"])
+    outputs = tuple(_port(described, states, inward=False) for described in entry["outputs"])
+    example = [Array(p.shape, p.dtype.name) for p in params]
+    example += [Array(kept[f"{name}/input/{port.name}"].shape, port.dtype.name) for port in inputs]
+    stored = entry["programs"]
+    versioned, durable = files[stored["versioned"]], files[stored["durable"]]
+    try:
+        ran = program.load(versioned, durable, entry["calling"], example, form)
+    except Refused as error:
+        raise Refused(f"method {name!r}: {error}") from error
+    avals = (*ran.exported.in_avals, *ran.exported.out_avals)
+    return Loaded(
+        name=name,
+        inputs=inputs,
+        outputs=outputs,
+        program=ran,
+        row_independent=entry["row_independent"],
+        # A program that is particular about its batch size is given the one that came.
+        padded=entry["row_independent"] and not any(BATCH in rule for rule in entry["constraints"]),
+        wide=any(np.dtype(aval.dtype).itemsize == 8 for aval in avals),
+        tolerance=entry["tolerance"],
+    )
+
+
+def _port(described: dict, states: dict, inward: bool) -> Port:
+    listed = described["codec"]
+    made = codecs.named([listed] if isinstance(listed, str) else listed or [], states)
+    each = [codec.encode if inward else codec.decode for codec in made]
+
+    def by_column(array: np.ndarray) -> np.ndarray:
+        return np.stack([code(array[..., column]) for column, code in enumerate(each)], axis=-1)
+
+    code = None if listed is None else each[0] if isinstance(listed, str) else by_column
+    columns, finite = described["columns"], described["finite"]
+    return Port(described["name"], np.dtype(described["dtype"]), tuple(described["shape"]), columns, finite, code)
+
+
+def _parameter(stored: dict[str, np.ndarray], entry: dict) -> np.ndarray:
+    array = stored[entry["name"]]
+    if array.dtype.name != entry["dtype"] or list(array.shape) != entry["shape"]:
+        got = f"{array.dtype.name}{list(array.shape)}"
+        raise Refused(f"parameter {entry['name']!r} must be {entry['dtype']}{entry['shape']}; got {got}.")
+    return array
+
+
+def _array(loaded: Loaded, port: Port, array: Any, sizes: dict[str, int]) -> np.ndarray:
+    """The array, if it has the port's type; what it binds symbolic dimensions to goes into `sizes`."""
+    if not isinstance(array, np.ndarray):
+        raise Refused(f"input {port.name!r} of {loaded.name!r} must be a numpy array; got {type(array).__name__}.")
+    fits = array.dtype.kind in "OU" if port.code else array.dtype == port.dtype
+    if not fits or array.ndim != len(port.shape):
+        raise _misfit(loaded, port, array)
+    for dim, size in zip(port.shape, array.shape, strict=True):
+        if isinstance(dim, str):
+            if sizes.setdefault(dim, size) != size:
+                raise Refused(
+                    f"input {port.name!r} of {loaded.name!r} must be {port}; its {dim!r} is {size}, "
+                    f"that of an input before it is {sizes[dim]}."
+                )
+        elif dim != size:
+            raise _misfit(loaded, port, array)
+    return array
+
+
+def _misfit(loaded: Loaded, port: Port, array: np.ndarray) -> Refused:
+    got = "strings" if array.dtype.kind in "OU" else array.dtype.name
+    return Refused(f"input {port.name!r} of {loaded.name!r} must be {port}; got {got} {shown(list(array.shape))}.")
+
+
+def _foreseen(loaded: Loaded) -> bool:
+    return loaded.padded and all(isinstance(dim, int) for port in loaded.inputs for dim in port.shape[1:])
+
+
+def _sizes(most: int) -> list[int]:
+    return [*[1 << k for k in range(most.bit_length()) if 1 << k < most], most]
+
+
+def _padded(rows: int, most: int) -> int:
+    return min(1 << (rows - 1).bit_length(), most)
+
+
+def _grown(array: np.ndarray, size: int) -> np.ndarray:
+    # The last row again: values of the kind the program expects, where zeros might be slow or out of range.
+    return np.concatenate([array, np.broadcast_to(array[-1:], (size - array.shape[0], *array.shape[1:]))])

@@ -1,0 +1,36 @@
+"""The one error of this package: something was asked for, or found on disk, that is not allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from reprlib import Repr
+
+
+class Refused(ValueError):
+    """Says in one line what was refused, what is allowed and what came."""
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """A value from a stranger as one short printable line, whatever its length and depth.
+
+    >>> shown([[[[[1]]]]]), shown("x" * 1000, limit=20)
+    ('[[[...]]]', "'xxxxxxx...xxxxxxx'")
+    """
+    short = Repr()
+    short.maxlevel, short.maxstring, short.maxother, short.maxlong = 3, limit, limit, limit
+    text = short.repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def unknown(what: str, name: str, allowed: Iterable[str], of: str = "") -> Refused:
+    """The error for a name that does not exist: suggests the nearest one and lists what there is.
+
+    >>> str(unknown("method", "predct", ["predict", "embed"]))
+    "unknown method 'predct'; did you mean 'predict'? There is: 'embed', 'predict'."
+    """
+    names = sorted(allowed)
+    near = get_close_matches(name[:200], names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    listed = ", ".join(repr(n) for n in names[:20]) + (", ..." if len(names) > 20 else "")
+    return Refused(f"unknown {what} {shown(name)}{of and f' of {of}'}{hint} There is: {listed or 'none'}.")

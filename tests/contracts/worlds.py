@@ -1,0 +1,385 @@
+"""Records that only the tests need: each asks something of the records that no shipped algorithm does yet."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jax.random import fold_in
+
+from arsenal.data import stream
+from arsenal.numerics.weighted import draw, weighted_mean
+from arsenal.records import (
+    CONTINUE,
+    STOP,
+    Additive,
+    Converged,
+    Env,
+    Estimator,
+    Learner,
+    Mean,
+    Model,
+    Scheduler,
+    Search,
+    Source,
+    Transform,
+    batch,
+)
+
+# Closed form: ridge.
+
+
+class Ridge(NamedTuple):
+    slope: Any
+    intercept: Any
+
+
+def ridge(alpha: float = 1.0) -> Estimator:
+    """Least squares with `alpha * |slope|²`. Hoerl & Kennard, Technometrics 12 (1970)."""
+
+    def fit(key, rows, hp):
+        mean_x, mean_y = weighted_mean(rows.x, rows.weight), weighted_mean(rows.y, rows.weight)
+        x, y = rows.x - mean_x, rows.y - mean_y
+        gram = (x.T * rows.weight) @ x
+        slope = jnp.linalg.solve(gram + hp["alpha"] * jnp.eye(x.shape[1]), x.T @ (rows.weight * y))
+        return Ridge(slope, mean_y - mean_x @ slope), Converged(jnp.array(True), jnp.array(1))
+
+    return Estimator(fit, {"predict": lambda fitted, x: x @ fitted.slope + fitted.intercept}, hp={"alpha": alpha})
+
+
+# Least squares by sums: an Additive.
+
+
+def mean_by_gradient(learning_rate: float = 0.1) -> Additive:
+    """The mean of x by gradient steps; the smallest Additive."""
+
+    def measure(key, state, rows, hp):
+        return {"gradient": rows.weight @ (state - rows.x), "weight": rows.weight.sum()}
+
+    def update(key, state, sums, hp):
+        slope = sums["gradient"] / sums["weight"]
+        return state - hp["learning_rate"] * slope, {"slope": Mean(jnp.abs(slope).sum(), jnp.ones(()))}
+
+    return Additive(
+        lambda key, rows, hp: jnp.zeros(rows.x.shape[1]), measure, update,
+        params=lambda state: state, apply={"predict": lambda params, x: x - params}, hp={"learning_rate": learning_rate},
+    )  # fmt: skip
+
+
+# Lloyd's k-means: a learner whose step is a whole pass.
+
+
+def kmeans(k: int) -> Learner:
+    """Lloyd, IEEE TIT 28 (1982); first centres are rows drawn by weight."""
+
+    def nearest(centres, x):
+        return jnp.argmin(jnp.square(x[:, None] - centres).sum(-1), 1).astype(jnp.int32)
+
+    def init(key, rows, hp):
+        return rows.x[draw(key, rows.weight, k)]
+
+    def step(key, centres, rows, hp):
+        mine = jax.nn.one_hot(nearest(centres, rows.x), k, dtype=rows.x.dtype) * rows.weight[:, None]
+        counts = mine.sum(0)
+        moved = jnp.where(counts[:, None] > 0, mine.T @ rows.x / jnp.maximum(counts, 1e-9)[:, None], centres)
+        distance = jnp.square(rows.x - moved[nearest(moved, rows.x)]).sum(-1)
+        return moved, {"inertia": Mean(rows.weight @ distance, rows.weight.sum())}
+
+    return Learner(init, step, lambda state: state, {"predict": nearest})
+
+
+# PPO on CartPole: the state holds the environments; there is no data.
+
+
+def cartpole() -> Env:
+    """Barto, Sutton & Anderson 1983, with Gymnasium's CartPole-v1 constants."""
+
+    def reset(key):
+        state = jax.random.uniform(key, (4,), minval=-0.05, maxval=0.05)
+        return state, (state, jnp.zeros((), jnp.int32))
+
+    def step(key, world, action):
+        (x, v, angle, spin), time = world
+        force = jnp.where(action == 1, 10.0, -10.0)
+        push = (force + 0.05 * spin**2 * jnp.sin(angle)) / 1.1
+        turn = (9.8 * jnp.sin(angle) - jnp.cos(angle) * push) / (0.5 * (4 / 3 - 0.1 * jnp.cos(angle) ** 2 / 1.1))
+        move = push - 0.05 * turn * jnp.cos(angle) / 1.1
+        state = jnp.stack([x + 0.02 * v, v + 0.02 * move, angle + 0.02 * spin, spin + 0.02 * turn])
+        terminated = (jnp.abs(state[0]) > 2.4) | (jnp.abs(state[2]) > 12 * math.pi / 180)
+        return state, (state, time + 1), jnp.ones(()), terminated, time + 1 >= 500, {}
+
+    return Env(reset, step)
+
+
+class Agent(NamedTuple):
+    params: Any
+    optimizer: Any
+    worlds: Any
+    observations: Any
+    returns: Any
+
+
+def ppo(env: Env, envs: int = 4, horizon: int = 16, learning_rate: float = 3e-3, clip: float = 0.2) -> Learner:
+    """Proximal policy optimisation. Schulman et al. 2017 (1707.06347), one pass over each rollout."""
+
+    def network(params, x):
+        hidden = jnp.tanh(x @ params["w"] + params["b"])
+        return hidden @ params["policy"], (hidden @ params["value"])[..., 0]
+
+    def init(key, rows, hp):
+        k = jax.random.split(key, 4)
+        params = {
+            "w": jax.random.normal(k[0], (4, 16)) * 0.5, "b": jnp.zeros(16),
+            "policy": jax.random.normal(k[1], (16, 2)) * 0.01, "value": jax.random.normal(k[2], (16, 1)) * 0.1,
+        }  # fmt: skip
+        observations, worlds = jax.vmap(env.reset)(jax.random.split(k[3], envs))
+        return Agent(params, optax.adam(hp["learning_rate"]).init(params), worlds, observations, jnp.zeros(envs))
+
+    def step(key, agent, rows, hp):
+        def play(carry, key):
+            worlds, seen, returns = carry
+            act, move, again = jax.random.split(key, 3)
+            logits, value = network(agent.params, seen)
+            action = jax.random.categorical(act, logits)
+            after, worlds, reward, dead, late, _ = jax.vmap(env.step)(jax.random.split(move, envs), worlds, action)
+            done = dead | late
+            fresh, new = jax.vmap(env.reset)(jax.random.split(again, envs))
+            chosen = jax.nn.log_softmax(logits)[jnp.arange(envs), action]
+            ended = jnp.where(done, returns + reward, 0.0)
+
+            def pick(a, b):
+                return jnp.where(done.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
+
+            carry = jax.tree.map(pick, new, worlds), pick(fresh, after), jnp.where(done, 0.0, returns + reward)
+            return carry, (seen, action, chosen, value, reward, done, ended)
+
+        carry, (seen, action, chosen, value, reward, done, ended) = lax.scan(
+            play, (agent.worlds, agent.observations, agent.returns), jax.random.split(key, horizon)
+        )
+        last = network(agent.params, carry[1])[1]
+
+        def back(gain, now):
+            reward, value, after, done = now
+            gain = reward + 0.99 * after * (1 - done) - value + 0.99 * 0.95 * (1 - done) * gain
+            return gain, gain
+
+        after = jnp.concatenate([value[1:], last[None]])
+        _, advantage = lax.scan(back, jnp.zeros(envs), (reward, value, after, done.astype(reward.dtype)), reverse=True)
+        scaled = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+
+        def loss(params):
+            logits, v = network(params, seen)
+            log_p = jax.nn.log_softmax(logits)
+            ratio = jnp.exp(jnp.take_along_axis(log_p, action[..., None], -1)[..., 0] - chosen)
+            gain = jnp.minimum(ratio * scaled, jnp.clip(ratio, 1 - hp["clip"], 1 + hp["clip"]) * scaled)
+            return (jnp.square(v - value - advantage) / 2 - gain + 0.01 * (jnp.exp(log_p) * log_p).sum(-1)).mean()
+
+        with jax.numpy_dtype_promotion("standard"):
+            updates, optimizer = optax.adam(hp["learning_rate"]).update(jax.grad(loss)(agent.params), agent.optimizer)
+        params = optax.apply_updates(agent.params, updates)
+        return Agent(params, optimizer, *carry), {"return": Mean(ended.sum(), done.sum().astype(ended.dtype))}
+
+    return Learner(
+        init, step, params=lambda agent: agent.params,
+        apply={"predict": lambda params, x: jnp.argmax(network(params, x)[0], -1).astype(jnp.int32)},
+        inputs={"predict": lambda rows: jnp.zeros((2, 4))},
+        hp={"learning_rate": learning_rate, "clip": clip},
+        exempt={"batch-coupled": "it draws its own experience: there are no rows"},
+    )  # fmt: skip
+
+
+# A stream: batches come from the host, window by window.
+
+
+def ticks() -> Source:
+    def read(step):
+        noise = np.random.default_rng(step).normal(size=(4, 3)).astype(np.float32)
+        return batch(x=noise, y=noise.sum(1), row=np.arange(4) + 4 * step)
+
+    return stream(read, 4, window=2)
+
+
+# Target encoding: training sees out-of-fold values, everybody else the mean over all rows.
+
+
+def target_encode(size: int, folds: int = 2, prior: float = 1.0) -> Transform:
+    """Codes [n, k] below `size` to smoothed target means. Micci-Barreca, SIGKDD Explorations 3 (2001)."""
+
+    def table(rows, weight):
+        total = jnp.maximum(weight.sum(), 1e-9)
+        mean = (weight @ rows.y) / total
+
+        def column(codes):
+            hot = jax.nn.one_hot(codes, size, dtype=rows.y.dtype) * weight[:, None]
+            return (rows.y @ hot + prior * mean) / (hot.sum(0) + prior)
+
+        return jax.vmap(column, 1)(rows.x)  # [k, size]
+
+    def apply(state, x):
+        return jax.vmap(lambda means, codes: means[codes], (0, 1), 1)(state, x)
+
+    def fit(key, rows):
+        fold = rows.row % folds  # by id, never by position
+        out = sum(
+            jnp.where((fold == i)[:, None], apply(table(rows, jnp.where(fold == i, 0.0, rows.weight)), rows.x), 0.0)
+            for i in range(folds)
+        )
+        return table(rows, rows.weight), rows._replace(x=out)
+
+    return Transform(fit, apply)
+
+
+# A small GPT with a cached decode step: caches travel in inputs and outputs.
+
+
+def gpt(vocabulary: int = 7, width: int = 8, heads: int = 2, context: int = 6) -> Model:
+    """One block of a decoder-only transformer. `decode` answers one token at a time from a cache."""
+
+    def init(key, tokens):
+        k = jax.random.split(key, 6)
+        sizes = {"token": (vocabulary, width), "place": (context, width), "qkv": (width, 3 * width), "out": (width, width)}
+        sizes |= {"up": (width, 4 * width), "down": (4 * width, width)}
+        return {"params": {n: jax.random.normal(k[i], s) * s[0] ** -0.5 for i, (n, s) in enumerate(sizes.items())}}
+
+    def heads_of(x):
+        return x.reshape(*x.shape[:-1], heads, width // heads)
+
+    def attend(q, k, v, mask):
+        scores = jnp.einsum("bqhd,bkhd->bhqk", q, k) * (width // heads) ** -0.5
+        return jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(jnp.where(mask, scores, -1e9)), v)
+
+    def finish(p, x, mixed):
+        x = x + mixed.reshape(x.shape) @ p["out"]
+        return (x + jax.nn.gelu(x @ p["up"]) @ p["down"]) @ p["token"].T
+
+    def apply(variables, tokens, training=None):
+        p = variables["params"]
+        x = p["token"][tokens] + p["place"][: tokens.shape[1]]
+        q, k, v = map(heads_of, jnp.split(x @ p["qkv"], 3, -1))
+        mask = jnp.tril(jnp.ones((tokens.shape[1],) * 2, bool))
+        return finish(p, x, attend(q, k, v, mask)), {}
+
+    def decode(variables, inputs):
+        """{"token" [b], "position" [b], "cache" {"k", "v"} [b, context, heads, d]} -> {"logits", "cache"}."""
+        p, at = variables["params"], inputs["position"]
+        x = (p["token"][inputs["token"]] + p["place"][at])[:, None]
+        q, k, v = map(heads_of, jnp.split(x @ p["qkv"], 3, -1))
+        put = jax.vmap(lambda old, new, i: lax.dynamic_update_slice_in_dim(old, new, i, 0))
+        cache = {"k": put(inputs["cache"]["k"], k, at), "v": put(inputs["cache"]["v"], v, at)}
+        mask = (jnp.arange(context) <= at[:, None])[:, None, None]
+        return {"logits": finish(p, x, attend(q, cache["k"], cache["v"], mask))[:, 0], "cache": cache}
+
+    return Model(init, apply, {"decode": decode})
+
+
+# A series: an AR(1) with intercept whose answer goes on from the last row seen; rows are in order, so coupled.
+
+
+class Series(NamedTuple):
+    slope: Any
+    intercept: Any
+    last: Any
+
+
+def autoregression() -> Estimator:
+    """Conditional least squares of ARIMA(1, 0, 0); `forecast` takes steps ahead [h]; a gap is weight 0."""
+
+    def fit(key, rows, hp):
+        before, after = rows.y[:-1], rows.y[1:]
+        weight = rows.weight[:-1] * rows.weight[1:]
+        mean_before, mean_after = weighted_mean(before, weight), weighted_mean(after, weight)
+        slope = (weight @ ((before - mean_before) * (after - mean_after))) / (weight @ jnp.square(before - mean_before))
+        return Series(slope, mean_after - slope * mean_before, rows.y[-1]), Converged(jnp.array(True), jnp.array(1))
+
+    def forecast(fitted, ahead):
+        level = fitted.intercept / (1 - fitted.slope)
+        return level + fitted.slope ** ahead.astype(fitted.slope.dtype) * (fitted.last - level)
+
+    return Estimator(
+        fit, {"forecast": forecast}, inputs={"forecast": lambda rows: jnp.arange(1, 4)},
+        exempt={"batch-coupled": "a row's place in time is its meaning"},
+    )  # fmt: skip
+
+
+# DBSCAN: labels of the training rows are part of what is learned.
+
+
+class Density(NamedTuple):
+    rows: Any
+    core: Any
+    label: Any
+
+
+def dbscan(eps: float = 1.0, min_weight: float = 3.0) -> Estimator:
+    """Ester et al., KDD 1996, with weights as multiplicities; -1 is noise. Labels are the smallest id in a cluster."""
+
+    def near(a, b, eps):
+        return jnp.sqrt(jnp.square(a[:, None] - b).sum(-1)) <= eps
+
+    def fit(key, rows, hp):
+        close = near(rows.x, rows.x, hp["eps"]) & (rows.weight > 0)
+        core = (close.astype(rows.weight.dtype) @ rows.weight >= hp["min_weight"]) & (rows.weight > 0)
+        linked = close & core[:, None] & core
+
+        def spread(carry):
+            label, _ = carry
+            lowest = jnp.where(linked, label[None], jnp.iinfo(label.dtype).max).min(1)
+            new = jnp.where(core, jnp.minimum(label, lowest), label)
+            return new, (new != label).any()
+
+        label, _ = lax.while_loop(lambda c: c[1], spread, (rows.row.astype(jnp.int32), jnp.array(True)))
+        state = Density(rows.x, core, jnp.where(core, label, -1))
+        return state._replace(label=jnp.where(rows.weight > 0, predict((state, hp["eps"]), rows.x), -1)), hp["eps"]
+
+    def predict(state, x):
+        state, eps = state
+        reach = near(x, state.rows, eps) & state.core
+        label = jnp.where(reach, state.label, jnp.iinfo(jnp.int32).max).min(1)
+        return jnp.where(reach.any(1), label, -1).astype(jnp.int32)
+
+    def both(key, rows, hp):
+        state, eps = fit(key, rows, hp)
+        return (state, eps), Converged(jnp.array(True), jnp.array(1))
+
+    return Estimator(both, {"predict": predict}, hp={"eps": eps, "min_weight": min_weight})
+
+
+# Random search under asynchronous successive halving: results come late, out of order, or never.
+
+
+def random_search() -> Search:
+    """Uniform candidates in [0, 1); the state counts ids and remembers the best."""
+
+    def ask(key, state, n):
+        ids = state["next"] + jnp.arange(n, dtype=jnp.int32)
+        candidates = jax.vmap(lambda i: jax.random.uniform(fold_in(key, i)))(ids)
+        return ids, candidates, state | {"next": state["next"] + n}
+
+    def tell(state, ids, values, valid):
+        values = jnp.where(valid, values[:, 0], jnp.inf)
+        best = jnp.argmin(values)
+        better = values[best] < state["value"]
+        return state | {
+            "value": jnp.where(better, values[best], state["value"]),
+            "best": jnp.where(better, ids[best], state["best"]),
+        }
+
+    def init(key):
+        return {"next": jnp.zeros((), jnp.int32), "value": jnp.array(jnp.inf), "best": jnp.array(-1, jnp.int32)}
+
+    return Search(init, ask, tell)
+
+
+def successive_halving(rungs: int = 3, trials: int = 8) -> Scheduler:
+    """ASHA: go on when in the better half of all that have reported at this rung so far. Li et al. 2018 (1810.05934)."""
+
+    def report(state, number, step, value):
+        state = state.at[step, number].set(value)
+        peers = state[step]
+        rank = (peers < value).sum()
+        return state, jnp.where(rank * 2 < jnp.isfinite(peers).sum(), CONTINUE, STOP)
+
+    return Scheduler(lambda: jnp.full((rungs, trials), jnp.inf), report)

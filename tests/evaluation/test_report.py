@@ -1,0 +1,289 @@
+"""The report: one page that holds all that fits the run, loads nothing, escapes everything and replaces whole files."""
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_diabetes, load_digits
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import precision_recall_fscore_support
+
+from arsenal.evaluation import report
+from arsenal.evaluation.report import write_report
+from arsenal.records import Batch
+
+CONFIG = """\
+# Small convolutional net on the 8x8 digits that ship with scikit-learn.
+name: digits_cnn
+data:
+  _target_: arsenal.data.digits
+model: {_target_: arsenal.models.cnn, output: 10, channels: [16, 32]}
+loss: {_target_: arsenal.losses.cross_entropy, label_smoothing: 0.05}
+train: {length: 30 epochs, batch_size: 128}  # about 10 s on two cores
+expect: {test/accuracy: {min: 0.97}}
+"""
+ENVIRONMENT = {
+    "python": "3.11.9",
+    "platform": "Linux-6.8-x86_64",
+    "cpus": 2,
+    "devices": ["cpu: cpu"],
+    "packages": {"ml-arsenal": "0.1.0", "jax": "0.10.2", "flax": "0.12.8", "optax": "0.2.8", "numpy": "2.4.6"},
+}
+
+
+def whole(x, y, weight=None):
+    """Rows of NumPy arrays."""
+    return Batch(x, y, np.ones(len(x)) if weight is None else weight, np.arange(len(x)))
+
+
+def history(members=None, steps=420, every=10):
+    """Falling losses and rising accuracies with a little noise; lists of `members` where given."""
+    rng, rows = np.random.default_rng(0), []
+    for step in range(every, steps + 1, every):
+        for split, floor, noise in (("train", 0.02, 0.06), ("validation", 0.06, 0.015)):
+            if split == "validation" and step % 30:
+                continue
+            size = () if members is None else (members,)
+            loss = (floor + 2.2 * np.exp(-step / 60)) * np.exp(noise * rng.normal(size=size))
+            accuracy = 1 - 0.35 * floor - 0.85 * np.exp(-step / 45) * np.exp(noise * rng.normal(size=size))
+            rows.append({"step": step, "split": split, "values": {"loss": loss.tolist(), "accuracy": accuracy.tolist()}})
+    return rows
+
+
+def digits():
+    """Test and validation rows of images [n, 8, 8] and a linear classifier's answers."""
+    bunch = load_digits()
+    x, y = bunch.images.astype(np.float32), bunch.target.astype(np.int32)
+    order = np.random.default_rng(0).permutation(len(x))
+    parts = {"train": order[:1000], "validation": order[1000:1400], "test": order[1400:]}
+    flat = x.reshape(len(x), -1) / 16
+    model = LogisticRegression(C=0.3, max_iter=60, tol=1e-2).fit(flat[parts["train"]], y[parts["train"]])
+    results = {}
+    for split in ("validation", "test"):
+        proba = model.predict_proba(flat[parts[split]]).astype(np.float32)
+        rows = whole(x[parts[split]], y[parts[split]])
+        results[split] = (rows, {"predict": proba.argmax(1).astype(np.int32), "predict_proba": proba})
+    return results
+
+
+def diabetes():
+    """Test rows of numbers and a ridge regression's answers."""
+    x, y = load_diabetes(return_X_y=True)
+    model = Ridge(0.1).fit(x[:300], y[:300])
+    return {"test": (whole(x[300:], y[300:]), {"predict": model.predict(x[300:])})}
+
+
+def arguments(**changes):
+    """What `write_report` takes, for the digits; `changes` replace parts."""
+    results = changes["results"] if "results" in changes else digits()
+    metrics = {}
+    for split, (rows, outputs) in results.items():
+        if "predict_proba" in outputs:
+            p = outputs["predict_proba"][np.arange(len(rows.y)), rows.y]
+            metrics[f"{split}/loss"] = float(-np.log(p).mean())
+            metrics[f"{split}/accuracy"] = float((outputs["predict_proba"].argmax(1) == rows.y).mean())
+            metrics[f"{split}/calibration_error"] = 0.1312
+            metrics[f"{split}/f1_macro"] = metrics[f"{split}/accuracy"] - 0.0007
+    return {
+        "title": "digits_cnn",
+        "status": {"state": "complete", "step": 420, "seconds": 3.2, "parameters": 25_066, "time": 1_750_000_000.0},
+        "command": "python -m arsenal.train +experiment=digits_cnn optimizer.hp.learning_rate=0.003",
+        "config": CONFIG,
+        "environment": ENVIRONMENT,
+        "history": history(),
+        "metrics": metrics,
+        "expect": {"test/accuracy": {"min": 0.9}, "test/calibration_error": {"max": 0.05}},
+        "labels": [str(i) for i in range(10)],
+        "results": results,
+    } | changes
+
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+class Page(HTMLParser):
+    """What a page holds: its text, its tags, its addresses; and whether every tag that opens closes."""
+
+    VOID = frozenset(("meta", "link", "img", "source", "br"))
+
+    def __init__(self, path):
+        """Read the page."""
+        super().__init__()
+        self.words, self.tags, self.addresses, self.open = [], [], [], []
+        self.feed(path.read_text(encoding="utf-8"))
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attrs if name in ("src", "srcset", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def results():
+    return {"test": digits()["test"]}
+
+
+def small(**changes):
+    return arguments(**{"results": {}, "history": [], "metrics": {}, "expect": {}} | changes)
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory, results):
+    folder = tmp_path_factory.mktemp("run") / "report"
+    return folder, Page(write_report(folder, **arguments(results=results)))
+
+
+def test_the_page_is_whole_and_loads_nothing(full):
+    folder, page = full
+    assert page.open == [] and "script" not in page.tags
+    assert all(a.startswith(("data:", "#")) for a in page.addresses)
+    assert "url(" not in (folder / "index.html").read_text(encoding="utf-8")
+    targets = [a[1:] for a in page.addresses if a.startswith("#")]
+    source = (folder / "index.html").read_text(encoding="utf-8")
+    assert targets and all(f'id="{t}"' in source for t in targets)
+
+
+def test_pictures_are_on_the_page_and_beside_it(full):
+    folder, page = full
+    files = sorted(path.stem for path in folder.glob("*.png"))
+    assert files == ["curve_accuracy", "curve_loss", "test_calibration", "test_confusion", "test_mistakes", "test_roc"]
+    shown = [base64.b64decode(a.split(",")[1]) for a in page.addresses if a.startswith("data:image/png")]
+    assert len(shown) == 2 * len(files) and all(data.startswith(PNG) for data in shown)
+    assert {path.read_bytes() for path in folder.glob("*.png")} < set(shown)
+    assert not list(folder.glob(".*"))
+
+
+def test_the_page_says_what_the_run_was(full):
+    _, page = full
+    for words in (
+        "digits_cnn complete", "step 420", "time 3.2 s", "parameters 25,066", "1 of 2 expectations met", "test/accuracy ≥ 0.9",
+        "✗ not met", "python -m arsenal.train", "_target_:", "jax 0.10.2",
+    ):  # fmt: skip
+        assert words in page.text
+
+
+def test_the_table_of_classes_is_scikit_learns(full, results):
+    _, page = full
+    rows, outputs = results["test"]
+    for i, line in enumerate(zip(*precision_recall_fscore_support(rows.y, outputs["predict"]), strict=True)):
+        precision, recall, f1, support = line
+        assert re.search(rf"\b{i} {precision:.3f} {recall:.3f} {f1:.3f} [01]\.\d{{3}} {support}\b", page.text)
+
+
+def test_the_same_run_gives_the_same_bytes(full, results):
+    folder, _ = full
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    write_report(folder, **arguments(results=results))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_metrics_are_json_even_when_not_finite(tmp_path):
+    metrics = {"test/loss": float("nan"), "test/accuracy": np.float32(0.5), "test/many": [1.0, float("inf")]}
+    expect = {"test/loss": {"max": 1}, "test/absent": {"min": 0}}
+    page = Page(write_report(tmp_path, **small(metrics=metrics, expect=expect)))
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert written == {"test/accuracy": 0.5, "test/loss": None, "test/many": [1.0, None]}
+    assert "0 of 2 expectations met" in page.text and "not measured" in page.text
+
+
+def test_every_text_is_escaped(tmp_path):
+    evil = "<script>alert('&\"')</script>"
+    y = np.array([0, 1, 1])
+    page = Page(
+        write_report(
+            tmp_path,
+            **small(
+                title=evil, command=evil, config=f"{evil}: {evil} # {evil}", environment={evil: {evil: evil}},
+                status={"state": evil, evil: evil},
+                metrics={f"{evil}/{evil}": 0.5}, expect={f"{evil}/{evil}": {evil: 1}}, labels=[evil, "b"],
+                history=[{"step": 1, "split": evil, "values": {evil: 1.0}}],
+                results={evil: (whole(y[:, None], y), {"predict": y[::-1]})},
+            ),
+        )
+    )  # fmt: skip
+    assert "script" not in page.tags and page.open == []
+    assert page.text.count("alert('&\"')") >= 10
+    assert all("/" not in path.name and "<" not in path.name for path in tmp_path.glob("*.png"))
+
+
+def test_a_run_with_nothing_to_show_has_a_page_with_no_empty_sections(tmp_path):
+    nothing = {"status": {}, "command": "", "config": "", "environment": {}, "labels": None}
+    page = Page(write_report(tmp_path / "deep" / "er", **small(**nothing)))
+    assert "digits_cnn unknown" in page.text and "img" not in page.tags and "table" not in page.tags
+    assert "Learning curves" not in page.text and "Metrics" not in page.text
+
+
+def pictures(tmp_path, results, **more):
+    write_report(tmp_path, **small(results=results, **more))
+    return sorted(path.stem for path in tmp_path.glob("*.png"))
+
+
+IMAGES = np.random.default_rng(0).normal(size=(12, 6, 6)).astype(np.float32)
+LABELS = np.arange(12) % 3
+PROBA = np.full((12, 3), 1 / 3)
+FITS = {
+    "labels only": (IMAGES, LABELS, {"predict": LABELS}, ["s_confusion"]),
+    "probabilities only": (IMAGES[:, 0], LABELS, {"predict_proba": PROBA}, ["s_calibration", "s_confusion", "s_roc"]),
+    "inputs in a dict": ({"a": LABELS}, LABELS, {"predict": LABELS}, ["s_confusion"]),
+    "numbers": (IMAGES, IMAGES[:, 0, 0], {"predict": IMAGES[:, 0, 1]}, ["s_predicted", "s_residuals"]),
+    "counts": (IMAGES, LABELS, {"predict": LABELS + 0.5}, ["s_predicted", "s_residuals"]),
+    "two numbers": (IMAGES, IMAGES[:, 0, :2], {"predict": IMAGES[:, 1, :2]}, ["s_predicted", "s_residuals"]),
+    "samples": (IMAGES, None, {"sample": IMAGES}, ["s_real", "s_samples"]),
+    "samples of another size": (IMAGES[:, 0], None, {"sample": IMAGES}, ["s_samples"]),
+    "nothing that fits": (IMAGES, None, {"predict": LABELS, "embed": IMAGES}, []),
+    "another shape": (IMAGES, IMAGES[:, 0, 0], {"predict": IMAGES}, []),
+    "no answers": (IMAGES, LABELS, {}, []),
+}
+
+
+@pytest.mark.parametrize(("x", "y", "outputs", "wanted"), FITS.values(), ids=FITS)
+def test_the_report_shows_what_fits(tmp_path, monkeypatch, x, y, outputs, wanted):
+    shown = []
+    monkeypatch.setattr(report, "png", lambda figure: shown.append(figure) or PNG)  # what is chosen, not how it looks
+    weight = np.ones(12)
+    assert pictures(tmp_path, {"s": (whole(LABELS, y, weight)._replace(x=x), outputs)}) == wanted
+    assert len(shown) == 2 * len(wanted)
+
+
+def test_dead_rows_and_answers_that_are_no_numbers_are_left_out(tmp_path):
+    y, predict = np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, np.nan, np.nan, 4.5])
+    results = {"test": (whole(y, y, np.array([1.0, 0, 2, 1])), {"predict": predict})}
+    page = Page(write_report(tmp_path, **small(results=results)))
+    assert "Test 2 rows" in page.text and "1 further row had answers that are no numbers" in page.text
+
+
+def test_a_run_that_diverged_still_has_a_report(tmp_path):
+    rows = [{"step": s, "split": "train", "values": {"loss": None}} for s in (1, 2)]
+    results = {"test": (whole(LABELS, LABELS), {"predict_proba": PROBA * np.nan})}
+    page = Page(write_report(tmp_path, **small(history=rows, results=results)))
+    assert "12 further rows had answers" in page.text and "img" not in page.tags
+
+
+def test_a_population_has_its_curves_and_a_range(tmp_path):
+    metrics, expect = {"test/loss": [1.0, 2.0, 4.0]}, {"test/loss": {"max": 3}}
+    page = Page(write_report(tmp_path, **small(history=history(3, 60), metrics=metrics, expect=expect)))
+    assert "2 (1 to 4)" in page.text and "0 of 1 expectation met" in page.text
+    assert (tmp_path / "curve_loss.png").read_bytes().startswith(PNG)
+
+
+def test_regression_on_the_diabetes_set(tmp_path):
+    page = Page(write_report(tmp_path, **small(results=diabetes())))
+    assert "Test 142 rows" in page.text and page.tags.count("img") == 2
+
+
+def test_yaml_is_coloured_without_a_change():
+    for line in ("a: 1  # why", "  - b: {c: 'd#e'}", "# all", "", "plain", "url: http://x/y#z", "  _target_: a.b"):
+        assert "".join(report.colour(line)) == line
+    assert report.colour("a: 1  # why") == ("a:", " 1  ", "# why")
