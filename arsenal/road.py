@@ -19,7 +19,7 @@ from arsenal.config import Config, compose
 from arsenal.data import arrays, as_dataset
 from arsenal.data.dataset import Dataset, Schema, take
 from arsenal.data.frame import framed, shaped, tensors
-from arsenal.evaluation.answers import answers, evaluator
+from arsenal.evaluation.answers import answers, scorer
 from arsenal.records import Additive, Batch, Estimator, Learner, Mean, Metric, Source, Transform, compute, living
 from arsenal.runs import events, folder, schema, signals
 from arsenal.runs.cache import compile_cache
@@ -167,14 +167,13 @@ class Run:
 
     def score(self, rows: Batch) -> tuple[dict[str, np.ndarray], dict[str, float]]:
         """Answers and metrics over rows as the data set gives them."""
-        learner, fitted = self.parts.learner, self.restored["features"]
-        rows = seen(self.parts, fitted, rows)
-        params = learner.params(self.restored["train"].state)
+        learner, trained = self.parts.learner, self.restored["train"]
+        rows = seen(self.parts, self.restored["features"], rows)
+        params = learner.params(trained.state)
         size = self.config.values["batch_size"] or len(rows.weight)
-        given, values = answers(learner.apply, learner.inputs, self.parts.metrics, params, rows, size)
-        key = streams(self.restored["train"].key)["evaluate"]
-        own = compute(evaluator(learner, size)(key, params, rows))
-        return given, {name: np.asarray(value).tolist() for name, value in own.items()} | values
+        values = scorer(learner, self.parts.metrics, size)(streams(trained.key)["evaluate"], params, rows)
+        given = answers(learner.apply, learner.inputs, params, rows, size)
+        return given, {name: np.asarray(value).tolist() for name, value in values.items()}
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -288,7 +287,7 @@ def watching(
     """What the driver calls while it trains: log, evaluate and save, each at its interval."""
     values, made, held_out = run.config.values, experiment.parts, experiment.splits["validation"]
     every = {name: Length.parse(text) for name, text in values["every"].items()}
-    judge = evaluator(made.learner, source.batch_size)
+    judge = scorer(made.learner, made.metrics, source.batch_size)
     logged, last_save = (step, time.perf_counter()), time.perf_counter()
 
     def log(step: int, means: dict[str, Mean]):
@@ -300,7 +299,7 @@ def watching(
     def evaluate(step: int, train: TrainState):
         key = fold_in(streams(train.key)["evaluate"], step)
         params = made.learner.params(train.state)
-        journal.measure("validation", step, compute(jax.device_get(judge(key, params, seen(made, fitted, held_out)))))
+        journal.measure("validation", step, judge(key, params, seen(made, fitted, held_out)))
 
     def save(step: int, train: TrainState):
         nonlocal last_save
@@ -337,9 +336,7 @@ def evaluate(run: Run) -> dict[str, float]:
     """Write `report/` (a page, its pictures and `metrics.json`) into the run folder and return the metrics."""
     from arsenal.evaluation.report import write_report
 
-    labels = run.kept[0].target.columns
-    splits = run.experiment.splits
-    history = [{"step": e["step"], "split": e["kind"], "values": e["values"]} for e in run.history]
+    history = [{"step": e["step"], "split": e["kind"], "values": quantities(e["values"])} for e in run.history]
     status = folder.status(run.folder)
     write_report(
         run.folder / "report",
@@ -354,10 +351,18 @@ def evaluate(run: Run) -> dict[str, float]:
         history=history,
         metrics=run.metrics,
         expect=run.config.values["expect"],
-        labels=labels,
-        results={name: (splits[name], given) for name, (given, _) in run.results.items()},
+        labels=run.kept[0].target.columns,
+        results={
+            name: (seen(run.parts, run.restored["features"], run.experiment.splits[name]), given)
+            for name, (given, _) in run.results.items()
+        },
     )
     return run.metrics
+
+
+def quantities(values: dict[str, Any]) -> dict[str, Any]:
+    """The values that tell of learning, not of the machine."""
+    return {name: value for name, value in values.items() if name != "steps_per_second"}
 
 
 class Unmet(Exception):
@@ -407,5 +412,5 @@ def predict(run: Run, inputs: Any, method: str | None = None) -> Any:
         raise ValueError("There is no row to answer.")
     rows = Batch(x, None, np.ones(n, np.float32), np.arange(n, dtype=np.int32))
     size = run.config.values["batch_size"] or 1024
-    given, _ = answers({name: run.apply[name] for name in names}, {}, {}, run.params, rows, size)
+    given = answers({name: run.apply[name] for name in names}, {}, run.params, rows, size)
     return framed(given, described)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from arsenal.records import Batch, Learner, Mean, Metric, living
+from arsenal.records import Batch, Learner, Metric, compute, living
 
 
 def pieces(rows: Batch, batch_size: int) -> Batch:
@@ -26,38 +26,32 @@ def answering(apply: dict[str, Callable], inputs: dict[str, Callable]) -> Callab
     return lambda params, batch: {name: f(params, inputs.get(name, lambda b: b.x)(batch)) for name, f in apply.items()}
 
 
-def evaluator(learner: Learner, batch_size: int) -> Callable[[jax.Array, Any, Batch], dict[str, Mean]]:
-    """`(key, params, rows) -> {name: Mean}`: the learner's own evaluation, summed over the rows."""
+def scorer(learner: Learner, metrics: dict[str, Metric], batch_size: int) -> Callable[[jax.Array, Any, Batch], dict[str, Any]]:
+    """`(key, params, rows) -> {name: value}`: the learner's own evaluation and the metrics, in one program."""
+    answer = answering(learner.apply, learner.inputs)
 
     @jax.jit
-    def sums(key, params, batches):
+    def run(key, params, batches):
         def one(carry, batch):
-            return carry + 1, learner.evaluate(jax.random.fold_in(key, carry), params, living(batch))
+            step, accs = carry
+            batch = living(batch)
+            outputs = answer(params, batch) if metrics else {}
+            accs = {name: metric.update(accs[name], outputs, batch) for name, metric in metrics.items()}
+            return (step + 1, accs), learner.evaluate(jax.random.fold_in(key, step), params, batch)
 
-        _, means = lax.scan(one, jnp.zeros((), jnp.int32), batches)
-        return jax.tree.map(lambda v: v.sum(0), means)
+        (_, accs), means = lax.scan(one, (0, {name: metric.empty() for name, metric in metrics.items()}), batches)
+        own = compute(jax.tree.map(lambda v: v.sum(0), means))
+        return own | {key: value for name, metric in metrics.items() for key, value in metric.compute(accs[name]).items()}
 
-    return lambda key, params, rows: sums(key, params, pieces(rows, min(batch_size, len(rows.weight))))
+    return lambda key, params, rows: jax.device_get(run(key, params, pieces(rows, min(batch_size, len(rows.weight)))))
 
 
 def answers(
-    apply: dict[str, Callable], inputs: dict[str, Callable], metrics: dict[str, Metric],
-    params: Any, rows: Batch, batch_size: int,
-) -> tuple[dict[str, np.ndarray], dict[str, float]]:  # fmt: skip
-    """All answers [n, ...] by name and the metrics over them, in one compiled program."""
+    apply: dict[str, Callable], inputs: dict[str, Callable], params: Any, rows: Batch, batch_size: int
+) -> dict[str, np.ndarray]:
+    """All answers [n, ...] by name, in one compiled program."""
     answer = answering(apply, inputs)
-
-    @jax.jit
-    def run(params, batches):
-        def one(carry, batch):
-            outputs = answer(params, living(batch))
-            return {name: metric.update(carry[name], outputs, batch) for name, metric in metrics.items()}, outputs
-
-        carry, outputs = lax.scan(one, {name: metric.empty() for name, metric in metrics.items()}, batches)
-        values = {key: value for name, metric in metrics.items() for key, value in metric.compute(carry[name]).items()}
-        return outputs, values
-
+    run = jax.jit(lambda params, batches: lax.map(lambda batch: answer(params, living(batch)), batches))
     n = len(rows.weight)
-    outputs, values = run(params, pieces(rows, min(batch_size, n)))
-    flat = {name: np.asarray(v).reshape(-1, *v.shape[2:])[:n] for name, v in outputs.items()}
-    return flat, {name: np.asarray(value).tolist() for name, value in values.items()}
+    outputs = run(params, pieces(rows, min(batch_size, n)))
+    return {name: np.asarray(v).reshape(-1, *v.shape[2:])[:n] for name, v in outputs.items()}

@@ -192,18 +192,19 @@ def roc(
             name = clip(labels[c] if labels and c < len(labels) else str(c), 16)
             colour = colours[i] if len(found) <= 4 else theme.wrong if c == worst else theme.muted
             label = f"{name}  {area:.4f}" if len(found) <= 4 else f"worst: {name}  {area:.4f}" if c == worst else None
-            look = {"linewidth": 1.4, "alpha": 1} if label else {"linewidth": 0.8, "alpha": 0.4}
+            look: dict[str, Any] = {"linewidth": 1.4, "alpha": 1} if label else {"linewidth": 0.8, "alpha": 0.4}
             axes.plot(*thinned(false, true), color=colour, label=label, **look)
         if found:
             at = np.unique(np.concatenate([thinned(f, t)[0] for f, t, _ in found.values()]))
             macro = np.mean([upper(at, false, true) for false, true, _ in found.values()], axis=0)
-            area = np.mean([area for _, _, area in found.values()])
+            area = float(np.mean([area for _, _, area in found.values()]))
             of = f"macro, {len(found)} of {proba.shape[1]} classes" if len(found) < proba.shape[1] else "macro"
             at, macro, label = np.append(0, at), np.append(0, macro), f"{of}  {area:.4f}"
             axes.plot(at, macro, color=theme.right, linewidth=2.2, label=label, clip_on=False)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="false positive rate", ylabel="true positive rate")
     legend = axes.legend(loc="lower right", frameon=False, fontsize=8.5, labelcolor=theme.ink)
-    legend.set_title("area under the curve" if proba.shape[1] > 2 else None, {"size": 8})
+    legend.set_title("area under the curve" if proba.shape[1] > 2 else "")
+    legend.get_title().set_fontsize(8)
     legend.get_title().set_color(theme.muted)
     return figure
 
@@ -350,7 +351,7 @@ def wrong_examples(
     return figure
 
 
-def new(width: float, height: float, theme: Theme, layout: str | None = "constrained") -> "Figure":
+def new(width: float, height: float, theme: Theme, layout: Any = "constrained") -> "Figure":
     """An empty figure, in inches; without a layout, which costs a second drawing, the axes have given places."""
     from matplotlib.figure import Figure
 
@@ -448,10 +449,10 @@ def upper(at: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def amount(value: float) -> str:
-    """A count in at most five characters: 12, 1.5, 12k.
+    """A count in a few characters: 12, 1.5, 12.3k.
 
     >>> [amount(v) for v in (12.0, 0.25, 12345.0, 2_500_000.0)]
-    ['12', '0.25', '12k', '2.5M']
+    ['12', '0.25', '12.3k', '2.5M']
     """
     for unit, size in (("M", 1e6), ("k", 1e3)):
         if value >= size and (value >= 1e4 or value % 1):

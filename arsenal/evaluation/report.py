@@ -4,9 +4,7 @@ import base64
 import io
 import json
 import math
-import os
 import re
-import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -17,7 +15,7 @@ import numpy as np
 
 from arsenal.evaluation import plot
 from arsenal.records import Batch
-from arsenal.storage.files import write_json, write_text
+from arsenal.storage.files import write_bytes, write_json, write_text
 
 ORDER = ("test", "validation", "train")
 TILES, CLASSES_SHOWN = 8, 100
@@ -89,7 +87,7 @@ class Pictures:
         name = re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("._") or "figure"
         light, dark = (draw(theme) for theme in (plot.LIGHT, plot.DARK))
         data = png(light)
-        replace(self.folder / f"{name}.png", data)
+        write_bytes(self.folder / f"{name}.png", data)
         return Picture(name, uri(data), uri(png(dark)), alt, caption, round(light.get_figwidth() * 110), wide)
 
 
@@ -103,18 +101,6 @@ def png(figure: Any) -> bytes:
 def uri(data: bytes) -> str:
     """The PNG as an address that holds it."""
     return f"data:image/png;base64,{base64.b64encode(data).decode()}"
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Replace the file in one move."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def place(split: str) -> tuple[int, str]:
@@ -254,7 +240,7 @@ def section(split: str, rows: Batch, answers: dict, labels: list[str] | None, pi
     classes: dict | None = None
     if len(weight) and y is not None:
         if is_labels(y, predict, proba):
-            said = proba.argmax(1) if predict is None else predict
+            said: Any = proba.argmax(1) if predict is None and proba is not None else predict
             found += classified(split, x, y, said, proba, weight, labels, pictures)
             classes = class_table(y, said, proba, weight, labels)
         elif predict is not None and predict.shape == y.shape and y.dtype.kind in "fiu" and y[:1].size <= 8:
@@ -370,7 +356,10 @@ def share(value: float) -> dict:
 def colour(line: str) -> tuple[str, str, str]:
     """A line of YAML as key, value and comment; together they are the line."""
     found = re.match(r"^(\s*(?:- )?[\w./@${}:-]+?:(?=\s|$))?(.*?)((?:(?<=\s)|^)#.*)?$", line)
-    return tuple(part or "" for part in found.groups()) if found else ("", line, "")
+    if not found:
+        return "", line, ""
+    key, value, comment = (part or "" for part in found.groups())
+    return key, value, comment
 
 
 def flat(tree: dict, prefix: str = ""):

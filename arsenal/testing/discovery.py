@@ -20,7 +20,7 @@ def factories(package: str = "arsenal") -> dict[str, Callable]:
     root = importlib.import_module(package)
     found = {}
     for info in pkgutil.walk_packages(root.__path__, f"{package}."):
-        if info.name.count(".") < 2:
+        if info.name.count(".") < 2 or info.name.startswith(f"{package}.testing."):
             continue
         module = importlib.import_module(info.name)
         for name, function in vars(module).items():

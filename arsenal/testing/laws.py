@@ -4,6 +4,7 @@ Each check takes a `Case` and raises AssertionError with the law in words. `LAWS
 kind by name. A record gets out of a law only by an exemption that it declares in `record.exempt`.
 """
 
+import functools
 import json
 import tempfile
 from collections.abc import Callable
@@ -124,10 +125,19 @@ def with_dead(rows: Batch) -> Batch:
 
 
 def twice(rows: Batch, position: int = 1) -> tuple[Batch, Batch]:
-    """The rows with one of weight 2, and the rows with that one there twice, in place."""
+    """The rows with one of weight 2, and the rows with that one there twice, in place; as long as `with_dead(rows)`.
+
+    One length for all three, so that one program serves them.
+    """
     heavy = rows._replace(weight=rows.weight.at[position].mul(2))
     double = jax.tree.map(lambda v: jnp.concatenate([v[: position + 1], v[position:]]), rows)
-    return heavy, double
+    return with_dead(heavy), padded(double)
+
+
+def padded(rows: Batch) -> Batch:
+    """The rows and one more of weight 0."""
+    grown = jax.tree.map(lambda v: jnp.concatenate([v, v[-1:]]), rows)
+    return grown._replace(weight=grown.weight.at[-1].set(0))
 
 
 def exempt(record: Any, *words: str) -> bool:
@@ -152,17 +162,22 @@ def source_of(case: Case) -> Source:
     return case.source(rows) if case.source else arrays(rows, max(1, len(rows.weight) // 2))
 
 
-def one_step(case: Case, rows: Batch, seed: int = 0) -> tuple[Any, dict]:
+def one_step(case: Case, rows: Batch) -> tuple[Any, dict]:
     """Parameters and metrics after one step over the rows."""
-    learner, hp = case.record, hyperparameters(case.record.hp)
+    return stepping(case.record.init, case.record.step, case.record.params)(rows, hyperparameters(case.record.hp))
+
+
+@functools.lru_cache(64)
+def stepping(init: Callable, step: Callable, params: Callable) -> Callable:
+    """`(rows, hp) -> (params, metrics)`, compiled once for all laws of a learner."""
 
     @jax.jit
     def run(rows, hp):
         rows = living(rows)
-        state, metrics = learner.step(key(seed + 1), learner.init(key(seed), rows, hp), rows, hp)
-        return learner.params(state), metrics
+        state, metrics = step(key(1), init(key(), rows, hp), rows, hp)
+        return params(state), metrics
 
-    return run(rows, hp)
+    return run
 
 
 def first_batch(case: Case) -> Batch:
@@ -215,12 +230,13 @@ def learner_traces_once(case: Case) -> None:
     learner = case.record
     step, calls = counted(learner.step)
     source = source_of(case)
-    train = start(learner, source, 0)
-    rows = first_batch(case)
-    run = jax.jit(step)
-    state, _ = run(key(), train.state, rows, train.hp)
-    state, _ = run(key(1), state, rows, train.hp)
-    run(key(2), state, rows, varied(case, train.hp))
+    rows, train = first_batch(case), jax.eval_shape(lambda: start(learner, source, 0))
+    state = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), train.state)
+    # Lowering traces exactly when a call would, and compiles nothing.
+    run, hp = jax.jit(step), hyperparameters(learner.hp)
+    run.lower(key(), state, rows, hp)
+    state = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), run.eval_shape(key(), state, rows, hp)[0])
+    run.lower(key(2), state, rows, varied(case, hp))
     assert len(calls) == 1, f"No retrace: the step was traced {len(calls)} times for one program's worth of inputs."
 
 

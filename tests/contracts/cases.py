@@ -73,6 +73,7 @@ CASES: dict[str, Callable[[], list[Case]]] = {
     ],
 }
 CASES |= {f"arsenal.metrics.{name}": make for name, make in {
+    "average.average": lambda: [Case(metrics.average("size", lambda outputs, rows: jnp.abs(outputs["predict"])), (proba(3), CLASSES))],
     "classification.accuracy": lambda: [Case(metrics.accuracy(), (proba(3), CLASSES))],
     "classification.log_loss": lambda: [Case(metrics.log_loss(), (proba(3), CLASSES))],
     "classification.brier_score": lambda: [Case(metrics.brier_score(), (proba(3), CLASSES))],

@@ -1,0 +1,50 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test test-all lint bench notebooks wheels lock clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.installed ## Make .venv with the locked versions
+
+$(VENV)/.installed: requirements.lock pyproject.toml serving/pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "arsenal needs Python 3.11 or newer")'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e serving -e .
+	@touch $@
+
+quickstart: setup ## From nothing to a served prediction
+	$(BIN)/python scripts/quickstart.py
+
+test: setup ## The tests, within ten minutes on two cores
+	$(BIN)/python -m pytest -n 2 --dist loadfile -q
+
+test-all: setup ## The tests, twenty kills and the executed notebook
+	ARSENAL_KILLS=20 $(BIN)/python -m pytest -n 2 --dist loadfile -q
+	$(MAKE) notebooks
+
+lint: setup ## Style
+	$(BIN)/ruff check .
+
+bench: setup ## The figures of docs/benchmarks.md, against peers in environments of their own
+	$(BIN)/python scripts/bench.py --write docs/benchmarks.md
+
+notebooks: setup ## Execute the notebooks in place
+	$(BIN)/python scripts/run_notebooks.py notebooks
+
+wheels: setup ## Build both wheels into dist/
+	$(BIN)/python -m build --quiet --wheel --no-isolation --outdir dist serving
+	$(BIN)/python -m build --quiet --wheel --no-isolation --outdir dist .
+
+lock: ## Pin versions and hashes anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-package ml-arsenal-serving \
+		--group dev --output-file requirements.lock pyproject.toml serving/pyproject.toml
+	cd serving && uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--output-file requirements.lock pyproject.toml
+
+clean: ## Remove what was made, runs excepted
+	rm -rf $(VENV) dist build .pytest_cache .ruff_cache

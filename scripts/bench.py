@@ -1,0 +1,280 @@
+"""Measure the training core against named peers on this machine: `python scripts/bench.py [NAME ...]`.
+
+The sides of a figure run alternately, each in a fresh process that warms up and then times several windows;
+the ratio of a pair is that of the two medians. The peers get environments of their own below the user's cache
+folder. Nothing else should run meanwhile.
+"""
+
+import argparse
+import datetime
+import hashlib
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).resolve().parent / "bench"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "arsenal" / "bench"
+BEGIN, END = "<!-- scripts/bench.py writes from here -->", "<!-- to here -->"
+LEARNED = 0.95
+"""The accuracy on its training rows that every side must reach, or it did not do the work."""
+
+
+class Side(NamedTuple):
+    """A program in `scripts/bench`, what it is told, and whose environment it runs in (None: ours)."""
+
+    program: str
+    given: dict
+    quick: dict
+    """What a quick look changes in `given`."""
+    environment: str | None = None
+
+
+class Figure(NamedTuple):
+    """Two sides, how many cores each may use, and the ratio to reach."""
+
+    what: str
+    ours: Side
+    peer: Side
+    cores: int
+    target: float
+
+
+RUN = Side("run_arsenal.py", {"window": 20_000, "windows": 3}, {"window": 2000, "windows": 2})
+QUICK = {"trial": 100, "warm": 100, "window": 500, "windows": 2}
+ROUNDS, QUICK_ROUNDS = {"window": 200, "windows": 3}, {"window": 100, "windows": 1}
+FIGURES = {
+    "mlp_lightning": Figure(
+        "digits MLP: a run with all that it does, against PyTorch Lightning with logging, bar and checkpoints off",
+        RUN, Side("run_lightning.py", {"trial": 500, "warm": 500, "window": 3000, "windows": 3}, QUICK, "lightning"), 1, 6.0,
+    ),
+    "mlp_keras": Figure(
+        "digits MLP: a run with all that it does, against Keras on JAX with its best `steps_per_execution`",
+        RUN, Side("run_keras.py", {"trial": 2000, "warm": 2000, "window": 10_000, "windows": 3}, QUICK, "keras"), 1, 1.3,
+    ),
+    "cnn_torch": Figure(
+        "digits CNN: the compiled chunk, against eager torch",
+        Side("cnn_arsenal.py", {"warm": 200, "window": 1000, "windows": 3}, {"warm": 100, "window": 200, "windows": 2}),
+        Side(
+            "cnn_torch.py", {"trial": 100, "warm": 200, "window": 1000, "windows": 3},
+            {"trial": 20, "warm": 100, "window": 200, "windows": 2}, "lightning",
+        ),
+        2, 1.0,
+    ),
+    "cnn_population": Figure(
+        "eight digits CNNs: as one population, against one after another",
+        Side("members_arsenal.py", {"together": True} | ROUNDS, QUICK_ROUNDS),
+        Side("members_arsenal.py", {"together": False} | ROUNDS, QUICK_ROUNDS),
+        2, 1.0,
+    ),
+}  # fmt: skip
+HELP = 0.2
+"""Seconds within which `arsenal --help` answers."""
+
+
+class BenchError(Exception):
+    """A side failed or did not learn."""
+
+
+def environment(name: str) -> Path:
+    """The Python of a peer's environment, made unless it is there with the same requirements."""
+    requirements, folder = HERE / f"requirements-{name}.txt", CACHE / name
+    wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
+    marker, python = folder / "requirements.sha256", folder / "bin" / "python"
+    if not marker.is_file() or marker.read_text() != wanted:
+        print(f"Making the environment {folder} ...", file=sys.stderr)
+        shutil.rmtree(folder, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        install = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "-r", requirements]
+        subprocess.run(install, check=True, stdout=sys.stderr)
+        marker.write_text(wanted)
+    return python
+
+
+def pinned(cores: int) -> list[int]:
+    """The first cores that this process may use; empty where the system cannot pin."""
+    return sorted(os.sched_getaffinity(0))[:cores] if hasattr(os, "sched_setaffinity") else []
+
+
+def threads(cores: int) -> dict[str, str]:
+    """This process's environment with as many threads as cores for every library."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "XLA_FLAGS")}
+    counts = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(cores))
+    single = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"} if cores == 1 else {}
+    return kept | counts | single | {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu", "KERAS_BACKEND": "jax"}
+
+
+def started(command: list, cores: int) -> subprocess.CompletedProcess:
+    """The command run to its end on its cores; it is pinned before it imports anything."""
+    pin = pinned(cores)
+    return subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, env=threads(cores), cwd=HERE,
+        preexec_fn=(lambda: os.sched_setaffinity(0, pin)) if pin else None,
+    )  # fmt: skip
+
+
+def measured(side: Side, cores: int, rows: Path, quick: bool) -> dict:
+    """What a side says of itself: `rates`, `loss`, `accuracy`, `setting`, `versions`."""
+    python = environment(side.environment) if side.environment else sys.executable
+    given = side.given | (side.quick if quick else {}) | {"rows": str(rows), "threads": cores}
+    done = started([python, HERE / side.program, json.dumps(given)], cores)
+    if done.returncode != 0:
+        raise BenchError(f"{side.program} ended with {done.returncode}:\n{done.stderr[-4000:]}")
+    said = json.loads(done.stdout.splitlines()[-1])
+    if "accuracy" in said and not said["accuracy"] > LEARNED:
+        raise BenchError(f"{side.program} must reach a training accuracy above {LEARNED}; got {said['accuracy']}.")
+    return said
+
+
+def compared(name: str, pairs: int, rows: Path, quick: bool) -> tuple[list[dict], list[dict]]:
+    """Both sides of a figure, one after the other, as often as there are pairs."""
+    figure, ours, peers = FIGURES[name], [], []
+    for i in range(pairs):
+        for said, side in ((ours, figure.ours), (peers, figure.peer)):
+            said.append(measured(side, figure.cores, rows, quick))
+            last = said[-1]
+            print(
+                f"{name} {i + 1}/{pairs} {side.program}: {statistics.median(last['rates']):,.0f} steps/s "
+                f"(windows {', '.join(f'{rate:,.0f}' for rate in last['rates'])}), loss {last['loss']:.2g}, "
+                f"accuracy {last['accuracy']:.3f}, {last['setting']}" + (f"; tried {last['tried']}" if "tried" in last else ""),
+                file=sys.stderr,
+            )
+    return ours, peers
+
+
+def rate(said: list[dict]) -> float:
+    """The median of the medians."""
+    return statistics.median(statistics.median(one["rates"]) for one in said)
+
+
+def row(name: str, ours: list[dict], peers: list[dict]) -> str:
+    """A figure as a row of the table."""
+    figure = FIGURES[name]
+    ratios = [statistics.median(a["rates"]) / statistics.median(b["rates"]) for a, b in zip(ours, peers, strict=True)]
+    ratio = statistics.median(ratios)
+    return (
+        f"| {figure.what}; {cores_in_words(figure.cores)} | {rate(ours):,.0f} steps/s | {rate(peers):,.0f} steps/s "
+        f"| {ratio:.2f} ({min(ratios):.2f}–{max(ratios):.2f}) | {figure.target:g} | {met(ratio >= figure.target)} |"
+    )
+
+
+def note(name: str, side: Side, said: list[dict]) -> str:
+    """What a reader needs to judge a side: its setting, what it learned, its versions."""
+    settings = " or ".join(sorted({one["setting"] for one in said}))
+    versions = ", ".join(f"{package} {number}" for package, number in said[-1]["versions"].items())
+    loss, accuracy = max(one["loss"] for one in said), min(one["accuracy"] for one in said)
+    learned = f"training loss {loss:.2g}, accuracy {accuracy:.3f}"
+    tried = "; ".join(f"{choice}: {number:,}" for choice, number in said[-1].get("tried", {}).items())
+    chosen = f" Fastest of these (steps/s in a short trial): {tried}." if tried else ""
+    return f"- `{name}`, `{side.program}`: {settings}; {learned}; {versions}.{chosen}"
+
+
+def helped(quick: bool) -> str:
+    """The row of `arsenal --help`: wall time of a process from start to end."""
+    command, times = [Path(sys.executable).parent / "arsenal", "--help"], []
+    for _ in range(6 if quick else 21):
+        began = time.perf_counter()
+        done = started(command, 1)
+        times.append(time.perf_counter() - began)
+        if done.returncode != 0 or "train" not in done.stdout:
+            raise BenchError(f"{command[0]} --help ended with {done.returncode}:\n{done.stderr[-4000:]}")
+    times = times[1:]
+    middle = statistics.median(times)
+    print(f"help: {middle:.3f} s ({min(times):.3f} to {max(times):.3f})", file=sys.stderr)
+    return (
+        f"| `arsenal --help`, median of {len(times)}; {cores_in_words(1)} | {middle:.3f} s ({min(times):.3f}–{max(times):.3f}) "
+        f"| | | under {HELP:g} s | {met(middle < HELP)} |"
+    )
+
+
+def met(reached: bool) -> str:
+    """Yes or no."""
+    return "yes" if reached else "**no**"
+
+
+def cores_in_words(cores: int) -> str:
+    """`1 core`, `2 cores`."""
+    return f"{cores} core{'s' * (cores > 1)}"
+
+
+def processor() -> str:
+    """The name of the CPU."""
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text().splitlines() if described.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def conditions(pairs: int, quick: bool, load: float, data: dict) -> str:
+    """When, where and how it was measured."""
+    one, two = pinned(1), pinned(2)
+    held = f"core {one[0]}, or cores {' and '.join(map(str, two))}" if one else "not pinned: this system cannot"
+    return (
+        f"{datetime.date.today()}, {processor()}, {os.cpu_count()} cores, {platform.system()}, "
+        f"Python {platform.python_version()}, load {load:.1f} at the start. "
+        f"{pairs} pair{'s' * (pairs > 1)} of fresh processes, sides in turn"
+        f"{'; a quick look, not a measurement' if quick else ''}. Both sides of a row run on the same cores ({held}), with as "
+        "many OpenMP, MKL and OpenBLAS threads; on one core torch has one thread and XLA neither Eigen nor intra-op threads. "
+        "The ratio is the median of the pairs' ratios, with the smallest and the largest. A step is a batch of "
+        f"{data['batch_size']} ({data['rows'] % data['batch_size']} at the end of an epoch) for one member; every side trains on "
+        f"the same {data['rows']} rows, shuffled every epoch."
+    )
+
+
+def written(text: str, path: Path) -> None:
+    """Put the text between the markers of a file, at its end where there are none."""
+    block, old = f"{BEGIN}\n\n{text}\n\n{END}\n", path.read_text(encoding="utf-8") if path.exists() else "# Benchmarks\n"
+    before, begun, rest = old.partition(BEGIN)
+    after = rest.partition(END)[2].removeprefix("\n") if begun else ""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text((before if begun else before.rstrip("\n") + "\n\n") + block + after, encoding="utf-8")
+
+
+def report(names: list[str], pairs: int, quick: bool) -> str:
+    """Everything measured, as Markdown."""
+    load, table, notes = os.getloadavg()[0], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        rows = Path(folder) / "rows.npz"
+        data = measured(Side("rows_arsenal.py", {}, {}), 1, rows, quick)
+        for name in names:
+            if name == "help":
+                table.append(helped(quick))
+                continue
+            ours, peers = compared(name, pairs, rows, quick)
+            table.append(row(name, ours, peers))
+            notes += [note(name, FIGURES[name].ours, ours), note(name, FIGURES[name].peer, peers)]
+    head = ["| what | ours | peer | ratio | target | met |", "|---|---|---|---|---|---|"]
+    return "\n".join([conditions(pairs, quick, load, data), "", *head, *table, "", *notes]).strip()
+
+
+def main() -> None:
+    """Measure what was asked for, print it, write it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    known = [*FIGURES, "help"]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; default: all")
+    parser.add_argument("--pairs", type=int, default=5, help="how often both sides run (default 5)")
+    parser.add_argument("--quick", action="store_true", help="short windows: whether it works, not how fast it is")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="also write it between the markers of this file")
+    asked = parser.parse_args()
+    for name in asked.names:
+        if name not in known:
+            parser.error(f"NAME must be one of {', '.join(known)}; got {name}.")
+    if asked.pairs < 1:
+        parser.error(f"--pairs must be >= 1; got {asked.pairs}.")
+    try:
+        text = report(asked.names or known, asked.pairs, asked.quick)
+    except BenchError as error:
+        sys.exit(f"bench: {error}")
+    print(text)
+    if asked.write:
+        written(text, asked.write)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Eight convolutional nets: as one population, or one after another with the same compiled program."""
+
+import json
+import sys
+import time
+from importlib.metadata import version
+
+import jax
+import numpy as np
+
+from arsenal.combine import population
+from arsenal.data import arrays
+from arsenal.evaluation.answers import evaluator
+from arsenal.records import compute
+from arsenal.road import build, compose, prepare
+from arsenal.training.driver import advance, drive, start, streams
+
+SEEDS = range(8)
+
+
+def main(given: dict) -> dict:
+    """Take all members through rounds of as many steps; the first one is the warm-up."""
+    config = compose("digits_cnn")
+    experiment = build(config)
+    _, rows = prepare(experiment.parts, config.values["seed"], experiment.splits["train"])
+    source = arrays(rows, config.values["batch_size"])
+    learner = experiment.parts.learner
+    if given["together"]:
+        learner = population(learner, SEEDS)
+        states = [start(learner, source, config.values["seed"])]
+    else:
+        states = [start(learner, source, seed) for seed in SEEDS]
+    go, window, measured = advance(learner, source), given["window"], []
+
+    def log(step, means):
+        compute(jax.device_get(means))
+
+    for i in range(given["windows"] + 1):
+        began = time.perf_counter()
+        states = [drive(go, source, state, window * (i + 1), log=log, log_every=100) for state in states]
+        jax.block_until_ready(states)
+        measured.append(window * len(SEEDS) / (time.perf_counter() - began))
+    judge = evaluator(learner, source.batch_size)
+    own = [compute(judge(streams(s.key)["evaluate"], learner.params(s.state), rows)) for s in states]
+    return {
+        "rates": measured[1:],
+        "loss": float(np.max([values["loss"] for values in own])),
+        "accuracy": float(np.min([values["accuracy"] for values in own])),
+        "setting": "one program of 8 lanes" if given["together"] else "one program, 8 times",
+        "versions": {name: version(name) for name in ("jax", "flax", "optax")},
+    }
+
+
+print(json.dumps(main(json.loads(sys.argv[1]))))
