@@ -171,7 +171,7 @@ class Run:
         rows = seen(self.parts, self.restored["features"], rows)
         params = learner.params(trained.state)
         size = self.config.values["batch_size"] or len(rows.weight)
-        values = scorer(learner, self.parts.metrics, size)(streams(trained.key)["evaluate"], params, rows)
+        values = scorer(learner, self.parts.metrics, rows, size)(streams(trained.key)["evaluate"], params)
         given = answers(learner.apply, learner.inputs, params, rows, size)
         return given, {name: np.asarray(value).tolist() for name, value in values.items()}
 
@@ -285,9 +285,10 @@ def watching(
     run: Run, experiment: Experiment, source: Source, fitted: Any, journal: Journal, saved: Checkpoints, step: int
 ) -> dict[str, Any]:
     """What the driver calls while it trains: log, evaluate and save, each at its interval."""
-    values, made, held_out = run.config.values, experiment.parts, experiment.splits["validation"]
+    values, made = run.config.values, experiment.parts
     every = {name: Length.parse(text) for name, text in values["every"].items()}
-    judge = scorer(made.learner, made.metrics, source.batch_size)
+    held_out = seen(made, fitted, experiment.splits["validation"])
+    judge = scorer(made.learner, made.metrics, held_out, source.batch_size) if len(held_out.weight) else None
     logged, last_save = (step, time.perf_counter()), time.perf_counter()
 
     def log(step: int, means: dict[str, Mean]):
@@ -299,7 +300,7 @@ def watching(
     def evaluate(step: int, train: TrainState):
         key = fold_in(streams(train.key)["evaluate"], step)
         params = made.learner.params(train.state)
-        journal.measure("validation", step, judge(key, params, seen(made, fitted, held_out)))
+        journal.measure("validation", step, judge(key, params))
 
     def save(step: int, train: TrainState):
         nonlocal last_save
@@ -311,7 +312,7 @@ def watching(
         "log": log,
         "log_every": every["log"].steps(source),
         "evaluate": evaluate,
-        "evaluate_every": every["evaluate"].steps(source) if len(held_out.weight) else None,
+        "evaluate_every": every["evaluate"].steps(source) if judge else None,
         "save": save,
         "save_every": None if timed else every["save"].steps(source),
         "save_due": lambda step: timed and time.perf_counter() - last_save > every["save"].amount,

@@ -26,8 +26,10 @@ def answering(apply: dict[str, Callable], inputs: dict[str, Callable]) -> Callab
     return lambda params, batch: {name: f(params, inputs.get(name, lambda b: b.x)(batch)) for name, f in apply.items()}
 
 
-def scorer(learner: Learner, metrics: dict[str, Metric], batch_size: int) -> Callable[[jax.Array, Any, Batch], dict[str, Any]]:
-    """`(key, params, rows) -> {name: value}`: the learner's own evaluation and the metrics, in one program."""
+def scorer(
+    learner: Learner, metrics: dict[str, Metric], rows: Batch, batch_size: int
+) -> Callable[[jax.Array, Any], dict[str, Any]]:
+    """`(key, params) -> {name: value}` over the rows: the learner's own evaluation and the metrics, in one program."""
     answer = answering(learner.apply, learner.inputs)
 
     @jax.jit
@@ -43,7 +45,8 @@ def scorer(learner: Learner, metrics: dict[str, Metric], batch_size: int) -> Cal
         own = compute(jax.tree.map(lambda v: v.sum(0), means))
         return own | {key: value for name, metric in metrics.items() for key, value in metric.compute(accs[name]).items()}
 
-    return lambda key, params, rows: jax.device_get(run(key, params, pieces(rows, min(batch_size, len(rows.weight)))))
+    batches = pieces(rows, min(batch_size, len(rows.weight)))
+    return lambda key, params: jax.device_get(run(key, params, batches))
 
 
 def answers(

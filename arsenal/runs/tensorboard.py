@@ -5,6 +5,10 @@ from pathlib import Path
 from typing import Any
 
 
+PATIENCE = 1.0
+"""Seconds that scalars wait for company: waking the writer's thread for each would slow a fast loop by a twentieth."""
+
+
 class Board:
     """Scalars by tag and step; a resumed run purges what it will write again."""
 
@@ -17,7 +21,7 @@ class Board:
         self.event, self.summary = Event, Summary
         self.writer = EventFileWriter(str(folder))
         session = SessionLog(status=SessionLog.START)
-        self.writer.add_event(Event(wall_time=time.time(), step=step + 1, session_log=session))
+        self.waiting, self.sent = [Event(wall_time=time.time(), step=step + 1, session_log=session)], time.monotonic()
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         """One scalar for each number; a list (a population) gives one for each member."""
@@ -25,8 +29,17 @@ class Board:
         for tag, value in values.items():
             flat |= {f"{tag}/{i}": v for i, v in enumerate(value)} if isinstance(value, list) else {tag: value}
         summary = self.summary(value=[self.summary.Value(tag=tag, simple_value=v) for tag, v in flat.items()])
-        self.writer.add_event(self.event(wall_time=time.time(), step=step, summary=summary))
+        self.waiting.append(self.event(wall_time=time.time(), step=step, summary=summary))
+        if time.monotonic() - self.sent > PATIENCE:
+            self.send()
+
+    def send(self) -> None:
+        """Hand what waits to the writer."""
+        for event in self.waiting:
+            self.writer.add_event(event)
+        self.waiting, self.sent = [], time.monotonic()
 
     def close(self) -> None:
         """Write out and close."""
+        self.send()
         self.writer.close()

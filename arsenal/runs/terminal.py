@@ -17,7 +17,7 @@ def terminal(progress: bool) -> Iterator[Listener]:
     console = Console(highlight=False, soft_wrap=True)
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     drawn = progress and console.is_terminal
-    with Progress(*columns, console=console, disable=not drawn) as bar:
+    with Progress(*columns, console=console, refresh_per_second=4, disable=not drawn) as bar:
         task, latest = bar.add_task("compiling", total=None), {}
 
         def listen(kind: str, step: int, values: dict[str, Any]) -> None:

@@ -1,0 +1,82 @@
+"""The documentation tells the truth: its examples run, and what it names exists."""
+
+import doctest
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+import arsenal
+import arsenal_serving
+from arsenal.cli import VERBS
+from arsenal.config import CONF, compose
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+ROOTS = [Path(package.__file__).parent for package in (arsenal, arsenal_serving)]
+WITH_EXAMPLES = sorted(
+    ".".join(path.relative_to(root.parent).with_suffix("").parts).removesuffix(".__init__")
+    for root in ROOTS
+    for path in root.rglob("*.py")
+    if re.search(r"^\s*>>> ", path.read_text(), re.MULTILINE)
+)
+PAGES = [CHECKOUT / "README.md", CHECKOUT / "serving" / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
+EXPERIMENTS = {path.stem for path in (CONF / "experiment").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_examples_in_docstrings(name):
+    module = importlib.import_module(name)
+    tests = [test for test in doctest.DocTestFinder(exclude_empty=True).find(module) if test.examples]
+    assert tests, f"{name} has examples that doctest does not find."
+    runner, told = doctest.DocTestRunner(), []
+    for test in tests:
+        runner.run(test, out=told.append)
+    assert runner.summarize(verbose=False).failed == 0, "".join(told)
+
+
+def code(page: Path) -> list[str]:
+    """The lines of code in a page's fences, continuation lines joined."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    return "\n".join(blocks).replace("\\\n", " ").splitlines()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(CHECKOUT).as_posix())
+def test_pages_name_what_exists(page):
+    targets = re.findall(r"^([\w-]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE) if page.parent == CHECKOUT else None
+    for line in code(page):
+        for verb in re.findall(r"(?:^|\s)arsenal ([a-z][\w-]*)", line):
+            assert verb in VERBS, f"There is no verb {verb}: {line}"
+        for module in re.findall(r"-m (arsenal[\w.]*)", line):
+            assert importlib.util.find_spec(module), f"There is no module {module}: {line}"
+        for name in re.findall(r"\+experiment=(\w+)", line):
+            assert name in EXPERIMENTS | {"NAME", "X"} or "--config-dir" in line, f"There is no experiment {name}: {line}"
+        for name in re.findall(r"compose\(\"(\w+)\"", line):
+            assert name in EXPERIMENTS, f"There is no experiment {name}: {line}"
+        for target in re.findall(r"^\s*(?:\$ )?make ([\w-]+)", line):
+            assert targets is None or target in targets, f"There is no make target {target}: {line}"
+
+
+def overridden() -> list[str]:
+    """Every command of the README that trains a shipped experiment with words of its own."""
+    lines = {line.split("#")[0].split("&&")[0].strip() for line in code(CHECKOUT / "README.md")}
+    return sorted(line for line in lines if re.search(r"\+experiment=(\w+) +\S+=", line) and "--config-dir" not in line)
+
+
+def test_the_readmes_overrides_are_accepted():
+    lines = overridden()
+    assert lines, "The README shows no override."
+    for line in lines:
+        words = [word for word in line.split()[1:] if "=" in word and not word.startswith("--")]
+        experiment = next(word for word in words if word.startswith("+experiment=")).partition("=")[2]
+        sweeps = "--multirun" in line or " -m " in line.partition("arsenal")[2]
+        others = [re.sub(r"=(.*?),.*", r"=\1", word) if sweeps else word for word in words if not word.startswith("+experiment=")]
+        assert compose(experiment, others).values["name"], line
+
+
+def test_the_readme_walks_the_whole_road():
+    text = (CHECKOUT / "README.md").read_text()
+    for words in ("make quickstart", "make test", "+experiment=digits_mlp", "--config-dir", "arsenal-serve", "verify-resume"):
+        assert words in text, f"The README does not show {words}."
+    for verb in VERBS:
+        assert re.search(rf"arsenal[. ]{verb.replace('-', '[-_]')}\b", text), f"The README does not show the verb {verb}."

@@ -1,0 +1,122 @@
+"""The floor plan as an import contract: a floor imports only floors below it, and siblings are strangers."""
+
+import ast
+import re
+from pathlib import Path
+
+import grimp
+import pytest
+
+import arsenal
+import arsenal_serving
+
+# From the roof down, as in docs/architecture.md. Rooms that are not built yet have their place already.
+FLOORS = [
+    {"__main__", "train", "tune", "evaluate", "export", "predict", "verify_resume"},
+    {"cli", "dashboard", "testing"},
+    {"pipelines"},
+    {"search", "monitoring"},
+    {"road"},
+    {"config"},
+    {"training", "evaluation", "runs", "sklearn"},
+    {"models", "estimators", "rl", "features"},
+    {"combine"},
+    {"data", "nn", "optim", "losses", "metrics"},
+    {"numerics", "storage"},
+    {"records"},
+]
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+
+# No files, clocks, logs or settings in here: whoever calls them brings those.
+PURE = ["combine", "estimators", "losses", "metrics", "models", "nn", "numerics", "optim", "rl", "training"]
+IMPURE = {"datetime", "hydra", "io", "logging", "omegaconf", "os", "pathlib", "shutil", "subprocess", "sys", "tempfile", "time"}
+CLOCK = ("arsenal.training.driver", "time")
+
+PICKLES = {"cloudpickle", "dill", "joblib", "pickle", "shelve"}
+TRAINING_SIDE = {"arsenal", "flax", "hydra", "omegaconf", "optax", "orbax", "ray"}
+
+ROOTS = {package.__name__: Path(package.__file__).parent for package in (arsenal, arsenal_serving)}
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return grimp.build_graph(*ROOTS, include_external_packages=True, cache_dir=None)
+
+
+def room(module: str) -> str:
+    return module.split(".")[1]
+
+
+def inside(graph, package: str) -> list[str]:
+    return sorted(name for name in graph.modules if name.startswith(f"{package}."))
+
+
+def lines(graph, pairs) -> str:
+    """Every import as `file:line: code`, one a line."""
+    found = []
+    for importer, imported in pairs:
+        for detail in graph.get_import_details(importer=importer, imported=imported):
+            found.append(f"{importer}:{detail['line_number']}: {detail['line_contents'].strip()}")
+    return "\n".join(sorted(found))
+
+
+def test_every_room_has_a_floor(graph):
+    rooms = {room(name) for name in inside(graph, "arsenal")}
+    assert rooms - FLOOR.keys() == set(), "These stand on no floor of the plan."
+    assert {"road", "records", "training", "cli"} <= rooms
+
+
+def test_imports_go_down(graph):
+    wrong = [
+        (importer, imported)
+        for importer in inside(graph, "arsenal")
+        for imported in graph.find_modules_directly_imported_by(importer)
+        if imported.startswith("arsenal.") and room(imported) != room(importer)
+        if FLOOR[room(imported)] <= FLOOR[room(importer)]
+    ]
+    assert not wrong, f"Imports that do not go down a floor:\n{lines(graph, wrong)}"
+
+
+def test_the_front_door_opens_on_the_road_only(graph):
+    assert graph.find_modules_directly_imported_by("arsenal") == {"arsenal.road"}
+
+
+def test_only_config_knows_hydra(graph):
+    importers = set()
+    for package in ("hydra", "omegaconf"):
+        importers |= graph.find_modules_that_directly_import(package)
+    assert importers == {"arsenal.config"}
+
+
+def test_the_server_needs_nothing_of_training(graph):
+    wrong = [
+        (importer, imported)
+        for importer in ["arsenal_serving", *inside(graph, "arsenal_serving")]
+        for imported in graph.find_modules_directly_imported_by(importer)
+        if imported.split(".")[0] in TRAINING_SIDE
+    ]
+    assert not wrong, lines(graph, wrong)
+
+
+def test_nothing_is_pickled(graph):
+    wrong = [(user, package) for package in PICKLES & graph.modules for user in graph.find_modules_that_directly_import(package)]
+    assert not wrong, lines(graph, wrong)
+    for package, root in ROOTS.items():
+        for path in root.rglob("*.py"):
+            assert not re.search(r"allow_pickle\s*=\s*True", path.read_text()), f"{package}: {path.name} unpickles arrays."
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_pure_rooms_touch_nothing_outside(graph, name):
+    wrong = [
+        (importer, imported)
+        for importer in inside(graph, "arsenal")
+        for imported in graph.find_modules_directly_imported_by(importer)
+        if room(importer) == name and (imported.split(".")[0] in IMPURE or imported.startswith("arsenal.storage"))
+        if (importer, imported) != CLOCK
+    ]
+    assert not wrong, lines(graph, wrong)
+    for path in (ROOTS["arsenal"] / name).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id
+            assert called not in ("open", "print", "input"), f"{path.name}:{node.lineno} calls {called}()."
