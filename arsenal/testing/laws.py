@@ -194,9 +194,8 @@ def learner_is_a_function(case: Case) -> None:
 
 def learner_jit_is_eager(case: Case) -> None:
     """`jit` changes nothing but speed."""
-    learner, hp = case.record, hyperparameters(case.record.hp)
     with precise(case):
-        rows = first_batch(case)
+        learner, hp, rows = case.record, hyperparameters(case.record.hp), first_batch(case)
         state, metrics = learner.step(key(1), learner.init(key(), rows, hp), rows, hp)
         close(case, (learner.params(state), metrics), one_step(case, rows), "jit equals eager")
 
@@ -284,9 +283,8 @@ def learner_resumes(case: Case) -> None:
 
 def learner_answers(case: Case) -> None:
     """Every answer is a function of parameters and inputs: jit equals eager, NaN nowhere."""
-    learner, hp = case.record, hyperparameters(case.record.hp)
     with precise(case):
-        rows = first_batch(case)
+        learner, hp, rows = case.record, hyperparameters(case.record.hp), first_batch(case)
         state, _ = jax.jit(learner.step)(key(1), learner.init(key(), rows, hp), rows, hp)
         params = learner.params(state)
         for name, f in learner.apply.items():
