@@ -248,6 +248,9 @@ def locate(target: str, path: str, trust: tuple[str, ...]) -> Callable:
     if not callable(getattr(found, name, None)):
         names = [n for n in dir(found) if not n.startswith("_") and callable(getattr(found, n))]
         raise ConfigError(f"`{path}._target_`: `{module}` has no function `{name}`.{nearest(name, names)}")
+    home = getattr(getattr(found, name), "__module__", "").split(".")[0]
+    if home not in {package.split(".")[0] for package in trust}:  # something that the module merely imports
+        raise ConfigError(f"`{path}._target_`: `{target}` comes from `{home}`, which is not trusted.")
     return getattr(found, name)
 
 

@@ -268,7 +268,7 @@ def train(run: Run, experiment: Experiment, interrupted: Callable[[], int], list
             trained = drive(
                 advance(made.learner, source), source, state["train"], stop,
                 interrupted=lambda: bool(interrupted()),
-                **watching(run, experiment, source, state["features"], journal, saved, step),
+                **watching(run, experiment, source, state["features"], journal, saved),
             )  # fmt: skip
             saved.wait()
             step = int(trained.step)
@@ -282,20 +282,21 @@ def train(run: Run, experiment: Experiment, interrupted: Callable[[], int], list
 
 
 def watching(
-    run: Run, experiment: Experiment, source: Source, fitted: Any, journal: Journal, saved: Checkpoints, step: int
+    run: Run, experiment: Experiment, source: Source, fitted: Any, journal: Journal, saved: Checkpoints
 ) -> dict[str, Any]:
     """What the driver calls while it trains: log, evaluate and save, each at its interval."""
     values, made = run.config.values, experiment.parts
     every = {name: Length.parse(text) for name, text in values["every"].items()}
     held_out = seen(made, fitted, experiment.splits["validation"])
     judge = scorer(made.learner, made.metrics, held_out, source.batch_size) if len(held_out.weight) else None
-    logged, last_save = (step, time.perf_counter()), time.perf_counter()
+    logged, last_save = None, time.perf_counter()
 
     def log(step: int, means: dict[str, Mean]):
         nonlocal logged
         before, logged = logged, (step, time.perf_counter())
-        rate = (step - before[0]) / (logged[1] - before[1])
-        journal.measure("train", step, compute(jax.device_get(means)) | {"steps_per_second": rate})
+        # The first interval holds the compilation, which is no pace.
+        rate = {"steps_per_second": (step - before[0]) / (logged[1] - before[1])} if before else {}
+        journal.measure("train", step, compute(jax.device_get(means)) | rate)
 
     def evaluate(step: int, train: TrainState):
         key = fold_in(streams(train.key)["evaluate"], step)

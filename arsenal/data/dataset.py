@@ -37,7 +37,10 @@ def dataset(x: Any, y: Any = None, row: Any = None, weight: Any = None, aux: Any
     n = len(jax.tree.leaves(x)[0])
     if n == 0:
         raise ValueError("A data set needs at least one row; got none.")
-    row = np.arange(n, dtype=np.int32) if row is None else np.asarray(row, np.int32)
+    row = np.arange(n) if row is None else np.asarray(row)
+    if not np.issubdtype(row.dtype, np.number) or not np.array_equal(row, row.astype(np.int64)):
+        raise ValueError(f"Row ids must be whole numbers; got {row.dtype} such as {row[0]!r}.")
+    row = plain(row.astype(np.int64))
     if len(np.unique(row)) != n:
         raise ValueError(f"Row ids must be distinct; got {n - len(np.unique(row))} repeated ones.")
     weight = np.ones(n, np.float32) if weight is None else np.asarray(weight, np.float32)

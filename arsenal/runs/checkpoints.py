@@ -1,6 +1,7 @@
 """Checkpoints: Orbax writes the arrays in the background, a marker with their SHA-256 sums makes them count."""
 
 import hashlib
+import json
 import logging
 import shutil
 import warnings
@@ -50,7 +51,7 @@ class Checkpoints:
         self.orbax.wait_until_finished()
         files = sorted(path for path in (target / "state").rglob("*") if path.is_file())
         sums = {str(path.relative_to(target)): sha256(path) for path in files}
-        write_json(target / MARKER, {"leaves": leaves, "sums": sums})
+        write_json(target / MARKER, {"leaves": leaves, "sums": sums, "sum": digest_of(leaves, sums)})
         for old in self.committed()[self.keep :]:
             (old / MARKER).unlink()  # first, so that a half-removed one does not count
             shutil.rmtree(old, ignore_errors=True)
@@ -98,15 +99,23 @@ class Checkpoints:
 def damage(path: Path) -> str:
     """What is wrong with a checkpoint's files; empty when they are as they were written."""
     try:
-        sums = read_json(path / MARKER)["sums"]
+        marker = read_json(path / MARKER)
+        sums, sound = marker["sums"], marker["sum"] == digest_of(marker["leaves"], marker["sums"])
     except (ValueError, KeyError, TypeError):
         return f"{MARKER} cannot be read"
+    if not sound:
+        return f"{MARKER} changed"
     for name, expected in sums.items():
         if not (path / name).is_file():
             return f"{name} is missing"
         if sha256(path / name) != expected:
             return f"{name} changed"
     return ""
+
+
+def digest_of(leaves: Any, sums: Any) -> str:
+    """The marker's own sum."""
+    return hashlib.sha256(json.dumps([leaves, sums], sort_keys=True).encode()).hexdigest()
 
 
 def describe(tree: Any) -> dict[str, str]:

@@ -24,10 +24,10 @@ class Length(NamedTuple):
         """
         if isinstance(text, Length):
             return text
-        found = re.fullmatch(r"\s*([0-9][0-9_]*\.?[0-9]*(?:[eE][+]?[0-9]+)?)\s*([a-z]*)\s*", str(text))
+        found = re.fullmatch(r"\s*([0-9]+(?:_[0-9]+)*\.?[0-9]*(?:[eE][+]?[0-9]+)?)\s*([a-z]*)\s*", str(text))
         unit = (found[2] or "steps") if found else ""
         unit = unit if unit.endswith("s") else unit + "s"
-        if not found or unit not in UNITS or float(found[1]) <= 0:
+        if not found or unit not in UNITS or not 0 < float(found[1]) < math.inf:
             raise ValueError(f"A length is a positive number of {', '.join(UNITS)}, as in `30 epochs`; got {text!r}.")
         return cls(float(found[1]), unit)
 

@@ -18,6 +18,7 @@ ROWS = batch(x=X, y=X @ np.array([1.0, -2.0, 0.5], np.float32), weight=[1, 2, 1,
 LABELS = ROWS._replace(y=jnp.array([0, 1, 1, 0, 1, 0]))
 CLASSES = ROWS._replace(y=jnp.array([0, 1, 2, 0, 1, 2]))
 IMAGES = CLASSES._replace(x=jnp.asarray(rng.normal(size=(6, 4, 4)).astype(np.float32)))
+MIXED = ROWS._replace(x={"numeric": ROWS.x, "categorical": jnp.array([[0, 1], [1, 1], [2, 0], [3, 0], [1, 2], [0, 1]])})
 TOKENS = batch(x=jnp.asarray(rng.integers(0, 7, (4, 5))))
 PARAMS = {"w": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "b": jnp.array([0.1, -0.2])}
 
@@ -49,6 +50,7 @@ CASES: dict[str, Callable[[], list[Case]]] = {
     "arsenal.data.source.nothing": lambda: [Case(data.nothing())],
     "arsenal.data.source.stream": lambda: [Case(worlds.ticks())],
     "arsenal.estimators.linear.logistic": lambda: [Case(estimators.logistic(alpha=0.3, tolerance=1e-9), LABELS, double=True)],
+    "arsenal.features.encoding.one_hot": lambda: [Case(features.one_hot([3, 2]), MIXED)],
     "arsenal.features.scaling.scale": lambda: [Case(features.scale(0.0625, 1.0), ROWS)],
     "arsenal.features.scaling.standardize": lambda: [Case(features.standardize(), ROWS)],
     "arsenal.losses.classification.cross_entropy": lambda: [Case(losses.cross_entropy(0.1), CLASSES)],
