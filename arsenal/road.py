@@ -112,8 +112,11 @@ class Run:
 
     @functools.cached_property
     def experiment(self) -> Experiment:
-        """The parts with the data."""
-        return build(self.config)
+        """The parts with the data, which must be what the run was trained on."""
+        built = build(self.config)
+        if built.data.fingerprint != folder.mathematics(self.folder)["data"]:
+            raise folder.RunError(f"The data is not what {self.folder} was trained on: its names, types or values changed.")
+        return built
 
     @functools.cached_property
     def kept(self) -> tuple[Schema, Batch, int]:

@@ -53,6 +53,11 @@ def claim(root: Path, name: str, mathematics: dict[str, Any], sources: dict[str,
         yield path
 
 
+def mathematics(path: Path) -> dict[str, Any]:
+    """What defines the run in the folder."""
+    return read_json(path / "identity.json")["mathematics"]
+
+
 @contextlib.contextmanager
 def held(path: Path) -> Iterator[None]:
     """Hold the folder's lock, or raise a `RunError` that names the process which does."""

@@ -1,0 +1,53 @@
+"""Every shipped experiment, trained as it stands, reaches the result that it states and goes all the way to an artifact."""
+
+import json
+import struct
+
+import pytest
+from arsenal_serving import artifact
+
+from arsenal.config import CONF
+from arsenal.road import compose, evaluate, export, fit, load
+
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module", params=EXPERIMENTS)
+def run(request, tmp_path_factory):
+    return fit(compose(request.param, [f"run.root={tmp_path_factory.getbasetemp() / 'whole'}"]))
+
+
+def test_the_stated_result_is_reached(run):
+    assert run.config.values["expect"].keys() <= run.metrics.keys()
+    assert run.unmet == []
+    assert load(run.folder).metrics == run.metrics, "The folder alone gives the same numbers."
+
+
+def test_the_report_shows_every_metric(run):
+    evaluate(run)
+    report = run.folder / "report"
+    assert json.loads((report / "metrics.json").read_text()) == run.metrics
+    page = (report / "index.html").read_text()
+    for name in run.metrics:
+        assert name.partition("/")[2].replace("_", " ") in page, f"The report does not show {name}."
+    assert run.config.values["name"] in page and "http://" not in page and "src=\"http" not in page
+    pictures = sorted(report.glob("*.png"))
+    logged = {name for event in run.history for name, value in event["values"].items() if name != "steps_per_second" and value is not None}
+    if run.step > 1:
+        assert {f"curve_{name}.png" for name in logged} <= {path.name for path in pictures}
+    assert pictures
+    for path in pictures:
+        content = path.read_bytes()
+        assert content.startswith(b"\x89PNG\r\n\x1a\n") and content.endswith(b"IEND\xaeB`\x82"), f"{path.name} is no whole picture."
+        width, height = struct.unpack(">II", content[16:24])
+        assert width > 300 and height > 200, f"{path.name} is {width} x {height}."
+
+
+def test_it_becomes_an_artifact(run):
+    folder = export(run)
+    manifest = artifact.manifest_of(artifact.read(folder))
+    assert manifest["name"] == run.config.values["name"]
+    assert manifest["methods"].keys() == run.apply.keys()
+    for method in manifest["methods"].values():
+        assert method["platforms"] == ["cpu", "cuda", "tpu"]
+    assert manifest["provenance"]["run"] == run.folder.name

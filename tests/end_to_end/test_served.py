@@ -1,0 +1,133 @@
+"""What was trained here is answered there with the same bits, by a process that knows nothing of training."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from arsenal_serving.golden import same_bits
+
+from arsenal.road import compose, export, fit
+
+SIZE = 4
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Runs by name, each exported into its folder."""
+    runs = {}
+    for name, words in (("digits_mlp", ["length=40"]), ("breast_cancer_logistic", [])):
+        runs[name] = fit(compose(name, [*words, f"run.root={tmp_path_factory.mktemp('runs')}"]))
+        export(runs[name])
+    return runs
+
+
+class Server:
+    """A running `arsenal-serve FOLDER`."""
+
+    def __init__(self, folder, python=sys.executable, **env):
+        command = [python, "-m", "arsenal_serving", str(folder), "--port", "0", "--max-batch", "8", "--max-rows", "50"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=os.environ | env)
+        self.line = self.process.stdout.readline()
+        found = re.search(r"ready: http://127\.0\.0\.1:(\d+)/v2/models/", self.line)
+        assert found, self.process.communicate()[1]
+        self.port = int(found[1])
+
+    def ask(self, model: str, tensor: dict) -> tuple[int, dict]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        body = json.dumps({"inputs": [tensor]})
+        connection.request("POST", f"/v2/models/{model}/infer", body, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        connection.close()
+        return response.status, answer
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGTERM)
+        _, said = self.process.communicate(timeout=20)
+        assert (self.process.returncode, said) == (0, "")
+
+
+def tensor(x) -> dict:
+    return {"name": "x", "datatype": "FP32", "shape": list(x.shape), "data": x.ravel().tolist()}
+
+
+def rows(run):
+    return run.experiment.splits["test"].x[:SIZE]
+
+
+def answers(server, run, method: str):
+    """The served answer of a method, and what jit gives in this process."""
+    status, body = server.ask(f"{run.config.values['name']}.{method}", tensor(rows(run)))
+    assert status == 200, body
+    (output,) = body["outputs"]
+    return output, np.asarray(jax.jit(run.apply[method])(run.params, rows(run)))
+
+
+def check_answers(server, run):
+    output, wanted = answers(server, run, "predict_proba")
+    assert same_bits(np.array(output["data"], np.float32).reshape(output["shape"]), wanted)
+    output, wanted = answers(server, run, "predict")
+    labels = run.kept[0].target
+    assert output["data"] == ([labels.columns[code] for code in wanted] if labels.codec else wanted.tolist())
+
+
+def test_digits(trained):
+    run = trained["digits_mlp"]
+    with Server(run.folder) as server:
+        check_answers(server, run)
+        good = tensor(rows(run))
+        for wrong, words in [
+            (good | {"name": "y"}, "unknown input 'y'"),
+            (good | {"datatype": "INT32"}, "must have datatype FP32"),
+            (good | {"shape": [SIZE, 8, 4]}, "elements"),
+            (good | {"shape": [SIZE * 2, 8, 4]}, "must have shape"),
+            (good | {"shape": [SIZE, 64]}, "must have shape"),
+            (tensor(np.zeros((51, 8, 8))), "50"),
+            (good | {"data": ["one"] * 64 * SIZE}, "numbers"),
+            (good | {"data": [float("1e39")] * 64 * SIZE}, "finite"),
+        ]:
+            status, body = server.ask("digits_mlp", wrong)
+            assert 400 <= status < 500, body
+            assert body.keys() == {"error"} and words in body["error"], body
+        assert server.ask("digits_mpl", good)[0] == 404
+        check_answers(server, run)
+
+
+def test_a_table_answers_with_its_labels(trained):
+    run = trained["breast_cancer_logistic"]
+    with Server(run.folder / "artifact") as server:
+        check_answers(server, run)
+        _, body = server.ask("breast_cancer_logistic", tensor(rows(run)))
+        assert set(body["outputs"][0]["data"]) <= {"malignant", "benign"}
+
+
+@pytest.mark.parametrize("name", ["parameters.safetensors", "manifest.json", "programs/predict.exported"])
+def test_one_changed_byte_is_refused(trained, name):
+    folder = trained["digits_mlp"].folder
+    path = folder / "artifact" / name
+    sound = path.read_bytes()
+    path.write_bytes(sound[:-2] + bytes([sound[-2] ^ 1]) + sound[-1:])
+    done = subprocess.run([sys.executable, "-m", "arsenal_serving", str(folder), "--port", "0"], capture_output=True, text=True)
+    path.write_bytes(sound)
+    assert done.returncode == 1
+    assert re.fullmatch(rf"arsenal-serve: .*{re.escape(name)}.* has changed.*\n", done.stderr), done.stderr
+
+
+@pytest.mark.skipif("ARSENAL_SERVING_PYTHON" not in os.environ, reason="ARSENAL_SERVING_PYTHON names no interpreter of a serving environment.")
+def test_an_environment_without_any_training_code_answers_the_same(trained):
+    python = os.environ["ARSENAL_SERVING_PYTHON"]
+    absent = "import importlib.util as u; print([n for n in ('arsenal', 'flax', 'optax', 'orbax', 'hydra', 'ray') if u.find_spec(n)])"
+    assert subprocess.run([python, "-c", absent], capture_output=True, text=True, cwd="/").stdout.strip() == "[]"
+    for run in trained.values():
+        with Server(run.folder, python) as server:
+            check_answers(server, run)
