@@ -62,21 +62,11 @@ def test_a_kill_at_any_moment_changes_no_bit(number, whole, tmp_path):
     assert status(tmp_path)["state"] == "complete"
 
 
-def test_kills_one_after_another_change_no_bit(whole, tmp_path):
-    """Each time a little later after training began, and in the end the run is whole."""
-    wanted, _ = whole
-    for pause in (0.0, 0.4):
-        process = subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, text=True)
-        assert re.match("Started|Resumed", process.stdout.readline())
-        time.sleep(pause)
-        process.kill()
-        process.communicate()
-    assert resumed(tmp_path) == wanted
-
-
 def test_sigterm_saves_and_says_so(whole, tmp_path):
     process = subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout.readline().startswith("Started: step 0")
+    while not list(tmp_path.glob("digits_mlp/*/checkpoints/*/commit.json")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
     process.terminate()
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
