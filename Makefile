@@ -22,9 +22,10 @@ quickstart: setup ## From nothing to a served prediction
 
 test: setup ## The tests, within ten minutes on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadfile -q
+	cd serving && $(abspath $(BIN))/python -m pytest -n 2 --dist loadfile -q
 
 test-all: setup ## The tests, twenty kills and the executed notebook
-	ARSENAL_KILLS=20 $(BIN)/python -m pytest -n 2 --dist loadfile -q
+	ARSENAL_KILLS=20 $(MAKE) test
 	$(MAKE) notebooks
 
 lint: setup ## Style

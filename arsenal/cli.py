@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import errno
 import importlib
 import inspect
 import os
@@ -43,6 +44,9 @@ def arsenal() -> None:
         module.main(getattr(module, name), f"arsenal {verb}", telling)
     else:
         call(getattr(module, name))
+
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class UsageError(Exception):
@@ -96,7 +100,10 @@ def telling():
         number = getattr(error, "number", None)
         if number is None and (os.environ.get("ARSENAL_TRACEBACK") or not speaks(error)):
             raise
-        print(f"arsenal: {one_line(error)}", file=sys.stderr)
+        print(f"arsenal: {one_line(error)}", file=sys.stderr, flush=True)
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            # What could not be written leaves coroutines behind, whose finalisers would bury the line above.
+            os._exit(1)
         sys.exit(128 + number if number else 1)
 
 

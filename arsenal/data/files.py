@@ -64,6 +64,8 @@ def write(path: Path, frame: Any) -> None:
     """A data frame as .csv, .parquet or .npz (one array for each column)."""
     if path.suffix not in (".csv", ".parquet", ".npz"):
         raise ValueError(f"An output file ends in .csv, .parquet or .npz; got {path.name}.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"The output's directory '{path.parent}' does not exist.")
     partial = path.with_name(f".{path.name}.partial{path.suffix}")
     try:
         if path.suffix == ".csv":

@@ -1,8 +1,11 @@
 """Checkpoints: Orbax writes the arrays in the background, a marker with their SHA-256 sums makes them count."""
 
+import errno
 import hashlib
 import json
 import logging
+import os
+import re
 import shutil
 import warnings
 from collections.abc import Callable
@@ -28,7 +31,7 @@ class Checkpoints:
             raise ValueError(f"`keep` must be >= 1; got {keep}.")
         import orbax.checkpoint as ocp
 
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # its errors are raised as well
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.keep = folder, keep
         self.orbax = ocp.StandardCheckpointer()
@@ -43,6 +46,9 @@ class Checkpoints:
             return
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir()
+        size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+        if shutil.disk_usage(target).free < size:  # Orbax would say so too, in hundreds of lines
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
         self.orbax.save(target.absolute() / "state", tree)
         self.pending = self.worker.submit(self.commit, target, describe(tree))
 
@@ -60,7 +66,13 @@ class Checkpoints:
         """Until the checkpoint under way counts; raises what kept it from that."""
         if self.pending:
             pending, self.pending = self.pending, None
-            pending.result()
+            try:
+                pending.result()
+            except ValueError as error:  # TensorStore's words for what the operating system said
+                number = re.search(r"os_error_code='(\d+)'", str(error))
+                if not number:
+                    raise
+                raise OSError(int(number[1]), os.strerror(int(number[1])), str(self.folder)) from error
 
     def close(self) -> None:
         """Wait, then let go of the threads."""

@@ -370,7 +370,7 @@ BAD = {
     "table for a run on images": (["predict", "run=DIGITS", "input=good.csv", "output=o.csv"], ["`x`", ".npz"]),
     "no such method": (["predict", "run=DIGITS", "input=good.npz", "output=o.csv", "method=prdict"], ["prdict", "predict_proba"]),
     "output of another kind": (["predict", "run=DIGITS", "input=good.npz", "output=o.xls"], [".parquet", "o.xls"]),
-    "output nowhere": (["predict", "run=DIGITS", "input=good.npz", "output=no/o.csv"], ["no/", "No such file"]),
+    "output nowhere": (["predict", "run=DIGITS", "input=good.npz", "output=no/o.csv"], ["directory", "'no'"]),
 }
 
 
