@@ -4,7 +4,7 @@ from arsenal.cli import call
 
 
 def evaluate(run: str) -> None:
-    """Write report/index.html, its pictures and metrics.json into the run folder; fail if the experiment's stated result is missed.
+    """Write report/index.html, its pictures and metrics.json into the run folder; fail if `expect` is missed.
 
     run: the run's folder.
     """

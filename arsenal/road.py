@@ -31,6 +31,7 @@ from arsenal.training.length import Length
 
 __all__ = ["Config", "Run", "build", "compose", "evaluate", "export", "fit", "load", "predict"]
 
+
 class Parts(NamedTuple):
     """What a config describes apart from its data: enough to answer."""
 
@@ -347,9 +348,11 @@ def evaluate(run: Run) -> dict[str, float]:
         run.folder / "report",
         title=run.config.values["name"],
         status={
-            "state": status["state"], "step": run.step, "seed": run.config.values["seed"],
+            "state": status["state"],
+            "step": run.step,
+            "seed": run.config.values["seed"],
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.params["learner"])),
-        },  # fmt: skip
+        },
         command=" ".join(["python -m arsenal.train", *run.config.overrides]),
         config=configs.text(run.config),
         environment=read_json(run.folder / "environment.json"),

@@ -51,7 +51,9 @@ def dataset(x: Any, y: Any = None, row: Any = None, weight: Any = None, aux: Any
             raise ValueError(f"Every part of a data set has the same number of rows, here {n}; `{name}` has shape {leaf.shape}.")
         if np.issubdtype(leaf.dtype, np.floating) and not np.isfinite(leaf).all():
             bad = np.flatnonzero(~np.isfinite(leaf.reshape(n, -1)).all(1))
-            raise ValueError(f"Values must be finite; `{name}` has NaN or infinity in {len(bad)} rows, the first at position {bad[0]}.")
+            raise ValueError(
+                f"Values must be finite; `{name}` has NaN or infinity in {len(bad)} rows, the first at position {bad[0]}."
+            )
     return Dataset(rows, schema, fingerprint(rows, schema))
 
 

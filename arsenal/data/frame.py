@@ -110,7 +110,9 @@ def shaped(x: Any, like: Any) -> Any:
         x = x["x"]
     if isinstance(like, dict):
         if not isinstance(x, dict) or set(like) - set(x):
-            raise ValueError(f"Inputs must be a dict of {', '.join(like)}; got {sorted(x) if isinstance(x, dict) else type(x).__name__}.")
+            raise ValueError(
+                f"Inputs must be a dict of {', '.join(like)}; got {sorted(x) if isinstance(x, dict) else type(x).__name__}."
+            )
         return {name: shaped(x[name], value) for name, value in like.items()}
     array = np.asarray(x)
     if not np.issubdtype(array.dtype, np.number) and array.dtype != bool:

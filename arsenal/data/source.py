@@ -52,6 +52,4 @@ def stream(read: Callable[[int], Batch], batch_size: int, window: int = 8) -> So
     def block(start, stop):
         return jax.tree.map(lambda *parts: jnp.stack(parts), *(read(step) for step in range(start, stop)))
 
-    return Source(
-        block, lambda key, block, step: jax.tree.map(lambda v: v[step % window], block), None, batch_size, window
-    )
+    return Source(block, lambda key, block, step: jax.tree.map(lambda v: v[step % window], block), None, batch_size, window)

@@ -19,7 +19,11 @@ def by_row(validation: Fraction = 0.15, test: Fraction = 0.15, seed: Annotated[i
 
     def split(row: np.ndarray) -> dict[str, np.ndarray]:
         at = uniform(row, seed)
-        return {"train": at >= validation + test, "validation": at < validation, "test": (at >= validation) & (at < validation + test)}
+        return {
+            "train": at >= validation + test,
+            "validation": at < validation,
+            "test": (at >= validation) & (at < validation + test),
+        }
 
     return split
 

@@ -22,7 +22,9 @@ def one_hot(sizes: Sequence[Annotated[int, Gt(0)]]) -> Transform:
             raise ValueError("`one_hot` takes x with an input `categorical`; this data has no column of strings.")
         codes = x["categorical"]
         if codes.shape[1] != len(sizes):
-            raise ValueError(f"`sizes` of `one_hot` must have one number for each of {codes.shape[1]} columns; got {list(sizes)}.")
+            raise ValueError(
+                f"`sizes` of `one_hot` must have one number for each of {codes.shape[1]} columns; got {list(sizes)}."
+            )
         hot = [jax.nn.one_hot(codes[:, i], size, dtype=jnp.float32) for i, size in enumerate(sizes)]
         return jnp.concatenate([*([x["numeric"]] if "numeric" in x else []), *hot], 1)
 

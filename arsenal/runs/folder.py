@@ -96,7 +96,9 @@ def describe(path: Path, config: str, overrides: list[str], environment: dict[st
 
 def set_status(path: Path, state: str, **more: Any) -> None:
     """Replace `status.json`; state is running, complete, interrupted or failed."""
-    write_json(path / "status.json", {"state": state, "time": time.time(), "process": os.getpid(), "host": socket.gethostname()} | more)
+    write_json(
+        path / "status.json", {"state": state, "time": time.time(), "process": os.getpid(), "host": socket.gethostname()} | more
+    )
 
 
 def status(path: Path) -> dict[str, Any]:

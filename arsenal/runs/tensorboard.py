@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-
 PATIENCE = 1.0
 """Seconds that scalars wait for company: waking the writer's thread for each would slow a fast loop by a twentieth."""
 

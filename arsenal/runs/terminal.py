@@ -32,7 +32,11 @@ def terminal(progress: bool) -> Iterator[Listener]:
             elif kind == "validation":
                 console.print(f"step {step}: {shown(latest)} | validation {shown(values)}")
             elif kind in ("complete", "interrupted"):
-                console.print(f"{kind.capitalize()} at step {step}: {values['folder']}" if "folder" in values else f"{kind.capitalize()} at step {step}")
+                console.print(
+                    f"{kind.capitalize()} at step {step}: {values['folder']}"
+                    if "folder" in values
+                    else f"{kind.capitalize()} at step {step}"
+                )
 
         yield listen
 

@@ -19,7 +19,7 @@ from arsenal import records
 from arsenal.combine import learner as as_steps
 from arsenal.combine import population, whole
 from arsenal.data import arrays
-from arsenal.records import Batch, Source, Training, batch, compute, hyperparameters, living
+from arsenal.records import Batch, Source, Training, compute, hyperparameters, living
 from arsenal.runs.checkpoints import Checkpoints, digest
 from arsenal.training.driver import advance, start
 
@@ -85,6 +85,7 @@ def precise(case: Case) -> Any:
 
 def typed(rows: Any) -> Any:
     """The rows with floats in the precision that now holds."""
+
     def one(leaf):
         return jnp.asarray(leaf, dtype=float) if jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating) else jnp.asarray(leaf)
 
@@ -499,10 +500,17 @@ def metric_is_a_monoid(case: Case) -> None:
     left, right = slice(0, 3), slice(3, None)
     halves = [over(part(outputs, at), part(rows, at)) for at in (left, right)]
     close(case, metric.compute(metric.merge(*halves)), wanted, "Merging parts gives the whole")
-    close(case, metric.compute(over(part(outputs, right), part(rows, right), halves[0])), wanted, "Updating in turn gives the whole")
+    close(
+        case, metric.compute(over(part(outputs, right), part(rows, right), halves[0])), wanted, "Updating in turn gives the whole"
+    )
     at = jnp.array([0, 0, *range(1, rows.weight.shape[0])])
     grown = part(rows, at)
-    close(case, metric.compute(over(part(outputs, at), grown._replace(weight=grown.weight.at[1].set(0)))), wanted, "A row of weight 0 is not there")
+    close(
+        case,
+        metric.compute(over(part(outputs, at), grown._replace(weight=grown.weight.at[1].set(0)))),
+        wanted,
+        "A row of weight 0 is not there",
+    )
     heavy = rows._replace(weight=rows.weight.at[0].mul(2))
     close(case, metric.compute(over(part(outputs, at), grown)), metric.compute(over(outputs, heavy)), "Weight 2 is the row twice")
 

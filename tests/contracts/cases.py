@@ -8,7 +8,7 @@ import worlds
 
 from arsenal import combine, data, estimators, features, losses, metrics, models, nn, optim, training
 from arsenal.data import codec
-from arsenal.records import Loss, Model, batch
+from arsenal.records import Model, batch
 from arsenal.testing import Case
 from arsenal.testing.laws import everything
 
@@ -39,14 +39,22 @@ def proba(classes: int) -> dict:
 # Called lazily: a case is built when its test runs.
 CASES: dict[str, Callable[[], list[Case]]] = {
     "arsenal.combine.accumulate.learner": lambda: [Case(combine.learner(worlds.mean_by_gradient(), parts=2), ROWS)],
-    "arsenal.combine.chain.chain": lambda: [Case(features.standardize(), ROWS), Case(combine.chain(features.scale(2.0), features.standardize()), ROWS), Case(combine.chain(), ROWS)],
+    "arsenal.combine.chain.chain": lambda: [
+        Case(features.standardize(), ROWS),
+        Case(combine.chain(features.scale(2.0), features.standardize()), ROWS),
+        Case(combine.chain(), ROWS),
+    ],
     "arsenal.combine.chain.after": lambda: [Case(combine.after(features.standardize(), worlds.ridge()), ROWS, double=True)],
     "arsenal.combine.whole.whole": lambda: [Case(combine.whole(worlds.ridge()), ROWS, everything, double=True)],
     "arsenal.combine.population.population": lambda: [Case(combine.population(classifier(), (0, 5)), CLASSES)],
     "arsenal.combine.population.ensemble": lambda: [Case(combine.ensemble(classifier(), 2), CLASSES)],
     "arsenal.data.codec.category": lambda: [Case(codec.category(), ["b", "a", "b", "ç", ""])],
     "arsenal.data.codec.date": lambda: [Case(codec.date(), ["1970-01-01", "2026-02-28", "1969-12-31"])],
-    "arsenal.data.source.arrays": lambda: [Case(data.arrays(ROWS, 4)), Case(data.arrays(ROWS, None)), Case(data.arrays(ROWS, 6, shuffle=False))],
+    "arsenal.data.source.arrays": lambda: [
+        Case(data.arrays(ROWS, 4)),
+        Case(data.arrays(ROWS, None)),
+        Case(data.arrays(ROWS, 6, shuffle=False)),
+    ],
     "arsenal.data.source.nothing": lambda: [Case(data.nothing())],
     "arsenal.data.source.stream": lambda: [Case(worlds.ticks())],
     "arsenal.estimators.linear.logistic": lambda: [Case(estimators.logistic(alpha=0.3, tolerance=1e-9), LABELS, double=True)],
@@ -54,10 +62,18 @@ CASES: dict[str, Callable[[], list[Case]]] = {
     "arsenal.features.scaling.scale": lambda: [Case(features.scale(0.0625, 1.0), ROWS)],
     "arsenal.features.scaling.standardize": lambda: [Case(features.standardize(), ROWS)],
     "arsenal.losses.classification.cross_entropy": lambda: [Case(losses.cross_entropy(0.1), CLASSES)],
-    "arsenal.losses.classification.binary_cross_entropy": lambda: [Case(losses.binary_cross_entropy(), LABELS._replace(x=ROWS.x[:, :1]))],
-    "arsenal.losses.regression.squared_error": lambda: [Case(losses.squared_error(), ROWS._replace(y=ROWS.x * 2)), Case(losses.squared_error(), ROWS._replace(x=ROWS.x[:, :1]))],
+    "arsenal.losses.classification.binary_cross_entropy": lambda: [
+        Case(losses.binary_cross_entropy(), LABELS._replace(x=ROWS.x[:, :1]))
+    ],
+    "arsenal.losses.regression.squared_error": lambda: [
+        Case(losses.squared_error(), ROWS._replace(y=ROWS.x * 2)),
+        Case(losses.squared_error(), ROWS._replace(x=ROWS.x[:, :1])),
+    ],
     "arsenal.losses.plain.as_loss": lambda: [Case(losses.as_loss(lambda outputs, y: jnp.abs(outputs[:, 0] - y)), ROWS)],
-    "arsenal.models.perceptron.perceptron": lambda: [Case(dense(), ROWS), Case(models.perceptron((2, 2), (4,), dropout=0.5), IMAGES)],
+    "arsenal.models.perceptron.perceptron": lambda: [
+        Case(dense(), ROWS),
+        Case(models.perceptron((2, 2), (4,), dropout=0.5), IMAGES),
+    ],
     "arsenal.models.convolutional.convolutional": lambda: [Case(models.convolutional(3, (2,), 4), IMAGES)],
     "arsenal.nn.linen.linen": lambda: [Case(nn.linen(_plain_module()), ROWS)],
     "arsenal.nn.linen.as_model": lambda: [Case(nn.as_model(_plain_module()), ROWS)],
@@ -67,11 +83,20 @@ CASES: dict[str, Callable[[], list[Case]]] = {
     "arsenal.optim.gradient.from_optax": lambda: [Case(optim.from_optax(_lion(), learning_rate=0.01), PARAMS)],
     "arsenal.training.supervised.supervised": lambda: [
         Case(classifier(), CLASSES),
-        Case(training.supervised(models.convolutional(3, (2,), 4), losses.cross_entropy(), optim.sgd(0.1)), IMAGES, tolerance=1e-4),
+        Case(
+            training.supervised(models.convolutional(3, (2,), 4), losses.cross_entropy(), optim.sgd(0.1)), IMAGES, tolerance=1e-4
+        ),
     ],
-    "arsenal.training.supervised.additive": lambda: [Case(training.supervised_additive(dense(), losses.cross_entropy(), optim.sgd(0.1)), CLASSES)],
+    "arsenal.training.supervised.additive": lambda: [
+        Case(training.supervised_additive(dense(), losses.cross_entropy(), optim.sgd(0.1)), CLASSES)
+    ],
     "arsenal.training.adversarial.adversarial": lambda: [
-        Case(training.adversarial(models.perceptron((4, 4), (4,)), models.perceptron(1, (4,)), optim.sgd(0.1), optim.sgd(0.1), latent=2), IMAGES)
+        Case(
+            training.adversarial(
+                models.perceptron((4, 4), (4,)), models.perceptron(1, (4,)), optim.sgd(0.1), optim.sgd(0.1), latent=2
+            ),
+            IMAGES,
+        )
     ],
 }
 CASES |= {f"arsenal.metrics.{name}": make for name, make in {
@@ -96,7 +121,9 @@ CASES |= {
     "cartpole": lambda: [Case(worlds.cartpole(), jnp.array(1))],
     "mean_by_gradient": lambda: [Case(worlds.mean_by_gradient(), ROWS)],
     "a stream": lambda: [Case(combine.learner(worlds.mean_by_gradient()), ROWS, lambda rows: worlds.ticks())],
-    "target_encode": lambda: [Case(worlds.target_encode(3), ROWS._replace(x=jnp.array([[0, 1], [1, 1], [2, 0], [0, 0], [1, 2], [0, 1]])))],
+    "target_encode": lambda: [
+        Case(worlds.target_encode(3), ROWS._replace(x=jnp.array([[0, 1], [1, 1], [2, 0], [0, 0], [1, 2], [0, 1]])))
+    ],
     "gpt": lambda: [Case(worlds.gpt(), TOKENS)],
     "autoregression": lambda: [Case(worlds.autoregression(), ROWS, double=True)],
     "dbscan": lambda: [Case(worlds.dbscan(1.5, 2.0), ROWS)],
@@ -115,5 +142,3 @@ def _lion():
     import optax
 
     return optax.lion
-
-

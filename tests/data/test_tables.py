@@ -68,7 +68,9 @@ def test_with_ids_the_split_follows_the_row_and_not_its_place(tmp_path):
 
 
 @settings(max_examples=12, deadline=None)
-@given(st.lists(st.tuples(st.floats(width=32, allow_nan=False, allow_infinity=False), st.text("abcé ß;,\"", min_size=1)), min_size=1))
+@given(
+    st.lists(st.tuples(st.floats(width=32, allow_nan=False, allow_infinity=False), st.text('abcé ß;,"', min_size=1)), min_size=1)
+)
 def test_what_was_written_is_read(tmp_path_factory, table):
     # A space at an end is kept by both formats; text of spaces only is text too.
     frame = pd.DataFrame({"number": [n for n, _ in table], "text": [t for _, t in table]})
@@ -119,7 +121,7 @@ def test_a_wrong_column_is_named_with_the_nearest(tmp_path, more, words):
 
 
 def test_text_among_numbers_is_shown(tmp_path):
-    with pytest.raises(ValueError, match="Column `height` must hold numbers, as 3 of its values do; got 'tall' in row 2"):
+    with pytest.raises(ValueError, match=r"Column `height` must hold numbers, as 3 of its values do; got 'tall' in row 2"):
         csv(saved(tmp_path, FRAME.assign(height=["1.5", "2", "tall", "3"])), target="kind")
 
 
@@ -165,7 +167,7 @@ def test_arrays_by_name(tmp_path):
     assert data.rows.row.tolist() == [4, 5, 6]
     assert set(npz(str(path), x=["x", "age"]).rows.x) == {"x", "age"}
     assert npz(str(path), y=None).rows.y is None
-    with pytest.raises(ValueError, match="There is no array in .* `yy`. Did you mean `y`"):
+    with pytest.raises(ValueError, match=r"There is no array in .* `yy`. Did you mean `y`"):
         npz(str(path), y="yy")
 
 
@@ -207,7 +209,9 @@ def test_an_unknown_ending_is_named(tmp_path):
 @pytest.fixture(scope="module")
 def folder() -> Path:
     if "ARSENAL_TEST_DATA" not in os.environ:
-        pytest.skip("The public tables are not here: ARSENAL_TEST_DATA names no folder with penguins.csv, titanic.csv and diamonds.csv.")
+        pytest.skip(
+            "The public tables are not here: ARSENAL_TEST_DATA names no folder with penguins.csv, titanic.csv and diamonds.csv."
+        )
     return Path(os.environ["ARSENAL_TEST_DATA"])
 
 

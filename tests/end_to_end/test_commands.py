@@ -168,7 +168,9 @@ def test_rows_of_a_table_are_answered(arsenal, runs, patients, tmp_path, given, 
 def test_arrays_are_answered(arsenal, runs, tmp_path):
     x = runs["digits"].kept[1].x
     np.savez("in.npz", x=x)
-    assert ran(arsenal("predict", f"run={runs['digits'].folder}", "input=in.npz", "output=out.csv")) == f"{len(x)} rows: out.csv\n"
+    assert (
+        ran(arsenal("predict", f"run={runs['digits'].folder}", "input=in.npz", "output=out.csv")) == f"{len(x)} rows: out.csv\n"
+    )
     answers, known = read("out.csv"), runs["digits"].predict(x)
     assert list(answers["predict"]) == list(known["predict"])
     only = ran(arsenal("predict", f"run={runs['digits'].folder}", "input=in.npz", "output=one.parquet", "method=predict_proba"))
@@ -330,7 +332,10 @@ BAD = {
     "wrong type": (["train", MLP, "seed=many"], ["`seed`", "integer", "'many'"]),
     "wrong type of an argument": (["train", MLP, "optimizer.learning_rate=fast"], ["learning_rate", "number", "'fast'"]),
     "wrong type in a list": (["train", MLP, "model.hidden=[64,wide]"], ["hidden", "integer", "'wide'"]),
-    "negative learning rate": (["train", MLP, "optimizer.learning_rate=-1"], ["learning_rate", "greater than or equal to 0", "-1"]),
+    "negative learning rate": (
+        ["train", MLP, "optimizer.learning_rate=-1"],
+        ["learning_rate", "greater than or equal to 0", "-1"],
+    ),
     "no width": (["train", MLP, "model.hidden=[0]"], ["hidden", "greater than 0", "0"]),
     "no length": (["train", MLP, "length=0 steps"], ["`length`", "positive", "'0 steps'"]),
     "length in a wrong unit": (["train", MLP, "every.log=3 parsecs"], ["`every.log`", "epochs", "'3 parsecs'"]),
@@ -411,7 +416,9 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_used(arsenal, tmp_p
     weights.write_bytes(content[:50] + bytes([content[50] ^ 1]) + content[51:])
     done = arsenal(*words, "length=30")
     assert done.code == 0
-    assert re.fullmatch(r"arsenal: Checkpoint .*0000000020 is damaged \(.*changed\); using the one before it\.\n", done.err), done.err
+    assert re.fullmatch(r"arsenal: Checkpoint .*0000000020 is damaged \(.*changed\); using the one before it\.\n", done.err), (
+        done.err
+    )
     assert "Resumed at step 10 of 30" in done.out and "Complete at step 30" in done.out
 
 

@@ -30,15 +30,22 @@ def test_the_report_shows_every_metric(run):
     page = (report / "index.html").read_text()
     for name in run.metrics:
         assert name.partition("/")[2].replace("_", " ") in page, f"The report does not show {name}."
-    assert run.config.values["name"] in page and "http://" not in page and "src=\"http" not in page
+    assert run.config.values["name"] in page and "http://" not in page and 'src="http' not in page
     pictures = sorted(report.glob("*.png"))
-    logged = {name for event in run.history for name, value in event["values"].items() if name != "steps_per_second" and value is not None}
+    logged = {
+        name
+        for event in run.history
+        for name, value in event["values"].items()
+        if name != "steps_per_second" and value is not None
+    }
     if run.step > 1:
         assert {f"curve_{name}.png" for name in logged} <= {path.name for path in pictures}
     assert pictures
     for path in pictures:
         content = path.read_bytes()
-        assert content.startswith(b"\x89PNG\r\n\x1a\n") and content.endswith(b"IEND\xaeB`\x82"), f"{path.name} is no whole picture."
+        assert content.startswith(b"\x89PNG\r\n\x1a\n") and content.endswith(b"IEND\xaeB`\x82"), (
+            f"{path.name} is no whole picture."
+        )
         width, height = struct.unpack(">II", content[16:24])
         assert width > 300 and height > 200, f"{path.name} is {width} x {height}."
 

@@ -100,7 +100,9 @@ def test_a_full_disk_loses_nothing(whole, full_disk):
 
 def test_verify_resume_proves_it(tmp_path):
     words = ["+experiment=digits_mlp", "length=300"]
-    done = subprocess.run([sys.executable, "-m", "arsenal", "verify-resume", *words], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "arsenal", "verify-resume", *words], capture_output=True, text=True, cwd=tmp_path
+    )
     assert (done.returncode, done.stderr) == (0, "")
     one, other = re.findall(r": +([0-9a-f]{64})$", done.stdout, re.MULTILINE)
     assert one == other

@@ -33,7 +33,9 @@ class Server:
 
     def __init__(self, folder, python=sys.executable, **env):
         command = [python, "-m", "arsenal_serving", str(folder), "--port", "0", "--max-batch", "8", "--max-rows", "50"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=os.environ | env)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=os.environ | env
+        )
         self.line = self.process.stdout.readline()
         found = re.search(r"ready: http://127\.0\.0\.1:(\d+)/v2/models/", self.line)
         assert found, self.process.communicate()[1]
@@ -123,10 +125,14 @@ def test_one_changed_byte_is_refused(trained, name):
     assert re.fullmatch(rf"arsenal-serve: .*{re.escape(name)}.* has changed.*\n", done.stderr), done.stderr
 
 
-@pytest.mark.skipif("ARSENAL_SERVING_PYTHON" not in os.environ, reason="ARSENAL_SERVING_PYTHON names no interpreter of a serving environment.")
+@pytest.mark.skipif(
+    "ARSENAL_SERVING_PYTHON" not in os.environ, reason="ARSENAL_SERVING_PYTHON names no interpreter of a serving environment."
+)
 def test_an_environment_without_any_training_code_answers_the_same(trained):
     python = os.environ["ARSENAL_SERVING_PYTHON"]
-    absent = "import importlib.util as u; print([n for n in ('arsenal', 'flax', 'optax', 'orbax', 'hydra', 'ray') if u.find_spec(n)])"
+    absent = (
+        "import importlib.util as u; print([n for n in ('arsenal', 'flax', 'optax', 'orbax', 'hydra', 'ray') if u.find_spec(n)])"
+    )
     assert subprocess.run([python, "-c", absent], capture_output=True, text=True, cwd="/").stdout.strip() == "[]"
     for run in trained.values():
         with Server(run.folder, python) as server:

@@ -6,10 +6,10 @@ import re
 import shlex
 from pathlib import Path
 
+import arsenal_serving
 import pytest
 
 import arsenal
-import arsenal_serving
 from arsenal.cli import VERBS
 from arsenal.config import CONF, compose
 

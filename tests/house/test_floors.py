@@ -4,11 +4,11 @@ import ast
 import re
 from pathlib import Path
 
+import arsenal_serving
 import grimp
 import pytest
 
 import arsenal
-import arsenal_serving
 
 # From the roof down, as in docs/architecture.md. Rooms that are not built yet have their place already.
 FLOORS = [

@@ -5,10 +5,10 @@ import importlib
 import re
 from pathlib import Path
 
+import arsenal_serving
 import pytest
 
 import arsenal
-import arsenal_serving
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROOTS = {package.__name__: Path(package.__file__).parent for package in (arsenal, arsenal_serving)}
@@ -16,10 +16,23 @@ SOURCES = sorted(path for root in ROOTS.values() for path in root.rglob("*.py"))
 EMPTY_WORDS = {"utils", "util", "helpers", "helper", "common", "base", "core", "misc", "manager", "handler"}
 
 # What anybody may read or install from. Locks hold versions and hashes, no address to fetch them from.
-READ = ["README.md", "Makefile", "pyproject.toml", "docs", "conf", "arsenal", "serving", "scripts", "notebooks", "experiments", "tests"]
+READ = [
+    "README.md",
+    "Makefile",
+    "pyproject.toml",
+    "docs",
+    "conf",
+    "arsenal",
+    "serving",
+    "scripts",
+    "notebooks",
+    "experiments",
+    "tests",
+]
 READ += [".ci", ".github"]
 ELSEWHERE = {
-    "a registry's address": r"--(extra-)?index(-url)?\b|--find-links|--trusted-host|\b(pypi|files)\.\w+\.\w+|/simple/?(?=\s|[\"'`]|$)",
+    "an option that names a registry": r"--(extra-)?index(-url)?\b|--find-links|--trusted-host",
+    "a registry's address": r"\b(pypi|files)\.\w+\.\w+|/simple/?(?=\s|[\"'`]|$)",
     "a path on somebody's machine": r"(?<![\w.:/~}$-])/(home|root|work|tmp|Users|mnt|private|workspace)/[\w.]",
     "an address within a private network": r"\b(10\.\d{1,3}|192\.168|172\.(1[6-9]|2\d|3[01]))\.\d{1,3}\.\d{1,3}\b",
 }

@@ -33,9 +33,14 @@ def test_the_same_run_has_the_same_folder_and_another_another(tmp_path):
 
 
 def test_a_second_process_is_refused_and_told_who_holds_it(tmp_path):
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
         path = holder.stdout.readline().strip()
-        with pytest.raises(RunError, match=rf"{path} is held by process {holder.pid} on "), claim(tmp_path, "name", {"seed": 0}, {}, False):
+        with (
+            pytest.raises(RunError, match=rf"{path} is held by process {holder.pid} on "),
+            claim(tmp_path, "name", {"seed": 0}, {}, False),
+        ):
             pass
         with claim(tmp_path, "name", {"seed": 1}, {}, False):
             pass  # another run is free
