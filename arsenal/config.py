@@ -174,7 +174,7 @@ def first_line(error: BaseException) -> str:
 def checked(composed: Any, overrides: list[str]) -> Config:
     """Plain values from Hydra's composed config, or a `ConfigError` for the first thing that is wrong with it."""
     from omegaconf import OmegaConf
-    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+    from omegaconf.errors import OmegaConfBaseException
 
     raw = OmegaConf.to_container(composed, resolve=False)
     referred = set(re.findall(r"\$\{([A-Za-z_]\w*)", str(raw)))
@@ -186,8 +186,6 @@ def checked(composed: Any, overrides: list[str]) -> Config:
         raise ConfigError(f"`{missing[0]}` has no value; give it one with {missing[0]}=...")
     try:
         values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    except MissingMandatoryValue as error:
-        raise ConfigError(f"`{error.full_key}` has no value; give it one.") from error
     except OmegaConfBaseException as error:
         raise ConfigError(first_line(error)) from error
     for key in values:

@@ -300,7 +300,12 @@ def watching(
         before, logged = logged, (step, time.perf_counter())
         # The first interval holds the compilation, which is no pace.
         rate = {"steps_per_second": (step - before[0]) / (logged[1] - before[1])} if before else {}
-        journal.measure("train", step, compute(jax.device_get(means)) | rate)
+        means = jax.device_get(means)
+        journal.measure("train", step, compute(means) | rate)
+        diverged = [name for name, mean in means.items() if not np.isfinite(mean.total).any()]
+        if diverged:
+            since = before[0] if before else "the start"
+            raise folder.RunError(f"Training diverged: `{diverged[0]}` is no longer finite at step {step}; it was at {since}.")
 
     def evaluate(step: int, train: TrainState):
         key = fold_in(streams(train.key)["evaluate"], step)

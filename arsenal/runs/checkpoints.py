@@ -42,7 +42,7 @@ class Checkpoints:
         """Copy the arrays off the device and return; writing goes on. An earlier failure to write is raised here."""
         self.wait()
         target = self.folder / f"{step:010d}"
-        if (target / MARKER).exists():
+        if (target / MARKER).exists() and not damage(target):
             return
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir()

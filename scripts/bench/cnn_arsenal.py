@@ -9,7 +9,7 @@ from importlib.metadata import version
 import jax
 
 from arsenal.data import arrays
-from arsenal.evaluation.answers import evaluator
+from arsenal.evaluation.answers import scorer
 from arsenal.records import compute
 from arsenal.road import build, compose, prepare
 from arsenal.training.driver import advance, drive, start, streams
@@ -33,8 +33,8 @@ def main(given: dict) -> dict:
 
     stop = warm + window * given["windows"]
     train = drive(advance(learner, source), source, start(learner, source, seed), stop, log=log, log_every=LOG)
-    judge = evaluator(learner, source.batch_size)
-    own = compute(judge(streams(train.key)["evaluate"], learner.params(train.state), rows))
+    judge = scorer(learner, {}, rows, source.batch_size)
+    own = judge(streams(train.key)["evaluate"], learner.params(train.state))
     return {
         "rates": [window / (after - before) for before, after in itertools.pairwise(marks)],
         "loss": float(own["loss"]),

@@ -10,7 +10,7 @@ import numpy as np
 
 from arsenal.combine import population
 from arsenal.data import arrays
-from arsenal.evaluation.answers import evaluator
+from arsenal.evaluation.answers import scorer
 from arsenal.records import compute
 from arsenal.road import build, compose, prepare
 from arsenal.training.driver import advance, drive, start, streams
@@ -40,8 +40,8 @@ def main(given: dict) -> dict:
         states = [drive(go, source, state, window * (i + 1), log=log, log_every=100) for state in states]
         jax.block_until_ready(states)
         measured.append(window * len(SEEDS) / (time.perf_counter() - began))
-    judge = evaluator(learner, source.batch_size)
-    own = [compute(judge(streams(s.key)["evaluate"], learner.params(s.state), rows)) for s in states]
+    judge = scorer(learner, {}, rows, source.batch_size)
+    own = [judge(streams(s.key)["evaluate"], learner.params(s.state)) for s in states]
     return {
         "rates": measured[1:],
         "loss": float(np.max([values["loss"] for values in own])),

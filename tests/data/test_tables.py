@@ -129,7 +129,7 @@ def test_ids_must_be_whole_and_distinct(tmp_path):
     with pytest.raises(ValueError, match="must be distinct; got 1 repeated"):
         csv(saved(tmp_path, FRAME.assign(key=[1, 2, 2, 3])), target="kind", id="key")
     for key in ([1.25, 2.5, 3.0, 4.0], ["a", "b", "c", "d"], [1, 2, 3, 2**40]):
-        with pytest.raises(ValueError, match="(?i)whole numbers"):
+        with pytest.raises(ValueError, match=r"(?i)whole numbers"):
             csv(saved(tmp_path, FRAME.assign(key=key)), target="kind", id="key")
     gap = csv(saved(tmp_path, FRAME.assign(key=[9, None, 4, 2])), target="kind", id="key", missing="drop")
     assert gap.rows.row.tolist() == [9, 4, 2]
