@@ -278,7 +278,7 @@ def train(run: Run, experiment: Experiment, interrupted: Callable[[], int], list
             step = int(trained.step)
             if step < stop:
                 folder.set_status(path, "interrupted", step=step, length=stop)
-                journal.say("interrupted", step, length=stop)
+                journal.say("interrupted", step, length=stop, folder=str(path))
                 raise Interrupted(interrupted(), path, step)
             folder.set_status(path, "complete", step=step, length=stop)
             journal.say("complete", step, length=stop, folder=str(path))
@@ -304,8 +304,8 @@ def watching(
         journal.measure("train", step, compute(means) | rate)
         diverged = [name for name, mean in means.items() if not np.isfinite(mean.total).any()]
         if diverged:
-            since = before[0] if before else "the start"
-            raise folder.RunError(f"Training diverged: `{diverged[0]}` is no longer finite at step {step}; it was at {since}.")
+            last = f"the last finite values are those of step {before[0]}" if before else "it was never logged finite"
+            raise folder.RunError(f"Training diverged: `{diverged[0]}` is not finite at step {step}; {last}.")
 
     def evaluate(step: int, train: TrainState):
         key = fold_in(streams(train.key)["evaluate"], step)

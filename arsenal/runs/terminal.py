@@ -12,31 +12,33 @@ from arsenal.runs.journal import Listener
 def terminal(progress: bool) -> Iterator[Listener]:
     """A listener that prints; the bar is drawn on a terminal only, and only if `progress`."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
 
     console = Console(highlight=False, soft_wrap=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    numbers = TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
+    place = TextColumn("{task.fields[place]}", table_column=Column(min_width=13, no_wrap=True))
+    left = TimeRemainingColumn(table_column=Column(min_width=7, no_wrap=True))
+    columns = (BarColumn(16, table_column=Column(min_width=16)), place, left, numbers)
     drawn = progress and console.is_terminal
-    with Progress(*columns, console=console, refresh_per_second=4, disable=not drawn) as bar:
-        task, latest = bar.add_task("compiling", total=None), {}
+    with Progress(*columns, console=console, expand=True, refresh_per_second=4, disable=not drawn) as bar:
+        task, latest, length = bar.add_task("compiling", total=None, place=""), {}, 0
 
         def listen(kind: str, step: int, values: dict[str, Any]) -> None:
+            nonlocal length
             if kind == "warning":
                 print(f"arsenal: {values['text']}", file=sys.stderr)
             elif kind == "start":
-                bar.update(task, total=values["length"], completed=step)
-                console.print(f"{'Resumed at' if step else 'Started:'} step {step} of {values['length']} in {values['folder']}")
+                length = values["length"]
+                bar.update(task, total=length, completed=step, place=f"{step}/{length}")
+                console.print(f"{'Resumed at' if step else 'Started:'} step {step} of {length} in {values['folder']}")
             elif kind == "train":
                 latest.update(values)
-                bar.update(task, completed=step, description=shown(latest))
+                bar.update(task, completed=step, description=shown(latest), place=f"{step}/{length}")
             elif kind == "validation":
                 console.print(f"step {step}: {shown(latest)} | validation {shown(values)}")
             elif kind in ("complete", "interrupted"):
-                console.print(
-                    f"{kind.capitalize()} at step {step}: {values['folder']}"
-                    if "folder" in values
-                    else f"{kind.capitalize()} at step {step}"
-                )
+                console.print(f"{kind.capitalize()} at step {step}: {values['folder']}")
 
         yield listen
 
