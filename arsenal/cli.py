@@ -8,6 +8,7 @@ import inspect
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 
 # Verbs by name, with the module that tells their story and what they do. A Hydra verb takes an experiment.
@@ -86,8 +87,9 @@ def telling():
     """Turn an error that speaks to the user into one line on stderr and exit code 1.
 
     Such are the errors that arsenal's own code raises, and those of the operating system. Any other is a
-    defect and keeps its traceback, as every error does when ARSENAL_TRACEBACK is set.
+    defect and keeps its traceback, as every error does when ARSENAL_TRACEBACK is set. A warning is one line too.
     """
+    warnings.formatwarning = lambda message, *where, **more: f"arsenal: {message}\n"
     try:
         yield
         sys.stdout.flush()

@@ -134,7 +134,7 @@ class Run:
         with contextlib.closing(Checkpoints(self.folder / "checkpoints")) as saved:
             found = saved.restore(like)
         if found is None:
-            raise folder.RunError(f"The run {self.folder} has no checkpoint yet; train it first.")
+            raise folder.RunError(f"The run {self.folder} has no sound checkpoint; train it first.")
         return found
 
     @property
