@@ -129,8 +129,8 @@ class Run:
         """The newest sound checkpoint: `train` and `features`."""
         _, examples, n = self.kept
         rows = jax.tree.map(lambda v: jax.ShapeDtypeStruct((n, *v.shape[1:]), v.dtype), examples)
-        seed = self.config.values["seed"]
-        like = jax.eval_shape(lambda rows: first(self.parts, self.config.values, *prepare(self.parts, seed, rows)), rows)
+        made, values = self.parts, self.config.values
+        like = jax.eval_shape(lambda rows: first(made, values, *prepare(made, values["seed"], rows)), rows)
         with contextlib.closing(Checkpoints(self.folder / "checkpoints")) as saved:
             found = saved.restore(like)
         if found is None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.random import fold_in
 
 from arsenal.records import Batch, Learner
@@ -28,7 +29,7 @@ def population(learner: Learner, seeds: Sequence[int], weigh: Callable = everyth
     """
     if len(set(seeds)) != len(seeds) or not seeds:
         raise ValueError(f"`seeds` of `population` must be distinct and at least one; got {list(seeds)}.")
-    seeds = jnp.asarray(seeds, dtype=jnp.uint32)
+    seeds = np.asarray(seeds, dtype=np.uint32)
 
     def init(key, batch, hp):
         return jax.vmap(lambda s, h: learner.init(fold_in(key, s), weigh(s, batch), h))(seeds, hp)

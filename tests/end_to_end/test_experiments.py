@@ -58,3 +58,11 @@ def test_it_becomes_an_artifact(run):
     for method in manifest["methods"].values():
         assert method["platforms"] == ["cpu", "cuda", "tpu"]
     assert manifest["provenance"]["run"] == run.folder.name
+
+
+@pytest.mark.parametrize("run", ["digits_ensemble"], indirect=True)
+def test_an_ensemble_is_better_calibrated_than_its_members(run):
+    for split in ("validation", "test"):
+        members = run.metrics[f"{split}/loss"]
+        assert len(members) == 5
+        assert run.metrics[f"{split}/log_loss"] < sum(members) / 5
