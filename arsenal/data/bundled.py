@@ -14,6 +14,15 @@ def digits() -> Dataset:
     return dataset(bunch.images, bunch.target, schema=Schema({"x": Tensor()}, Tensor(columns=labels)))
 
 
+def diabetes() -> Dataset:
+    """442 patients: x [n, 10] float32 measurements, as they were taken; y [n] the disease a year later. Efron et al. 2004."""
+    from sklearn.datasets import load_diabetes
+
+    bunch = load_diabetes(scaled=False)
+    schema = Schema({"x": Tensor(columns=[str(name) for name in bunch.feature_names])})
+    return dataset(bunch.data, bunch.target, schema=schema)
+
+
 def breast_cancer() -> Dataset:
     """569 tumours: x [n, 30] float32 of cell measurements, y 0 malignant, 1 benign. Wolberg et al. 1995."""
     from sklearn.datasets import load_breast_cancer

@@ -1,4 +1,4 @@
-"""Splits by row id: a row stays on its side whatever else joins or leaves the data."""
+"""Splits by row id: by its hash, so that a row stays on its side whatever joins, or by its place in the sequence."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -23,6 +23,28 @@ def by_row(validation: Fraction = 0.15, test: Fraction = 0.15, seed: Annotated[i
             "train": at >= validation + test,
             "validation": at < validation,
             "test": (at >= validation) & (at < validation + test),
+        }
+
+    return split
+
+
+def by_position(validation: Fraction = 0.1, test: Fraction = 0.1, gap: Annotated[int, Ge(0)] = 0) -> Callable:
+    """A function of row ids [n] that gives masks [n]: the first ids train, the next validate, the last test.
+
+    For rows in a sequence, where neighbours overlap: the `gap` ids before validation and before test belong to no
+    side. The sizes are those fractions of the rows, gaps included.
+    """
+    if validation + test >= 1:
+        raise ValueError(f"`validation` + `test` of `by_position` must be < 1; got {validation} + {test}.")
+
+    def split(row: np.ndarray) -> dict[str, np.ndarray]:
+        row = np.asarray(row).astype(np.int64)
+        ordered = np.append(np.sort(row), np.iinfo(np.int64).max)
+        first, second = (ordered[len(row) - round(len(row) * share)] for share in (validation + test, test))
+        return {
+            "train": row < first - gap,
+            "validation": (row >= first) & (row < second - gap),
+            "test": row >= second,
         }
 
     return split

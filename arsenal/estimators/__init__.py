@@ -1,5 +1,5 @@
 """Classical learners by family."""
 
-from arsenal.estimators.linear import logistic
+from arsenal.estimators.linear import logistic, ridge
 
-__all__ = ["logistic"]
+__all__ = ["logistic", "ridge"]

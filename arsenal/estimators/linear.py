@@ -1,4 +1,4 @@
-"""Linear models: logistic regression."""
+"""Linear models: ridge and logistic regression."""
 
 from typing import Annotated, Any, NamedTuple
 
@@ -8,6 +8,7 @@ import numpy as np
 from annotated_types import Ge, Gt
 from jax import lax
 
+from arsenal.numerics.weighted import weighted_mean
 from arsenal.records import Converged, Estimator
 
 
@@ -16,6 +17,36 @@ class Linear(NamedTuple):
 
     slope: Any
     intercept: Any
+
+
+def ridge(alpha: Annotated[float, Ge(0)] = 1.0) -> Estimator:
+    """Least squares with an L2 penalty `alpha * |slope|²` and a free intercept; `alpha` is traced.
+
+    Hoerl & Kennard, Technometrics 12 (1970). x [n, d], y [n], weight [n] -> slope [d], intercept []. Answers:
+    `predict` [n]. With `alpha` 0 the columns of x must be independent, or the answers are not finite.
+
+    >>> from arsenal.records import batch
+    >>> fitted, _ = ridge().fit(None, batch(x=[[0.0], [1.0], [2.0]], y=[1.0, 3.0, 5.0]), {"alpha": 0.0})
+    >>> float(fitted.slope[0])
+    2.0
+    """
+
+    def fit(key, rows, hp):
+        weight, y = rows.weight.astype(rows.x.dtype), rows.y.astype(rows.x.dtype)
+        mean_x, mean_y = weighted_mean(rows.x, weight), weighted_mean(y, weight)
+        x, y = rows.x - mean_x, y - mean_y
+        gram = (x.T * weight) @ x
+        slope = jnp.linalg.solve(gram + hp["alpha"] * jnp.eye(x.shape[1], dtype=x.dtype), x.T @ (weight * y))
+        return Linear(slope, mean_y - mean_x @ slope), Converged(jnp.isfinite(slope).all(), jnp.array(1))
+
+    def predict(fitted, x):
+        return x @ fitted.slope + fitted.intercept
+
+    def check(rows):
+        if np.ndim(rows.y) != 1:
+            raise ValueError(f"`ridge` takes one number for each row, y [n]; got shape {np.shape(rows.y)}.")
+
+    return Estimator(fit, {"predict": predict}, check=check, hp={"alpha": alpha})
 
 
 def logistic(

@@ -1,7 +1,25 @@
 """Losses: one value for every row, and how a model's outputs read as answers."""
 
-from arsenal.losses.classification import binary_cross_entropy, cross_entropy
+from arsenal.losses.alignment import ctc
+from arsenal.losses.classification import binary_cross_entropy, cross_entropy, focal
+from arsenal.losses.embedding import triplet
 from arsenal.losses.plain import as_loss
-from arsenal.losses.regression import squared_error
+from arsenal.losses.ranking import listwise_softmax, pairwise_logistic
+from arsenal.losses.regression import absolute_error, huber, poisson, squared_error
+from arsenal.losses.variational import elbo
 
-__all__ = ["as_loss", "binary_cross_entropy", "cross_entropy", "squared_error"]
+__all__ = [
+    "absolute_error",
+    "as_loss",
+    "binary_cross_entropy",
+    "cross_entropy",
+    "ctc",
+    "elbo",
+    "focal",
+    "huber",
+    "listwise_softmax",
+    "pairwise_logistic",
+    "poisson",
+    "squared_error",
+    "triplet",
+]

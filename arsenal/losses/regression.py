@@ -1,6 +1,11 @@
 """Losses for numbers."""
 
+from typing import Annotated
+
+import jax
 import jax.numpy as jnp
+import numpy as np
+from annotated_types import Gt
 
 from arsenal.records import Loss
 
@@ -8,20 +13,101 @@ from arsenal.records import Loss
 def squared_error() -> Loss:
     """`(output - y)²`, averaged over all but the first axis; outputs and y have one shape, or [n, 1] and [n]."""
 
-    def aligned(outputs, y):
-        return outputs.reshape(outputs.shape[0]) if outputs.shape == (*y.shape, 1) else outputs
-
     def value(outputs, y, hp):
-        difference = aligned(outputs, y) - y
-        return jnp.mean(jnp.square(difference), axis=tuple(range(1, difference.ndim)))
-
-    def check(outputs, rows):
-        if outputs.shape not in (rows.y.shape, (*rows.y.shape, 1)):
-            raise ValueError(f"`squared_error` takes outputs of the targets' shape {rows.y.shape}; got {outputs.shape}.")
+        return over_row(jnp.square(aligned(outputs, y) - y))
 
     return Loss(
         value,
-        readout={"predict": lambda outputs: outputs[:, 0] if outputs.shape[1:] == (1,) else outputs},
+        readout={"predict": single},
         measures={"absolute_error": lambda outputs, y: jnp.abs(aligned(outputs, y) - y).reshape(y.shape[0], -1).mean(-1)},
-        check=check,
+        check=lambda outputs, rows: check_shape("squared_error", outputs, rows),
     )
+
+
+def absolute_error() -> Loss:
+    """`|output - y|`, averaged over all but the first axis; outputs and y have one shape, or [n, 1] and [n].
+
+    Its least value over constants is at the median. Also measures `squared_error`.
+    """
+
+    def value(outputs, y, hp):
+        return over_row(jnp.abs(aligned(outputs, y) - y))
+
+    return Loss(
+        value,
+        readout={"predict": single},
+        measures={"squared_error": lambda outputs, y: over_row(jnp.square(aligned(outputs, y) - y))},
+        check=lambda outputs, rows: check_shape("absolute_error", outputs, rows),
+    )
+
+
+def huber(delta: Annotated[float, Gt(0)] = 1.0) -> Loss:
+    """`r² / 2` where `|r| = |output - y| <= delta`, else `delta (|r| - delta / 2)`; averaged over all but the first axis.
+
+    `delta > 0`, in y's units, is traced; outputs and y have one shape, or [n, 1] and [n]. Also measures
+    `absolute_error`. Huber, Ann. Math. Stat. 35 (1964).
+    """
+
+    def value(outputs, y, hp):
+        size = jnp.abs(aligned(outputs, y) - y)
+        delta = hp["delta"].astype(size.dtype)
+        near = jnp.minimum(size, delta)
+        return over_row(near * near / 2 + delta * (size - near))
+
+    return Loss(
+        value,
+        readout={"predict": single},
+        measures={"absolute_error": lambda outputs, y: over_row(jnp.abs(aligned(outputs, y) - y))},
+        check=lambda outputs, rows: check_shape("huber", outputs, rows),
+        hp={"delta": delta},
+    )
+
+
+def poisson() -> Loss:
+    """`-log p(y)` of counts y >= 0 under the Poisson law of rate `exp(output)`: `rate - y output + log y!`.
+
+    Averaged over all but the first axis; outputs and y have one shape, or [n, 1] and [n]. Answers: `predict`, the rate.
+    Also measures `absolute_error`, of the rate.
+    """
+
+    def value(outputs, y, hp):
+        log_rate = aligned(outputs, y)
+        y = y.astype(log_rate.dtype)
+        return over_row(jnp.exp(log_rate) - y * log_rate + jax.scipy.special.gammaln(y + 1))
+
+    def apart(outputs, y):
+        log_rate = aligned(outputs, y)
+        return over_row(jnp.abs(jnp.exp(log_rate) - y.astype(log_rate.dtype)))
+
+    def check(outputs, rows):
+        check_shape("poisson", outputs, rows)
+        y = np.asarray(rows.y)[np.asarray(rows.weight) > 0]
+        if y.size and not y.min() >= 0:
+            raise ValueError(f"Counts of `poisson` must be >= 0; got {y.min()}.")
+
+    return Loss(
+        value, readout={"predict": lambda outputs: jnp.exp(single(outputs))}, measures={"absolute_error": apart}, check=check
+    )
+
+
+def aligned(outputs: jax.Array, y: jax.Array) -> jax.Array:
+    """Outputs [n, 1] as [n] where y is [n]."""
+    return outputs.reshape(outputs.shape[0]) if outputs.shape == (*y.shape, 1) else outputs
+
+
+def single(outputs: jax.Array) -> jax.Array:
+    """Outputs [n, 1] as [n]."""
+    return outputs[:, 0] if outputs.shape[1:] == (1,) else outputs
+
+
+def over_row(each: jax.Array) -> jax.Array:
+    """The mean over all but the first axis. [n]."""
+    return jnp.mean(each, axis=tuple(range(1, each.ndim)))
+
+
+def check_shape(name: str, outputs, rows) -> None:
+    """Raise ValueError unless outputs and y have one shape, or [n, 1] and [n]."""
+    y = np.shape(rows.y)
+    if getattr(outputs, "shape", None) not in (y, (*y, 1)):
+        got = getattr(outputs, "shape", type(outputs).__name__)
+        raise ValueError(f"`{name}` takes outputs of the targets' shape {y}; got {got}.")

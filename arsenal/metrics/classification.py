@@ -14,6 +14,8 @@ from arsenal.records import Metric
 def accuracy() -> Metric:
     """The share of right labels: `predict` is y. Both [n], or [n, ...] with the mean over a row's labels first.
 
+    Of tokens [n, t] a label of -1 is a position that does not count, and a row without any that does is not there.
+
     >>> from arsenal.records import batch
     >>> acc = accuracy().update(accuracy().empty(), {"predict": jnp.array([0, 1])}, batch(y=[0, 0], weight=[3, 1]))
     >>> float(accuracy().compute(acc)["accuracy"])
@@ -24,14 +26,17 @@ def accuracy() -> Metric:
         predict = answer(outputs, "predict", "accuracy")
         if predict.shape != batch.y.shape:
             raise ValueError(f"`accuracy` takes answers of the targets' shape {batch.y.shape}; got {predict.shape}.")
-        right = real(predict == batch.y.astype(predict.dtype))
-        return right.mean(axis=tuple(range(1, right.ndim)))
+        right = (predict == batch.y.astype(predict.dtype)).astype(float)
+        return over_positions(right, batch.y)
 
-    return average("accuracy", value)
+    return of_labelled(average("accuracy", value))
 
 
 def log_loss() -> Metric:
     """`-log p(y)` of `predict_proba` [n, classes] and labels [n]; p is at least the type's epsilon, as in scikit-learn.
+
+    Of tokens, [n, t, classes] and [n, t], a row's value is the mean over its positions; a label of -1 is one that does
+    not count, and a row without any that does is not there.
 
     >>> from arsenal.records import batch
     >>> acc = log_loss().update(log_loss().empty(), {"predict_proba": jnp.array([[0.5, 0.5]])}, batch(y=[1]))
@@ -40,11 +45,33 @@ def log_loss() -> Metric:
     """
 
     def value(outputs, batch):
-        p = probabilities(outputs, batch, "log_loss")
-        of_label = jnp.take_along_axis(p, batch.y[:, None].astype(jnp.int32), axis=1)[:, 0]
-        return -jnp.log(jnp.maximum(of_label, jnp.finfo(p.dtype).eps))
+        return over_positions(surprise(outputs, batch, "log_loss"), batch.y)
 
-    return average("log_loss", value)
+    return of_labelled(average("log_loss", value))
+
+
+def top_k_accuracy(k: Annotated[int, Ge(1)]) -> Metric:
+    """The share of rows whose label is among the `k` largest of `predict_proba` [n, classes], as `top_{k}_accuracy`.
+
+    Of equal probabilities the lower class comes first, so that k = 1 is the accuracy of the argmax; 1 from k = classes.
+
+    >>> from arsenal.records import batch
+    >>> metric, p = top_k_accuracy(2), jnp.array([[0.5, 0.3, 0.2], [0.2, 0.5, 0.3]])
+    >>> float(metric.compute(metric.update(metric.empty(), {"predict_proba": p}, batch(y=[1, 0])))["top_2_accuracy"])
+    0.5
+    """
+    name = f"top_{k}_accuracy"
+
+    def value(outputs, batch):
+        p = probabilities(outputs, batch, name)
+        y = batch.y[:, None].astype(jnp.int32)
+        of_label = jnp.take_along_axis(p, y, axis=1)
+        place = jnp.arange(p.shape[1], dtype=jnp.int32)[None]
+        # What is no number is ahead of the label too: it must not make an answer right.
+        ahead = jnp.where(place < y, ~(p < of_label), ~(p <= of_label)) & (place != y)
+        return real(ahead.sum(1) < k)
+
+    return average(name, value)
 
 
 def brier_score() -> Metric:
@@ -123,18 +150,121 @@ def f1_macro(classes: Annotated[int, Ge(2)]) -> Metric:
     0.7333
     """
 
-    def update(acc, outputs, batch):
-        predict = answer(outputs, "predict", "f1_macro").astype(jnp.int32)
-        y, weight = batch.y.astype(jnp.int32), batch.weight.astype(acc.true.dtype)
-        right = histogram(y, weight * (predict == y).astype(weight.dtype), classes)
-        return add(acc, Counts(right, histogram(predict, weight, classes), histogram(y, weight, classes)))
-
     def compute(acc):
         either = acc.predicted + acc.true
         each = 2 * acc.right / jnp.where(either > 0, either, 1)
         return {"f1_macro": each.sum() / jnp.sum(either > 0).astype(each.dtype)}
 
-    return Metric(lambda: Counts(jnp.zeros(classes), jnp.zeros(classes), jnp.zeros(classes)), update, add, compute)
+    return Metric(lambda: no_counts(classes), counting("f1_macro"), add, compute)
+
+
+def balanced_accuracy(classes: Annotated[int, Ge(2)]) -> Metric:
+    """The mean over the true classes of `right / true`, of `predict` [n] and y [n] in 0..classes-1.
+
+    A class that no row has does not count, though it be predicted; NaN where no row was counted.
+
+    >>> from arsenal.records import batch
+    >>> metric, rows = balanced_accuracy(classes=3), batch(y=[0, 0, 1, 1])
+    >>> acc = metric.update(metric.empty(), {"predict": jnp.array([0, 2, 1, 1])}, rows)
+    >>> float(metric.compute(acc)["balanced_accuracy"])
+    0.75
+    """
+
+    def compute(acc):
+        return {"balanced_accuracy": mean_share(acc.right, acc.true, acc.true)}
+
+    return Metric(lambda: no_counts(classes), counting("balanced_accuracy"), add, compute)
+
+
+def precision_macro(classes: Annotated[int, Ge(2)]) -> Metric:
+    """The mean over classes of `right / predicted`, of `predict` [n] and y [n] in 0..classes-1.
+
+    A class that is never predicted has 0; one that is neither predicted nor true does not count; NaN where no row was
+    counted.
+
+    >>> from arsenal.records import batch
+    >>> metric, rows = precision_macro(classes=3), batch(y=[0, 0, 1, 1])
+    >>> acc = metric.update(metric.empty(), {"predict": jnp.array([0, 1, 1, 0])}, rows)
+    >>> float(metric.compute(acc)["precision_macro"])
+    0.5
+    """
+
+    def compute(acc):
+        return {"precision_macro": mean_share(acc.right, acc.predicted, acc.predicted + acc.true)}
+
+    return Metric(lambda: no_counts(classes), counting("precision_macro"), add, compute)
+
+
+def recall_macro(classes: Annotated[int, Ge(2)]) -> Metric:
+    """The mean over classes of `right / true`, of `predict` [n] and y [n] in 0..classes-1.
+
+    A class that is predicted but never true has 0, unlike in `balanced_accuracy`; one that is neither does not count;
+    NaN where no row was counted.
+
+    >>> from arsenal.records import batch
+    >>> metric, rows = recall_macro(classes=3), batch(y=[0, 0, 1, 1])
+    >>> acc = metric.update(metric.empty(), {"predict": jnp.array([0, 2, 1, 1])}, rows)
+    >>> float(metric.compute(acc)["recall_macro"])
+    0.5
+    """
+
+    def compute(acc):
+        return {"recall_macro": mean_share(acc.right, acc.true, acc.predicted + acc.true)}
+
+    return Metric(lambda: no_counts(classes), counting("recall_macro"), add, compute)
+
+
+def matthews(classes: Annotated[int, Ge(2)]) -> Metric:
+    """The correlation of `predict` [n] and y [n] in 0..classes-1, -1..1: Gorodkin's R_K, with two classes Matthews' φ.
+
+    0 where all answers or all labels are one class, as in scikit-learn; NaN where no row was counted. Matthews, Biochim.
+    Biophys. Acta 405 (1975); Gorodkin, Comput. Biol. Chem. 28 (2004).
+
+    >>> from arsenal.records import batch
+    >>> metric, rows = matthews(classes=2), batch(y=[0, 0, 1, 1])
+    >>> acc = metric.update(metric.empty(), {"predict": jnp.array([0, 0, 1, 0])}, rows)
+    >>> round(float(metric.compute(acc)["matthews"]), 4)
+    0.5774
+    """
+
+    def compute(acc):
+        def spread(counts):
+            # (Σ c)² - Σ c², as a sum of what is >= 0: exactly 0 for a single class.
+            return jnp.sum(counts * (counts.sum() - counts))
+
+        total = acc.true.sum()
+        true, predicted, right = (v / jnp.where(total > 0, total, 1) for v in (acc.true, acc.predicted, acc.right))
+        both = jnp.sqrt(spread(true)) * jnp.sqrt(spread(predicted))
+        shared = right.sum() * true.sum() - jnp.sum(true * predicted)
+        score = jnp.where(both > 0, shared / jnp.where(both > 0, both, 1), 0)
+        return {"matthews": jnp.where(total > 0, score, jnp.nan)}
+
+    return Metric(lambda: no_counts(classes), counting("matthews"), add, compute)
+
+
+def no_counts(classes: int) -> Counts:
+    """The counts of no rows."""
+    return Counts(jnp.zeros(classes), jnp.zeros(classes), jnp.zeros(classes))
+
+
+def counting(metric: str):
+    """The update `(acc, outputs, batch) -> acc` of `Counts` by `predict` [n] and y [n]."""
+
+    def update(acc, outputs, batch):
+        predict = answer(outputs, "predict", metric).astype(jnp.int32)
+        y, weight, classes = batch.y.astype(jnp.int32), batch.weight.astype(acc.true.dtype), acc.true.shape[0]
+        if y.ndim != 1 or predict.shape != y.shape:
+            raise ValueError(f"`{metric}` takes answers and labels [n]; got {predict.shape} and {y.shape}.")
+        right = histogram(y, weight * (predict == y).astype(weight.dtype), classes)
+        return add(acc, Counts(right, histogram(predict, weight, classes), histogram(y, weight, classes)))
+
+    return update
+
+
+def mean_share(part: jax.Array, whole: jax.Array, counts: jax.Array) -> jax.Array:
+    """The mean of `part / whole`, 0 where there is no whole, over the classes where `counts` is not 0."""
+    share = part / jnp.where(whole > 0, whole, 1)
+    return share.sum() / jnp.sum(counts > 0).astype(share.dtype)
 
 
 class Scores(NamedTuple):
@@ -185,3 +315,42 @@ def probabilities(outputs: dict, batch, metric: str) -> jax.Array:
     if p.ndim != 2 or batch.y.shape != p.shape[:1]:
         raise ValueError(f"`{metric}` takes `predict_proba` [n, classes] and labels [n]; got {p.shape} and {batch.y.shape}.")
     return real(p)
+
+
+def surprise(outputs: dict, batch, metric: str) -> jax.Array:
+    """`-log p(y)` of every position, [n, ...]; p is at least the type's epsilon. Where the label is -1 it means nothing."""
+    p = answer(outputs, "predict_proba", metric)
+    if p.ndim < 2 or batch.y.shape != p.shape[:-1]:
+        raise ValueError(
+            f"`{metric}` takes `predict_proba` [n, classes] and labels [n], or [n, t, classes] and [n, t]; "
+            f"got {p.shape} and {batch.y.shape}."
+        )
+    p = real(p)
+    of_label = jnp.take_along_axis(p, batch.y[..., None].astype(jnp.int32), axis=-1)[..., 0]
+    return -jnp.log(jnp.maximum(of_label, jnp.finfo(p.dtype).eps))
+
+
+def over_positions(each: jax.Array, y: jax.Array) -> jax.Array:
+    """The mean [n] of each [n, ...] over the positions whose label is not -1; of [n] itself."""
+    if each.ndim == 1:
+        return each
+    counts = (y >= 0).astype(each.dtype)
+    axes = tuple(range(1, each.ndim))
+    return alive_positions(each, y).sum(axes) / jnp.maximum(counts.sum(axes), 1)
+
+
+def alive_positions(each: jax.Array, y: jax.Array) -> jax.Array:
+    """Each [n, ...] with zeros where the label is -1."""
+    return jnp.where(y >= 0, each, jnp.zeros_like(each))
+
+
+def of_labelled(metric: Metric):
+    """The metric without the rows [n, ...] that have no position with a label."""
+
+    def update(acc, outputs, batch):
+        if batch.y.ndim > 1:
+            labelled = (batch.y >= 0).any(axis=tuple(range(1, batch.y.ndim)))
+            batch = batch._replace(weight=jnp.where(labelled, batch.weight, jnp.zeros_like(batch.weight)))
+        return metric.update(acc, outputs, batch)
+
+    return metric._replace(update=update)

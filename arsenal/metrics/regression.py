@@ -32,6 +32,42 @@ def mean_absolute_error() -> Metric:
     return average("mean_absolute_error", lambda outputs, batch: per_row(jnp.abs, outputs, batch, "mean_absolute_error"))
 
 
+def root_mean_squared_error() -> Metric:
+    """The root of `mean_squared_error`, in y's units; `predict` and y [n, ...] of one shape.
+
+    The root is taken once, at the end, over the rows and all numbers of a row; scikit-learn takes one for each column.
+
+    >>> from arsenal.records import batch
+    >>> metric, rows = root_mean_squared_error(), batch(y=[1.0, 2.0])
+    >>> acc = metric.update(metric.empty(), {"predict": jnp.array([2.0, 1.0])}, rows)
+    >>> float(metric.compute(acc)["root_mean_squared_error"])
+    1.0
+    """
+    name = "root_mean_squared_error"
+    squared = average(name, lambda outputs, batch: per_row(jnp.square, outputs, batch, name))
+    return squared._replace(compute=lambda acc: {name: jnp.sqrt(squared.compute(acc)[name])})
+
+
+def mean_absolute_percentage_error() -> Metric:
+    """The mean of `|predict - y| / |y|`, a share, not times 100; both [n, ...], averaged over a row first.
+
+    `|y|` is at least 2.2e-16, as in scikit-learn, so a target of 0 makes the answer huge.
+
+    >>> from arsenal.records import batch
+    >>> metric, rows = mean_absolute_percentage_error(), batch(y=[1.0, 2.0])
+    >>> acc = metric.update(metric.empty(), {"predict": jnp.array([1.0, 4.0])}, rows)
+    >>> float(metric.compute(acc)["mean_absolute_percentage_error"])
+    0.5
+    """
+    name = "mean_absolute_percentage_error"
+
+    def share(outputs, batch):
+        y = real(batch.y)
+        return per_row(lambda apart: jnp.abs(apart) / jnp.maximum(jnp.abs(y.astype(apart.dtype)), 2.0**-52), outputs, batch, name)
+
+    return average(name, share)
+
+
 class Explained(NamedTuple):
     """The squared residuals so far, and the moments of y."""
 
@@ -70,6 +106,37 @@ def r2_score() -> Metric:
         merge=lambda a, b: Explained(a.residual + b.residual, join(a.target, b.target)),
         compute=compute,
     )
+
+
+def explained_variance() -> Metric:
+    """The share of y's variance that is gone from `y - predict`, `1 - var(y - predict) / var(y)`, at most 1.
+
+    y and `predict` are [n] or [n, 1]. Unlike `r2_score` it overlooks a constant offset. Where y does not vary: 1 for
+    residuals that do not either, else 0, as in scikit-learn; NaN where no row was counted.
+
+    >>> from arsenal.records import batch
+    >>> metric, rows = explained_variance(), batch(y=[0.0, 1.0, 2.0])
+    >>> acc = metric.update(metric.empty(), {"predict": jnp.array([3.0, 4.0, 5.0])}, rows)
+    >>> float(metric.compute(acc)["explained_variance"])
+    1.0
+    """
+
+    def update(acc, outputs, batch):
+        predict = answer(outputs, "predict", "explained_variance")
+        if batch.y.shape[1:] not in ((), (1,)) or predict.shape != batch.y.shape:
+            raise ValueError(
+                f"`explained_variance` takes answers and targets [n] or [n, 1]; got {predict.shape} and {batch.y.shape}."
+            )
+        weight = batch.weight.astype(acc.weight.dtype)
+        y, predict = (v.astype(weight.dtype).reshape(-1) for v in (batch.y, predict))
+        return join(acc, moments(jnp.stack([y, y - predict], 1), weight))
+
+    def compute(acc):
+        total, left = acc.scatter[0, 0], acc.scatter[1, 1]
+        score = jnp.where(total > 0, 1 - left / jnp.where(total > 0, total, 1), (left == 0).astype(total.dtype))
+        return {"explained_variance": jnp.where(acc.weight > 0, score, jnp.nan)}
+
+    return Metric(lambda: no_rows(2), update, join, compute)
 
 
 def per_row(size, outputs: dict, batch, metric: str) -> jax.Array:

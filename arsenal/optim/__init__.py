@@ -1,5 +1,39 @@
-"""Optimizers as functions of their hyperparameters."""
+"""Optimizers as functions of their hyperparameters, and what goes around them."""
 
-from arsenal.optim.gradient import adam, adamw, from_optax, sgd
+from arsenal.optim.clipping import clipped
+from arsenal.optim.gradient import adam, adamw, from_optax, lamb, lion, rmsprop, sgd
+from arsenal.optim.groups import Match, grouped, matches
+from arsenal.optim.schedule import (
+    Schedule,
+    constant,
+    cosine,
+    inverse_square_root,
+    linear,
+    one_cycle,
+    piecewise,
+    scheduled,
+    warmup,
+)
 
-__all__ = ["adam", "adamw", "from_optax", "sgd"]
+__all__ = [
+    "Match",
+    "Schedule",
+    "adam",
+    "adamw",
+    "clipped",
+    "constant",
+    "cosine",
+    "from_optax",
+    "grouped",
+    "inverse_square_root",
+    "lamb",
+    "linear",
+    "lion",
+    "matches",
+    "one_cycle",
+    "piecewise",
+    "rmsprop",
+    "scheduled",
+    "sgd",
+    "warmup",
+]

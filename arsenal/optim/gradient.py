@@ -57,3 +57,56 @@ def sgd(
 ) -> Optimizer:
     """Stochastic gradient descent with heavy-ball momentum. Every argument is traced."""
     return from_optax(optax.sgd, learning_rate=learning_rate, momentum=momentum)
+
+
+def rmsprop(
+    learning_rate: Annotated[float, Ge(0)] = 1e-3,
+    decay: Annotated[float, Interval(ge=0, lt=1)] = 0.9,
+    eps: Annotated[float, Gt(0)] = 1e-8,
+    momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
+) -> Optimizer:
+    """RMSProp, with `eps` under the root, and heavy-ball momentum. Hinton, lecture 6e, 2012. Every argument is traced.
+
+    >>> optimizer, x = rmsprop(0.1, decay=0.0), jax.numpy.array(1.0)
+    >>> _, x = optimizer.update(optimizer.init(x, optimizer.hp), x, jax.numpy.array(2.0), optimizer.hp)
+    >>> round(float(x), 4)
+    0.9
+    """
+    return from_optax(optax.rmsprop, learning_rate=learning_rate, decay=decay, eps=eps, momentum=momentum)
+
+
+def lion(
+    learning_rate: Annotated[float, Ge(0)] = 1e-4,
+    b1: Annotated[float, Interval(ge=0, lt=1)] = 0.9,
+    b2: Annotated[float, Interval(ge=0, lt=1)] = 0.99,
+    weight_decay: Annotated[float, Ge(0)] = 1e-3,
+) -> Optimizer:
+    """Lion: the sign of an average, and decoupled weight decay. Chen et al., NeurIPS 2023 (2302.06675).
+
+    Every argument is traced. Its learning rate is 3 to 10 times smaller than Adam's, its decay as much larger.
+
+    >>> optimizer, x = lion(0.1, weight_decay=0.0), jax.numpy.array(1.0)
+    >>> _, x = optimizer.update(optimizer.init(x, optimizer.hp), x, jax.numpy.array(2.0), optimizer.hp)
+    >>> round(float(x), 4)
+    0.9
+    """
+    return from_optax(optax.lion, learning_rate=learning_rate, b1=b1, b2=b2, weight_decay=weight_decay)
+
+
+def lamb(
+    learning_rate: Annotated[float, Ge(0)] = 1e-3,
+    b1: Annotated[float, Interval(ge=0, lt=1)] = 0.9,
+    b2: Annotated[float, Interval(ge=0, lt=1)] = 0.999,
+    eps: Annotated[float, Gt(0)] = 1e-6,
+    weight_decay: Annotated[float, Ge(0)] = 0.0,
+) -> Optimizer:
+    """LAMB: Adam's step as long as the parameter it moves, for large batches. You et al., ICLR 2020 (1904.00962).
+
+    Every argument is traced. Lengths are of one array of the parameters at a time.
+
+    >>> optimizer, x = lamb(0.1), jax.numpy.array([3.0, 4.0])
+    >>> _, x = optimizer.update(optimizer.init(x, optimizer.hp), x, jax.numpy.array([2.0, 0.0]), optimizer.hp)
+    >>> [round(value, 4) for value in x.tolist()]
+    [2.5, 4.0]
+    """
+    return from_optax(optax.lamb, learning_rate=learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)

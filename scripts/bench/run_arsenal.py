@@ -27,7 +27,8 @@ def main(given: dict) -> dict:
     with tempfile.TemporaryDirectory() as root, open(os.devnull, "w") as nowhere:
 
         def train(length, listener):
-            overrides = [f"length={length}", "every.log=100 steps", "every.evaluate=1000 steps", f"every.save={window} steps", f"run.root={root}"]
+            every = ["every.log=100 steps", "every.evaluate=1000 steps", f"every.save={window} steps"]
+            overrides = [f"length={length}", f"run.root={root}", *every]
             return fit(compose("digits_mlp", ["optimizer=adam", *overrides]), listener)
 
         with contextlib.redirect_stdout(nowhere), terminal(progress=True) as shown:

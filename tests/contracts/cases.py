@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import worlds
@@ -44,8 +45,9 @@ CASES: dict[str, Callable[[], list[Case]]] = {
         Case(combine.chain(features.scale(2.0), features.standardize()), ROWS),
         Case(combine.chain(), ROWS),
     ],
-    "arsenal.combine.chain.after": lambda: [Case(combine.after(features.standardize(), worlds.ridge()), ROWS, double=True)],
-    "arsenal.combine.whole.whole": lambda: [Case(combine.whole(worlds.ridge()), ROWS, everything, double=True)],
+    "arsenal.combine.chain.after": lambda: [Case(combine.after(features.standardize(), estimators.ridge()), ROWS, double=True)],
+    "arsenal.combine.ema.ema": lambda: [Case(combine.ema(classifier(), 0.9), CLASSES)],
+    "arsenal.combine.whole.whole": lambda: [Case(combine.whole(estimators.ridge()), ROWS, everything, double=True)],
     "arsenal.combine.population.population": lambda: [Case(combine.population(classifier(), (0, 5)), CLASSES)],
     "arsenal.combine.population.ensemble": lambda: [Case(combine.ensemble(classifier(), 2), CLASSES)],
     "arsenal.data.codec.category": lambda: [Case(codec.category(), ["b", "a", "b", "ç", ""])],
@@ -57,6 +59,7 @@ CASES: dict[str, Callable[[], list[Case]]] = {
     ],
     "arsenal.data.source.nothing": lambda: [Case(data.nothing())],
     "arsenal.data.source.stream": lambda: [Case(worlds.ticks())],
+    "arsenal.estimators.linear.ridge": lambda: [Case(estimators.ridge(), ROWS, double=True)],
     "arsenal.estimators.linear.logistic": lambda: [Case(estimators.logistic(alpha=0.3, tolerance=1e-9), LABELS, double=True)],
     "arsenal.features.encoding.one_hot": lambda: [Case(features.one_hot([3, 2]), MIXED)],
     "arsenal.features.scaling.scale": lambda: [Case(features.scale(0.0625, 1.0), ROWS)],
@@ -115,7 +118,6 @@ CASES |= {f"arsenal.metrics.{name}": make for name, make in {
 
 # What no shipped algorithm asks of the records yet.
 CASES |= {
-    "ridge": lambda: [Case(worlds.ridge(), ROWS, double=True)],
     "kmeans": lambda: [Case(worlds.kmeans(2), ROWS, everything, double=True)],
     "ppo": lambda: [Case(worlds.ppo(worlds.cartpole()), batch(weight=[1.0]), lambda rows: data.nothing(), tolerance=1e-4)],
     "cartpole": lambda: [Case(worlds.cartpole(), jnp.array(1))],
@@ -131,6 +133,32 @@ CASES |= {
     "successive_halving": lambda: [Case(worlds.successive_halving())],
 }
 
+# Optimizers around optimizers.
+CASES |= {
+    "arsenal.optim.gradient.lamb": lambda: [Case(optim.lamb(0.01, weight_decay=0.1), PARAMS)],
+    "arsenal.optim.gradient.lion": lambda: [Case(optim.lion(0.01), PARAMS)],
+    "arsenal.optim.gradient.rmsprop": lambda: [Case(optim.rmsprop(0.01, momentum=0.5), PARAMS)],
+    "arsenal.optim.schedule.scheduled": lambda: [
+        Case(optim.scheduled(optim.adam(0.1), schedule), PARAMS)
+        for schedule in (
+            optim.constant(),
+            optim.warmup(optim.linear(4, 0.1), 2),
+            optim.cosine(4),
+            optim.one_cycle(4),
+            optim.inverse_square_root(2),
+            optim.piecewise([1, 3], [0.5, 0.1]),
+        )
+    ],
+    "arsenal.optim.clipping.clipped": lambda: [Case(optim.clipped(optim.sgd(0.1, 0.9), 1.0), PARAMS)],
+    "arsenal.optim.groups.grouped": lambda: [
+        Case(
+            optim.grouped([{"pattern": "b", "weight_decay": 0.0}, {"pattern": ".*", "learning_rate": 0.5}], optim.adamw(0.1)),
+            PARAMS,
+        ),
+        Case(optim.grouped([{"pattern": "b", "freeze": True}, {"pattern": "w"}], optim.clipped(optim.sgd(0.1), 1.0)), PARAMS),
+    ],
+}
+
 
 def _plain_module():
     import flax.linen
@@ -142,3 +170,86 @@ def _lion():
     import optax
 
     return optax.lion
+
+
+# Text.
+
+
+def _reader() -> Model:
+    return models.transformer(7, layers=2, heads=2, width=8, context=6, dropout=0.2)
+
+
+WINDOWS = batch(x=rng.integers(0, 7, (4, 5)), y=rng.integers(0, 7, (4, 5)), weight=[1, 2, 0.5, 1], row=[3, 1, 4, 15])
+CASES |= {
+    "arsenal.models.transformer.transformer": lambda: [Case(_reader(), WINDOWS)],
+    "a transformer that learns": lambda: [
+        Case(training.supervised(_reader(), losses.cross_entropy(), optim.sgd(0.1)), WINDOWS, tolerance=1e-4)
+    ],
+}
+
+
+# Losses and metrics of tokens, lists, embeddings and sequences.
+
+
+def _by_name(loss, *names: str):
+    """A loss of several outputs as one of x [n, outputs, d]."""
+
+    def split(x):
+        return {name: x[:, i] for i, name in enumerate(names)}
+
+    return loss._replace(
+        value=lambda x, y, hp: loss.value(split(x), y, hp),
+        check=lambda outputs, rows: loss.check(jax.eval_shape(split, outputs), rows),
+    )
+
+
+def _floats(*shape: int) -> jnp.ndarray:
+    return jnp.asarray(np.random.default_rng(shape).normal(size=shape).astype(np.float32))
+
+
+SENTENCES = ROWS._replace(x=_floats(6, 4, 3), y=jnp.array([[0, 1, 2, -1], [2, -1, -1, -1], [1, 1, 0, 2], [-1] * 4, [0, 2, 1, 1], [2, 2, -1, 0]]))
+SPOKEN = ROWS._replace(x=_floats(6, 7, 4), y=jnp.array([[1, 2, 3], [2, 2, -1], [-1, -1, -1], [3, 1, 1], [1, -1, -1], [2, 1, 2]]))
+TRIPLES = ROWS._replace(x=_floats(6, 3, 4), y=jax.nn.sigmoid(_floats(6, 4)))
+COUNTS = ROWS._replace(x=ROWS.x[:, :1], y=jnp.array([0.0, 3.0, 1.0, 0.0, 7.0, 2.0]))
+LISTS = ROWS._replace(y=jnp.array([[0, 1, 2], [2, 2, -1], [-1, -1, -1], [0, 0, 0], [3, 0, 1], [1, 0, -1]]))
+
+
+def _read() -> tuple:
+    p = jax.nn.softmax(SENTENCES.x)
+    return {"predict": jnp.argmax(p, -1).astype(jnp.int32), "predict_proba": p}, SENTENCES
+
+
+CASES["arsenal.losses.classification.cross_entropy"] = lambda: [
+    Case(losses.cross_entropy(0.1), CLASSES),
+    Case(losses.cross_entropy(0.1), SENTENCES),
+]
+CASES |= {f"arsenal.losses.{name}": make for name, make in {
+    "classification.focal": lambda: [Case(losses.focal(), SENTENCES)],
+    "regression.absolute_error": lambda: [Case(losses.absolute_error(), ROWS._replace(x=ROWS.x[:, :1]))],
+    "regression.huber": lambda: [Case(losses.huber(), ROWS._replace(y=ROWS.x * 2))],
+    "regression.poisson": lambda: [Case(losses.poisson(), COUNTS)],
+    "embedding.triplet": lambda: [Case(_by_name(losses.triplet(), "anchor", "positive", "negative"), TRIPLES)],
+    "variational.elbo": lambda: [
+        Case(_by_name(losses.elbo(0.5, likelihood), "mean", "log_variance", "reconstruction"), TRIPLES)
+        for likelihood in ("bernoulli", "gaussian")
+    ],
+    "ranking.pairwise_logistic": lambda: [Case(losses.pairwise_logistic(), LISTS)],
+    "ranking.listwise_softmax": lambda: [Case(losses.listwise_softmax(), LISTS)],
+    "alignment.ctc": lambda: [Case(losses.ctc(), SPOKEN)],
+}.items()}  # fmt: skip
+CASES["arsenal.metrics.classification.accuracy"] = lambda: [Case(metrics.accuracy(), (proba(3), CLASSES)), Case(metrics.accuracy(), _read())]
+CASES["arsenal.metrics.classification.log_loss"] = lambda: [Case(metrics.log_loss(), (proba(3), CLASSES)), Case(metrics.log_loss(), _read())]
+CASES |= {f"arsenal.metrics.{name}": make for name, make in {
+    "classification.top_k_accuracy": lambda: [Case(metrics.top_k_accuracy(2), (proba(3), CLASSES))],
+    "classification.balanced_accuracy": lambda: [Case(metrics.balanced_accuracy(3), (proba(3), CLASSES))],
+    "classification.precision_macro": lambda: [Case(metrics.precision_macro(3), (proba(3), CLASSES))],
+    "classification.recall_macro": lambda: [Case(metrics.recall_macro(3), (proba(3), CLASSES))],
+    "classification.matthews": lambda: [Case(metrics.matthews(3), (proba(3), CLASSES))],
+    "language.perplexity": lambda: [Case(metrics.perplexity(), _read()), Case(metrics.perplexity(), (proba(3), CLASSES))],
+    "language.bits_per_byte": lambda: [Case(metrics.bits_per_byte(4.0), _read())],
+    "regression.root_mean_squared_error": lambda: [Case(metrics.root_mean_squared_error(), ({"predict": ROWS.x[:, 0]}, ROWS))],
+    "regression.mean_absolute_percentage_error": lambda: [
+        Case(metrics.mean_absolute_percentage_error(), ({"predict": ROWS.x[:, 0]}, ROWS))
+    ],
+    "regression.explained_variance": lambda: [Case(metrics.explained_variance(), ({"predict": ROWS.x[:, 0]}, ROWS))],
+}.items()}  # fmt: skip

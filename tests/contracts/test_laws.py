@@ -89,6 +89,19 @@ def test_logistic_is_scikit_learns():
         np.testing.assert_allclose(estimator.apply["predict_proba"](fitted, x), theirs.predict_proba(x), atol=1e-7)
 
 
+def test_ridge_is_scikit_learns():
+    from sklearn.datasets import load_diabetes
+    from sklearn.linear_model import Ridge
+
+    x, y = load_diabetes(return_X_y=True)
+    weight = np.random.default_rng(0).uniform(0.5, 2, len(y))
+    with jax.enable_x64(True):
+        fitted, _ = jax.jit(estimators.ridge().fit)(None, batch(x=x, y=y, weight=weight), {"alpha": jnp.array(0.3)})
+        theirs = Ridge(alpha=0.3).fit(x, y, weight)
+        np.testing.assert_allclose(fitted.slope, theirs.coef_, rtol=1e-9)
+        np.testing.assert_allclose(fitted.intercept, theirs.intercept_, rtol=1e-9)
+
+
 @pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (2, 4), (5, 3)])
 def test_both_convolutions_are_one(kernel):
     x, w = jax.random.normal(jax.random.key(0), (2, 6, 5, 3)), jax.random.normal(jax.random.key(1), (*kernel, 3, 4))

@@ -29,27 +29,6 @@ from arsenal.records import (
     batch,
 )
 
-# Closed form: ridge.
-
-
-class Ridge(NamedTuple):
-    slope: Any
-    intercept: Any
-
-
-def ridge(alpha: float = 1.0) -> Estimator:
-    """Least squares with `alpha * |slope|²`. Hoerl & Kennard, Technometrics 12 (1970)."""
-
-    def fit(key, rows, hp):
-        mean_x, mean_y = weighted_mean(rows.x, rows.weight), weighted_mean(rows.y, rows.weight)
-        x, y = rows.x - mean_x, rows.y - mean_y
-        gram = (x.T * rows.weight) @ x
-        slope = jnp.linalg.solve(gram + hp["alpha"] * jnp.eye(x.shape[1]), x.T @ (rows.weight * y))
-        return Ridge(slope, mean_y - mean_x @ slope), Converged(jnp.array(True), jnp.array(1))
-
-    return Estimator(fit, {"predict": lambda fitted, x: x @ fitted.slope + fitted.intercept}, hp={"alpha": alpha})
-
-
 # Least squares by sums: an Additive.
 
 

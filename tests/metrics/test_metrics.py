@@ -1,6 +1,8 @@
 """Every metric against scikit-learn or SciPy, and the laws of a monoid over weighted rows."""
 
 import functools
+import re
+import warnings
 from typing import NamedTuple
 
 import jax
@@ -14,15 +16,25 @@ import arsenal.metrics
 from arsenal.metrics import (
     accuracy,
     average,
+    balanced_accuracy,
+    bits_per_byte,
     brier_score,
     calibration_error,
+    explained_variance,
     f1_macro,
     frechet_distance,
     log_loss,
+    matthews,
     mean_absolute_error,
+    mean_absolute_percentage_error,
     mean_squared_error,
+    perplexity,
+    precision_macro,
     r2_score,
+    recall_macro,
     roc_auc,
+    root_mean_squared_error,
+    top_k_accuracy,
 )
 from arsenal.metrics.histogram import histogram
 from arsenal.records import Batch, batch
@@ -44,6 +56,41 @@ def labelled(classes):
         return Batch(rng.normal(size=(N, 2)), y, None, None), {"predict_proba": p, "predict": p.argmax(1).astype(np.int32)}
 
     return data
+
+
+def strays(rng):
+    """Answers of which some are a class that is never true, and never some class that is."""
+    rows, outputs = labelled(4)(rng)
+    predict = outputs["predict"]
+    return rows._replace(y=np.minimum(rows.y, 2)), {"predict": np.where(predict == 1, 0, predict).astype(np.int32)}
+
+
+def tokens(rng):
+    """Five labels a row, some of which do not count; two rows have none that does."""
+    y = rng.integers(0, 4, (N, 5))
+    logits = rng.normal(size=(N, 5, 4)) + 1.5 * np.eye(4)[y]
+    p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    y = np.where(rng.random((N, 5)) < 0.3, -1, y)
+    y[7], y[31] = -1, -1
+    return Batch(rng.normal(size=(N, 2)), y, None, None), {"predict_proba": p, "predict": p.argmax(-1).astype(np.int32)}
+
+
+def row_by_row(truth, answer):
+    """The weighted mean of a metric of every row's positions that count, over the rows that have some."""
+
+    def mean(rows, outputs, w):
+        counts = rows.y >= 0
+        there = counts.any(1)
+        each = [truth(y[c], out[c]) for y, out, c in zip(rows.y[there], outputs[answer][there], counts[there], strict=True)]
+        return np.average(each, weights=w[there])
+
+    return mean
+
+
+def nats_per_token(rows, outputs, w):
+    counts = rows.y >= 0
+    by_token = np.broadcast_to(w[:, None], rows.y.shape)
+    return sk.log_loss(rows.y[counts], outputs["predict_proba"][counts], sample_weight=by_token[counts], labels=range(4))
 
 
 def numbers(rng):
@@ -87,6 +134,17 @@ def by_predict(truth, **more):
     return lambda rows, outputs, w: truth(rows.y, outputs["predict"], sample_weight=w, **more)
 
 
+def quietly(truth):
+    """The truth without its warning that a class is predicted but never true."""
+
+    def found(*arguments, **more):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return truth(*arguments, **more)
+
+    return found
+
+
 class Case(NamedTuple):
     metric: object
     data: object
@@ -119,11 +177,61 @@ CASES = {
     ),
     "mean_absolute_error": Case(mean_absolute_error(), numbers, by_predict(sk.mean_absolute_error), "mean_absolute_error", 1e-3),
     "r2_score": Case(r2_score(), numbers, by_predict(sk.r2_score), "r2_score", 1e-3),
+    "perplexity": Case(perplexity(), tokens, lambda *given: np.exp(nats_per_token(*given)), "perplexity"),
+    "explained_variance": Case(
+        explained_variance(), numbers, by_predict(sk.explained_variance_score), "explained_variance", 1e-3
+    ),
     "frechet_distance": Case(
         frechet_distance(features=6), drawn, lambda rows, out, w: frechet(rows.x, out["sample"], w), "frechet_distance", 1e-4
     ),
 }  # fmt: skip
+# These have the accumulator of a metric above, so nothing new happens to them in pieces.
+VARIANTS = {
+    "accuracy_tokens": Case(accuracy(), tokens, row_by_row(sk.accuracy_score, "predict"), "accuracy"),
+    "log_loss_tokens": Case(
+        log_loss(), tokens, row_by_row(functools.partial(sk.log_loss, labels=range(4)), "predict_proba"), "log_loss"
+    ),
+    "top_k_accuracy": Case(
+        top_k_accuracy(2), labelled(4),
+        lambda rows, out, w: sk.top_k_accuracy_score(rows.y, out["predict_proba"], k=2, sample_weight=w, labels=range(4)),
+        "top_2_accuracy",
+    ),
+    "mean_absolute_percentage_error": Case(
+        mean_absolute_percentage_error(), several_numbers,
+        by_predict(sk.mean_absolute_percentage_error), "mean_absolute_percentage_error", 1e-4,
+    ),
+    "balanced_accuracy": Case(balanced_accuracy(4), labelled(4), by_predict(sk.balanced_accuracy_score), "balanced_accuracy"),
+    "precision_macro": Case(
+        precision_macro(4), labelled(4), by_predict(sk.precision_score, average="macro"), "precision_macro"
+    ),
+    "recall_macro": Case(recall_macro(4), labelled(4), by_predict(sk.recall_score, average="macro"), "recall_macro"),
+    "matthews": Case(matthews(4), labelled(4), by_predict(sk.matthews_corrcoef), "matthews"),
+    "bits_per_byte": Case(
+        bits_per_byte(3.5), tokens, lambda *given: nats_per_token(*given) / np.log(2) / 3.5, "bits_per_byte"
+    ),
+    "root_mean_squared_error": Case(
+        root_mean_squared_error(), numbers, by_predict(sk.root_mean_squared_error), "root_mean_squared_error", 1e-3
+    ),
+    "balanced_accuracy_strays": Case(
+        balanced_accuracy(6), strays, by_predict(quietly(sk.balanced_accuracy_score)), "balanced_accuracy"
+    ),
+    "precision_macro_strays": Case(
+        precision_macro(6), strays, by_predict(sk.precision_score, average="macro", zero_division=0), "precision_macro"
+    ),
+    "recall_macro_strays": Case(
+        recall_macro(6), strays, by_predict(sk.recall_score, average="macro", zero_division=0), "recall_macro"
+    ),
+    "matthews_binary": Case(matthews(2), labelled(2), by_predict(sk.matthews_corrcoef), "matthews"),
+    "perplexity_of_rows": Case(
+        perplexity(), labelled(4), lambda *given: np.exp(by_proba(sk.log_loss)(*given)), "perplexity"
+    ),
+    "root_mean_squared_error_several": Case(
+        root_mean_squared_error(), several_numbers,
+        lambda *given: np.sqrt(by_predict(sk.mean_squared_error)(*given)), "root_mean_squared_error",
+    ),
+}  # fmt: skip
 cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+all_cases = pytest.mark.parametrize("case", (CASES | VARIANTS).values(), ids=CASES | VARIANTS)
 
 
 def arrays(tree):
@@ -156,7 +264,7 @@ def part(tree, keep):
     return jax.tree.map(lambda v: v[keep], tree)
 
 
-@cases
+@all_cases
 @pytest.mark.parametrize("x64", [False, True], ids=["float32", "float64"])
 def test_equals_the_other_library(case, x64):
     rows, outputs = prepared(case)
@@ -186,7 +294,7 @@ def test_merge_is_update_over_the_union(case):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
-@cases
+@all_cases
 def test_dead_rows_are_not_there_even_when_nan(case):
     rows, outputs = prepared(case)
     dead = rows.weight == 0
@@ -227,7 +335,7 @@ def test_runs_in_a_scan_of_a_vmap_of_a_jit(case):
         assert float(found) == pytest.approx(float(value(case, rows, outputs)), rel=1e-3, abs=1e-5)
 
 
-@cases
+@all_cases
 def test_no_rows_have_no_value(case):
     rows, outputs = prepared(case, weight=np.zeros(N))
     assert np.isnan(value(case, rows, outputs))
@@ -257,7 +365,8 @@ def test_takes_answers_in_half_precision_and_weights_of_32_bits_in_the_64_bit_mo
 
 def test_every_name_is_a_metric_or_makes_one():
     assert sorted(arsenal.metrics.__all__) == arsenal.metrics.__all__
-    assert {case.name for case in CASES.values()} | {"average"} == set(arsenal.metrics.__all__)
+    tried = {re.sub("^top_2_", "top_k_", case.name) for case in (CASES | VARIANTS).values()}
+    assert tried | {"average"} == set(arsenal.metrics.__all__)
 
 
 def test_average_is_open_to_any_value_of_a_row():
@@ -295,6 +404,38 @@ def test_r2_score_of_a_constant_target_is_scikit_learns(predict, wanted):
     assert float(found) == wanted == sk.r2_score([2.0, 2.0], predict)
 
 
+@pytest.mark.parametrize("offset", [0.0, 1.0])
+def test_explained_variance_of_a_constant_target_is_scikit_learns(offset):
+    for predict in ([2.0 + offset, 2.0 + offset], [2.0, 3.0]):
+        found = worth(CASES["explained_variance"].metric, {"predict": np.array(predict)}, batch(y=[2.0, 2.0]))
+        assert float(found["explained_variance"]) == sk.explained_variance_score([2.0, 2.0], predict)
+
+
+@pytest.mark.parametrize(("y", "predict"), [([1, 1, 1], [0, 1, 2]), ([0, 1, 2], [1, 1, 1]), ([1, 1, 1], [1, 1, 1])])
+def test_matthews_of_a_single_class_is_scikit_learns(y, predict):
+    rows = batch(y=y, weight=[0.1, 0.7, 0.3])
+    found = worth(matthews(3), {"predict": np.array(predict, np.int32)}, rows)["matthews"]
+    assert float(found) == 0 == quietly(sk.matthews_corrcoef)(y, predict)
+
+
+def test_top_k_accuracy_keeps_to_the_order_of_argmax_where_probabilities_are_equal():
+    p, rows = jnp.full((4, 4), 0.25), batch(y=[0, 1, 2, 3])
+    for k, wanted in ((1, 0.25), (2, 0.5), (4, 1.0), (9, 1.0)):
+        assert float(worth(top_k_accuracy(k), {"predict_proba": p}, rows)[f"top_{k}_accuracy"]) == wanted
+
+
+def test_top_k_accuracy_of_what_is_no_number_is_wrong():
+    p = jnp.array([[jnp.nan, jnp.nan, jnp.nan]])
+    assert float(worth(top_k_accuracy(2), {"predict_proba": p}, batch(y=[0]))["top_2_accuracy"]) == 0
+
+
+def test_perplexity_counts_tokens_where_log_loss_counts_rows():
+    rows = batch(y=[[0, 0, 0], [0, -1, -1]])
+    outputs = {"predict_proba": jnp.array([[[0.5, 0.5]] * 3, [[0.125, 0.875]] * 3])}
+    assert float(worth(log_loss(), outputs, rows)["log_loss"]) == pytest.approx(2 * np.log(2), rel=1e-6)
+    assert float(worth(perplexity(), outputs, rows)["perplexity"]) == pytest.approx(2 ** (6 / 4), rel=1e-6)
+
+
 def test_frechet_distance_in_float32_of_many_correlated_features():
     rng = np.random.default_rng(0)
     mix = rng.normal(size=(64, 64)) * np.logspace(0, -2, 64)
@@ -313,6 +454,10 @@ def test_frechet_distance_in_float32_of_many_correlated_features():
         (accuracy(), {"predict": jnp.zeros((2, 1), jnp.int32)}, r"shape \(2,\); got \(2, 1\)"),
         (mean_squared_error(), {"predict": jnp.zeros((2, 1))}, r"shape \(2,\); got \(2, 1\)"),
         (brier_score(), {"predict_proba": jnp.zeros(2)}, r"`predict_proba` \[n, classes\] and labels \[n\]; got \(2,\)"),
+        (perplexity(), {"predict_proba": jnp.zeros((2, 5, 3))}, r"\[n, t, classes\] and \[n, t\]; got \(2, 5, 3\) and \(2,\)"),
+        (bits_per_byte(), {"predict": jnp.zeros(2)}, "`bits_per_byte` reads the answer `predict_proba`"),
+        (matthews(2), {"predict": jnp.zeros((2, 1), jnp.int32)}, r"answers and labels \[n\]; got \(2, 1\) and \(2,\)"),
+        (explained_variance(), {"predict": jnp.zeros((2, 1))}, r"\[n\] or \[n, 1\]; got \(2, 1\) and \(2,\)"),
         (roc_auc(), {"predict_proba": jnp.zeros((2, 3))}, r"`predict_proba` \[n, 2\]; got \(2, 3\)"),
         (frechet_distance(features=3), {"sample": jnp.zeros((2, 4))}, r"for 3 features; `sample` has shape \(2, 4\)"),
     ],

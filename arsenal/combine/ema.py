@@ -1,0 +1,45 @@
+"""Exponential moving average of what a learner would answer with. Polyak & Juditsky, SIAM J. Control 30 (1992)."""
+
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from annotated_types import Interval
+
+from arsenal.records import Learner
+
+
+class Averaged(NamedTuple):
+    """The learner's own state and the average of its parameters."""
+
+    state: Any
+    average: Any
+
+
+def ema(learner: Learner, decay: Annotated[float, Interval(ge=0, lt=1)] = 0.999) -> Learner:
+    """The learner that answers with `average = decay * average + (1 - decay) * params` over its steps; `decay` is traced.
+
+    Whole numbers among the parameters are taken as they are. hp: {"learner": ..., "decay": ...}.
+    """
+
+    def init(key, batch, hp):
+        state = learner.init(key, batch, hp["learner"])
+        return Averaged(state, jax.tree.map(jnp.copy, learner.params(state)))
+
+    def step(key, averaged, batch, hp):
+        state, metrics = learner.step(key, averaged.state, batch, hp["learner"])
+
+        def mix(old, new):
+            if not jnp.issubdtype(new.dtype, jnp.floating):
+                return new
+            kept = hp["decay"].astype(new.dtype)
+            return kept * old + (1 - kept) * new
+
+        return Averaged(state, jax.tree.map(mix, averaged.average, learner.params(state))), metrics
+
+    return learner._replace(
+        init=init,
+        step=step,
+        params=lambda averaged: averaged.average,
+        hp={"learner": learner.hp, "decay": decay},
+    )
