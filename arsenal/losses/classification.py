@@ -140,7 +140,10 @@ def check_labels(name: str, classes: int, rows, positions: tuple[int, ...] = ())
     labels = np.asarray(rows.y)
     if labels.ndim == 0 or labels.shape[1:] != positions or not np.issubdtype(labels.dtype, np.integer):
         wanted = ", ".join(["n", *map(str, positions)])
-        raise ValueError(f"`{name}` takes whole labels [{wanted}]; got {labels.dtype} of shape {labels.shape}.")
+        logits = ", ".join([wanted, str(classes)])
+        raise ValueError(
+            f"`{name}` takes whole labels [{wanted}] to logits [{logits}]; got {labels.dtype} of shape {labels.shape}."
+        )
     labels = labels[np.asarray(rows.weight) > 0]
     if labels.size and not (labels.min() >= (-1 if positions else 0) and labels.max() < classes):
         unlabelled = " (-1 where a position does not count)" if positions else ""
