@@ -142,7 +142,7 @@ def check_labels(name: str, classes: int, rows, positions: tuple[int, ...] = ())
         wanted = ", ".join(["n", *map(str, positions)])
         logits = ", ".join([wanted, str(classes)])
         raise ValueError(
-            f"`{name}` takes whole labels [{wanted}] to logits [{logits}]; got {labels.dtype} of shape {labels.shape}."
+            f"`{name}` takes whole labels [{wanted}]; got {labels.dtype} of shape {labels.shape}, beside logits [{logits}]."
         )
     labels = labels[np.asarray(rows.weight) > 0]
     if labels.size and not (labels.min() >= (-1 if positions else 0) and labels.max() < classes):
