@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen
-import jax
 from flax.core import unfreeze
 
 from arsenal.records import Model, Training
@@ -15,8 +14,8 @@ def linen(module: flax.linen.Module | Callable[..., flax.linen.Module], **hp: fl
     """The module as pure functions; with `hp`, a function that builds the module from these traced floats.
 
     A module whose call takes `training` is given the `Training` record (None when it answers); one that takes
-    `train` is given a bool. Random streams are called `dropout`. Every further method of the module that is
-    decorated with `flax.linen.nowrap` or named in its class attribute `methods` is not exposed: wrap it yourself.
+    `train` is given a bool. The random stream is called `dropout`. Further methods of the module are not exposed;
+    `Model._replace(methods=...)` adds them.
     """
     build = module if hp else lambda: module
     accepted = inspect.signature(type(build(**hp)).__call__).parameters
@@ -50,8 +49,3 @@ def as_model(model: Any) -> Model:
     if hasattr(model, "init") and hasattr(model, "apply"):
         return Model(model.init, model.apply)
     raise TypeError(f"`model` must be a Model, a Flax linen module or have init and apply; got {type(model).__name__}.")
-
-
-def count(params: Any) -> int:
-    """How many numbers the tree holds."""
-    return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -37,7 +37,7 @@ class Case(NamedTuple):
     double: bool = False
     """Whether equalities of algebra are checked in float64: for discrete learners and iterative fits."""
     pace: float | None = None
-    """Hyperparameters are changed by this factor when traces are counted; 1.5 unless given."""
+    """Hyperparameters are changed by this factor when traces are counted; 0.5 unless given."""
 
 
 def check(record: Any, rows: Any = None, **more: Any) -> None:
