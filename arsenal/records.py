@@ -131,6 +131,19 @@ class Model(NamedTuple):
     """`(variables, inputs, training=None) -> (outputs, collections)`; collections are what training changed."""
     methods: dict = {}
     """Further functions by name, `(variables, inputs) -> outputs`; caches travel in inputs and outputs."""
+    inputs: dict = {}
+    """`batch -> inputs` of the methods that become answers of a learner, by name."""
+    flops: Callable | None = None
+    """`(variables, inputs) -> number`: floating-point operations of one training step, by the published formula."""
+    hp: dict = {}
+    exempt: dict = {}
+
+
+class Augmentation(NamedTuple):
+    """A change of a batch that only training sees, drawn anew at every step."""
+
+    apply: Callable
+    """`(key, batch, hp) -> batch`; rows keep their ids and weights."""
     hp: dict = {}
     exempt: dict = {}
 
@@ -176,6 +189,12 @@ class Learner(NamedTuple):
     """`batch -> inputs` for the methods of `apply` that read something other than x."""
     check: Callable = anything
     """Host: raises ValueError when the rows do not fit, before anything compiles."""
+    adopt: Callable | None = None
+    """`(state, params) -> state`: the state that goes on from these parameters; None where that means nothing."""
+    views: dict = {}
+    """Other parameters to answer with, by name, `state -> params`: the raw ones beside an average."""
+    flops: Callable | None = None
+    """`(state, batch) -> number`: floating-point operations of one step, by the published formula."""
     hp: dict = {}
     exempt: dict = {}
 
@@ -193,6 +212,9 @@ class Additive(NamedTuple):
     evaluate: Callable = lambda key, params, rows: {}
     inputs: dict = {}
     check: Callable = anything
+    adopt: Callable | None = None
+    views: dict = {}
+    flops: Callable | None = None
     hp: dict = {}
     exempt: dict = {}
 

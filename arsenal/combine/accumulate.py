@@ -35,7 +35,5 @@ def learner(additive: Additive, parts: int = 1) -> Learner:
         sums, _ = lax.scan(lambda acc, piece: (jax.tree.map(jnp.add, acc, one(piece)), None), empty, pieces)
         return additive.update(key, state, sums, hp)
 
-    return Learner(
-        additive.init, step, additive.params, additive.apply, additive.evaluate,
-        additive.inputs, additive.check, additive.hp, additive.exempt,
-    )  # fmt: skip
+    passed_on = {name: getattr(additive, name) for name in additive._fields if name in Learner._fields}
+    return Learner(step=step, **passed_on)
