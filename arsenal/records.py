@@ -134,7 +134,7 @@ class Model(NamedTuple):
     inputs: dict = {}
     """`batch -> inputs` of the methods that become answers of a learner, by name."""
     flops: Callable | None = None
-    """`(variables, inputs) -> number`: floating-point operations of one training step, by the published formula."""
+    """`(variables, inputs) -> number`, of shapes: operations on floats in a training step, by the published formula."""
     hp: dict = {}
     exempt: dict = {}
 
@@ -190,11 +190,11 @@ class Learner(NamedTuple):
     check: Callable = anything
     """Host: raises ValueError when the rows do not fit, before anything compiles."""
     adopt: Callable | None = None
-    """`(state, params) -> state`: the state that goes on from these parameters; None where that means nothing."""
+    """`(state, params, hp) -> state`: the state that goes on from these parameters; None where that means nothing."""
     views: dict = {}
     """Other parameters to answer with, by name, `state -> params`: the raw ones beside an average."""
     flops: Callable | None = None
-    """`(state, batch) -> number`: floating-point operations of one step, by the published formula."""
+    """`(state, batch) -> number`, of shapes: floating-point operations of one step, by the published formula."""
     hp: dict = {}
     exempt: dict = {}
 

@@ -19,7 +19,8 @@ class Averaged(NamedTuple):
 def ema(learner: Learner, decay: Annotated[float, Interval(ge=0, lt=1)] = 0.999) -> Learner:
     """The learner that answers with `average = decay * average + (1 - decay) * params` over its steps; `decay` is traced.
 
-    Whole numbers among the parameters are taken as they are. hp: {"learner": ..., "decay": ...}.
+    Whole numbers among the parameters are taken as they are. The learner's own parameters are the view `raw`.
+    hp: {"learner": ..., "decay": ...}.
     """
 
     def init(key, batch, hp):
@@ -37,9 +38,15 @@ def ema(learner: Learner, decay: Annotated[float, Interval(ge=0, lt=1)] = 0.999)
 
         return Averaged(state, jax.tree.map(mix, averaged.average, learner.params(state))), metrics
 
+    def adopt(averaged, params, hp):
+        return Averaged(learner.adopt(averaged.state, params, hp["learner"]), jax.tree.map(jnp.copy, params))
+
     return learner._replace(
         init=init,
         step=step,
         params=lambda averaged: averaged.average,
+        adopt=learner.adopt and adopt,
+        views={"raw": lambda averaged: learner.params(averaged.state)},
+        flops=learner.flops and (lambda averaged, batch: learner.flops(averaged.state, batch)),
         hp={"learner": learner.hp, "decay": decay},
     )

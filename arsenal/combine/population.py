@@ -46,9 +46,18 @@ def population(learner: Learner, seeds: Sequence[int], weigh: Callable = everyth
     def read(f):
         return jax.vmap(f, (0, None))
 
+    def flops(states, batch):
+        # Shapes are all that the formula reads.
+        member = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape[1:], v.dtype), states)
+        return len(seeds) * learner.flops(member, batch)
+
     return learner._replace(
         init=init, step=step, evaluate=evaluate, params=jax.vmap(learner.params),
-        apply={name: read(f) for name, f in learner.apply.items()}, hp=lanes(learner.hp, len(seeds)),
+        apply={name: read(f) for name, f in learner.apply.items()},
+        adopt=learner.adopt and jax.vmap(learner.adopt),
+        views={name: jax.vmap(view) for name, view in learner.views.items()},
+        flops=learner.flops and flops,
+        hp=lanes(learner.hp, len(seeds)),
     )  # fmt: skip
 
 

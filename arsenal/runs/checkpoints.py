@@ -7,11 +7,12 @@ import logging
 import os
 import re
 import shutil
+import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -22,13 +23,62 @@ from arsenal.storage.files import read_json, sha256, write_json
 MARKER = "commit.json"
 
 
+class Keep(NamedTuple):
+    """Which checkpoints stay when another one is written: those that any of these keeps."""
+
+    last: int = 3
+    """The newest, at least one."""
+    every: int | None = None
+    """Also the first of every so many steps,"""
+    seconds: float | None = None
+    """and of every so many seconds."""
+    best: int = 0
+    """Also this many with the best value of the metric that judges them."""
+    mode: Literal["min", "max"] = "min"
+    """Which values are good."""
+
+
+class Saved(NamedTuple):
+    """A checkpoint that counts."""
+
+    step: int
+    time: float
+    """Seconds since 1970."""
+    value: float | None
+    """Of the metric that judges it, where it was judged."""
+    path: Path | None = None
+
+
+def kept(saved: list[Saved], keep: Keep) -> list[Saved]:
+    """Those of the checkpoints that stay, newest first.
+
+    >>> [one.step for one in kept([Saved(s, s, abs(s - 30)) for s in (10, 20, 30, 40, 50)], Keep(last=1, every=20, best=1))]
+    [50, 40, 30, 20, 10]
+    >>> [one.step for one in kept([Saved(s, s, abs(s - 30)) for s in (10, 20, 30, 40, 50)], Keep(last=1, best=2))]
+    [50, 30, 20]
+    """
+    newest = sorted(saved, reverse=True)
+    stay = set(newest[: keep.last]) | set(best(saved, keep.mode)[: keep.best])
+    for interval, of in ((keep.every, lambda one: one.step), (keep.seconds, lambda one: one.time)):
+        if interval:
+            # The oldest of each interval is met last, and stays.
+            stay |= set({of(one) // interval: one for one in newest}.values())
+    return [one for one in newest if one in stay]
+
+
+def best(saved: list[Saved], mode: Literal["min", "max"]) -> list[Saved]:
+    """The checkpoints that were judged, best first, the earlier one where two are equal."""
+    judged = [one for one in saved if one.value is not None]
+    return sorted(judged, key=lambda one: (one.value if mode == "min" else -one.value, one.step))
+
+
 class Checkpoints:
     """The folder `checkpoints/STEP/`: Orbax's `state/` and `commit.json`; without a marker it does not count."""
 
-    def __init__(self, folder: Path, keep: int = 3):
-        """Use the folder, made if need be, and keep the newest `keep` checkpoints."""
-        if keep < 1:
-            raise ValueError(f"`keep` must be >= 1; got {keep}.")
+    def __init__(self, folder: Path, keep: Keep = Keep()):  # noqa: B008
+        """Use the folder, made if need be."""
+        if keep.last < 1:
+            raise ValueError(f"`last` of `keep` must be >= 1; got {keep.last}.")
         import orbax.checkpoint as ocp
 
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # its errors are raised as well
@@ -38,8 +88,11 @@ class Checkpoints:
         self.worker = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self.pending: Future | None = None
 
-    def save(self, step: int, tree: Any) -> None:
-        """Copy the arrays off the device and return; writing goes on. An earlier failure to write is raised here."""
+    def save(self, step: int, tree: Any, value: float | None = None) -> None:
+        """Copy the arrays off the device and return; writing goes on. An earlier failure to write is raised here.
+
+        `value` is that of the metric which judges the checkpoint.
+        """
         self.wait()
         target = self.folder / f"{step:010d}"
         if (target / MARKER).exists() and not damage(target):
@@ -50,17 +103,19 @@ class Checkpoints:
         if shutil.disk_usage(target).free < size:  # Orbax would say so too, in hundreds of lines
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
         self.orbax.save(target.absolute() / "state", tree)
-        self.pending = self.worker.submit(self.commit, target, describe(tree))
+        self.pending = self.worker.submit(self.commit, target, describe(tree), value)
 
-    def commit(self, target: Path, leaves: dict[str, Any]) -> None:
+    def commit(self, target: Path, leaves: dict[str, Any], value: float | None) -> None:
         """Wait for Orbax, then write the marker and drop what is no longer kept."""
         self.orbax.wait_until_finished()
         files = sorted(path for path in (target / "state").rglob("*") if path.is_file())
         sums = {str(path.relative_to(target)): sha256(path) for path in files}
-        write_json(target / MARKER, {"leaves": leaves, "sums": sums, "sum": digest_of(leaves, sums)})
-        for old in self.committed()[self.keep :]:
-            (old / MARKER).unlink()  # first, so that a half-removed one does not count
-            shutil.rmtree(old, ignore_errors=True)
+        marker = {"leaves": leaves, "sums": sums, "sum": digest_of(leaves, sums), "time": time.time(), "value": value}
+        write_json(target / MARKER, marker)
+        there = [saved_in(path) for path in self.committed()]
+        for old in set(there) - set(kept(there, self.keep)):
+            (old.path / MARKER).unlink()  # first, so that a half-removed one does not count
+            shutil.rmtree(old.path, ignore_errors=True)
 
     def wait(self) -> None:
         """Until the checkpoint under way counts; raises what kept it from that."""
@@ -86,13 +141,26 @@ class Checkpoints:
         """The checkpoints that count, newest first."""
         return sorted((path.parent for path in self.folder.glob(f"*/{MARKER}")), reverse=True)
 
-    def restore(self, like: Any, report: Callable[[str], None] = warnings.warn) -> Any:
-        """The newest sound checkpoint in the shapes of `like`; None where there is none.
+    def named(self, which: str | int) -> Path:
+        """The checkpoint `best`, or that of a step; a `RunError` where there is none."""
+        there = [saved_in(path) for path in self.committed()]
+        if which == "best":
+            found = best(there, self.keep.mode)[:1]
+            missing = "No checkpoint was judged: `run.checkpoints.best` says how many of the best are kept."
+        else:
+            found = [one for one in there if str(one.step) == str(which)]
+            missing = f"A checkpoint is last, best or one of the steps {', '.join(str(one.step) for one in there)}; got {which}."
+        if not found:
+            raise RunError(missing)
+        return found[0].path
+
+    def restore(self, like: Any, report: Callable[[str], None] = warnings.warn, which: str | int = "last") -> Any:
+        """The newest sound checkpoint in the shapes of `like`, or the one called `which`; None where there is none.
 
         A damaged one is reported by its first bad file and the one before it used. One that holds other
         arrays than `like` is a `RunError`.
         """
-        for path in self.committed():
+        for path in self.committed() if which == "last" else [self.named(which)]:
             wrong = damage(path)
             if wrong:
                 report(f"Checkpoint {path} is damaged ({wrong}); using the one before it.")
@@ -106,6 +174,15 @@ class Checkpoints:
                     )
             return self.orbax.restore(path.absolute() / "state", like)
         return None
+
+
+def saved_in(path: Path) -> Saved:
+    """What the marker says of a checkpoint; those of version 0.1.0 tell neither time nor value."""
+    try:
+        marker = read_json(path / MARKER)
+    except ValueError:
+        marker = {}
+    return Saved(int(path.name), marker.get("time", (path / MARKER).stat().st_mtime), marker.get("value"), path)
 
 
 def damage(path: Path) -> str:

@@ -6,6 +6,26 @@ import time
 from pathlib import Path
 from typing import Any
 
+from arsenal.runs.journal import MEASURES, Tracker
+from arsenal.runs.pictures import strip
+from arsenal.storage.files import write_bytes
+
+
+def events(folder: Path) -> Tracker:
+    """The run's own log, `events.jsonl`; images lie beside it as `media/STEP_NAME.png`."""
+    log = Events(folder / "events.jsonl")
+
+    def note(kind: str, step: int, values: dict[str, Any]) -> None:
+        if kind == "images":
+            (folder / "media").mkdir(exist_ok=True)
+            paths = {name: f"media/{step:010d}_{name}.png" for name in values}
+            for name, images in values.items():
+                write_bytes(folder / paths[name], strip(images))
+            values = paths
+        log.write(kind, step, **({"values": values} if kind in MEASURES else values))
+
+    return Tracker(note, log.close)
+
 
 class Events:
     """The run's open log. Whole lines reach the file in one write; a torn last line is closed first."""

@@ -1,41 +1,52 @@
-"""What a run says of itself goes to every listener at once: events, TensorBoard, the terminal."""
+"""What a run says of itself goes to every tracker at once: events, TensorBoard, the terminal, a user's own."""
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from arsenal.runs.events import Events
-from arsenal.runs.tensorboard import Board
-
 Listener = Callable[[str, int, dict[str, Any]], None]
-"""`(kind, step, values)`; kind is start, train, validation, warning, complete or interrupted."""
+"""`(kind, step, values)`; kind is one of `KINDS`."""
+
+MEASURES = ("train", "validation")
+"""Numbers by name, or a list of them, one for each member of a population."""
+SHOWN = ("images", "text")
+"""Pictures [n, height, width] or [n, height, width, channels] by name, and texts."""
+TOLD = ("start", "warning", "note", "cache", "complete", "interrupted", "failed")
+"""What happened; the values say more."""
+KINDS = (*MEASURES, *SHOWN, *TOLD)
+
+
+class Tracker(NamedTuple):
+    """Where a run is written down. A factory of one takes the run folder, the step that it begins at and the config."""
+
+    note: Listener
+    close: Callable[[], None] = lambda: None
 
 
 class Journal:
-    """Open logs of one run from a step on."""
+    """Open trackers of one run."""
 
-    def __init__(self, path: Path, step: int, tensorboard: bool, listener: Listener):
-        """Write below the run folder `path`."""
-        self.events, self.listener = Events(path / "events.jsonl"), listener
-        self.board = Board(path / "tensorboard", step) if tensorboard else None
+    def __init__(self, *trackers: Tracker):
+        """They hear everything in this order."""
+        self.trackers: Sequence[Tracker] = trackers
 
     def say(self, kind: str, step: int, **about: Any) -> None:
-        """Something that happened."""
-        self.events.write(kind, step, **about)
-        self.listener(kind, step, about)
+        """Something that happened, or that can be looked at."""
+        for tracker in self.trackers:
+            tracker.note(kind, step, about)
 
     def measure(self, kind: str, step: int, values: dict[str, Any]) -> None:
         """Numbers by name; an array gives one number for each member of a population."""
-        values = {name: np.asarray(value).tolist() for name, value in values.items()}
-        self.events.write(kind, step, values=values)
-        if self.board:
-            self.board.write(step, {f"{kind}/{name}": value for name, value in values.items()})
-        self.listener(kind, step, values)
+        self.say(kind, step, **{name: np.asarray(value).tolist() for name, value in values.items()})
 
     def close(self) -> None:
-        """Write out and close."""
-        self.events.close()
-        if self.board:
-            self.board.close()
+        """Write out and close, all of them even where one fails."""
+        failures = []
+        for tracker in self.trackers:
+            try:
+                tracker.close()
+            except OSError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]

@@ -266,7 +266,7 @@ def learner_resumes(case: Case) -> None:
                 window = source.window or stop
                 end = min(stop, (begin // window + 1) * window)
                 block = source.block(begin // window * window, (begin // window + 1) * window)
-                train, _ = run(train, block, jnp.asarray(end, jnp.int32))
+                train, *_ = run(train, block, jnp.asarray(end, jnp.int32))
                 begin = end
         return train
 

@@ -102,6 +102,11 @@ def adversarial(
         apply={"sample": sample},
         inputs={"sample": lambda batch: batch.row.astype(jnp.uint32)},
         check=check,
+        adopt=lambda state, params, hp: state._replace(
+            generator=params, average=jax.tree.map(jnp.copy, params),
+            generator_optimizer=generator_optimizer.init(params, hp["generator_optimizer"]),
+        ),
+        views={"raw": lambda state: state.generator},
         hp={
             "generator": generator.hp, "discriminator": discriminator.hp, "decay": decay,
             "generator_optimizer": generator_optimizer.hp, "discriminator_optimizer": discriminator_optimizer.hp,

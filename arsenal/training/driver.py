@@ -43,81 +43,146 @@ def start(learner: Learner, source: Source, seed: int, hp: Any = None) -> TrainS
     return jax.jit(make)(jax.random.key(seed), block, hp)
 
 
-def advance(learner: Learner, source: Source) -> Callable:
-    """The compiled `(train, block, stop) -> (train, {name: Mean})`; `train` is donated, `stop` is traced.
+class Failure(NamedTuple):
+    """The step at which a metric of the learner stopped being finite, int32 [], or -1; and what that step reported."""
 
-    Metrics are sums since the call. A `while_loop` to a traced stop gives the same bits for every chunk length.
+    step: jax.Array
+    means: dict[str, Mean]
+
+
+def finite(means: dict[str, Mean]) -> dict[str, jax.Array]:
+    """Whether each metric is a number; of a population, whether any member's is. [] bool by name."""
+    return {name: jnp.isfinite(mean.total).any() for name, mean in means.items()}
+
+
+def advance(learner: Learner, source: Source, keep_failing: bool = False) -> Callable:
+    """The compiled `(train, block, stop) -> (train, {name: Mean}, Failure)`; `train` is donated, `stop` is traced.
+
+    Metrics are sums since the call. A `while_loop` to a traced stop gives the same bits for every chunk length. It
+    ends at a step that reports something not finite: `train.step` is then -1 minus that step, so that every further
+    call is none; with `keep_failing` the state is as it was before that step, at the price of a copy in every step.
     """
 
     def one(train, block):
-        key = streams(train.key)
-        batch = living(source.at(key["data"], block, train.step))
-        state, metrics = learner.step(fold_in(key["step"], train.step), train.state, batch, train.hp)
-        return train._replace(step=train.step + 1, state=state), metrics
+        learned = step_of(learner, source, train, block)
+        return train._replace(state=learned[0]), learned[1]
 
     def many(train, block, stop):
-        empty = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(one, train, block)[1])
+        shapes = jax.eval_shape(one, train, block)[1]
+        empty = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
         def body(carry):
-            train, metrics = one(carry[0], block)
-            return train, jax.tree.map(jnp.add, carry[1], metrics)
+            before, sums, _ = carry
+            after, means = one(before, block)
+            # A learner may have nothing to report.
+            sound = jnp.stack([jnp.array(True), *finite(means).values()]).all()
+            if keep_failing:
+                after = jax.tree.map(lambda new, old: lax.select(sound, new, old), after, before)
+            step = jnp.where(sound, before.step + 1, -1 - before.step)
+            sums = jax.tree.map(lambda total, new: total + jnp.where(sound, new, jnp.zeros_like(new)), sums, means)
+            return after._replace(step=step), sums, means
 
-        return lax.while_loop(lambda carry: carry[0].step < stop, body, (train, empty))
+        def unfinished(carry):
+            return (carry[0].step < stop) & (carry[0].step >= 0)
+
+        train, sums, last = lax.while_loop(unfinished, body, (train, empty, empty))
+        failed = jnp.where(train.step < 0, -1 - train.step, -1)
+        return train, sums, Failure(failed, last)
 
     return jax.jit(many, donate_argnums=0)
 
 
+def step_of(learner: Learner, source: Source, train: TrainState, block: Any) -> tuple[Any, dict[str, Mean]]:
+    """The learner's state and metrics after the step that `train` stands before."""
+    key = streams(train.key)
+    batch = living(source.at(key["data"], block, train.step))
+    return learner.step(fold_in(key["step"], train.step), train.state, batch, train.hp)
+
+
 def drive(
-    advance: Callable[..., tuple[TrainState, dict[str, Mean]]],
+    advance: Callable[..., tuple[TrainState, dict[str, Mean], Failure]],
     source: Source,
     train: TrainState,
     stop: int,
     *,
     log: Callable[[int, dict[str, Mean]], None],
     log_every: int,
-    evaluate: Callable[[int, TrainState], None] = lambda step, train: None,
+    evaluate: Callable[[int, TrainState], bool] = lambda step, train: False,
     evaluate_every: int | None = None,
+    evaluate_first: bool = False,
     save: Callable[[int, TrainState], None] = lambda step, train: None,
     save_due: Callable[[int], bool] = lambda step: False,
     save_every: int | None = None,
+    window: tuple[int, int] | None = None,
+    enter: Callable[[], None] = lambda: None,
+    leave: Callable[[], None] = lambda: None,
+    failed: Callable[[int, dict[str, Mean], TrainState, Any], None] | None = None,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> TrainState:
     """Train to `stop` steps; `log` gets the sums of every `log_every` steps while the next ones already run.
 
-    Between dispatches it asks `interrupted`, and `save_due` for saves by the clock; it neither reads a file
-    nor a signal itself.
+    `evaluate` says whether that was enough; `evaluate_first` asks it before the first step, for a run that was
+    interrupted between a step and its evaluation. Between dispatches it asks `interrupted`, and `save_due` for saves by
+    the clock. `enter` and `leave` surround the steps of `window`, for a profiler. `failed` gets a step that reported
+    something not finite, what it reported, the state and the block; it must raise, and does where none is given. The
+    driver reads neither a file nor a signal itself.
     """
     step, pending, sums, rate = int(train.step), [], None, None
     every = [n for n in (log_every, evaluate_every, save_every, source.window) if n]
-    block, block_start = None, None
+    block, block_start, inside = None, None, False
 
     def flush():
         while pending:
-            log(*pending.pop())
+            at, means, failure, its_block = pending.pop(0)
+            if int(failure.step) >= 0:
+                (failed or diverged)(int(failure.step), failure.means, train._replace(step=failure.step), its_block)
+            if means is not None:
+                log(at, means)
 
+    if evaluate_first and evaluate(step, train):
+        stop = step
     while step < stop and not interrupted():
-        goal = min([stop, *((step // n + 1) * n for n in every)])
+        if window and not inside and window[0] <= step < window[1]:
+            inside = True
+            enter()
+        goal = min([stop, *((step // n + 1) * n for n in every), *(edge for edge in window or () if edge > step)])
         goal = min(goal, step + (max(1, int(PATIENCE / rate)) if rate else 16))
-        window = source.window or goal
-        if block is None or (source.window and block_start != step // window * window):
-            block_start = step // window * window
-            block = source.block(block_start, block_start + window)
+        span = source.window or goal
+        if block is None or (source.window and block_start != step // span * span):
+            block_start = step // span * span
+            block = source.block(block_start, block_start + span)
         began = time.perf_counter()
-        train, means = advance(train, block, jnp.asarray(goal, jnp.int32))
+        train, means, failure = advance(train, block, jnp.asarray(goal, jnp.int32))
         sums = means if sums is None else jax.tree.map(jnp.add, sums, means)
         flush()
         if not rate or goal - step < 16:
             jax.block_until_ready(means)
         taken = (time.perf_counter() - began) / (goal - step)
         rate, step = min(taken, rate or taken), goal
-        if step % log_every == 0 or step == stop:
-            pending.append((step, sums))
-            sums = None
+        if inside and step >= window[1]:
+            jax.block_until_ready(means)
+            inside = False
+            leave()
+        logged = step % log_every == 0 or step == stop
+        pending.append((step, sums if logged else None, failure, block))
+        sums = None if logged else sums
         if evaluate_every and (step % evaluate_every == 0 or step == stop):
             flush()
-            evaluate(step, train)
+            if evaluate(step, train):
+                stop = step
+                if sums is not None:
+                    pending.append((step, sums, failure, block))
         if step < stop and ((save_every and step % save_every == 0) or save_due(step)):
+            flush()
             save(step, train)
     flush()
+    if inside:
+        leave()
     save(step, train)
     return train
+
+
+def diverged(step: int, means: dict[str, Mean], train: TrainState, block: Any) -> None:
+    """Say at which step which metric was not finite."""
+    names = [name for name, sound in finite(means).items() if not sound]
+    raise FloatingPointError(f"`{', '.join(names)}` is not finite at step {step}.")

@@ -1,5 +1,6 @@
 """Supervised learning: a model, a loss and an optimizer make a learner."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -9,14 +10,16 @@ from annotated_types import Gt
 from arsenal.combine.accumulate import learner
 from arsenal.losses.plain import as_loss
 from arsenal.nn.linen import as_model
-from arsenal.records import Additive, Learner, Loss, Mean, Model, Optimizer, Training
+from arsenal.records import Additive, Augmentation, Learner, Loss, Mean, Model, Optimizer, Training
+from arsenal.training.precision import Float, Precision, all_finite, cast, first_scale, policy, precise, rescaled
 
 
 class Supervised(NamedTuple):
-    """What it holds: parameters and collections, and the optimizer's state."""
+    """What it holds: parameters and collections, the optimizer's state and, in float16, the scale of the loss."""
 
     variables: dict
     optimizer: Any
+    scale: Any = ()
 
 
 class Sums(NamedTuple):
@@ -28,65 +31,109 @@ class Sums(NamedTuple):
     metrics: dict
 
 
-def supervised(model: Any, loss: Any, optimizer: Optimizer, parts: Annotated[int, Gt(0)] = 1) -> Learner:
+def supervised(
+    model: Any,
+    loss: Any,
+    optimizer: Optimizer,
+    parts: Annotated[int, Gt(0)] = 1,
+    precision: Float | Mapping[str, Float] = "float32",
+    augmentation: Augmentation | None = None,
+) -> Learner:
     """Lower the weighted mean of `loss` over `model`'s outputs, `parts` pieces of the batch at a time.
 
-    `model` is a `Model` or a Flax linen module, `loss` a `Loss` or a function `(outputs, y) -> [n]`. The answers
-    are the loss's readouts; the metrics are `loss` and the loss's measures.
+    `model` is a `Model` or a Flax linen module, `loss` a `Loss` or a function `(outputs, y) -> [n]`. `precision` is what
+    the model computes in, or a dict of `parameters`, `compute` and `output`; in float16 the loss is scaled, and a step
+    whose gradient overflows leaves everything but the scale as it was. `augmentation` changes the batches of training.
+    The answers are the loss's readouts and those methods of the model that have inputs; the metrics are `loss`, the
+    loss's measures and, in float16, `loss_scale`.
     """
-    return learner(additive(as_model(model), as_loss(loss), optimizer), parts)
+    return learner(additive(as_model(model), as_loss(loss), optimizer, policy(precision), augmentation), parts)
 
 
-def additive(model: Model, loss: Loss, optimizer: Optimizer) -> Additive:
+def additive(
+    model: Model,
+    loss: Loss,
+    optimizer: Optimizer,
+    precision: Precision = Precision(),  # noqa: B008
+    augmentation: Augmentation | None = None,
+) -> Additive:
     """The same, one level lower: gradients, collections (by weight) and metrics as sums over rows."""
+    model = precise(model, precision)
 
     def init(key, batch, hp):
         variables = model.init(key, batch.x)
-        return Supervised(variables, optimizer.init(variables["params"], hp["optimizer"]))
+        scale = first_scale() if precision.scaled else ()
+        return Supervised(variables, optimizer.init(variables["params"], hp["optimizer"]), scale)
 
     def metrics(outputs, values, batch):
         count = batch.weight.sum()
         means = {"loss": Mean(jnp.vdot(values, batch.weight), count)}
-        return means | {name: Mean(jnp.vdot(f(outputs, batch.y), batch.weight), count) for name, f in loss.measures.items()}
+        return means | {name: Mean(jnp.vdot(f(outputs, batch), batch.weight), count) for name, f in loss.measures.items()}
 
     def measure(key, state, batch, hp):
+        if augmentation:
+            batch = augmentation.apply(jax.random.fold_in(key, 1), batch, hp["augmentation"])
         training = Training(key, batch.weight, batch.row, hp["model"])
 
         def total(params):
             outputs, collections = model.apply(state.variables | {"params": params}, batch.x, training)
-            values = loss.value(outputs, batch.y, hp["loss"])
-            return jnp.vdot(values, batch.weight), (outputs, values, collections)
+            values = loss.value(outputs, batch, hp["loss"])
+            lowered = jnp.vdot(values, batch.weight)
+            return lowered * state.scale.value if precision.scaled else lowered, (outputs, values, collections)
 
         gradient, (outputs, values, collections) = jax.grad(total, has_aux=True)(state.variables["params"])
         count = batch.weight.sum()
-        return Sums(gradient, jax.tree.map(lambda v: v * count, collections), count, metrics(outputs, values, batch))
+        collections = jax.tree.map(lambda v: v * count.astype(v.dtype), collections)
+        gradient = gradient if precision.parameters == "float32" else cast(gradient, "float32")
+        return Sums(gradient, collections, count, metrics(outputs, values, batch))
 
     def update(key, state, sums, hp):
         # A batch of dead rows only has gradient 0: dividing by any positive number leaves it there.
         count = jnp.maximum(sums.weight, jnp.finfo(sums.weight.dtype).tiny)
-        gradient = jax.tree.map(lambda g: g / count, sums.gradient)
-        moved, params = optimizer.update(state.optimizer, state.variables["params"], gradient, hp["optimizer"])
-        collections = jax.tree.map(lambda v: v / count, sums.collections)
-        return Supervised(state.variables | collections | {"params": params}, moved), sums.metrics
+        divisor = count * state.scale.value if precision.scaled else count
+        before = state.variables["params"]
+        gradient = jax.tree.map(lambda g, p: (g / divisor).astype(p.dtype), sums.gradient, before)
+        lowered = sums.metrics["loss"].total / count
+        moved, params = optimizer.update(state.optimizer, before, gradient, hp["optimizer"], lowered)
+        collections = jax.tree.map(lambda v: v / count.astype(v.dtype), sums.collections)
+        after = Supervised(state.variables | collections | {"params": params}, moved, state.scale)
+        if not precision.scaled:
+            return after, sums.metrics
+        finite = all_finite(gradient)
+        kept = finite | (state.scale.value <= 1)  # there it is no matter of scale: let it be seen
+        after = jax.tree.map(lambda new, old: jnp.where(kept, new, old), after, state)
+        scale = {"loss_scale": Mean(state.scale.value, jnp.ones(()))}
+        return after._replace(scale=rescaled(state.scale, finite)), sums.metrics | scale
 
     def evaluate(key, variables, batch):
         outputs, _ = model.apply(variables, batch.x)
         hp = jax.tree.map(jnp.asarray, loss.hp)
-        return metrics(outputs, loss.value(outputs, batch.y, hp), batch)
+        return metrics(outputs, loss.value(outputs, batch, hp), batch)
 
     def answer(readout):
         return lambda variables, inputs: readout(model.apply(variables, inputs)[0])
 
+    def adopt(state, variables, hp):
+        return state._replace(variables=variables, optimizer=optimizer.init(variables["params"], hp["optimizer"]))
+
     def check(rows):
+        if augmentation:
+            hp = jax.tree.map(jnp.asarray, augmentation.hp)
+            jax.eval_shape(lambda rows: augmentation.apply(jax.random.key(0), rows, hp), rows)
         outputs = jax.eval_shape(lambda x: model.apply(model.init(jax.random.key(0), x), x)[0], rows.x)
         loss.check(outputs, rows)
 
+    methods = {name: model.methods[name] for name in model.inputs}
+    hp = {"model": model.hp, "loss": loss.hp, "optimizer": optimizer.hp}
     return Additive(
         init, measure, update,
         params=lambda state: state.variables,
-        apply={name: answer(readout) for name, readout in loss.readout.items()},
+        apply={name: answer(readout) for name, readout in loss.readout.items()} | methods,
         evaluate=evaluate,
+        inputs=model.inputs,
         check=check,
-        hp={"model": model.hp, "loss": loss.hp, "optimizer": optimizer.hp},
-        exempt=model.exempt,
+        adopt=adopt,
+        flops=None if model.flops is None else lambda state, batch: model.flops(state.variables, batch.x),
+        hp=hp | ({"augmentation": augmentation.hp} if augmentation else {}),
+        exempt=model.exempt | loss.exempt | (augmentation.exempt if augmentation else {}),
     )  # fmt: skip

@@ -48,9 +48,9 @@ def test_ppo_learns_to_balance():
     learner, source = worlds.ppo(worlds.cartpole(), envs=8, horizon=64, learning_rate=0.02), data.nothing()
     run = advance(learner, source)
     train, block = start(learner, source, 0), source.block(0, 1)
-    train, early = run(train, block, jnp.int32(10))
-    train, _ = run(train, block, jnp.int32(700))
-    train, late = run(train, block, jnp.int32(800))
+    train, early, _ = run(train, block, jnp.int32(10))
+    train, *_ = run(train, block, jnp.int32(700))
+    train, late, _ = run(train, block, jnp.int32(800))
     before, after = (float(compute(m)["return"]) for m in (early, late))
     assert after > 4 * before, f"The mean return went from {before:.1f} to {after:.1f}."
 

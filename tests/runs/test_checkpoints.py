@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from arsenal.runs.checkpoints import MARKER, Checkpoints, digest
+from arsenal.runs.checkpoints import MARKER, Checkpoints, Keep, digest
 from arsenal.runs.folder import RunError
 
 
@@ -22,7 +22,7 @@ LIKE = jax.eval_shape(lambda: tree(0))
 @pytest.fixture
 def saved(tmp_path):
     """Checkpoints of steps 1, 2 and 3, open."""
-    with contextlib.closing(Checkpoints(tmp_path / "checkpoints", 3)) as checkpoints:
+    with contextlib.closing(Checkpoints(tmp_path / "checkpoints")) as checkpoints:
         for step in (1, 2, 3):
             checkpoints.save(step, tree(step))
         checkpoints.wait()
@@ -42,7 +42,7 @@ def test_the_newest_comes_back(saved):
 
 
 def test_the_newest_few_are_kept(tmp_path):
-    with contextlib.closing(Checkpoints(tmp_path, 2)) as checkpoints:
+    with contextlib.closing(Checkpoints(tmp_path, Keep(2))) as checkpoints:
         for step in (5, 10, 15, 20):
             checkpoints.save(step, tree(step))
         checkpoints.wait()
@@ -125,7 +125,7 @@ def test_what_is_saved_is_what_it_was_when_it_was_saved(tmp_path):
     """The driver donates its state to the next step at once: writing in the background must not see that."""
     change = jax.jit(lambda t: jax.tree.map(lambda v: v + 1, t), donate_argnums=0)
     big = {"w": jnp.zeros((512, 512))}
-    with contextlib.closing(Checkpoints(tmp_path, 4)) as checkpoints:
+    with contextlib.closing(Checkpoints(tmp_path, Keep(4))) as checkpoints:
         for step in range(4):
             checkpoints.save(step, big)
             big = change(big)
