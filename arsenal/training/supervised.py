@@ -47,14 +47,14 @@ def additive(model: Model, loss: Loss, optimizer: Optimizer) -> Additive:
     def metrics(outputs, values, batch):
         count = batch.weight.sum()
         means = {"loss": Mean(jnp.vdot(values, batch.weight), count)}
-        return means | {name: Mean(jnp.vdot(f(outputs, batch.y), batch.weight), count) for name, f in loss.measures.items()}
+        return means | {name: Mean(jnp.vdot(f(outputs, batch), batch.weight), count) for name, f in loss.measures.items()}
 
     def measure(key, state, batch, hp):
         training = Training(key, batch.weight, batch.row, hp["model"])
 
         def total(params):
             outputs, collections = model.apply(state.variables | {"params": params}, batch.x, training)
-            values = loss.value(outputs, batch.y, hp["loss"])
+            values = loss.value(outputs, batch, hp["loss"])
             return jnp.vdot(values, batch.weight), (outputs, values, collections)
 
         gradient, (outputs, values, collections) = jax.grad(total, has_aux=True)(state.variables["params"])
@@ -65,14 +65,15 @@ def additive(model: Model, loss: Loss, optimizer: Optimizer) -> Additive:
         # A batch of dead rows only has gradient 0: dividing by any positive number leaves it there.
         count = jnp.maximum(sums.weight, jnp.finfo(sums.weight.dtype).tiny)
         gradient = jax.tree.map(lambda g: g / count, sums.gradient)
-        moved, params = optimizer.update(state.optimizer, state.variables["params"], gradient, hp["optimizer"])
+        value = sums.metrics["loss"].total / count
+        moved, params = optimizer.update(state.optimizer, state.variables["params"], gradient, hp["optimizer"], value)
         collections = jax.tree.map(lambda v: v / count, sums.collections)
         return Supervised(state.variables | collections | {"params": params}, moved), sums.metrics
 
     def evaluate(key, variables, batch):
         outputs, _ = model.apply(variables, batch.x)
         hp = jax.tree.map(jnp.asarray, loss.hp)
-        return metrics(outputs, loss.value(outputs, batch.y, hp), batch)
+        return metrics(outputs, loss.value(outputs, batch, hp), batch)
 
     def answer(readout):
         return lambda variables, inputs: readout(model.apply(variables, inputs)[0])
@@ -88,5 +89,5 @@ def additive(model: Model, loss: Loss, optimizer: Optimizer) -> Additive:
         evaluate=evaluate,
         check=check,
         hp={"model": model.hp, "loss": loss.hp, "optimizer": optimizer.hp},
-        exempt=model.exempt,
+        exempt=model.exempt | loss.exempt,
     )  # fmt: skip
