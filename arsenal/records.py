@@ -152,14 +152,15 @@ class Loss(NamedTuple):
     """What training lowers, and how outputs read as answers."""
 
     value: Callable
-    """`(outputs, y, hp) -> [n]`: one value for every row."""
+    """`(outputs, batch, hp) -> [n]`: one value for every row."""
     readout: dict = {"predict": lambda outputs: outputs}
     """Answers by name, `outputs -> answer`."""
     measures: dict = {}
-    """Further values for the log, `(outputs, y) -> [n]`."""
+    """Further values for the log, `(outputs, batch) -> [n]`."""
     check: Callable = lambda outputs, rows: None
     """Host: `(shape of outputs, Batch)`; raises ValueError when the rows do not fit."""
     hp: dict = {}
+    exempt: dict = {}
 
 
 class Optimizer(NamedTuple):
@@ -168,7 +169,7 @@ class Optimizer(NamedTuple):
     init: Callable
     """`(params, hp) -> state`."""
     update: Callable
-    """`(state, params, gradient, hp) -> (state, params)`."""
+    """`(state, params, gradient, hp, value) -> (state, params)`; value [] is the loss that the gradient belongs to."""
     hp: dict = {}
 
 

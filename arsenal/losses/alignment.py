@@ -23,11 +23,11 @@ def ctc(blank: Annotated[int, Ge(0)] = 0) -> Loss:
     share of rows where they are y.
     """
 
-    def value(outputs, y, hp):
+    def value(outputs, rows, hp):
         logits, padding = frames(outputs)
         logits = logits.astype(float)
-        label = y >= 0
-        filled = jnp.where(label, y, blank)
+        label = rows.y >= 0
+        filled = jnp.where(label, rows.y, blank)
         # Optax mixes its own floats of 32 bits with those of the mode in force.
         with jax.numpy_dtype_promotion("standard"):
             return optax.ctc_loss(
@@ -42,8 +42,8 @@ def ctc(blank: Annotated[int, Ge(0)] = 0) -> Loss:
         order = jnp.argsort(~kept, axis=1, stable=True)
         return jnp.take_along_axis(jnp.where(kept, best, -1), order, axis=1)
 
-    def exact(outputs, y):
-        found, y = best_path(outputs), y.astype(jnp.int32)
+    def exact(outputs, rows):
+        found, y = best_path(outputs), rows.y.astype(jnp.int32)
         longest = max(found.shape[1], y.shape[1])
 
         def filled(labels):

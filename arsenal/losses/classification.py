@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from annotated_types import Ge, Interval
 
-from arsenal.records import Loss
+from arsenal.records import Batch, Loss
 
 
 def cross_entropy(label_smoothing: Annotated[float, Interval(ge=0, le=1)] = 0.0) -> Loss:
@@ -22,11 +22,11 @@ def cross_entropy(label_smoothing: Annotated[float, Interval(ge=0, le=1)] = 0.0)
     `accuracy`. Szegedy et al. 2016 (1512.00567) for smoothing: the target is `(1 - s) * onehot + s / classes`.
     """
 
-    def value(logits, labels, hp):
+    def value(logits, rows, hp):
         classes = logits.shape[-1]
         smooth = hp["label_smoothing"].astype(logits.dtype)
-        target = (1 - smooth) * given(labels, logits) + smooth / classes
-        return over_positions(optax.softmax_cross_entropy(logits, target), labels)
+        target = (1 - smooth) * given(rows.y, logits) + smooth / classes
+        return over_positions(optax.softmax_cross_entropy(logits, target), rows.y)
 
     def check(outputs, rows):
         check_logits("cross_entropy", outputs)
@@ -45,13 +45,13 @@ def focal(gamma: Annotated[float, Ge(0)] = 2.0) -> Loss:
     and the answers are the same. Lin et al. 2017 (1708.02002), without their weights of classes: rows have a weight.
     """
 
-    def value(logits, labels, hp):
-        of_label = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
+    def value(logits, rows, hp):
+        of_label = jax.nn.one_hot(rows.y, logits.shape[-1], dtype=bool)
         log_p = jax.nn.log_softmax(logits)
         known = jnp.where(of_label, log_p, 0).sum(-1)
         # log(1 - p) as the sum of the other classes: log1p(-p) would be -inf where p rounds to 1, and its slope NaN.
         unknown = jax.nn.logsumexp(jnp.where(of_label, -jnp.inf, log_p), axis=-1)
-        return over_positions(-jnp.exp(hp["gamma"].astype(logits.dtype) * unknown) * known, labels)
+        return over_positions(-jnp.exp(hp["gamma"].astype(logits.dtype) * unknown) * known, rows.y)
 
     def check(outputs, rows):
         check_logits("focal", outputs)
@@ -68,9 +68,9 @@ def binary_cross_entropy() -> Loss:
     Answers: `predict` [n] int32, `predict_proba` [n, 2]. Also measures `accuracy`.
     """
 
-    def value(logits, labels, hp):
+    def value(logits, rows, hp):
         logits = flat(logits)
-        return optax.sigmoid_binary_cross_entropy(logits, labels.astype(logits.dtype))
+        return optax.sigmoid_binary_cross_entropy(logits, rows.y.astype(logits.dtype))
 
     def check(outputs, rows):
         if outputs.shape[1:] not in ((), (1,)):
@@ -83,7 +83,7 @@ def binary_cross_entropy() -> Loss:
             "predict": lambda z: (flat(z) > 0).astype(jnp.int32),
             "predict_proba": lambda z: jax.nn.softmax(jnp.stack([jnp.zeros_like(flat(z)), flat(z)], -1)),
         },
-        measures={"accuracy": lambda z, y: ((flat(z) > 0) == (y > 0)).astype(z.dtype)},
+        measures={"accuracy": lambda z, rows: ((flat(z) > 0) == (rows.y > 0)).astype(z.dtype)},
         check=check,
     )
 
@@ -107,11 +107,11 @@ def given(y: jax.Array, logits: jax.Array) -> jax.Array:
     return y.astype(logits.dtype) if soft(y, logits) else jax.nn.one_hot(y, logits.shape[-1], dtype=logits.dtype)
 
 
-def right(logits: jax.Array, y: jax.Array) -> jax.Array:
+def right(logits: jax.Array, rows: Batch) -> jax.Array:
     """1 where the largest logit is the label's, or that of the largest probability, else 0; averaged over positions. [n]."""
-    label = jnp.argmax(y, -1) if soft(y, logits) else y
+    label = jnp.argmax(rows.y, -1) if soft(rows.y, logits) else rows.y
     hit = jnp.argmax(logits, -1).astype(jnp.int32) == label.astype(jnp.int32)
-    return over_positions(hit.astype(logits.dtype), y)
+    return over_positions(hit.astype(logits.dtype), rows.y)
 
 
 def over_positions(each: jax.Array, y: jax.Array) -> jax.Array:

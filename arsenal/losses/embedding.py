@@ -19,11 +19,11 @@ def triplet(margin: Annotated[float, Ge(0)] = 1.0) -> Loss:
     """
     names = ("anchor", "positive", "negative")
 
-    def value(outputs, y, hp):
+    def value(outputs, rows, hp):
         near, far = (distance(outputs["anchor"], outputs[name]) for name in ("positive", "negative"))
         return jnp.maximum(near - far + hp["margin"].astype(near.dtype), 0)
 
-    def nearer(outputs, y):
+    def nearer(outputs, rows):
         near, far = (distance(outputs["anchor"], outputs[name]) for name in ("positive", "negative"))
         return (near < far).astype(near.dtype)
 

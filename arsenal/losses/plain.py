@@ -11,4 +11,4 @@ def as_loss(loss: Loss | Callable) -> Loss:
         return loss
     if not callable(loss):
         raise TypeError(f"`loss` must be a Loss or a function (outputs, y) -> [n]; got {type(loss).__name__}.")
-    return Loss(value=lambda outputs, y, hp: loss(outputs, y))
+    return Loss(value=lambda outputs, rows, hp: loss(outputs, rows.y))

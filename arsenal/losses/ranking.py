@@ -15,11 +15,11 @@ def pairwise_logistic() -> Loss:
     Burges et al., ICML 2005.
     """
 
-    def value(scores, y, hp):
-        return over_pairs(jax.nn.softplus(-apart(scores)), y)
+    def value(scores, rows, hp):
+        return over_pairs(jax.nn.softplus(-apart(scores)), rows.y)
 
-    def ordered(scores, y):
-        return over_pairs((apart(scores) > 0).astype(scores.dtype), y)
+    def ordered(scores, rows):
+        return over_pairs((apart(scores) > 0).astype(scores.dtype), rows.y)
 
     return Loss(
         value,
@@ -35,15 +35,15 @@ def listwise_softmax() -> Loss:
     Answers: `predict` [n, k], the scores. Also measures `pair_accuracy`. Cao et al., ICML 2007.
     """
 
-    def value(scores, y, hp):
-        item = y >= 0
+    def value(scores, rows, hp):
+        item = rows.y >= 0
         nothing = jnp.finfo(scores.dtype).min
-        target = jax.nn.softmax(jnp.where(item, y.astype(scores.dtype), nothing))
+        target = jax.nn.softmax(jnp.where(item, rows.y.astype(scores.dtype), nothing))
         log_p = jax.nn.log_softmax(jnp.where(item, scores, nothing))
         return -jnp.sum(jnp.where(item, target * log_p, 0), -1)
 
-    def ordered(scores, y):
-        return over_pairs((apart(scores) > 0).astype(scores.dtype), y)
+    def ordered(scores, rows):
+        return over_pairs((apart(scores) > 0).astype(scores.dtype), rows.y)
 
     return Loss(
         value,

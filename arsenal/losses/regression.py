@@ -7,19 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 from annotated_types import Gt
 
-from arsenal.records import Loss
+from arsenal.records import Batch, Loss
 
 
 def squared_error() -> Loss:
     """`(output - y)²`, averaged over all but the first axis; outputs and y have one shape, or [n, 1] and [n]."""
 
-    def value(outputs, y, hp):
-        return over_row(jnp.square(aligned(outputs, y) - y))
+    def value(outputs, rows, hp):
+        return over_row(jnp.square(apart(outputs, rows)))
 
     return Loss(
         value,
         readout={"predict": single},
-        measures={"absolute_error": lambda outputs, y: jnp.abs(aligned(outputs, y) - y).reshape(y.shape[0], -1).mean(-1)},
+        measures={"absolute_error": lambda outputs, rows: over_row(jnp.abs(apart(outputs, rows)))},
         check=lambda outputs, rows: check_shape("squared_error", outputs, rows),
     )
 
@@ -30,13 +30,13 @@ def absolute_error() -> Loss:
     Its least value over constants is at the median. Also measures `squared_error`.
     """
 
-    def value(outputs, y, hp):
-        return over_row(jnp.abs(aligned(outputs, y) - y))
+    def value(outputs, rows, hp):
+        return over_row(jnp.abs(apart(outputs, rows)))
 
     return Loss(
         value,
         readout={"predict": single},
-        measures={"squared_error": lambda outputs, y: over_row(jnp.square(aligned(outputs, y) - y))},
+        measures={"squared_error": lambda outputs, rows: over_row(jnp.square(apart(outputs, rows)))},
         check=lambda outputs, rows: check_shape("absolute_error", outputs, rows),
     )
 
@@ -48,8 +48,8 @@ def huber(delta: Annotated[float, Gt(0)] = 1.0) -> Loss:
     `absolute_error`. Huber, Ann. Math. Stat. 35 (1964).
     """
 
-    def value(outputs, y, hp):
-        size = jnp.abs(aligned(outputs, y) - y)
+    def value(outputs, rows, hp):
+        size = jnp.abs(apart(outputs, rows))
         delta = hp["delta"].astype(size.dtype)
         near = jnp.minimum(size, delta)
         return over_row(near * near / 2 + delta * (size - near))
@@ -57,7 +57,7 @@ def huber(delta: Annotated[float, Gt(0)] = 1.0) -> Loss:
     return Loss(
         value,
         readout={"predict": single},
-        measures={"absolute_error": lambda outputs, y: over_row(jnp.abs(aligned(outputs, y) - y))},
+        measures={"absolute_error": lambda outputs, rows: over_row(jnp.abs(apart(outputs, rows)))},
         check=lambda outputs, rows: check_shape("huber", outputs, rows),
         hp={"delta": delta},
     )
@@ -70,14 +70,14 @@ def poisson() -> Loss:
     Also measures `absolute_error`, of the rate.
     """
 
-    def value(outputs, y, hp):
-        log_rate = aligned(outputs, y)
-        y = y.astype(log_rate.dtype)
+    def value(outputs, rows, hp):
+        log_rate = aligned(outputs, rows.y)
+        y = rows.y.astype(log_rate.dtype)
         return over_row(jnp.exp(log_rate) - y * log_rate + jax.scipy.special.gammaln(y + 1))
 
-    def apart(outputs, y):
-        log_rate = aligned(outputs, y)
-        return over_row(jnp.abs(jnp.exp(log_rate) - y.astype(log_rate.dtype)))
+    def off(outputs, rows):
+        log_rate = aligned(outputs, rows.y)
+        return over_row(jnp.abs(jnp.exp(log_rate) - rows.y.astype(log_rate.dtype)))
 
     def check(outputs, rows):
         check_shape("poisson", outputs, rows)
@@ -86,13 +86,18 @@ def poisson() -> Loss:
             raise ValueError(f"Counts of `poisson` must be >= 0; got {y.min()}.")
 
     return Loss(
-        value, readout={"predict": lambda outputs: jnp.exp(single(outputs))}, measures={"absolute_error": apart}, check=check
+        value, readout={"predict": lambda outputs: jnp.exp(single(outputs))}, measures={"absolute_error": off}, check=check
     )
 
 
 def aligned(outputs: jax.Array, y: jax.Array) -> jax.Array:
     """Outputs [n, 1] as [n] where y is [n]."""
     return outputs.reshape(outputs.shape[0]) if outputs.shape == (*y.shape, 1) else outputs
+
+
+def apart(outputs: jax.Array, rows: Batch) -> jax.Array:
+    """`outputs - y` in y's shape."""
+    return aligned(outputs, rows.y) - rows.y
 
 
 def single(outputs: jax.Array) -> jax.Array:

@@ -13,31 +13,35 @@ from arsenal.losses.parts import check_parts
 from arsenal.records import Loss
 
 
-def elbo(beta: Annotated[float, Ge(0)] = 1.0, likelihood: Literal["bernoulli", "gaussian"] = "bernoulli") -> Loss:
+def elbo(
+    beta: Annotated[float, Ge(0)] = 1.0,
+    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",
+    target: Literal["y", "x"] = "y",
+) -> Loss:
     """`-log p(target | z) + beta KL(q(z) || N(0, 1))` in nats, summed over a row's numbers; `beta >= 0` is traced.
 
     Outputs are a dict: `mean` and `log_variance` [n, d] of q, and `reconstruction` [n, ...] from one draw of it, which
-    holds logits of targets in 0..1 (`bernoulli`) or means of unit variance (`gaussian`). The target is y; a model that
-    restores its own input gives that as a fourth output `target`, which comes before y. With beta 1 this is the
-    negative of the evidence's lower bound; other values are Higgins et al. 2017.
+    holds logits of targets in 0..1 (`bernoulli`) or means of unit variance (`gaussian`). `target` says what is restored:
+    the row's y, or the x that the model reads. With beta 1 this is the negative of the evidence's lower bound; other
+    values are Higgins et al. 2017.
 
     Answers: `predict` [n, ...], probabilities or means; `embedding` [n, d], the mean of q. Also measures `kl` and
     `reconstruction`, the two terms.
     """
     names = ("mean", "log_variance", "reconstruction")
 
-    def restoring(outputs, y):
+    def restoring(outputs, rows):
         given = outputs["reconstruction"]
-        target = outputs.get("target", y).astype(given.dtype)
+        wanted = getattr(rows, target).astype(given.dtype)
         if likelihood == "bernoulli":
-            each = optax.sigmoid_binary_cross_entropy(given, target)
+            each = optax.sigmoid_binary_cross_entropy(given, wanted)
         else:
-            each = jnp.square(target - given) / 2 + math.log(2 * math.pi) / 2
+            each = jnp.square(wanted - given) / 2 + math.log(2 * math.pi) / 2
         return each.sum(tuple(range(1, each.ndim)))
 
-    def value(outputs, y, hp):
+    def value(outputs, rows, hp):
         kl = divergence(outputs["mean"], outputs["log_variance"])
-        return restoring(outputs, y) + hp["beta"].astype(kl.dtype) * kl
+        return restoring(outputs, rows) + hp["beta"].astype(kl.dtype) * kl
 
     def check(outputs, rows):
         check_parts("elbo", outputs, *names)
@@ -47,17 +51,15 @@ def elbo(beta: Annotated[float, Ge(0)] = 1.0, likelihood: Literal["bernoulli", "
                 f"`elbo` takes `mean` and `log_variance` of one shape [n, d]; "
                 f"the model gives {mean.shape} and {log_variance.shape}."
             )
-        target = outputs.get("target", rows.y)
-        if target is None:
-            raise ValueError("`elbo` needs a target: the data has no y, and the model gives no output `target`.")
-        if np.shape(target) != given.shape:
-            raise ValueError(
-                f"`elbo` takes a reconstruction of the target's shape {np.shape(target)}; the model gives {given.shape}."
-            )
-        if likelihood == "bernoulli" and "target" not in outputs:
-            y = np.asarray(rows.y)[np.asarray(rows.weight) > 0]
-            if y.size and not (y.min() >= 0 and y.max() <= 1):
-                raise ValueError(f"Targets of `elbo` with `bernoulli` must be in 0..1; got {y.min()} to {y.max()}.")
+        wanted = getattr(rows, target)
+        if not hasattr(wanted, "shape"):
+            raise ValueError(f"`elbo` restores {target}, one array; got {type(wanted).__name__}. `target` may be x or y.")
+        if wanted.shape != given.shape:
+            raise ValueError(f"`elbo` takes a reconstruction of {target}'s shape {wanted.shape}; the model gives {given.shape}.")
+        if likelihood == "bernoulli" and not isinstance(wanted, jax.ShapeDtypeStruct):
+            wanted = np.asarray(wanted)[np.asarray(rows.weight) > 0]
+            if wanted.size and not (wanted.min() >= 0 and wanted.max() <= 1):
+                raise ValueError(f"Targets of `elbo` with `bernoulli` must be in 0..1; got {wanted.min()} to {wanted.max()}.")
 
     def predict(outputs):
         given = outputs["reconstruction"]
@@ -65,10 +67,12 @@ def elbo(beta: Annotated[float, Ge(0)] = 1.0, likelihood: Literal["bernoulli", "
 
     if likelihood not in ("bernoulli", "gaussian"):
         raise ValueError(f"`likelihood` of `elbo` must be bernoulli or gaussian; got {likelihood}.")
+    if target not in ("y", "x"):
+        raise ValueError(f"`target` of `elbo` must be y or x; got {target}.")
     return Loss(
         value,
         readout={"predict": predict, "embedding": lambda outputs: outputs["mean"]},
-        measures={"kl": lambda outputs, y: divergence(outputs["mean"], outputs["log_variance"]), "reconstruction": restoring},
+        measures={"kl": lambda outputs, rows: divergence(outputs["mean"], outputs["log_variance"]), "reconstruction": restoring},
         check=check,
         hp={"beta": beta},
     )

@@ -18,7 +18,7 @@ def clipped(optimizer: Optimizer, norm: Annotated[float, Gt(0)]) -> Optimizer:
 
     >>> from arsenal.optim.gradient import sgd
     >>> optimizer, x = clipped(sgd(1.0), 1.0), jnp.zeros(2)
-    >>> _, x = optimizer.update(optimizer.init(x, optimizer.hp), x, jnp.array([0.0, 4.0]), optimizer.hp)
+    >>> _, x = optimizer.update(optimizer.init(x, optimizer.hp), x, jnp.array([0.0, 4.0]), optimizer.hp, None)
     >>> x.tolist()
     [0.0, -1.0]
     """
@@ -26,13 +26,13 @@ def clipped(optimizer: Optimizer, norm: Annotated[float, Gt(0)]) -> Optimizer:
     def init(params, hp):
         return optimizer.init(params, hp["optimizer"])
 
-    def update(state, params, gradient, hp):
+    def update(state, params, gradient, hp, value):
         # Squares are summed in full precision, whatever the parameters are kept in.
         length = jnp.sqrt(sum(jnp.sum(jnp.square(g.astype(float))) for g in jax.tree.leaves(gradient)))
 
         def cut(g):
             return jnp.where(length < hp["norm"], g, (g.astype(float) / length * hp["norm"]).astype(g.dtype))
 
-        return optimizer.update(state, params, jax.tree.map(cut, gradient), hp["optimizer"])
+        return optimizer.update(state, params, jax.tree.map(cut, gradient), hp["optimizer"], value)
 
     return Optimizer(init, update, {"optimizer": optimizer.hp, "norm": norm})

@@ -13,7 +13,8 @@ from arsenal.records import Optimizer
 def from_optax(factory: Callable[..., optax.GradientTransformation], static: Any = (), **hp: float) -> Optimizer:
     """Any Optax factory: the floats in `hp` are traced, `static` (pairs of name and value) is not.
 
-    The factory must not branch on its floats in Python; where it does, JAX says so when the step is traced.
+    The factory must not branch on its floats in Python; where it does, JAX says so when the step is traced. One that
+    takes the extra argument `value` gets the loss.
     """
     static = dict(static)
 
@@ -21,10 +22,11 @@ def from_optax(factory: Callable[..., optax.GradientTransformation], static: Any
         with jax.numpy_dtype_promotion("standard"):
             return factory(**hp, **static).init(params)
 
-    def update(state, params, gradient, hp):
+    def update(state, params, gradient, hp, value):
         # Optax raises traced decays to whole powers, which strict promotion would refuse.
         with jax.numpy_dtype_promotion("standard"):
-            updates, state = factory(**hp, **static).update(gradient, state, params)
+            transformation = optax.with_extra_args_support(factory(**hp, **static))
+            updates, state = transformation.update(gradient, state, params, value=value)
         return state, optax.apply_updates(params, updates)
 
     return Optimizer(init, update, hp)
@@ -68,7 +70,7 @@ def rmsprop(
     """RMSProp, with `eps` under the root, and heavy-ball momentum. Hinton, lecture 6e, 2012. Every argument is traced.
 
     >>> optimizer, x = rmsprop(0.1, decay=0.0), jax.numpy.array(1.0)
-    >>> _, x = optimizer.update(optimizer.init(x, optimizer.hp), x, jax.numpy.array(2.0), optimizer.hp)
+    >>> _, x = optimizer.update(optimizer.init(x, optimizer.hp), x, jax.numpy.array(2.0), optimizer.hp, None)
     >>> round(float(x), 4)
     0.9
     """
@@ -86,7 +88,7 @@ def lion(
     Every argument is traced. Its learning rate is 3 to 10 times smaller than Adam's, its decay as much larger.
 
     >>> optimizer, x = lion(0.1, weight_decay=0.0), jax.numpy.array(1.0)
-    >>> _, x = optimizer.update(optimizer.init(x, optimizer.hp), x, jax.numpy.array(2.0), optimizer.hp)
+    >>> _, x = optimizer.update(optimizer.init(x, optimizer.hp), x, jax.numpy.array(2.0), optimizer.hp, None)
     >>> round(float(x), 4)
     0.9
     """
@@ -105,7 +107,7 @@ def lamb(
     Every argument is traced. Lengths are of one array of the parameters at a time.
 
     >>> optimizer, x = lamb(0.1), jax.numpy.array([3.0, 4.0])
-    >>> _, x = optimizer.update(optimizer.init(x, optimizer.hp), x, jax.numpy.array([2.0, 0.0]), optimizer.hp)
+    >>> _, x = optimizer.update(optimizer.init(x, optimizer.hp), x, jax.numpy.array([2.0, 0.0]), optimizer.hp, None)
     >>> [round(value, 4) for value in x.tolist()]
     [2.5, 4.0]
     """

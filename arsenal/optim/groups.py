@@ -40,7 +40,7 @@ def grouped(groups: Sequence[dict[str, Any]], optimizer: Optimizer) -> Optimizer
     >>> optimizer = grouped([{"pattern": "b", "freeze": True}, {"pattern": ".*", "learning_rate": 0.5}], sgd(1.0))
     >>> params = {"b": jax.numpy.array(0.0), "w": jax.numpy.array(0.0)}
     >>> gradient = {"b": jax.numpy.array(1.0), "w": jax.numpy.array(1.0)}
-    >>> _, params = optimizer.update(optimizer.init(params, optimizer.hp), params, gradient, optimizer.hp)
+    >>> _, params = optimizer.update(optimizer.init(params, optimizer.hp), params, gradient, optimizer.hp, None)
     >>> float(params["b"]), float(params["w"])
     (0.0, -0.5)
     """
@@ -73,13 +73,13 @@ def grouped(groups: Sequence[dict[str, Any]], optimizer: Optimizer) -> Optimizer
             optimizer.init(part(leaves, paths), own(number, hp)) if paths else () for number, paths in enumerate(members(params))
         )
 
-    def update(state, params, gradient, hp):
+    def update(state, params, gradient, hp, value):
         leaves, gradients, states = by_path(params), by_path(gradient), []
         for number, paths in enumerate(members(params)):
             inner = state[number]
             if paths:
                 one, downhill = part(leaves, paths), part(gradients, paths)
-                inner, moved = optimizer.update(inner, one, downhill, own(number, hp))
+                inner, moved = optimizer.update(inner, one, downhill, own(number, hp), value)
                 leaves |= flatten_dict(moved)
             states.append(inner)
         return tuple(states), jax.tree.unflatten(jax.tree.structure(params), list(leaves.values()))

@@ -43,7 +43,7 @@ def scheduled(optimizer: Optimizer, schedule: Schedule) -> Optimizer:
     >>> optimizer, x = scheduled(sgd(1.0), linear(2)), jnp.array(0.0)
     >>> state = optimizer.init(x, optimizer.hp)
     >>> for _ in range(3):
-    ...     state, x = optimizer.update(state, x, jnp.array(1.0), optimizer.hp)
+    ...     state, x = optimizer.update(state, x, jnp.array(1.0), optimizer.hp, None)
     >>> float(x)
     -1.5
     """
@@ -58,8 +58,8 @@ def scheduled(optimizer: Optimizer, schedule: Schedule) -> Optimizer:
         count = jnp.zeros((), jnp.int32)
         return Scheduled(count, optimizer.init(params, paced(count, hp)))
 
-    def update(state, params, gradient, hp):
-        inner, params = optimizer.update(state.optimizer, params, gradient, paced(state.count, hp))
+    def update(state, params, gradient, hp, value):
+        inner, params = optimizer.update(state.optimizer, params, gradient, paced(state.count, hp), value)
         return Scheduled(optax.safe_increment(state.count), inner), params
 
     return Optimizer(init, update, {"optimizer": optimizer.hp, "schedule": schedule.hp})

@@ -77,10 +77,12 @@ def adversarial(
 
         d_loss, slope = jax.value_and_grad(discriminator_loss)(state.discriminator)
         d_state, d = discriminator_optimizer.update(
-            state.discriminator_optimizer, state.discriminator, slope, hp["discriminator_optimizer"]
+            state.discriminator_optimizer, state.discriminator, slope, hp["discriminator_optimizer"], d_loss
         )
         g_loss, slope = jax.value_and_grad(generator_loss)(state.generator, d)
-        g_state, g = generator_optimizer.update(state.generator_optimizer, state.generator, slope, hp["generator_optimizer"])
+        g_state, g = generator_optimizer.update(
+            state.generator_optimizer, state.generator, slope, hp["generator_optimizer"], g_loss
+        )
         average = jax.tree.map(lambda old, new: hp["decay"] * old + (1 - hp["decay"]) * new, state.average, g)
         means = {"generator_loss": Mean(g_loss * count, count), "discriminator_loss": Mean(d_loss * count, count)}
         return Adversarial(g, d, g_state, d_state, average), means

@@ -93,8 +93,8 @@ def additive(
         divisor = count * state.scale.value if precision.scaled else count
         before = state.variables["params"]
         gradient = jax.tree.map(lambda g, p: (g / divisor).astype(p.dtype), sums.gradient, before)
-        lowered = sums.metrics["loss"].total / count
-        moved, params = optimizer.update(state.optimizer, before, gradient, hp["optimizer"], lowered)
+        value = sums.metrics["loss"].total / count
+        moved, params = optimizer.update(state.optimizer, before, gradient, hp["optimizer"], value)
         collections = jax.tree.map(lambda v: v / count.astype(v.dtype), sums.collections)
         after = Supervised(state.variables | collections | {"params": params}, moved, state.scale)
         if not precision.scaled:

@@ -195,7 +195,7 @@ def _by_name(loss, *names: str):
         return {name: x[:, i] for i, name in enumerate(names)}
 
     return loss._replace(
-        value=lambda x, y, hp: loss.value(split(x), y, hp),
+        value=lambda x, rows, hp: loss.value(split(x), rows, hp),
         check=lambda outputs, rows: loss.check(jax.eval_shape(split, outputs), rows),
     )
 

@@ -137,13 +137,17 @@ def arrays(tree):
     return jax.tree.map(jnp.asarray, tree, is_leaf=lambda v: isinstance(v, list))
 
 
+def rows_of(outputs, y):
+    return batch(x=jnp.zeros(len(jax.tree.leaves(outputs)[0])), y=y)
+
+
 @functools.cache
 def program(value):
-    """`(outputs, y, hp) -> (values, the gradient of their sum)`, compiled."""
+    """`(outputs, rows, hp) -> (values, the gradient of their sum)`, compiled."""
 
     @jax.jit
-    def run(outputs, y, hp):
-        values, back = jax.vjp(lambda outputs: value(outputs, y, hp), outputs)
+    def run(outputs, rows, hp):
+        values, back = jax.vjp(lambda outputs: value(outputs, rows, hp), outputs)
         return values, back(jnp.ones_like(values))[0]
 
     return run
@@ -151,7 +155,7 @@ def program(value):
 
 def sloped(loss, outputs, y):
     """The values, and the gradient of their sum."""
-    return program(loss.value)(outputs, y, hyperparameters(loss.hp))
+    return program(loss.value)(outputs, rows_of(outputs, y), hyperparameters(loss.hp))
 
 
 def valued(loss, outputs, y):
@@ -159,7 +163,7 @@ def valued(loss, outputs, y):
 
 
 def measured(loss, name, outputs, y):
-    return jax.jit(loss.measures[name])(outputs, y)
+    return jax.jit(loss.measures[name])(outputs, rows_of(outputs, y))
 
 
 @cases
@@ -194,7 +198,7 @@ def test_cross_entropy_of_rows_keeps_its_bits():
         return optax.softmax_cross_entropy(logits, (1 - smooth) * jax.nn.one_hot(labels, 7, dtype=jnp.float32) + smooth / 7)
 
     loss = losses.cross_entropy(0.1)
-    found = jax.jit(loss.value)(logits, labels, hyperparameters(loss.hp))
+    found = jax.jit(loss.value)(logits, batch(y=labels), hyperparameters(loss.hp))
     assert jnp.array_equal(found, wanted(logits, labels, jnp.float32(0.1)))
 
 
@@ -273,14 +277,12 @@ def test_divergence_is_the_other_librarys():
     np.testing.assert_allclose(divergence(*(arrays(CODE[name]) for name in ("mean", "log_variance"))), [0.984141, 2.592597], rtol=1e-6)
 
 
-def test_a_target_among_the_outputs_comes_before_y():
-    loss, outputs = losses.elbo(), arrays(CODE)
-    given = outputs | {"target": arrays(RESTORED)}
-    loss.check(jax.eval_shape(lambda: given), batch(x=jnp.zeros(2)))
-    wanted = valued(loss, outputs, arrays(RESTORED))
-    assert jnp.array_equal(valued(loss, given, None), wanted)
-    assert jnp.array_equal(valued(loss, given, jnp.array([4, 7])), wanted)
-    terms = {name: measured(loss, name, given, None) for name in loss.measures}
+def test_the_target_may_be_the_input():
+    loss, outputs, rows = losses.elbo(target="x"), arrays(CODE), batch(x=RESTORED, y=[4, 7])
+    loss.check(jax.eval_shape(lambda: outputs), rows)
+    wanted = valued(losses.elbo(), outputs, arrays(RESTORED))
+    assert jnp.array_equal(jax.jit(loss.value)(outputs, rows, hyperparameters(loss.hp)), wanted)
+    terms = {name: jax.jit(measure)(outputs, rows) for name, measure in loss.measures.items()}
     np.testing.assert_allclose(terms["kl"] + terms["reconstruction"], wanted, rtol=1e-6)
 
 
@@ -293,9 +295,9 @@ def test_an_autoencoder_learns_from_inputs_alone():
     def apply(variables, x, training=None):
         mean = x @ variables["params"]["in"]
         restored = mean @ variables["params"]["out"]
-        return {"mean": mean, "log_variance": jnp.zeros_like(mean), "reconstruction": restored, "target": x}, {}
+        return {"mean": mean, "log_variance": jnp.zeros_like(mean), "reconstruction": restored}, {}
 
-    learner = training.supervised(Model(init, apply), losses.elbo(0.01, "gaussian"), optim.adam(0.05))
+    learner = training.supervised(Model(init, apply), losses.elbo(0.01, "gaussian", target="x"), optim.adam(0.05))
     x = np.random.default_rng(0).normal(size=(64, 2)).astype(np.float32) @ np.array([[1, 0, 1, 1], [0, 2, 1, 0]], np.float32)
     rows, hp = batch(x=x), hyperparameters(learner.hp)
     learner.check(rows)
@@ -392,8 +394,8 @@ UNIT = np.ones((2, 3), np.float32)
         (losses.triplet(), (2, 3), None, r"dict of the outputs `anchor`, `positive`, `negative`; the model gives \(2, 3\)"),
         (losses.triplet(), {"anchor": (2, 3)}, None, "the model gives `anchor`"),
         (losses.triplet(), EMBEDDED | {"negative": (2, 4)}, None, r"of one shape \[n, d\].*\(2, 4\)"),
-        (losses.elbo(), PARTS, None, "the data has no y, and the model gives no output `target`"),
-        (losses.elbo(), PARTS, np.ones((2, 4)), r"reconstruction of the target's shape \(2, 4\); the model gives \(2, 3\)"),
+        (losses.elbo(), PARTS, None, "`elbo` restores y, one array; got NoneType"),
+        (losses.elbo(), PARTS, np.ones((2, 4)), r"reconstruction of y's shape \(2, 4\); the model gives \(2, 3\)"),
         (losses.elbo(), PARTS, 7 * UNIT, r"Targets of `elbo` with `bernoulli` must be in 0\.\.1; got 7"),
         (losses.elbo(), PARTS | {"mean": (2, 4)}, UNIT, r"of one shape \[n, d\]; the model gives \(2, 4\) and \(2, 2\)"),
         (losses.pairwise_logistic(), (2, 3), [0, 1], r"one shape \[n, k\]; got \(2, 3\) and \(2,\)"),
@@ -423,3 +425,5 @@ def test_dead_rows_may_hold_anything():
 def test_an_unknown_likelihood_is_refused():
     with pytest.raises(ValueError, match="must be bernoulli or gaussian; got laplace"):
         losses.elbo(likelihood="laplace")
+    with pytest.raises(ValueError, match="`target` of `elbo` must be y or x; got z"):
+        losses.elbo(target="z")

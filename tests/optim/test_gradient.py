@@ -33,7 +33,7 @@ def ours(optimizer, hp=None, steps=12):
     state, params = optimizer.init(begin(), hp), begin()
     update = jax.jit(optimizer.update)
     for step in range(steps):
-        state, params = update(state, params, gradient_at(params, step), hp)
+        state, params = update(state, params, gradient_at(params, step), hp, None)
     return params
 
 
@@ -75,7 +75,7 @@ def test_clipping_is_optaxs(norm):
     zero = jax.tree.map(jnp.zeros_like, gradient)
     optimizer = clipped(sgd(1.0), norm)
     hp = hyperparameters(optimizer.hp)
-    _, moved = jax.jit(optimizer.update)(optimizer.init(zero, hp), zero, gradient, hp)
+    _, moved = jax.jit(optimizer.update)(optimizer.init(zero, hp), zero, gradient, hp, None)
     wanted, _ = jax.jit(optax.clip_by_global_norm(norm).update)(gradient, optax.EmptyState())
     equal(jax.tree.map(jnp.negative, moved), wanted)
     assert np.hypot(*(np.linalg.norm(leaf) for leaf in moved.values())) == pytest.approx(min(norm, 5.0))
@@ -85,7 +85,7 @@ def test_an_infinite_norm_and_a_gradient_of_zero_are_left_alone():
     optimizer = clipped(sgd(0.1), float("inf"))
     equal(ours(optimizer), ours(sgd(0.1)), atol=0)
     optimizer, hp = clipped(sgd(0.1), 1.0), hyperparameters(clipped(sgd(0.1), 1.0).hp)
-    _, moved = optimizer.update(optimizer.init(begin(), hp), begin(), jax.tree.map(jnp.zeros_like, begin()), hp)
+    _, moved = optimizer.update(optimizer.init(begin(), hp), begin(), jax.tree.map(jnp.zeros_like, begin()), hp, None)
     equal(moved, begin(), atol=0)
 
 
@@ -94,7 +94,7 @@ def test_norms_are_lanes_of_one_program():
 
     def one(norm):
         hp = hyperparameters(optimizer.hp) | {"norm": norm}
-        return optimizer.update(optimizer.init(begin(), hp), begin(), begin(), hp)[1]
+        return optimizer.update(optimizer.init(begin(), hp), begin(), begin(), hp, None)[1]
 
     lanes, alone = jax.jit(jax.vmap(one))(norms), jax.jit(one)
     for number, norm in enumerate(norms):
@@ -109,6 +109,6 @@ def test_short_floats_are_measured_in_long_ones():
     optimizer = clipped(sgd(1.0), 27.0)
     hp = hyperparameters(optimizer.hp)
     with jax.numpy_dtype_promotion("standard"):
-        _, moved = jax.jit(optimizer.update)(optimizer.init(zero, hp), zero, gradient, hp)
+        _, moved = jax.jit(optimizer.update)(optimizer.init(zero, hp), zero, gradient, hp, None)
     assert {leaf.dtype for leaf in moved} == {jnp.dtype(jnp.bfloat16)}
     assert np.linalg.norm(np.concatenate(moved).astype(np.float32)) == pytest.approx(27.0, rel=1e-2)

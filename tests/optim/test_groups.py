@@ -40,7 +40,7 @@ def descend(optimizer, params=PARAMS, steps=8):
     state = optimizer.init(params, hp)
     update = jax.jit(optimizer.update)
     for _ in range(steps):
-        state, params = update(state, params, jax.tree.map(lambda p: p**3 - p, params), hp)
+        state, params = update(state, params, jax.tree.map(lambda p: p**3 - p, params), hp, None)
     return state, params
 
 
@@ -100,7 +100,7 @@ def test_multipliers_are_lanes_of_one_program():
         own = [dict(group) for group in hp["groups"]]
         own[2]["learning_rate"] = factor
         chosen = hp | {"groups": own}
-        return optimizer.update(optimizer.init(typed(PARAMS), chosen), typed(PARAMS), typed(PARAMS), chosen)[1]
+        return optimizer.update(optimizer.init(typed(PARAMS), chosen), typed(PARAMS), typed(PARAMS), chosen, None)[1]
 
     run = jax.jit(one)
     singles = [run(jnp.asarray(factor)) for factor in factors]

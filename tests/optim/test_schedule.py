@@ -162,7 +162,7 @@ def descend(optimizer: Optimizer, steps: int = 25) -> dict:
     state, params = optimizer.init(start(), hp), start()
     update = jax.jit(optimizer.update)
     for _ in range(steps):
-        state, params = update(state, params, jax.tree.map(lambda p: p**3, params), hp)
+        state, params = update(state, params, jax.tree.map(lambda p: p**3, params), hp, None)
     return params
 
 
@@ -216,12 +216,12 @@ def test_the_count_does_not_turn_over():
     optimizer = scheduled(sgd(0.1), linear(5, 0.5))
     hp = hyperparameters(optimizer.hp)
     state = optimizer.init(start(), hp)._replace(count=jnp.int32(2**31 - 1))
-    state, _ = optimizer.update(state, start(), start(), hp)
+    state, _ = optimizer.update(state, start(), start(), hp, None)
     assert int(state.count) == 2**31 - 1 and state.count.dtype == jnp.int32
 
 
 def test_what_cannot_be_scheduled_is_said():
-    still = Optimizer(lambda params, hp: (), lambda state, params, gradient, hp: (state, params), {"pace": 1.0})
+    still = Optimizer(lambda params, hp: (), lambda state, params, gradient, hp, value: (state, params), {"pace": 1.0})
     with pytest.raises(
         ValueError, match=r"`optimizer` of `scheduled` must have a `learning_rate` in its hp; its hp has `pace`\."
     ):
