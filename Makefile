@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-all lint bench notebooks wheels lock clean
+.PHONY: help setup quickstart test test-slow test-all lint bench notebooks wheels lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,12 +21,13 @@ quickstart: setup ## From nothing to a served prediction
 	$(BIN)/python scripts/quickstart.py
 
 test: setup ## The tests, within ten minutes on two cores
-	$(BIN)/python -m pytest -n 2 --dist loadfile -q
+	$(BIN)/python -m pytest -n 2 --dist loadfile -q -m "not slow"
 	cd serving && $(abspath $(BIN))/python -m pytest -n 2 --dist loadfile -q
 
-test-all: setup ## The tests, twenty kills and the executed notebook
-	ARSENAL_KILLS=20 $(MAKE) test
-	$(MAKE) notebooks
+test-slow: setup ## The tests that are marked slow, twenty kills among them
+	$(BIN)/python -m pytest -n 2 --dist loadfile -q -m slow
+
+test-all: test test-slow notebooks ## All tests and the executed notebooks
 
 lint: setup ## Style
 	$(BIN)/ruff check .

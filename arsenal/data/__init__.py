@@ -1,6 +1,6 @@
 """Where rows come from: data sets, their schema, splits and the order of batches."""
 
-from arsenal.data.bundled import breast_cancer, diabetes, digits
+from arsenal.data.bundled import breast_cancer, diabetes, digits, seeds
 from arsenal.data.dataset import Dataset, Schema, as_dataset
 from arsenal.data.files import csv, npz, parquet
 from arsenal.data.source import arrays, nothing, stream
@@ -9,5 +9,5 @@ from arsenal.data.text import text
 
 __all__ = [
     "Dataset", "Schema", "arrays", "as_dataset", "breast_cancer", "by_position", "by_row",
-    "csv", "diabetes", "digits", "nothing", "npz", "parquet", "stream", "text",
+    "csv", "diabetes", "digits", "nothing", "npz", "parquet", "seeds", "stream", "text",
 ]  # fmt: skip

@@ -1,8 +1,13 @@
-"""Data sets that come inside scikit-learn's package."""
+"""Data sets that come inside scikit-learn's package, and seeds for learners that make their own experience."""
 
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Gt
 from arsenal_serving.export import Tensor
 
-from arsenal.data.dataset import Dataset, Schema, dataset
+from arsenal.data.dataset import Dataset, Schema, dataset, fingerprint
+from arsenal.records import Batch
 
 
 def digits() -> Dataset:
@@ -35,3 +40,10 @@ def breast_cancer() -> Dataset:
         {"label": {"kind": "category", "values": labels}},
     )
     return dataset(bunch.data, bunch.target, schema=schema)
+
+
+def seeds(n: Annotated[int, Gt(0)]) -> Dataset:
+    """x [n] uint32, the seeds 0..n-1, one episode each; nothing to predict. A split gives other episodes to each side."""
+    rows = Batch(np.arange(n, dtype=np.uint32), None, np.ones(n, np.float32), np.arange(n, dtype=np.int32))
+    schema = Schema({"x": Tensor()})
+    return Dataset(rows, schema, fingerprint(rows, schema))

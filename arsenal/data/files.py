@@ -1,5 +1,6 @@
 """Tables and arrays in files: CSV, Parquet and NPZ, typed by a schema."""
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,10 @@ def csv(
     path: str, target: str | None = None, features: Sequence[str] | None = None, id: str | None = None,
     missing: Literal["error", "drop"] = "error", separator: str = ",",
 ) -> Dataset:  # fmt: skip
-    """A CSV file with a header: numbers in one input, strings in another, coded; see `table`."""
+    """A CSV file with a header: numbers in one input, strings in another, coded; see `table`.
+
+    `path` may name data that a package brings, as in `arsenal:data/iris.csv`.
+    """
     return table(read(path, separator), target, features, id, missing)
 
 
@@ -42,7 +46,7 @@ def read(path: str | Path, separator: str = ",") -> Any:
     """A data frame from .csv or .parquet, a dict of arrays from .npz; one clear error where that cannot be."""
     import pandas as pd
 
-    path = Path(path)
+    path = located(path)
     if not path.is_file():
         raise FileNotFoundError(f"Data file {path} does not exist.")
     if path.stat().st_size == 0:
@@ -58,6 +62,22 @@ def read(path: str | Path, separator: str = ",") -> Any:
     except Exception as error:
         raise ValueError(f"Data file {path} cannot be read: {str(error).splitlines()[0]}") from error
     raise ValueError(f"A data file ends in .csv, .tsv, .parquet or .npz; got {path.name}.")
+
+
+def located(path: str | Path) -> Path:
+    """The file at a path, or the one that `package:relative/path` names inside an installed package.
+
+    >>> located("arsenal:data/iris.csv").name
+    'iris.csv'
+    """
+    package, colon, inside = str(path).partition(":")
+    # Two letters or more: C:/ is a drive.
+    if not (colon and len(package) > 1 and package.isidentifier()) or inside.startswith("//") or Path(path).exists():
+        return Path(path)
+    found = importlib.util.find_spec(package)  # which runs none of the package's code, as importlib.resources would
+    if found is None or not found.submodule_search_locations:
+        raise FileNotFoundError(f"There is no package `{package}` to find {path} in.")
+    return Path(found.submodule_search_locations[0]) / inside
 
 
 def write(path: Path, frame: Any) -> None:

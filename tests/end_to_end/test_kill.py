@@ -1,7 +1,6 @@
 """Whatever ends training, the same command gives the run that was never interrupted, bit for bit."""
 
 import json
-import os
 import random
 import re
 import resource
@@ -17,7 +16,8 @@ from arsenal.config import compose
 from arsenal.road import fit, load
 from arsenal.runs.checkpoints import digest
 
-KILLS = int(os.environ.get("ARSENAL_KILLS", "3"))
+FEW, MANY = 3, 20
+KILLS = [(i, FEW) for i in range(FEW)] + [pytest.param(i, MANY, marks=pytest.mark.slow) for i in range(MANY)]
 STEPS = 2000
 WORDS = [f"length={STEPS}", "every.save=100", "every.log=50", "every.evaluate=500"]
 
@@ -48,11 +48,11 @@ def whole(tmp_path_factory) -> tuple[str, float]:
     return digest(load(folder).restored), taken
 
 
-@pytest.mark.parametrize("number", range(KILLS))
-def test_a_kill_at_any_moment_changes_no_bit(number, whole, tmp_path):
+@pytest.mark.parametrize("number, kills", KILLS)
+def test_a_kill_at_any_moment_changes_no_bit(number, kills, whole, tmp_path):
     """Moments are spread from the start of the process to after its end, at random within each one's share."""
     wanted, taken = whole
-    delay = (number + random.Random(number).random()) / KILLS * 1.1 * taken
+    delay = (number + random.Random(number).random()) / kills * 1.1 * taken
     process = subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     time.sleep(delay)
     process.kill()
