@@ -10,7 +10,7 @@ import sys
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Ge, Gt
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -50,13 +50,45 @@ class Every(Section):
     save: str | int
 
 
+class Better(Section):
+    """Which values of a metric of the validation rows are good."""
+
+    metric: str
+    mode: Literal["min", "max"]
+
+
+class EarlyStopping(Better):
+    """When to end before the length; `patience` null never does."""
+
+    patience: Annotated[int, Gt(0)] | None
+    min_delta: Annotated[float, Ge(0)]
+
+
+class Kept(Better):
+    """Which checkpoints are kept."""
+
+    last: Annotated[int, Gt(0)]
+    every: str | Annotated[int, Gt(0)] | None
+    best: Annotated[int, Ge(0)]
+
+
+class Profile(Section):
+    """Which steps the profiler sees; `start` null none."""
+
+    start: Annotated[int, Ge(0)] | None
+    steps: Annotated[int, Gt(0)]
+
+
 class Keep(Section):
     """Where and how a run is kept."""
 
     root: str
-    checkpoints: Annotated[int, Gt(0)]
+    checkpoints: Kept
     tensorboard: bool
     progress: bool
+    trackers: dict[str, Any]
+    profile: Profile
+    peak_flops: Annotated[float, Gt(0)] | None
 
 
 class Schema(Section):
@@ -72,10 +104,16 @@ class Schema(Section):
     learner: dict[str, Any]
     metrics: dict[str, Any]
     every: Every
+    early_stopping: EarlyStopping
+    on_nan: Literal["stop", "skip", "replay"]
+    init_from: str | None
+    init_map: dict[str, str | None] | None
+    init_allow: list[Literal["missing", "unused"]]
     run: Keep
     expect: dict[str, dict[str, float]]
     trusted: list[str]
     fresh: bool
+    preflight: bool
 
 
 def compose(experiment: str, overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Config:
@@ -210,12 +248,14 @@ def lengths(values: dict[str, Any]) -> None:
     """Raise a `ConfigError` unless every length can be read."""
     from arsenal.training.length import Length
 
-    for path, text in [("length", values["length"]), *((f"every.{k}", v) for k, v in values["every"].items())]:
+    kept = values["run"]["checkpoints"]["every"]
+    given = {"length": values["length"]} | {f"every.{k}": v for k, v in values["every"].items()}
+    for path, text in (given | ({"run.checkpoints.every": kept} if kept else {})).items():
         try:
             length = Length.parse(text)
         except ValueError as error:
             raise ConfigError(f"`{path}`: {error}") from error
-        if length.unit == "seconds" and path != "every.save":
+        if length.unit == "seconds" and path not in ("every.save", "run.checkpoints.every"):
             raise ConfigError(f"`{path}` must be in steps, epochs or examples; got {text!r}.")
 
 
@@ -328,6 +368,23 @@ def read(folder: Path) -> Config:
 
     overrides = (folder / "overrides.txt").read_text(encoding="utf-8").splitlines()
     values = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    values = brought_up(values, yaml.safe_load((CONF / "train.yaml").read_text(encoding="utf-8")))
     referred = [key for key in values if key not in Schema.model_fields]
     config = checked(OmegaConf.create({k: v for k, v in values.items() if k not in referred}), overrides)
     return Config(values, config.overrides)
+
+
+def brought_up(values: dict[str, Any], today: dict[str, Any]) -> dict[str, Any]:
+    """The config of an older version with today's defaults for keys that it did not know."""
+    kept = values["run"]["checkpoints"]
+    if isinstance(kept, int):  # 0.1.0: how many of the newest
+        values = values | {"run": values["run"] | {"checkpoints": {"last": kept}}}
+
+    def filled(old, new):
+        if not isinstance(old, dict) or not isinstance(new, dict):
+            return old
+        return old | {key: filled(old[key], value) if key in old else value for key, value in new.items()}
+
+    sections = ("every", "early_stopping", "run")
+    known = {key: value for key, value in today.items() if key in Schema.model_fields}
+    return known | {key: filled(value, known[key]) if key in sections else value for key, value in values.items()}

@@ -3,14 +3,14 @@
 from arsenal.cli import call
 
 
-def evaluate(run: str) -> None:
+def evaluate(run: str, params: str | None = None, checkpoint: str = "last") -> None:
     """Write report/index.html, its pictures and metrics.json into the run folder; fail if `expect` is missed.
 
-    run: the run's folder.
+    run: the run's folder. params: raw, say, for another view of an average. checkpoint: last, best or a step.
     """
     from arsenal import road
 
-    loaded = road.load(run)
+    loaded = road.load(run, params, checkpoint)
     metrics = road.evaluate(loaded)
     width = max(map(len, metrics), default=0)
     for name, value in metrics.items():

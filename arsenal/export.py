@@ -3,14 +3,15 @@
 from arsenal.cli import call
 
 
-def export(run: str, to: str | None = None) -> None:
+def export(run: str, to: str | None = None, params: str | None = None, checkpoint: str = "last") -> None:
     """Write the artifact: programs for cpu, cuda and tpu, parameters, golden answers, checksums.
 
     run: the run's folder. to: where; the run folder's artifact/ unless given.
+    params: raw, say, for another view of an average. checkpoint: last, best or a step.
     """
     from arsenal import road
 
-    print(f"artifact: {road.export(road.load(run), to)}")
+    print(f"artifact: {road.export(road.load(run, params, checkpoint), to)}")
 
 
 if __name__ == "__main__":

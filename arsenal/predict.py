@@ -3,17 +3,20 @@
 from arsenal.cli import call
 
 
-def predict(run: str, input: str, output: str, method: str | None = None) -> None:
+def predict(
+    run: str, input: str, output: str, method: str | None = None, params: str | None = None, checkpoint: str = "last"
+) -> None:
     """Answer every row of a .csv, .parquet or .npz file into a .csv, .parquet or .npz file.
 
     run: the run's folder. input, output: files. method: one answer only, such as predict_proba.
+    params: raw, say, for another view of an average. checkpoint: last, best or a step.
     """
     from pathlib import Path
 
     from arsenal import road
     from arsenal.data.files import read, write
 
-    frame = road.load(run).predict(read(input), method)
+    frame = road.load(run, params, checkpoint).predict(read(input), method)
     write(Path(output), frame)
     print(f"{len(frame)} rows: {output}")
 

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,23 +10,24 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.random import fold_in
 
 from arsenal import config as configs
-from arsenal.combine import chain, learner, whole
+from arsenal import session
+from arsenal.combine import chain, learner, skipping, whole
 from arsenal.config import Config, compose
 from arsenal.data import arrays, as_dataset
 from arsenal.data.dataset import Dataset, Schema, take
 from arsenal.data.frame import framed, shaped, tensors
 from arsenal.evaluation.answers import answers, scorer
-from arsenal.records import Additive, Batch, Estimator, Learner, Mean, Metric, Source, Transform, compute, living
+from arsenal.records import Additive, Batch, Estimator, Learner, Metric, Transform, living
 from arsenal.runs import events, folder, schema, signals
 from arsenal.runs.cache import compile_cache
-from arsenal.runs.checkpoints import Checkpoints, digest
-from arsenal.runs.journal import Journal, Listener
+from arsenal.runs.checkpoints import Checkpoints, Keep, digest
+from arsenal.runs.journal import Journal, Listener, Tracker
 from arsenal.storage.files import read_json
-from arsenal.training.driver import TrainState, advance, drive, start, streams
+from arsenal.training.driver import TrainState, start, streams
 from arsenal.training.length import Length
+from arsenal.training.transfer import Transfer, transfer
 
 __all__ = ["Config", "Run", "build", "compose", "evaluate", "export", "fit", "load", "predict"]
 
@@ -59,7 +59,8 @@ def parts(config: Config) -> Parts:
     values = config.values
     features = [configs.build(node, f"features.{name}") for name, node in values["features"].items()]
     metrics = {name: configs.build(node, f"metrics.{name}") for name, node in values["metrics"].items()}
-    return Parts(chain(*features), as_learner(configs.build(values["learner"], "learner")), metrics)
+    learner = as_learner(configs.build(values["learner"], "learner"))
+    return Parts(chain(*features), skipping(learner) if values["on_nan"] == "skip" else learner, metrics)
 
 
 def as_learner(made: Any) -> Learner:
@@ -93,10 +94,21 @@ def build(config: Config) -> Experiment:
     return Experiment(made, data, splits)
 
 
-def mathematics(config: Config, data: Dataset) -> dict[str, Any]:
-    """What defines the run: the data by its content, not its path; not length, logging, devices or folders."""
+def mathematics(config: Config, data: Dataset, inherited: Any = None) -> dict[str, Any]:
+    """What defines the run: data and inherited parameters by content, not path; not length, logging, devices or folders."""
     kept = ("seed", "batch_size", "split", "features", "learner")
-    return {key: config.values[key] for key in kept} | {"data": data.fingerprint}
+    found = {key: config.values[key] for key in kept} | {"data": data.fingerprint}
+    if config.values["on_nan"] == "skip":
+        found["on_nan"] = "skip"
+    if inherited is not None:
+        found["init"] = {"params": digest(inherited), "map": config.values["init_map"]}
+    return found
+
+
+def inherited(config: Config) -> Any:
+    """The parameters of the run that `init_from` names; None where it names none."""
+    path = config.values["init_from"]
+    return None if path is None else load(path).params["learner"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +117,10 @@ class Run:
 
     folder: Path
     config: Config
+    view: str | None = None
+    """Which of the learner's views answers, such as `raw`; None: what it answers with by itself."""
+    checkpoint: str = "last"
+    """last, best or a step."""
 
     @functools.cached_property
     def parts(self) -> Parts:
@@ -131,8 +147,9 @@ class Run:
         rows = jax.tree.map(lambda v: jax.ShapeDtypeStruct((n, *v.shape[1:]), v.dtype), examples)
         made, values = self.parts, self.config.values
         like = jax.eval_shape(lambda rows: first(made, values, *prepare(made, values["seed"], rows)), rows)
-        with contextlib.closing(Checkpoints(self.folder / "checkpoints")) as saved:
-            found = saved.restore(like)
+        kept = Keep(mode=values["run"]["checkpoints"]["mode"])
+        with contextlib.closing(Checkpoints(self.folder / "checkpoints", kept)) as saved:
+            found = saved.restore(like, which=self.checkpoint)
         if found is None:
             raise folder.RunError(f"The run {self.folder} has no sound checkpoint; train it first.")
         return found
@@ -145,7 +162,12 @@ class Run:
     @functools.cached_property
     def params(self) -> dict[str, Any]:
         """What inference needs: the transforms' state and the learner's parameters."""
-        return {"features": self.restored["features"], "learner": self.parts.learner.params(self.restored["train"].state)}
+        learner = self.parts.learner
+        read = learner.params if self.view is None else learner.views.get(self.view)
+        if read is None:
+            known = ", ".join(learner.views) or "none"
+            raise folder.RunError(f"`params` of this run must be one of its learner's views, {known}; got {self.view}.")
+        return {"features": self.restored["features"], "learner": read(self.restored["train"].state)}
 
     @functools.cached_property
     def apply(self) -> dict[str, Callable]:
@@ -173,7 +195,7 @@ class Run:
         """Answers and metrics over rows as the data set gives them."""
         learner, trained = self.parts.learner, self.restored["train"]
         rows = seen(self.parts, self.restored["features"], rows)
-        params = learner.params(trained.state)
+        params = self.params["learner"]
         size = self.config.values["batch_size"] or len(rows.weight)
         values = scorer(learner, self.parts.metrics, rows, size)(streams(trained.key)["evaluate"], params)
         given = answers(learner.apply, learner.inputs, params, rows, size)
@@ -228,20 +250,26 @@ class Interrupted(Exception):
         self.number = number
 
 
+BEFORE = "Interrupted before the first step; the same command begins or resumes the run."
+
+
 def fit(config: Config, listener: Listener = lambda kind, step, values: None) -> Run:
     """Train to the config's length in its run folder: begin, go on, extend, or find that it is complete.
 
-    `listener(kind, step, values)` hears what the log hears. SIGTERM and Ctrl-C save and raise `Interrupted`.
+    `listener(kind, step, values)` hears what the log hears. SIGTERM and Ctrl-C save and raise `Interrupted`; where the
+    main thread is busy with something that cannot be asked, as compiling, SIGTERM saves and ends the process.
     """
     values = config.values
     compile_cache()
     with signals.interrupts() as interrupted:
-        experiment = build(config)
+        with interrupted.at_once(lambda: BEFORE):
+            experiment = build(config)
+            origin = inherited(config)
         sources = folder.fingerprints([package.split(".")[0] for package in values["trusted"]])
-        identity = mathematics(config, experiment.data)
+        identity = mathematics(config, experiment.data, origin)
         with folder.claim(Path(values["run"]["root"]), values["name"], identity, sources, values["fresh"]) as path:
             try:
-                return train(Run(path, config), experiment, interrupted, listener)
+                return train(Run(path, config), experiment, origin, interrupted, listener)
             except Exception as error:
                 if not isinstance(error, Interrupted):
                     with contextlib.suppress(OSError):  # on a full disk the first error is the one to tell
@@ -249,84 +277,70 @@ def fit(config: Config, listener: Listener = lambda kind, step, values: None) ->
                 raise
 
 
-def train(run: Run, experiment: Experiment, interrupted: Callable[[], int], listener: Listener) -> Run:
+def train(run: Run, experiment: Experiment, origin: Any, interrupted: signals.Interrupts, listener: Listener) -> Run:
     """Train in a folder that this process holds."""
     path, values, made = run.folder, run.config.values, experiment.parts
-    fitted, rows = prepare(made, values["seed"], experiment.splits["train"])
-    source = arrays(rows, values["batch_size"])
-    stop = Length.parse(values["length"]).steps(source)
-    with contextlib.closing(Checkpoints(path / "checkpoints", values["run"]["checkpoints"])) as saved:
-        like = jax.eval_shape(lambda rows: first(made, values, fitted, rows), rows)
-        found = saved.restore(like, lambda text: listener("warning", 0, {"text": text}))
-        state = found or first(made, values, fitted, rows)
+    with contextlib.ExitStack() as stack:
+        with interrupted.at_once(lambda: BEFORE):
+            fitted, rows = prepare(made, values["seed"], experiment.splits["train"])
+            source = arrays(rows, values["batch_size"])
+            stop = Length.parse(values["length"]).steps(source)
+            saved = stack.enter_context(contextlib.closing(Checkpoints(path / "checkpoints", session.keep(values, source))))
+            like = jax.eval_shape(lambda rows: first(made, values, fitted, rows), rows)
+            state, transferred = saved.restore(like, lambda text: listener("warning", 0, {"text": text})), None
+            if state is None:
+                state, transferred = adopted(made, first(made, values, fitted, rows), origin, values)
+            held_out = seen(made, state["features"], experiment.splits["validation"])
+            judge = scorer(made.learner, made.metrics, held_out, source.batch_size) if len(held_out.weight) else None
         step = int(state["train"].step)
-        if step >= stop:
-            folder.set_status(path, "complete", step=step, length=step)
+        going = session.Session(path, values, made.learner, source, state["features"], saved, interrupted, step, judge)
+        if (step >= stop and not going.unjudged(step, stop)) or going.exhausted:
+            folder.set_status(path, "complete", step=step, length=stop)
             listener("complete", step, {"length": stop, "folder": str(path)})
             return run
         folder.describe(path, configs.text(run.config), run.config.overrides, folder.environment())
         schema.keep(path, experiment.data.schema, rows, experiment.examples)
         folder.set_status(path, "running", step=step, length=stop)
-        with contextlib.closing(Journal(path, step, values["run"]["tensorboard"], listener)) as journal:
-            journal.say("start", step, length=stop, folder=str(path))
-            trained = drive(
-                advance(made.learner, source), source, state["train"], stop,
-                interrupted=lambda: bool(interrupted()),
-                **watching(run, experiment, source, state["features"], journal, saved),
-            )  # fmt: skip
-            saved.wait()
-            step = int(trained.step)
-            if step < stop:
-                folder.set_status(path, "interrupted", step=step, length=stop)
-                journal.say("interrupted", step, length=stop, folder=str(path))
-                raise Interrupted(interrupted(), path, step)
-            folder.set_status(path, "complete", step=step, length=stop)
-            journal.say("complete", step, length=stop, folder=str(path))
+        journal = Journal(*session.trackers(path, step, values), Tracker(listener))
+        going.journal = stack.enter_context(contextlib.closing(journal))
+        journal.say("start", step, length=stop, folder=str(path))
+        for text in session.overlong(values["learner"], stop):
+            journal.say("warning", step, text=text)
+        if transferred:
+            journal.say("note", step, text=inheritance(transferred, values["init_from"]))
+        trained = going.go(state["train"], stop)
+        saved.wait()
+        step = int(trained.step)
+        cut = bool(interrupted()) and not going.exhausted and (step < stop or going.unjudged(step, stop))
+        journal.say("cache", step, **compile_cache())
+        folder.set_status(path, "interrupted" if cut else "complete", step=step, length=stop)
+        journal.say("interrupted" if cut else "complete", step, length=stop, folder=str(path))
+        if cut:
+            raise Interrupted(interrupted(), path, step)
     return run
 
 
-def watching(
-    run: Run, experiment: Experiment, source: Source, fitted: Any, journal: Journal, saved: Checkpoints
-) -> dict[str, Any]:
-    """What the driver calls while it trains: log, evaluate and save, each at its interval."""
-    values, made = run.config.values, experiment.parts
-    every = {name: Length.parse(text) for name, text in values["every"].items()}
-    held_out = seen(made, fitted, experiment.splits["validation"])
-    judge = scorer(made.learner, made.metrics, held_out, source.batch_size) if len(held_out.weight) else None
-    logged, last_save = None, time.perf_counter()
+def adopted(made: Parts, state: dict[str, Any], origin: Any, values: dict[str, Any]) -> tuple[dict[str, Any], Transfer | None]:
+    """The first state with the parameters that it inherits, and what became of each."""
+    if origin is None:
+        return state, None
+    begun: TrainState = state["train"]
+    if made.learner.adopt is None:
+        raise configs.ConfigError("`init_from`: this learner has no parameters to begin with.")
+    try:
+        transferred = transfer(origin, made.learner.params(begun.state), values["init_map"] or {}, values["init_allow"])
+    except ValueError as error:
+        raise configs.ConfigError(str(error)) from error
+    state["train"] = begun._replace(state=jax.jit(made.learner.adopt)(begun.state, transferred.params, begun.hp))
+    return state, transferred
 
-    def log(step: int, means: dict[str, Mean]):
-        nonlocal logged
-        before, logged = logged, (step, time.perf_counter())
-        # The first interval holds the compilation, which is no pace.
-        rate = {"steps_per_second": (step - before[0]) / (logged[1] - before[1])} if before else {}
-        means = jax.device_get(means)
-        journal.measure("train", step, compute(means) | rate)
-        diverged = [name for name, mean in means.items() if not np.isfinite(mean.total).any()]
-        if diverged:
-            last = f"the last finite values are those of step {before[0]}" if before else "it was never logged finite"
-            raise folder.RunError(f"Training diverged: `{diverged[0]}` is not finite at step {step}; {last}.")
 
-    def evaluate(step: int, train: TrainState):
-        key = fold_in(streams(train.key)["evaluate"], step)
-        params = made.learner.params(train.state)
-        journal.measure("validation", step, judge(key, params))
-
-    def save(step: int, train: TrainState):
-        nonlocal last_save
-        last_save = time.perf_counter()
-        saved.save(step, {"train": train, "features": fitted})
-
-    timed = every["save"].unit == "seconds"
-    return {
-        "log": log,
-        "log_every": every["log"].steps(source),
-        "evaluate": evaluate,
-        "evaluate_every": every["evaluate"].steps(source) if judge else None,
-        "save": save,
-        "save_every": None if timed else every["save"].steps(source),
-        "save_due": lambda step: timed and time.perf_counter() - last_save > every["save"].amount,
-    }
+def inheritance(transferred: Transfer, path: str) -> str:
+    """What became of each leaf, in a line."""
+    parts = [f"{len(transferred.taken)} arrays taken from {path}"]
+    parts += [f"missing there: {', '.join(transferred.missing)}"] if transferred.missing else []
+    parts += [f"unused here: {', '.join(transferred.unused)}"] if transferred.unused else []
+    return "; ".join(parts)
 
 
 def seen(made: Parts, fitted: Any, rows: Batch) -> Batch:
@@ -334,13 +348,16 @@ def seen(made: Parts, fitted: Any, rows: Batch) -> Batch:
     return rows._replace(x=jax.jit(made.features.apply)(fitted, jax.tree.map(jnp.asarray, rows.x)))
 
 
-def load(path: str | Path) -> Run:
-    """The run in a folder; a copy of the folder on another machine will do."""
+def load(path: str | Path, params: str | None = None, checkpoint: str = "last") -> Run:
+    """The run in a folder; a copy of the folder on another machine will do.
+
+    `params` names one of the learner's views, as `raw` beside an average; `checkpoint` is last, best or a step.
+    """
     path = Path(path)
     if not (path / "config.yaml").is_file():
         raise folder.RunError(f"{path} is not a run folder: it has no config.yaml.")
     compile_cache()
-    return Run(path, configs.read(path))
+    return Run(path, configs.read(path), params, checkpoint)
 
 
 def evaluate(run: Run) -> dict[str, float]:
@@ -375,7 +392,7 @@ def evaluate(run: Run) -> dict[str, float]:
 
 def quantities(values: dict[str, Any]) -> dict[str, Any]:
     """The values that tell of learning, not of the machine."""
-    return {name: value for name, value in values.items() if name != "steps_per_second"}
+    return {name: value for name, value in values.items() if name not in session.MACHINE}
 
 
 class Unmet(Exception):

@@ -5,7 +5,13 @@ from arsenal.config import Config, main
 
 
 def train(config: Config) -> None:
-    """Begin, resume or extend the run, and say what came of it."""
+    """Begin, resume or extend the run, and say what came of it; with `preflight=true` say what it would be."""
+    if config.values["preflight"]:
+        from arsenal.preflight import preflight
+
+        for line in preflight(config):
+            print(line)
+        return
     from arsenal.road import fit
     from arsenal.runs.terminal import terminal
 

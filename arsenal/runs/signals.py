@@ -13,7 +13,7 @@ class Interrupts:
     def __init__(self):
         """Nothing came yet."""
         self.number = 0
-        self.last_words: Callable[[], None] | None = None
+        self.last_words: Callable[[], str] | None = None
         self.lock = threading.RLock()
 
     def __call__(self) -> int:
@@ -21,8 +21,8 @@ class Interrupts:
         return self.number
 
     @contextlib.contextmanager
-    def at_once(self, last_words: Callable[[], None]) -> Iterator[None]:
-        """While this lasts, SIGTERM calls `last_words` and ends the process, however long its main thread is busy.
+    def at_once(self, last_words: Callable[[], str]) -> Iterator[None]:
+        """While this lasts, SIGTERM calls `last_words`, tells what it gives, and ends the process.
 
         For what does not come back to Python soon, as compiling; `last_words` runs in another thread.
         """
@@ -39,7 +39,7 @@ class Interrupts:
             with self.lock:
                 if came[0] == signal.SIGTERM and self.last_words:
                     try:
-                        self.last_words()
+                        os.write(2, f"arsenal: {self.last_words()}\n".encode())
                     finally:
                         os._exit(128 + signal.SIGTERM)
 

@@ -7,6 +7,9 @@ from typing import Any
 
 from arsenal.runs.journal import Listener
 
+UNSEEN = ("examples_per_second", "step_time")
+"""What steps per second say in other words: for the log."""
+
 
 @contextlib.contextmanager
 def terminal(progress: bool) -> Iterator[Listener]:
@@ -33,10 +36,14 @@ def terminal(progress: bool) -> Iterator[Listener]:
                 bar.update(task, total=length, completed=step, place=f"{step}/{length}")
                 console.print(f"{'Resumed at' if step else 'Started:'} step {step} of {length} in {values['folder']}")
             elif kind == "train":
-                latest.update(values)
+                latest.update({name: value for name, value in values.items() if name not in UNSEEN})
                 bar.update(task, completed=step, description=shown(latest), place=f"{step}/{length}")
             elif kind == "validation":
                 console.print(f"step {step}: {shown(latest)} | validation {shown(values)}")
+            elif kind == "note":
+                console.print(values["text"])
+            elif kind == "cache":
+                console.print(f"Compiled programs: {values.get('hits', 0)} from the cache, {values.get('misses', 0)} new")
             elif kind in ("complete", "interrupted"):
                 console.print(f"{kind.capitalize()} at step {step}: {values['folder']}")
 

@@ -18,7 +18,9 @@ def replay(learner: Learner, source: Source, train: TrainState, block: Any) -> s
 
     >>> from arsenal.data import nothing
     >>> from arsenal.training.driver import start
-    >>> wrong = Learner(lambda key, rows, hp: jax.numpy.zeros(()), lambda key, s, rows, hp: (jax.numpy.log(s - 1), {}), lambda s: s, {})
+    >>> def step(key, state, rows, hp):
+    ...     return jax.numpy.log(state - 1), {}
+    >>> wrong = Learner(lambda key, rows, hp: jax.numpy.zeros(()), step, lambda state: state, {})
     >>> replay(wrong, nothing(), start(wrong, nothing(), 0), nothing().block(0, 1)).partition(" at ")[0]
     '`log` gives NaN'
     """

@@ -11,15 +11,22 @@ from arsenal.combine.accumulate import learner
 from arsenal.losses.plain import as_loss
 from arsenal.nn.linen import as_model
 from arsenal.records import Additive, Augmentation, Learner, Loss, Mean, Model, Optimizer, Training
-from arsenal.training.precision import Float, Precision, all_finite, cast, first_scale, policy, precise, rescaled
+from arsenal.training.precision import Float, Precision, Scale, all_finite, cast, first_scale, policy, precise, rescaled
 
 
 class Supervised(NamedTuple):
-    """What it holds: parameters and collections, the optimizer's state and, in float16, the scale of the loss."""
+    """What it holds: parameters and collections, and the optimizer's state."""
 
     variables: dict
     optimizer: Any
-    scale: Any = ()
+
+
+class Scaled(NamedTuple):
+    """The same in float16, with the scale of the loss."""
+
+    variables: dict
+    optimizer: Any
+    scale: Scale
 
 
 class Sums(NamedTuple):
@@ -62,8 +69,8 @@ def additive(
 
     def init(key, batch, hp):
         variables = model.init(key, batch.x)
-        scale = first_scale() if precision.scaled else ()
-        return Supervised(variables, optimizer.init(variables["params"], hp["optimizer"]), scale)
+        begun = optimizer.init(variables["params"], hp["optimizer"])
+        return Scaled(variables, begun, first_scale()) if precision.scaled else Supervised(variables, begun)
 
     def metrics(outputs, values, batch):
         count = batch.weight.sum()
@@ -96,7 +103,7 @@ def additive(
         value = sums.metrics["loss"].total / count
         moved, params = optimizer.update(state.optimizer, before, gradient, hp["optimizer"], value)
         collections = jax.tree.map(lambda v: v / count.astype(v.dtype), sums.collections)
-        after = Supervised(state.variables | collections | {"params": params}, moved, state.scale)
+        after = state._replace(variables=state.variables | collections | {"params": params}, optimizer=moved)
         if not precision.scaled:
             return after, sums.metrics
         finite = all_finite(gradient)

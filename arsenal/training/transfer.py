@@ -24,10 +24,10 @@ class Transfer(NamedTuple):
 def transfer(source: Any, target: Any, names: Mapping[str, str | None] = {}, allow: Sequence[str] = ()) -> Transfer:
     """`target` with every leaf replaced by that of `source` with the same path, once `names` has renamed those.
 
-    `names` maps patterns to replacements as `re.sub` takes them; a pattern is a regular expression for a whole path
-    such as `params/Dense_0/kernel`, and a leaf whose replacement is None is left out. Raises ValueError for a pattern
-    that matches nothing, for two that match one leaf, for two leaves with one name, for another shape, and, unless
-    `allow` names `missing` or `unused`, for leaves without a counterpart.
+    `names` maps patterns to replacements as `re.sub` takes them. A pattern is a regular expression for a path such as
+    `params/Dense_0/kernel` or for its first names, `params/Dense_0`; a leaf whose replacement is None is left out.
+    Raises ValueError for a pattern that matches nothing, for two that match one leaf, for two leaves with one name, for
+    another shape, and, unless `allow` names `missing` or `unused`, for leaves without a counterpart.
 
     >>> found = transfer({"old": jax.numpy.ones(2)}, {"new": jax.numpy.zeros(2)}, {"old": "new"})
     >>> found.params["new"].tolist(), found.taken
@@ -37,14 +37,14 @@ def transfer(source: Any, target: Any, names: Mapping[str, str | None] = {}, all
     here = {"/".join(path): leaf for path, leaf in by_path(target).items()}
     renamed: dict[str, str] = {}
     for path in there:
-        fitting = [pattern for pattern in names if re.fullmatch(pattern, path)]
+        fitting = [pattern for pattern in names if re.match(anchored(pattern), path)]
         if len(fitting) > 1:
             raise ValueError(f"The patterns {quoted(fitting)} of `init_map` overlap: all match `{path}`.")
-        replacement = re.sub(f"^(?:{fitting[0]})$", names[fitting[0]] or "", path) if fitting else path
+        replacement = re.sub(anchored(fitting[0]), names[fitting[0]] or "", path, count=1) if fitting else path
         if not fitting or names[fitting[0]] is not None:
             renamed[path] = replacement
     for pattern in names:
-        if not any(re.fullmatch(pattern, path) for path in there):
+        if not any(re.match(anchored(pattern), path) for path in there):
             raise ValueError(f"The pattern `{pattern}` of `init_map` matches no parameter; there are {quoted(there)}.")
     taken: dict[str, str] = {}
     for path, name in renamed.items():
@@ -60,9 +60,16 @@ def transfer(source: Any, target: Any, names: Mapping[str, str | None] = {}, all
     missing, unused = [name for name in here if name not in back], [path for path in there if path not in taken]
     for word, paths in (("missing", missing), ("unused", unused)):
         if paths and word not in allow:
-            raise ValueError(f"`init_from` leaves {quoted(paths)} {word}; map them with `init_map`, or allow it: init_allow=[{word}].")
+            raise ValueError(
+                f"`init_from` leaves {quoted(paths)} {word}; map them with `init_map`, or allow it with init_allow=[{word}]."
+            )
     leaves = [there[back[name]].astype(leaf.dtype) if name in back else leaf for name, leaf in here.items()]
     return Transfer(jax.tree.unflatten(jax.tree.structure(target), leaves), taken, missing, unused)
+
+
+def anchored(pattern: str) -> str:
+    """The pattern for the first names of a path, whole names only."""
+    return rf"^(?:{pattern})(?=/|$)"
 
 
 def quoted(names: Any) -> str:

@@ -12,6 +12,7 @@ from arsenal.data import codec
 from arsenal.records import Model, batch
 from arsenal.testing import Case
 from arsenal.testing.laws import everything
+from arsenal.training import precision
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(6, 3)).astype(np.float32)
@@ -47,6 +48,7 @@ CASES: dict[str, Callable[[], list[Case]]] = {
     ],
     "arsenal.combine.chain.after": lambda: [Case(combine.after(features.standardize(), estimators.ridge()), ROWS, double=True)],
     "arsenal.combine.ema.ema": lambda: [Case(combine.ema(classifier(), 0.9), CLASSES)],
+    "arsenal.combine.skipping.skipping": lambda: [Case(combine.skipping(classifier()), CLASSES)],
     "arsenal.combine.whole.whole": lambda: [Case(combine.whole(estimators.ridge()), ROWS, everything, double=True)],
     "arsenal.combine.population.population": lambda: [Case(combine.population(classifier(), (0, 5)), CLASSES)],
     "arsenal.combine.population.ensemble": lambda: [Case(combine.ensemble(classifier(), 2), CLASSES)],
@@ -89,6 +91,10 @@ CASES: dict[str, Callable[[], list[Case]]] = {
         Case(
             training.supervised(models.convolutional(3, (2,), 4), losses.cross_entropy(), optim.sgd(0.1)), IMAGES, tolerance=1e-4
         ),
+        Case(classifier(precision="float16", parts=2), CLASSES, tolerance=5e-3),
+    ],
+    "arsenal.training.precision.precise": lambda: [
+        Case(precision.precise(dense(), precision.policy("bfloat16")), ROWS, tolerance=2e-2)
     ],
     "arsenal.training.supervised.additive": lambda: [
         Case(training.supervised_additive(dense(), losses.cross_entropy(), optim.sgd(0.1)), CLASSES)

@@ -13,10 +13,11 @@ import arsenal
 # From the roof down, as in docs/architecture.md. Rooms that are not built yet have their place already.
 FLOORS = [
     {"__main__", "train", "tune", "evaluate", "export", "predict", "verify_resume"},
-    {"cli", "dashboard", "testing"},
+    {"cli", "dashboard", "preflight", "testing"},
     {"pipelines"},
     {"search", "monitoring"},
     {"road"},
+    {"session"},
     {"config"},
     {"training", "evaluation", "runs", "sklearn"},
     {"models", "estimators", "rl", "features"},

@@ -1,0 +1,82 @@
+"""What a run would be, before it is one: parameters, operations, memory, groups, shapes and the resolved config."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from arsenal import config as configs
+from arsenal import road, session
+from arsenal.config import Config
+from arsenal.data import arrays
+from arsenal.optim.groups import by_path, matches
+from arsenal.training.driver import advance
+from arsenal.training.length import Length
+from arsenal.training.operations import per_step
+
+
+def preflight(config: Config) -> Iterator[str]:
+    """Yield the lines; everything is built and compiled as for training, and nothing trained or written."""
+    values = config.values
+    experiment = road.build(config)
+    made = experiment.parts
+    fitted, rows = road.prepare(made, values["seed"], experiment.splits["train"])
+    source = arrays(rows, values["batch_size"])
+    stop = Length.parse(values["length"]).steps(source)
+    train = jax.eval_shape(lambda rows: road.first(made, values, fitted, rows)["train"], rows)
+    block = source.block(0, source.window or 1)
+    batch = jax.eval_shape(lambda train, block: source.at(train.key, block, train.step), train, block)
+
+    yield configs.text(config).rstrip()
+    yield "\ndata"
+    for name, part in experiment.splits.items():
+        yield f"  {name:<12} {len(part.weight):>12,} rows"
+    yield from table("  batch ", batch)
+    yield "\nparameters"
+    params = jax.eval_shape(made.learner.params, train.state)
+    yield from table("  ", params)
+    sizes = [leaf.size for leaf in jax.tree.leaves(params)]
+    yield f"  in all {sum(sizes):,} in {len(sizes)} arrays"
+    for path, groups in grouped(values["learner"], "learner"):
+        yield f"\ngroups of {path}"
+        tree = params.get("params", params) if isinstance(params, dict) else params
+        try:
+            found = matches(groups, tree)
+        except ValueError as error:
+            raise configs.ConfigError(f"`{path}`: {error}") from error
+        width = max(len(match.path) for match in found)
+        yield from (f"  {match.path:<{width}}  {list(match.shape)!s:<16}  {match.group}" for match in found)
+    yield "\nprogram"
+    lowered = advance(made.learner, source, values["on_nan"] == "replay").lower(train, block, jnp.int32(0))
+    compiled = lowered.compile()
+    formula = per_step(made.learner, train.state, batch)
+    estimate = (lowered.cost_analysis() or {}).get("flops")
+    if formula:
+        yield f"  operations a step, by formula     {formula:.4g}"
+    if estimate:
+        yield f"  operations a step, as XLA counts  {estimate:.4g}"
+    memory = compiled.memory_analysis()
+    if memory is not None:
+        for name, what in (("argument", "state and data"), ("output", "new state"), ("temp", "intermediate results")):
+            yield f"  {what:<32}  {getattr(memory, f'{name}_size_in_bytes') / 2**20:,.1f} MB"
+    yield f"  {stop:,} steps of {source.batch_size} rows on {len(jax.devices())} {jax.devices()[0].device_kind}"
+    yield from (f"  {text}" for text in session.overlong(values["learner"], stop))
+    yield "\nNothing was trained; leave `preflight` out to begin."
+
+
+def table(indent: str, tree: Any) -> Iterator[str]:
+    """Every array of a tree with its type, shape and size."""
+    named = {"/".join(path): leaf for path, leaf in by_path(tree).items()}
+    width = max(map(len, named), default=0)
+    for path, leaf in named.items():
+        yield f"{indent}{path:<{width}}  {leaf.dtype!s:<9} {list(leaf.shape)!s:<20} {leaf.size:>12,}"
+
+
+def grouped(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """The groups of every grouped optimizer at or below a config's node."""
+    if isinstance(node, dict):
+        if node.get("_target_") == "arsenal.optim.grouped":
+            yield path, node["groups"]
+        for key, value in node.items():
+            yield from grouped(value, f"{path}.{key}")

@@ -1,0 +1,239 @@
+"""One run while it trains: what the driver calls to log, evaluate, sample, save, profile and fail, in the run's folder."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.random import fold_in
+
+from arsenal import config as configs
+from arsenal.records import Learner, Mean, Source, compute
+from arsenal.runs import events, folder
+from arsenal.runs.checkpoints import Checkpoints, Keep, Saved, best
+from arsenal.runs.journal import Journal, Tracker
+from arsenal.runs.profile import Profiler
+from arsenal.runs.signals import Interrupts
+from arsenal.runs.tensorboard import tensorboard
+from arsenal.training.driver import TrainState, advance, drive, finite, streams
+from arsenal.training.length import Length
+from arsenal.training.operations import peak, per_step
+from arsenal.training.replay import replay
+from arsenal.training.stopping import exhausted
+
+MACHINE = ("steps_per_second", "examples_per_second", "step_time", "mfu")
+"""Values of the log that tell of the machine, not of learning; `step_time` is in seconds."""
+
+
+def keep(values: dict[str, Any], source: Source) -> Keep:
+    """Which checkpoints the config keeps."""
+    given = values["run"]["checkpoints"]
+    every = Length.parse(given["every"]) if given["every"] else None
+    timed = every is not None and every.unit == "seconds"
+    return Keep(
+        last=given["last"],
+        every=every.steps(source) if every and not timed else None,
+        seconds=every.amount if every and timed else None,
+        best=given["best"],
+        mode=given["mode"],
+    )
+
+
+def trackers(path: Path, step: int, values: dict[str, Any]) -> list[Tracker]:
+    """Where the config writes a run down, from a step on."""
+    own = {name: configs.build(node, f"run.trackers.{name}") for name, node in values["run"]["trackers"].items()}
+    boards = [tensorboard(path, step, values)] if values["run"]["tensorboard"] else []
+    return [events.events(path), *boards, *(factory(path, step, values) for factory in own.values())]
+
+
+class Session:
+    """The training of one run from a step on, in a folder that this process holds."""
+
+    journal: Journal
+
+    def __init__(
+        self, path: Path, values: dict[str, Any], learner: Learner, source: Source, fitted: Any,
+        saved: Checkpoints, interrupted: Interrupts, step: int,
+        judge: Callable[[jax.Array, Any], dict[str, Any] | None] | None,
+        sample: Callable[[Any], tuple[dict[str, np.ndarray], dict[str, str]]] | None = None,
+        unchanged: Callable[[], None] = lambda: None,
+    ):  # fmt: skip
+        """`judge(key, params)` gives the validation rows' metrics, or None where it was interrupted; `sample(params)`
+
+        gives pictures and texts to look at; `unchanged()` raises where the data is no longer what it was.
+        """
+        self.path, self.values, self.learner, self.source, self.fitted = path, values, learner, source, fitted
+        self.saved, self.interrupted, self.judge, self.sample, self.unchanged = saved, interrupted, judge, sample, unchanged
+        self.every = {name: Length.parse(text) for name, text in values["every"].items()}
+        self.evaluate_every = self.every["evaluate"].steps(source) if judge else None
+        self.step = step
+        self.history = {
+            event["step"]: event["values"]
+            for event in events.read(path / "events.jsonl")
+            if event["kind"] == "validation" and event["step"] <= step
+        }
+        self.logged: tuple[int, float] | None = None
+        self.paused, self.saved_at, self.operations = 0.0, time.perf_counter(), None
+        self.worth_saving = False
+        for name, section, wanted in (
+            ("early_stopping", values["early_stopping"], values["early_stopping"]["patience"]),
+            ("run.checkpoints", values["run"]["checkpoints"], values["run"]["checkpoints"]["best"]),
+        ):
+            if wanted and judge is None:
+                raise configs.ConfigError(f"`{name}` judges by `{section['metric']}` of validation rows; `split` leaves none.")
+
+    def judged_by(self, section: dict[str, Any], values: dict[str, Any], name: str) -> float | None:
+        """The value of a section's metric, of a population the mean; a `ConfigError` where there is no such metric."""
+        metric = section["metric"].removeprefix("validation/")
+        if metric not in values:
+            raise configs.ConfigError(f"`{name}.metric` must be one of {', '.join(values)}; got {metric}.")
+        value = values[metric]
+        return float(np.mean(value)) if value is not None else None
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether early stopping ends the run here."""
+        section = self.values["early_stopping"]
+        if not section["patience"]:
+            return False
+        values = [self.judged_by(section, self.history[step], "early_stopping") for step in sorted(self.history)]
+        return exhausted(values, section["patience"], section["min_delta"], section["mode"])
+
+    def unjudged(self, step: int, stop: int) -> bool:
+        """Whether the evaluation that is due at a step was never made: the run was interrupted before it."""
+        due = self.evaluate_every is not None and step > 0 and (step % self.evaluate_every == 0 or step == stop)
+        return due and step not in self.history
+
+    def go(self, train: TrainState, stop: int) -> TrainState:
+        """Train to `stop` steps, or as far as signals, early stopping and the numbers allow."""
+        run = advance(self.learner, self.source, keep_failing=self.values["on_nan"] == "replay")
+        profiler, window = Profiler(self.path / "profile"), None
+        if (begin := self.values["run"]["profile"]["start"]) is not None:
+            profiler.check()
+            window = (begin, begin + self.values["run"]["profile"]["steps"])
+        timed = self.every["save"].unit == "seconds"
+        self.saved_at = time.perf_counter()
+        return drive(
+            self.compiled(run), self.source, train, stop,
+            log=self.log, log_every=self.every["log"].steps(self.source),
+            evaluate=self.evaluate, evaluate_every=self.evaluate_every, evaluate_first=self.unjudged(self.step, stop),
+            save=self.save, save_every=None if timed else self.every["save"].steps(self.source), save_due=self.save_due,
+            window=window, enter=profiler.enter, leave=profiler.leave,
+            failed=self.failed, interrupted=lambda: bool(self.interrupted()),
+        )  # fmt: skip
+
+    def compiled(self, run: Callable) -> Callable:
+        """The driver's program; SIGTERM ends the process while it compiles, when nothing is lost by that."""
+
+        def first(train, block, stop):
+            nonlocal call
+            batch = jax.eval_shape(lambda train, block: self.source.at(train.key, block, train.step), train, block)
+            self.operations = per_step(self.learner, train.state, batch)
+            with self.interrupted.at_once(lambda: self.last_words(self.step)):
+                call = run
+                return run(train, block, stop)
+
+        call = first
+        return lambda *given: call(*given)
+
+    def log(self, step: int, means: dict[str, Mean]) -> None:
+        """The means since the last log, and the pace: evaluations and saves are no part of it."""
+        before, self.logged = self.logged, (step, time.perf_counter() - self.paused)
+        # The first interval holds the compilation, which is no pace.
+        pace = self.pace((step - before[0]) / (self.logged[1] - before[1])) if before else {}
+        self.journal.measure("train", step, compute(means) | pace)
+
+    def pace(self, rate: float) -> dict[str, float]:
+        """Steps a second in other words; MFU where the model has a formula and the device a peak."""
+        found = {"steps_per_second": rate, "examples_per_second": rate * self.source.batch_size, "step_time": 1 / rate}
+        devices = jax.devices()
+        most = self.values["run"]["peak_flops"] or peak(devices[0].device_kind)
+        return found | ({"mfu": rate * self.operations / (most * len(devices))} if self.operations and most else {})
+
+    def evaluate(self, step: int, train: TrainState) -> bool:
+        """Judge the validation rows; whether that was the last time. SIGTERM saves and ends the process meanwhile."""
+        began = time.perf_counter()
+        with self.interrupted.at_once(lambda: self.last_words(step, train)):
+            params = self.learner.params(train.state)
+            values = self.judge(fold_in(streams(train.key)["evaluate"], step), params)
+            if values is None:
+                return False
+            pictures, texts = self.sample(params) if self.sample else ({}, {})
+        values = {name: np.asarray(value).tolist() for name, value in values.items()}
+        self.journal.measure("validation", step, values)
+        self.history[step] = values
+        if pictures:
+            self.journal.say("images", step, **pictures)
+        if texts:
+            self.journal.say("text", step, **texts)
+        self.worth_saving = self.among_the_best(step)
+        self.paused += time.perf_counter() - began
+        return self.exhausted
+
+    def among_the_best(self, step: int) -> bool:
+        """Whether a checkpoint of this step would be kept for its value."""
+        section = self.values["run"]["checkpoints"]
+        if not section["best"]:
+            return False
+        judged = [
+            Saved(at, 0.0, self.judged_by(section, values, "run.checkpoints")) for at, values in self.history.items()
+        ]
+        return step in [one.step for one in best(judged, section["mode"])[: section["best"]]]
+
+    def save_due(self, step: int) -> bool:
+        """Whether it is time to save, or the last evaluation makes it worth it."""
+        every = self.every["save"]
+        return self.worth_saving or (every.unit == "seconds" and time.perf_counter() - self.saved_at > every.amount)
+
+    def save(self, step: int, train: TrainState) -> None:
+        """A checkpoint; writing goes on in the background."""
+        began = time.perf_counter()
+        self.unchanged()
+        section, values = self.values["run"]["checkpoints"], self.history.get(step)
+        value = self.judged_by(section, values, "run.checkpoints") if values and section["best"] else None
+        self.saved.save(step, {"train": train, "features": self.fitted}, value)
+        self.worth_saving, self.saved_at = False, time.perf_counter()
+        self.paused += self.saved_at - began
+
+    def failed(self, step: int, means: dict[str, Mean], train: TrainState, block: Any) -> None:
+        """Say what was not finite; with `on_nan: replay` also which operation, and keep the state before that step."""
+        names = ", ".join(f"`{name}`" for name, sound in finite(means).items() if not sound)
+        said = f"Training diverged: {names} is not finite at step {step}"
+        if self.values["on_nan"] != "replay":
+            self.journal.say("failed", step, text=said)
+            raise folder.RunError(f"{said}; `on_nan=replay` names the operation, `on_nan=skip` leaves such steps out.")
+        operation = replay(self.learner, self.source, train, block) or "no operation gives NaN, one overflows to infinity"
+        self.save(step, train)
+        self.saved.wait()
+        self.journal.say("failed", step, text=f"{said}: {operation}")
+        raise folder.RunError(f"{said}: {operation}. The state before that step is saved.")
+
+    def last_words(self, step: int, train: TrainState | None = None) -> str:
+        """Save what there is and say so, for a process that ends at once."""
+        if train is not None:
+            self.saved.save(step, {"train": train, "features": self.fitted})
+            self.saved.wait()
+        folder.set_status(self.path, "interrupted", step=step)
+        return f"Interrupted at step {step} and saved; the same command resumes {self.path}."
+
+
+def overlong(node: Any, stop: int, path: str = "learner") -> list[str]:
+    """What to say of every schedule below a config's node that is longer than the run of `stop` steps."""
+    if not isinstance(node, dict):
+        return []
+    found = [text for key, value in node.items() for text in overlong(value, stop, f"{path}.{key}")]
+    length = span(node)
+    if length is None or length <= stop:
+        return found
+    return [f"The schedule `{path}` is {length:g} steps long and the run {stop}: it does not reach its end."]
+
+
+def span(node: Any) -> float | None:
+    """The steps that a config's node of a schedule takes, a warm-up and what it warms up for together."""
+    if not isinstance(node, dict) or not str(node.get("_target_")).startswith("arsenal.optim."):
+        return None
+    if "schedule" in node and "steps" in node:
+        return node["steps"] + (span(node["schedule"]) or 0)
+    return node.get("length")
