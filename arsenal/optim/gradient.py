@@ -26,8 +26,10 @@ def from_optax(factory: Callable[..., optax.GradientTransformation], static: Any
         # Optax raises traced decays to whole powers, which strict promotion would refuse.
         with jax.numpy_dtype_promotion("standard"):
             transformation = optax.with_extra_args_support(factory(**hp, **static))
-            updates, state = transformation.update(gradient, state, params, value=value)
-        return state, optax.apply_updates(params, updates)
+            updates, after = transformation.update(gradient, state, params, value=value)
+            # A traced float32 times half precision is float32: the state keeps the types that it began with.
+            after = jax.tree.map(lambda new, old: new.astype(old.dtype), after, state)
+            return after, optax.apply_updates(params, updates)
 
     return Optimizer(init, update, hp)
 

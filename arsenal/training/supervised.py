@@ -85,21 +85,24 @@ def additive(
         def total(params):
             outputs, collections = model.apply(state.variables | {"params": params}, batch.x, training)
             values = loss.value(outputs, batch, hp["loss"])
-            lowered = jnp.vdot(values, batch.weight)
-            return lowered * state.scale.value if precision.scaled else lowered, (outputs, values, collections)
+            return jnp.vdot(values, batch.weight) * factor, (outputs, values, collections)
 
-        gradient, (outputs, values, collections) = jax.grad(total, has_aux=True)(state.variables["params"])
         count = batch.weight.sum()
+        # Of float16 the mean is taken, which has the right size for the scale, and its gradient made the sum's again.
+        factor = state.scale.value / jnp.maximum(count, jnp.finfo(count.dtype).tiny) if precision.scaled else 1
+        gradient, (outputs, values, collections) = jax.grad(total, has_aux=True)(state.variables["params"])
         collections = jax.tree.map(lambda v: v * count.astype(v.dtype), collections)
-        gradient = gradient if precision.parameters == "float32" else cast(gradient, "float32")
+        if precision.parameters != "float32":
+            gradient = cast(gradient, "float32")
+        if precision.scaled:
+            gradient = jax.tree.map(lambda g: g / factor, gradient)
         return Sums(gradient, collections, count, metrics(outputs, values, batch))
 
     def update(key, state, sums, hp):
         # A batch of dead rows only has gradient 0: dividing by any positive number leaves it there.
         count = jnp.maximum(sums.weight, jnp.finfo(sums.weight.dtype).tiny)
-        divisor = count * state.scale.value if precision.scaled else count
         before = state.variables["params"]
-        gradient = jax.tree.map(lambda g, p: (g / divisor).astype(p.dtype), sums.gradient, before)
+        gradient = jax.tree.map(lambda g, p: (g / count).astype(p.dtype), sums.gradient, before)
         value = sums.metrics["loss"].total / count
         moved, params = optimizer.update(state.optimizer, before, gradient, hp["optimizer"], value)
         collections = jax.tree.map(lambda v: v / count.astype(v.dtype), sums.collections)
