@@ -418,8 +418,9 @@ def model_jit_is_eager(case: Case) -> None:
     variables = model.init(key(), x)
     same(model.init(key(), x), variables, "Same key, same parameters")
     close(case, jax.jit(lambda v, x: model.apply(v, x)[0])(variables, x), model.apply(variables, x)[0], "jit equals eager")
-    for name, f in model.methods.items():
-        assert callable(f), f"The method `{name}` must be a function."
+    for name, given in model.inputs.items():
+        f, inputs = model.methods[name], given(case.rows)
+        close(case, jax.jit(f)(variables, inputs), f(variables, inputs), f"jit equals eager in `{name}`")
 
 
 def model_rows_are_strangers(case: Case) -> None:
@@ -431,6 +432,10 @@ def model_rows_are_strangers(case: Case) -> None:
     if not exempt(model, "batch-coupled"):
         first, second = (jax.tree.map(lambda v: v[:1], apply(variables, value)) for value in (x, others))
         same(first, second, "Rows are strangers")
+    for name, given in model.inputs.items():
+        answer = jax.jit(model.methods[name])
+        first, second = (answer(variables, given(case.rows._replace(x=value))) for value in (x, others))
+        same(*(jax.tree.map(lambda v: v[:1], made) for made in (first, second)), f"Rows are strangers in `{name}`")
 
 
 def model_training_obeys_weights(case: Case) -> None:
