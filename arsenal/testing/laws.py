@@ -452,6 +452,23 @@ def model_training_obeys_weights(case: Case) -> None:
     close(case, (grown_outputs[kept], grown_collections), (outputs, collections), "A row of weight 0 is not there")
 
 
+def augmentation_keeps_rows(case: Case) -> None:
+    """Ids and weights stay, dead rows lend nothing to the others; a function of key and batch, traced once."""
+    augmentation, hp, rows = case.record, hyperparameters(case.record.hp), case.rows
+    exempt(augmentation)
+    apply, calls = counted(augmentation.apply)
+    run = jax.jit(apply)
+    changed = run(key(1), rows, hp)
+    same(run(key(1), rows, hp), changed, "Same key, same inputs, same bits")
+    run(key(2), rows, varied(case, hp))
+    assert len(calls) == 1, f"No retrace: the augmentation was traced {len(calls)} times."
+    close(case, augmentation.apply(key(1), rows, hp), changed, "jit equals eager")
+    same((changed.row, changed.weight), (rows.row, rows.weight), "Rows keep their ids and weights")
+    grown = jax.jit(augmentation.apply)(key(1), with_dead(rows), hp)
+    kept = jnp.array([0, *range(2, rows.weight.shape[0] + 1)])
+    close(case, jax.tree.map(lambda v: v[kept], grown), changed, "A row of weight 0 is not there")
+
+
 def loss_is_per_row(case: Case) -> None:
     """One value for every row, from that row alone unless rows are coupled; other hyperparameters do not trace it again."""
     loss, hp = case.record, hyperparameters(case.record.hp)
@@ -615,6 +632,7 @@ LAWS: dict[type, dict[str, Callable[[Case], None]]] = {
         "strangers": model_rows_are_strangers,
         "weights": model_training_obeys_weights,
     },
+    records.Augmentation: {"keeps rows": augmentation_keeps_rows},
     records.Loss: {"per row": loss_is_per_row},
     records.Optimizer: {"hyperparameters": optimizer_is_a_function_of_hp},
     records.Metric: {"monoid": metric_is_a_monoid},
