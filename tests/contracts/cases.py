@@ -59,6 +59,7 @@ CASES: dict[str, Callable[[], list[Case]]] = {
     ],
     "arsenal.data.source.nothing": lambda: [Case(data.nothing())],
     "arsenal.data.source.stream": lambda: [Case(worlds.ticks())],
+    "arsenal.estimators.cluster.kmeans": lambda: [Case(estimators.kmeans(2, restarts=3), ROWS, double=True)],
     "arsenal.estimators.linear.ridge": lambda: [Case(estimators.ridge(), ROWS, double=True)],
     "arsenal.estimators.linear.logistic": lambda: [Case(estimators.logistic(alpha=0.3, tolerance=1e-9), LABELS, double=True)],
     "arsenal.features.mixing.mixup": lambda: [Case(features.mixup(0.2, 3), IMAGES)],
@@ -121,7 +122,6 @@ CASES |= {f"arsenal.metrics.{name}": make for name, make in {
 
 # What no shipped algorithm asks of the records yet.
 CASES |= {
-    "kmeans": lambda: [Case(worlds.kmeans(2), ROWS, everything, double=True)],
     "ppo": lambda: [Case(worlds.ppo(worlds.cartpole()), batch(weight=[1.0]), lambda rows: data.nothing(), tolerance=1e-4)],
     "cartpole": lambda: [Case(worlds.cartpole(), jnp.array(1))],
     "mean_by_gradient": lambda: [Case(worlds.mean_by_gradient(), ROWS)],
