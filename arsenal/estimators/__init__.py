@@ -1,5 +1,6 @@
 """Classical learners by family."""
 
+from arsenal.estimators.cluster import kmeans
 from arsenal.estimators.linear import logistic, ridge
 
-__all__ = ["logistic", "ridge"]
+__all__ = ["kmeans", "logistic", "ridge"]

@@ -1,18 +1,31 @@
-"""Batches whose rows are mixed in pairs, targets and all: a regulariser for classifiers, used while training.
+"""Batches whose rows are mixed in pairs, targets and all: augmentations for classifiers, used while training.
 
 Every row draws its share and its partner by its own id, and partners are drawn among the living rows, each as likely
 as the others, the row itself among them. So a mixed row depends on its batch, but not on where dead rows stand.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Gt
 
-from arsenal.records import Batch, row_keys
+from arsenal.records import Augmentation, Batch, row_keys
+
+COUPLED = {"batch-coupled": "a row is mixed with a partner from its batch"}
 
 
-def mixup(key: jax.Array, batch: Batch, alpha: Any, classes: int | None = None) -> Batch:
+def mixup(alpha: Annotated[float, Gt(0)] = 0.2, classes: Annotated[int, Gt(1)] | None = None) -> Augmentation:
+    """Rows that are averages of two, targets too, by `mix_rows`; `alpha > 0` is traced. Zhang et al. (1710.09412)."""
+    return Augmentation(lambda key, batch, hp: mix_rows(key, batch, hp["alpha"], classes), {"alpha": alpha}, COUPLED)
+
+
+def cutmix(alpha: Annotated[float, Gt(0)] = 1.0, classes: Annotated[int, Gt(1)] | None = None) -> Augmentation:
+    """Images with a box of another's, targets by area, by `paste_boxes`; `alpha > 0` is traced. Yun et al. (1905.04899)."""
+    return Augmentation(lambda key, batch, hp: paste_boxes(key, batch, hp["alpha"], classes), {"alpha": alpha}, COUPLED)
+
+
+def mix_rows(key: jax.Array, batch: Batch, alpha: Any, classes: int | None = None) -> Batch:
     """`share * row + (1 - share) * partner` in x and in y, with a share from Beta(alpha, alpha); Zhang et al. (1710.09412).
 
     x is floats [n, ...] or a dict of them; y is probabilities [n, classes], or labels [n] where `classes` says how many
@@ -20,7 +33,7 @@ def mixup(key: jax.Array, batch: Batch, alpha: Any, classes: int | None = None) 
 
     >>> from arsenal.records import batch
     >>> rows = batch(x=[[0.0], [8.0]], y=[0, 1])
-    >>> mixed = mixup(jax.random.key(0), rows, 0.2, classes=2)
+    >>> mixed = mix_rows(jax.random.key(0), rows, 0.2, classes=2)
     >>> bool((mixed.x[:, 0] == 8 * mixed.y[:, 1]).all())
     True
     """
@@ -32,12 +45,12 @@ def mixup(key: jax.Array, batch: Batch, alpha: Any, classes: int | None = None) 
     return batch._replace(x=jax.tree.map(lambda v: blend(share, v, v[partner]), batch.x), y=blend(share, target, target[partner]))
 
 
-def cutmix(key: jax.Array, batch: Batch, alpha: Any, classes: int | None = None) -> Batch:
+def paste_boxes(key: jax.Array, batch: Batch, alpha: Any, classes: int | None = None) -> Batch:
     """A box of the partner's image in place of the row's own, and of its target the box's area; Yun et al. (1905.04899).
 
     x is images [n, height, width] or [n, height, width, channels] of any type. The box takes `1 - share` of the image,
     share from Beta(alpha, alpha), around a pixel drawn uniformly, and is cut at the border; y is mixed by the area that
-    is left. y, alpha and the answer are as in `mixup`.
+    is left. y, alpha and the answer are as in `mix_rows`.
     """
     if getattr(batch.x, "ndim", 0) not in (3, 4):
         got = getattr(batch.x, "shape", type(batch.x).__name__)

@@ -14,7 +14,7 @@ from jax import lax
 from jax.random import fold_in
 
 from arsenal.nn import Dropout, LayerNorm, SelfAttention, linen
-from arsenal.records import Model, row_keys
+from arsenal.records import Batch, Model, row_keys
 
 PositiveInt = Annotated[int, Gt(0)]
 NEAR_ZERO = nn.initializers.normal(0.02)
@@ -102,12 +102,20 @@ def transformer(
     width: PositiveInt = 128,
     context: PositiveInt = 64,
     dropout: Annotated[float, Interval(ge=0, lt=1)] | None = None,
+    length: PositiveInt | None = None,
 ) -> Model:
     """Logits [n, t, vocabulary] of the next token from tokens [n, t] in 0..vocabulary-1, t at most `context`.
 
     `dropout`, if any, is traced; it falls on embeddings and on what attention and MLP add, not on attention weights.
-    A code outside the vocabulary answers NaN. Two methods answer token by token, their cache {"k", "v"} each
-    [n, layers, context, heads, width / heads]:
+    A code outside the vocabulary answers NaN. The method `generate`, an answer of a learner too, goes on from a prompt:
+    {"tokens" [n, t], "seed" [n] uint32, "temperature" [n]} -> tokens [n, length] int32, see the function of that name;
+    `length` None is what the prompt leaves of the context. Of a batch the prompts are the first halves of the rows, the
+    seeds their ids, the temperatures 1.
+
+    `flops` of a step is `(6 N + 12 layers width t)` per token, with N the number of parameters without those of the
+    positions: Chowdhery et al. 2022 (2204.02311, PaLM), appendix B, with N as nanoGPT's `estimate_mfu` counts it.
+
+    Two methods answer token by token, their cache {"k", "v"} each [n, layers, context, heads, width / heads]:
 
     `prefill`: {"tokens" [n, t], "length" [n]} -> {"logits" [n, vocabulary] after the first `length` tokens, "cache"}.
     `decode`: {"token" [n], "position" [n], "cache"} -> {"logits" [n, vocabulary] after that token, "cache"}.
@@ -132,8 +140,25 @@ def transformer(
         position = inputs["position"].astype(jnp.int32)
         return extend(variables, inputs["token"][:, None], inputs["cache"], position, jnp.zeros_like(position))
 
+    def flops(variables, tokens):
+        counted = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"])) - context * width
+        n, t = tokens.shape
+        return n * t * (6 * counted + 12 * layers * width * t)
+
+    def from_inputs(variables, inputs):
+        prompt = inputs["tokens"]
+        keys, tokens = jax.vmap(jax.random.key)(inputs["seed"]), length or context - prompt.shape[1]
+        return continued(model, variables, keys, prompt, tokens, inputs["temperature"])
+
     model = linen(build()) if dropout is None else linen(build, dropout=dropout)
-    return model._replace(methods={"prefill": prefill, "decode": decode})
+    model = model._replace(methods={"prefill": prefill, "decode": decode}, flops=flops)
+    return model._replace(methods=model.methods | {"generate": from_inputs}, inputs={"generate": prompts})
+
+
+def prompts(batch: Batch) -> dict[str, jax.Array]:
+    """The inputs of `generate` that a batch stands for: the first half of each row's tokens x [n, t]."""
+    n, t = batch.x.shape
+    return {"tokens": batch.x[:, : max(1, t // 2)], "seed": batch.row.astype(jnp.uint32), "temperature": jnp.ones(n)}
 
 
 def generate(model: Model, variables: Any, key: jax.Array, prompt: jax.Array, length: int, temperature: Any = 1.0) -> jax.Array:
@@ -142,16 +167,22 @@ def generate(model: Model, variables: Any, key: jax.Array, prompt: jax.Array, le
     `temperature` >= 0 is traced; 0 takes the likeliest. Row i draws by `fold_in(key, i)`, whatever its neighbours.
     Raises ValueError where prompt and answer together exceed the model's context.
     """
+    n = prompt.shape[0]
+    temperature = jnp.broadcast_to(jnp.asarray(temperature, dtype=float), (n,))
+    return continued(model, variables, row_keys(key, jnp.arange(n)), prompt, length, temperature)
+
+
+def continued(model: Model, variables: Any, keys: jax.Array, prompt: jax.Array, length: int, temperature: jax.Array) -> jax.Array:
+    """`length` tokens [n, length] int32 after prompts [n, t], drawn by keys [n] at temperatures [n]."""
     n, t = prompt.shape
     start = model.methods["prefill"](variables, {"tokens": prompt, "length": jnp.full(n, t, jnp.int32)})
     context = start["cache"]["k"].shape[2]
-    if t + length > context:
+    if length < 1 or t + length > context:
         raise ValueError(f"`prompt` and `length` of `generate` must fit in {context} tokens; got {t} + {length}.")
-    temperature = jnp.asarray(temperature, start["logits"].dtype)
-    keys = row_keys(key, jnp.arange(n))
+    temperature = temperature.astype(start["logits"].dtype)
 
     def pick(logits, i):
-        scaled = logits / jnp.where(temperature > 0, temperature, 1)
+        scaled = logits / jnp.where(temperature > 0, temperature, 1)[:, None]
         drawn = jax.vmap(lambda k, z: jax.random.categorical(fold_in(k, i), z))(keys, scaled)
         return jnp.where(temperature > 0, drawn, jnp.argmax(logits, -1)).astype(jnp.int32)
 

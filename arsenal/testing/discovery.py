@@ -9,7 +9,7 @@ from collections.abc import Callable
 from arsenal import records
 
 KINDS = (
-    records.Source, records.Model, records.Loss, records.Optimizer, records.Learner, records.Additive,
+    records.Source, records.Model, records.Augmentation, records.Loss, records.Optimizer, records.Learner, records.Additive,
     records.Estimator, records.Transform, records.Codec, records.Metric, records.Search, records.Scheduler,
     records.Env, records.Detector,
 )  # fmt: skip

@@ -418,8 +418,9 @@ def model_jit_is_eager(case: Case) -> None:
     variables = model.init(key(), x)
     same(model.init(key(), x), variables, "Same key, same parameters")
     close(case, jax.jit(lambda v, x: model.apply(v, x)[0])(variables, x), model.apply(variables, x)[0], "jit equals eager")
-    for name, f in model.methods.items():
-        assert callable(f), f"The method `{name}` must be a function."
+    for name, given in model.inputs.items():
+        f, inputs = model.methods[name], given(case.rows)
+        close(case, jax.jit(f)(variables, inputs), f(variables, inputs), f"jit equals eager in `{name}`")
 
 
 def model_rows_are_strangers(case: Case) -> None:
@@ -431,6 +432,10 @@ def model_rows_are_strangers(case: Case) -> None:
     if not exempt(model, "batch-coupled"):
         first, second = (jax.tree.map(lambda v: v[:1], apply(variables, value)) for value in (x, others))
         same(first, second, "Rows are strangers")
+    for name, given in model.inputs.items():
+        answer = jax.jit(model.methods[name])
+        first, second = (answer(variables, given(case.rows._replace(x=value))) for value in (x, others))
+        same(*(jax.tree.map(lambda v: v[:1], made) for made in (first, second)), f"Rows are strangers in `{name}`")
 
 
 def model_training_obeys_weights(case: Case) -> None:
@@ -445,6 +450,23 @@ def model_training_obeys_weights(case: Case) -> None:
     grown_outputs, grown_collections = apply(living(with_dead(rows)), hp)
     kept = jnp.array([0, *range(2, rows.weight.shape[0] + 1)])
     close(case, (grown_outputs[kept], grown_collections), (outputs, collections), "A row of weight 0 is not there")
+
+
+def augmentation_keeps_rows(case: Case) -> None:
+    """Ids and weights stay, dead rows lend nothing to the others; a function of key and batch, traced once."""
+    augmentation, hp, rows = case.record, hyperparameters(case.record.hp), case.rows
+    exempt(augmentation)
+    apply, calls = counted(augmentation.apply)
+    run = jax.jit(apply)
+    changed = run(key(1), rows, hp)
+    same(run(key(1), rows, hp), changed, "Same key, same inputs, same bits")
+    run(key(2), rows, varied(case, hp))
+    assert len(calls) == 1, f"No retrace: the augmentation was traced {len(calls)} times."
+    close(case, augmentation.apply(key(1), rows, hp), changed, "jit equals eager")
+    same((changed.row, changed.weight), (rows.row, rows.weight), "Rows keep their ids and weights")
+    grown = jax.jit(augmentation.apply)(key(1), with_dead(rows), hp)
+    kept = jnp.array([0, *range(2, rows.weight.shape[0] + 1)])
+    close(case, jax.tree.map(lambda v: v[kept], grown), changed, "A row of weight 0 is not there")
 
 
 def loss_is_per_row(case: Case) -> None:
@@ -610,6 +632,7 @@ LAWS: dict[type, dict[str, Callable[[Case], None]]] = {
         "strangers": model_rows_are_strangers,
         "weights": model_training_obeys_weights,
     },
+    records.Augmentation: {"keeps rows": augmentation_keeps_rows},
     records.Loss: {"per row": loss_is_per_row},
     records.Optimizer: {"hyperparameters": optimizer_is_a_function_of_hp},
     records.Metric: {"monoid": metric_is_a_monoid},

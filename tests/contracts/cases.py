@@ -61,8 +61,11 @@ CASES: dict[str, Callable[[], list[Case]]] = {
     ],
     "arsenal.data.source.nothing": lambda: [Case(data.nothing())],
     "arsenal.data.source.stream": lambda: [Case(worlds.ticks())],
+    "arsenal.estimators.cluster.kmeans": lambda: [Case(estimators.kmeans(2, restarts=3), ROWS, double=True)],
     "arsenal.estimators.linear.ridge": lambda: [Case(estimators.ridge(), ROWS, double=True)],
     "arsenal.estimators.linear.logistic": lambda: [Case(estimators.logistic(alpha=0.3, tolerance=1e-9), LABELS, double=True)],
+    "arsenal.features.mixing.mixup": lambda: [Case(features.mixup(0.2, 3), IMAGES)],
+    "arsenal.features.mixing.cutmix": lambda: [Case(features.cutmix(1.0, 3), IMAGES)],
     "arsenal.features.encoding.one_hot": lambda: [Case(features.one_hot([3, 2]), MIXED)],
     "arsenal.features.scaling.scale": lambda: [Case(features.scale(0.0625, 1.0), ROWS)],
     "arsenal.features.scaling.standardize": lambda: [Case(features.standardize(), ROWS)],
@@ -88,6 +91,7 @@ CASES: dict[str, Callable[[], list[Case]]] = {
     "arsenal.optim.gradient.from_optax": lambda: [Case(optim.from_optax(_lion(), learning_rate=0.01), PARAMS)],
     "arsenal.training.supervised.supervised": lambda: [
         Case(classifier(), CLASSES),
+        Case(classifier(augmentation=features.mixup(0.3, 3)), CLASSES),
         Case(
             training.supervised(models.convolutional(3, (2,), 4), losses.cross_entropy(), optim.sgd(0.1)), IMAGES, tolerance=1e-4
         ),
@@ -124,7 +128,6 @@ CASES |= {f"arsenal.metrics.{name}": make for name, make in {
 
 # What no shipped algorithm asks of the records yet.
 CASES |= {
-    "kmeans": lambda: [Case(worlds.kmeans(2), ROWS, everything, double=True)],
     "ppo": lambda: [Case(worlds.ppo(worlds.cartpole()), batch(weight=[1.0]), lambda rows: data.nothing(), tolerance=1e-4)],
     "cartpole": lambda: [Case(worlds.cartpole(), jnp.array(1))],
     "mean_by_gradient": lambda: [Case(worlds.mean_by_gradient(), ROWS)],

@@ -11,7 +11,7 @@ from jax import lax
 from jax.random import fold_in
 
 from arsenal.data import stream
-from arsenal.numerics.weighted import draw, weighted_mean
+from arsenal.numerics.weighted import weighted_mean
 from arsenal.records import (
     CONTINUE,
     STOP,
@@ -46,28 +46,6 @@ def mean_by_gradient(learning_rate: float = 0.1) -> Additive:
         lambda key, rows, hp: jnp.zeros(rows.x.shape[1]), measure, update,
         params=lambda state: state, apply={"predict": lambda params, x: x - params}, hp={"learning_rate": learning_rate},
     )  # fmt: skip
-
-
-# Lloyd's k-means: a learner whose step is a whole pass.
-
-
-def kmeans(k: int) -> Learner:
-    """Lloyd, IEEE TIT 28 (1982); first centres are rows drawn by weight."""
-
-    def nearest(centres, x):
-        return jnp.argmin(jnp.square(x[:, None] - centres).sum(-1), 1).astype(jnp.int32)
-
-    def init(key, rows, hp):
-        return rows.x[draw(key, rows.weight, k)]
-
-    def step(key, centres, rows, hp):
-        mine = jax.nn.one_hot(nearest(centres, rows.x), k, dtype=rows.x.dtype) * rows.weight[:, None]
-        counts = mine.sum(0)
-        moved = jnp.where(counts[:, None] > 0, mine.T @ rows.x / jnp.maximum(counts, 1e-9)[:, None], centres)
-        distance = jnp.square(rows.x - moved[nearest(moved, rows.x)]).sum(-1)
-        return moved, {"inertia": Mean(rows.weight @ distance, rows.weight.sum())}
-
-    return Learner(init, step, lambda state: state, {"predict": nearest})
 
 
 # PPO on CartPole: the state holds the environments; there is no data.

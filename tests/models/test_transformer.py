@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from arsenal.models import generate, transformer
-from arsenal.records import Training, hyperparameters
+from arsenal.records import Training, batch, hyperparameters
 
 SMALL = {"vocabulary": 11, "layers": 2, "heads": 2, "width": 8, "context": 10}
 TOKENS = jax.random.randint(jax.random.key(1), (4, 7), 0, 11)
@@ -131,6 +131,30 @@ def test_a_prompts_answer_does_not_depend_on_its_neighbours(made):
     together = drawn(TOKENS[:, :3])
     np.testing.assert_array_equal(drawn(TOKENS[:, :3].at[2:].set(5))[:2], together[:2])
     assert len({tuple(row) for row in np.asarray(drawn(jnp.tile(TOKENS[:1, :3], (4, 1))))}) > 1
+
+
+def test_the_method_generates_by_each_rows_seed_and_temperature(made):
+    model, variables = made
+    rows = batch(x=TOKENS, row=[5, 6, 5, 8])
+    inputs = model.inputs["generate"](rows)
+    assert inputs["tokens"].shape == (4, 3) and inputs["seed"].tolist() == [5, 6, 5, 8]
+    inputs |= {"temperature": jnp.array([0.0, 0.0, 1.0, 1.0])}
+    got = jax.jit(model.methods["generate"])(variables, inputs)
+    greedy = generate(model, variables, jax.random.key(0), TOKENS[:, :3], 7, 0.0)
+    assert got.dtype == jnp.int32 and np.array_equal(got[:2], greedy[:2])
+    alone = jax.tree.map(lambda v: jnp.stack([v[2]] * 4), inputs)
+    again = jax.jit(model.methods["generate"])(variables, alone)
+    assert (again == got[2]).all(), "The same seed and prompt draw the same, wherever they stand."
+    short = transformer(**SMALL, length=2)
+    assert np.array_equal(short.methods["generate"](variables, inputs), got[:, :2])
+
+
+def test_operations_are_nanogpts():
+    """nanoGPT's estimate_mfu for GPT-2: N = 123,653,376 without positions, T = 1024."""
+    model = transformer(vocabulary=50257, layers=12, heads=12, width=768, context=1024)
+    tokens = jax.ShapeDtypeStruct((2, 1024), jnp.int32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), tokens)
+    assert model.flops(variables, tokens) == 2 * 1024 * (6 * 123_653_376 + 12 * 12 * 12 * 64 * 1024)
 
 
 def test_dropout_is_for_training_only():

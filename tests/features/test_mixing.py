@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from arsenal import losses
-from arsenal.features.mixing import among, box, cutmix, mixup
+from arsenal.features.mixing import among, box, mix_rows, paste_boxes
 from arsenal.records import batch, hyperparameters
 
 KEY = jax.random.key(3)
 N = 400
 SHAPE = (9, 4, 4)
-mixup_compiled, cutmix_compiled = (jax.jit(mix, static_argnames="classes") for mix in (mixup, cutmix))
-both = pytest.mark.parametrize("mix", [mixup_compiled, cutmix_compiled], ids=["mixup", "cutmix"])
+mixup_jitted, cutmix_jitted = (jax.jit(mix, static_argnames="classes") for mix in (mix_rows, paste_boxes))
+both = pytest.mark.parametrize("mix", [mixup_jitted, cutmix_jitted], ids=["mixup", "cutmix"])
 
 
 def labelled(x, weight=None):
@@ -45,7 +45,7 @@ def test_mixup_by_hand():
     rows = labelled(x, weight=[0, 1, 0, 0, 0, 2, 0, 0, 0])._replace(y=jnp.array([2, 0, 2, 2, 2, 1, 2, 2, 2]))
     seen = []
     for seed in range(6):
-        mixed = mixup_compiled(jax.random.key(seed), rows, 0.4, classes=3)
+        mixed = mixup_jitted(jax.random.key(seed), rows, 0.4, classes=3)
         y = np.asarray(mixed.y[jnp.array([1, 5])])
         np.testing.assert_allclose(mixed.x[1], y[0, 0] * x[1] + y[0, 1] * x[5], atol=1e-5)
         np.testing.assert_allclose(mixed.x[5], y[1, 0] * x[1] + y[1, 1] * x[5], atol=1e-5)
@@ -57,9 +57,9 @@ def test_mixup_by_hand():
 
 def test_probabilities_and_inputs_by_name_are_mixed_alike():
     rows = labelled(np.random.default_rng(0).normal(size=SHAPE).astype(np.float32))
-    alone = mixup_compiled(KEY, rows, 1.0, classes=3)
+    alone = mixup_jitted(KEY, rows, 1.0, classes=3)
     hot = jax.nn.one_hot(rows.y, 3)
-    named = mixup_compiled(KEY, rows._replace(x={"a": rows.x, "b": 2 * rows.x}, y=hot), 1.0)
+    named = mixup_jitted(KEY, rows._replace(x={"a": rows.x, "b": 2 * rows.x}, y=hot), 1.0)
     np.testing.assert_allclose(named.x["a"], alone.x, atol=1e-6)
     np.testing.assert_allclose(named.x["b"], 2 * alone.x, atol=1e-6)
     np.testing.assert_allclose(named.y, alone.y, atol=1e-6)
@@ -70,7 +70,7 @@ def test_cutmix_puts_the_target_where_the_pixels_are():
     # Every image is of one colour, its number, so the mean colour says how much of the partner is there.
     images = np.broadcast_to(np.arange(N, dtype=np.float32)[:, None, None, None], (N, 8, 6, 2))
     rows = batch(x=images, y=np.eye(N, dtype=np.float32))
-    mixed = cutmix_compiled(KEY, rows, 1.0)
+    mixed = cutmix_jitted(KEY, rows, 1.0)
     np.testing.assert_allclose(mixed.x.mean((1, 2, 3)), np.asarray(mixed.y) @ np.arange(N), rtol=1e-4)
     assert mixed.x.dtype == rows.x.dtype and set(np.unique(mixed.x)) <= set(range(N))
     # Whole pixels change, whatever the channels, and they fill a rectangle.
@@ -115,7 +115,7 @@ def test_shares_and_partners_are_drawn_as_told():
     @jax.jit
     def mixed(alpha):
         traces.append(1)
-        return mixup(KEY, rows, alpha)
+        return mix_rows(KEY, rows, alpha)
 
     for alpha in (0.2, 5.0):
         y = np.asarray(mixed(jnp.float32(alpha)).y)
@@ -130,7 +130,7 @@ def test_shares_and_partners_are_drawn_as_told():
 
 def test_cross_entropy_takes_the_mixed_targets():
     loss, logits = losses.cross_entropy(), jnp.asarray(np.random.default_rng(1).normal(size=(9, 3)).astype(np.float32))
-    rows = mixup_compiled(KEY, labelled(np.zeros(SHAPE, np.float32)), 1.0, classes=3)
+    rows = mixup_jitted(KEY, labelled(np.zeros(SHAPE, np.float32)), 1.0, classes=3)
     loss.check(logits, rows)
     wanted = -(np.asarray(rows.y) * np.asarray(jax.nn.log_softmax(logits))).sum(1)
     np.testing.assert_allclose(loss.value(logits, rows, hyperparameters(loss.hp)), wanted, rtol=1e-5)
@@ -139,10 +139,10 @@ def test_cross_entropy_takes_the_mixed_targets():
 @pytest.mark.parametrize(
     ("mix", "x", "y", "classes", "message"),
     [
-        (mixup, np.zeros((2, 3), np.int32), np.zeros(2, int), 3, "`mixup` takes x of floats.*int32 of shape"),
-        (mixup, np.zeros((2, 3), np.float32), np.zeros(2, int), None, "or of labels .n. with `classes` given; got int.*classes=None"),
-        (mixup, np.zeros((2, 3), np.float32), np.zeros((2, 4), np.float32), 3, r"got float32 of shape \(2, 4\) and classes=3"),
-        (cutmix, np.zeros((2, 3), np.float32), np.zeros(2, int), 3, r"`cutmix` takes images.*got \(2, 3\)"),
+        (mix_rows, np.zeros((2, 3), np.int32), np.zeros(2, int), 3, "`mixup` takes x of floats.*int32 of shape"),
+        (mix_rows, np.zeros((2, 3), np.float32), np.zeros(2, int), None, "or of labels .n. with `classes` given; got int.*classes=None"),
+        (mix_rows, np.zeros((2, 3), np.float32), np.zeros((2, 4), np.float32), 3, r"got float32 of shape \(2, 4\) and classes=3"),
+        (paste_boxes, np.zeros((2, 3), np.float32), np.zeros(2, int), 3, r"`cutmix` takes images.*got \(2, 3\)"),
     ],
 )
 def test_errors_say_what_came(mix, x, y, classes, message):
