@@ -17,7 +17,8 @@ from arsenal import config as configs
 from arsenal.combine import chain, learner, whole
 from arsenal.config import Config, compose
 from arsenal.data import arrays, as_dataset
-from arsenal.data.dataset import Dataset, Schema, take
+from arsenal.data.column import take
+from arsenal.data.dataset import Dataset, Schema
 from arsenal.data.frame import framed, shaped, tensors
 from arsenal.evaluation.answers import answers, scorer
 from arsenal.records import Additive, Batch, Estimator, Learner, Mean, Metric, Source, Transform, compute, living
