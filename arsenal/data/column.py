@@ -84,10 +84,10 @@ def take(rows: Batch, mask: np.ndarray) -> Batch:
     """The rows where the mask [n] holds."""
     if not streamed(rows):
         return jax.tree.map(lambda v: v[mask], rows)
-    return at(rows, np.flatnonzero(mask))
+    return rows_at(rows, np.flatnonzero(mask))
 
 
-def at(rows: Batch, positions: np.ndarray) -> Batch:
+def rows_at(rows: Batch, positions: np.ndarray) -> Batch:
     """The rows at rising positions [m]."""
     return jax.tree.map(lambda v: chosen(v, positions), rows)
 
@@ -118,10 +118,16 @@ def gathered(rows: Batch, positions: np.ndarray | None = None) -> Batch:
     return jax.tree_util.tree_map_with_path(read, rows)
 
 
-def row_bytes(rows: Batch) -> int:
+def row_shapes(rows: Batch, n: int = 1) -> Batch:
+    """The shapes and types of n rows in memory."""
+    return jax.tree.map(
+        lambda v: jax.ShapeDtypeStruct((n, *v.shape[1:]), v.dtype if in_memory(v) else plain_type(v.dtype)), rows
+    )
+
+
+def row_bytes(rows: Any) -> int:
     """Bytes of one row in memory."""
-    leaves = jax.tree.leaves(rows)
-    return sum(int(np.prod(v.shape[1:], dtype=np.int64)) * plain_type(v.dtype).itemsize for v in leaves)
+    return sum(int(np.prod(v.shape[1:], dtype=np.int64)) * v.dtype.itemsize for v in jax.tree.leaves(row_shapes(rows)))
 
 
 def plain(value: Any) -> np.ndarray:

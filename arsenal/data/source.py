@@ -66,7 +66,7 @@ def reading(
     fits(batch_size, n)
     part, parts = (jax.process_index() if part is None else part), (jax.process_count() if parts is None else parts)
     if batch_size % parts or not 0 <= part < parts:
-        raise ValueError(f"`batch_size` must be a multiple of the {parts} hosts, and `part` one of them; got {batch_size}, {part}.")
+        raise ValueError(f"`batch_size` must be a multiple of {parts} hosts, and `part` one of them; got {batch_size}, {part}.")
     own, per_epoch = batch_size // parts, -(-n // batch_size)
     window = min(per_epoch, max(1, BLOCK // max(1, own * row_bytes(rows)))) if window is None else window
     if window < 1:
@@ -148,8 +148,8 @@ def stream(read: Callable[[int], Batch], batch_size: int, window: int = 8) -> So
 
 
 @contextlib.contextmanager
-def ahead(source: Source, depth: int = 2) -> Iterator[Source]:
-    """The source, its next `depth` blocks read by a thread of their own while the device works on this one.
+def ahead(source: Source, end: int | None = None, depth: int = 2) -> Iterator[Source]:
+    """The source, its next `depth` blocks up to step `end` read by a thread of their own while the device works on this one.
 
     An error there is raised where the block is asked for. The thread ends with the context.
     """
@@ -161,6 +161,7 @@ def ahead(source: Source, depth: int = 2) -> Iterator[Source]:
 
     def block(start, stop):
         wanted = [(start + i * (stop - start), stop + i * (stop - start)) for i in range(depth + 1)]
+        wanted = [span for span in wanted if span == (start, stop) or end is None or span[0] < end]
         for span in [span for span in coming if span not in wanted]:
             coming.pop(span).cancel()
         for span in wanted:

@@ -1,7 +1,7 @@
 """A learner's answers and metrics over a whole set, a batch at a time in one program and in constant memory."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -24,11 +24,16 @@ def ordered(rows: Batch, batch_size: int, seen: tuple[Callable, Any] | None) -> 
     return source if seen is None else through(source, *seen)
 
 
-def windows(source: Source):
+def steps(source: Source) -> int:
+    """How many batches all rows are."""
+    return -(-source.size // source.batch_size)
+
+
+def windows(source: Source) -> Iterator[tuple[int, int]]:
     """Spans of steps that one block serves, to the end of the rows."""
-    steps = -(-source.size // source.batch_size)
-    for start in range(0, steps, source.window or steps):
-        yield start, min(start + (source.window or steps), steps)
+    end = steps(source)
+    for start in range(0, end, source.window or end):
+        yield start, min(start + (source.window or end), end)
 
 
 def answering(apply: dict[str, Callable], inputs: dict[str, Callable]) -> Callable:
@@ -72,7 +77,7 @@ def scorer(
         return (means, accs), compute(means) | values
 
     def score(key, params):
-        with ahead(source) as blocks:
+        with ahead(source, steps(source)) as blocks:
             sums, values, pace = None, {}, None
             for start, stop in windows(source):
                 block = blocks.block(start, start + (source.window or stop))
@@ -82,7 +87,7 @@ def scorer(
                         return None
                     goal = min(stop, start + (max(1, int(PATIENCE / pace)) if pace else FIRST)) if interrupted else stop
                     began = time.perf_counter()
-                    sums, values = run(key, params, block, sums, jnp.int32(start), jnp.int32(goal))
+                    sums, values = run(key, params, block, sums, np.int32(start), np.int32(goal))
                     if interrupted and goal < stop:
                         jax.block_until_ready(values)
                         pace = (time.perf_counter() - began) / (goal - start)
@@ -104,9 +109,9 @@ def answers(
         return lax.map(lambda step: answer(params, living(source.at(None, block, step))), steps)
 
     n, parts = len(rows.weight), []
-    with ahead(source) as blocks:
+    with ahead(source, steps(source)) as blocks:
         for start, stop in windows(source):
-            steps = np.arange(start, start + (source.window or stop), dtype=np.int32)
-            made = run(params, blocks.block(start, start + len(steps)), steps)
+            inside = np.arange(start, start + (source.window or stop), dtype=np.int32)
+            made = run(params, blocks.block(start, start + len(inside)), inside)
             parts.append(jax.tree.map(lambda v: np.asarray(v).reshape(-1, *v.shape[2:]), made))
     return {name: np.concatenate([part[name] for part in parts])[:n] for name in apply}

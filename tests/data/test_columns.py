@@ -174,7 +174,7 @@ def test_blocks_are_about_32_megabytes_and_an_epoch_at_most():
     [
         (None, {}, "takes all rows at once, and this data is read as it goes"),
         (11, {}, r"must be in 1\.\.10, the number of training rows; got 11"),
-        (5, {"parts": 2}, "a multiple of the 2 hosts"),
+        (5, {"parts": 2}, "a multiple of 2 hosts"),
         (4, {"part": 2, "parts": 2}, "`part` one of them; got 4, 2"),
         (4, {"window": 0}, "must be >= 1; got 0"),
     ],
@@ -224,6 +224,11 @@ def test_no_more_is_read_than_the_depth():
         source.block(0, 2)
         source.block(0, 2)
     assert read == [0, 1, 2, 3] or read == [0, 1]
+    read.clear()
+    with ahead(ticks(lambda step: read.append(step) or step), end=4, depth=9) as source:
+        source.block(0, 2)
+        source.block(2, 4)
+    assert read == [0, 1, 2, 3]
 
 
 def test_an_error_while_reading_is_raised_where_the_block_is_asked_for():
