@@ -259,6 +259,15 @@ def lengths(values: dict[str, Any]) -> None:
             raise ConfigError(f"`{path}` must be in steps, epochs or examples; got {text!r}.")
 
 
+def judging(values: dict[str, Any]) -> list[tuple[str, str]]:
+    """Every key that names a metric in use, and the metric as `split/name`."""
+    stopping, kept = values["early_stopping"], values["run"]["checkpoints"]
+    found = [("expect", name) for name in values["expect"]]
+    found += [("early_stopping.metric", stopping["metric"])] if stopping["patience"] else []
+    found += [("run.checkpoints.metric", kept["metric"])] if kept["best"] else []
+    return [(key, name if "/" in name else f"validation/{name}") for key, name in found]
+
+
 def check(node: Any, path: str, trust: tuple[str, ...]) -> None:
     """Raise a `ConfigError` unless every `_target_` at or below the node can be called with what stands beside it."""
     if isinstance(node, list):

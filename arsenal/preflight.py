@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from arsenal import config as configs
 from arsenal import road, session
 from arsenal.config import Config
-from arsenal.data import arrays
 from arsenal.optim.groups import by_path, matches
 from arsenal.training.driver import advance
 from arsenal.training.length import Length
@@ -21,10 +20,9 @@ def preflight(config: Config) -> Iterator[str]:
     values = config.values
     experiment = road.build(config)
     made = experiment.parts
-    fitted, rows = road.prepare(made, values["seed"], experiment.splits["train"])
-    source = arrays(rows, values["batch_size"])
+    fitted, _, source = road.prepared(made, values, experiment.splits["train"])
     stop = Length.parse(values["length"]).steps(source)
-    train = jax.eval_shape(lambda rows: road.first(made, values, fitted, rows)["train"], rows)
+    train = jax.eval_shape(lambda: road.first(made, values, fitted, source)["train"])
     block = source.block(0, source.window or 1)
     batch = jax.eval_shape(lambda train, block: source.at(train.key, block, train.step), train, block)
 

@@ -15,11 +15,13 @@ from arsenal import config as configs
 from arsenal import session
 from arsenal.combine import chain, learner, skipping, whole
 from arsenal.config import Config, compose
-from arsenal.data import arrays, as_dataset
-from arsenal.data.dataset import Dataset, Schema, take
+from arsenal.data import ahead, arrays, as_dataset, reading, through
+from arsenal.data.column import evenly, gathered, row_bytes, row_shapes, rows_at, streamed, take
+from arsenal.data.dataset import Dataset, Schema
 from arsenal.data.frame import framed, shaped, tensors
-from arsenal.evaluation.answers import answers, scorer
-from arsenal.records import Additive, Batch, Estimator, Learner, Metric, Transform, living
+from arsenal.evaluation.answers import answering, answers, quantities, scorer
+from arsenal.evaluation.report import draws, write_report
+from arsenal.records import Additive, Batch, Estimator, Learner, Metric, Source, Transform, living
 from arsenal.runs import events, folder, schema, signals
 from arsenal.runs.cache import compile_cache
 from arsenal.runs.checkpoints import Checkpoints, Keep, digest
@@ -30,6 +32,12 @@ from arsenal.training.length import Length
 from arsenal.training.transfer import Transfer, transfer
 
 __all__ = ["Config", "Run", "build", "compose", "evaluate", "export", "fit", "load", "predict"]
+
+
+SAMPLE_ROWS, SAMPLE_BYTES = 65_536, 64 * 2**20
+"""Of data that is read as it goes: transforms are fitted on so much of the training rows, evenly spaced."""
+SHOWN_ROWS, SHOWN_BYTES = 20_000, 256 * 2**20
+"""A report's pictures show so many rows of a split, evenly spaced, in so much memory at most."""
 
 
 class Parts(NamedTuple):
@@ -87,11 +95,28 @@ def build(config: Config) -> Experiment:
     if len(splits["train"].weight) == 0:
         raise configs.ConfigError(f"`split` leaves no row for training; the data has {len(data.rows.weight)}.")
     try:
-        seen = jax.eval_shape(lambda rows: made.features.fit(jax.random.key(0), rows)[1].x, data.rows)
-        made.learner.check(data.rows._replace(x=seen))
+        rows = some(data.rows, SAMPLE_ROWS, SAMPLE_BYTES)
+        seen = jax.eval_shape(lambda rows: made.features.fit(jax.random.key(0), rows)[1].x, rows)
+        made.learner.check(rows._replace(x=seen))
     except ValueError as error:
         raise configs.ConfigError(f"The data does not fit the learner: {error}") from error
+    try:
+        names = quantities(made.learner, made.metrics, jax.eval_shape(lambda rows: living(rows), rows._replace(x=seen)))
+    except ValueError as error:
+        raise configs.ConfigError(str(error)) from error
+    for key, name in configs.judging(values):
+        if name.rpartition("/")[2] not in names:
+            raise configs.ConfigError(f"`{key}` must name one of {', '.join(names)}; got {name}.")
+        if name.partition("/")[0] in splits and len(splits[name.partition("/")[0]].weight) == 0:
+            raise configs.ConfigError(f"`{key}` judges {name}, and `split` leaves no such rows.")
     return Experiment(made, data, splits)
+
+
+def some(rows: Batch, most: int, size: int, least: int = 1) -> Batch:
+    """The rows themselves where they are in memory; else at most `most` of them or `size` bytes, evenly spaced, read."""
+    if not streamed(rows):
+        return rows
+    return gathered(rows, evenly(len(rows.weight), max(least, min(most, size // max(1, row_bytes(rows))))))
 
 
 def mathematics(config: Config, data: Dataset, inherited: Any = None) -> dict[str, Any]:
@@ -145,9 +170,8 @@ class Run:
         """The newest sound checkpoint: `train` and `features`."""
         _, examples, n = self.kept
         rows = jax.tree.map(lambda v: jax.ShapeDtypeStruct((n, *v.shape[1:]), v.dtype), examples)
-        made, values = self.parts, self.config.values
-        like = jax.eval_shape(lambda rows: first(made, values, *prepare(made, values["seed"], rows)), rows)
-        kept = Keep(mode=values["run"]["checkpoints"]["mode"])
+        like = shape_of(self.parts, self.config.values, rows)
+        kept = Keep(mode=self.config.values["run"]["checkpoints"]["mode"])
         with contextlib.closing(Checkpoints(self.folder / "checkpoints", kept)) as saved:
             found = saved.restore(like, which=self.checkpoint)
         if found is None:
@@ -187,34 +211,40 @@ class Run:
         return [event for event in events.read(self.folder / "events.jsonl") if "values" in event]
 
     @functools.cached_property
-    def results(self) -> dict[str, tuple[dict[str, np.ndarray], dict[str, float]]]:
-        """For validation and test: the answers [n, ...] by name, and the metrics."""
-        return {name: self.score(rows) for name, rows in self.experiment.splits.items() if name != "train" and len(rows.weight)}
+    def results(self) -> dict[str, "Judged"]:
+        """Validation and test, as far as they have rows."""
+        splits = self.experiment.splits
+        return {name: self.score(rows) for name, rows in splits.items() if name != "train" and len(rows.weight)}
 
-    def score(self, rows: Batch) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-        """Answers and metrics over rows as the data set gives them."""
-        learner, trained = self.parts.learner, self.restored["train"]
-        rows = seen(self.parts, self.restored["features"], rows)
-        params = self.params["learner"]
-        size = self.config.values["batch_size"] or len(rows.weight)
-        values = scorer(learner, self.parts.metrics, rows, size)(streams(trained.key)["evaluate"], params)
-        given = answers(learner.apply, learner.inputs, params, rows, size)
-        return given, {name: np.asarray(value).tolist() for name, value in values.items()}
+    def score(self, rows: Batch) -> "Judged":
+        """Metrics of all rows as the data set gives them, and the answers that a report shows."""
+        learner, trained, fitted = self.parts.learner, self.restored["train"], self.restored["features"]
+        params, size = self.params["learner"], self.config.values["batch_size"] or len(rows.weight)
+        values = judging(self.parts, fitted, rows, size)(streams(trained.key)["evaluate"], params)
+        shown, apply = showing(self.parts, fitted, params, rows)
+        given = answers(apply, learner.inputs, params, shown, size)
+        return Judged(given, {name: np.asarray(value).tolist() for name, value in values.items()}, shown)
 
     @property
     def metrics(self) -> dict[str, float]:
         """`{"test/accuracy": 0.98, ...}` over validation and test."""
-        return {f"{split}/{name}": v for split, (_, values) in self.results.items() for name, v in values.items()}
+        return {f"{split}/{name}": v for split, judged in self.results.items() for name, v in judged.metrics.items()}
 
     @property
     def unmet(self) -> list[str]:
         """What the experiment states and this run does not reach, one line each."""
         return [
-            f"{name} must be {'>=' if side == 'min' else '<='} {bound}; got {self.metrics.get(name)}"
+            f"{name} must be {'>=' if side == 'min' else '<='} {bound}; got {self.got(name)}"
             for name, bounds in self.config.values["expect"].items()
             for side, bound in bounds.items()
             if not met(self.metrics.get(name), side, bound)
         ]
+
+    def got(self, name: str) -> str:
+        """The metric's value, or why there is none."""
+        split = name.partition("/")[0]
+        absent = split in self.experiment.splits and split not in self.results
+        return f"no rows in the split `{split}`" if absent else str(self.metrics.get(name))
 
     def predict(self, frame: Any, method: str | None = None) -> Any:
         """Answer a data frame, an array or a dict of arrays: a frame of one row each, labels decoded.
@@ -222,6 +252,17 @@ class Run:
         All methods that read the data's inputs answer unless `method` names one.
         """
         return predict(self, frame, method)
+
+
+class Judged(NamedTuple):
+    """What a run is worth on some rows."""
+
+    answers: dict[str, np.ndarray]
+    """[m, ...] by name: those that a report shows, for the rows that it shows."""
+    metrics: dict[str, float]
+    """Over all rows."""
+    shown: Batch
+    """[m]: the rows of the answers, as the learner sees them."""
 
 
 def met(value: Any, side: str, bound: float) -> bool:
@@ -235,10 +276,47 @@ def prepare(made: Parts, seed: int, rows: Batch) -> tuple[Any, Batch]:
     return jax.jit(made.features.fit)(key, living(jax.tree.map(jnp.asarray, rows)))
 
 
-def first(made: Parts, values: dict[str, Any], fitted: Any, rows: Batch) -> dict[str, Any]:
+def prepared(made: Parts, values: dict[str, Any], rows: Batch) -> tuple[Any, Batch, Source]:
+    """The transforms fitted, the rows they were fitted on as training sees them, and the source of all training rows.
+
+    Rows that are read as they go pass through the transforms batch by batch, inside the program.
+    """
+    key, size = jax.random.key(values["seed"]), values["batch_size"]
+    if not streamed(rows):
+        fitted, rows = prepare(made, values["seed"], rows)
+        return fitted, rows, arrays(rows, size)
+    source = reading(rows, size, streams(key)["data"])
+    known = some(rows, SAMPLE_ROWS if values["features"] else 1, SAMPLE_BYTES, least=size)
+    fitted, known_seen = prepare(made, values["seed"], known)
+    if not alike(known_seen, seen(made, fitted, known)):
+        raise configs.ConfigError(
+            "`features` change training rows in another way than later ones, which takes all rows in memory; this data is "
+            "read as it goes."
+        )
+    return fitted, known_seen, through(source, made.features.apply, fitted)
+
+
+def alike(rows: Batch, others: Batch) -> bool:
+    """Whether two batches hold the same, but for rounding."""
+    if jax.tree.structure(rows) != jax.tree.structure(others):
+        return False
+    pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(jax.tree.leaves(rows), jax.tree.leaves(others), strict=True)]
+    return all(a.shape == b.shape and np.allclose(a, b, rtol=1e-4, atol=1e-4, equal_nan=True) for a, b in pairs)
+
+
+def first(made: Parts, values: dict[str, Any], fitted: Any, source: Source) -> dict[str, Any]:
     """What a checkpoint holds, before the first step."""
-    source = arrays(rows, values["batch_size"])
     return {"train": start(made.learner, source, values["seed"]), "features": fitted}
+
+
+def shape_of(made: Parts, values: dict[str, Any], rows: Batch) -> dict[str, Any]:
+    """The shapes and types of a checkpoint, from rows that the transforms were fitted on."""
+
+    def make(rows):
+        fitted, rows = prepare(made, values["seed"], rows)
+        return first(made, values, fitted, arrays(rows, values["batch_size"]))
+
+    return jax.eval_shape(make, rows)
 
 
 class Interrupted(Exception):
@@ -282,18 +360,21 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: signals.In
     path, values, made = run.folder, run.config.values, experiment.parts
     with contextlib.ExitStack() as stack:
         with interrupted.at_once(lambda: BEFORE):
-            fitted, rows = prepare(made, values["seed"], experiment.splits["train"])
-            source = arrays(rows, values["batch_size"])
+            fitted, rows, source = prepared(made, values, experiment.splits["train"])
             stop = Length.parse(values["length"]).steps(source)
             saved = stack.enter_context(contextlib.closing(Checkpoints(path / "checkpoints", session.keep(values, source))))
-            like = jax.eval_shape(lambda rows: first(made, values, fitted, rows), rows)
+            source = stack.enter_context(ahead(source, stop))
+            like = jax.eval_shape(lambda rows: first(made, values, fitted, arrays(rows, values["batch_size"])), rows)
             state, transferred = saved.restore(like, lambda text: listener("warning", 0, {"text": text})), None
             if state is None:
-                state, transferred = adopted(made, first(made, values, fitted, rows), origin, values)
-            held_out = seen(made, state["features"], experiment.splits["validation"])
-            judge = scorer(made.learner, made.metrics, held_out, source.batch_size) if len(held_out.weight) else None
+                state, transferred = adopted(made, first(made, values, fitted, source), origin, values)
+            held_out = experiment.splits["validation"]
+            judge = judging(made, state["features"], held_out, source.batch_size, lambda: bool(interrupted()))
         step = int(state["train"].step)
-        going = session.Session(path, values, made.learner, source, state["features"], saved, interrupted, step, judge)
+        going = session.Session(
+            path, values, made.learner, source, state["features"], saved, interrupted, step, judge,
+            unchanged=experiment.data.unchanged,
+        )  # fmt: skip
         if (step >= stop and not going.unjudged(step, stop)) or going.exhausted:
             folder.set_status(path, "complete", step=step, length=stop)
             listener("complete", step, {"length": stop, "folder": str(path)})
@@ -348,6 +429,30 @@ def seen(made: Parts, fitted: Any, rows: Batch) -> Batch:
     return rows._replace(x=jax.jit(made.features.apply)(fitted, jax.tree.map(jnp.asarray, rows.x)))
 
 
+def judging(
+    made: Parts, fitted: Any, rows: Batch, batch_size: int, interrupted: Callable[[], bool] | None = None
+) -> Callable[[jax.Array, Any], dict[str, Any] | None] | None:
+    """The scorer of rows as the data set gives them, in memory or read as it goes; None where there are none."""
+    if len(rows.weight) == 0:
+        return None
+    if streamed(rows):
+        behind = (made.features.apply, fitted)
+        return scorer(made.learner, made.metrics, rows, batch_size, interrupted=interrupted, seen=behind)
+    return scorer(made.learner, made.metrics, seen(made, fitted, rows), batch_size, interrupted=interrupted)
+
+
+def showing(made: Parts, fitted: Any, params: Any, rows: Batch) -> tuple[Batch, dict[str, Callable]]:
+    """The rows that a report shows, as the learner sees them, and the answers about them that it can draw."""
+    shapes = row_shapes(rows)
+    one = jax.eval_shape(lambda rows: rows._replace(x=made.features.apply(fitted, rows.x)), shapes)
+    given = jax.eval_shape(answering(made.learner.apply, made.learner.inputs), params, one)
+    drawn = {name: answer for name, answer in given.items() if draws(name, answer)}
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((shapes.x, one.x, one.y, drawn)))
+    most = min(SHOWN_ROWS, max(1, SHOWN_BYTES // max(1, size)))
+    shown = gathered(rows_at(rows, evenly(len(rows.weight), most)))
+    return seen(made, fitted, shown), {name: made.learner.apply[name] for name in drawn}
+
+
 def load(path: str | Path, params: str | None = None, checkpoint: str = "last") -> Run:
     """The run in a folder; a copy of the folder on another machine will do.
 
@@ -362,9 +467,7 @@ def load(path: str | Path, params: str | None = None, checkpoint: str = "last") 
 
 def evaluate(run: Run) -> dict[str, float]:
     """Write `report/` (a page, its pictures and `metrics.json`) into the run folder and return the metrics."""
-    from arsenal.evaluation.report import write_report
-
-    history = [{"step": e["step"], "split": e["kind"], "values": quantities(e["values"])} for e in run.history]
+    history = [{"step": e["step"], "split": e["kind"], "values": of_learning(e["values"])} for e in run.history]
     status = folder.status(run.folder)
     write_report(
         run.folder / "report",
@@ -382,15 +485,13 @@ def evaluate(run: Run) -> dict[str, float]:
         metrics=run.metrics,
         expect=run.config.values["expect"],
         labels=run.kept[0].target.columns,
-        results={
-            name: (seen(run.parts, run.restored["features"], run.experiment.splits[name]), given)
-            for name, (given, _) in run.results.items()
-        },
+        results={name: (judged.shown, judged.answers) for name, judged in run.results.items()},
+        totals={name: float(run.experiment.splits[name].weight.sum()) for name in run.results},
     )
     return run.metrics
 
 
-def quantities(values: dict[str, Any]) -> dict[str, Any]:
+def of_learning(values: dict[str, Any]) -> dict[str, Any]:
     """The values that tell of learning, not of the machine."""
     return {name: value for name, value in values.items() if name not in session.MACHINE}
 

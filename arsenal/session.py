@@ -77,20 +77,11 @@ class Session:
         self.logged: tuple[int, float] | None = None
         self.paused, self.saved_at, self.operations = 0.0, time.perf_counter(), None
         self.worth_saving = False
-        for name, section, wanted in (
-            ("early_stopping", values["early_stopping"], values["early_stopping"]["patience"]),
-            ("run.checkpoints", values["run"]["checkpoints"], values["run"]["checkpoints"]["best"]),
-        ):
-            if wanted and judge is None:
-                raise configs.ConfigError(f"`{name}` judges by `{section['metric']}` of validation rows; `split` leaves none.")
 
-    def judged_by(self, section: dict[str, Any], values: dict[str, Any], name: str) -> float | None:
-        """The value of a section's metric, of a population the mean; a `ConfigError` where there is no such metric."""
-        metric = section["metric"].removeprefix("validation/")
-        if metric not in values:
-            raise configs.ConfigError(f"`{name}.metric` must be one of {', '.join(values)}; got {metric}.")
-        value = values[metric]
-        return float(np.mean(value)) if value is not None else None
+    def judged_by(self, section: dict[str, Any], values: dict[str, Any]) -> float | None:
+        """The value of a section's metric, of a population the mean; None where it was not a number."""
+        value = values.get(section["metric"].removeprefix("validation/"))
+        return None if value is None or None in np.atleast_1d(np.array(value, object)) else float(np.mean(value))
 
     @property
     def exhausted(self) -> bool:
@@ -98,7 +89,7 @@ class Session:
         section = self.values["early_stopping"]
         if not section["patience"]:
             return False
-        values = [self.judged_by(section, self.history[step], "early_stopping") for step in sorted(self.history)]
+        values = [self.judged_by(section, self.history[step]) for step in sorted(self.history)]
         return exhausted(values, section["patience"], section["min_delta"], section["mode"])
 
     def unjudged(self, step: int, stop: int) -> bool:
@@ -178,7 +169,7 @@ class Session:
         if not section["best"]:
             return False
         judged = [
-            Saved(at, 0.0, self.judged_by(section, values, "run.checkpoints")) for at, values in self.history.items()
+            Saved(at, 0.0, self.judged_by(section, values)) for at, values in self.history.items()
         ]
         return step in [one.step for one in best(judged, section["mode"])[: section["best"]]]
 
@@ -192,7 +183,7 @@ class Session:
         began = time.perf_counter()
         self.unchanged()
         section, values = self.values["run"]["checkpoints"], self.history.get(step)
-        value = self.judged_by(section, values, "run.checkpoints") if values and section["best"] else None
+        value = self.judged_by(section, values) if values and section["best"] else None
         self.saved.save(step, {"train": train, "features": self.fitted}, value)
         self.worth_saving, self.saved_at = False, time.perf_counter()
         self.paused += self.saved_at - began

@@ -3,11 +3,11 @@
 from arsenal.data.bundled import breast_cancer, diabetes, digits, seeds
 from arsenal.data.dataset import Dataset, Schema, as_dataset
 from arsenal.data.files import csv, npz, parquet
-from arsenal.data.source import arrays, nothing, stream
+from arsenal.data.source import ahead, arrays, feed, nothing, reading, stream, through
 from arsenal.data.splits import by_position, by_row
 from arsenal.data.text import text
 
 __all__ = [
-    "Dataset", "Schema", "arrays", "as_dataset", "breast_cancer", "by_position", "by_row",
-    "csv", "diabetes", "digits", "nothing", "npz", "parquet", "seeds", "stream", "text",
+    "Dataset", "Schema", "ahead", "arrays", "as_dataset", "breast_cancer", "by_position", "by_row",
+    "csv", "diabetes", "digits", "feed", "nothing", "npz", "parquet", "reading", "seeds", "stream", "text", "through",
 ]  # fmt: skip

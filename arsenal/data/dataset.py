@@ -2,12 +2,16 @@
 
 import hashlib
 import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from arsenal_serving.export import Tensor
 
+from arsenal.data.column import in_memory, plain, plain_type, streamed
+from arsenal.data.content import Content, changed, contents
 from arsenal.records import Batch
 
 
@@ -20,20 +24,47 @@ class Schema(NamedTuple):
     """Its `columns` are the labels in the order of their codes, where there are any."""
     codecs: dict[str, dict] = {}
     """State of every codec by name."""
+    tokenizer: dict = {}
+    """Of text in tokens: the content of its `tokenizer.json`."""
 
 
 class Dataset(NamedTuple):
-    """Rows as numpy arrays, their schema, and what tells them from other rows."""
+    """Rows as columns, their schema, and what tells them from other rows."""
 
     rows: Batch
+    """x, y and aux are numpy arrays, or columns that are read when asked (`arsenal.data.column`); weight and row arrays."""
     schema: Schema
     fingerprint: str
     """SHA-256 over names, shapes, types and values."""
+    files: dict[Path, Content] = {}
+    """The files it was read from, as they were."""
+
+    def unchanged(self) -> None:
+        """Raise ValueError, naming the file, if one that the rows come from is no longer what it was."""
+        if path := changed(self.files):
+            raise ValueError(
+                f"Data file {path} changed during training. What was saved is whole: with the file as it was, "
+                "the same command goes on; with another, it is another run."
+            )
 
 
-def dataset(x: Any, y: Any = None, row: Any = None, weight: Any = None, aux: Any = (), schema: Schema = Schema()) -> Dataset:  # noqa: B008
-    """A `Dataset` from arrays; floats become float32, whole numbers int32."""
-    x, y, aux = (jax.tree.map(plain, part, is_leaf=lambda v: isinstance(v, list)) for part in (x, y, aux))
+def dataset(
+    x: Any, y: Any = None, row: Any = None, weight: Any = None, aux: Any = (), schema: Schema = Schema(),  # noqa: B008
+    files: Iterable[Path] = (), settings: Any = None,
+) -> Dataset:  # fmt: skip
+    """A `Dataset` from arrays; floats become float32, whole numbers int32.
+
+    Columns that are read when asked stay as they are: their values are checked when they are read, and `files` and
+    `settings` (JSON: how they are read) stand for them in the fingerprint.
+    """
+
+    def one(value):
+        if not hasattr(value, "shape") or in_memory(value):
+            return plain(value)
+        plain_type(value.dtype)
+        return value
+
+    x, y, aux = (jax.tree.map(one, part, is_leaf=lambda v: isinstance(v, list)) for part in (x, y, aux))
     n = len(jax.tree.leaves(x)[0])
     if n == 0:
         raise ValueError("A data set needs at least one row; got none.")
@@ -49,12 +80,15 @@ def dataset(x: Any, y: Any = None, row: Any = None, weight: Any = None, aux: Any
         name = jax.tree_util.keystr(path).lstrip(".")
         if leaf.shape[:1] != (n,):
             raise ValueError(f"Every part of a data set has the same number of rows, here {n}; `{name}` has shape {leaf.shape}.")
-        if np.issubdtype(leaf.dtype, np.floating) and not np.isfinite(leaf).all():
+        if in_memory(leaf) and np.issubdtype(leaf.dtype, np.floating) and not np.isfinite(leaf).all():
             bad = np.flatnonzero(~np.isfinite(leaf.reshape(n, -1)).all(1))
             raise ValueError(
                 f"Values must be finite; `{name}` has NaN or infinity in {len(bad)} rows, the first at position {bad[0]}."
             )
-    return Dataset(rows, schema, fingerprint(rows, schema))
+    found = contents(files)
+    if streamed(rows):
+        return Dataset(rows, schema, fingerprint(rows, schema, [content.sha256 for content in found.values()], settings), found)
+    return Dataset(rows, schema, fingerprint(rows, schema), found)
 
 
 def as_dataset(data: Any) -> Dataset:
@@ -68,29 +102,14 @@ def as_dataset(data: Any) -> Dataset:
     raise TypeError(f"`data` must be a Dataset, a Batch or a dict with x; got {type(data).__name__}.")
 
 
-def plain(value: Any) -> np.ndarray:
-    """The value as float32, int32, uint8 or bool: what every backend has."""
-    value = np.asarray(value)
-    if value.dtype in (np.bool_, np.uint8, np.float32, np.int32):
-        return value
-    if np.issubdtype(value.dtype, np.floating):
-        return value.astype(np.float32)
-    if np.issubdtype(value.dtype, np.integer):
-        if value.size and (value.min() < -(2**31) or value.max() >= 2**31):
-            raise ValueError(f"Whole numbers must fit in 32 bits; got values from {value.min()} to {value.max()}.")
-        return value.astype(np.int32)
-    raise TypeError(f"Values must be numbers; got {value.dtype}. Strings pass through a codec.")
+def fingerprint(rows: Batch, schema: Schema, sums: Sequence[str] = (), settings: Any = None) -> str:
+    """SHA-256 over every array's name, type, shape and bytes, and over the schema.
 
-
-def take(rows: Batch, mask: np.ndarray) -> Batch:
-    """The rows where the mask [n] holds."""
-    return jax.tree.map(lambda v: v[mask], rows)
-
-
-def fingerprint(rows: Batch, schema: Schema) -> str:
-    """SHA-256 over every array's name, type, shape and bytes, and over the schema."""
-    digest = hashlib.sha256(json.dumps(schema, sort_keys=True, default=str).encode())
+    Of a column that is read when asked, `sums` of its files and the `settings` that it is read by are taken for the bytes.
+    """
+    described = schema if schema.tokenizer else schema[:3]  # as it was before there were tokenizers
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(rows):
         digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}".encode())
-        digest.update(np.ascontiguousarray(leaf).tobytes())
+        digest.update(np.ascontiguousarray(leaf).tobytes() if in_memory(leaf) else json.dumps([*sums, settings]).encode())
     return digest.hexdigest()

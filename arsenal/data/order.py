@@ -1,13 +1,18 @@
 """Shuffling without a permutation: a bijection of 0..n-1 that costs as much as the rows it is asked for.
 
-A Feistel network over two mixed-radix digits (Black & Rogaway, CT-RSA 2002), walked until it lands below n.
+A Feistel network over two mixed-radix digits (Black & Rogaway, CT-RSA 2002), walked until it lands below n. And shuffling
+of rows that lie in chunks, where a permutation of everything would fetch a chunk for every row.
 """
 
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+
+from arsenal.data.splits import uniform
 
 ROUNDS = 8
 
@@ -43,3 +48,32 @@ def mixed(value: jax.Array) -> jax.Array:
     value = (value ^ (value >> 16)) * jnp.uint32(0x85EBCA6B)
     value = (value ^ (value >> 13)) * jnp.uint32(0xC2B2AE35)
     return value ^ (value >> 16)
+
+
+def by_chunk(key: jax.Array, chunks: np.ndarray, together: int, position: np.ndarray) -> np.ndarray:
+    """Where each position [m] goes when chunks come in random order and rows are shuffled among `together` of them.
+
+    Chunk i holds the rows chunks[i]..chunks[i + 1] - 1, the first begins at 0. On the host; costs as much as the chunks and
+    the rows that are at hand together, whatever is asked. int64; over all positions, a permutation.
+    """
+    first, second = (int(bits) for bits in np.asarray(jax.random.bits(key, (2,), jnp.uint32)))
+    order = np.argsort(uniform(np.arange(len(chunks) - 1), first), kind="stable")
+    begins, ends = chunks[order], chunks[order + 1]
+    # Where in the epoch each group of chunks begins, and the end.
+    after = np.concatenate([[0], np.cumsum(ends - begins)])
+    starts = after[np.append(np.arange(0, len(order), together), len(order))]
+    group = np.searchsorted(starts, position, side="right") - 1
+    placed = np.empty(len(position), np.int64)
+    for one in np.unique(group):
+        inside = slice(one * together, (one + 1) * together)
+        spans = tuple(zip(begins[inside].tolist(), ends[inside].tolist(), strict=True))
+        here = group == one
+        placed[here] = among(second, spans)[position[here] - starts[one]]
+    return placed
+
+
+@functools.lru_cache(2)  # one block after another asks for the same
+def among(seed: int, spans: tuple[tuple[int, int], ...]) -> np.ndarray:
+    """The rows of these spans [begin, end), shuffled."""
+    rows = np.concatenate([np.arange(begin, end) for begin, end in spans])
+    return rows[np.argsort(uniform(rows, seed), kind="stable")]

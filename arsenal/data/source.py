@@ -1,13 +1,22 @@
 """Sources: a batch is a function of key and step, whatever was asked before."""
 
-from collections.abc import Callable
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.random import fold_in
 
-from arsenal.data.order import shuffled
+from arsenal.data.column import gathered, row_bytes, streamed
+from arsenal.data.order import by_chunk, shuffled
 from arsenal.records import Batch, Source, batch
+
+BLOCK = 32 * 2**20
+"""Bytes of a block that is read at once, about."""
 
 
 def arrays(rows: Batch, batch_size: int | None, shuffle: bool = True) -> Source:
@@ -17,8 +26,7 @@ def arrays(rows: Batch, batch_size: int | None, shuffle: bool = True) -> Source:
     """
     n = len(rows.weight)
     size = n if batch_size is None else batch_size
-    if not 0 < size <= n:
-        raise ValueError(f"`batch_size` must be in 1..{n}, the number of training rows; got {size}.")
+    fits(size, n)
     rows = jax.tree.map(jnp.asarray, rows)
     per_epoch = -(-n // size)
 
@@ -35,6 +43,90 @@ def arrays(rows: Batch, batch_size: int | None, shuffle: bool = True) -> Source:
     return Source(lambda start, stop: rows, at, n, size)
 
 
+def fits(size: int, n: int) -> None:
+    """Raise ValueError unless batches of this size can be made of n rows."""
+    if not 0 < size <= n:
+        raise ValueError(f"`batch_size` must be in 1..{n}, the number of training rows; got {size}.")
+
+
+def reading(
+    rows: Batch, batch_size: int | None, key: jax.Array, shuffle: bool = True, window: int | None = None,
+    part: int | None = None, parts: int | None = None,
+) -> Source:  # fmt: skip
+    """Rows of columns that are read when asked, in the order that `arrays` gives them for the same key.
+
+    A block holds `window` steps, by default as many as 32 MB do. Which rows a step reads is a function of key and step
+    alone, so a resumed run goes on at the very row. Columns in chunks (row groups of a Parquet file) come in an order of
+    their own: chunks in random order, rows shuffled among the chunks that are at hand together. Of every batch this source
+    reads the rows of one of `parts` equal parts, by default those of this process among all.
+    """
+    n = len(rows.weight)
+    if batch_size is None:
+        raise ValueError("`batch_size` null takes all rows at once, and this data is read as it goes; give the rows of a batch.")
+    fits(batch_size, n)
+    part, parts = (jax.process_index() if part is None else part), (jax.process_count() if parts is None else parts)
+    if batch_size % parts or not 0 <= part < parts:
+        raise ValueError(f"`batch_size` must be a multiple of {parts} hosts, and `part` one of them; got {batch_size}, {part}.")
+    own, per_epoch = batch_size // parts, -(-n // batch_size)
+    window = min(per_epoch, max(1, BLOCK // max(1, own * row_bytes(rows)))) if window is None else window
+    if window < 1:
+        raise ValueError(f"`window` of `reading` must be >= 1; got {window}.")
+    chunked = next((v for v in jax.tree.leaves(rows) if getattr(v, "chunks", None) is not None), None)
+
+    def placed(epoch: np.ndarray, position: np.ndarray) -> np.ndarray:
+        """The rows [steps, own] at these positions of each step's epoch."""
+        if not shuffle:
+            return position
+        if chunked is None:
+            return np.asarray(shuffled_by_epoch(key, n, epoch.astype(np.int32), position.astype(np.int32)))
+        found = np.empty_like(position)
+        for one in np.unique(epoch):
+            here = epoch == one
+            order = by_chunk(fold_in(key, one), chunked.chunks, chunked.together, position[here].reshape(-1))
+            found[here] = order.reshape(-1, own)
+        return found
+
+    def block(start, stop):
+        step = np.arange(start, stop)
+        position = (step % per_epoch * batch_size + part * own)[:, None] + np.arange(own)
+        with on_host():
+            at = placed(step // per_epoch, np.minimum(position, n - 1)).reshape(-1).astype(np.int64)
+        taken = gathered(rows, at)
+        taken = taken._replace(weight=np.where(position.reshape(-1) < n, taken.weight, np.zeros_like(taken.weight)))
+        return jax.tree.map(lambda v: jnp.asarray(v.reshape(len(step), own, *v.shape[1:])), taken)
+
+    return Source(block, lambda key, block, step: jax.tree.map(lambda v: v[step % window], block), n, batch_size, window)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def shuffled_by_epoch(key: jax.Array, n: int, epoch: jax.Array, position: jax.Array) -> jax.Array:
+    """`shuffled` with each epoch's key. epoch [steps], position [steps, m] -> rows [steps, m]."""
+    return jax.vmap(lambda one, at: shuffled(fold_in(key, one), n, at))(epoch, position)
+
+
+def on_host() -> contextlib.AbstractContextManager:
+    """Small sums are done by the host's processor, where it can: the device is busy with the last block."""
+    try:
+        return jax.default_device(jax.local_devices(backend="cpu")[0])
+    except RuntimeError:
+        return contextlib.nullcontext()
+
+
+def feed(rows: Batch, batch_size: int | None, key: jax.Array, shuffle: bool = True, **more: Any) -> Source:
+    """`arrays` of rows that are in memory, `reading` of others."""
+    return reading(rows, batch_size, key, shuffle, **more) if streamed(rows) else arrays(rows, batch_size, shuffle)
+
+
+def through(source: Source, apply: Callable, state: Any) -> Source:
+    """The source with `apply(state, x)` in place of x, inside the program; the state travels in the block."""
+
+    def at(key, block, step):
+        rows = source.at(key, block["rows"], step)
+        return rows._replace(x=apply(block["state"], rows.x))
+
+    return source._replace(block=lambda start, stop: {"rows": source.block(start, stop), "state": state}, at=at)
+
+
 def nothing() -> Source:
     """No data: for learners whose state holds the world they learn from."""
     empty = batch(weight=[1.0])
@@ -44,7 +136,7 @@ def nothing() -> Source:
 def stream(read: Callable[[int], Batch], batch_size: int, window: int = 8) -> Source:
     """Batches read on the host as they come: `read(step)` gives that step's batch, always of `batch_size` rows.
 
-    A block holds `window` steps; the driver asks for the next one while the device is busy with this one.
+    A block holds `window` steps.
     """
     if window < 1:
         raise ValueError(f"`window` of `stream` must be >= 1; got {window}.")
@@ -53,3 +145,31 @@ def stream(read: Callable[[int], Batch], batch_size: int, window: int = 8) -> So
         return jax.tree.map(lambda *parts: jnp.stack(parts), *(read(step) for step in range(start, stop)))
 
     return Source(block, lambda key, block, step: jax.tree.map(lambda v: v[step % window], block), None, batch_size, window)
+
+
+@contextlib.contextmanager
+def ahead(source: Source, end: int | None = None, depth: int = 2) -> Iterator[Source]:
+    """The source, its next `depth` blocks up to step `end` read by a thread of their own while the device works on this one.
+
+    An error there is raised where the block is asked for. The thread ends with the context.
+    """
+    if source.window is None:
+        yield source
+        return
+    coming: dict[tuple[int, int], Future] = {}
+    worker = ThreadPoolExecutor(1, thread_name_prefix="read ahead")
+
+    def block(start, stop):
+        wanted = [(start + i * (stop - start), stop + i * (stop - start)) for i in range(depth + 1)]
+        wanted = [span for span in wanted if span == (start, stop) or end is None or span[0] < end]
+        for span in [span for span in coming if span not in wanted]:
+            coming.pop(span).cancel()
+        for span in wanted:
+            if span not in coming:
+                coming[span] = worker.submit(source.block, *span)
+        return coming[wanted[0]].result()
+
+    try:
+        yield source._replace(block=block)
+    finally:
+        worker.shutdown(wait=True, cancel_futures=True)

@@ -1,6 +1,7 @@
-"""A learner's answers and metrics over a whole set, a batch at a time in one program."""
+"""A learner's answers and metrics over a whole set, a batch at a time in one program and in constant memory."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -8,17 +9,31 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from arsenal.records import Batch, Learner, Metric, compute, living
+from arsenal.data import ahead, feed, through
+from arsenal.records import Batch, Learner, Metric, Source, compute, hyperparameters, living
+
+PATIENCE = 2.0
+"""Seconds of work in one dispatch, about: how long an interruption waits for an answer."""
+FIRST = 16
+"""Batches of the first dispatch, by which the next ones are measured."""
 
 
-def pieces(rows: Batch, batch_size: int) -> Batch:
-    """The rows as [pieces, batch_size, ...]; the last piece is filled up with rows of weight 0."""
-    n = len(rows.weight)
-    parts = -(-n // batch_size)
-    at = np.minimum(np.arange(parts * batch_size), n - 1)
-    padded = jax.tree.map(lambda v: np.asarray(v)[at], rows)
-    padded = padded._replace(weight=padded.weight * (np.arange(parts * batch_size) < n))
-    return jax.tree.map(lambda v: jnp.asarray(v.reshape(parts, batch_size, *v.shape[1:])), padded)
+def ordered(rows: Batch, batch_size: int, seen: tuple[Callable, Any] | None) -> Source:
+    """The rows in their order, the ragged last batch filled up; `seen` is a transform's apply and its state."""
+    source = feed(rows, min(batch_size, len(rows.weight)), None, shuffle=False)
+    return source if seen is None else through(source, *seen)
+
+
+def steps(source: Source) -> int:
+    """How many batches all rows are."""
+    return -(-source.size // source.batch_size)
+
+
+def windows(source: Source) -> Iterator[tuple[int, int]]:
+    """Spans of steps that one block serves, to the end of the rows."""
+    end = steps(source)
+    for start in range(0, end, source.window or end):
+        yield start, min(start + (source.window or end), end)
 
 
 def answering(apply: dict[str, Callable], inputs: dict[str, Callable]) -> Callable:
@@ -26,35 +41,96 @@ def answering(apply: dict[str, Callable], inputs: dict[str, Callable]) -> Callab
     return lambda params, batch: {name: f(params, inputs.get(name, lambda b: b.x)(batch)) for name, f in apply.items()}
 
 
-def scorer(
-    learner: Learner, metrics: dict[str, Metric], rows: Batch, batch_size: int
-) -> Callable[[jax.Array, Any], dict[str, Any]]:
-    """`(key, params) -> {name: value}` over the rows: the learner's own evaluation and the metrics, in one program."""
+def quantities(learner: Learner, metrics: dict[str, Metric], rows: Batch) -> list[str]:
+    """The names of all that a scorer gives, from rows or their shapes; ValueError where a metric does not fit the answers."""
     answer = answering(learner.apply, learner.inputs)
 
+    def judged(rows):
+        params = learner.params(learner.init(jax.random.key(0), rows, hyperparameters(learner.hp)))
+        found = compute(learner.evaluate(jax.random.key(0), params, rows))
+        outputs = answer(params, rows) if metrics else {}
+        for name, metric in metrics.items():
+            try:
+                found |= metric.compute(metric.update(metric.empty(), outputs, rows))
+            except (ValueError, TypeError, KeyError, IndexError) as error:
+                said = " ".join(str(error).split())
+                raise ValueError(f"The metric `{name}` does not fit what the learner answers: {said}") from error
+        return found
+
+    return list(jax.eval_shape(judged, rows))
+
+
+def scorer(
+    learner: Learner, metrics: dict[str, Metric], rows: Batch, batch_size: int, *,
+    interrupted: Callable[[], bool] | None = None, seen: tuple[Callable, Any] | None = None,
+) -> Callable[[jax.Array, Any], dict[str, Any] | None]:  # fmt: skip
+    """`(key, params) -> {name: value}` over the rows: the learner's own evaluation and the metrics.
+
+    Rows in memory are one block that stays on the device; of others a block at a time is, read ahead. `interrupted` is
+    asked every two seconds or so; once it says true the answer is None. `seen`: see `ordered`.
+    """
+    answer = answering(learner.apply, learner.inputs)
+    source = ordered(rows, batch_size, seen)
+
+    def batch_of(block, step):
+        return living(source.at(None, block, step))
+
     @jax.jit
-    def run(key, params, batches):
-        def one(carry, batch):
-            step, accs = carry
-            batch = living(batch)
+    def empty(key, params, block):
+        means = jax.eval_shape(lambda: learner.evaluate(key, params, batch_of(block, jnp.zeros((), jnp.int32))))
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), means)
+        return zeros, {name: metric.empty() for name, metric in metrics.items()}
+
+    @jax.jit
+    def run(key, params, block, sums, begin, end):
+        def one(carry):
+            step, means, accs = carry
+            batch = batch_of(block, step)
             outputs = answer(params, batch) if metrics else {}
             accs = {name: metric.update(accs[name], outputs, batch) for name, metric in metrics.items()}
-            return (step + 1, accs), learner.evaluate(jax.random.fold_in(key, step), params, batch)
+            own = learner.evaluate(jax.random.fold_in(key, step), params, batch)
+            return step + 1, jax.tree.map(jnp.add, means, own), accs
 
-        (_, accs), means = lax.scan(one, (0, {name: metric.empty() for name, metric in metrics.items()}), batches)
-        own = compute(jax.tree.map(lambda v: v.sum(0), means))
-        return own | {key: value for name, metric in metrics.items() for key, value in metric.compute(accs[name]).items()}
+        _, means, accs = lax.while_loop(lambda carry: carry[0] < end, one, (begin, *sums))
+        values = {key: value for name, metric in metrics.items() for key, value in metric.compute(accs[name]).items()}
+        return (means, accs), compute(means) | values
 
-    batches = pieces(rows, min(batch_size, len(rows.weight)))
-    return lambda key, params: jax.device_get(run(key, params, batches))
+    def score(key, params):
+        with ahead(source, steps(source)) as blocks:
+            sums, values, pace = None, {}, None
+            for start, stop in windows(source):
+                block = blocks.block(start, start + (source.window or stop))
+                sums = empty(key, params, block) if sums is None else sums
+                while start < stop:
+                    if interrupted and interrupted():
+                        return None
+                    goal = min(stop, start + (max(1, int(PATIENCE / pace)) if pace else FIRST)) if interrupted else stop
+                    began = time.perf_counter()
+                    sums, values = run(key, params, block, sums, np.int32(start), np.int32(goal))
+                    if interrupted and goal < stop:
+                        jax.block_until_ready(values)
+                        pace = (time.perf_counter() - began) / (goal - start)
+                    start = goal
+        return jax.device_get(values)
+
+    return score
 
 
 def answers(
-    apply: dict[str, Callable], inputs: dict[str, Callable], params: Any, rows: Batch, batch_size: int
-) -> dict[str, np.ndarray]:
-    """All answers [n, ...] by name, in one compiled program."""
-    answer = answering(apply, inputs)
-    run = jax.jit(lambda params, batches: lax.map(lambda batch: answer(params, living(batch)), batches))
-    n = len(rows.weight)
-    outputs = run(params, pieces(rows, min(batch_size, n)))
-    return {name: np.asarray(v).reshape(-1, *v.shape[2:])[:n] for name, v in outputs.items()}
+    apply: dict[str, Callable], inputs: dict[str, Callable], params: Any, rows: Batch, batch_size: int,
+    seen: tuple[Callable, Any] | None = None,
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """All answers [n, ...] by name, in one compiled program. `seen`: see `ordered`."""
+    answer, source = answering(apply, inputs), ordered(rows, batch_size, seen)
+
+    @jax.jit
+    def run(params, block, steps):
+        return lax.map(lambda step: answer(params, living(source.at(None, block, step))), steps)
+
+    n, parts = len(rows.weight), []
+    with ahead(source, steps(source)) as blocks:
+        for start, stop in windows(source):
+            inside = np.arange(start, start + (source.window or stop), dtype=np.int32)
+            made = run(params, blocks.block(start, start + len(inside)), inside)
+            parts.append(jax.tree.map(lambda v: np.asarray(v).reshape(-1, *v.shape[2:]), made))
+    return {name: np.concatenate([part[name] for part in parts])[:n] for name in apply}

@@ -18,7 +18,7 @@ from arsenal.records import Batch
 from arsenal.storage.files import write_bytes, write_json, write_text
 
 ORDER = ("test", "validation", "train")
-TILES, CLASSES_SHOWN = 8, 100
+TILES, CLASSES_SHOWN, NUMBERS = 8, 100, 8
 LEADING = ("accuracy", "r2_score", "roc_auc", "f1_macro", "loss")
 
 
@@ -37,7 +37,7 @@ class Picture(NamedTuple):
 def write_report(
     folder: Path, *, title: str, status: dict, command: str, config: str, environment: dict, history: list[dict],
     metrics: dict[str, float], expect: dict[str, dict], labels: list[str] | None,
-    results: dict[str, tuple[Batch, dict[str, np.ndarray]]],
+    results: dict[str, tuple[Batch, dict[str, np.ndarray]]], totals: dict[str, float] = {},  # noqa: B006
 ) -> Path:  # fmt: skip
     """Write `folder/index.html`, the PNGs beside it and `metrics.json`; the path of the page.
 
@@ -47,7 +47,7 @@ def write_report(
     `results` maps a split to its rows (NumPy, weight 0 = not there) and the answers [n, ...] by name: whole y with
     `predict` gives a confusion matrix and a table of classes, with `predict_proba` also ROC and calibration and, for
     images, the worst mistakes; other y with `predict` gives residuals; images in `sample` come beside real ones. What is
-    absent has no section. The page loads nothing and runs no script. Each file is replaced in one move.
+    absent has no section. `totals` are the weights of whole splits, of which `results` may hold some rows only. The page loads nothing and runs no script. Each file is replaced in one move.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -62,7 +62,7 @@ def write_report(
         "tiles": tiles(metrics, expect),
         "table": table(metrics),
         "curves": curves(history, pictures),
-        "sections": [s for s in (section(name, *results[name], labels, pictures) for name in splits) if s],
+        "sections": [s for s in (section(name, *results[name], labels, pictures, totals.get(name)) for name in splits) if s],
         "command": command,
         "config": [colour(line) for line in config.splitlines()],
         "environment": list(flat(environment)),
@@ -221,9 +221,19 @@ def curves(history: list[dict], pictures: Pictures) -> list[Picture]:
     ]  # fmt: skip
 
 
-def section(split: str, rows: Batch, answers: dict, labels: list[str] | None, pictures: Pictures) -> dict | None:
+def draws(name: str, answer: Any) -> bool:
+    """Whether the page can show an answer of this name and shape [n, ...]: labels, numbers, probabilities, images."""
+    if name == "predict":
+        return math.prod(answer.shape[1:]) <= NUMBERS
+    return (name == "predict_proba" and len(answer.shape) == 2) or (name == "sample" and plot.is_images(answer))
+
+
+def section(
+    split: str, rows: Batch, answers: dict, labels: list[str] | None, pictures: Pictures, total: float | None = None
+) -> dict | None:
     """The plots and the table that fit a split's rows and answers; None where nothing does."""
     weight = np.asarray(rows.weight, float)
+    shown = total is not None and weight.sum() < total
     answers = {name: np.asarray(v) for name, v in answers.items() if not isinstance(v, dict)}
     told = [v for name, v in answers.items() if name in ("predict", "predict_proba", "sample") and v.dtype.kind in "fiub"]
     sound = np.all([np.isfinite(v.reshape(len(v), -1)).all(1) for v in told], axis=0) if told else np.ones(len(weight), bool)
@@ -243,13 +253,14 @@ def section(split: str, rows: Batch, answers: dict, labels: list[str] | None, pi
             said: Any = proba.argmax(1) if predict is None and proba is not None else predict
             found += classified(split, x, y, said, proba, weight, labels, pictures)
             classes = class_table(y, said, proba, weight, labels)
-        elif predict is not None and predict.shape == y.shape and y.dtype.kind in "fiu" and y[:1].size <= 8:
+        elif predict is not None and predict.shape == y.shape and y.dtype.kind in "fiu" and y[:1].size <= NUMBERS:
             found += regressed(split, y, predict, np.repeat(weight, y[:1].size), pictures)
     if len(weight) and plot.is_images(sample):
         found += drawn(split, x, sample, pictures)
     if not found and not lost:
         return None
-    return {"split": split, "rows": number(float(weight.sum())), "lost": lost, "pictures": found, "classes": classes}
+    counted = number(float(weight.sum())) + (f" of {number(total)}" if shown else "")
+    return {"split": split, "rows": counted, "lost": lost, "pictures": found, "classes": classes, "some": shown}
 
 
 def is_labels(y: np.ndarray, predict: np.ndarray | None, proba: np.ndarray | None) -> bool:
