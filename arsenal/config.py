@@ -163,7 +163,10 @@ def explained():
     except ConfigCompositionException as error:
         key = re.search(r"Could not (?:override|append to config|delete from config)\.? ?'?([\w./@]+)?", str(error))
         if key and key[1]:
-            raise ConfigError(f"There is no key `{key[1]}`.{nearest(key[1], keys(), ' `+` adds one.')}") from error
+            known = keys()
+            if key[1] in known:  # a group of keys that was given others
+                raise ConfigError(f"`{key[1]}` takes no keys but those it has; `++{key[1]}.NAME=...` adds one.") from error
+            raise ConfigError(f"There is no key `{key[1]}`.{nearest(key[1], known, ' `+` adds one.')}") from error
         raise ConfigError(first_line(error)) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(first_line(error)) from error
