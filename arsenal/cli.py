@@ -116,7 +116,8 @@ def call(verb: Callable[..., None], program: str = "") -> None:
         missing = [n for n, p in parameters.items() if p.default is p.empty and n not in given]
         if missing:
             raise UsageError(f"`{name}` needs {', '.join(n.upper() if n in plain else f'{n}=...' for n in missing)}.")
-        verb(*(given.pop(n) for n in plain if n in given), **given)
+        by_position = [given.pop(n) for n in plain if n in given]
+        verb(*by_position, **given)
 
 
 @contextlib.contextmanager
