@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-slow test-all lint bench notebooks wheels lock clean
+.PHONY: help setup quickstart test test-slow test-all lint types docs bench notebooks wheels lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,10 +27,17 @@ test: setup ## The tests, within ten minutes on two cores
 test-slow: setup ## The tests that are marked slow, twenty kills among them
 	$(BIN)/python -m pytest -n 2 --dist loadfile -q -m slow
 
-test-all: test test-slow notebooks ## All tests and the executed notebooks
+test-all: lint types test test-slow notebooks docs ## Style, types, all tests, the executed notebooks, the docs
 
 lint: setup ## Style
 	$(BIN)/ruff check .
+
+types: setup ## The types of what arsenal offers
+	$(BIN)/python -m mypy
+
+docs: setup ## The pages into site/
+	$(BIN)/python scripts/pages.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 bench: setup ## The figures of docs/benchmarks.md, against peers in environments of their own
 	$(BIN)/python scripts/bench.py --write docs/benchmarks.md
@@ -49,4 +56,4 @@ lock: ## Pin versions and hashes anew (needs uv)
 		--output-file requirements.lock pyproject.toml
 
 clean: ## Remove what was made, runs excepted
-	rm -rf $(VENV) dist build .pytest_cache .ruff_cache
+	rm -rf $(VENV) dist build site .pytest_cache .ruff_cache .mypy_cache

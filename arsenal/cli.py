@@ -18,7 +18,11 @@ VERBS = {
     "export": "a run as an artifact to serve: run=FOLDER [to=FOLDER]",
     "predict": "answers for the rows of a file: run=FOLDER input=FILE output=FILE",
     "verify-resume": "prove that a killed run resumes bit for bit: +experiment=NAME",
+    "runs": "what runs there are: list, show run=FOLDER, compare runs=A,B, rm runs=A,B",
+    "new": "a project of your own that trains at once: NAME [to=FOLDER]",
 }
+MODULES = {"runs": "runs_verbs"}
+"""Where a verb's module has another name than the verb: `arsenal.runs` is the room."""
 
 
 def arsenal() -> None:
@@ -39,12 +43,14 @@ def arsenal() -> None:
         with telling():
             raise UsageError(f"There is no verb `{verb}`.{hint(verb, VERBS)}")
     name = verb.replace("-", "_")
-    module = importlib.import_module(f"arsenal.{name}")
+    module = importlib.import_module(f"arsenal.{MODULES.get(verb, name)}")
     sys.argv = [f"arsenal {verb}", *arguments[1:]]
-    if "config" in inspect.signature(getattr(module, name)).parameters:
+    if hasattr(module, "VERBS"):
+        group(f"arsenal {verb}", module.VERBS)
+    elif "config" in inspect.signature(getattr(module, name)).parameters:
         module.main(getattr(module, name), f"arsenal {verb}", telling)
     else:
-        call(getattr(module, name))
+        call(getattr(module, name), f"arsenal {verb}")
 
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -60,26 +66,58 @@ def hint(name: str, names) -> str:
     return f" Did you mean `{close[0]}`?" if close else f" There are: {', '.join(names)}."
 
 
-def call(verb: Callable[..., None]) -> None:
-    """Call a verb with the `key=value` words of the command line; `--help` prints its docstring."""
-    parameters = inspect.signature(verb).parameters
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        words = [f"{n}=..." if p.default is p.empty else f"[{n}=...]" for n, p in parameters.items()]
-        print(f"usage: arsenal {verb.__name__} {' '.join(words)}\n\n{inspect.getdoc(verb)}")
+def group(program: str, verbs: dict[str, Callable[..., None]]) -> None:
+    """Call one of several verbs by the first word of the command line; `--help` lists them."""
+    word = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if word in ("-h", "--help"):
+        needs = {" ".join([name, *words(verb, needed=True)]): verb for name, verb in verbs.items()}
+        width = max(map(len, needs))
+        lines = [f"  {text:<{width}}  {(inspect.getdoc(verb) or '').splitlines()[0]}" for text, verb in needs.items()]
+        print(f"usage: {program} VERB key=value ...\n\n" + "\n".join(lines) + f"\n\n{program} VERB --help says more.")
         return
-    given = {}
+    if word not in verbs:
+        with telling():
+            raise UsageError(f"`{program}` has no verb `{word}`.{hint(word, verbs)}")
+    del sys.argv[1]
+    call(verbs[word], f"{program} {word}")
+
+
+def words(verb: Callable[..., None], needed: bool = False) -> list[str]:
+    """How a verb's arguments are typed, those that may be left out in brackets; or only those that may not."""
+    found = []
+    for name, p in inspect.signature(verb).parameters.items():
+        text = name.upper() if p.kind is p.POSITIONAL_ONLY else f"{name}=..."
+        found += [text] if p.default is p.empty else [] if needed else [f"[{text}]"]
+    return found
+
+
+def call(verb: Callable[..., None], program: str = "") -> None:
+    """Call a verb with the words of the command line, `key=value` but for arguments that go by position.
+
+    `--help` prints its docstring. `program` is what the user typed before the words.
+    """
+    parameters = inspect.signature(verb).parameters
+    name = program.rpartition(" ")[2] or verb.__name__
+    plain = [n for n, p in parameters.items() if p.kind is p.POSITIONAL_ONLY]
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(f"usage: {' '.join([program or f'arsenal {name}', *words(verb)])}\n\n{inspect.getdoc(verb)}")
+        return
+    given: dict[str, str] = {}
     with telling():
         for word in sys.argv[1:]:
             key, equals, value = word.partition("=")
-            if not equals:
-                raise UsageError(f"`{verb.__name__}` takes key=value; got {word}.")
+            if not equals and (free := [n for n in plain if n not in given]):
+                key, value = free[0], word
+            elif not equals:
+                raise UsageError(f"`{name}` takes key=value; got {word}.")
             if key not in parameters:
-                raise UsageError(f"`{verb.__name__}` has no argument `{key}`.{hint(key, parameters)}")
+                raise UsageError(f"`{name}` has no argument `{key}`.{hint(key, parameters)}")
             given[key] = value
-        missing = [name for name, p in parameters.items() if p.default is p.empty and name not in given]
+        missing = [n for n, p in parameters.items() if p.default is p.empty and n not in given]
         if missing:
-            raise UsageError(f"`{verb.__name__}` needs {', '.join(f'{name}=...' for name in missing)}.")
-        verb(**given)
+            raise UsageError(f"`{name}` needs {', '.join(n.upper() if n in plain else f'{n}=...' for n in missing)}.")
+        by_position = [given.pop(n) for n in plain if n in given]
+        verb(*by_position, **given)
 
 
 @contextlib.contextmanager

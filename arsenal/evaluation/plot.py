@@ -31,7 +31,7 @@ class Theme(NamedTuple):
 LIGHT = Theme()
 DARK = Theme("#161b22", "#e6edf3", "#9198a1", "#2d333b", "#56b4e9", "#f0804a", "#e6a532", "#3dc79a", "#de9fc3")
 DPI = 160
-MATRIX_LIMIT, MATRIX_SHOWN, CURVES_SHOWN, CLOUD, THIN = 50, 30, 30, 4000, 2000
+MATRIX_LIMIT, MATRIX_SHOWN, CURVES_SHOWN, CLOUD, THIN, NAMED = 50, 30, 30, 4000, 2000, 8
 
 
 def learning_curves(history: list[dict], quantities: Sequence[str] | None = None, theme: Theme = LIGHT) -> "Figure":
@@ -69,20 +69,61 @@ def learning_curves(history: list[dict], quantities: Sequence[str] | None = None
             marker = "o" if len(step) <= 12 else None
             axes.plot(step, middle, color=colour, linewidth=1.8, marker=marker, markersize=3.5, label=label)
             axes.plot(step[-1:], middle[-1:], "o", color=colour, markersize=4.5, clip_on=False)
-        every = np.concatenate([v.ravel() for v in everything]) if everything else np.empty(0)
-        every = every[np.isfinite(every)]
-        if every.size and every.min() > 0 and every.max() / every.min() > 30:
-            from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
-
-            axes.set_yscale("log")
-            decades = np.log10(every.max() / every.min())
-            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 3 else (1.0,), numticks=12))
-            axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-            axes.yaxis.set_minor_formatter(NullFormatter())
+        scale(axes, everything)
         axes.set_xlabel("step")
         axes.margins(x=0.02)
         keys(axes, theme)
     return figure
+
+
+def compared_curves(histories: dict[str, list[dict]], quantity: str, split: str, theme: Theme = LIGHT) -> "Figure":
+    """One quantity of one split over step, a line for each run by name; of a population, its median.
+
+    Up to eight runs have a colour or dashes of their own and a name; of more, the lines go from one colour to another.
+    """
+    colours = (theme.right, theme.wrong, theme.third, theme.fourth)
+    figure = new(4.7, 3.2 + 0.17 * min(len(histories), NAMED), theme)
+    axes = figure.add_subplot()
+    dress(axes, theme, f"{clip(quantity.replace('_', ' '), 30)}, {split}")
+    everything = []
+    for i, (name, history) in enumerate(histories.items()):
+        rows = [row for row in history if row["split"] == split and row["values"].get(quantity) is not None]
+        if not rows:
+            continue
+        rows.sort(key=lambda row: row["step"])
+        parts = [np.ravel(np.asarray(row["values"][quantity], float)) for row in rows]
+        middle = np.array([np.median(part[np.isfinite(part)]) if np.isfinite(part).any() else np.nan for part in parts])
+        step = np.array([row["step"] for row in rows])
+        everything.append(middle)
+        share = i / max(1, len(histories) - 1)
+        between = tuple((1 - share) * rgb(theme.right) + share * rgb(theme.train))
+        few = len(histories) <= NAMED
+        look: dict[str, Any] = {"color": colours[i % 4], "linestyle": ("-", (0, (4, 1.5)))[i // 4 % 2], "label": clip(name, 60)}
+        marker = "o" if len(step) <= 12 else None
+        axes.plot(step, middle, linewidth=1.6, marker=marker, markersize=3, **(look if few else {"color": between, "alpha": 0.7}))
+    scale(axes, everything)
+    axes.set_xlabel("step")
+    axes.margins(x=0.02)
+    if axes.get_legend_handles_labels()[0]:
+        figure.legend(
+            loc="outside lower left", frameon=False, fontsize=8.5, labelcolor=theme.muted, handlelength=1.8, borderpad=0,
+            labelspacing=0.3,
+        )  # fmt: skip
+    return figure
+
+
+def scale(axes: "Axes", values: list[np.ndarray]) -> None:
+    """A logarithmic axis where what is drawn is positive and spans more than a factor of 30."""
+    every = np.concatenate([v.ravel() for v in values]) if values else np.empty(0)
+    every = every[np.isfinite(every)]
+    if every.size and every.min() > 0 and every.max() / every.min() > 30:
+        from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+
+        axes.set_yscale("log")
+        decades = np.log10(every.max() / every.min())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 3 else (1.0,), numticks=12))
+        axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def confusion_matrix(

@@ -49,8 +49,6 @@ def write_report(
     images, the worst mistakes; other y with `predict` gives residuals; images in `sample` come beside real ones. What is
     absent has no section. `totals` are the weights of whole splits, of which `results` may hold some rows only. The page loads nothing and runs no script. Each file is replaced in one move.
     """
-    from jinja2 import Environment, StrictUndefined
-
     folder.mkdir(parents=True, exist_ok=True)
     pictures = Pictures(folder)
     splits = sorted(results, key=place)
@@ -67,19 +65,27 @@ def write_report(
         "config": [colour(line) for line in config.splitlines()],
         "environment": list(flat(environment)),
     }
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
-        files("arsenal.evaluation").joinpath("report.html").read_text(encoding="utf-8")
-    )
     write_json(folder / "metrics.json", finite(metrics))
-    write_text(folder / "index.html", template.render(page))
+    write_text(folder / "index.html", rendered("report.html", page))
     return folder / "index.html"
+
+
+def rendered(template: str, page: dict[str, Any]) -> str:
+    """A template of this room with the page's values in it."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    def read(name: str) -> str:
+        return files("arsenal.evaluation").joinpath(name).read_text(encoding="utf-8")
+
+    strict: dict[str, Any] = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    return Environment(loader=FunctionLoader(read), autoescape=True, **strict).get_template(template).render(page)
 
 
 class Pictures:
     """Draws each figure twice, for light and dark pages, and writes the light one beside the page."""
 
-    def __init__(self, folder: Path):
-        """The folder that the PNGs go to."""
+    def __init__(self, folder: Path | None):
+        """The folder that the PNGs go to; None where they are in the page only."""
         self.folder = folder
 
     def __call__(self, name: str, draw: Callable, alt: str, caption: str = "", wide: bool = False) -> Picture:
@@ -87,7 +93,8 @@ class Pictures:
         name = re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("._") or "figure"
         light, dark = (draw(theme) for theme in (plot.LIGHT, plot.DARK))
         data = png(light)
-        write_bytes(self.folder / f"{name}.png", data)
+        if self.folder is not None:
+            write_bytes(self.folder / f"{name}.png", data)
         return Picture(name, uri(data), uri(png(dark)), alt, caption, round(light.get_figwidth() * 110), wide)
 
 

@@ -1,6 +1,7 @@
 """`events.jsonl`: one JSON object a line, appended and never changed; what a resumed run repeats, replaces."""
 
 import json
+import operator
 import os
 import time
 from pathlib import Path
@@ -56,17 +57,26 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not abs(value) < float("inf") else value
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """The events as the run finally was: a `start` at a step drops what came before beyond that step."""
-    if not path.exists():
+def read(path: Path, tail: int | None = None) -> list[dict[str, Any]]:
+    """The events as the run finally was: a `start` at a step drops what came before beyond that step.
+
+    `tail` reads only whole lines among that many last bytes.
+    """
+    try:
+        with path.open("rb") as file:
+            skipped = max(0, file.seek(0, os.SEEK_END) - tail) if tail else 0
+            file.seek(skipped)
+            lines = file.read().split(b"\n")[bool(skipped) :]
+    except FileNotFoundError:
         return []
     kept: list[dict[str, Any]] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in lines:
         try:
             event = json.loads(line)
-        except json.JSONDecodeError:
+            kind, step = str(event["kind"]), operator.index(event["step"])
+        except (ValueError, TypeError, KeyError, RecursionError):
             continue  # the line during which the process died
-        if event["kind"] == "start":
-            kept = [e for e in kept if e["step"] <= event["step"]]
+        if kind == "start":
+            kept = [e for e in kept if e["step"] <= step]
         kept.append(event)
     return kept

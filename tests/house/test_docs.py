@@ -2,16 +2,24 @@
 
 import doctest
 import importlib.util
+import inspect
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import arsenal_serving
 import pytest
 
 import arsenal
+from arsenal import config as configs
+from arsenal import losses, models, optim, runs_verbs, training
 from arsenal.cli import VERBS
-from arsenal.config import CONF, compose
+from arsenal.config import CONF, ConfigError, Schema, compose
+from arsenal.data import as_dataset
+from arsenal.runs.query import conditions
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROOTS = [Path(package.__file__).parent for package in (arsenal, arsenal_serving)]
@@ -21,7 +29,7 @@ WITH_EXAMPLES = sorted(
     for path in root.rglob("*.py")
     if re.search(r"^\s*>>> ", path.read_text(), re.MULTILINE)
 )
-PAGES = [CHECKOUT / "README.md", CHECKOUT / "serving" / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
+PAGES: list[Path] = [CHECKOUT / "README.md", CHECKOUT / "serving" / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
 EXPERIMENTS = {path.stem for path in (CONF / "experiment").glob("*.yaml")}
 
 
@@ -52,7 +60,7 @@ def test_pages_name_what_exists(page):
             assert importlib.util.find_spec(module), f"There is no module {module}: {line}"
         for name in re.findall(r"\+experiment=(\w+)", line):
             assert name in EXPERIMENTS | {"NAME", "X"} or "--config-dir" in line, f"There is no experiment {name}: {line}"
-    for name in re.findall(r"compose\(\"(\w+)\"", page.read_text()):
+    for name in re.findall(r"compose\(\"(\w+)\"(?!.*config_dir)", page.read_text()):
         assert name in EXPERIMENTS, f"There is no experiment {name}: {page.name}"
 
 
@@ -62,19 +70,121 @@ def test_the_readmes_targets_are_in_the_makefile():
     assert {"quickstart", "test"} <= shown <= set(targets)
 
 
-def test_the_readmes_overrides_are_accepted():
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(CHECKOUT).as_posix())
+def test_overrides_are_accepted(page, monkeypatch):
+    """Every `arsenal train` that is shown composes; one that is said to be misspelt is refused with the nearest name."""
     checked = 0
-    for line in code(CHECKOUT / "README.md", "sh"):
+    for line in code(page, "sh"):
+        if "+experiment=" not in line:
+            continue
         words = [word for word in shlex.split(line, comments=True) if "=" in word and not word.startswith("-")]
         experiment = [word.partition("=")[2] for word in words if word.startswith("+experiment=")]
-        overrides = [word for word in words if not word.startswith("+")]
-        if not experiment or not overrides or "--config-dir" in line:
+        overrides = [word for word in words if not word.startswith("+experiment=")]
+        if not experiment or experiment[0] not in EXPERIMENTS or not overrides or "--config-dir" in line:
             continue
         if "--multirun" in line:
             overrides = [word.partition(",")[0] for word in overrides]
-        assert compose(experiment[0], overrides).values["name"], line
+        monkeypatch.setattr(sys, "argv", ["arsenal", *words])  # from which suggestions are made
+        if "did you mean" in line:
+            with pytest.raises(ConfigError, match="Did you mean " + re.findall(r"did you mean (`[^`]+`)", line)[0]):
+                compose(experiment[0], overrides)
+        else:
+            assert compose(experiment[0], overrides).values["name"], line
         checked += 1
-    assert checked, "The README shows no override."
+    assert checked or page.name != "README.md" or page.parent != CHECKOUT, "The README shows no override."
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(CHECKOUT).as_posix())
+def test_lists_of_runs_that_are_shown_can_be_asked_for(page):
+    for line in code(page, "sh"):
+        if not line.startswith("arsenal runs "):
+            continue
+        words = shlex.split(line, comments=True)
+        verb = runs_verbs.VERBS[words[2]]
+        given = dict(word.split("=", 1) for word in words[3:])
+        inspect.signature(verb).bind(**given)
+        conditions(given.get("where", "step>0"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if "```python" in page.read_text()], ids=lambda page: page.stem)
+def test_python_on_a_page_runs(page, tmp_path, monkeypatch):
+    """From the first block to the last, in an empty folder, as a reader would type it."""
+    monkeypatch.chdir(tmp_path)
+    if page.parent.name == "serving":
+        pytest.skip("serving's own tests run its README.")
+    scope = {"__name__": "page"}
+    if page.name == "README.md":
+        rows = as_dataset(configs.build(compose("digits_mlp").values["data"], "data")).rows
+        scope |= {"images": rows.x[:3], "learner": training.supervised(models.perceptron(10), losses.cross_entropy(), optim.sgd())}
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        exec(compile(block, page.name, "exec"), scope)
+
+
+def test_every_verb_has_its_place_in_the_guide():
+    text = "\n".join(page.read_text() for page in PAGES if page.is_relative_to(CHECKOUT / "docs"))
+    for verb in [*VERBS, *(f"runs {name}" for name in runs_verbs.VERBS)]:
+        assert re.search(rf"\barsenal {verb}\b", text), f"No page of docs/ shows `arsenal {verb}`."
+
+
+def test_every_key_of_a_config_is_explained():
+    text = "\n".join(page.read_text() for page in (CHECKOUT / "docs" / "guide").glob("*.md"))
+    missing = [key for key in Schema.model_fields if f"`{key}`" not in text and f"`{key}." not in text]
+    assert not missing, f"No page of docs/guide explains {', '.join(missing)}."
+
+
+def test_pages_made_from_the_code_are_up_to_date():
+    """The options of every group, the gallery, and every public name of every room on its page in the API."""
+    spec = importlib.util.spec_from_file_location("pages", CHECKOUT / "scripts" / "pages.py")
+    pages = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pages)
+    written = pages.pages()
+    stale = [path.relative_to(CHECKOUT).as_posix() for path, text in written.items() if not path.exists() or path.read_text() != text]
+    assert not stale, f"`make docs` writes {', '.join(stale)} anew."
+    guide = (CHECKOUT / "docs" / "guide" / "config.md").read_text()
+    for path in CONF.glob("*/*.yaml"):
+        group, option = path.parent.name, path.stem
+        known = (CHECKOUT / "docs" / "gallery.md").read_text() if group == "experiment" else guide
+        assert f"## {option}\n" in known or f"| `{group}` | `{option}` |" in known
+    for name, room in pages.rooms().items():
+        page = (CHECKOUT / "docs" / "api" / f"{name}.md").read_text()
+        for offered in room.__all__:
+            assert re.search(rf"^(::: [\w.]+\.|## ){offered}$", page, re.MULTILINE), f"docs/api/{name}.md does not show {offered}."
+
+
+def test_every_page_can_be_found():
+    nav = (CHECKOUT / "mkdocs.yml").read_text()
+    missing = [path for page in (CHECKOUT / "docs").rglob("*.md") if (path := page.relative_to(CHECKOUT / "docs").as_posix()) not in nav]
+    assert not missing, f"mkdocs.yml does not list {', '.join(missing)}."
+    size = sum(path.stat().st_size for path in (CHECKOUT / "docs" / "pictures").iterdir())
+    assert size < 1_500_000, f"docs/pictures holds {size:,} bytes."
+
+
+@pytest.mark.slow
+def test_the_site_builds_and_asks_nobody_for_anything(tmp_path):
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path]
+    done = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"})
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = list(tmp_path.rglob("*.html"))
+    assert len(pages) > 20
+    loads = r"""(?:<script[^>]*\ssrc=|<img[^>]*\ssrc=|<link[^>]*rel="?(?:stylesheet|preconnect|icon)[^>]*href=|url\(|@import )["']?(?:https?:)?//"""
+    for path in [*pages, *tmp_path.rglob("*.css")]:
+        assert not re.search(loads, path.read_text()), f"{path.relative_to(tmp_path)} loads something from elsewhere."
+    anchors = (tmp_path / "api" / "losses.html").read_text()
+    assert 'id="arsenal.losses.cross_entropy"' in anchors
+
+
+def test_every_environment_variable_is_listed():
+    read = set()
+    for folder in ("arsenal", "serving", "scripts", "tests", ".ci"):
+        for path in (CHECKOUT / folder).rglob("*.py"):
+            text = path.read_text()
+            for name in re.findall(r"""environ(?:\.get|\.setdefault)?[\[(]\s*["']([A-Z_]+)["'](?!\]\s*=[^=])""", text):
+                read.add(name)
+            read |= set(re.findall(r"""getenv\(["']([A-Z_]+)["']""", text))
+    listed = set(re.findall(r"^# ([A-Z_]+)=", (CHECKOUT / ".env.example").read_text(), re.MULTILINE))
+    assert {"ARSENAL_TRACEBACK", "XDG_CACHE_HOME"} <= read
+    assert read == listed, f"Read but not in .env.example: {read - listed}; the other way round: {listed - read}."
 
 
 def test_the_readme_walks_the_whole_road():

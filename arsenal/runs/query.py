@@ -1,0 +1,74 @@
+"""The words in which runs are chosen: `test/accuracy>0.97 and config.optimizer.learning_rate<1e-3`, `-test/accuracy`."""
+
+import difflib
+import operator
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from arsenal.runs.folder import RunError
+
+Cell = tuple[float | None, str]
+"""A value as a number, where it is one, and as text."""
+
+SIGNS: dict[str, Callable[[Any, Any], bool]] = {
+    "<=": operator.le, ">=": operator.ge, "!=": operator.ne, "==": operator.eq,
+    "=": operator.eq, "<": operator.lt, ">": operator.gt,
+}  # fmt: skip
+
+
+class Condition(NamedTuple):
+    """What a run's value must be."""
+
+    key: str
+    sign: str
+    value: str
+
+    def holds(self, cell: Cell | None) -> bool:
+        """Whether a run's value keeps to it; a run without the value only does where something else is asked for.
+
+        >>> Condition("step", ">", "1e2").holds((500.0, "500")), Condition("state", "!=", "complete").holds(None)
+        (True, True)
+        """
+        if cell is None:
+            return self.sign == "!="
+        wanted = numeric(self.value)
+        if wanted is not None and cell[0] is not None:
+            return SIGNS[self.sign](cell[0], wanted)
+        return SIGNS[self.sign](cell[1], self.value) if self.sign in ("=", "==", "!=") else False
+
+
+def conditions(text: str) -> list[Condition]:
+    """The conditions of a `where`, joined by `and`.
+
+    >>> conditions("test/accuracy>0.97 and state!=failed")
+    [Condition(key='test/accuracy', sign='>', value='0.97'), Condition(key='state', sign='!=', value='failed')]
+    """
+    found = []
+    for part in re.split(r"\s+and\s+", text.strip()):
+        match = re.fullmatch(r"\s*([^<>=!\s]+)\s*(<=|>=|!=|==|=|<|>)\s*(\S.*?)\s*", part)
+        if not match:
+            raise RunError(f"`where` must be KEY SIGN VALUE, joined by ` and `, SIGN one of {' '.join(SIGNS)}; got {part!r}.")
+        condition = Condition(*match.groups())
+        if condition.sign[0] in "<>" and numeric(condition.value) is None:
+            raise RunError(f"`where` compares by {condition.sign} with a number; got {part!r}.")
+        found.append(condition)
+    return found
+
+
+def known(key: str, keys: Iterable[str], argument: str) -> str:
+    """The key, or a `RunError` with the nearest when no run has it."""
+    keys = list(keys)
+    if key in keys:
+        return key
+    ends = [name for name in keys if name.endswith(f".{key}") or name.endswith(f"/{key}")]
+    close = sorted(ends, key=len)[:1] or difflib.get_close_matches(key, keys, 1, 0.5)
+    raise RunError(f"`{argument}`: no run has `{key}`.{f' Did you mean `{close[0]}`?' if close else ''}")
+
+
+def numeric(text: str) -> float | None:
+    """The text as a number; None where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return None

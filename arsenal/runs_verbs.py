@@ -1,0 +1,205 @@
+"""`arsenal runs list|show|compare|rm`: what runs there are, what one did, how several differ, and away with them."""
+
+import glob
+import os
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+from arsenal.cli import group
+from arsenal.runs import events, folder, index, query, table
+from arsenal.runs.folder import RunError
+
+ALWAYS = ("folder", "state", "step", "time")
+METRICS_SHOWN = 5
+
+
+def list_runs(
+    root: str = "experiments",
+    name: str | None = None,
+    state: str | None = None,
+    where: str | None = None,
+    sort: str = "-time",
+    columns: str | None = None,
+    limit: str | None = None,
+    format: str = "table",
+) -> None:
+    """List the runs below a folder, newest first.
+
+    root: the folder of runs. name: of experiments, with * and ?. state: running, complete, interrupted, failed, killed,
+    half-written or damaged. where: conditions joined by ` and `, as in
+    where="test/accuracy>0.97 and config.optimizer.learning_rate<1e-3"; keys are name, state, step, length, time,
+    SPLIT/METRIC and config.PATH. sort: a key, falling after a minus. columns: keys, with commas. limit: how many.
+    format: table, json or csv.
+    """  # fmt: skip
+    if format not in table.FORMATS:
+        raise RunError(f"`format` must be one of {', '.join(table.FORMATS)}; got {format!r}.")
+    if limit is not None and not limit.isdecimal():
+        raise RunError(f"`limit` must be a whole number; got {limit!r}.")
+    conditions = query.conditions(where) if where else []
+    with index.opened(Path(root)) as base:
+        runs = index.chosen(base, name, state, conditions, sort)[: int(limit) if limit else None]
+        there = index.keys(base)
+        if columns:
+            keys = [query.known(key, there, "columns") if runs else key for key in columns.split(",")]
+            cells = {key: index.column(base, key, runs) for key in keys}
+        else:
+            wanted = [*ALWAYS, *(c.key for c in conditions), sort.removeprefix("-"), *table.metrics(there, len(there)), "problem"]
+            cells = {key: index.column(base, key, runs) for key in dict.fromkeys(wanted)}
+            members = set(runs)
+            there = [key for key in cells if key in ALWAYS or not members.isdisjoint(cells[key])]
+            few = table.metrics(there, METRICS_SHOWN)
+            asked = {sort.removeprefix("-"), *(c.key for c in conditions)}
+            keys = [key for key in there if "/" not in key or key in few or key in asked]
+    if "folder" in cells:
+        cells["folder"] = {run: (None, os.path.join(root, text)) for run, (_, text) in cells["folder"].items()}
+    print(table.FORMATS[format](keys, [[cells[key].get(run) for key in keys] for run in runs]), end="")
+
+
+def show(run: str) -> None:
+    """Show a run: its state, its last numbers, its metrics and checkpoints, how to go on, and its config.
+
+    run: the run's folder.
+    """
+    path = existing(run)
+    cells, (told, _) = index.describe(path), index.contents(path)
+    about = {key: table.shown(key, cells[key]) for key in ("state", "step", "length", "time") if key in cells}
+    lines = [("state", ": ".join([about["state"], *([cells["problem"][1]] if "problem" in cells else [])]))]
+    if "step" in about:
+        lines.append(("step", f"{about['step']} of {about.get('length', '?')}, {about.get('time', '')}"))
+    last = {e["kind"]: e for e in events.read(path / "events.jsonl") if isinstance(e.get("values"), dict)}
+    for kind, event in last.items():
+        values = {name: table.shown(name, index.cell(value)) for name, value in event["values"].items()}
+        lines.append((f"last {kind}", f"step {event['step']}: {', '.join(f'{name} {text}' for name, text in values.items())}"))
+    expect = told.get("config.yaml", {}).get("expect") or {}
+    for key, value in told.get("report/metrics.json", {}).items():
+        bounds = [f", must be {'>=' if side == 'min' else '<='} {bound}" for side, bound in expect.get(key, {}).items()]
+        lines.append((key, table.shown(key, index.cell(value)) + "".join(bounds)))
+    lines.append(("checkpoints", ", ".join(str(step) for step in checkpoints(path)) or "none"))
+    lines += [("report", str(page)) for page in [path / "report" / "index.html"] if page.is_file()]
+    lines.append(("extend" if about["state"] == "complete" else "go on", command(path, about["state"])))
+    print(f"{path}\n\n{table.aligned(lines[0], lines[1:])}")
+    if "config.yaml" in told:
+        print((path / "config.yaml").read_text(encoding="utf-8"), end="")
+
+
+def checkpoints(path: Path) -> list[int]:
+    """The steps of the checkpoints that count."""
+    names = [marker.parent.name for marker in path.glob("checkpoints/*/commit.json")]
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
+def command(path: Path, state: str) -> str:
+    """What to type for the run to go on."""
+    try:
+        overrides = (path / "overrides.txt").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return "unknown: there is no overrides.txt"
+    words = [word for word in overrides if not (state == "complete" and word.startswith("length="))]
+    return shlex.join(["arsenal", "train", *words]) + (' length="..."' if state == "complete" else "")
+
+
+def existing(text: str) -> Path:
+    """The run folder by this path, or a `RunError`."""
+    path = Path(text)
+    if not index.is_run(path):
+        raise RunError(f"{path} is not a run folder." if path.exists() else f"There is no run folder {path}.")
+    return path
+
+
+def several(runs: str) -> list[Path]:
+    """Run folders by paths with commas between them; a path may be a pattern with * and ?."""
+    found: list[Path] = []
+    for text in runs.split(","):
+        paths = sorted(glob.glob(text)) if glob.has_magic(text) else [text]
+        if not paths:
+            raise RunError(f"`runs`: nothing fits {text}.")
+        found += [existing(path) for path in paths]
+    return list({path.resolve(): path for path in found}.values())
+
+
+def compare(runs: str, to: str = "compare.html") -> None:
+    """Compare runs: where their configs differ and what they reached, here and on a page with their curves.
+
+    runs: run folders with commas between them, or a pattern with * and ?. to: the page.
+    """
+    from arsenal.evaluation.comparison import differences, letters, reached, write_comparison
+
+    paths = several(runs)
+    if len(paths) < 2:
+        raise RunError(f"`runs` must name two runs or more; got {runs}.")
+    compared = [as_compared(path) for path in paths]
+    rows = [[key, *values] for found in (differences(compared), reached(compared)) for key, values in found.items()]
+    columns = letters(compared)
+    print("\n".join(f"{letter}  {run.folder}" for letter, run in zip(columns, compared, strict=True)) + "\n")
+    print(table.aligned(["", *columns], rows, range(1, len(columns) + 1)))
+    write_comparison(Path(to), compared)
+    print(f"page: {to}")
+
+
+def as_compared(path: Path) -> Any:
+    """A run's settings, its metrics or, where it was not evaluated, its last logged numbers, and its history."""
+    from arsenal.evaluation.comparison import Compared
+
+    told, _ = index.contents(path)
+    history = [
+        {"step": e["step"], "split": e["kind"], "values": {k: v for k, v in e["values"].items() if index.cell(v)[0] is not None}}
+        for e in events.read(path / "events.jsonl")
+        if isinstance(e.get("values"), dict)
+    ]
+    last = {f"{row['split']}/{name}": value for row in history for name, value in row["values"].items()}
+    last.pop("train/steps_per_second", None)
+    config = {key: index.cell(value)[1] for key, value in index.flat(told.get("config.yaml", {}))}
+    return Compared(str(path), index.describe(path)["state"][1], config, last | told.get("report/metrics.json", {}), history)
+
+
+def rm(
+    runs: str | None = None,
+    where: str | None = None,
+    name: str | None = None,
+    state: str | None = None,
+    root: str = "experiments",
+    yes: str = "false",
+) -> None:
+    """Say which runs would go, and remove them with yes=true; a run that a process holds is refused.
+
+    runs: run folders with commas between them, or a pattern with * and ?. where, name, state and root choose as in `list`.
+    """  # fmt: skip
+    if yes not in ("true", "false"):
+        raise RunError(f"`yes` must be true or false; got {yes!r}.")
+    if (runs is None) == (where is None and name is None and state is None):
+        raise RunError("`rm` needs runs=..., or else where=..., name=... or state=....")
+    if runs is not None:
+        paths = several(runs)
+    else:
+        with index.opened(Path(root)) as base:
+            names = index.column(base, "folder")
+            chosen = index.chosen(base, name, state, query.conditions(where) if where else [])
+            paths = [Path(root) / names[run][1] for run in chosen]
+    if not paths:
+        print("No run fits.")
+        return
+    if yes == "false":
+        for path in paths:
+            print(f"{path}  {table.shown('state', index.describe(path)['state'])}, {megabytes(path):.1f} MB")
+        print(f"{len(paths)} run{'s' * (len(paths) > 1)} would go; yes=true removes {'them' if len(paths) > 1 else 'it'}.")
+        return
+    for path in paths:  # all of them before the first goes
+        with folder.held(path):
+            pass
+    for path in paths:
+        with folder.held(path):
+            shutil.rmtree(path)
+        print(f"removed {path}")
+
+
+def megabytes(path: Path) -> float:
+    """What a folder's files hold."""
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink()) / 1e6
+
+
+VERBS = {"list": list_runs, "show": show, "compare": compare, "rm": rm}
+
+if __name__ == "__main__":
+    group("arsenal runs", VERBS)

@@ -1,0 +1,43 @@
+"""Runs side by side: any number of them, of any kind."""
+
+import pytest
+
+from arsenal.evaluation import plot
+from arsenal.evaluation.comparison import Compared, differences, named, reached, write_comparison
+
+
+def run(number: int, rows: int = 3, **config) -> Compared:
+    history = [
+        {"step": 10 * i, "split": "train", "values": {"loss": (number + 1) / (i + 1), "each": [1.0, float(i)]}}
+        for i in range(rows)
+    ]
+    return Compared(f"runs/{number}", "complete", config, {"test/loss": float(number)}, history)
+
+
+@pytest.mark.parametrize("count", [2, 8, 9, 30])
+def test_any_number_of_runs(count, tmp_path):
+    runs = [run(i, rate=str(i)) for i in range(count)]
+    write_comparison(tmp_path / "page.html", runs)
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<figure") == 2
+    assert all(f"runs/{i}" in page for i in range(count))
+    figure = plot.compared_curves({name: r.history for name, r in zip(named(runs), runs, strict=True)}, "loss", "train")
+    (axes,) = figure.axes
+    assert len(axes.lines) == count
+    assert len(figure.legends) == (count <= 8)
+    for number, line in enumerate(axes.lines):
+        assert list(line.get_ydata()) == [(number + 1) / (i + 1) for i in range(3)]
+
+
+def test_runs_without_history_or_metrics(tmp_path):
+    runs = [run(0, 0)._replace(metrics={}), run(1, seed="1")]
+    write_comparison(tmp_path / "page.html", runs)
+    assert differences(runs) == {"seed": ["-", "1"]}
+    assert reached(runs) == {"test/loss": ["-", "1"]}
+    assert named([run(0), run(1)]) == ["A", "B"]
+
+
+def test_what_users_write_is_text(tmp_path):
+    write_comparison(tmp_path / "page.html", [run(0, note="<b>&$x$"), run(1, note="other")])
+    page = (tmp_path / "page.html").read_text()
+    assert "<b>&$" not in page and "&lt;b&gt;&amp;$x$" in page
