@@ -63,7 +63,9 @@ def kmeans(
     )
 
 
-def lloyd(x: jax.Array, weight: jax.Array, centres: jax.Array, tolerance: Any, max_iterations: int) -> tuple[jax.Array, Clustered]:
+def lloyd(
+    x: jax.Array, weight: jax.Array, centres: jax.Array, tolerance: Any, max_iterations: int
+) -> tuple[jax.Array, Clustered]:
     """Rows x [n, d] to the nearest centre [k, d] and centres to the mean of their rows, in turn; (centres, info)."""
     k = centres.shape[0]
     still = tolerance * weighted_mean(jnp.square(x - weighted_mean(x, weight)), weight).mean()

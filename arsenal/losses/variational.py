@@ -31,13 +31,7 @@ def elbo(
     names = ("mean", "log_variance", "reconstruction")
 
     def restoring(outputs, rows):
-        given = outputs["reconstruction"]
-        wanted = getattr(rows, target).astype(given.dtype)
-        if likelihood == "bernoulli":
-            each = optax.sigmoid_binary_cross_entropy(given, wanted)
-        else:
-            each = jnp.square(wanted - given) / 2 + math.log(2 * math.pi) / 2
-        return each.sum(tuple(range(1, each.ndim)))
+        return -log_likelihood(outputs["reconstruction"], getattr(rows, target), likelihood)
 
     def value(outputs, rows, hp):
         kl = divergence(outputs["mean"], outputs["log_variance"])
@@ -76,6 +70,20 @@ def elbo(
         check=check,
         hp={"beta": beta},
     )
+
+
+def log_likelihood(given: jax.Array, target: jax.Array, likelihood: Literal["bernoulli", "gaussian"]) -> jax.Array:
+    """`log p(target)` [n] in nats, summed over a row's numbers: given [n, ...] are logits, or means of unit variance.
+
+    >>> round(float(log_likelihood(jnp.zeros((1, 2)), jnp.ones((1, 2)), "bernoulli")[0]), 4)
+    -1.3863
+    """
+    target = target.astype(given.dtype)
+    if likelihood == "bernoulli":
+        each = -optax.sigmoid_binary_cross_entropy(given, target)
+    else:
+        each = -jnp.square(target - given) / 2 - math.log(2 * math.pi) / 2
+    return each.sum(tuple(range(1, each.ndim)))
 
 
 def divergence(mean: jax.Array, log_variance: jax.Array) -> jax.Array:

@@ -138,6 +138,59 @@ class Counts(NamedTuple):
     true: jax.Array
 
 
+def precision() -> Metric:
+    """Of the rows of weight that are said to be class 1 of two, the share that is; 0 where none is said to be.
+
+    `predict` [n] and y [n] in {0, 1}.
+
+    >>> from arsenal.records import batch
+    >>> acc = precision().update(precision().empty(), {"predict": jnp.array([1, 1, 0])}, batch(y=[1, 0, 1]))
+    >>> float(precision().compute(acc)["precision"])
+    0.5
+    """
+    return of_positive("precision", lambda right, predicted, true: share(right, predicted))
+
+
+def recall() -> Metric:
+    """Of the rows of class 1 of two, the share by weight that is said to be; 0 where there is none.
+
+    `predict` [n] and y [n] in {0, 1}.
+
+    >>> from arsenal.records import batch
+    >>> acc = recall().update(recall().empty(), {"predict": jnp.array([1, 1, 0])}, batch(y=[1, 0, 1]))
+    >>> float(recall().compute(acc)["recall"])
+    0.5
+    """
+    return of_positive("recall", lambda right, predicted, true: share(right, true))
+
+
+def f1() -> Metric:
+    """The harmonic mean of `precision` and `recall` of class 1 of two: `2 right / (predicted + true)`; 0 without either.
+
+    `predict` [n] and y [n] in {0, 1}.
+
+    >>> from arsenal.records import batch
+    >>> acc = f1().update(f1().empty(), {"predict": jnp.array([1, 1, 0])}, batch(y=[1, 0, 1]))
+    >>> float(f1().compute(acc)["f1"])
+    0.5
+    """
+    return of_positive("f1", lambda right, predicted, true: share(2 * right, predicted + true))
+
+
+def of_positive(name: str, value):
+    """A metric of the weights of class 1 of two: rightly predicted, predicted and true; NaN where no row was counted."""
+
+    def compute(acc):
+        return {name: jnp.where(acc.true.sum() > 0, value(*(counts[1] for counts in acc)), jnp.nan)}
+
+    return Metric(lambda: no_counts(2), counting(name), add, compute)
+
+
+def share(part: jax.Array, whole: jax.Array) -> jax.Array:
+    """`part / whole`, 0 where there is no whole."""
+    return part / jnp.where(whole > 0, whole, 1)
+
+
 def f1_macro(classes: Annotated[int, Ge(2)]) -> Metric:
     """The mean over classes of `2 right / (predicted + true)`, of `predict` [n] and y [n] in 0..classes-1.
 
@@ -263,8 +316,7 @@ def counting(metric: str):
 
 def mean_share(part: jax.Array, whole: jax.Array, counts: jax.Array) -> jax.Array:
     """The mean of `part / whole`, 0 where there is no whole, over the classes where `counts` is not 0."""
-    share = part / jnp.where(whole > 0, whole, 1)
-    return share.sum() / jnp.sum(counts > 0).astype(share.dtype)
+    return share(part, whole).sum() / jnp.sum(counts > 0).astype(part.dtype)
 
 
 class Scores(NamedTuple):
@@ -289,10 +341,43 @@ def roc_auc(bins: Annotated[int, Ge(2)] = 10_000) -> Metric:
     0.75
     """
 
+    def compute(acc):
+        negative, positive = acc.negative / acc.negative.sum(), acc.positive / acc.positive.sum()
+        below = jnp.cumsum(negative) - negative / 2
+        return {"roc_auc": jnp.sum(positive * below)}
+
+    return by_score("roc_auc", bins, compute)
+
+
+def average_precision(bins: Annotated[int, Ge(2)] = 10_000) -> Metric:
+    """The area under the steps of precision over recall of two classes: `Σ (recall_k - recall_{k-1}) precision_k`.
+
+    The score is counted in bins as in `roc_auc`, and rows of one bin are ranked together; scikit-learn's
+    `average_precision_score`. NaN where class 1 has no row.
+
+    >>> from arsenal.records import batch
+    >>> metric, rows = average_precision(), batch(y=[0, 1, 0, 1])
+    >>> p = jnp.array([0.1, 0.4, 0.6, 0.8])
+    >>> acc = metric.update(metric.empty(), {"predict_proba": jnp.stack([1 - p, p], 1)}, rows)
+    >>> round(float(metric.compute(acc)["average_precision"]), 4)
+    0.8333
+    """
+
+    def compute(acc):
+        positive, negative = (jnp.cumsum(weight[::-1]) for weight in (acc.positive, acc.negative))
+        precision = share(positive, positive + negative)
+        return {"average_precision": jnp.sum(acc.positive[::-1] * precision) / positive[-1]}
+
+    return by_score("average_precision", bins, compute)
+
+
+def by_score(name: str, bins: int, compute):
+    """A metric of the weights of either class by log odds of `predict_proba` [n, 2], in bins over -20..20."""
+
     def update(acc, outputs, batch):
-        p = probabilities(outputs, batch, "roc_auc")
+        p = probabilities(outputs, batch, name)
         if p.shape[1] != 2:
-            raise ValueError(f"`roc_auc` takes `predict_proba` [n, 2]; got {p.shape}.")
+            raise ValueError(f"`{name}` takes `predict_proba` [n, 2]; got {p.shape}.")
         weight = batch.weight.astype(acc.positive.dtype)
         odds = alive(jnp.log(p[:, 1]) - jnp.log(p[:, 0]), weight)
         # A score that is no number must not hide in a bin: it makes the answer NaN.
@@ -300,11 +385,6 @@ def roc_auc(bins: Annotated[int, Ge(2)] = 10_000) -> Metric:
         at = jnp.clip(jnp.floor((jnp.clip(odds, -20, 20) + 20) * (bins / 40)).astype(jnp.int32), 0, bins - 1)
         positive = (batch.y > 0).astype(weight.dtype)
         return add(acc, Scores(histogram(at, weight * (1 - positive), bins), histogram(at, weight * positive, bins)))
-
-    def compute(acc):
-        negative, positive = acc.negative / acc.negative.sum(), acc.positive / acc.positive.sum()
-        below = jnp.cumsum(negative) - negative / 2
-        return {"roc_auc": jnp.sum(positive * below)}
 
     return Metric(lambda: Scores(jnp.zeros(bins), jnp.zeros(bins)), update, add, compute)
 

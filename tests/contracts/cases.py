@@ -204,8 +204,8 @@ def _by_name(loss, *names: str):
         return {name: x[:, i] for i, name in enumerate(names)}
 
     return loss._replace(
-        value=lambda x, rows, hp: loss.value(split(x), rows, hp),
-        check=lambda outputs, rows: loss.check(jax.eval_shape(split, outputs), rows),
+        value=lambda x, rows, hp: loss.value(split(x), rows._replace(x=rows.x[:, 0]), hp),
+        check=lambda outputs, rows: loss.check(jax.eval_shape(split, outputs), rows._replace(x=rows.x[:, 0])),
     )
 
 
@@ -218,6 +218,26 @@ SPOKEN = ROWS._replace(x=_floats(6, 7, 4), y=jnp.array([[1, 2, 3], [2, 2, -1], [
 TRIPLES = ROWS._replace(x=_floats(6, 3, 4), y=jax.nn.sigmoid(_floats(6, 4)))
 COUNTS = ROWS._replace(x=ROWS.x[:, :1], y=jnp.array([0.0, 3.0, 1.0, 0.0, 7.0, 2.0]))
 LISTS = ROWS._replace(y=jnp.array([[0, 1, 2], [2, 2, -1], [-1, -1, -1], [0, 0, 0], [3, 0, 1], [1, 0, -1]]))
+
+
+def _mirror() -> Model:
+    return models.autoencoder(models.perceptron(2, (4,)), models.perceptron(3, (4,), dropout=0.3))
+
+
+def _likely(**more) -> Model:
+    return models.variational(models.perceptron(4, (4,), dropout=0.3), models.perceptron(3, (4,)), 2, draws=4, **more)
+
+
+CASES |= {
+    "arsenal.losses.reconstruction.reconstruction_error": lambda: [
+        Case(_by_name(losses.reconstruction_error(), "reconstruction", "embedding"), TRIPLES._replace(x=_floats(6, 2, 4)))
+    ],
+    "arsenal.models.autoencoder.autoencoder": lambda: [Case(_mirror(), ROWS)],
+    "arsenal.models.autoencoder.variational": lambda: [Case(_likely(), ROWS), Case(_likely(likelihood="gaussian"), ROWS)],
+    "supervised without labels": lambda: [
+        Case(training.supervised(_likely(), losses.elbo(target="x"), optim.sgd(0.01)), ROWS._replace(x=jax.nn.sigmoid(ROWS.x)))
+    ],
+}
 
 
 def _read() -> tuple:
@@ -246,6 +266,13 @@ CASES |= {f"arsenal.losses.{name}": make for name, make in {
 CASES["arsenal.metrics.classification.accuracy"] = lambda: [Case(metrics.accuracy(), (proba(3), CLASSES)), Case(metrics.accuracy(), _read())]
 CASES["arsenal.metrics.classification.log_loss"] = lambda: [Case(metrics.log_loss(), (proba(3), CLASSES)), Case(metrics.log_loss(), _read())]
 CASES |= {f"arsenal.metrics.{name}": make for name, make in {
+    "classification.precision": lambda: [Case(metrics.precision(), (proba(2), LABELS))],
+    "classification.recall": lambda: [Case(metrics.recall(), (proba(2), LABELS))],
+    "classification.f1": lambda: [Case(metrics.f1(), (proba(2), LABELS))],
+    "classification.average_precision": lambda: [Case(metrics.average_precision(), (proba(2), LABELS))],
+    "clustering.adjusted_rand_index": lambda: [Case(metrics.adjusted_rand_index(3, 3), (proba(3), CLASSES))],
+    "clustering.normalized_mutual_information": lambda: [Case(metrics.normalized_mutual_information(3, 3), (proba(3), CLASSES))],
+    "density.negative_log_likelihood": lambda: [Case(metrics.negative_log_likelihood(), ({"score_samples": ROWS.x[:, 0]}, ROWS))],
     "classification.top_k_accuracy": lambda: [Case(metrics.top_k_accuracy(2), (proba(3), CLASSES))],
     "classification.balanced_accuracy": lambda: [Case(metrics.balanced_accuracy(3), (proba(3), CLASSES))],
     "classification.precision_macro": lambda: [Case(metrics.precision_macro(3), (proba(3), CLASSES))],

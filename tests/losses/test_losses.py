@@ -184,7 +184,7 @@ def test_a_dead_row_of_zeros_has_a_finite_value_and_slope(case):
 
 
 def test_every_loss_is_tried():
-    assert {name.split(" ")[0] for name in CASES} | {"as_loss", "binary_cross_entropy", "squared_error"} == set(losses.__all__)
+    assert {name.split(" ")[0] for name in CASES} | {"as_loss", "binary_cross_entropy", "squared_error", "reconstruction_error"} == set(losses.__all__)
 
 
 # Classes.
@@ -311,6 +311,16 @@ def test_an_autoencoder_learns_from_inputs_alone():
     assert seen[-1]["reconstruction"] - floor < 0.2 * (seen[0]["reconstruction"] - floor)
     assert learner.apply["predict"](learner.params(state), rows.x).shape == (64, 4)
     assert learner.apply["embedding"](learner.params(state), rows.x).shape == (64, 2)
+
+
+def test_a_reconstruction_is_measured_by_its_squared_error():
+    loss, x = losses.reconstruction_error(), jnp.array([[[0.0, 1.0], [2.0, 3.0]], [[1.0, 1.0], [1.0, 1.0]]])
+    outputs = {"reconstruction": x + jnp.array([1.0, 2.0])[:, None, None], "embedding": jnp.zeros((2, 1))}
+    loss.check(jax.eval_shape(lambda: outputs), batch(x=x))
+    assert loss.value(outputs, batch(x=x), {}).tolist() == [1.0, 4.0]
+    assert loss.readout["predict"](outputs).shape == x.shape and loss.readout["embedding"](outputs).shape == (2, 1)
+    with pytest.raises(ValueError, match=r"reconstruction of x's shape \(2, 4\); the model gives \(2, 2, 2\)"):
+        loss.check(jax.eval_shape(lambda: outputs), batch(x=jnp.zeros((2, 4))))
 
 
 # Lists.

@@ -15,12 +15,15 @@ import sklearn.metrics as sk
 import arsenal.metrics
 from arsenal.metrics import (
     accuracy,
+    adjusted_rand_index,
     average,
+    average_precision,
     balanced_accuracy,
     bits_per_byte,
     brier_score,
     calibration_error,
     explained_variance,
+    f1,
     f1_macro,
     frechet_distance,
     log_loss,
@@ -28,9 +31,13 @@ from arsenal.metrics import (
     mean_absolute_error,
     mean_absolute_percentage_error,
     mean_squared_error,
+    negative_log_likelihood,
+    normalized_mutual_information,
     perplexity,
+    precision,
     precision_macro,
     r2_score,
+    recall,
     recall_macro,
     roc_auc,
     root_mean_squared_error,
@@ -73,6 +80,15 @@ def tokens(rng):
     y = np.where(rng.random((N, 5)) < 0.3, -1, y)
     y[7], y[31] = -1, -1
     return Batch(rng.normal(size=(N, 2)), y, None, None), {"predict_proba": p, "predict": p.argmax(-1).astype(np.int32)}
+
+
+def repeated(truth):
+    """The truth of rows that stand as often as they weigh, where it takes no weights."""
+    return lambda rows, outputs, w: truth(np.repeat(rows.y, w.astype(int)), np.repeat(outputs["predict"], w.astype(int)))
+
+
+def likely(rng):
+    return Batch(rng.normal(size=(N, 2)), np.zeros(N), None, None), {"score_samples": rng.normal(size=N)}
 
 
 def row_by_row(truth, answer):
@@ -171,6 +187,11 @@ CASES = {
         roc_auc(), labelled(2),
         lambda rows, out, w: sk.roc_auc_score(rows.y, out["predict_proba"][:, 1], sample_weight=w), "roc_auc", 1e-3,
     ),
+    "average_precision": Case(
+        average_precision(), labelled(2),
+        lambda rows, out, w: sk.average_precision_score(rows.y, out["predict_proba"][:, 1], sample_weight=w), "average_precision", 1e-3,
+    ),
+    "adjusted_rand_index": Case(adjusted_rand_index(4, 4), labelled(4), repeated(sk.adjusted_rand_score), "adjusted_rand_index"),
     "mean_squared_error": Case(mean_squared_error(), numbers, by_predict(sk.mean_squared_error), "mean_squared_error", 1e-3),
     "mean_squared_error_several": Case(
         mean_squared_error(), several_numbers, by_predict(sk.mean_squared_error), "mean_squared_error"
@@ -205,6 +226,16 @@ VARIANTS = {
         precision_macro(4), labelled(4), by_predict(sk.precision_score, average="macro"), "precision_macro"
     ),
     "recall_macro": Case(recall_macro(4), labelled(4), by_predict(sk.recall_score, average="macro"), "recall_macro"),
+    "precision": Case(precision(), labelled(2), by_predict(sk.precision_score), "precision"),
+    "recall": Case(recall(), labelled(2), by_predict(sk.recall_score), "recall"),
+    "f1": Case(f1(), labelled(2), by_predict(sk.f1_score), "f1"),
+    "normalized_mutual_information": Case(
+        normalized_mutual_information(5, 4), labelled(4), repeated(sk.normalized_mutual_info_score), "normalized_mutual_information"
+    ),
+    "negative_log_likelihood": Case(
+        negative_log_likelihood(), likely,
+        lambda rows, out, w: -np.average(out["score_samples"], weights=w), "negative_log_likelihood",
+    ),
     "matthews": Case(matthews(4), labelled(4), by_predict(sk.matthews_corrcoef), "matthews"),
     "bits_per_byte": Case(
         bits_per_byte(3.5), tokens, lambda *given: nats_per_token(*given) / np.log(2) / 3.5, "bits_per_byte"

@@ -1,0 +1,133 @@
+"""Models that restore their input from a short code. Hinton & Salakhutdinov, Science 313 (2006); Kingma & Welling (1312.6114).
+
+Encoder and decoder are models of their own, whatever their architecture; their variables lie side by side.
+"""
+
+import math
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+from annotated_types import Gt
+from jax import lax
+from jax.random import fold_in
+
+from arsenal.losses.variational import log_likelihood
+from arsenal.nn import as_model
+from arsenal.records import Model, row_keys
+
+
+def autoencoder(encoder: Any, decoder: Any) -> Model:
+    """Inputs x to the dict of `embedding`, what the encoder makes of x, and `reconstruction`, the decoder's answer to it.
+
+    Either is a `Model` or a Flax linen module; the loss is `reconstruction_error`. hp: {"encoder": ..., "decoder": ...}.
+    """
+    init, encode, decode, parts = halves(encoder, decoder)
+
+    def apply(variables, inputs, training=None):
+        code, first = encode(variables, inputs, training)
+        restored, second = decode(variables, code, training)
+        return {"embedding": code, "reconstruction": restored}, joined(first, second)
+
+    return Model(lambda key, inputs: init(key, inputs, lambda code: code), apply, **parts)
+
+
+def variational(
+    encoder: Any,
+    decoder: Any,
+    latent: Annotated[int, Gt(0)],
+    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",
+    draws: Annotated[int, Gt(0)] = 64,
+) -> Model:
+    """Inputs x to `mean` and `log_variance` [n, latent] of the code's law, which the encoder gives side by side as
+    [n, 2 * latent], and `reconstruction`, the decoder's answer to a draw of it by row id, or to the mean when it answers.
+
+    The loss is `elbo(target="x")` with the same `likelihood`. Two methods are answers of a learner too:
+
+    `sample`: seeds [n] uint32 -> rows that the decoder makes of codes drawn from N(0, 1), as probabilities or means.
+    `score_samples`: {"x", "seed" [n] uint32} -> an estimate of `log p(x)` [n] in nats from `draws` codes each, which
+    is below it in expectation and nears it with more: Burda et al. 2016 (1509.00519), eq. 8. x is as the model reads it.
+    """
+    init, encode, decode, parts = halves(encoder, decoder)
+
+    def law(code):
+        if code.shape[1:] != (2 * latent,):
+            raise ValueError(f"`encoder` of `variational` must give [n, {2 * latent}], 2 * `latent`; got {code.shape}.")
+        return jnp.split(code, 2, -1)
+
+    def apply(variables, inputs, training=None):
+        code, first = encode(variables, inputs, training)
+        mean, log_variance = law(code)
+        z = mean
+        if training:
+            z = drawn(mean, log_variance, noise(row_keys(fold_in(training.key, 2), training.row), latent))
+        restored, second = decode(variables, z, training)
+        return {"mean": mean, "log_variance": log_variance, "reconstruction": restored}, joined(first, second)
+
+    def sample(variables, seeds):
+        restored, _ = decode(variables, noise(jax.vmap(jax.random.key)(seeds), latent), None)
+        return jax.nn.sigmoid(restored) if likelihood == "bernoulli" else restored
+
+    def score_samples(variables, inputs):
+        mean, log_variance = law(encode(variables, inputs["x"], None)[0])
+        keys = jax.vmap(jax.random.key)(inputs["seed"])
+
+        def one(number):
+            eps = noise(jax.vmap(lambda key: fold_in(key, number))(keys), latent).astype(mean.dtype)
+            z = drawn(mean, log_variance, eps)
+            # log p(z) - log q(z): the constants of the two normal laws cancel.
+            apart = (jnp.square(eps) - jnp.square(z) + log_variance).sum(-1) / 2
+            return log_likelihood(decode(variables, z, None)[0], inputs["x"], likelihood) + apart
+
+        return jax.nn.logsumexp(lax.map(one, jnp.arange(draws)), 0) - math.log(draws)
+
+    return Model(
+        lambda key, inputs: init(key, inputs, lambda code: law(code)[0]),
+        apply,
+        methods={"sample": sample, "score_samples": score_samples},
+        inputs={
+            "sample": lambda batch: batch.row.astype(jnp.uint32),
+            "score_samples": lambda batch: {"x": batch.x, "seed": batch.row.astype(jnp.uint32)},
+        },
+        **parts,
+    )
+
+
+def drawn(mean: jax.Array, log_variance: jax.Array, eps: jax.Array) -> jax.Array:
+    """Codes [n, latent] of the law N(mean, exp(log_variance)) from those of N(0, 1)."""
+    return mean + jnp.exp(log_variance / 2) * eps.astype(mean.dtype)
+
+
+def noise(keys: jax.Array, latent: int) -> jax.Array:
+    """Draws [n, latent] of N(0, 1), a row for each key."""
+    return jax.vmap(lambda key: jax.random.normal(key, (latent,)))(keys)
+
+
+def halves(encoder: Any, decoder: Any) -> tuple:
+    """`init(key, inputs, to_code)`, `encode` and `decode(variables, inputs, training)`, and the fields of the whole."""
+    models = {"encoder": as_model(encoder), "decoder": as_model(decoder)}
+
+    def run(part, number, variables, inputs, training):
+        own = {name: tree[part] for name, tree in variables.items() if part in tree}
+        told = training and training._replace(key=fold_in(training.key, number), hp=training.hp[part])
+        outputs, collections = models[part].apply(own, inputs, told)
+        return outputs, {name: {part: tree} for name, tree in collections.items()}
+
+    def init(key, inputs, to_code):
+        first = models["encoder"].init(fold_in(key, 0), inputs)
+        second = models["decoder"].init(fold_in(key, 1), to_code(models["encoder"].apply(first, inputs)[0]))
+        return joined(*({name: {part: v} for name, v in own.items()} for part, own in (("encoder", first), ("decoder", second))))
+
+    def encode(variables, inputs, training):
+        return run("encoder", 0, variables, inputs, training)
+
+    def decode(variables, code, training):
+        return run("decoder", 1, variables, code, training)
+
+    exempt = models["encoder"].exempt | models["decoder"].exempt
+    return init, encode, decode, {"hp": {part: model.hp for part, model in models.items()}, "exempt": exempt}
+
+
+def joined(first: dict, second: dict) -> dict:
+    """Collections by name, those of both halves side by side."""
+    return {name: first.get(name, {}) | second.get(name, {}) for name in first | second}
