@@ -23,6 +23,9 @@ CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
 TRUSTED = ("arsenal", "optax", "flax.linen", "jax.nn", "sklearn.datasets")
 """What a config may call without being asked; `trusted:` adds packages."""
 
+EXTRAS = ("grain", "tokenizers")
+"""Libraries that arsenal's installation leaves out unless it is told, by extra."""
+
 
 class ConfigError(Exception):
     """A config cannot be used; the message says what, what is allowed and what came."""
@@ -294,6 +297,9 @@ def locate(target: str, path: str, trust: tuple[str, ...]) -> Callable:
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
+        extra = (error.name or "").split(".")[0]
+        if extra in EXTRAS:
+            raise ConfigError(f'`{path}._target_`: {target} needs a library: pip install "ml-arsenal[{extra}]".') from error
         if error.name and not (module == error.name or module.startswith(f"{error.name}.")):
             raise
         raise ConfigError(f"`{path}._target_`: there is no module `{error.name}`; got {target}.") from error

@@ -59,7 +59,8 @@ class Experiment(NamedTuple):
     @property
     def examples(self) -> Batch:
         """Rows to show: of the first of test, validation and train that has any."""
-        return next(rows for name in ("test", "validation", "train") if len((rows := self.splits[name]).weight))
+        rows = next(rows for name in ("test", "validation", "train") if len((rows := self.splits[name]).weight))
+        return some(rows, schema.EXAMPLES, SAMPLE_BYTES)
 
 
 def parts(config: Config) -> Parts:
@@ -162,7 +163,7 @@ class Run:
 
     @functools.cached_property
     def kept(self) -> tuple[Schema, Batch, int]:
-        """The schema, a few rows as the data set gives them, and how many rows there were to train on."""
+        """The schema, a few rows as the data set gives them, and how many rows the transforms were fitted on."""
         return schema.kept(self.folder)
 
     @functools.cached_property

@@ -10,6 +10,7 @@ from arsenal_serving.export import Tensor
 
 from arsenal.data.dataset import Dataset, Schema, dataset
 from arsenal.data.frame import known, table
+from arsenal.data.groups import row_groups
 
 
 def csv(
@@ -20,15 +21,17 @@ def csv(
 
     `path` may name data that a package brings, as in `arsenal:data/iris.csv`.
     """
-    return table(read(path, separator), target, features, id, missing)
+    return table(read(path, separator), target, features, id, missing, [located(path)])
 
 
 def parquet(
     path: str, target: str | None = None, features: Sequence[str] | None = None, id: str | None = None,
-    missing: Literal["error", "drop"] = "error",
+    missing: Literal["error", "drop"] = "error", stream: bool = False,
 ) -> Dataset:  # fmt: skip
-    """A Parquet file; see `table`."""
-    return table(read(path), target, features, id, missing)
+    """A Parquet file; see `table`. `stream` reads its row groups when their rows are asked for; see `row_groups`."""
+    if stream:
+        return row_groups(there(path), target, features, id, missing)
+    return table(read(path), target, features, id, missing, [located(path)])
 
 
 def npz(path: str, x: str | Sequence[str] = "x", y: str | None = "y", row: str | None = None) -> Dataset:
@@ -39,18 +42,14 @@ def npz(path: str, x: str | Sequence[str] = "x", y: str | None = "y", row: str |
         known(name, stored, f"array in {path}")
     inputs = stored[x] if isinstance(x, str) else {name: stored[name] for name in names}
     fields = {"x" if isinstance(x, str) else name: Tensor() for name in names}
-    return dataset(inputs, stored[y] if y else None, stored[row] if row else None, schema=Schema(fields))
+    return dataset(inputs, stored[y] if y else None, stored[row] if row else None, schema=Schema(fields), files=[located(path)])
 
 
 def read(path: str | Path, separator: str = ",") -> Any:
     """A data frame from .csv or .parquet, a dict of arrays from .npz; one clear error where that cannot be."""
     import pandas as pd
 
-    path = located(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"Data file {path} does not exist.")
-    if path.stat().st_size == 0:
-        raise ValueError(f"Data file {path} is empty.")
+    path = there(path)
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
@@ -62,6 +61,16 @@ def read(path: str | Path, separator: str = ",") -> Any:
     except Exception as error:
         raise ValueError(f"Data file {path} cannot be read: {str(error).splitlines()[0]}") from error
     raise ValueError(f"A data file ends in .csv, .tsv, .parquet or .npz; got {path.name}.")
+
+
+def there(path: str | Path) -> Path:
+    """The file; one clear error where there is none, or nothing in it."""
+    path = located(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"Data file {path} does not exist.")
+    if path.stat().st_size == 0:
+        raise ValueError(f"Data file {path} is empty.")
+    return path
 
 
 def located(path: str | Path) -> Path:

@@ -1,7 +1,8 @@
 """Data frames and arrays as inputs, and answers as data frames."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,42 +13,65 @@ from arsenal.data.codec import category
 from arsenal.data.dataset import Dataset, Schema, dataset
 
 
-def table(frame: Any, target: str | None, features: Sequence[str] | None, id: str | None, missing: str) -> Dataset:
+def table(
+    frame: Any, target: str | None, features: Sequence[str] | None, id: str | None, missing: str, files: Iterable[Path] = ()
+) -> Dataset:
     """A data frame as rows: numeric columns as x [n, d]; with string columns too, x is {"numeric", "categorical"}.
 
     A target of strings becomes labels; a column that holds both numbers and other text is an error.
     """
-    names = list(features) if features is not None else [c for c in frame.columns if c not in (target, id)]
-    if not names:
-        raise ValueError(f"A table needs at least one feature column; the columns are {list(frame.columns)}.")
-    for name in [*names, *([target] if target else []), *([id] if id else [])]:
-        known(name, frame.columns, "column")
-    used = frame[[*dict.fromkeys([*names, *([target] if target else []), *([id] if id else [])])]]
-    gaps = used.isna()
+    names, used = chosen_columns(frame.columns, target, features, id)
+    kept = frame[used]
+    gaps = kept.isna()
     if gaps.to_numpy().any():
-        if missing == "error":
-            counts = {name: int(n) for name, n in gaps.sum().items() if n}
-            raise ValueError(f"Columns have missing values: {counts}. `missing=drop` leaves those rows out.")
-        used = used[~gaps.any(axis=1)]
-    if used.empty:
+        refuse_gaps(gaps.sum().to_dict(), missing)
+        kept = kept[~gaps.any(axis=1)]
+    if kept.empty:
         raise ValueError("The table has no row" + (" without missing values." if len(frame) else "."))
-    numeric = [name for name in names if is_number(used[name])]
-    text = [name for name in names if name not in numeric]
-    states = {name: category().fit(used[name].to_numpy(dtype=object)) for name in text}
+    text = [name for name in used if name != id and not is_number(kept[name])]
+    schema = described(names, target, {name: category().fit(kept[name].to_numpy(dtype=object)) for name in text})
+    row = kept[id].to_numpy() if id else kept.index.to_numpy()
+    return dataset(tensors(kept, schema), answer(kept, target, schema), row, schema=schema, files=files)
+
+
+def chosen_columns(
+    columns: Any, target: str | None, features: Sequence[str] | None, id: str | None
+) -> tuple[list[str], list[str]]:
+    """The feature columns, and all columns that are read; ValueError where one is not there."""
+    names = list(features) if features is not None else [c for c in columns if c not in (target, id)]
+    if not names:
+        raise ValueError(f"A table needs at least one feature column; the columns are {list(columns)}.")
+    used = [*dict.fromkeys([*names, *([target] if target else []), *([id] if id else [])])]
+    for name in used:
+        known(name, columns, "column")
+    return names, used
+
+
+def refuse_gaps(counts: dict[str, int], missing: str) -> None:
+    """Raise ValueError for missing values, counted by column, unless their rows are to be dropped."""
+    counts = {name: int(n) for name, n in counts.items() if n}
+    if counts and missing == "error":
+        raise ValueError(f"Columns have missing values: {counts}. `missing=drop` leaves those rows out.")
+
+
+def described(names: Sequence[str], target: str | None, states: dict[str, dict]) -> Schema:
+    """The schema of a table: `states` are the codecs of its columns of text, the target's among them."""
+    numeric, text = ([name for name in names if (name in states) == coded] for coded in (False, True))
     inputs = {"x": Tensor(columns=numeric)} if not text else {}
     if text:
         inputs = {"numeric": Tensor(columns=numeric)} if numeric else {}
         inputs["categorical"] = Tensor(columns=text, codec=list(text))
-    y, label = None, Tensor()
-    if target and is_number(used[target]):
-        y = used[target].to_numpy()
-    elif target:
-        states[target] = category().fit(used[target].to_numpy(dtype=object))
-        y = category().encode(states[target], used[target].to_numpy(dtype=object))
-        label = Tensor(columns=states[target]["values"], codec=target)
-    schema = Schema(inputs, label, states)
-    row = used[id].to_numpy() if id else used.index.to_numpy()
-    return dataset(tensors(used, schema), y, row, schema=schema)
+    label = Tensor(columns=states[target]["values"], codec=target) if target in states else Tensor()
+    return Schema(inputs, label, states)
+
+
+def answer(frame: Any, target: str | None, schema: Schema) -> np.ndarray | None:
+    """The target column [n]: codes of labels, or numbers."""
+    if target is None:
+        return None
+    if schema.target.codec:
+        return category().encode(schema.codecs[target], frame[target].to_numpy(dtype=object))
+    return frame[target].to_numpy()
 
 
 def tensors(frame: Any, schema: Schema) -> Any:
@@ -80,17 +104,25 @@ def is_number(column: Any) -> bool:
 
     if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
         return True
-    values = column.dropna()
-    parsed = pd.to_numeric(values, errors="coerce")
-    if parsed.notna().sum() > len(values) / 2:
-        bad = values[parsed.isna()]
-        raise ValueError(
-            f"Column `{column.name}` must hold numbers, as {int(parsed.notna().sum())} of its values do; "
-            f"got {bad.iloc[0]!r} in row {bad.index[0]}, and {len(bad) - 1} more."
-            if len(bad)
-            else f"Column `{column.name}` holds numbers as text; convert it."
-        )
+    apart(column.dropna())
     return False
+
+
+def apart(values: Any, counts: np.ndarray | None = None) -> None:
+    """Raise ValueError where most of a column's values of text, each there `counts` times, read as numbers."""
+    import pandas as pd
+
+    counts = np.ones(len(values), int) if counts is None else counts
+    parsed = pd.to_numeric(values, errors="coerce").notna().to_numpy()
+    numbers, others = int(counts[parsed].sum()), int(counts[~parsed].sum())
+    if numbers > others:
+        bad = values[~parsed]
+        raise ValueError(
+            f"Column `{values.name}` must hold numbers, as {numbers} of its values do; "
+            f"got {bad.iloc[0]!r} in row {bad.index[0]}, and {others - 1} more."
+            if len(bad)
+            else f"Column `{values.name}` holds numbers as text; convert it."
+        )
 
 
 def known(name: str, names: Any, what: str) -> None:

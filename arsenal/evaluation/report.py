@@ -47,7 +47,8 @@ def write_report(
     `results` maps a split to its rows (NumPy, weight 0 = not there) and the answers [n, ...] by name: whole y with
     `predict` gives a confusion matrix and a table of classes, with `predict_proba` also ROC and calibration and, for
     images, the worst mistakes; other y with `predict` gives residuals; images in `sample` come beside real ones. What is
-    absent has no section. `totals` are the weights of whole splits, of which `results` may hold some rows only. The page loads nothing and runs no script. Each file is replaced in one move.
+    absent has no section. `totals` are the weights of whole splits, of which `results` may hold some rows only.
+    The page loads nothing and runs no script. Each file is replaced in one move.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pictures = Pictures(folder)

@@ -17,10 +17,11 @@ EXAMPLES = 8
 
 
 def keep(path: Path, schema: Schema, training: Batch, examples: Batch) -> None:
-    """Write `schema.json` and, with the first few of `examples`, `examples.npz`."""
+    """Write `schema.json` and, with the first few of `examples`, `examples.npz`; `training` are the rows of the fit."""
     write_json(path / "schema.json", {
         "inputs": {name: field._asdict() for name, field in schema.inputs.items()},
-        "target": schema.target._asdict(), "codecs": schema.codecs, "rows": len(training.weight),
+        "target": schema.target._asdict(), "codecs": schema.codecs, "tokenizer": schema.tokenizer,
+        "rows": len(training.weight),
     })  # fmt: skip
     flat = {}
     for name, part in jax.tree.map(lambda v: v[:EXAMPLES], examples)._asdict().items():
@@ -32,7 +33,7 @@ def keep(path: Path, schema: Schema, training: Batch, examples: Batch) -> None:
 
 
 def kept(path: Path) -> tuple[Schema, Batch, int]:
-    """The schema, the example rows, and how many rows there were to train on."""
+    """The schema, the example rows, and how many rows the transforms were fitted on."""
     try:
         found = read_json(path / "schema.json")
         with np.load(path / "examples.npz", allow_pickle=False) as stored:
@@ -45,5 +46,6 @@ def kept(path: Path) -> tuple[Schema, Batch, int]:
         return nested or flat.get(name)
 
     aux = part("aux")
-    schema = Schema({n: Tensor(**f) for n, f in found["inputs"].items()}, Tensor(**found["target"]), found["codecs"])
+    inputs = {n: Tensor(**f) for n, f in found["inputs"].items()}
+    schema = Schema(inputs, Tensor(**found["target"]), found["codecs"], found.get("tokenizer", {}))
     return schema, Batch(part("x"), part("y"), part("weight"), part("row"), () if aux is None else aux), found["rows"]

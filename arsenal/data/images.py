@@ -1,0 +1,99 @@
+"""Images in folders, one for each class, read and resized when they are asked for."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from annotated_types import Gt
+from arsenal_serving.export import Tensor
+
+from arsenal.data.column import Column
+from arsenal.data.dataset import Dataset, Schema, dataset
+from arsenal.data.files import located
+
+SUFFIXES = (".jpeg", ".jpg", ".png")
+
+
+def images(
+    path: str, size: Annotated[int, Gt(0)] | Sequence[Annotated[int, Gt(0)]] | None = None, channels: Literal[1, 3] = 3
+) -> Dataset:
+    """PNG and JPEG files in one subfolder for each class: x [n, height, width, channels] uint8, y [n] the class's number.
+
+    `size` is [height, width], or one number for both, to which images are resized (bilinear, with antialiasing); without
+    it they must have one size. Classes are in the order of their names, which are the labels. Rows are in the order of
+    the files' names; hidden files are left out.
+    """
+    folder = located(path)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"Image folder {path} does not exist.")
+    classes = sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
+    astray = sorted(one.name for one in folder.iterdir() if one.suffix.lower() in SUFFIXES)
+    if not classes or astray:
+        got = f"{astray[0]} in the folder itself" if astray else "no subfolder"
+        raise ValueError(f"Image folder {path} must hold one subfolder for each class; got {got}.")
+    files, labels = [], []
+    for number, one in enumerate(classes):
+        found = sorted(file for file in one.iterdir() if not file.name.startswith("."))
+        other = [file for file in found if file.suffix.lower() not in SUFFIXES]
+        if other or not found:
+            got = f"{len(other)} other files, such as {other[0].name}" if other else "nothing"
+            raise ValueError(f"Class folder {one} must hold PNG and JPEG files; got {got}.")
+        files += found
+        labels += [number] * len(found)
+    height, width = one_size(files) if size is None else (size, size) if isinstance(size, int) else two(size)
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            return np.stack(list(pool.map(lambda row: pixels(files[row], height, width, channels), rows)))
+
+    x = Column((len(files), height, width, channels), np.dtype(np.uint8), read)
+    names = [one.name for one in classes]
+    schema = Schema({"x": Tensor()}, Tensor(columns=names, codec="label"), {"label": {"kind": "category", "values": names}})
+    return dataset(x, np.array(labels), schema=schema, files=files, settings="bilinear")
+
+
+def two(size: Sequence[int]) -> tuple[int, int]:
+    """Height and width."""
+    if len(size) != 2:
+        raise ValueError(f"`size` of `images` is one number or [height, width]; got {list(size)}.")
+    return size[0], size[1]
+
+
+def one_size(files: Sequence[Path]) -> tuple[int, int]:
+    """Height and width that all images have; ValueError names two that differ."""
+    first = None
+    for file in files:
+        with opened(file) as image:
+            first = first or image.size
+            if image.size != first:
+                got = f"{files[0].name} has {first[0]} x {first[1]} pixels and {file.name} {image.size[0]} x {image.size[1]}"
+                raise ValueError(f"Images must have one size, or be resized with `size`; {got}.")
+    return first[1], first[0]
+
+
+def pixels(file: Path, height: int, width: int, channels: int) -> np.ndarray:
+    """The image [height, width, channels] uint8."""
+    from PIL import Image
+
+    with opened(file) as image:
+        try:
+            image = image.convert("L" if channels == 1 else "RGB")
+        except OSError as error:  # a file that ends too early is noticed here
+            raise ValueError(f"Image {file} cannot be read: {error}.") from error
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        return np.asarray(image).reshape(height, width, channels)
+
+
+def opened(file: Path):
+    """The image, its pixels not read yet; one clear error where that cannot be."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return Image.open(file)
+    except OSError as error:
+        why = "it is no image that Pillow knows" if isinstance(error, UnidentifiedImageError) else error
+        raise ValueError(f"Image {file} cannot be read: {why}.") from error
