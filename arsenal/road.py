@@ -19,7 +19,9 @@ from arsenal.data import ahead, arrays, as_dataset, reading, through
 from arsenal.data.column import evenly, gathered, row_bytes, row_shapes, rows_at, streamed, take
 from arsenal.data.dataset import Dataset, Schema
 from arsenal.data.frame import framed, shaped, tensors
+from arsenal.data.text import decode
 from arsenal.evaluation.answers import answering, answers, quantities, scorer
+from arsenal.evaluation.plot import is_images
 from arsenal.evaluation.report import draws, write_report
 from arsenal.records import Additive, Batch, Estimator, Learner, Metric, Source, Transform, living
 from arsenal.runs import events, folder, schema, signals
@@ -38,6 +40,10 @@ SAMPLE_ROWS, SAMPLE_BYTES = 65_536, 64 * 2**20
 """Of data that is read as it goes: transforms are fitted on so much of the training rows, evenly spaced."""
 SHOWN_ROWS, SHOWN_BYTES = 20_000, 256 * 2**20
 """A report's pictures show so many rows of a split, evenly spaced, in so much memory at most."""
+
+
+TEXTS = 2
+"""Texts that are shown of what a run writes while it trains."""
 
 
 class Parts(NamedTuple):
@@ -374,6 +380,7 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: signals.In
         step = int(state["train"].step)
         going = session.Session(
             path, values, made.learner, source, state["features"], saved, interrupted, step, judge,
+            sample=sampling(made, state["features"], experiment.examples, experiment.data.schema),
             unchanged=experiment.data.unchanged,
         )  # fmt: skip
         if (step >= stop and not going.unjudged(step, stop)) or going.exhausted:
@@ -440,6 +447,30 @@ def judging(
         behind = (made.features.apply, fitted)
         return scorer(made.learner, made.metrics, rows, batch_size, interrupted=interrupted, seen=behind)
     return scorer(made.learner, made.metrics, seen(made, fitted, rows), batch_size, interrupted=interrupted)
+
+
+def sampling(
+    made: Parts, fitted: Any, rows: Batch, described: Schema
+) -> Callable[[Any], tuple[dict[str, np.ndarray], dict[str, str]]] | None:
+    """Pictures and texts by name that parameters make of a few rows, by answers that read something other than x."""
+    if not made.learner.inputs:
+        return None
+    few = seen(made, fitted, gathered(rows_at(rows, np.arange(min(len(rows.weight), schema.EXAMPLES)))))
+    inputs = {name: read(few) for name, read in made.learner.inputs.items()}
+    run = jax.jit(lambda params, inputs: {name: made.learner.apply[name](params, given) for name, given in inputs.items()})
+
+    def sample(params):
+        drawn = jax.device_get(run(params, inputs))
+        pictures = {name: answer for name, answer in drawn.items() if is_images(answer)}
+        texts = {}
+        for name, answer in drawn.items():
+            prompt = inputs[name].get("tokens") if isinstance(inputs[name], dict) else None
+            if prompt is not None and np.issubdtype(getattr(answer, "dtype", None), np.integer):
+                pairs = zip(prompt[:TEXTS], answer, strict=False)
+                texts[name] = "\n\n".join(f"{decode(described, one)}│{decode(described, more)}" for one, more in pairs)
+        return pictures, texts
+
+    return sample
 
 
 def showing(made: Parts, fitted: Any, params: Any, rows: Batch) -> tuple[Batch, dict[str, Callable]]:

@@ -39,7 +39,10 @@ def terminal(progress: bool) -> Iterator[Listener]:
                 latest.update({name: value for name, value in values.items() if name not in UNSEEN})
                 bar.update(task, completed=step, description=shown(latest), place=f"{step}/{length}")
             elif kind == "validation":
-                console.print(f"step {step}: {shown(latest)} | validation {shown(values)}")
+                console.print(f"step {step}: {shown(latest)}{' | ' if latest else ''}validation {shown(values)}")
+            elif kind == "text":
+                for text in values.values():
+                    console.print(text, style="dim", markup=False)
             elif kind == "note":
                 console.print(values["text"])
             elif kind == "cache":
