@@ -89,7 +89,7 @@ def reading(
     def block(start, stop):
         step = np.arange(start, stop)
         position = (step % per_epoch * batch_size + part * own)[:, None] + np.arange(own)
-        with on_host():
+        with on_host(), jax.ensure_compile_time_eval():  # this is the host, also where a program asks for shapes
             at = placed(step // per_epoch, np.minimum(position, n - 1)).reshape(-1).astype(np.int64)
         taken = gathered(rows, at)
         taken = taken._replace(weight=np.where(position.reshape(-1) < n, taken.weight, np.zeros_like(taken.weight)))

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from arsenal.numerics.weighted import weighted_mean
@@ -16,11 +17,12 @@ class Moments(NamedTuple):
 
 
 def scale(factor: float, offset: float = 0.0) -> Transform:
-    """`x * factor + offset`, nothing learned: bytes and pixels to the range a network likes. `factor` is not 0."""
+    """`x * factor + offset`, nothing learned: bytes and pixels to floats in the range a network likes. `factor` is not 0."""
     if factor == 0:
         raise ValueError("`factor` of `scale` must not be 0, or every input would be the same.")
 
     def apply(state, x):
+        x = fractional(x)
         return x * jnp.asarray(factor, x.dtype) + jnp.asarray(offset, x.dtype)
 
     def inverse(state, x):
@@ -33,15 +35,21 @@ def standardize() -> Transform:
     """Zero mean and unit variance of every feature of x [n, ...], by weight; a constant feature becomes 0."""
 
     def fit(key, rows):
-        mean = weighted_mean(rows.x, rows.weight)
-        variance = weighted_mean(jnp.square(rows.x - mean), rows.weight)
+        x = fractional(rows.x)
+        mean = weighted_mean(x, rows.weight)
+        variance = weighted_mean(jnp.square(x - mean), rows.weight)
         state = Moments(mean, jnp.where(variance > 0, jnp.sqrt(variance), jnp.ones_like(variance)))
         return state, rows._replace(x=apply(state, rows.x))
 
     def apply(state, x):
-        return (x - state.mean) / state.deviation
+        return (fractional(x) - state.mean) / state.deviation
 
     def inverse(state, x):
         return x * state.deviation + state.mean
 
     return Transform(fit, apply, inverse)
+
+
+def fractional(x: jax.Array) -> jax.Array:
+    """x as floats: bytes and whole numbers become float32."""
+    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)

@@ -9,6 +9,7 @@ import worlds
 
 from arsenal import combine, data, estimators, features, losses, metrics, models, nn, optim, training
 from arsenal.data import codec
+from arsenal.evaluation.answers import ordered
 from arsenal.records import Model, batch
 from arsenal.testing import Case
 from arsenal.testing.laws import everything
@@ -27,6 +28,15 @@ PARAMS = {"w": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "b": jnp.array([0.1, -0.2])
 
 def dense(width: int = 3) -> Model:
     return models.perceptron(width, (4,))
+
+
+def _away(chunks=None):
+    """The rows as columns that are read when asked."""
+    from arsenal.data.column import columns
+
+    x, y = np.asarray(ROWS.x), np.asarray(ROWS.y)
+    made = columns(lambda at: (x[at], y[at]), (x[:1], y[:1]), len(x), None if chunks is None else np.array(chunks))
+    return jax.tree.map(np.asarray, ROWS._replace(x=None, y=None))._replace(x=made[0], y=made[1])
 
 
 def classifier(**more) -> training.supervised:
@@ -60,6 +70,17 @@ CASES: dict[str, Callable[[], list[Case]]] = {
         Case(data.arrays(ROWS, 6, shuffle=False)),
     ],
     "arsenal.data.source.nothing": lambda: [Case(data.nothing())],
+    "arsenal.data.source.feed": lambda: [Case(data.feed(ROWS, 4, jax.random.key(0))), Case(data.feed(_away(), 4, jax.random.key(0)))],
+    "arsenal.data.source.reading": lambda: [
+        Case(data.reading(_away(), 4, jax.random.key(0))),
+        Case(data.reading(_away(), 4, jax.random.key(0), window=3)),
+        Case(data.reading(_away([0, 2, 6]), 2, jax.random.key(0), window=3)),
+    ],
+    "arsenal.data.source.through": lambda: [
+        Case(data.through(data.arrays(ROWS, 4), lambda state, x: x * state, jnp.float32(2))),
+        Case(data.through(data.reading(_away(), 4, jax.random.key(0)), lambda state, x: x * state, jnp.float32(2))),
+    ],
+    "arsenal.evaluation.answers.ordered": lambda: [Case(ordered(rows, 4, None)) for rows in (ROWS, _away())],
     "arsenal.data.source.stream": lambda: [Case(worlds.ticks())],
     "arsenal.estimators.cluster.kmeans": lambda: [Case(estimators.kmeans(2, restarts=3), ROWS, double=True)],
     "arsenal.estimators.linear.ridge": lambda: [Case(estimators.ridge(), ROWS, double=True)],
@@ -131,6 +152,9 @@ CASES |= {
     "ppo": lambda: [Case(worlds.ppo(worlds.cartpole()), batch(weight=[1.0]), lambda rows: data.nothing(), tolerance=1e-4)],
     "cartpole": lambda: [Case(worlds.cartpole(), jnp.array(1))],
     "mean_by_gradient": lambda: [Case(worlds.mean_by_gradient(), ROWS)],
+    "columns that are read": lambda: [
+        Case(combine.learner(worlds.mean_by_gradient()), ROWS, lambda rows: data.reading(_away(), 4, jax.random.key(0), window=2)),
+    ],
     "a stream": lambda: [Case(combine.learner(worlds.mean_by_gradient()), ROWS, lambda rows: worlds.ticks())],
     "target_encode": lambda: [
         Case(worlds.target_encode(3), ROWS._replace(x=jnp.array([[0, 1], [1, 1], [2, 0], [0, 0], [1, 2], [0, 1]])))
