@@ -46,8 +46,9 @@ def write_report(
     member of a population. `metrics` and `expect` go by "split/name", an expectation being `{"min": ..., "max": ...}`.
     `results` maps a split to its rows (NumPy, weight 0 = not there) and the answers [n, ...] by name: whole y with
     `predict` gives a confusion matrix and a table of classes, with `predict_proba` also ROC and calibration and, for
-    images, the worst mistakes; other y with `predict` gives residuals; images in `sample` come beside real ones. What is
-    absent has no section. The page loads nothing and runs no script. Each file is replaced in one move.
+    images, the worst mistakes; other y with `predict` gives residuals; images in `sample` come beside real ones, those
+    in `predict` below x, texts in `generate` behind their prompts. What is absent has no section. The page loads nothing
+    and runs no script. Each file is replaced in one move.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -247,9 +248,14 @@ def section(split: str, rows: Batch, answers: dict, labels: list[str] | None, pi
             found += regressed(split, y, predict, np.repeat(weight, y[:1].size), pictures)
     if len(weight) and plot.is_images(sample):
         found += drawn(split, x, sample, pictures)
-    if not found and not lost:
+    if len(weight) and plot.is_images(predict) and x is not None and x.shape == predict.shape:
+        found.append(restored(split, x, predict, pictures))
+    texts = continuations(x, answers.get("generate"), labels)
+    if not found and not lost and not texts:
         return None
-    return {"split": split, "rows": number(float(weight.sum())), "lost": lost, "pictures": found, "classes": classes}
+    return {
+        "split": split, "rows": number(float(weight.sum())), "lost": lost, "pictures": found, "classes": classes, "texts": texts,
+    }  # fmt: skip
 
 
 def is_labels(y: np.ndarray, predict: np.ndarray | None, proba: np.ndarray | None) -> bool:
@@ -319,6 +325,33 @@ def drawn(split, x, sample, pictures) -> list[Picture]:
 
     found = [grid("samples", sample, "Drawn", "Images that the model drew")]
     return found + ([grid("real", x, "Real", f"Real images of the {split} rows")] if real else [])
+
+
+def restored(split, x, predict, pictures) -> Picture:
+    """Images, eight in a line, and below each what the model made of it."""
+    lines = [images[i : i + 8] for i in range(0, min(len(x) // 8 * 8, 24) or len(x), 8) for images in (x, predict)]
+    limits = (float(x.min()), float(x.max()))
+    return pictures(
+        f"{split}_restored",
+        lambda theme: plot.sample_grid(np.concatenate(lines), "Restored", limits, columns=len(lines[0]), theme=theme),
+        f"Images of the {split} rows, and below each what the model restores", "Each line of images stands above its answers.",
+    )  # fmt: skip
+
+
+def continuations(x, generated, labels: list[str] | None, count: int = 6) -> list[tuple[str, str]]:
+    """Some rows' prompts and how the model goes on; codes are places among the labels, or bytes without them."""
+    if generated is None or x is None or x.ndim != 2 or generated.ndim != 2 or generated.dtype.kind not in "iu":
+        return []
+    # Neighbours may be windows of the same text, so they are taken from all over.
+    at = np.unique(np.linspace(0, len(x) - 1, min(count, len(x))).astype(int))
+    prompts, generated = x[at, : max(1, x.shape[1] // 2)], generated[at]
+    if max(prompts.max(initial=0), generated.max(initial=0)) >= (len(labels) if labels else 256):
+        return []
+
+    def text(codes):
+        return "".join(labels[c] for c in codes) if labels else bytes(codes.tolist()).decode("utf-8", "replace")
+
+    return [(text(prompt), text(more)) for prompt, more in zip(prompts, generated, strict=True)]
 
 
 def class_table(y, said, proba, weight, labels) -> dict:
