@@ -519,6 +519,7 @@ def evaluate(run: Run) -> dict[str, float]:
         labels=run.kept[0].target.columns,
         results={name: (judged.shown, judged.answers) for name, judged in run.results.items()},
         totals={name: float(run.experiment.splits[name].weight.sum()) for name in run.results},
+        read=lambda codes: decode(run.kept[0], codes),
     )
     return run.metrics
 

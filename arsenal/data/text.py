@@ -65,6 +65,8 @@ def encode(schema: Schema, words: str) -> np.ndarray:
 def decode(schema: Schema, codes: Any) -> str:
     """The text that codes [t] stand for: bytes, characters or tokens, as the schema says. What has no meaning is U+FFFD.
 
+    Tokens of a data set without a `tokenizer` are shown as the numbers that they are.
+
     >>> decode(Schema(), [104, 195, 169]), decode(Schema(target=Tensor(columns=["a", "b"])), [1, 0, 7])
     ('hé', 'ba\ufffd')
     """
@@ -75,7 +77,7 @@ def decode(schema: Schema, codes: Any) -> str:
     if letters is not None:
         return "".join(letters[code] if 0 <= code < len(letters) else "\ufffd" for code in codes)
     if codes and not 0 <= min(codes) <= max(codes) < 256:
-        raise ValueError("Codes of bytes are in 0..255; tokens need a `tokenizer` in their data set to be read as text.")
+        return " ".join(map(str, codes))
     return bytes(codes).decode(errors="replace")
 
 

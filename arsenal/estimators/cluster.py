@@ -31,8 +31,8 @@ def kmeans(
 
     A fit begins at rows drawn by weight and distance (greedy k-means++) and ends when no row changes its cluster, or
     when the centres moved by less than `tolerance`, traced, times the mean variance of a column, as in scikit-learn.
-    A cluster that lost all rows takes the row farthest from its centre. y is not read. Answers: `predict` [n] int32,
-    the nearest centre, and `transform` [n, clusters], the distances.
+    A cluster that lost all rows takes the row farthest from its centre. y is not read. Answers: `cluster` [n] int32,
+    the nearest centre (no `predict`: it says nothing of y), and `transform` [n, clusters], the distances.
     """
 
     def fit(key, rows, hp):
@@ -57,7 +57,7 @@ def kmeans(
 
     return Estimator(
         fit,
-        {"predict": lambda centres, x: nearest(flat(x), centres), "transform": lambda centres, x: distances(flat(x), centres)},
+        {"cluster": lambda centres, x: nearest(flat(x), centres), "transform": lambda centres, x: distances(flat(x), centres)},
         check=check,
         hp={"tolerance": tolerance},
     )

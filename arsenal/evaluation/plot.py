@@ -350,12 +350,11 @@ def is_images(x: Any) -> bool:
 
 def sample_grid(
     images: np.ndarray, title: str = "Samples", limits: tuple[float, float] | None = None, count: int = 48,
-    theme: Theme = LIGHT,
+    columns: int = 8, theme: Theme = LIGHT,
 ) -> "Figure":  # fmt: skip
-    """The first `count` images [n, h, w] or [n, h, w, c] in rows of eight; `limits` are black and white, else what is there."""
+    """The first `count` images [n, h, w] or [n, h, w, c], `columns` in a line; `limits` are black and white or those found."""
     tiles = pixels(images[:count], limits)
-    columns = min(8, max(len(tiles), 1))
-    return mosaic(tiles, columns, 0.0, 5.2, title, theme)[0]
+    return mosaic(tiles, min(columns, max(len(tiles), 1)), 0.0, 5.2, title, theme)[0]
 
 
 def wrong_examples(

@@ -38,6 +38,7 @@ def write_report(
     folder: Path, *, title: str, status: dict, command: str, config: str, environment: dict, history: list[dict],
     metrics: dict[str, float], expect: dict[str, dict], labels: list[str] | None,
     results: dict[str, tuple[Batch, dict[str, np.ndarray]]], totals: dict[str, float] = {},  # noqa: B006
+    read: Callable[[np.ndarray], str] | None = None,
 ) -> Path:  # fmt: skip
     """Write `folder/index.html`, the PNGs beside it and `metrics.json`; the path of the page.
 
@@ -46,9 +47,10 @@ def write_report(
     member of a population. `metrics` and `expect` go by "split/name", an expectation being `{"min": ..., "max": ...}`.
     `results` maps a split to its rows (NumPy, weight 0 = not there) and the answers [n, ...] by name: whole y with
     `predict` gives a confusion matrix and a table of classes, with `predict_proba` also ROC and calibration and, for
-    images, the worst mistakes; other y with `predict` gives residuals; images in `sample` come beside real ones. What is
-    absent has no section. `totals` are the weights of whole splits, of which `results` may hold some rows only.
-    The page loads nothing and runs no script. Each file is replaced in one move.
+    images, the worst mistakes; other y with `predict` gives residuals; images in `sample` come beside real ones, those
+    in `predict` below x, texts in `generate` behind their prompts. What is absent has no section. `totals` are the weights
+    of whole splits, of which `results` may hold some rows only. `read` gives the text that tokens [t] stand for. The page loads nothing and runs no script. Each file is
+    replaced in one move.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pictures = Pictures(folder)
@@ -61,7 +63,7 @@ def write_report(
         "tiles": tiles(metrics, expect),
         "table": table(metrics),
         "curves": curves(history, pictures),
-        "sections": [s for s in (section(name, *results[name], labels, pictures, totals.get(name)) for name in splits) if s],
+        "sections": [s for s in (section(name, *results[name], labels, pictures, totals.get(name), read) for name in splits) if s],
         "command": command,
         "config": [colour(line) for line in config.splitlines()],
         "environment": list(flat(environment)),
@@ -230,14 +232,17 @@ def curves(history: list[dict], pictures: Pictures) -> list[Picture]:
 
 
 def draws(name: str, answer: Any) -> bool:
-    """Whether the page can show an answer of this name and shape [n, ...]: labels, numbers, probabilities, images."""
+    """Whether the page can show an answer of this name and shape [n, ...]: labels, numbers, probabilities, images, texts."""
     if name == "predict":
-        return math.prod(answer.shape[1:]) <= NUMBERS
+        return math.prod(answer.shape[1:]) <= NUMBERS or plot.is_images(answer)
+    if name == "generate":
+        return len(answer.shape) == 2 and np.issubdtype(answer.dtype, np.integer)
     return (name == "predict_proba" and len(answer.shape) == 2) or (name == "sample" and plot.is_images(answer))
 
 
 def section(
-    split: str, rows: Batch, answers: dict, labels: list[str] | None, pictures: Pictures, total: float | None = None
+    split: str, rows: Batch, answers: dict, labels: list[str] | None, pictures: Pictures, total: float | None = None,
+    read: Callable[[np.ndarray], str] | None = None,
 ) -> dict | None:
     """The plots and the table that fit a split's rows and answers; None where nothing does."""
     weight = np.asarray(rows.weight, float)
@@ -265,10 +270,15 @@ def section(
             found += regressed(split, y, predict, np.repeat(weight, y[:1].size), pictures)
     if len(weight) and plot.is_images(sample):
         found += drawn(split, x, sample, pictures)
-    if not found and not lost:
+    if len(weight) and plot.is_images(predict) and x is not None and x.shape == predict.shape:
+        found.append(restored(split, x, predict, pictures))
+    texts = continuations(x, answers["generate"], read) if read and x is not None and "generate" in answers else []
+    if not found and not lost and not texts:
         return None
     counted = number(float(weight.sum())) + (f" of {number(total)}" if shown else "")
-    return {"split": split, "rows": counted, "lost": lost, "pictures": found, "classes": classes, "some": shown}
+    return {
+        "split": split, "rows": counted, "lost": lost, "pictures": found, "classes": classes, "some": shown, "texts": texts,
+    }  # fmt: skip
 
 
 def is_labels(y: np.ndarray, predict: np.ndarray | None, proba: np.ndarray | None) -> bool:
@@ -338,6 +348,26 @@ def drawn(split, x, sample, pictures) -> list[Picture]:
 
     found = [grid("samples", sample, "Drawn", "Images that the model drew")]
     return found + ([grid("real", x, "Real", f"Real images of the {split} rows")] if real else [])
+
+
+def restored(split, x, predict, pictures) -> Picture:
+    """Images, eight in a line, and below each what the model made of it."""
+    lines = [images[i : i + 8] for i in range(0, min(len(x) // 8 * 8, 24) or len(x), 8) for images in (x, predict)]
+    limits = (float(x.min()), float(x.max()))
+    return pictures(
+        f"{split}_restored",
+        lambda theme: plot.sample_grid(np.concatenate(lines), "Restored", limits, columns=len(lines[0]), theme=theme),
+        f"Images of the {split} rows, and below each what the model restores", "Each line of images stands above its answers.",
+    )  # fmt: skip
+
+
+def continuations(
+    x: np.ndarray, generated: np.ndarray, read: Callable[[np.ndarray], str], count: int = 6
+) -> list[tuple[str, str]]:
+    """Some rows' prompts, the first halves of x [n, t], and how the model goes on, [n, length]."""
+    # Neighbours may be windows of the same text, so they are taken from all over.
+    at = np.unique(np.linspace(0, len(x) - 1, min(count, len(x))).astype(int))
+    return [(read(x[i, : max(1, x.shape[1] // 2)]), read(generated[i])) for i in at]
 
 
 def class_table(y, said, proba, weight, labels) -> dict:

@@ -15,12 +15,12 @@ from arsenal.records import Metric
 def adjusted_rand_index(classes: Annotated[int, Ge(1)], clusters: Annotated[int, Ge(1)]) -> Metric:
     """How far pairs of rows agree on being together, beyond chance: 1 is the same partition, 0 what chance gives.
 
-    `predict` [n] in 0..clusters-1 and y [n] in 0..classes-1; other rows do not count. Hubert & Arabie, Journal of
+    `cluster` [n] in 0..clusters-1 and y [n] in 0..classes-1; other rows do not count. Hubert & Arabie, Journal of
     Classification 2 (1985), eq. 5.
 
     >>> from arsenal.records import batch
     >>> metric, rows = adjusted_rand_index(2, 2), batch(y=[0, 0, 1, 1])
-    >>> float(metric.compute(metric.update(metric.empty(), {"predict": jnp.array([1, 1, 0, 0])}, rows))["adjusted_rand_index"])
+    >>> float(metric.compute(metric.update(metric.empty(), {"cluster": jnp.array([1, 1, 0, 0])}, rows))["adjusted_rand_index"])
     1.0
     """
 
@@ -39,12 +39,12 @@ def adjusted_rand_index(classes: Annotated[int, Ge(1)], clusters: Annotated[int,
 def normalized_mutual_information(classes: Annotated[int, Ge(1)], clusters: Annotated[int, Ge(1)]) -> Metric:
     """The information that cluster and class share over the mean of what either has, 0..1.
 
-    `predict` [n] in 0..clusters-1 and y [n] in 0..classes-1, other rows do not count; 1 where both are a single group.
+    `cluster` [n] in 0..clusters-1 and y [n] in 0..classes-1, other rows do not count; 1 where both are a single group.
     Strehl & Ghosh, JMLR 3 (2002), divided by the arithmetic mean as in scikit-learn.
 
     >>> from arsenal.records import batch
     >>> metric, rows = normalized_mutual_information(2, 2), batch(y=[0, 0, 1, 1])
-    >>> acc = metric.update(metric.empty(), {"predict": jnp.array([0, 1, 0, 1])}, rows)
+    >>> acc = metric.update(metric.empty(), {"cluster": jnp.array([0, 1, 0, 1])}, rows)
     >>> float(metric.compute(acc)["normalized_mutual_information"])
     0.0
     """
@@ -66,12 +66,12 @@ def contingency(name: str, classes: int, clusters: int, value: Callable[[jax.Arr
     """The metric `value` of the weight of rows by class and cluster, [classes, clusters]; NaN where no row was counted."""
 
     def update(together, outputs, batch):
-        predict = answer(outputs, "predict", name)
-        if batch.y.ndim != 1 or predict.shape != batch.y.shape:
-            raise ValueError(f"`{name}` takes answers and labels [n]; got {predict.shape} and {batch.y.shape}.")
-        y, predict = batch.y.astype(jnp.int32), predict.astype(jnp.int32)
-        known = (y >= 0) & (y < classes) & (predict >= 0) & (predict < clusters)
-        at = jnp.where(known, y * clusters + predict, classes * clusters)
+        cluster = answer(outputs, "cluster", name)
+        if batch.y.ndim != 1 or cluster.shape != batch.y.shape:
+            raise ValueError(f"`{name}` takes answers and labels [n]; got {cluster.shape} and {batch.y.shape}.")
+        y, cluster = batch.y.astype(jnp.int32), cluster.astype(jnp.int32)
+        known = (y >= 0) & (y < classes) & (cluster >= 0) & (cluster < clusters)
+        at = jnp.where(known, y * clusters + cluster, classes * clusters)
         return together + histogram(at, batch.weight.astype(together.dtype), classes * clusters).reshape(classes, clusters)
 
     def compute(together):

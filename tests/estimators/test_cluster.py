@@ -38,7 +38,7 @@ def test_from_its_own_start_it_is_as_good(x, k):
     centres, info = jax.jit(estimator.fit)(jax.random.key(0), rows, hyperparameters(estimator.hp))
     assert info.inertia <= 1.01 * theirs.inertia_
     far = estimator.apply["transform"](centres, rows.x)
-    assert np.array_equal(far.argmin(1), estimator.apply["predict"](centres, rows.x))
+    assert np.array_equal(far.argmin(1), estimator.apply["cluster"](centres, rows.x))
     assert float(jnp.square(far.min(1)).sum()) == pytest.approx(float(info.inertia), rel=1e-4)
 
 

@@ -243,7 +243,9 @@ FITS = {
     "samples": (IMAGES, None, {"sample": IMAGES}, ["s_real", "s_samples"]),
     "samples of another size": (IMAGES[:, 0], None, {"sample": IMAGES}, ["s_samples"]),
     "nothing that fits": (IMAGES, None, {"predict": LABELS, "embed": IMAGES}, []),
-    "another shape": (IMAGES, IMAGES[:, 0, 0], {"predict": IMAGES}, []),
+    "images restored": (IMAGES, LABELS, {"predict": IMAGES}, ["s_restored"]),
+    "few images restored": (IMAGES[:3], None, {"predict": IMAGES[:3]}, ["s_restored"]),
+    "another shape": (IMAGES, IMAGES[:, 0, 0], {"predict": IMAGES[:, 0]}, []),
     "no answers": (IMAGES, LABELS, {}, []),
 }
 
@@ -252,8 +254,8 @@ FITS = {
 def test_the_report_shows_what_fits(tmp_path, monkeypatch, x, y, outputs, wanted):
     shown = []
     monkeypatch.setattr(report, "png", lambda figure: shown.append(figure) or PNG)  # what is chosen, not how it looks
-    weight = np.ones(12)
-    assert pictures(tmp_path, {"s": (whole(LABELS, y, weight)._replace(x=x), outputs)}) == wanted
+    n = len(next(iter(x.values())) if isinstance(x, dict) else x)
+    assert pictures(tmp_path, {"s": (whole(LABELS[:n], y, np.ones(n))._replace(x=x), outputs)}) == wanted
     assert len(shown) == 2 * len(wanted)
 
 
@@ -281,6 +283,19 @@ def test_a_population_has_its_curves_and_a_range(tmp_path):
 def test_regression_on_the_diabetes_set(tmp_path):
     page = Page(write_report(tmp_path, **small(results=diabetes())))
     assert "Test 142 rows" in page.text and page.tags.count("img") == 2
+
+
+def test_texts_stand_behind_their_prompts(tmp_path):
+    x = np.frombuffer(b"to beor not", np.uint8).astype(np.int32)[:10].reshape(2, 5)
+    more = {"generate": np.array([[60, 98], [255, 33]], np.int32)}
+
+    def read(codes):
+        return bytes(codes.tolist()).decode(errors="replace")
+
+    page = Page(write_report(tmp_path, **small(results={"test": (whole(x, None), more)}, labels=None), read=read))
+    assert "to <b" in page.text and "or \ufffd!" in page.text.replace("  ", " ")
+    page = Page(write_report(tmp_path, **small(results={"test": (whole(x, None), more)}, labels=None)))
+    assert "to <b" not in page.text, "Tokens of what is no text are not read as one."
 
 
 def test_yaml_is_coloured_without_a_change():

@@ -84,7 +84,12 @@ def tokens(rng):
 
 def repeated(truth):
     """The truth of rows that stand as often as they weigh, where it takes no weights."""
-    return lambda rows, outputs, w: truth(np.repeat(rows.y, w.astype(int)), np.repeat(outputs["predict"], w.astype(int)))
+    return lambda rows, outputs, w: truth(np.repeat(rows.y, w.astype(int)), np.repeat(outputs["cluster"], w.astype(int)))
+
+
+def clustered(rng):
+    rows, outputs = labelled(4)(rng)
+    return rows, {"cluster": outputs["predict"]}
 
 
 def likely(rng):
@@ -191,7 +196,7 @@ CASES = {
         average_precision(), labelled(2),
         lambda rows, out, w: sk.average_precision_score(rows.y, out["predict_proba"][:, 1], sample_weight=w), "average_precision", 1e-3,
     ),
-    "adjusted_rand_index": Case(adjusted_rand_index(4, 4), labelled(4), repeated(sk.adjusted_rand_score), "adjusted_rand_index"),
+    "adjusted_rand_index": Case(adjusted_rand_index(4, 4), clustered, repeated(sk.adjusted_rand_score), "adjusted_rand_index"),
     "mean_squared_error": Case(mean_squared_error(), numbers, by_predict(sk.mean_squared_error), "mean_squared_error", 1e-3),
     "mean_squared_error_several": Case(
         mean_squared_error(), several_numbers, by_predict(sk.mean_squared_error), "mean_squared_error"
@@ -230,7 +235,7 @@ VARIANTS = {
     "recall": Case(recall(), labelled(2), by_predict(sk.recall_score), "recall"),
     "f1": Case(f1(), labelled(2), by_predict(sk.f1_score), "f1"),
     "normalized_mutual_information": Case(
-        normalized_mutual_information(5, 4), labelled(4), repeated(sk.normalized_mutual_info_score), "normalized_mutual_information"
+        normalized_mutual_information(5, 4), clustered, repeated(sk.normalized_mutual_info_score), "normalized_mutual_information"
     ),
     "negative_log_likelihood": Case(
         negative_log_likelihood(), likely,
