@@ -31,6 +31,7 @@ test-all: lint types test test-slow notebooks docs ## Style, types, all tests, t
 
 lint: setup ## Style
 	$(BIN)/ruff check .
+	$(BIN)/python scripts/hygiene.py
 
 types: setup ## The types of what arsenal offers
 	$(BIN)/python -m mypy

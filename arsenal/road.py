@@ -27,7 +27,7 @@ from arsenal.records import Additive, Batch, Estimator, Learner, Metric, Source,
 from arsenal.runs import events, folder, schema, signals
 from arsenal.runs.cache import compile_cache
 from arsenal.runs.checkpoints import Checkpoints, Keep, digest
-from arsenal.runs.journal import Journal, Listener, Tracker
+from arsenal.runs.journal import MACHINE, Journal, Listener, Tracker
 from arsenal.storage.files import read_json
 from arsenal.training.driver import TrainState, start, streams
 from arsenal.training.length import Length
@@ -526,7 +526,7 @@ def evaluate(run: Run) -> dict[str, float]:
 
 def of_learning(values: dict[str, Any]) -> dict[str, Any]:
     """The values that tell of learning, not of the machine."""
-    return {name: value for name, value in values.items() if name not in session.MACHINE}
+    return {name: value for name, value in values.items() if name not in MACHINE}
 
 
 class Unmet(Exception):

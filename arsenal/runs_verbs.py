@@ -10,6 +10,7 @@ from typing import Any
 from arsenal.cli import group
 from arsenal.runs import events, folder, index, query, table
 from arsenal.runs.folder import RunError
+from arsenal.runs.journal import MACHINE
 
 ALWAYS = ("folder", "state", "step", "time")
 METRICS_SHOWN = 5
@@ -143,15 +144,16 @@ def as_compared(path: Path) -> Any:
     from arsenal.evaluation.comparison import Compared
 
     told, _ = index.contents(path)
-    history = [
-        {"step": e["step"], "split": e["kind"], "values": {k: v for k, v in e["values"].items() if index.cell(v)[0] is not None}}
-        for e in events.read(path / "events.jsonl")
-        if isinstance(e.get("values"), dict)
-    ]
+    logged = [event for event in events.read(path / "events.jsonl") if isinstance(event.get("values"), dict)]
+    history = [{"step": e["step"], "split": e["kind"], "values": learned(e["values"])} for e in logged]
     last = {f"{row['split']}/{name}": value for row in history for name, value in row["values"].items()}
-    last.pop("train/steps_per_second", None)
     config = {key: index.cell(value)[1] for key, value in index.flat(told.get("config.yaml", {}))}
     return Compared(str(path), index.describe(path)["state"][1], config, last | told.get("report/metrics.json", {}), history)
+
+
+def learned(values: dict[str, Any]) -> dict[str, Any]:
+    """The numbers that tell of learning."""
+    return {name: value for name, value in values.items() if name not in MACHINE and index.cell(value)[0] is not None}
 
 
 def rm(

@@ -23,9 +23,6 @@ from arsenal.training.operations import peak, per_step
 from arsenal.training.replay import replay
 from arsenal.training.stopping import exhausted
 
-MACHINE = ("steps_per_second", "examples_per_second", "step_time", "mfu")
-"""Values of the log that tell of the machine, not of learning; `step_time` is in seconds."""
-
 
 def keep(values: dict[str, Any], source: Source) -> Keep:
     """Which checkpoints the config keeps."""

@@ -90,7 +90,7 @@ def gallery() -> str:
     for path in sorted((CONF / "experiment").glob("*.yaml")):
         name, text = path.stem, path.read_text(encoding="utf-8")
         body = "\n".join(line for line in text.splitlines()[1:] if not line.startswith("#"))
-        exercises, steps, result, must = known[name]
+        exercises, steps, result, must = known.get(name, [""] * 4)
         picture = PICTURES / f"{name}.png"
         page += [f"## {name}", "", header(path), "", "```sh", f"arsenal train +experiment={name}", "```", ""]
         page += ["| exercises | steps | test result | must be |", "|---|---|---|---|"]

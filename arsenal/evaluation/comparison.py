@@ -72,7 +72,7 @@ def write_comparison(path: Path, runs: list[Compared]) -> None:
         for run in runs
         for row in run.history
         for name, value in row["values"].items()
-        if value is not None and name != "steps_per_second"
+        if value is not None
     )
     histories = {name: run.history for name, run in zip(names, runs, strict=True)}
     curves = [

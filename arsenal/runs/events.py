@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from arsenal.runs.journal import MEASURES, Tracker
-from arsenal.runs.pictures import strip
 from arsenal.storage.files import write_bytes
 
 
@@ -18,6 +17,8 @@ def events(folder: Path) -> Tracker:
 
     def note(kind: str, step: int, values: dict[str, Any]) -> None:
         if kind == "images":
+            from arsenal.runs.pictures import strip
+
             (folder / "media").mkdir(exist_ok=True)
             paths = {name: f"media/{step:010d}_{name}.png" for name in values}
             for name, images in values.items():

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 Listener = Callable[[str, int, dict[str, Any]], None]
 """`(kind, step, values)`; kind is one of `KINDS`."""
 
 MEASURES = ("train", "validation")
 """Numbers by name, or a list of them, one for each member of a population."""
+MACHINE = ("steps_per_second", "examples_per_second", "step_time", "mfu")
+"""Of the numbers, those that tell of the machine, not of learning; `step_time` is in seconds."""
 SHOWN = ("images", "text")
 """Pictures [n, height, width] or [n, height, width, channels] by name, and texts."""
 TOLD = ("start", "warning", "note", "cache", "complete", "interrupted", "failed")
@@ -38,6 +38,8 @@ class Journal:
 
     def measure(self, kind: str, step: int, values: dict[str, Any]) -> None:
         """Numbers by name; an array gives one number for each member of a population."""
+        import numpy as np  # here, since whoever lists ten thousand runs needs the words above only
+
         self.say(kind, step, **{name: np.asarray(value).tolist() for name, value in values.items()})
 
     def close(self) -> None:

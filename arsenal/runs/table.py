@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Sequence
 
+from arsenal.runs.journal import MACHINE
 from arsenal.runs.query import Cell
 
 Lines = Sequence[Sequence[Cell | None]]
@@ -19,7 +20,7 @@ def metrics(keys: Iterable[str], most: int) -> list[str]:
     """
     keys = list(keys)
     for split in ("test", "validation", "train"):
-        found = sorted(key for key in keys if key.startswith(f"{split}/") and key != "train/steps_per_second")
+        found = sorted(key for key in keys if key.startswith(f"{split}/") and key.partition("/")[2] not in MACHINE)
         if found:
             return found[:most]
     return []

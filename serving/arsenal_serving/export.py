@@ -363,4 +363,3 @@ def _described(key: str, shape: Sequence, dtype: str, tensor: Tensor) -> dict:
         "codec": listed,
         "finite": bool(tensor.finite),
     }
-

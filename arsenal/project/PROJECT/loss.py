@@ -13,8 +13,8 @@ def quantile(level: Annotated[float, Interval(gt=0, lt=1)] = 0.5) -> Loss:
     Outputs [n, 1] or [n], y [n]; at level 0.5 it is half the absolute error.
     """
 
-    def value(outputs, y, hp):
-        above = y - outputs.reshape(y.shape)
+    def value(outputs, batch, hp):
+        above = batch.y - outputs.reshape(batch.y.shape)
         return jnp.maximum(hp["level"] * above, (hp["level"] - 1) * above)
 
     return Loss(value, readout={"predict": lambda outputs: outputs.reshape(outputs.shape[0])}, hp={"level": level})
