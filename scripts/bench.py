@@ -16,7 +16,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,8 +79,63 @@ FIGURES = {
         2, 1.0,
     ),
 }  # fmt: skip
-HELP = 0.2
-"""Seconds within which `arsenal --help` answers."""
+
+
+class Bound(NamedTuple):
+    """A program that measures by itself, and the value to keep below or to reach."""
+
+    what: str
+    side: Side
+    cores: int
+    target: float
+    unit: str
+    most: bool
+    """Whether the target is the largest value allowed; else it is the least."""
+
+
+GPT = {"trial": 10, "warm": 50, "window": 100, "windows": 3}
+QUICK_GPT = {"trial": 3, "warm": 50, "window": 50, "windows": 1}
+FIGURES |= {
+    "gpt_torch": Figure(
+        "transformer 4 x 128, context 64, batch 12: the compiled chunk, against eager torch in float32",
+        Side("gpt_arsenal.py", GPT, QUICK_GPT), Side("gpt_torch.py", GPT | {"compiled": False}, QUICK_GPT, "lightning"), 2, 0.9,
+    ),
+    "gpt_torch_compiled": Figure(
+        "the same, against compiled torch",
+        Side("gpt_arsenal.py", GPT, QUICK_GPT), Side("gpt_torch.py", GPT | {"compiled": True}, QUICK_GPT, "lightning"), 2, 0.9,
+    ),
+}  # fmt: skip
+BOUNDS = {
+    "gpt_driver": Bound(
+        "that transformer under the driver with its log, against the same steps in a loop by hand, time for time",
+        Side("gpt_driver.py", {"window": 200, "log": 100, "pairs": 9}, {"window": 20, "log": 10, "pairs": 3}),
+        2, 1.03, "", True,
+    ),
+    "gpt_characters": Bound(
+        "nanoGPT's CPU setting on its character file: loss of the whole validation split, median of the seeds",
+        Side("gpt_characters.py", {"steps": 2000, "seeds": 3}, {"steps": 200, "seeds": 1}), 2, 1.90, "nats", True,
+    ),
+    "sweep": Bound(
+        "32 learning rates and seeds of the digits MLP, 420 steps each: one population, start and compilation included, "
+        "against a process for each with a warm compile cache",
+        Side("sweep_arsenal.py", {"pairs": 3, "members": 32}, {"pairs": 1, "members": 2}), 2, 15.0, "times as fast", False,
+    ),
+    "first_step": Bound(
+        "`text_gpt` from the end of imports to its first step: cold compile cache against warm",
+        Side("first_step.py", {"pairs": 5}, {"pairs": 1}), 2, 2.0, "times as long", False,
+    ),
+    "memory": Bound(
+        "anonymous resident memory while training on a memory-mapped file of 4 GB",
+        Side("memory_arsenal.py", {"bytes": 4 * 2**30, "steps": 400}, {"bytes": 2**28, "steps": 50}), 2, 1.5, "GB", True,
+    ),
+    "runs": Bound(
+        "`arsenal runs list` with a filter over 10,000 runs, the whole process, index warm",
+        Side("runs_arsenal.py", {"runs": 10_000, "times": 5}, {"runs": 500, "times": 2}), 2, 0.5, "s", True,
+    ),
+    "help": Bound(
+        "`arsenal --help`, the whole process", Side("help_arsenal.py", {"times": 20}, {"times": 5}), 1, 0.2, "s", True,
+    ),
+}  # fmt: skip
 
 
 class BenchError(Exception):
@@ -148,10 +202,15 @@ def compared(name: str, pairs: int, rows: Path, quick: bool) -> tuple[list[dict]
             print(
                 f"{name} {i + 1}/{pairs} {side.program}: {statistics.median(last['rates']):,.0f} steps/s "
                 f"(windows {', '.join(f'{rate:,.0f}' for rate in last['rates'])}), loss {last['loss']:.2g}, "
-                f"accuracy {last['accuracy']:.3f}, {last['setting']}" + (f"; tried {last['tried']}" if "tried" in last else ""),
+                f"{accuracy_of(last)}{last['setting']}" + (f"; tried {last['tried']}" if "tried" in last else ""),
                 file=sys.stderr,
             )
     return ours, peers
+
+
+def accuracy_of(said: dict) -> str:
+    """`accuracy 0.987, ` where a side tells it."""
+    return f"accuracy {said['accuracy']:.3f}, " if "accuracy" in said else ""
 
 
 def rate(said: list[dict]) -> float:
@@ -174,29 +233,29 @@ def note(name: str, side: Side, said: list[dict]) -> str:
     """What a reader needs to judge a side: its setting, what it learned, its versions."""
     settings = " or ".join(sorted({one["setting"] for one in said}))
     versions = ", ".join(f"{package} {number}" for package, number in said[-1]["versions"].items())
-    loss, accuracy = max(one["loss"] for one in said), min(one["accuracy"] for one in said)
-    learned = f"training loss {loss:.2g}, accuracy {accuracy:.3f}"
+    learned = f"training loss {max(one['loss'] for one in said):.2g}"
+    if "accuracy" in said[0]:
+        learned += f", accuracy {min(one['accuracy'] for one in said):.3f}"
     tried = "; ".join(f"{choice}: {number:,}" for choice, number in said[-1].get("tried", {}).items())
     chosen = f" Fastest of these (steps/s in a short trial): {tried}." if tried else ""
     return f"- `{name}`, `{side.program}`: {settings}; {learned}; {versions}.{chosen}"
 
 
-def helped(quick: bool) -> str:
-    """The row of `arsenal --help`: wall time of a process from start to end."""
-    command, times = [Path(sys.executable).parent / "arsenal", "--help"], []
-    for _ in range(6 if quick else 21):
-        began = time.perf_counter()
-        done = started(command, 1)
-        times.append(time.perf_counter() - began)
-        if done.returncode != 0 or "train" not in done.stdout:
-            raise BenchError(f"{command[0]} --help ended with {done.returncode}:\n{done.stderr[-4000:]}")
-    times = times[1:]
-    middle = statistics.median(times)
-    print(f"help: {middle:.3f} s ({min(times):.3f} to {max(times):.3f})", file=sys.stderr)
-    return (
-        f"| `arsenal --help`, median of {len(times)}; {cores_in_words(1)} | {middle:.3f} s ({min(times):.3f}–{max(times):.3f}) "
-        f"| | | under {HELP:g} s | {met(middle < HELP)} |"
-    )
+def bounded(name: str, rows: Path, quick: bool) -> tuple[str, str]:
+    """A bound as a row of the table, and its note."""
+    bound = BOUNDS[name]
+    said = measured(bound.side, bound.cores, rows, quick)
+    value, each = said["value"], said.get("all", [])
+    print(f"{name}: {value} {bound.unit} (all {each}); {said.get('setting', '')}", file=sys.stderr)
+    versions = ", ".join(f"{package} {number}" for package, number in said.get("versions", {}).items())
+    about = f"- `{name}`, `{bound.side.program}`: {'; '.join(part for part in (said.get('setting', ''), versions) if part)}."
+    asked = f"{'at most' if bound.most else 'at least'} {bound.target:g}"
+    if value is None:
+        return f"| {bound.what} | not measured | | | {asked} | |", about
+    reached = value <= bound.target if bound.most else value >= bound.target
+    spread = f" ({min(each):.4g}–{max(each):.4g})" if each else ""
+    measured_value = f"{value:.4g}{spread} {bound.unit}".strip()
+    return f"| {bound.what}; {cores_in_words(bound.cores)} | {measured_value} | | | {asked} | {met(reached)} |", about
 
 
 def met(reached: bool) -> str:
@@ -248,8 +307,10 @@ def report(names: list[str], pairs: int, quick: bool) -> str:
         rows = Path(folder) / "rows.npz"
         data = measured(Side("rows_arsenal.py", {}, {}), 1, rows, quick)
         for name in names:
-            if name == "help":
-                table.append(helped(quick))
+            if name in BOUNDS:
+                line, about = bounded(name, rows, quick)
+                table.append(line)
+                notes.append(about)
                 continue
             ours, peers = compared(name, pairs, rows, quick)
             table.append(row(name, ours, peers))
@@ -261,7 +322,7 @@ def report(names: list[str], pairs: int, quick: bool) -> str:
 def main() -> None:
     """Measure what was asked for, print it, write it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    known = [*FIGURES, "help"]
+    known = [*FIGURES, *BOUNDS]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; default: all")
     parser.add_argument("--pairs", type=int, default=5, help="how often both sides run (default 5)")
     parser.add_argument("--quick", action="store_true", help="short windows: whether it works, not how fast it is")

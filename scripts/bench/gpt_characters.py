@@ -16,8 +16,10 @@ from arsenal.road import compose, fit
 
 OPTIMIZER = (
     "{_target_: arsenal.optim.clipped, norm: 1.0, optimizer: {_target_: arsenal.optim.scheduled, "
-    "schedule: {_target_: arsenal.optim.warmup, steps: 100, schedule: {_target_: arsenal.optim.cosine, length: LENGTH, end: 0.1}}, "
-    "optimizer: {_target_: arsenal.optim.grouped, groups: [{pattern: '.*(kernel|embedding)'}, {pattern: '.*', weight_decay: 0.0}], "
+    "schedule: {_target_: arsenal.optim.warmup, steps: 100, "
+    "schedule: {_target_: arsenal.optim.cosine, length: LENGTH, end: 0.1}}, "
+    "optimizer: {_target_: arsenal.optim.grouped, "
+    "groups: [{pattern: '.*(kernel|embedding)'}, {pattern: '.*', weight_decay: 0.0}], "
     "optimizer: {_target_: arsenal.optim.adamw, learning_rate: 1e-3, b2: 0.99, weight_decay: 0.1}}}}"
 )
 

@@ -79,7 +79,8 @@ def main(given: dict) -> dict:
             pairs.append((taken, min(by_hand.values())))
         journal.close()
     assert int(ours.step) == int(trains["one program"].step)
-    same = jnp.stack([jnp.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, (ours.state, trains["one program"].state)), strict=True)])
+    pairs_of_leaves = zip(*map(jax.tree.leaves, (ours.state, trains["one program"].state)), strict=True)
+    same = jnp.stack([jnp.abs(a - b).max() for a, b in pairs_of_leaves])
     return {
         "value": statistics.median(a / b for a, b in pairs),
         "all": [round(a / b, 4) for a, b in pairs],
