@@ -241,17 +241,11 @@ class Run:
     def unmet(self) -> list[str]:
         """What the experiment states and this run does not reach, one line each."""
         return [
-            f"{name} must be {'>=' if side == 'min' else '<='} {bound}; got {self.got(name)}"
+            f"{name} must be {'>=' if side == 'min' else '<='} {bound}; got {self.metrics.get(name)}"
             for name, bounds in self.config.values["expect"].items()
             for side, bound in bounds.items()
             if not met(self.metrics.get(name), side, bound)
         ]
-
-    def got(self, name: str) -> str:
-        """The metric's value, or why there is none."""
-        split = name.partition("/")[0]
-        absent = split in self.experiment.splits and split not in self.results
-        return f"no rows in the split `{split}`" if absent else str(self.metrics.get(name))
 
     def predict(self, frame: Any, method: str | None = None) -> Any:
         """Answer a data frame, an array or a dict of arrays: a frame of one row each, labels decoded.
@@ -395,6 +389,9 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: signals.In
         journal.say("start", step, length=stop, folder=str(path))
         for text in session.overlong(values["learner"], stop):
             journal.say("warning", step, text=text)
+        if streamed(experiment.splits["train"]) and values["features"]:
+            total = len(experiment.splits["train"].weight)
+            journal.say("note", step, text=f"Transforms are fitted on {len(rows.weight):,} of {total:,} training rows.")
         if transferred:
             journal.say("note", step, text=inheritance(transferred, values["init_from"]))
         trained = going.go(state["train"], stop)

@@ -186,6 +186,38 @@ def confusion_matrix(
     return figure
 
 
+def confused_pairs(
+    y: np.ndarray, predict: np.ndarray, weight: np.ndarray | None = None, labels: Sequence[str] | None = None,
+    theme: Theme = LIGHT,
+) -> "Figure":  # fmt: skip
+    """The 25 most frequent mistakes among very many classes: class y [n] called `predict` [n], and how often."""
+    y, predict, weight = kept(weight, np.asarray(y, np.int64), np.asarray(predict, np.int64))
+    classes = max([len(labels or ()), *(int(v.max()) + 1 for v in (y, predict) if v.size), 1])
+    wrong = y != predict
+    pairs, place = np.unique(y[wrong] * classes + predict[wrong], return_inverse=True)
+    counts = np.bincount(place, weight[wrong], len(pairs))
+    total = np.bincount(y, weight, classes)
+    shown = np.argsort(-counts, kind="stable")[:PAIRS_SHOWN]
+    true, said = np.divmod(pairs[shown], classes)
+
+    def name(c):
+        return clip(labels[c] if labels and c < len(labels) else str(c), 22)
+
+    figure = new(8.4, 0.9 + 0.24 * max(len(shown), 2), theme)
+    axes = figure.add_subplot()
+    title = f"Confusion: the {len(shown)} most frequent of {len(pairs):,} pairs" if len(shown) else "No mistakes"
+    dress(axes, theme, f"{title}, {classes:,} classes", grid=False)
+    at = np.arange(len(shown))
+    axes.barh(at, counts[shown], color=theme.wrong, height=0.72, linewidth=0)
+    for i, (count, share) in enumerate(zip(counts[shown], counts[shown] / total[true], strict=True)):
+        text = f" {amount(count)}, {100 * share:.0f}% of its rows"
+        axes.text(count, i, text, va="center", fontsize=8, color=theme.muted)
+    axes.set_yticks(at, [f"{name(a)} called {name(b)}" for a, b in zip(true, said, strict=True)], fontsize=8)
+    axes.set(ylim=(max(len(shown), 1) - 0.5, -0.5), xlim=(0, 1.3 * counts.max(initial=1)), xlabel="rows")
+    axes.tick_params(axis="y", length=0)
+    return figure
+
+
 def roc_curve(y: np.ndarray, score: np.ndarray, weight: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, float]:
     """False and true positive rates [m] of y [n] in {0, 1} by score [n], from the highest threshold down; the area below.
 
@@ -265,8 +297,8 @@ def reliability(y: np.ndarray, proba: np.ndarray, weight: np.ndarray | None = No
     >>> reliability(np.array([0, 1]), np.array([[0.75, 0.25], [0.75, 0.25]])).error
     0.25
     """
-    y, proba, weight = kept(weight, np.asarray(y), np.asarray(proba, float))
-    confidence, right = proba.max(1), proba.argmax(1) == y
+    y, proba, weight = kept(weight, np.asarray(y), np.asarray(proba))
+    confidence, right = proba.max(1).astype(float), proba.argmax(1) == y
     at = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     count, sure, good = (np.bincount(at, weight * v, bins) for v in (np.ones(len(y)), confidence, right))
     here = np.where(count > 0, count, np.nan)
@@ -472,6 +504,8 @@ def kept(weight: np.ndarray | None, *columns: np.ndarray) -> tuple[np.ndarray, .
         if len(column) != len(weight):
             raise ValueError(f"Every column has one entry per weight, here {len(weight)}; got {len(column)}.")
     there = weight > 0
+    if there.all():  # probabilities of many classes are large: no copy
+        return (*columns, weight)
     return (*(column[there] for column in columns), weight[there])
 
 

@@ -254,10 +254,12 @@ def section(
     there = (weight > 0) & sound
 
     def column(v):
-        return None if v is None or isinstance(v, dict) else np.asarray(v)[there]
+        if v is None or isinstance(v, dict):
+            return None
+        return np.asarray(v) if there.all() else np.asarray(v)[there]
 
     x, y, weight = column(rows.x), column(rows.y), weight[there]
-    answers = {name: v[there] for name, v in answers.items()}
+    answers = {name: column(v) for name, v in answers.items()}
     predict, proba, sample = (answers.get(name) for name in ("predict", "predict_proba", "sample"))
     found: list[Picture] = []
     classes: dict | None = None
@@ -294,10 +296,13 @@ def classified(split, x, y, said, proba, weight, labels, pictures) -> list[Pictu
     """The plots of a classifier's answers on the rows that are there."""
     y, said = y.astype(int), said.astype(int)
     classes = max(int(y.max()), int(said.max())) + 1
+    many = max(classes, len(labels or ())) > plot.PAIRS_LIMIT
+    confusion = plot.confused_pairs if many else plot.confusion_matrix
     found = [
         pictures(
-            f"{split}_confusion", lambda theme: plot.confusion_matrix(y, said, weight, labels, theme),
-            f"Confusion matrix of the {split} rows", "Rows are the truth. Blue is right, orange wrong, by share of the row.",
+            f"{split}_confusion", lambda theme: confusion(y, said, weight, labels, theme),
+            f"{'Most frequent mistakes' if many else 'Confusion matrix'} of the {split} rows",
+            "" if many else "Rows are the truth. Blue is right, orange wrong, by share of the row.",
             wide=classes > 12,
         )
     ]  # fmt: skip
