@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import worlds
 
-from arsenal import combine, data, estimators, features, losses, metrics, models, nn, optim, training
+from arsenal import combine, data, estimators, features, losses, metrics, models, nn, optim, rl, training
 from arsenal.data import codec
 from arsenal.evaluation.answers import ordered
 from arsenal.records import Model, batch
@@ -149,8 +149,6 @@ CASES |= {f"arsenal.metrics.{name}": make for name, make in {
 
 # What no shipped algorithm asks of the records yet.
 CASES |= {
-    "ppo": lambda: [Case(worlds.ppo(worlds.cartpole()), batch(weight=[1.0]), lambda rows: data.nothing(), tolerance=1e-4)],
-    "cartpole": lambda: [Case(worlds.cartpole(), jnp.array(1))],
     "mean_by_gradient": lambda: [Case(worlds.mean_by_gradient(), ROWS)],
     "columns that are read": lambda: [
         Case(combine.learner(worlds.mean_by_gradient()), ROWS, lambda rows: data.reading(_away(), 4, jax.random.key(0), window=2)),
@@ -253,6 +251,16 @@ def _likely(**more) -> Model:
 
 
 CASES |= {
+    "arsenal.rl.cartpole.cartpole": lambda: [Case(rl.cartpole(), jnp.array(1))],
+    "arsenal.rl.ppo.ppo": lambda: [
+        Case(
+            rl.ppo(
+                rl.cartpole(), models.perceptron(2, (4,), dropout=0.1), models.perceptron(1, (4,)), optim.sgd(0.1),
+                envs=4, horizon=8, epochs=2, minibatches=2,
+            ),
+            batch(x=np.arange(4, dtype=np.uint32)), tolerance=1e-4,
+        )
+    ],
     "arsenal.losses.reconstruction.reconstruction_error": lambda: [
         Case(_by_name(losses.reconstruction_error(), "reconstruction", "embedding"), TRIPLES._replace(x=_floats(6, 2, 4)))
     ],

@@ -7,11 +7,10 @@ import pytest
 import worlds
 from cases import CASES, TOKENS
 
-from arsenal import data, estimators
+from arsenal import estimators
 from arsenal.nn.convolution import by_library, by_slices
-from arsenal.records import batch, compute, hyperparameters
+from arsenal.records import batch, hyperparameters
 from arsenal.testing import LAWS, factories
-from arsenal.training import advance, start
 
 
 def test_every_factory_has_a_case():
@@ -42,17 +41,6 @@ def test_cached_decoding_is_the_whole_sequence():
         made = decode(variables, {"token": tokens[:, i], "position": jnp.full(len(tokens), i), "cache": cache})
         cache = made["cache"]
         np.testing.assert_allclose(made["logits"], wanted[:, i], atol=1e-5)
-
-
-def test_ppo_learns_to_balance():
-    learner, source = worlds.ppo(worlds.cartpole(), envs=8, horizon=64, learning_rate=0.02), data.nothing()
-    run = advance(learner, source)
-    train, block = start(learner, source, 0), source.block(0, 1)
-    train, early, _ = run(train, block, jnp.int32(10))
-    train, *_ = run(train, block, jnp.int32(700))
-    train, late, _ = run(train, block, jnp.int32(800))
-    before, after = (float(compute(m)["return"]) for m in (early, late))
-    assert after > 4 * before, f"The mean return went from {before:.1f} to {after:.1f}."
 
 
 def test_density_clusters_are_scikit_learns():

@@ -1,12 +1,10 @@
 """Records that only the tests need: each asks something of the records that no shipped algorithm does yet."""
 
-import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import lax
 from jax.random import fold_in
 
@@ -17,9 +15,7 @@ from arsenal.records import (
     STOP,
     Additive,
     Converged,
-    Env,
     Estimator,
-    Learner,
     Mean,
     Model,
     Scheduler,
@@ -45,106 +41,6 @@ def mean_by_gradient(learning_rate: float = 0.1) -> Additive:
     return Additive(
         lambda key, rows, hp: jnp.zeros(rows.x.shape[1]), measure, update,
         params=lambda state: state, apply={"predict": lambda params, x: x - params}, hp={"learning_rate": learning_rate},
-    )  # fmt: skip
-
-
-# PPO on CartPole: the state holds the environments; there is no data.
-
-
-def cartpole() -> Env:
-    """Barto, Sutton & Anderson 1983, with Gymnasium's CartPole-v1 constants."""
-
-    def reset(key):
-        state = jax.random.uniform(key, (4,), minval=-0.05, maxval=0.05)
-        return state, (state, jnp.zeros((), jnp.int32))
-
-    def step(key, world, action):
-        (x, v, angle, spin), time = world
-        force = jnp.where(action == 1, 10.0, -10.0)
-        push = (force + 0.05 * spin**2 * jnp.sin(angle)) / 1.1
-        turn = (9.8 * jnp.sin(angle) - jnp.cos(angle) * push) / (0.5 * (4 / 3 - 0.1 * jnp.cos(angle) ** 2 / 1.1))
-        move = push - 0.05 * turn * jnp.cos(angle) / 1.1
-        state = jnp.stack([x + 0.02 * v, v + 0.02 * move, angle + 0.02 * spin, spin + 0.02 * turn])
-        terminated = (jnp.abs(state[0]) > 2.4) | (jnp.abs(state[2]) > 12 * math.pi / 180)
-        return state, (state, time + 1), jnp.ones(()), terminated, time + 1 >= 500, {}
-
-    return Env(reset, step)
-
-
-class Agent(NamedTuple):
-    params: Any
-    optimizer: Any
-    worlds: Any
-    observations: Any
-    returns: Any
-
-
-def ppo(env: Env, envs: int = 4, horizon: int = 16, learning_rate: float = 3e-3, clip: float = 0.2) -> Learner:
-    """Proximal policy optimisation. Schulman et al. 2017 (1707.06347), one pass over each rollout."""
-
-    def network(params, x):
-        hidden = jnp.tanh(x @ params["w"] + params["b"])
-        return hidden @ params["policy"], (hidden @ params["value"])[..., 0]
-
-    def init(key, rows, hp):
-        k = jax.random.split(key, 4)
-        params = {
-            "w": jax.random.normal(k[0], (4, 16)) * 0.5, "b": jnp.zeros(16),
-            "policy": jax.random.normal(k[1], (16, 2)) * 0.01, "value": jax.random.normal(k[2], (16, 1)) * 0.1,
-        }  # fmt: skip
-        observations, worlds = jax.vmap(env.reset)(jax.random.split(k[3], envs))
-        return Agent(params, optax.adam(hp["learning_rate"]).init(params), worlds, observations, jnp.zeros(envs))
-
-    def step(key, agent, rows, hp):
-        def play(carry, key):
-            worlds, seen, returns = carry
-            act, move, again = jax.random.split(key, 3)
-            logits, value = network(agent.params, seen)
-            action = jax.random.categorical(act, logits)
-            after, worlds, reward, dead, late, _ = jax.vmap(env.step)(jax.random.split(move, envs), worlds, action)
-            done = dead | late
-            fresh, new = jax.vmap(env.reset)(jax.random.split(again, envs))
-            chosen = jax.nn.log_softmax(logits)[jnp.arange(envs), action]
-            ended = jnp.where(done, returns + reward, 0.0)
-
-            def pick(a, b):
-                return jnp.where(done.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
-
-            carry = jax.tree.map(pick, new, worlds), pick(fresh, after), jnp.where(done, 0.0, returns + reward)
-            return carry, (seen, action, chosen, value, reward, done, ended)
-
-        carry, (seen, action, chosen, value, reward, done, ended) = lax.scan(
-            play, (agent.worlds, agent.observations, agent.returns), jax.random.split(key, horizon)
-        )
-        last = network(agent.params, carry[1])[1]
-
-        def back(gain, now):
-            reward, value, after, done = now
-            gain = reward + 0.99 * after * (1 - done) - value + 0.99 * 0.95 * (1 - done) * gain
-            return gain, gain
-
-        after = jnp.concatenate([value[1:], last[None]])
-        _, advantage = lax.scan(back, jnp.zeros(envs), (reward, value, after, done.astype(reward.dtype)), reverse=True)
-        scaled = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-
-        def loss(params):
-            logits, v = network(params, seen)
-            log_p = jax.nn.log_softmax(logits)
-            ratio = jnp.exp(jnp.take_along_axis(log_p, action[..., None], -1)[..., 0] - chosen)
-            gain = jnp.minimum(ratio * scaled, jnp.clip(ratio, 1 - hp["clip"], 1 + hp["clip"]) * scaled)
-            return (jnp.square(v - value - advantage) / 2 - gain + 0.01 * (jnp.exp(log_p) * log_p).sum(-1)).mean()
-
-        with jax.numpy_dtype_promotion("standard"):
-            updates, optimizer = optax.adam(hp["learning_rate"]).update(jax.grad(loss)(agent.params), agent.optimizer)
-        params = optax.apply_updates(agent.params, updates)
-        return Agent(params, optimizer, *carry), {"return": Mean(ended.sum(), done.sum().astype(ended.dtype))}
-
-    return Learner(
-        init, step, params=lambda agent: agent.params,
-        apply={"predict": lambda params, x: jnp.argmax(network(params, x)[0], -1).astype(jnp.int32)},
-        inputs={"predict": lambda rows: jnp.zeros((2, 4))},
-        hp={"learning_rate": learning_rate, "clip": clip},
-        exempt={"batch-coupled": "it draws its own experience: there are no rows"},
     )  # fmt: skip
 
 
