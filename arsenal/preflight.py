@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from arsenal import config as configs
-from arsenal import road, session
+from arsenal import experiment as experiments
+from arsenal import session
 from arsenal.config import Config
 from arsenal.optim.groups import by_path, matches
 from arsenal.training.driver import advance
@@ -18,11 +19,11 @@ from arsenal.training.operations import per_step
 def preflight(config: Config) -> Iterator[str]:
     """Yield the lines; everything is built and compiled as for training, and nothing trained or written."""
     values = config.values
-    experiment = road.build(config)
+    experiment = experiments.build(config)
     made = experiment.parts
-    fitted, _, source = road.prepared(made, values, experiment.splits["train"])
+    fitted, _, source = experiments.prepared(made, values, experiment.splits["train"])
     stop = Length.parse(values["length"]).steps(source)
-    train = jax.eval_shape(lambda: road.first(made, values, fitted, source)["train"])
+    train = jax.eval_shape(lambda: experiments.first(made, values, fitted, source)["train"])
     block = source.block(0, source.window or 1)
     batch = jax.eval_shape(lambda train, block: source.at(train.key, block, train.step), train, block)
 

@@ -8,133 +8,43 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from arsenal import config as configs
 from arsenal import session
-from arsenal.combine import chain, learner, skipping, whole
 from arsenal.config import Config, compose
-from arsenal.data import ahead, arrays, as_dataset, reading, through
-from arsenal.data.column import evenly, gathered, row_bytes, row_shapes, rows_at, streamed, take
-from arsenal.data.dataset import Dataset, Schema
+from arsenal.data import ahead, arrays
+from arsenal.data.column import streamed
+from arsenal.data.dataset import Schema
 from arsenal.data.frame import framed, shaped, tensors
 from arsenal.data.text import decode
-from arsenal.evaluation.answers import answering, answers, quantities, scorer
-from arsenal.evaluation.plot import is_images
-from arsenal.evaluation.report import draws, write_report
-from arsenal.records import Additive, Batch, Estimator, Learner, Metric, Source, Transform, living
+from arsenal.evaluation.answers import answers
+from arsenal.evaluation.report import write_report
+from arsenal.experiment import (
+    Experiment,
+    Parts,
+    build,
+    first,
+    judging,
+    mathematics,
+    parts,
+    prepared,
+    sampling,
+    shape_of,
+    showing,
+)
+from arsenal.records import Batch
 from arsenal.runs import events, folder, schema, signals
 from arsenal.runs.cache import compile_cache
 from arsenal.runs.checkpoints import Checkpoints, Keep, digest
 from arsenal.runs.journal import MACHINE, Journal, Listener, Tracker
 from arsenal.storage.files import read_json
-from arsenal.training.driver import TrainState, start, streams
+from arsenal.training.driver import TrainState, streams
 from arsenal.training.length import Length
 from arsenal.training.transfer import Transfer, transfer
 
 __all__ = ["Config", "Run", "build", "compose", "evaluate", "export", "fit", "load", "predict"]
 
-
-SAMPLE_ROWS, SAMPLE_BYTES = 65_536, 64 * 2**20
-"""Of data that is read as it goes: transforms are fitted on so much of the training rows, evenly spaced."""
-SHOWN_ROWS, SHOWN_BYTES = 20_000, 256 * 2**20
-"""A report's pictures show so many rows of a split, evenly spaced, in so much memory at most."""
-
-
-TEXTS = 2
-"""Texts that are shown of what a run writes while it trains."""
-
-
-class Parts(NamedTuple):
-    """What a config describes apart from its data: enough to answer."""
-
-    features: Transform
-    learner: Learner
-    metrics: dict[str, Metric]
-
-
-class Experiment(NamedTuple):
-    """What a config describes, built: enough to train."""
-
-    parts: Parts
-    data: Dataset
-    splits: dict[str, Batch]
-    """Host rows of train, validation and test."""
-
-    @property
-    def examples(self) -> Batch:
-        """Rows to show: of the first of test, validation and train that has any."""
-        rows = next(rows for name in ("test", "validation", "train") if len((rows := self.splits[name]).weight))
-        return some(rows, schema.EXAMPLES, SAMPLE_BYTES)
-
-
-def parts(config: Config) -> Parts:
-    """Build everything but the data."""
-    values = config.values
-    features = [configs.build(node, f"features.{name}") for name, node in values["features"].items()]
-    metrics = {name: configs.build(node, f"metrics.{name}") for name, node in values["metrics"].items()}
-    learner = as_learner(configs.build(values["learner"], "learner"))
-    return Parts(chain(*features), skipping(learner) if values["on_nan"] == "skip" else learner, metrics)
-
-
-def as_learner(made: Any) -> Learner:
-    """A `Learner` as it is; an `Additive` or an `Estimator` made one."""
-    if isinstance(made, Learner):
-        return made
-    if isinstance(made, Additive):
-        return learner(made)
-    if isinstance(made, Estimator):
-        return whole(made)
-    raise configs.ConfigError(f"`learner` must make a Learner, an Additive or an Estimator; got {type(made).__name__}.")
-
-
-def build(config: Config) -> Experiment:
-    """Build everything, and see that the rows fit the learner before anything compiles."""
-    values = config.values
-    made = parts(config)
-    try:
-        data = as_dataset(configs.build(values["data"], "data"))
-    except (ValueError, TypeError) as error:
-        raise configs.ConfigError(f"`data`: {error}") from error
-    masks = configs.build(values["split"], "split")(data.rows.row)
-    splits = {name: take(data.rows, mask) for name, mask in masks.items()}
-    if len(splits["train"].weight) == 0:
-        raise configs.ConfigError(f"`split` leaves no row for training; the data has {len(data.rows.weight)}.")
-    try:
-        rows = some(data.rows, SAMPLE_ROWS, SAMPLE_BYTES)
-        seen = jax.eval_shape(lambda rows: made.features.fit(jax.random.key(0), rows)[1].x, rows)
-        made.learner.check(rows._replace(x=seen))
-    except ValueError as error:
-        raise configs.ConfigError(f"The data does not fit the learner: {error}") from error
-    try:
-        names = quantities(made.learner, made.metrics, jax.eval_shape(lambda rows: living(rows), rows._replace(x=seen)))
-    except ValueError as error:
-        raise configs.ConfigError(str(error)) from error
-    for key, name in configs.judging(values):
-        if name.rpartition("/")[2] not in names:
-            raise configs.ConfigError(f"`{key}` must name one of {', '.join(names)}; got {name}.")
-        if name.partition("/")[0] in splits and len(splits[name.partition("/")[0]].weight) == 0:
-            raise configs.ConfigError(f"`{key}` judges {name}, and `split` leaves no such rows.")
-    return Experiment(made, data, splits)
-
-
-def some(rows: Batch, most: int, size: int, least: int = 1) -> Batch:
-    """The rows themselves where they are in memory; else at most `most` of them or `size` bytes, evenly spaced, read."""
-    if not streamed(rows):
-        return rows
-    return gathered(rows, evenly(len(rows.weight), max(least, min(most, size // max(1, row_bytes(rows))))))
-
-
-def mathematics(config: Config, data: Dataset, inherited: Any = None) -> dict[str, Any]:
-    """What defines the run: data and inherited parameters by content, not path; not length, logging, devices or folders."""
-    kept = ("seed", "batch_size", "split", "features", "learner")
-    found = {key: config.values[key] for key in kept} | {"data": data.fingerprint}
-    if config.values["on_nan"] == "skip":
-        found["on_nan"] = "skip"
-    if inherited is not None:
-        found["init"] = {"params": digest(inherited), "map": config.values["init_map"]}
-    return found
 
 
 def inherited(config: Config) -> Any:
@@ -271,55 +181,6 @@ def met(value: Any, side: str, bound: float) -> bool:
     return isinstance(value, int | float) and (value >= bound if side == "min" else value <= bound)
 
 
-def prepare(made: Parts, seed: int, rows: Batch) -> tuple[Any, Batch]:
-    """The transforms fitted on the training rows, and these rows as training shall see them."""
-    key = streams(jax.random.key(seed))["features"]
-    return jax.jit(made.features.fit)(key, living(jax.tree.map(jnp.asarray, rows)))
-
-
-def prepared(made: Parts, values: dict[str, Any], rows: Batch) -> tuple[Any, Batch, Source]:
-    """The transforms fitted, the rows they were fitted on as training sees them, and the source of all training rows.
-
-    Rows that are read as they go pass through the transforms batch by batch, inside the program.
-    """
-    key, size = jax.random.key(values["seed"]), values["batch_size"]
-    if not streamed(rows):
-        fitted, rows = prepare(made, values["seed"], rows)
-        return fitted, rows, arrays(rows, size)
-    source = reading(rows, size, streams(key)["data"])
-    known = some(rows, SAMPLE_ROWS if values["features"] else 1, SAMPLE_BYTES, least=size)
-    fitted, known_seen = prepare(made, values["seed"], known)
-    if not alike(known_seen, seen(made, fitted, known)):
-        raise configs.ConfigError(
-            "`features` change training rows in another way than later ones, which takes all rows in memory; this data is "
-            "read as it goes."
-        )
-    return fitted, known_seen, through(source, made.features.apply, fitted)
-
-
-def alike(rows: Batch, others: Batch) -> bool:
-    """Whether two batches hold the same, but for rounding."""
-    if jax.tree.structure(rows) != jax.tree.structure(others):
-        return False
-    pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(jax.tree.leaves(rows), jax.tree.leaves(others), strict=True)]
-    return all(a.shape == b.shape and np.allclose(a, b, rtol=1e-4, atol=1e-4, equal_nan=True) for a, b in pairs)
-
-
-def first(made: Parts, values: dict[str, Any], fitted: Any, source: Source) -> dict[str, Any]:
-    """What a checkpoint holds, before the first step."""
-    return {"train": start(made.learner, source, values["seed"]), "features": fitted}
-
-
-def shape_of(made: Parts, values: dict[str, Any], rows: Batch) -> dict[str, Any]:
-    """The shapes and types of a checkpoint, from rows that the transforms were fitted on."""
-
-    def make(rows):
-        fitted, rows = prepare(made, values["seed"], rows)
-        return first(made, values, fitted, arrays(rows, values["batch_size"]))
-
-    return jax.eval_shape(make, rows)
-
-
 class Interrupted(Exception):
     """A signal ended training early; everything is saved."""
 
@@ -427,59 +288,6 @@ def inheritance(transferred: Transfer, path: str) -> str:
     parts += [f"missing there: {', '.join(transferred.missing)}"] if transferred.missing else []
     parts += [f"unused here: {', '.join(transferred.unused)}"] if transferred.unused else []
     return "; ".join(parts)
-
-
-def seen(made: Parts, fitted: Any, rows: Batch) -> Batch:
-    """The rows as the learner sees them: behind the transforms."""
-    return rows._replace(x=jax.jit(made.features.apply)(fitted, jax.tree.map(jnp.asarray, rows.x)))
-
-
-def judging(
-    made: Parts, fitted: Any, rows: Batch, batch_size: int, interrupted: Callable[[], bool] | None = None
-) -> Callable[[jax.Array, Any], dict[str, Any] | None] | None:
-    """The scorer of rows as the data set gives them, in memory or read as it goes; None where there are none."""
-    if len(rows.weight) == 0:
-        return None
-    if streamed(rows):
-        behind = (made.features.apply, fitted)
-        return scorer(made.learner, made.metrics, rows, batch_size, interrupted=interrupted, seen=behind)
-    return scorer(made.learner, made.metrics, seen(made, fitted, rows), batch_size, interrupted=interrupted)
-
-
-def sampling(
-    made: Parts, fitted: Any, rows: Batch, described: Schema
-) -> Callable[[Any], tuple[dict[str, np.ndarray], dict[str, str]]] | None:
-    """Pictures and texts by name that parameters make of a few rows, by answers that read something other than x."""
-    if not made.learner.inputs:
-        return None
-    few = seen(made, fitted, gathered(rows_at(rows, np.arange(min(len(rows.weight), schema.EXAMPLES)))))
-    inputs = {name: read(few) for name, read in made.learner.inputs.items()}
-    run = jax.jit(lambda params, inputs: {name: made.learner.apply[name](params, given) for name, given in inputs.items()})
-
-    def sample(params):
-        drawn = jax.device_get(run(params, inputs))
-        pictures = {name: answer for name, answer in drawn.items() if is_images(answer)}
-        texts = {}
-        for name, answer in drawn.items():
-            prompt = inputs[name].get("tokens") if isinstance(inputs[name], dict) else None
-            if prompt is not None and np.issubdtype(getattr(answer, "dtype", None), np.integer):
-                pairs = zip(prompt[:TEXTS], answer, strict=False)
-                texts[name] = "\n\n".join(f"{decode(described, one)}│{decode(described, more)}" for one, more in pairs)
-        return pictures, texts
-
-    return sample
-
-
-def showing(made: Parts, fitted: Any, params: Any, rows: Batch) -> tuple[Batch, dict[str, Callable]]:
-    """The rows that a report shows, as the learner sees them, and the answers about them that it can draw."""
-    shapes = row_shapes(rows)
-    one = jax.eval_shape(lambda rows: rows._replace(x=made.features.apply(fitted, rows.x)), shapes)
-    given = jax.eval_shape(answering(made.learner.apply, made.learner.inputs), params, one)
-    drawn = {name: answer for name, answer in given.items() if draws(name, answer)}
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((shapes.x, one.x, one.y, drawn)))
-    most = min(SHOWN_ROWS, max(1, SHOWN_BYTES // max(1, size)))
-    shown = gathered(rows_at(rows, evenly(len(rows.weight), most)))
-    return seen(made, fitted, shown), {name: made.learner.apply[name] for name in drawn}
 
 
 def load(path: str | Path, params: str | None = None, checkpoint: str = "last") -> Run:

@@ -13,14 +13,17 @@ from arsenal.config import Config, main
 
 def verify_resume(config: Config) -> None:
     """Train twice in folders of its own, once killed with SIGKILL half way; print both hashes."""
+    import jax
+
     from arsenal import road
-    from arsenal.data import arrays
+    from arsenal.data.source import feed
+    from arsenal.experiment import build
     from arsenal.runs.checkpoints import digest
     from arsenal.runs.folder import RunError
     from arsenal.training.length import Length
 
-    train = road.build(config).splits["train"]
-    total = Length.parse(config.values["length"]).steps(arrays(train, config.values["batch_size"]))
+    train = build(config).splits["train"]
+    total = Length.parse(config.values["length"]).steps(feed(train, config.values["batch_size"], jax.random.key(0)))
     half = max(1, total // 2)
 
     def command(root: str, length: int) -> list[str]:

@@ -10,8 +10,9 @@ import jax
 
 from arsenal.data import arrays
 from arsenal.evaluation.answers import scorer
+from arsenal.experiment import prepare
 from arsenal.records import compute
-from arsenal.road import build, compose, prepare
+from arsenal.road import build, compose
 from arsenal.training.driver import advance, drive, start, streams
 
 LOG = 100

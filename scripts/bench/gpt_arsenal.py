@@ -8,8 +8,9 @@ from importlib.metadata import version
 
 import jax
 
+from arsenal.experiment import prepared
 from arsenal.records import compute
-from arsenal.road import build, compose, prepared
+from arsenal.road import build, compose
 from arsenal.training.driver import advance, drive, start
 
 LOG = 50

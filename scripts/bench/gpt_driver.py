@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from arsenal.experiment import prepared
 from arsenal.records import compute
-from arsenal.road import build, compose, prepared
+from arsenal.road import build, compose
 from arsenal.runs.events import events
 from arsenal.runs.journal import Journal
 from arsenal.runs.tensorboard import tensorboard

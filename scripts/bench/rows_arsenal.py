@@ -5,7 +5,8 @@ import sys
 
 import numpy as np
 
-from arsenal.road import build, compose, prepare
+from arsenal.experiment import prepare
+from arsenal.road import build, compose
 
 given = json.loads(sys.argv[1])
 config = compose("digits_mlp")

@@ -22,7 +22,8 @@ from arsenal.combine import lanes, population
 from arsenal.data import arrays
 from arsenal.evaluation.answers import scorer
 from arsenal.records import hyperparameters
-from arsenal.road import build, compose, prepare, seen
+from arsenal.experiment import prepare, seen
+from arsenal.road import build, compose
 from arsenal.training.driver import advance, start, streams
 import jax.numpy as jnp
 config = compose("digits_mlp")

@@ -17,7 +17,7 @@ FLOORS = [
     {"pipelines"},
     {"search", "monitoring"},
     {"road"},
-    {"session"},
+    {"experiment", "session"},
     {"config"},
     {"training", "evaluation", "runs", "sklearn"},
     {"models", "estimators", "rl", "features"},
