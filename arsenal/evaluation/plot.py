@@ -31,7 +31,8 @@ class Theme(NamedTuple):
 LIGHT = Theme()
 DARK = Theme("#161b22", "#e6edf3", "#9198a1", "#2d333b", "#56b4e9", "#f0804a", "#e6a532", "#3dc79a", "#de9fc3")
 DPI = 160
-MATRIX_LIMIT, MATRIX_SHOWN, CURVES_SHOWN, CLOUD, THIN, NAMED = 50, 30, 30, 4000, 2000, 8
+MATRIX_LIMIT, MATRIX_SHOWN, PAIRS_LIMIT, PAIRS_SHOWN = 50, 30, 200, 25
+CURVES_SHOWN, CLOUD, THIN, NAMED = 30, 4000, 2000, 8
 
 
 def learning_curves(history: list[dict], quantities: Sequence[str] | None = None, theme: Theme = LIGHT) -> "Figure":
