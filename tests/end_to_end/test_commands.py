@@ -334,7 +334,7 @@ def streamed(data, path):
     return [f"data={data}", f"data.path={path}"]
 
 
-RIDGE = ["data.stream=true", "data.target=code", "data.features=[mean radius,mean area]"]
+RIDGE = ["data.stream=true", "data.target=code", "data.features=[mean radius,mean area]", "split.validation=0.3", "split.test=0.4"]
 BAD = {
     "misspelt verb": (["trian"], ["trian", "Did you mean `train`?"]),
     "misspelt key": (["train", MLP, "optimizer.learning_rat=1"], ["optimizer.learning_rat", "optimizer.learning_rate"]),
@@ -394,7 +394,7 @@ BAD = {
         ["train", MLP, "data=grain", "data.source={_target_: nowhere.source}", "data.name=a", "trusted=[nowhere]"], ["nowhere"],
     ),
     "scaled words": (
-        ["train", "+experiment=diabetes_ridge", *streamed("csv", "good.csv"), "data.target=code"], ["has numeric, categorical", "one_hot"],
+        ["train", "+experiment=diabetes_ridge", *streamed("csv", "good.csv"), "data.target=code"], ["has categorical, numeric", "one_hot"],
     ),
     "labels out of range": (["train", MLP, "model.output=5"], ["Labels", "0..4", "0 to 9"]),
     "labels that are no labels": (["train", MLP, "loss=binary_cross_entropy", "model.output=1"], ["Labels", "0..1", "0 to 9"]),
