@@ -48,13 +48,13 @@ def write_report(
     `results` maps a split to its rows (NumPy, weight 0 = not there) and the answers [n, ...] by name: whole y with
     `predict` gives a confusion matrix and a table of classes, with `predict_proba` also ROC and calibration and, for
     images, the worst mistakes; other y with `predict` gives residuals; images in `sample` come beside real ones, those
-    in `predict` below x, texts in `generate` behind their prompts, as `read` gives them from tokens [t]. What is absent
-    has no section. `totals` are the weights of whole splits, of which `results` may hold some rows only. The page loads
-    nothing and runs no script. Each file is replaced in one move.
+    in `predict` below x, texts in `generate` behind their prompts. What is absent has no section. `totals` are the weights
+    of whole splits, of which `results` may hold some rows only. `read` gives the text that tokens [t] stand for. The page
+    loads nothing and runs no script. Each file is replaced in one move.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pictures = Pictures(folder)
-    splits = sorted(results, key=place)
+    sections = [section(name, *results[name], labels, pictures, totals.get(name), read) for name in sorted(results, key=place)]
     page = {
         "title": title,
         "state": str(status.get("state", "unknown")),
@@ -63,10 +63,7 @@ def write_report(
         "tiles": tiles(metrics, expect),
         "table": table(metrics),
         "curves": curves(history, pictures),
-        "sections": [
-            found for name in splits
-            if (found := section(name, *results[name], labels, pictures, totals.get(name), read))
-        ],
+        "sections": [s for s in sections if s],
         "command": command,
         "config": [colour(line) for line in config.splitlines()],
         "environment": list(flat(environment)),

@@ -50,6 +50,8 @@ def standardize() -> Transform:
     return Transform(fit, apply, inverse)
 
 
-def fractional(x: jax.Array) -> jax.Array:
+def fractional(x: Any) -> jax.Array:
     """x as floats: bytes and whole numbers become float32."""
+    if isinstance(x, dict):
+        raise ValueError(f"One array of numbers can be scaled; this data has {', '.join(x)}. `one_hot` makes one of them.")
     return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)

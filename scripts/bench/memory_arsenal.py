@@ -56,7 +56,7 @@ def main(given: dict) -> dict:
 
         words = [
             "data=memmap", f"data.path={folder}", f"run.root={root}", f"length={given['steps']} steps", "batch_size=256",
-            "split.validation=0.01", "split.test=0.01", "~features.scale", "run.progress=false",
+            "split.validation=0.01", "split.test=0.01", "~features.scale", "every.log=20 steps",
         ]  # fmt: skip
         run = fit(compose("digits_mlp", [*words, "+features.standardize={_target_: arsenal.features.standardize}"]))
         history = run.history

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 from arsenal import cli
 from arsenal.data.files import read
@@ -311,6 +312,17 @@ def files(tmp_path, runs, patients):
     Path("notes.txt").write_text("a file, not a folder")
     Path("here").mkdir()
     (Path("here") / "keep.txt").write_text("not an artifact")
+    table.to_parquet("good.parquet", row_group_size=3)
+    Path("torn.parquet").write_bytes(Path("good.parquet").read_bytes()[:-9])
+    Path("odd.bin").write_bytes(bytes(1001))
+    Path("short.bin").write_bytes(bytes(20))
+    Path("none.json").write_text("{}")
+    for folder in ("hollow", "album/cat", "album/dog", "words"):
+        Path(folder).mkdir(parents=True)
+    for name, size in (("cat/a.png", 8), ("cat/b.png", 8), ("dog/c.png", 9)):
+        Image.new("RGB", (size, size)).save(Path("album") / name)
+    np.save("words/x.npy", np.array(["a", "b", "c"]))
+    np.save("words/y.npy", np.arange(3))
     return tmp_path
 
 
@@ -318,6 +330,11 @@ def csv_data(name, target="diagnosis"):
     return [TABLE, "data=csv", f"data.path={name}", f"data.target={target}"]
 
 
+def streamed(data, path):
+    return [f"data={data}", f"data.path={path}"]
+
+
+RIDGE = ["data.stream=true", "data.target=code", "data.features=[mean radius,mean area]", "split.validation=0.3", "split.test=0.4"]
 BAD = {
     "misspelt verb": (["trian"], ["trian", "Did you mean `train`?"]),
     "misspelt key": (["train", MLP, "optimizer.learning_rat=1"], ["optimizer.learning_rat", "optimizer.learning_rate"]),
@@ -351,6 +368,34 @@ BAD = {
     "text where numbers belong": (["train", *csv_data("text.csv")], ["mean radius", "must hold numbers", "'tall'"]),
     "missing values": (["train", *csv_data("nan.csv")], ["mean radius", "missing=drop"]),
     "NaN in arrays": (["train", MLP, "data=npz", "data.path=nan.npz"], ["finite", "`x`", "40 rows"]),
+    "arrays of words": (["train", MLP, *streamed("memmap", "words")], ["Values must be numbers", "<U1"]),
+    "an array that is missing": (["train", MLP, *streamed("memmap", "hollow")], ["hollow/x.npy", "does not exist"]),
+    "a folder that is missing": (["train", MLP, *streamed("memmap", "nowhere")], ["nowhere", "does not exist"]),
+    "all rows at once of what is read as it goes": (
+        ["train", "+experiment=diabetes_ridge", *streamed("parquet", "good.parquet"), *RIDGE],
+        ["`batch_size` null", "read as it goes"],
+    ),
+    "a Parquet column that is missing": (
+        ["train", TABLE, *streamed("parquet", "good.parquet"), "data.stream=true", "data.target=diagnose", "batch_size=2"],
+        ["no column `diagnose`", "Did you mean `diagnosis`?"],
+    ),
+    "a Parquet file cut short": (
+        ["train", TABLE, *streamed("parquet", "torn.parquet"), "data.stream=true", "data.target=code"],
+        ["torn.parquet", "cannot be read"],
+    ),
+    "token ids cut in two": (["train", MLP, *streamed("tokens", "odd.bin")], ["odd.bin", "uint16 numbers of 2 bytes", "1001 bytes"]),
+    "too few token ids": (["train", MLP, *streamed("tokens", "short.bin")], ["short.bin", "at least 65 ids", "10"]),
+    "a tokenizer that is none": (["train", MLP, "data=text", "data.tokenizer=none.json"], ["none.json", "no tokenizer.json"]),
+    "a tokenizer that is missing": (["train", MLP, "data=text", "data.tokenizer=nowhere.json"], ["nowhere.json", "does not exist"]),
+    "images of several sizes": (["train", MLP, *streamed("images", "album"), "data.size=null"], ["one size", "`size`", "c.png 9 x 9"]),
+    "a folder without images": (["train", MLP, *streamed("images", "hollow"), "data.size=8"], ["hollow", "one subfolder for each class"]),
+    "images of no class": (["train", MLP, *streamed("images", "album/cat"), "data.size=8"], ["a.png in the folder itself"]),
+    "a library that is not there": (
+        ["train", MLP, "data=grain", "data.source={_target_: nowhere.source}", "data.name=a", "trusted=[nowhere]"], ["nowhere"],
+    ),
+    "scaled words": (
+        ["train", "+experiment=diabetes_ridge", *streamed("csv", "good.csv"), "data.target=code"], ["has categorical, numeric", "one_hot"],
+    ),
     "labels out of range": (["train", MLP, "model.output=5"], ["Labels", "0..4", "0 to 9"]),
     "labels that are no labels": (["train", MLP, "loss=binary_cross_entropy", "model.output=1"], ["Labels", "0..1", "0 to 9"]),
     "outputs that fit no loss": (["train", MLP, "model.output=[2,5]"], ["cross_entropy", "logits"]),

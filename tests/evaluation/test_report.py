@@ -302,3 +302,33 @@ def test_yaml_is_coloured_without_a_change():
     for line in ("a: 1  # why", "  - b: {c: 'd#e'}", "# all", "", "plain", "url: http://x/y#z", "  _target_: a.b"):
         assert "".join(report.colour(line)) == line
     assert report.colour("a: 1  # why") == ("a:", " 1  ", "# why")
+
+
+def test_ten_thousand_classes_are_quick_and_small(tmp_path):
+    """The answers take 40 MB; a matrix of classes would take 800."""
+    import tracemalloc
+
+    n, classes = 1000, 10_000
+    y = np.random.default_rng(0).integers(0, classes, n)
+    proba = np.full((n, classes), 1e-5, np.float32)
+    proba[np.arange(n), np.where(np.arange(n) % 3, y, 7)] = 0.9
+    tracemalloc.start()
+    try:
+        names = pictures(tmp_path, {"s": (whole(y, y), {"predict": proba.argmax(1), "predict_proba": proba})}, labels=None)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert names == ["s_calibration", "s_confusion", "s_roc"] and most < 150e6
+    assert "100 classes with the lowest F1" in Page(tmp_path / "index.html").text
+
+
+def test_a_page_of_some_rows_says_of_how_many(tmp_path):
+    results = {"test": (whole(LABELS, LABELS), {"predict": LABELS})}
+    assert "12 of 3,000 rows" in Page(write_report(tmp_path, **small(results=results, totals={"test": 3000.0}))).text
+    assert "Test 12 rows" in Page(write_report(tmp_path, **small(results=results, totals={"test": 12.0}))).text
+
+
+def test_what_a_page_can_show():
+    shape = {"n": np.zeros(9), "few": np.zeros((9, 8)), "many": np.zeros((9, 9)), "tokens": np.zeros((9, 5, 300)), "image": np.zeros((9, 8, 8))}
+    shown = {(name, kind) for name in ("predict", "predict_proba", "sample", "embed") for kind, v in shape.items() if report.draws(name, v)}
+    assert shown == {("predict", "n"), ("predict", "few"), ("predict_proba", "few"), ("predict_proba", "many"), ("predict", "image"), ("sample", "image")}
