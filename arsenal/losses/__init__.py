@@ -2,7 +2,7 @@
 
 from arsenal.losses.alignment import ctc
 from arsenal.losses.classification import binary_cross_entropy, cross_entropy, focal
-from arsenal.losses.embedding import triplet
+from arsenal.losses.embedding import contrastive, info_nce, triplet
 from arsenal.losses.plain import as_loss
 from arsenal.losses.ranking import listwise_softmax, pairwise_logistic
 from arsenal.losses.reconstruction import reconstruction_error
@@ -13,11 +13,13 @@ __all__ = [
     "absolute_error",
     "as_loss",
     "binary_cross_entropy",
+    "contrastive",
     "cross_entropy",
     "ctc",
     "elbo",
     "focal",
     "huber",
+    "info_nce",
     "listwise_softmax",
     "pairwise_logistic",
     "poisson",

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import jax
 import jax.numpy as jnp
-from annotated_types import Ge
+import numpy as np
+from annotated_types import Ge, Gt
 
 from arsenal.losses.parts import check_parts
 from arsenal.records import Loss
@@ -29,9 +30,7 @@ def triplet(margin: Annotated[float, Ge(0)] = 1.0) -> Loss:
 
     def check(outputs, rows):
         check_parts("triplet", outputs, *names)
-        shapes = [outputs[name].shape for name in names]
-        if len(shapes[0]) != 2 or len(set(shapes)) != 1:
-            raise ValueError(f"`triplet` takes three embeddings of one shape [n, d]; the model gives {shapes}.")
+        check_embeddings("triplet", "three", [outputs[name].shape for name in names])
 
     return Loss(
         value,
@@ -40,6 +39,89 @@ def triplet(margin: Annotated[float, Ge(0)] = 1.0) -> Loss:
         check=check,
         hp={"margin": margin},
     )
+
+
+def info_nce(temperature: Annotated[float, Gt(0)] = 0.07, symmetric: bool = True) -> Loss:
+    """`-log(exp(s_ii / t) / Σ_j w_j exp(s_ij / t))`, s the cosine of `anchor` i and `positive` j, each [n, d] in a dict.
+
+    So the positives of the batch's other rows are a row's negatives, as often as they weigh; dead rows are none. With
+    `symmetric` the mean of this and the same with the parts exchanged, as in CLIP (Radford et al. 2021, 2103.00020,
+    figure 3; the cross entropies that it averages). `temperature` t > 0 is traced; y is not read. The pieces of an
+    accumulated batch have fewer negatives each. Answers: `predict` [n, d], the anchor's embedding. Also measures
+    `accuracy`, the share of anchors whose nearest positive is their own. van den Oord et al. 2018 (1807.03748), eq. 4.
+    """
+    names = ("anchor", "positive")
+
+    def cosines(outputs):
+        anchor, positive = (unit(outputs[name]) for name in names)
+        return anchor @ positive.T
+
+    def value(outputs, rows, hp):
+        scores = cosines(outputs) / hp["temperature"].astype(outputs["anchor"].dtype)
+        counts = jnp.log(jnp.maximum(rows.weight, jnp.finfo(rows.weight.dtype).tiny)).astype(scores.dtype)
+        own = jnp.diagonal(scores)
+        each = jax.nn.logsumexp(scores + counts, 1) - own
+        return (each + jax.nn.logsumexp(scores + counts[:, None], 0) - own) / 2 if symmetric else each
+
+    def nearest(outputs, rows):
+        scores = jnp.where(rows.weight > 0, cosines(outputs), -2)
+        return (jnp.diagonal(scores) >= scores.max(1)).astype(scores.dtype)
+
+    def check(outputs, rows):
+        check_parts("info_nce", outputs, *names)
+        check_embeddings("info_nce", "two", [outputs[name].shape for name in names])
+
+    return Loss(
+        value,
+        readout={"predict": lambda outputs: outputs["anchor"]},
+        measures={"accuracy": nearest},
+        check=check,
+        hp={"temperature": temperature},
+        exempt={"batch-coupled": "the other rows of a batch are a row's negatives"},
+    )
+
+
+def contrastive(margin: Annotated[float, Gt(0)] = 1.0) -> Loss:
+    """`|a - b|² / 2` of pairs that belong together, y 1, and `max(margin - |a - b|, 0)² / 2` of those that do not, y 0.
+
+    Outputs are a dict of the embeddings `first` and `second` [n, d]; `margin > 0` is traced. Answers: `predict` [n], the
+    distance. Also measures `accuracy`, the share of pairs on the right side of half the margin. Hadsell, Chopra & LeCun,
+    CVPR 2006, eq. 4, where Y is 1 - y.
+    """
+    names = ("first", "second")
+
+    def apart(outputs):
+        return distance(*(outputs[name] for name in names))
+
+    def value(outputs, rows, hp):
+        d = apart(outputs)
+        beyond = jnp.maximum(hp["margin"].astype(d.dtype) - d, 0)
+        return jnp.square(jnp.where(rows.y > 0, d, beyond)) / 2
+
+    def right(outputs, rows):
+        d = apart(outputs)
+        return ((d < margin / 2) == (rows.y > 0)).astype(d.dtype)
+
+    def check(outputs, rows):
+        check_parts("contrastive", outputs, *names)
+        check_embeddings("contrastive", "two", [outputs[name].shape for name in names])
+        y = np.asarray(rows.y)
+        if y.ndim != 1 or not np.isin(y[np.asarray(rows.weight) > 0], [0, 1]).all():
+            raise ValueError(f"`contrastive` takes y [n] of 0 and 1; got {y.dtype} of shape {y.shape}.")
+
+    return Loss(value, readout={"predict": apart}, measures={"accuracy": right}, check=check, hp={"margin": margin})
+
+
+def check_embeddings(name: str, count: str, shapes: list) -> None:
+    """Raise ValueError unless the shapes are one, [n, d]."""
+    if len(shapes[0]) != 2 or len(set(shapes)) != 1:
+        raise ValueError(f"`{name}` takes {count} embeddings of one shape [n, d]; the model gives {shapes}.")
+
+
+def unit(x: jax.Array) -> jax.Array:
+    """x [n, d] at length 1; a row of zeros stays one."""
+    square = jnp.sum(jnp.square(x), -1, keepdims=True)
+    return x * jax.lax.rsqrt(jnp.where(square > 0, square, 1))
 
 
 def distance(a: jax.Array, b: jax.Array) -> jax.Array:

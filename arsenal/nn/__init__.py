@@ -1,6 +1,6 @@
 """Layers that obey the laws, and the way from a Flax module to a `Model`."""
 
-from flax.linen import LayerNorm, RMSNorm
+from flax.linen import Embed, GroupNorm, LayerNorm, RMSNorm
 
 from arsenal.nn.attention import SelfAttention, attend
 from arsenal.nn.convolution import Convolution, convolve, max_pool
@@ -10,6 +10,6 @@ from arsenal.nn.normalization import BatchNorm
 from arsenal.nn.recurrent import GRU, LSTM
 
 __all__ = [
-    "GRU", "LSTM", "BatchNorm", "Convolution", "Dropout", "LayerNorm", "RMSNorm", "SelfAttention",
+    "GRU", "LSTM", "BatchNorm", "Convolution", "Dropout", "Embed", "GroupNorm", "LayerNorm", "RMSNorm", "SelfAttention",
     "as_model", "attend", "convolve", "linen", "max_pool",
 ]  # fmt: skip

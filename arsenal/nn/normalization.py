@@ -4,12 +4,15 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
 
+from arsenal.nn.attention import HALF
+
 
 class BatchNorm(nn.Module):
     """`(x - mean) / sqrt(variance + epsilon) * scale + bias` over all but the last axis of x [n, ..., features].
 
     In training the moments are the batch's, weighted by row, and the running ones move towards them by
-    `1 - momentum`; otherwise the running ones serve. Ioffe & Szegedy, ICML 2015 (1502.03167).
+    `1 - momentum`; otherwise the running ones serve. Moments are float32 or wider, whatever x is; the answer is of
+    x's type. Ioffe & Szegedy, ICML 2015 (1502.03167).
     """
 
     momentum: float = 0.9
@@ -18,7 +21,8 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x, training=None):
         """Normalised x, of the same shape."""
-        features = x.shape[-1:]
+        features, given = x.shape[-1:], x.dtype
+        x = x.astype(jnp.float32) if given in HALF else x
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, features, x.dtype)
         running_variance = self.variable("batch_stats", "variance", jnp.ones, features, x.dtype)
         if training is None:
@@ -31,6 +35,6 @@ class BatchNorm(nn.Module):
             variance = (jnp.square(x - mean) * weight).sum(axes) / total
             running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
             running_variance.value = self.momentum * running_variance.value + (1 - self.momentum) * variance
-        scale = self.param("scale", nn.initializers.ones, features, x.dtype)
-        bias = self.param("bias", nn.initializers.zeros, features, x.dtype)
-        return (x - mean) * (lax.rsqrt(variance + self.epsilon) * scale) + bias
+        scale = self.param("scale", nn.initializers.ones, features, x.dtype).astype(x.dtype)
+        bias = self.param("bias", nn.initializers.zeros, features, x.dtype).astype(x.dtype)
+        return ((x - mean) * (lax.rsqrt(variance + self.epsilon) * scale) + bias).astype(given)

@@ -3,6 +3,7 @@
 from arsenal.optim.clipping import clipped
 from arsenal.optim.gradient import adam, adamw, from_optax, lamb, lion, rmsprop, sgd
 from arsenal.optim.groups import Match, grouped, matches
+from arsenal.optim.plateau import plateau
 from arsenal.optim.schedule import (
     Schedule,
     constant,
@@ -32,6 +33,7 @@ __all__ = [
     "matches",
     "one_cycle",
     "piecewise",
+    "plateau",
     "rmsprop",
     "scheduled",
     "sgd",

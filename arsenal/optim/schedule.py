@@ -1,8 +1,7 @@
 """Learning rates that change with the step: schedules as functions of their hyperparameters, lengths included.
 
 Optax's own branch on values in Python; these take every float traced, so one program serves all lengths. Lengths
-are in steps of the optimizer, and after its length a schedule stays at its end. A rule that waits for a plateau
-is not here: it needs the loss, which an `Optimizer` does not see.
+are in steps of the optimizer, and after its length a schedule stays at its end.
 """
 
 from collections.abc import Callable, Sequence

@@ -180,6 +180,9 @@ CASES |= {
             optim.piecewise([1, 3], [0.5, 0.1]),
         )
     ],
+    "arsenal.optim.plateau.plateau": lambda: [
+        Case(optim.plateau(optim.clipped(optim.adam(0.1), 1.0), 0.5, 1.0, 0.5, window=1.0), PARAMS)
+    ],
     "arsenal.optim.clipping.clipped": lambda: [Case(optim.clipped(optim.sgd(0.1, 0.9), 1.0), PARAMS)],
     "arsenal.optim.groups.grouped": lambda: [
         Case(
@@ -286,6 +289,12 @@ CASES |= {f"arsenal.losses.{name}": make for name, make in {
     "regression.absolute_error": lambda: [Case(losses.absolute_error(), ROWS._replace(x=ROWS.x[:, :1]))],
     "regression.huber": lambda: [Case(losses.huber(), ROWS._replace(y=ROWS.x * 2))],
     "regression.poisson": lambda: [Case(losses.poisson(), COUNTS)],
+    "embedding.info_nce": lambda: [
+        Case(_by_name(losses.info_nce(0.5, symmetric), "anchor", "positive"), TRIPLES) for symmetric in (True, False)
+    ],
+    "embedding.contrastive": lambda: [
+        Case(_by_name(losses.contrastive(), "first", "second"), TRIPLES._replace(y=jnp.array([0, 1, 1, 0, 1, 0])))
+    ],
     "embedding.triplet": lambda: [Case(_by_name(losses.triplet(), "anchor", "positive", "negative"), TRIPLES)],
     "variational.elbo": lambda: [
         Case(_by_name(losses.elbo(0.5, likelihood), "mean", "log_variance", "reconstruction"), TRIPLES)

@@ -29,6 +29,9 @@ CODE = {
 RESTORED = [[0.0, 1.0, 0.5], [1.0, 0.25, 0.0]]
 
 
+PAIRED = {"anchor": [[0.1, 0.4], [1.0, -1.0], [0.3, 0.2]], "positive": [[0.3, 0.0], [1.0, 2.0], [-0.5, 0.7]]}
+
+
 class Case(NamedTuple):
     loss: Any
     outputs: Any
@@ -82,6 +85,28 @@ CASES = {
     "triplet far enough apart": Case(
         losses.triplet(0.5), {"anchor": [[1.0, -1.0]] * 2, "positive": [[1.0, 2.0]] * 2, "negative": [[4.0, 3.0]] * 2}, None,
         [0.0, 0.0], {"anchor": [[0.0, 0.0]] * 2, "positive": [[0.0, 0.0]] * 2, "negative": [[0.0, 0.0]] * 2},
+    ),
+    # s = F.normalize(anchor) @ F.normalize(positive).T / 0.5, i = arange(3); the mean of F.cross_entropy(s, i) and (s.T, i)
+    "info_nce": Case(
+        losses.info_nce(0.5), PAIRED, None,
+        [1.970641, 2.707204, 2.080034],
+        {"anchor": [[-5.280439, 1.32011], [-0.436192, -0.436192], [2.746263, -4.119395]],
+         "positive": [[0.0, -6.764414], [-0.617583, 0.308792], [-0.850059, -0.607185]]},
+    ),
+    # F.cross_entropy(s, i, reduction="none")
+    "info_nce one way": Case(
+        losses.info_nce(0.5, symmetric=False), PAIRED, None,
+        [2.026781, 2.19765, 2.540671],
+        {"anchor": [[-4.443421, 1.110855], [-0.230524, -0.230524], [2.862063, -4.293094]],
+         "positive": [[0.0, -8.027234], [-0.584409, 0.292204], [-1.305484, -0.932489]]},
+    ),
+    # d = F.pairwise_distance(first, second, eps=1e-6); (y * d**2 + (1 - y) * (2 - d).clamp(min=0)**2) / 2
+    "contrastive": Case(
+        losses.contrastive(2.0),
+        {"first": [[0.1, 0.4], [1.0, -1.0], [1.0, -1.0]], "second": [[0.3, 0.0], [1.0, 0.5], [1.2, -0.9]]}, [1, 0, 0],
+        [0.1, 0.125001, 1.577789],
+        {"first": [[-0.199999, 0.400001], [0.0, 0.500001], [1.588857, 0.794425]],
+         "second": [[0.199999, -0.400001], [0.0, -0.500001], [-1.588857, -0.794425]]},
     ),
     # F.binary_cross_entropy_with_logits(reconstruction, y, reduction="none").sum(1) + 2 * kl; for kl see below
     "elbo bernoulli": Case(
@@ -169,7 +194,7 @@ def measured(loss, name, outputs, y):
 @cases
 def test_equals_the_other_library(case):
     outputs, y = arrays(case.outputs), arrays(case.y)
-    case.loss.check(jax.eval_shape(lambda: outputs), batch(x=jnp.zeros(2), y=case.y))
+    case.loss.check(jax.eval_shape(lambda: outputs), rows_of(outputs, y))
     values, gradient = sloped(case.loss, outputs, y)
     np.testing.assert_allclose(values, case.value, rtol=1e-5, atol=2e-6)
     for name, wanted in case.gradient.items() if isinstance(case.gradient, dict) else [(None, case.gradient)]:
@@ -270,6 +295,30 @@ def test_triplet_of_equal_embeddings_has_a_slope():
     np.testing.assert_allclose(values, 0.5)
     assert all(np.isfinite(leaf).all() for leaf in gradient.values())
     assert measured(losses.triplet(), "accuracy", same, None).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_a_dead_row_is_no_negative_and_a_heavy_one_is_two(symmetric):
+    loss = losses.info_nce(0.5, symmetric)
+    hp, outputs = hyperparameters(loss.hp), arrays(PAIRED)
+
+    def values(at, weight):
+        chosen = jax.tree.map(lambda v: v[jnp.array(at)], outputs)
+        return jax.jit(loss.value)(chosen, batch(x=jnp.zeros(len(at)), weight=weight), hp)
+
+    alone = values([0, 2], [1, 1])
+    np.testing.assert_allclose(values([0, 1, 2], [1, 0, 1])[jnp.array([0, 2])], alone, rtol=1e-6)
+    np.testing.assert_allclose(values([0, 2], [1, 2])[0], values([0, 2, 2], [1, 1, 1])[0], rtol=1e-6)
+    assert np.isfinite(values([0, 1], [0, 0])).all()
+    # The first anchor's nearest positive is the second row's, unless that is not there.
+    right = jax.jit(loss.measures["accuracy"])
+    assert [float(right(outputs, batch(x=jnp.zeros(3), weight=w))[0]) for w in ([1, 1, 1], [1, 0, 0])] == [0.0, 1.0]
+
+
+def test_pairs_are_told_apart_at_half_the_margin():
+    loss, outputs = losses.contrastive(2.0), {"first": jnp.zeros((3, 1)), "second": jnp.array([[0.9], [1.1], [0.5]])}
+    assert measured(loss, "accuracy", outputs, jnp.array([1, 0, 0])).tolist() == [1, 1, 0]
+    np.testing.assert_allclose(loss.readout["predict"](outputs), [0.9, 1.1, 0.5], atol=1e-5)
 
 
 def test_divergence_is_the_other_librarys():
@@ -404,6 +453,8 @@ UNIT = np.ones((2, 3), np.float32)
         (losses.triplet(), (2, 3), None, r"dict of the outputs `anchor`, `positive`, `negative`; the model gives \(2, 3\)"),
         (losses.triplet(), {"anchor": (2, 3)}, None, "the model gives `anchor`"),
         (losses.triplet(), EMBEDDED | {"negative": (2, 4)}, None, r"of one shape \[n, d\].*\(2, 4\)"),
+        (losses.info_nce(), {"anchor": (2, 3), "positive": (2, 4)}, None, r"`info_nce` takes two embeddings of one shape \[n, d\]"),
+        (losses.contrastive(), {"first": (2, 3), "second": (2, 3)}, [0, 2], r"`contrastive` takes y \[n\] of 0 and 1"),
         (losses.elbo(), PARTS, None, "`elbo` restores y, one array; got NoneType"),
         (losses.elbo(), PARTS, np.ones((2, 4)), r"reconstruction of y's shape \(2, 4\); the model gives \(2, 3\)"),
         (losses.elbo(), PARTS, 7 * UNIT, r"Targets of `elbo` with `bernoulli` must be in 0\.\.1; got 7"),

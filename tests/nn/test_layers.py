@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from arsenal.nn import GRU, LSTM, LayerNorm, RMSNorm, attend, linen
-from arsenal.records import batch
+from arsenal.nn import GRU, LSTM, BatchNorm, GroupNorm, LayerNorm, RMSNorm, attend, linen
+from arsenal.records import Training, batch
 from arsenal.testing import check
 
 
@@ -97,6 +97,42 @@ def test_norms_are_torchs():
     np.testing.assert_allclose(RMSNorm(1e-6).apply({"params": {"scale": scale}}, x), RMS_NORM, atol=1e-5)
 
 
+# torch.nn.GroupNorm(2, 4, eps=1e-6) of wave(2, 3, 4) with axes 1 and 2 swapped, back again, row 0; its weight is
+# wave(4, phase=1.0), its bias wave(4, phase=2.0).
+GROUP_NORM = [
+    [0.904612, 1.949698, 0.306116, -0.789637], [1.57875, -0.410067, -1.158475, -0.879244], [-0.365764, 0.461734, 0.047065, -0.78357],
+]  # fmt: skip
+
+
+def test_group_norm_is_torchs():
+    given = {"params": {"scale": jnp.asarray(wave(4, phase=1.0)), "bias": jnp.asarray(wave(4, phase=2.0))}}
+    np.testing.assert_allclose(GroupNorm(2).apply(given, jnp.asarray(wave(2, 3, 4)))[0], GROUP_NORM, atol=1e-5)
+
+
+# torch.nn.BatchNorm1d(4) in training of wave(6, 4), its first two rows, and the running mean after them.
+BATCH_NORM = [[-0.13153, 0.96636, 1.39268, 0.99548], [0.33248, -0.95136, -1.60785, -1.25313]]
+RUNNING = [0.009496, 0.014283, 0.012352, 0.004612]
+
+
+@pytest.mark.parametrize(("dtype", "close"), [(jnp.float32, 1e-5), (jnp.bfloat16, 2e-2), (jnp.float16, 2e-3)])
+def test_batch_norm_is_torchs_and_measures_half_floats_in_float32(dtype, close):
+    x = jnp.asarray(wave(6, 4)).astype(dtype)
+    model = linen(BatchNorm())
+    variables = model.init(jax.random.key(0), x)
+    variables |= {"params": jax.tree.map(lambda v: v.astype(dtype), variables["params"])}
+    training = Training(jax.random.key(0), jnp.ones(6), jnp.arange(6))
+    y, collections = jax.jit(lambda x: model.apply(variables, x, training))(x)
+    stats = collections["batch_stats"]
+    assert y.dtype == dtype and {leaf.dtype for leaf in jax.tree.leaves(stats)} == {jnp.dtype(jnp.float32)}
+    np.testing.assert_allclose(y[:2].astype(jnp.float32), BATCH_NORM, atol=close)
+    np.testing.assert_allclose(stats["mean"], RUNNING, atol=close / 10)
+    # Sums of many half floats would stand still long before the end.
+    many = jnp.ones((4096, 1), dtype)
+    many_training = Training(jax.random.key(0), jnp.ones(4096), jnp.arange(4096))
+    _, collections = jax.jit(lambda x: model.apply(model.init(jax.random.key(0), x), x, many_training))(many)
+    np.testing.assert_allclose(collections["batch_stats"]["mean"], 0.1, rtol=1e-6)
+
+
 # q, k, v = wave(2, 3, 2, 4, phase=0.0 | 1.0 | 2.0) with axes 1 and 2 swapped, as PyTorch has them:
 # y = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal), swapped back; y[1, 1, 0], and
 # torch.autograd.grad(y.square().sum(), q)[1, 2, 1].
@@ -120,6 +156,6 @@ def test_attention_is_torchs(causal):
     np.testing.assert_allclose(got[1, 2, 1], slope, atol=1e-5)
 
 
-@pytest.mark.parametrize("layer", [LayerNorm(), RMSNorm(), LSTM(4), GRU(4)], ids=lambda layer: type(layer).__name__)
+@pytest.mark.parametrize("layer", [LayerNorm(), RMSNorm(), GroupNorm(5), BatchNorm(), LSTM(4), GRU(4)], ids=lambda layer: type(layer).__name__)
 def test_layers_keep_the_laws(layer):
     check(linen(layer), batch(x=wave(4, 3, 5), y=np.zeros(4, np.float32)))
