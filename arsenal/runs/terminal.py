@@ -40,7 +40,7 @@ def terminal(progress: bool) -> Iterator[Listener]:
                 bar.update(task, completed=step, description=shown(latest), place=f"{step}/{length}")
             elif kind == "validation":
                 console.print(f"step {step}: {shown(latest)}{' | ' if latest else ''}validation {shown(values)}")
-            elif kind == "text":
+            elif kind == "text" and console.is_terminal:
                 for text in values.values():
                     console.print(text, style="dim", markup=False)
             elif kind == "note":
