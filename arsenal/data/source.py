@@ -17,6 +17,8 @@ from arsenal.records import Batch, Source, batch
 
 BLOCK = 32 * 2**20
 """Bytes of a block that is read at once, about."""
+AT_LEAST = 100
+"""Steps of a block whose rows are small: each block is a dispatch of its own."""
 
 
 def arrays(rows: Batch, batch_size: int | None, shuffle: bool = True) -> Source:
@@ -68,7 +70,9 @@ def reading(
     if batch_size % parts or not 0 <= part < parts:
         raise ValueError(f"`batch_size` must be a multiple of {parts} hosts, and `part` one of them; got {batch_size}, {part}.")
     own, per_epoch = batch_size // parts, -(-n // batch_size)
-    window = min(per_epoch, max(1, BLOCK // max(1, own * row_bytes(rows)))) if window is None else window
+    if window is None:
+        # Of a small set several epochs make a block, unless its end is the end of what is asked for.
+        window = min(max(per_epoch, AT_LEAST) if shuffle else per_epoch, max(1, BLOCK // max(1, own * row_bytes(rows))))
     if window < 1:
         raise ValueError(f"`window` of `reading` must be >= 1; got {window}.")
     chunked = next((v for v in jax.tree.leaves(rows) if getattr(v, "chunks", None) is not None), None)

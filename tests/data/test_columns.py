@@ -163,10 +163,11 @@ def test_columns_of_one_read_share_it():
     assert made["x"][np.array([3, 1])].tolist() == [3, 1] and calls == [2, 2]
 
 
-def test_blocks_are_about_32_megabytes_and_an_epoch_at_most():
+def test_blocks_are_about_32_megabytes_and_an_epoch_or_a_hundred_steps_at_most():
     wide = Batch(Column((10_000, 1024, 64), np.dtype(np.float64), None), None, np.ones(10_000), np.arange(10_000))
     assert reading(wide, 8, KEY).window == 15  # 8 rows of 256 KB, and 16 bytes more
-    assert reading(rows(50), 8, KEY).window == 7
+    assert reading(rows(50), 8, KEY).window == 100 and reading(rows(50), 8, KEY, shuffle=False).window == 7
+    assert reading(rows(5000), 8, KEY).window == 625
 
 
 @pytest.mark.parametrize(
