@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parents[1]
 CONF, DOCS, PICTURES = HERE / "conf", HERE / "docs", HERE / "docs" / "pictures"
 BEGIN, END = "<!-- scripts/pages.py writes from here -->", "<!-- to here -->"
 GROUPS = ("data", "model", "learner", "loss", "optimizer", "schedule", "metrics")
-TELLING = ("samples", "confusion", "predicted", "real", "calibration", "curve")
+TELLING = ("samples", "restored", "confusion", "predicted", "real", "calibration", "curve")
 """Which picture of a report stands for it, the most telling first, by a part of its name."""
 WIDTH = 720
 """Pixels of a picture, at most."""

@@ -102,15 +102,15 @@ def transformer(
     width: PositiveInt = 128,
     context: PositiveInt = 64,
     dropout: Annotated[float, Interval(ge=0, lt=1)] | None = None,
-    length: PositiveInt | None = None,
+    generated: PositiveInt | None = None,
 ) -> Model:
     """Logits [n, t, vocabulary] of the next token from tokens [n, t] in 0..vocabulary-1, t at most `context`.
 
     `dropout`, if any, is traced; it falls on embeddings and on what attention and MLP add, not on attention weights.
     A code outside the vocabulary answers NaN. The method `generate`, an answer of a learner too, goes on from a prompt:
-    {"tokens" [n, t], "seed" [n] uint32, "temperature" [n]} -> tokens [n, length] int32, see the function of that name;
-    `length` None is what the prompt leaves of the context. Of a batch the prompts are the first halves of the rows, the
-    seeds their ids, the temperatures 1.
+    {"tokens" [n, t], "length" [n], "seed" [n] uint32, "temperature" [n]} -> tokens [n, generated] int32 after the first
+    `length` tokens, see the function of that name; `generated` None is what t leaves of the context. Of a batch the
+    prompts are the first halves of the rows, the seeds their ids, the temperatures 1.
 
     `flops` of a step is `(6 N + 12 layers width t)` per token, with N the number of parameters without those of the
     positions: Chowdhery et al. 2022 (2204.02311, PaLM), appendix B, with N as nanoGPT's `estimate_mfu` counts it.
@@ -146,9 +146,9 @@ def transformer(
         return n * t * (6 * counted + 12 * layers * width * t)
 
     def from_inputs(variables, inputs):
-        prompt = inputs["tokens"]
-        keys, tokens = jax.vmap(jax.random.key)(inputs["seed"]), length or context - prompt.shape[1]
-        return continued(model, variables, keys, prompt, tokens, inputs["temperature"])
+        keys, count = jax.vmap(jax.random.key)(inputs["seed"]), generated or context - inputs["tokens"].shape[1]
+        prompt = {name: inputs[name] for name in ("tokens", "length")}
+        return continued(model, variables, keys, prompt, count, inputs["temperature"])
 
     model = linen(build()) if dropout is None else linen(build, dropout=dropout)
     model = model._replace(methods={"prefill": prefill, "decode": decode}, flops=flops)
@@ -158,7 +158,9 @@ def transformer(
 def prompts(batch: Batch) -> dict[str, jax.Array]:
     """The inputs of `generate` that a batch stands for: the first half of each row's tokens x [n, t]."""
     n, t = batch.x.shape
-    return {"tokens": batch.x[:, : max(1, t // 2)], "seed": batch.row.astype(jnp.uint32), "temperature": jnp.ones(n)}
+    half = max(1, t // 2)
+    seed, length = batch.row.astype(jnp.uint32), jnp.full(n, half, jnp.int32)
+    return {"tokens": batch.x[:, :half], "length": length, "seed": seed, "temperature": jnp.ones(n)}
 
 
 def generate(model: Model, variables: Any, key: jax.Array, prompt: jax.Array, length: int, temperature: Any = 1.0) -> jax.Array:
@@ -167,15 +169,15 @@ def generate(model: Model, variables: Any, key: jax.Array, prompt: jax.Array, le
     `temperature` >= 0 is traced; 0 takes the likeliest. Row i draws by `fold_in(key, i)`, whatever its neighbours.
     Raises ValueError where prompt and answer together exceed the model's context.
     """
-    n = prompt.shape[0]
-    temperature = jnp.broadcast_to(jnp.asarray(temperature, dtype=float), (n,))
-    return continued(model, variables, row_keys(key, jnp.arange(n)), prompt, length, temperature)
-
-
-def continued(model: Model, variables: Any, keys: jax.Array, prompt: jax.Array, length: int, temperature: jax.Array) -> jax.Array:
-    """`length` tokens [n, length] int32 after prompts [n, t], drawn by keys [n] at temperatures [n]."""
     n, t = prompt.shape
-    start = model.methods["prefill"](variables, {"tokens": prompt, "length": jnp.full(n, t, jnp.int32)})
+    temperature = jnp.broadcast_to(jnp.asarray(temperature, dtype=float), (n,))
+    whole = {"tokens": prompt, "length": jnp.full(n, t, jnp.int32)}
+    return continued(model, variables, row_keys(key, jnp.arange(n)), whole, length, temperature)
+
+
+def continued(model: Model, variables: Any, keys: jax.Array, prompt: dict, length: int, temperature: jax.Array) -> jax.Array:
+    """`length` tokens [n, length] int32 after prompts as in `prefill`, drawn by keys [n] at temperatures [n]."""
+    start, t = model.methods["prefill"](variables, prompt), prompt["tokens"].shape[1]
     context = start["cache"]["k"].shape[2]
     if length < 1 or t + length > context:
         raise ValueError(f"`prompt` and `length` of `generate` must fit in {context} tokens; got {t} + {length}.")
@@ -188,7 +190,7 @@ def continued(model: Model, variables: Any, keys: jax.Array, prompt: jax.Array, 
 
     def one(made, i):
         token = pick(made["logits"], i)
-        inputs = {"token": token, "position": jnp.full(n, t, jnp.int32) + i, "cache": made["cache"]}
+        inputs = {"token": token, "position": prompt["length"].astype(jnp.int32) + i, "cache": made["cache"]}
         return model.methods["decode"](variables, inputs), token
 
     _, tokens = lax.scan(one, start, jnp.arange(length, dtype=jnp.int32))

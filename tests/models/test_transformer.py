@@ -145,7 +145,11 @@ def test_the_method_generates_by_each_rows_seed_and_temperature(made):
     alone = jax.tree.map(lambda v: jnp.stack([v[2]] * 4), inputs)
     again = jax.jit(model.methods["generate"])(variables, alone)
     assert (again == got[2]).all(), "The same seed and prompt draw the same, wherever they stand."
-    short = transformer(**SMALL, length=2)
+    shorter = inputs | {"tokens": inputs["tokens"].at[:, 2].set(0), "length": jnp.full(4, 2)}
+    two = inputs | {"tokens": inputs["tokens"][:, :2], "length": jnp.full(4, 2)}
+    same = [jax.jit(model.methods["generate"])(variables, given) for given in (shorter, two)]
+    assert np.array_equal(same[0], same[1][:, :7]), "What stands behind a prompt's length is not read."
+    short = transformer(**SMALL, generated=2)
     assert np.array_equal(short.methods["generate"](variables, inputs), got[:, :2])
 
 
