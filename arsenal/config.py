@@ -220,7 +220,7 @@ def checked(composed: Any, overrides: list[str]) -> Config:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    raw = OmegaConf.to_container(composed, resolve=False)
+    raw: Any = OmegaConf.to_container(composed, resolve=False)
     referred = set(re.findall(r"\$\{([A-Za-z_]\w*)", str(raw)))
     missing = sorted(OmegaConf.missing_keys(composed))
     if "name" in missing:
@@ -229,7 +229,7 @@ def checked(composed: Any, overrides: list[str]) -> Config:
     if missing:
         raise ConfigError(f"`{missing[0]}` has no value; give it one with {missing[0]}=...")
     try:
-        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        values: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise ConfigError(first_line(error)) from error
     for key in values:

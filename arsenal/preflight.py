@@ -47,7 +47,8 @@ def preflight(config: Config) -> Iterator[str]:
         width = max(len(match.path) for match in found)
         yield from (f"  {match.path:<{width}}  {list(match.shape)!s:<16}  {match.group}" for match in found)
     yield "\nprogram"
-    lowered = advance(made.learner, source, values["on_nan"] == "replay").lower(train, block, jnp.int32(0))
+    many: Any = advance(made.learner, source, values["on_nan"] == "replay")
+    lowered = many.lower(train, block, jnp.int32(0))
     compiled = lowered.compile()
     formula = per_step(made.learner, train.state, batch)
     estimate = (lowered.cost_analysis() or {}).get("flops")

@@ -137,10 +137,11 @@ class Run:
         """Metrics of all rows as the data set gives them, and the answers that a report shows."""
         learner, trained, fitted = self.parts.learner, self.restored["train"], self.restored["features"]
         params, size = self.params["learner"], self.config.values["batch_size"] or len(rows.weight)
-        values = judging(self.parts, fitted, rows, size)(streams(trained.key)["evaluate"], params)
+        judge = judging(self.parts, fitted, rows, size)
+        values = judge(streams(trained.key)["evaluate"], params) if judge else None
         shown, apply = showing(self.parts, fitted, params, rows)
         given = answers(apply, learner.inputs, params, shown, size)
-        return Judged(given, {name: np.asarray(value).tolist() for name, value in values.items()}, shown)
+        return Judged(given, {name: np.asarray(value).tolist() for name, value in (values or {}).items()}, shown)
 
     @property
     def metrics(self) -> dict[str, float]:

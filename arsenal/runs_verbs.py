@@ -4,6 +4,7 @@ import glob
 import os
 import shlex
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +202,7 @@ def megabytes(path: Path) -> float:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink()) / 1e6
 
 
-VERBS = {"list": list_runs, "show": show, "compare": compare, "rm": rm}
+VERBS: dict[str, Callable[..., None]] = {"list": list_runs, "show": show, "compare": compare, "rm": rm}
 
 if __name__ == "__main__":
     group("arsenal runs", VERBS)

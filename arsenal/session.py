@@ -145,7 +145,7 @@ class Session:
         began = time.perf_counter()
         with self.interrupted.at_once(lambda: self.last_words(step, train)):
             params = self.learner.params(train.state)
-            values = self.judge(fold_in(streams(train.key)["evaluate"], step), params)
+            values = self.judge(fold_in(streams(train.key)["evaluate"], step), params) if self.judge else None
             if values is None:
                 return False
             pictures, texts = self.sample(params) if self.sample else ({}, {})

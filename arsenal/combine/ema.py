@@ -41,12 +41,13 @@ def ema(learner: Learner, decay: Annotated[float, Interval(ge=0, lt=1)] = 0.999)
     def adopt(averaged, params, hp):
         return Averaged(learner.adopt(averaged.state, params, hp["learner"]), jax.tree.map(jnp.copy, params))
 
+    flops = learner.flops
     return learner._replace(
         init=init,
         step=step,
         params=lambda averaged: averaged.average,
         adopt=learner.adopt and adopt,
         views={"raw": lambda averaged: learner.params(averaged.state)},
-        flops=learner.flops and (lambda averaged, batch: learner.flops(averaged.state, batch)),
+        flops=flops and (lambda averaged, batch: flops(averaged.state, batch)),
         hp={"learner": learner.hp, "decay": decay},
     )

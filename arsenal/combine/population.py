@@ -29,19 +29,19 @@ def population(learner: Learner, seeds: Sequence[int], weigh: Callable = everyth
     """
     if len(set(seeds)) != len(seeds) or not seeds:
         raise ValueError(f"`seeds` of `population` must be distinct and at least one; got {list(seeds)}.")
-    seeds = np.asarray(seeds, dtype=np.uint32)
+    numbers = np.asarray(seeds, dtype=np.uint32)
 
     def init(key, batch, hp):
-        return jax.vmap(lambda s, h: learner.init(fold_in(key, s), weigh(s, batch), h))(seeds, hp)
+        return jax.vmap(lambda s, h: learner.init(fold_in(key, s), weigh(s, batch), h))(numbers, hp)
 
     def step(key, states, batch, hp):
         def one(seed, state, h):
             return learner.step(fold_in(key, seed), state, weigh(seed, batch), h)
 
-        return jax.vmap(one)(seeds, states, hp)
+        return jax.vmap(one)(numbers, states, hp)
 
     def evaluate(key, params, batch):
-        return jax.vmap(lambda s, p: learner.evaluate(fold_in(key, s), p, batch))(seeds, params)
+        return jax.vmap(lambda s, p: learner.evaluate(fold_in(key, s), p, batch))(numbers, params)
 
     def read(f):
         return jax.vmap(f, (0, None))

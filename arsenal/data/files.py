@@ -102,7 +102,8 @@ def write(path: Path, frame: Any) -> None:
         elif path.suffix == ".parquet":
             frame.to_parquet(partial, index=False)
         else:
-            np.savez(partial, **{name: np.asarray(frame[name].tolist()) for name in frame})
+            arrays: dict[str, Any] = {name: np.asarray(frame[name].tolist()) for name in frame}
+            np.savez(partial, **arrays)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

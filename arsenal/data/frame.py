@@ -162,13 +162,13 @@ def framed(given: dict[str, np.ndarray], schema: Schema) -> Any:
 
     columns = {}
     for name, values in given.items():
-        if name == "predict" and schema.target.codec:
+        if name == "predict" and isinstance(schema.target.codec, str):
             columns[name] = codecs.decode(schema.codecs[schema.target.codec], values)
         elif values.ndim == 1:
             columns[name] = values
         else:
             flat = values.reshape(len(values), -1)
             labels = schema.target.columns
-            labels = labels if labels and name == "predict_proba" and len(labels) == flat.shape[1] else range(flat.shape[1])
-            columns |= {f"{name}[{label}]": flat[:, i] for i, label in enumerate(labels)}
+            labelled = labels if labels and name == "predict_proba" and len(labels) == flat.shape[1] else range(flat.shape[1])
+            columns |= {f"{name}[{label}]": flat[:, i] for i, label in enumerate(labelled)}
     return pd.DataFrame(columns)

@@ -64,10 +64,10 @@ def two(size: Sequence[int]) -> tuple[int, int]:
 
 def one_size(files: Sequence[Path]) -> tuple[int, int]:
     """Height and width that all images have; ValueError names two that differ."""
-    first = None
+    with opened(files[0]) as image:
+        first = image.size
     for file in files:
         with opened(file) as image:
-            first = first or image.size
             if image.size != first:
                 got = f"{files[0].name} has {first[0]} x {first[1]} pixels and {file.name} {image.size[0]} x {image.size[1]}"
                 raise ValueError(f"Images must have one size, or be resized with `size`; {got}.")

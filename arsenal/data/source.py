@@ -116,9 +116,11 @@ def on_host() -> contextlib.AbstractContextManager:
         return contextlib.nullcontext()
 
 
-def feed(rows: Batch, batch_size: int | None, key: jax.Array, shuffle: bool = True, **more: Any) -> Source:
-    """`arrays` of rows that are in memory, `reading` of others."""
-    return reading(rows, batch_size, key, shuffle, **more) if streamed(rows) else arrays(rows, batch_size, shuffle)
+def feed(rows: Batch, batch_size: int | None, key: jax.Array | None, shuffle: bool = True, **more: Any) -> Source:
+    """`arrays` of rows that are in memory, `reading` of others; without shuffling there need be no key."""
+    if not streamed(rows):
+        return arrays(rows, batch_size, shuffle)
+    return reading(rows, batch_size, key, shuffle, **more)  # type: ignore[arg-type]
 
 
 def through(source: Source, apply: Callable, state: Any) -> Source:

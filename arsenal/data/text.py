@@ -29,7 +29,7 @@ def text(
     content = python_topics() if path is None else read(located(path))
     labels, state = None, {}
     if tokenizer:
-        state, units = tokenizer_state(tokenizer), "tokens"
+        state = tokenizer_state(tokenizer)
         codes = encode(Schema(tokenizer=state), utf8(content, path))
     elif units == "characters":
         letters = np.frombuffer(utf8(content, path).encode("utf-32-le"), np.uint32)
@@ -38,7 +38,8 @@ def text(
     else:
         codes = np.frombuffer(content, np.uint8)
     if len(codes) <= context:
-        raise ValueError(f"The text must have at least {context + 1} {units}, one window and its target; got {len(codes)}.")
+        counted = "tokens" if tokenizer else units
+        raise ValueError(f"The text must have at least {context + 1} {counted}, one window and its target; got {len(codes)}.")
     windows = np.lib.stride_tricks.sliding_window_view(codes.astype(np.int32), context + 1)[::stride]
     schema = Schema({"x": Tensor()}, Tensor(columns=labels), tokenizer=state)
     return dataset(windows[:, :-1], windows[:, 1:], schema=schema, files=[located(path)] if path else [])

@@ -26,7 +26,7 @@ def ordered(rows: Batch, batch_size: int, seen: tuple[Callable, Any] | None) -> 
 
 def steps(source: Source) -> int:
     """How many batches all rows are."""
-    return -(-source.size // source.batch_size)
+    return -(-(source.size or 0) // source.batch_size)
 
 
 def windows(source: Source) -> Iterator[tuple[int, int]]:

@@ -157,7 +157,7 @@ def confusion_matrix(
     surface, right, wrong = (rgb(c) for c in (theme.surface, theme.right, theme.wrong))
     image = surface + strength * (np.where(own[..., None], right, wrong) - surface)
 
-    names = [clip(labels[i] if labels and i < len(labels) else str(i), 16) for i in shown]
+    names = [clip(labels[i] if labels and i < len(labels) else str(i), 16) for i in shown.tolist()]
     longest = max(map(len, names))
     side = 3.45 if k <= 12 else min(0.36 * k, 7.6)
     margin = 0.55 + min(0.075 * longest, 1.1)
@@ -176,12 +176,12 @@ def confusion_matrix(
     axes.set_yticks(np.arange(k), names, fontsize=size)
     axes.tick_params(length=0)
     if k <= 32:
-        widest = max((len(amount(v)) for v in counts.ravel() if v), default=1)
+        widest = max((len(amount(v)) for v in counts.ravel().tolist() if v), default=1)
         room = side * 72 / k / (0.68 * max(widest, 2))
         for i, j in zip(*np.nonzero(counts), strict=True):
             dark = luminance(image[i, j]) < 0.5
             tone, size = "#ffffff" if dark else "#16191d", min(13 if k <= 4 else 9.5, room)
-            axes.text(j, i, amount(counts[i, j]), ha="center", va="center", fontsize=size, color=tone)
+            axes.text(j, i, amount(float(counts[i, j])), ha="center", va="center", fontsize=size, color=tone)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     return figure

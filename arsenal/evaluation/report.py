@@ -5,7 +5,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -36,7 +36,7 @@ class Picture(NamedTuple):
 
 def write_report(
     folder: Path, *, title: str, status: dict, command: str, config: str, environment: dict, history: list[dict],
-    metrics: dict[str, float], expect: dict[str, dict], labels: list[str] | None,
+    metrics: dict[str, float], expect: dict[str, dict], labels: Sequence[str] | None,
     results: dict[str, tuple[Batch, dict[str, np.ndarray]]], totals: dict[str, float] = {},  # noqa: B006
     read: Callable[[np.ndarray], str] | None = None,
 ) -> Path:  # fmt: skip
@@ -241,7 +241,7 @@ def draws(name: str, answer: Any) -> bool:
 
 
 def section(
-    split: str, rows: Batch, answers: dict, labels: list[str] | None, pictures: Pictures, total: float | None = None,
+    split: str, rows: Batch, answers: dict, labels: Sequence[str] | None, pictures: Pictures, total: float | None = None,
     read: Callable[[np.ndarray], str] | None = None,
 ) -> dict | None:
     """The plots and the table that fit a split's rows and answers; None where nothing does."""
@@ -272,7 +272,7 @@ def section(
             found += regressed(split, y, predict, np.repeat(weight, y[:1].size), pictures)
     if len(weight) and plot.is_images(sample):
         found += drawn(split, x, sample, pictures)
-    if len(weight) and plot.is_images(predict) and x is not None and x.shape == predict.shape:
+    if len(weight) and predict is not None and plot.is_images(predict) and x is not None and x.shape == predict.shape:
         found.append(restored(split, x, predict, pictures))
     texts = continuations(x, answers["generate"], read) if read and x is not None and "generate" in answers else []
     if not found and not lost and not texts:

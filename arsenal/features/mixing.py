@@ -103,9 +103,11 @@ def blend(share: jax.Array, own: jax.Array, other: jax.Array) -> jax.Array:
 def probabilities(name: str, y: Any, classes: int | None) -> jax.Array:
     """y as float probabilities [n, classes]; ValueError where it is neither those nor labels [n] of known classes."""
     shape, kind = getattr(y, "shape", None), getattr(y, "dtype", None)
-    if shape is not None and len(shape) == 2 and classes in (None, shape[1]):
+    if shape is None or kind is None:
+        kind = type(y).__name__
+    elif len(shape) == 2 and classes in (None, shape[1]):
         return y if jnp.issubdtype(kind, jnp.floating) else y.astype(float)
-    if shape is not None and len(shape) == 1 and jnp.issubdtype(kind, jnp.integer) and classes is not None:
+    elif len(shape) == 1 and jnp.issubdtype(kind, jnp.integer) and classes is not None:
         return jax.nn.one_hot(y, classes, dtype=float)
     raise ValueError(
         f"`{name}` takes y of probabilities [n, classes], or of labels [n] with `classes` given; "

@@ -18,7 +18,7 @@ def compile_cache() -> Counter:
 
     Gives the `hits` and `misses` of this process, which go on counting.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(home / "arsenal" / "jax"))
         jax.config.update("jax_compilation_cache_max_size", BOUND)

@@ -46,7 +46,7 @@ class Saved(NamedTuple):
     """Seconds since 1970."""
     value: float | None
     """Of the metric that judges it, where it was judged."""
-    path: Path | None = None
+    path: Path = Path()
 
 
 def kept(saved: list[Saved], keep: Keep) -> list[Saved]:
@@ -68,8 +68,8 @@ def kept(saved: list[Saved], keep: Keep) -> list[Saved]:
 
 def best(saved: list[Saved], mode: Literal["min", "max"]) -> list[Saved]:
     """The checkpoints that were judged, best first, the earlier one where two are equal."""
-    judged = [one for one in saved if one.value is not None]
-    return sorted(judged, key=lambda one: (one.value if mode == "min" else -one.value, one.step))
+    judged = [(one.value if mode == "min" else -one.value, one.step, one) for one in saved if one.value is not None]
+    return [one for _, _, one in sorted(judged)]
 
 
 class Checkpoints:

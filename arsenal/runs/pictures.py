@@ -15,7 +15,7 @@ def strip(images: np.ndarray) -> bytes:
     images = np.asarray(images, np.float32)
     images = images[..., None] if images.ndim == 3 else images
     low, high = float(images.min()), float(images.max())
-    grey = np.uint8(np.round(255 * (images - low) / (high - low or 1.0)))
+    grey = np.round(255 * (images - low) / (high - low or 1.0)).astype(np.uint8)
     grow = max(1, -(-SIDE // min(grey.shape[1:3])))
     grey = np.pad(grey.repeat(grow, 1).repeat(grow, 2), ((0, 0), (2, 2), (2, 2), (0, 0)), constant_values=128)
     row = np.concatenate(list(grey), 1)

@@ -56,7 +56,8 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], right: Iterable[
 def as_table(keys: Sequence[str], lines: Lines) -> str:
     """Aligned columns under their keys, config.PATH by its end; nothing where there is no run."""
     head = [key.removeprefix("config.") for key in keys]
-    right = [i for i, key in enumerate(keys) if any(line[i] and line[i][0] is not None for line in lines) and key != "time"]
+    numeric = {i for line in lines for i, cell in enumerate(line) if cell and cell[0] is not None}
+    right = [i for i in numeric if keys[i] != "time"]
     return aligned(head, [[shown(key, cell) for key, cell in zip(keys, line, strict=True)] for line in lines], right)
 
 

@@ -159,7 +159,7 @@ def drive(
             jax.block_until_ready(means)
         taken = (time.perf_counter() - began) / (goal - step)
         rate, step = min(taken, rate or taken), goal
-        if inside and step >= window[1]:
+        if window and inside and step >= window[1]:
             jax.block_until_ready(means)
             inside = False
             leave()

@@ -5,7 +5,7 @@ and for float16, whose smallest numbers a gradient may fall below, a loss scaled
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,7 @@ def policy(given: Float | Mapping[str, Float]) -> Precision:
     Precision(parameters='float32', compute='bfloat16', output='float32')
     """
     chosen = {"compute": given} if isinstance(given, str) else dict(given)
-    allowed = Float.__args__
+    allowed = get_args(Float)
     for name, dtype in chosen.items():
         if name not in Precision._fields or dtype not in allowed:
             raise ValueError(

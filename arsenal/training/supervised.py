@@ -134,7 +134,7 @@ def additive(
         loss.check(outputs, rows)
 
     methods = {name: model.methods[name] for name in model.inputs}
-    hp = {"model": model.hp, "loss": loss.hp, "optimizer": optimizer.hp}
+    hp, flops = {"model": model.hp, "loss": loss.hp, "optimizer": optimizer.hp}, model.flops
     return Additive(
         init, measure, update,
         params=lambda state: state.variables,
@@ -143,7 +143,7 @@ def additive(
         inputs=model.inputs,
         check=check,
         adopt=adopt,
-        flops=None if model.flops is None else lambda state, batch: model.flops(state.variables, batch.x),
+        flops=flops and (lambda state, batch: flops(state.variables, batch.x)),
         hp=hp | ({"augmentation": augmentation.hp} if augmentation else {}),
         exempt=model.exempt | loss.exempt | (augmentation.exempt if augmentation else {}),
     )  # fmt: skip

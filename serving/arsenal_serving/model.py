@@ -210,7 +210,7 @@ def load(
         }
         if manifest["default"] not in methods:
             raise unknown("default method", manifest["default"], methods)
-        with jax.enable_x64(any(p.dtype.itemsize == 8 for p in params) or jax.config.jax_enable_x64):
+        with jax.enable_x64(any(p.dtype.itemsize == 8 for p in params) or jax.config.jax_enable_x64):  # type: ignore[attr-defined]
             model = Model(manifest, methods, jax.device_put(params), max_batch, max_rows)
         model.check_golden(kept)
     except Refused as error:

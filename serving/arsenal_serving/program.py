@@ -128,7 +128,7 @@ def lower(exported: jax.export.Exported, arrays: Sequence[Array]) -> Any:
 def wide(exported: jax.export.Exported) -> Any:
     """The context in which a program runs: 64-bit types exist only for one that takes or gives them."""
     needs = any(np.dtype(aval.dtype).itemsize == 8 for aval in (*exported.in_avals, *exported.out_avals))
-    return jax.enable_x64(needs or jax.config.jax_enable_x64)
+    return jax.enable_x64(needs or jax.config.jax_enable_x64)  # type: ignore[attr-defined]
 
 
 def platform() -> str:

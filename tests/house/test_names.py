@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import re
 from pathlib import Path
 
@@ -122,3 +123,22 @@ def test_no_file_leads_to_somebodys_machine():
                     wrong.append(f"{path.relative_to(CHECKOUT)}:{number} has {what}: {line.strip()[:100]}")
     assert read > 50
     assert not wrong, "\n".join(wrong)
+
+
+def test_what_a_package_offers_says_its_types():
+    """mypy (`make types`) reads them; a function that anybody may call names every one."""
+    wrong = []
+    for path in SOURCES:
+        if path.name != "__init__.py":
+            continue
+        module = importlib.import_module(module_name(path))
+        for name in getattr(module, "__all__", ()):
+            offered = getattr(module, name)
+            if not inspect.isfunction(offered) or offered.__module__.split(".")[0] not in ROOTS:
+                continue
+            signature = inspect.signature(offered)
+            untyped = [p.name for p in signature.parameters.values() if p.annotation is p.empty]
+            wrong += [f"{module.__name__}.{name}: {', '.join(untyped)}"] if untyped else []
+            wrong += [f"{module.__name__}.{name} returns what?"] if signature.return_annotation is signature.empty else []
+    assert not wrong, "\n".join(wrong)
+    assert all((root / "py.typed").is_file() for root in ROOTS.values())
