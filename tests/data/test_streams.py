@@ -176,11 +176,23 @@ def test_a_tokenizer_that_is_none(tmp_path, content, said):
         text(tokenizer=str(tmp_path / "tokenizer.json"))
 
 
+def test_a_library_that_is_not_installed_is_named_with_its_extra(tokenizer, monkeypatch):
+    import sys
+
+    from arsenal.config import ConfigError, locate
+
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(ValueError, match=r'pip install "ml-arsenal\[tokenizers\]"'):
+        text(tokenizer=tokenizer[1])
+    monkeypatch.setitem(sys.modules, "grain", None)
+    with pytest.raises(ConfigError, match=r'grain\.sources\.RangeDataSource needs a library: pip install "ml-arsenal\[grain\]"'):
+        locate("grain.sources.RangeDataSource", "data.source", ("arsenal", "grain"))
+
+
 def test_codes_that_are_no_text(tmp_path):
     from arsenal.data import digits
 
-    with pytest.raises(ValueError, match=r"in 0\.\.255; tokens need a `tokenizer`"):
-        decode(text(context=8, stride=5000).schema, [300])
+    assert decode(text(context=8, stride=5000).schema, [300, 7]) == "300 7"
     (tmp_path / "t.txt").write_text("abcabc")
     schema = text(str(tmp_path / "t.txt"), 2, units="characters").schema
     with pytest.raises(ValueError, match="has no character 'z'"):

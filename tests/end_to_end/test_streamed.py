@@ -110,10 +110,10 @@ def test_the_folder_answers_where_the_data_is_not(pair, tmp_path):
 
 
 def test_a_report_of_some_rows_says_so(pair, monkeypatch):
-    from arsenal import road
+    from arsenal import experiment
 
     run = load(pair[0].folder)
-    monkeypatch.setattr(road, "SHOWN_ROWS", 10)
+    monkeypatch.setattr(experiment, "SHOWN_ROWS", 10)
     metrics = evaluate(run)
     assert metrics == pair[0].metrics, "Metrics count every row."
     page, total = (run.folder / "report" / "index.html").read_text(), len(run.experiment.splits["test"].weight)
