@@ -149,7 +149,7 @@ def prepared(made: Parts, values: dict[str, Any], rows: Batch) -> tuple[Any, Bat
 
 def alike(rows: Batch, others: Batch) -> bool:
     """Whether two batches hold the same, but for rounding."""
-    if jax.tree.structure(rows) != jax.tree.structure(others):
+    if jax.tree.structure(rows) != jax.tree.structure(others):  # type: ignore[operator]
         return False
     pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(jax.tree.leaves(rows), jax.tree.leaves(others), strict=True)]
     return all(a.shape == b.shape and np.allclose(a, b, rtol=1e-4, atol=1e-4, equal_nan=True) for a, b in pairs)

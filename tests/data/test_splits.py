@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arsenal.data import by_row
+from arsenal.data import by_position, by_row
 
 IDS = st.lists(st.integers(-(2**31), 2**31 - 1), min_size=1, max_size=200, unique=True)
 FRACTIONS = st.tuples(st.floats(0, 0.49), st.floats(0, 0.49))
@@ -43,3 +43,19 @@ def test_another_seed_splits_otherwise():
 def test_nothing_left_for_training_is_refused():
     with pytest.raises(ValueError, match=r"must be < 1; got 0\.6 \+ 0\.5"):
         by_row(0.6, 0.5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(ids=IDS, fractions=FRACTIONS, gap=st.integers(0, 50))
+def test_a_sequence_is_cut_in_order(ids, fractions, gap):
+    """Train before validation before test, no row twice, and none of the `gap` ids before a cut."""
+    masks = by_position(*fractions, gap)(np.array(ids, np.int32))
+    together = sum(mask.astype(int) for mask in masks.values())
+    assert together.max() <= 1, "No row is on two sides."
+    if gap == 0:
+        assert together.min() == 1, "Without a gap every row has a side."
+    sides = [np.array(ids, np.int64)[masks[name]] for name in ("train", "validation", "test")]
+    for before, after in ((sides[0], sides[1]), (sides[1], sides[2]), (sides[0], sides[2])):
+        if len(before) and len(after):
+            assert before.max() + gap < after.min()
+    assert len(sides[2]) == round(len(ids) * fractions[1]), "The test has its share of the rows."

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from arsenal.optim import (
     Schedule,
@@ -262,3 +264,33 @@ def test_an_experiment_may_choose_a_schedule(name, tmp_path):
     hp = learner.hp["optimizer"]
     assert hp["optimizer"]["momentum"] == 0.9
     assert hp.keys() == {"optimizer", "schedule"} and all(v >= 0 for v in jax.tree.leaves(hp))
+
+
+LENGTHS, SHARES = st.floats(1, 1e5), st.floats(0, 1)
+SMOOTH = st.one_of(
+    st.builds(linear, LENGTHS, SHARES),
+    st.builds(cosine, LENGTHS, SHARES),
+    st.builds(warmup, st.builds(cosine, LENGTHS, SHARES), LENGTHS, SHARES),
+    st.builds(one_cycle, LENGTHS),
+    st.builds(inverse_square_root, LENGTHS),
+)
+
+
+def floats(tree, name=""):
+    """Names and values of the floats in nested dicts."""
+    return [pair for key, value in tree.items() for pair in floats(value, key)] if isinstance(tree, dict) else [(name, tree)]
+
+
+@settings(max_examples=12, deadline=None)
+@given(schedule=SMOOTH, begin=st.integers(0, 2 * 10**5))
+def test_a_schedule_stays_within_the_rate_and_does_not_jump(schedule, begin):
+    """Factors are in 0..1, and from one step to the next no further apart than the steepest part of their curve."""
+    lengths = [float(value) for name, value in floats(schedule.hp) if name in ("length", "steps", "warmup")]
+    peak = dict(floats(schedule.hp)).get("peak_at", 1.0)
+    steepest = np.pi / 2 / (min(lengths) * min(peak, 1 - peak) if 0 < peak < 1 else min(lengths))  # a cosine's
+    hp = hyperparameters(schedule.hp)
+    for first in {begin, *(max(0, int(length * part) - 16) for length in [*lengths, sum(lengths)] for part in (peak, 1))}:
+        steps = jnp.arange(first, first + 32, dtype=jnp.int32)
+        factors = np.asarray(jax.vmap(lambda step: schedule.factor(step, hp))(steps))
+        assert np.isfinite(factors).all() and factors.min() >= 0 and factors.max() <= 1 + 1e-6
+        assert np.abs(np.diff(factors)).max() <= steepest + 1e-5

@@ -5,7 +5,7 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arsenal.runs.events import Events, read
+from arsenal.runs.events import Events, finite, read
 
 
 def written(path, *events, then: bytes = b"") -> None:
@@ -65,3 +65,27 @@ def test_numbers_that_are_not_finite_become_null(tmp_path):
 
 def test_a_run_without_a_log_has_no_events(tmp_path):
     assert read(tmp_path / "events.jsonl") == []
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers(-(2**53), 2**53) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+LOGGED = st.lists(st.tuples(st.sampled_from(["train", "validation", "note"]), st.integers(0, 10**9), VALUES), max_size=6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(logged=LOGGED, tail=st.none() | st.integers(1, 300))
+def test_what_is_written_is_read_whole_or_from_its_end(tmp_path_factory, logged, tail):
+    path = tmp_path_factory.mktemp("written") / "events.jsonl"
+    log = Events(path)
+    for kind, step, value in logged:
+        log.write(kind, step, given=value)
+    log.close()
+    wanted = [{"kind": kind, "step": step, "given": finite(value)} for kind, step, value in logged]
+    found = [{key: value for key, value in event.items() if key != "time"} for event in read(path)]
+    assert found == wanted
+    last = [{key: value for key, value in event.items() if key != "time"} for event in read(path, tail)]
+    assert last == wanted[len(wanted) - len(last) :]
+    assert len(last) == len(wanted) or tail < path.stat().st_size

@@ -1,0 +1,58 @@
+"""A config survives being written and read, whatever is in it, and a misspelt key is answered with the one that was meant."""
+
+import sys
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from arsenal import config as configs
+from arsenal.config import ConfigError, Schema, compose, paths
+
+RATE = st.floats(1e-12, 1e3, allow_subnormal=False)
+WIDTHS = st.lists(st.integers(1, 10**6), max_size=4)
+NAMES = st.text(st.characters(codec="ascii", categories=["Ll", "Lu", "Nd"]), min_size=1, max_size=12)
+KEYS = sorted(key for key in paths(compose("digits_mlp").values) if not key.startswith(("expect", "learner")) and len(key) > 4)
+
+
+def written(config: configs.Config, folder) -> configs.Config:
+    """The config as a run folder keeps it, read again."""
+    folder.mkdir(exist_ok=True)
+    (folder / "config.yaml").write_text(configs.text(config), encoding="utf-8")
+    (folder / "overrides.txt").write_text("".join(f"{override}\n" for override in config.overrides), encoding="utf-8")
+    return configs.read(folder)
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rate=RATE, widths=WIDTHS, seed=st.integers(0, 2**62), name=NAMES, note=st.text(max_size=40))
+def test_what_is_composed_is_what_a_folder_gives_back(tmp_path, rate, widths, seed, name, note):
+    config = compose("digits_mlp", [f"optimizer.learning_rate={rate!r}", f"model.hidden={widths}", f"seed={seed}", f"name='{name}'"])
+    assert config.values["learner"]["optimizer"]["learning_rate"] == rate
+    assert (config.values["seed"], config.values["name"], config.values["model"]["hidden"]) == (seed, name, widths)
+    assert written(config, tmp_path / "run") == config
+    noted = config._replace(values=config.values | {"name": note})  # any text at all
+    assert yaml.safe_load(configs.text(noted))["name"] == note
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(key=st.sampled_from(KEYS), data=st.data())
+def test_a_misspelt_key_is_answered_with_one_that_is_near(monkeypatch, key, data):
+    """One letter left out of the last word: the key that was meant is suggested, or another as near to what was typed."""
+    place = data.draw(st.integers(key.rfind(".") + 1, len(key) - 1))
+    typed = key[:place] + key[place + 1 :]
+    if typed in KEYS or not typed or typed.endswith(".") or typed in Schema.model_fields:
+        return
+    monkeypatch.setattr(sys, "argv", ["arsenal", "+experiment=digits_mlp"])
+    with pytest.raises(ConfigError) as error:
+        compose("digits_mlp", [f"{typed}=1"])
+    said = str(error.value)
+    assert f"`{typed}`" in said and "Did you mean" in said and "\n" not in said
+    suggested = said.partition("Did you mean `")[2].partition("`")[0]
+    assert suggested in set(paths(compose("digits_mlp").values))
+
+
+@pytest.mark.parametrize("value", ["-1", "1.5", "yes", "[1]", "null"])
+def test_a_value_of_the_wrong_type_is_named(value):
+    with pytest.raises(ConfigError, match="`seed` must "):
+        compose("digits_mlp", [f"seed={value}"])
