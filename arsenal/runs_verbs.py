@@ -56,6 +56,9 @@ def list_runs(
             keys = [key for key in there if "/" not in key or key in few or key in asked]
     if "folder" in cells:
         cells["folder"] = {run: (None, os.path.join(root, text)) for run, (_, text) in cells["folder"].items()}
+    if not runs and format == "table":
+        print("No run fits.")
+        return
     print(table.FORMATS[format](keys, [[cells[key].get(run) for key in keys] for run in runs]), end="")
 
 

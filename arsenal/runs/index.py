@@ -169,11 +169,13 @@ def describe(path: Path) -> dict[str, Cell]:
     else:
         state = "killed" if status["state"] == "running" and is_dead(path, status) else status["state"]
         problems += [str(status["error"])] if "error" in status else []
+    last = events.read(path / "events.jsonl", TAIL)
     cells: dict[str, Cell] = {
         "name": (None, path.parent.name if HASH.fullmatch(path.name) else path.name),
         "state": (None, state),
         **{key: cell(status[key]) for key in ("step", "length", "time") if isinstance(status.get(key), int | float)},
-        **logged(path),
+        **({"step": cell(last[-1]["step"])} if last and state in ("running", "killed") else {}),
+        **logged(last),
         **{str(key): cell(value) for key, value in told.get("report/metrics.json", {}).items()},
         **{f"config.{key}": cell(value) for key, value in flat(told.get("config.yaml", {}))},
     }
@@ -219,9 +221,9 @@ def is_dead(path: Path, status: dict[str, Any]) -> bool:
     return True
 
 
-def logged(path: Path) -> dict[str, Cell]:
+def logged(log: list[dict[str, Any]]) -> dict[str, Cell]:
     """The last numbers in the log, `train/loss` and the like."""
-    last = {e["kind"]: e["values"] for e in events.read(path / "events.jsonl", TAIL) if isinstance(e.get("values"), dict)}
+    last = {event["kind"]: event["values"] for event in log if isinstance(event.get("values"), dict)}
     return {f"{kind}/{name}": cell(value) for kind, values in last.items() for name, value in values.items()}
 
 

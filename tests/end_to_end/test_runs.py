@@ -54,7 +54,7 @@ def test_list(arsenal):
     assert found["state"] == "complete" and found["step"] == 20 and 0 <= found["test/accuracy"] <= 1
     rows = list(csv.DictReader(io.StringIO(arsenal("list", "columns=config.seed,validation/loss", "format=csv", "limit=1"))))
     assert rows[0].keys() == {"config.seed", "validation/loss"} and float(rows[0]["validation/loss"]) > 0
-    assert arsenal("list", "name=other") == ""
+    assert arsenal("list", "name=other") == "No run fits.\n"
     assert arsenal("list", "format=xml") == "arsenal: `format` must be one of table, json, csv; got 'xml'.\n"
     assert arsenal("list", "limit=few") == "arsenal: `limit` must be a whole number; got 'few'.\n"
     assert "has no verb `lst`. Did you mean `list`?" in arsenal("lst")
@@ -108,7 +108,7 @@ def test_rm_says_first_and_removes_when_told(arsenal, tmp_path):
     assert not (tmp_path / one).exists() and folders(arsenal("list")) == [other]
     assert arsenal("rm", "where=step>1000") == "No run fits.\n"
     assert f"removed {other}" in arsenal("rm", "where=step>10", "state=complete", "yes=true")
-    assert arsenal("list") == ""
+    assert arsenal("list") == "No run fits.\n" and arsenal("list", "format=json") == "[]\n"
 
 
 def test_rm_keeps_its_hands_off_what_is_no_run(arsenal, tmp_path):

@@ -157,6 +157,8 @@ def test_a_run_whose_process_is_gone_was_killed(root):
     with held(mine):
         assert names(root, state="running") == ["digits/000000000005", "digits/000000000006"]
         assert names(root, state="killed") == ["digits/000000000004"]
+        (mine / "events.jsonl").write_text('{"kind": "train", "step": 700, "values": {"loss": 0.5}}\n')
+        assert index.describe(mine)["step"] == (700.0, "700"), "As far as it has come, by its log."
     assert names(root, state="killed") == ["digits/000000000004", "digits/000000000006"], "Its number went to another process."
     assert {path.name for path in (gone, other)} == {"000000000004", "000000000005"}
 
