@@ -20,8 +20,8 @@ HERE = Path(__file__).resolve().parents[1]
 CONF, DOCS, PICTURES = HERE / "conf", HERE / "docs", HERE / "docs" / "pictures"
 BEGIN, END = "<!-- scripts/pages.py writes from here -->", "<!-- to here -->"
 GROUPS = ("data", "model", "learner", "loss", "optimizer", "schedule", "metrics")
-TELLING = ("samples", "restored", "confusion", "predicted", "real", "calibration", "curve")
-"""Which picture of a report stands for it, the most telling first, by a part of its name."""
+TELLING = ("_samples", "_restored", "_confusion", "_predicted", "curve_return", "curve_bits_per_byte", "curve_loss")
+"""Which picture of a report stands for it, the most telling first, by a part of its name; of others none does."""
 WIDTH = 720
 """Pixels of a picture, at most."""
 
@@ -142,9 +142,10 @@ def pictures(runs: Path) -> None:
 
     for path in sorted((CONF / "experiment").glob("*.yaml")):
         reports = sorted(runs.glob(f"{path.stem}/*/report/index.html"), key=lambda page: page.stat().st_mtime)
-        found = sorted(reports[-1].parent.glob("*.png"), key=telling) if reports else []
+        there = reports[-1].parent.glob("*.png") if reports else ()
+        found = sorted((p for p in there if telling(p)[0] < len(TELLING)), key=telling)
         if not found:
-            print(f"{path.stem}: no report below {runs}", file=sys.stderr)
+            print(f"{path.stem}: no picture below {runs}", file=sys.stderr)
             continue
         image = Image.open(found[0]).convert("RGB")
         image.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
