@@ -26,9 +26,6 @@ SAMPLE_ROWS, SAMPLE_BYTES = 65_536, 64 * 2**20
 """Of data that is read as it goes: transforms are fitted on so much of the training rows, evenly spaced."""
 SHOWN_ROWS, SHOWN_BYTES = 20_000, 256 * 2**20
 """A report's pictures show so many rows of a split, evenly spaced, in so much memory at most."""
-TEXTS = 2
-"""Texts that are shown of what a run writes while it trains."""
-
 
 class Parts(NamedTuple):
     """What a config describes apart from its data: enough to answer."""
@@ -187,26 +184,34 @@ def judging(
     return scorer(made.learner, made.metrics, seen(made, fitted, rows), batch_size, interrupted=interrupted)
 
 
-def sampling(
-    made: Parts, fitted: Any, rows: Batch, described: Schema
-) -> Callable[[Any], tuple[dict[str, np.ndarray], dict[str, str]]] | None:
-    """Pictures and texts by name that parameters make of a few rows, by answers that read something other than x."""
+class Drawn(NamedTuple):
+    """What a learner makes of a few rows, by the name of the answer."""
+
+    pictures: dict[str, np.ndarray]
+    """[n, height, width] or [n, height, width, channels]."""
+    texts: dict[str, list[tuple[str, str]]]
+    """Prompts, and how each goes on."""
+
+
+def sampling(made: Parts, fitted: Any, rows: Batch, described: Schema) -> Callable[[Any], Drawn] | None:
+    """`params -> Drawn` for a few rows, of the answers that read something other than x; None where there is none."""
     if not made.learner.inputs:
         return None
-    few = seen(made, fitted, gathered(rows_at(rows, np.arange(min(len(rows.weight), schema.EXAMPLES)))))
+    few = seen(made, fitted, gathered(rows_at(rows, evenly(len(rows.weight), schema.EXAMPLES))))
     inputs = {name: read(few) for name, read in made.learner.inputs.items()}
     run = jax.jit(lambda params, inputs: {name: made.learner.apply[name](params, given) for name, given in inputs.items()})
 
+    def text(codes):
+        return decode(described, codes)
+
     def sample(params):
         drawn = jax.device_get(run(params, inputs))
-        pictures = {name: answer for name, answer in drawn.items() if is_images(answer)}
         texts = {}
         for name, answer in drawn.items():
             prompt = inputs[name].get("tokens") if isinstance(inputs[name], dict) else None
             if prompt is not None and np.issubdtype(getattr(answer, "dtype", None), np.integer):
-                pairs = zip(prompt[:TEXTS], answer, strict=False)
-                texts[name] = "\n\n".join(f"{decode(described, one)}│{decode(described, more)}" for one, more in pairs)
-        return pictures, texts
+                texts[name] = [(text(before), text(after)) for before, after in zip(prompt, answer, strict=True)]
+        return Drawn({name: answer for name, answer in drawn.items() if is_images(answer)}, texts)
 
     return sample
 

@@ -17,7 +17,6 @@ from arsenal.data import ahead, arrays
 from arsenal.data.column import streamed
 from arsenal.data.dataset import Schema
 from arsenal.data.frame import framed, shaped, tensors
-from arsenal.data.text import decode
 from arsenal.evaluation.answers import answers
 from arsenal.evaluation.report import write_report
 from arsenal.experiment import (
@@ -142,6 +141,12 @@ class Run:
         shown, apply = showing(self.parts, fitted, params, rows)
         given = answers(apply, learner.inputs, params, shown, size)
         return Judged(given, {name: np.asarray(value).tolist() for name, value in (values or {}).items()}, shown)
+
+    def texts(self, split: str) -> list[tuple[str, str]]:
+        """Prompts from a few rows of a split, and how the learner goes on; empty where it writes no text."""
+        rows, described = self.experiment.splits[split], self.kept[0]
+        sample = sampling(self.parts, self.restored["features"], rows, described)
+        return [pair for pairs in sample(self.params["learner"]).texts.values() for pair in pairs] if sample else []
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -325,7 +330,7 @@ def evaluate(run: Run) -> dict[str, float]:
         labels=run.kept[0].target.columns,
         results={name: (judged.shown, judged.answers) for name, judged in run.results.items()},
         totals={name: float(run.experiment.splits[name].weight.sum()) for name in run.results},
-        read=lambda codes: decode(run.kept[0], codes),
+        texts={name: run.texts(name) for name in run.results},
     )
     return run.metrics
 

@@ -23,6 +23,9 @@ from arsenal.training.operations import peak, per_step
 from arsenal.training.replay import replay
 from arsenal.training.stopping import exhausted
 
+TEXTS = 2
+"""Texts that are shown of what a run writes while it trains."""
+
 
 def keep(values: dict[str, Any], source: Source) -> Keep:
     """Which checkpoints the config keeps."""
@@ -54,12 +57,13 @@ class Session:
         self, path: Path, values: dict[str, Any], learner: Learner, source: Source, fitted: Any,
         saved: Checkpoints, interrupted: Interrupts, step: int,
         judge: Callable[[jax.Array, Any], dict[str, Any] | None] | None,
-        sample: Callable[[Any], tuple[dict[str, np.ndarray], dict[str, str]]] | None = None,
+        sample: Callable[[Any], Any] | None = None,
         unchanged: Callable[[], None] = lambda: None,
     ):  # fmt: skip
-        """`judge(key, params)` gives the validation rows' metrics, or None where it was interrupted; `sample(params)`
+        """From a step on, with what it judges and draws by.
 
-        gives pictures and texts to look at; `unchanged()` raises where the data is no longer what it was.
+        `judge(key, params)` gives the validation rows' metrics, or None where it was interrupted; `sample(params)`
+        `pictures` and `texts` to look at; `unchanged()` raises where the data is no longer what it was.
         """
         self.path, self.values, self.learner, self.source, self.fitted = path, values, learner, source, fitted
         self.saved, self.interrupted, self.judge, self.sample, self.unchanged = saved, interrupted, judge, sample, unchanged
@@ -148,14 +152,15 @@ class Session:
             values = self.judge(fold_in(streams(train.key)["evaluate"], step), params) if self.judge else None
             if values is None:
                 return False
-            pictures, texts = self.sample(params) if self.sample else ({}, {})
+            drawn = self.sample(params) if self.sample else None
         values = {name: np.asarray(value).tolist() for name, value in values.items()}
         self.journal.measure("validation", step, values)
         self.history[step] = values
-        if pictures:
-            self.journal.say("images", step, **pictures)
-        if texts:
-            self.journal.say("text", step, **texts)
+        if drawn and drawn.pictures:
+            self.journal.say("images", step, **drawn.pictures)
+        if drawn and drawn.texts:
+            shown = {name: "\n\n".join(map("│".join, pairs[:TEXTS])) for name, pairs in drawn.texts.items()}
+            self.journal.say("text", step, **shown)
         self.worth_saving = self.among_the_best(step)
         self.paused += time.perf_counter() - began
         return self.exhausted

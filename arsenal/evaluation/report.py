@@ -38,7 +38,7 @@ def write_report(
     folder: Path, *, title: str, status: dict, command: str, config: str, environment: dict, history: list[dict],
     metrics: dict[str, float], expect: dict[str, dict], labels: Sequence[str] | None,
     results: dict[str, tuple[Batch, dict[str, np.ndarray]]], totals: dict[str, float] = {},  # noqa: B006
-    read: Callable[[np.ndarray], str] | None = None,
+    texts: dict[str, list[tuple[str, str]]] = {},  # noqa: B006
 ) -> Path:  # fmt: skip
     """Write `folder/index.html`, the PNGs beside it and `metrics.json`; the path of the page.
 
@@ -48,13 +48,16 @@ def write_report(
     `results` maps a split to its rows (NumPy, weight 0 = not there) and the answers [n, ...] by name: whole y with
     `predict` gives a confusion matrix and a table of classes, with `predict_proba` also ROC and calibration and, for
     images, the worst mistakes; other y with `predict` gives residuals; images in `sample` come beside real ones, those
-    in `predict` below x, texts in `generate` behind their prompts. What is absent has no section. `totals` are the weights
-    of whole splits, of which `results` may hold some rows only. `read` gives the text that tokens [t] stand for. The page
-    loads nothing and runs no script. Each file is replaced in one move.
+    in `predict` below x. `texts` are a split's prompts, each with how it goes on. What is absent has no section. `totals`
+    are the weights of whole splits, of which `results` may hold some rows only. The page loads nothing and runs no
+    script. Each file is replaced in one move.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pictures = Pictures(folder)
-    sections = [section(name, *results[name], labels, pictures, totals.get(name), read) for name in sorted(results, key=place)]
+    sections = [
+        section(name, *results[name], labels, pictures, totals.get(name), texts.get(name, []))
+        for name in sorted(results, key=place)
+    ]
     page = {
         "title": title,
         "state": str(status.get("state", "unknown")),
@@ -232,17 +235,15 @@ def curves(history: list[dict], pictures: Pictures) -> list[Picture]:
 
 
 def draws(name: str, answer: Any) -> bool:
-    """Whether the page can show an answer of this name and shape [n, ...]: labels, numbers, probabilities, images, texts."""
+    """Whether the page can show an answer of this name and shape [n, ...]: labels, numbers, probabilities, images."""
     if name == "predict":
         return math.prod(answer.shape[1:]) <= NUMBERS or plot.is_images(answer)
-    if name == "generate":
-        return len(answer.shape) == 2 and np.issubdtype(answer.dtype, np.integer)
     return (name == "predict_proba" and len(answer.shape) == 2) or (name == "sample" and plot.is_images(answer))
 
 
 def section(
     split: str, rows: Batch, answers: dict, labels: Sequence[str] | None, pictures: Pictures, total: float | None = None,
-    read: Callable[[np.ndarray], str] | None = None,
+    texts: Sequence[tuple[str, str]] = (),
 ) -> dict | None:
     """The plots and the table that fit a split's rows and answers; None where nothing does."""
     weight = np.asarray(rows.weight, float)
@@ -274,7 +275,6 @@ def section(
         found += drawn(split, x, sample, pictures)
     if len(weight) and predict is not None and plot.is_images(predict) and x is not None and x.shape == predict.shape:
         found.append(restored(split, x, predict, pictures))
-    texts = continuations(x, answers["generate"], read) if read and x is not None and "generate" in answers else []
     if not found and not lost and not texts:
         return None
     counted = number(float(weight.sum())) + (f" of {number(total)}" if shown else "")
@@ -364,15 +364,6 @@ def restored(split, x, predict, pictures) -> Picture:
         lambda theme: plot.sample_grid(np.concatenate(lines), "Restored", limits, columns=len(lines[0]), theme=theme),
         f"Images of the {split} rows, and below each what the model restores", "Each line of images stands above its answers.",
     )  # fmt: skip
-
-
-def continuations(
-    x: np.ndarray, generated: np.ndarray, read: Callable[[np.ndarray], str], count: int = 6
-) -> list[tuple[str, str]]:
-    """Some rows' prompts, the first halves of x [n, t], and how the model goes on, [n, length]."""
-    # Neighbours may be windows of the same text, so they are taken from all over.
-    at = np.unique(np.linspace(0, len(x) - 1, min(count, len(x))).astype(int))
-    return [(read(x[i, : max(1, x.shape[1] // 2)]), read(generated[i])) for i in at]
 
 
 def class_table(y, said, proba, weight, labels) -> dict:

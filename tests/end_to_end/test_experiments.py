@@ -8,6 +8,7 @@ from arsenal_serving import artifact
 
 from arsenal.config import CONF
 from arsenal.road import compose, evaluate, export, fit, load
+from arsenal.runs.journal import MACHINE
 
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
@@ -36,7 +37,7 @@ def test_the_report_shows_every_metric(run):
         name
         for event in run.history
         for name, value in event["values"].items()
-        if name != "steps_per_second" and value is not None
+        if name not in MACHINE and value is not None
     }
     if run.step > 1:
         assert {f"curve_{name}.png" for name in logged} <= {path.name for path in pictures}
