@@ -55,7 +55,7 @@ def dataset(
     """A `Dataset` from arrays; floats become float32, whole numbers int32.
 
     Columns that are read when asked stay as they are: their values are checked when they are read, and `files` and
-    `settings` (JSON: how they are read) stand for them in the fingerprint.
+    `settings` (JSON: how they are read) stand for them in the fingerprint. A memory map brings its own file.
     """
 
     def one(value):
@@ -85,10 +85,22 @@ def dataset(
             raise ValueError(
                 f"Values must be finite; `{name}` has NaN or infinity in {len(bad)} rows, the first at position {bad[0]}."
             )
-    found = contents(files)
+    maps = [leaf for leaf in jax.tree.leaves(rows) if isinstance(leaf, np.memmap)]
+    found = contents(dict.fromkeys([*map(Path, files), *(Path(leaf.filename) for leaf in maps)]))
     if streamed(rows):
+        if not found and settings is None:
+            raise ValueError("Columns that are read when asked need `files` or `settings`, which tell one content from another.")
+        settings = [settings, *map(place, maps)] if maps else settings
         return Dataset(rows, schema, fingerprint(rows, schema, [content.sha256 for content in found.values()], settings), found)
     return Dataset(rows, schema, fingerprint(rows, schema), found)
+
+
+def place(mapped: np.memmap) -> list[Any]:
+    """Where in its file an array lies: offset of its first value and strides, in bytes."""
+    whole = mapped
+    while isinstance(whole.base, np.memmap):
+        whole = whole.base
+    return [mapped.offset + mapped.ctypes.data - whole.ctypes.data, list(mapped.strides)]
 
 
 def as_dataset(data: Any) -> Dataset:

@@ -28,7 +28,7 @@ def memmap(path: str, x: str | Sequence[str] = "x", y: str | None = "y", row: st
     inputs = stored[x] if isinstance(x, str) else {name: stored[name] for name in names}
     fields = {"x" if isinstance(x, str) else name: Tensor() for name in names}
     ids = np.array(stored[row]) if row else None
-    return dataset(inputs, stored[y] if y else None, ids, schema=Schema(fields), files=files.values())
+    return dataset(inputs, stored[y] if y else None, ids, schema=Schema(fields))
 
 
 def mapped(file: Path) -> np.ndarray:

@@ -57,6 +57,20 @@ def test_another_content_is_another_fingerprint_and_another_place_is_not(folder,
     assert memmap(str(elsewhere)).fingerprint != first.fingerprint
 
 
+def test_a_users_own_columns_are_told_apart_by_what_they_hold(folder):
+    from arsenal.data import as_dataset
+    from arsenal.data.column import Column
+
+    x = np.load(folder / "x.npy", mmap_mode="r")
+    sums = [as_dataset({"x": part}).fingerprint for part in (x, x[1:], x[:-1], x[::2], x[1::2])]
+    assert len(set(sums)) == 5 and as_dataset({"x": np.load(folder / "x.npy", mmap_mode="r")[1:]}).fingerprint == sums[1]
+    assert list(as_dataset({"x": x}).files) == [folder / "x.npy"]
+    column = Column((4,), np.dtype(np.float32), lambda at: at.astype(np.float32))
+    with pytest.raises(ValueError, match="need `files` or `settings`, which tell one content from another"):
+        as_dataset({"x": column})
+    assert as_dataset({"x": column, "settings": 1}).fingerprint != as_dataset({"x": column, "settings": 2}).fingerprint
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
