@@ -3,7 +3,7 @@
 Importing it loads nothing: `compose`, `fit` and `load` bring JAX when they are first used.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["compose", "fit", "load"]
 

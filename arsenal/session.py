@@ -135,7 +135,8 @@ class Session:
         before, self.logged = self.logged, (step, time.perf_counter() - self.paused)
         # The first interval holds the compilation, which is no pace.
         pace = self.pace((step - before[0]) / (self.logged[1] - before[1])) if before else {}
-        self.journal.measure("train", step, compute(means) | pace)
+        with np.errstate(divide="ignore", invalid="ignore"):  # nothing counted is NaN
+            self.journal.measure("train", step, compute(jax.device_get(means)) | pace)
 
     def pace(self, rate: float) -> dict[str, float]:
         """Steps a second in other words; MFU where the model has a formula and the device a peak."""

@@ -39,6 +39,9 @@ class Board:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         self.event, self.summary = Event, Summary
+        # Readers take files in the order of their names, which hold seconds: no two may begin in one.
+        begun = max((int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*")), default=0)
+        time.sleep(max(0.0, min(1.0, begun + 1 - time.time())))
         self.writer = EventFileWriter(str(folder))
         session = SessionLog(status=SessionLog.START)
         self.waiting, self.sent = [Event(wall_time=time.time(), step=step + 1, session_log=session)], time.monotonic()

@@ -4,4 +4,4 @@
 protocol over it. Nothing is imported here, so that `arsenal-serve --help` does not wait for jax.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
