@@ -118,7 +118,7 @@ BOUNDS = {
     "sweep": Bound(
         "32 learning rates and seeds of the digits MLP, 420 steps each: one population, start and compilation included, "
         "against a process for each with a warm compile cache",
-        Side("sweep_arsenal.py", {"pairs": 3, "members": 32}, {"pairs": 1, "members": 2}), 2, 15.0, "times as fast", False,
+        Side("sweep_arsenal.py", {"pairs": 3, "members": 8}, {"pairs": 1, "members": 2}), 2, 15.0, "times as fast", False,
     ),
     "first_step": Bound(
         "`text_gpt` from the end of imports to its first step: cold compile cache against warm",

@@ -83,6 +83,7 @@ def main(given: dict) -> dict:
         "all": [round(ratio, 1) for ratio in ratios],
         "setting": f"one population {statistics.median(one for one, _ in pairs):.1f} s; 32 processes "
         + ", ".join(f"{statistics.median(each[n] for _, each in pairs):.0f} s {n} at a time" for n in pairs[0][1])
+        + (f" ({members} of them timed, and scaled)" if members < MEMBERS else "")
         + f"; validation accuracy {min(best):.3f} to {max(best):.3f}",
     }
 
