@@ -14,14 +14,34 @@ from pathlib import Path
 
 from arsenal.road import compose, fit
 
-OPTIMIZER = (
-    "{_target_: arsenal.optim.clipped, norm: 1.0, optimizer: {_target_: arsenal.optim.scheduled, "
-    "schedule: {_target_: arsenal.optim.warmup, steps: 100, "
-    "schedule: {_target_: arsenal.optim.cosine, length: LENGTH, end: 0.1}}, "
-    "optimizer: {_target_: arsenal.optim.grouped, "
-    "groups: [{pattern: '.*(kernel|embedding)'}, {pattern: '.*', weight_decay: 0.0}], "
-    "optimizer: {_target_: arsenal.optim.adamw, learning_rate: 1e-3, b2: 0.99, weight_decay: 0.1}}}}"
-)
+EXPERIMENT = """
+# @package _global_
+defaults: [/data: text, /model: transformer, /loss: cross_entropy, /optimizer: adamw, /learner: supervised, _self_]
+name: characters
+length: STEPS
+batch_size: 12
+data: {path: FILE, units: characters, context: 64, stride: 4}
+split: ${in_order}
+in_order: {_target_: arsenal.data.by_position, validation: 0.1, test: 0.0, gap: 16}
+model: {vocabulary: 65, layers: 4, heads: 4, width: 128, context: 64}
+optimizer: {learning_rate: 1e-3, b2: 0.99, weight_decay: 0.1}
+learner: {optimizer: "${whole}"}
+whole:
+  _target_: arsenal.optim.clipped
+  norm: 1.0
+  optimizer:
+    _target_: arsenal.optim.scheduled
+    schedule:
+      _target_: arsenal.optim.warmup
+      steps: 100
+      schedule: {_target_: arsenal.optim.cosine, length: AFTER, end: 0.1}
+    optimizer:
+      _target_: arsenal.optim.grouped
+      groups: [{pattern: ".*(kernel|embedding|position)"}, {pattern: ".*", weight_decay: 0.0}]
+      optimizer: ${optimizer}
+every: {evaluate: 1e9 steps}
+run: {tensorboard: false}
+"""
 
 
 def main(given: dict) -> dict:
@@ -29,16 +49,14 @@ def main(given: dict) -> dict:
     file = Path(os.environ.get("ARSENAL_TEST_DATA", "")) / "tinyshakespeare.txt"
     if not file.is_file():
         return {"value": None, "setting": "skipped: ARSENAL_TEST_DATA names no folder with tinyshakespeare.txt"}
-    losses = []
-    for seed in range(given["seeds"]):
-        with tempfile.TemporaryDirectory() as root:
-            overrides = [
-                f"data.path={file}", "data.units=characters", "data.stride=4", "data.context=64", "batch_size=12",
-                "model.vocabulary=65", "model.layers=4", "in_order.validation=0.1", "in_order.test=0.0", "in_order.gap=16",
-                "learner.optimizer=" + OPTIMIZER.replace("LENGTH", str(given["steps"] - 100)), f"length={given['steps']}",
-                f"seed={seed}", "every.evaluate=1e9", "run.tensorboard=false", f"run.root={root}", "expect=null",
-            ]  # fmt: skip
-            run = fit(compose("text_gpt", [o for o in overrides if o != "expect=null"] + ["~expect.test/bits_per_byte"]))
+    losses, steps = [], given["steps"]
+    filled = EXPERIMENT.replace("STEPS", str(steps)).replace("AFTER", str(steps - 100)).replace("FILE", str(file))
+    with tempfile.TemporaryDirectory() as root:
+        conf = Path(root) / "experiment"
+        conf.mkdir()
+        (conf / "characters.yaml").write_text(filled.strip())
+        for seed in range(given["seeds"]):
+            run = fit(compose("characters", [f"seed={seed}", f"run.root={root}/runs"], config_dir=root))
             losses.append(run.metrics["validation/loss"])
             print(f"seed {seed}: {losses[-1]:.4f}", file=sys.stderr)
     return {
