@@ -85,8 +85,8 @@ def dataset(
             raise ValueError(
                 f"Values must be finite; `{name}` has NaN or infinity in {len(bad)} rows, the first at position {bad[0]}."
             )
-    maps = [leaf for leaf in jax.tree.leaves(rows) if isinstance(leaf, np.memmap)]
-    found = contents(dict.fromkeys([*map(Path, files), *(Path(leaf.filename) for leaf in maps)]))
+    maps = [leaf for leaf in jax.tree.leaves(rows) if isinstance(leaf, np.memmap) and leaf.filename]
+    found = contents(dict.fromkeys([*map(Path, files), *(Path(str(leaf.filename)) for leaf in maps)]))
     if streamed(rows):
         if not found and settings is None:
             raise ValueError("Columns that are read when asked need `files` or `settings`, which tell one content from another.")

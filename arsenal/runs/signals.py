@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 class Interrupts:
     """Called, it gives the number of the signal that came, or 0."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         """Nothing came yet."""
         self.number = 0
         self.last_words: Callable[[], str] | None = None
