@@ -14,13 +14,21 @@ from arsenal.testing import LAWS, factories
 
 
 def test_every_factory_has_a_case():
+    assert set(CASES) >= LONG
     missing = sorted(set(factories()) - set(CASES))
     assert not missing, f"No row in tests/contracts/cases.py for: {', '.join(missing)}."
     stale = sorted(name for name in CASES if name.startswith("arsenal.") and name not in factories())
     assert not stale, f"Rows in tests/contracts/cases.py for what is not there: {', '.join(stale)}."
 
 
-@pytest.mark.parametrize("name", CASES)
+# What compiles longest is checked with the slow tests.
+LONG = {
+    "arsenal.combine.population.ensemble", "arsenal.estimators.cluster.kmeans", "arsenal.models.autoencoder.variational",
+    "arsenal.rl.ppo.ppo", "arsenal.training.adversarial.adversarial",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in CASES])
 def test_laws(name):
     for case in CASES[name]():
         for law, holds in LAWS[type(case.record)].items():

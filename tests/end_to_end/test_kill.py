@@ -88,6 +88,7 @@ def full_disk(tmp_path):
         yield tmp_path, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)), lambda: None
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_nothing(whole, full_disk):
     root, limit, more_space = full_disk
     done = subprocess.run(command(root), capture_output=True, text=True, preexec_fn=limit)
@@ -98,6 +99,7 @@ def test_a_full_disk_loses_nothing(whole, full_disk):
     assert resumed(root) == whole[0]
 
 
+@pytest.mark.slow
 def test_verify_resume_proves_it(tmp_path):
     words = ["+experiment=digits_mlp", "length=300"]
     done = subprocess.run(

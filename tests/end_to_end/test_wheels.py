@@ -45,6 +45,7 @@ def test_both_have_one_version(wheels):
     assert f"Requires-Dist: ml-arsenal-serving=={version['ml_arsenal']}\n" in metadata["ml_arsenal"]
 
 
+@pytest.mark.slow
 def test_they_work_without_the_checkout(wheels, tmp_path):
     site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
     elsewhere.mkdir()
