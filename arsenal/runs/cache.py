@@ -1,11 +1,11 @@
 """XLA's compile cache: on by default, one per user, bounded, its hits and misses counted."""
 
 import functools
-import os
 from collections import Counter
-from pathlib import Path
 
 import jax
+
+from arsenal.storage.files import user_cache
 
 BOUND = 2 * 2**30
 """Bytes."""
@@ -19,8 +19,7 @@ def compile_cache() -> Counter:
     Gives the `hits` and `misses` of this process, which go on counting.
     """
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(home / "arsenal" / "jax"))
+        jax.config.update("jax_compilation_cache_dir", str(user_cache() / "jax"))
         jax.config.update("jax_compilation_cache_max_size", BOUND)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     return counting()
