@@ -16,7 +16,7 @@ from arsenal.config import compose
 from arsenal.road import fit, load
 from arsenal.runs.checkpoints import digest
 
-FEW, MANY = 3, 20
+FEW, MANY = 1, 20
 KILLS = [(i, FEW) for i in range(FEW)] + [pytest.param(i, MANY, marks=pytest.mark.slow) for i in range(MANY)]
 STEPS = 2000
 WORDS = [f"length={STEPS}", "every.save=100", "every.log=50", "every.evaluate=500"]
