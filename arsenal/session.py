@@ -82,7 +82,9 @@ class Session:
     def judged_by(self, section: dict[str, Any], values: dict[str, Any]) -> float | None:
         """The value of a section's metric, of a population the mean; None where it was not a number."""
         value = values.get(section["metric"].removeprefix("validation/"))
-        return None if value is None or None in np.atleast_1d(np.array(value, object)) else float(np.mean(value))
+        # The log has null where a number was not finite: a resumed run must judge as this one does.
+        mean = float(np.mean(np.array(np.nan if value is None else value, float)))
+        return mean if np.isfinite(mean) else None
 
     @property
     def exhausted(self) -> bool:
@@ -171,9 +173,7 @@ class Session:
         section = self.values["run"]["checkpoints"]
         if not section["best"]:
             return False
-        judged = [
-            Saved(at, 0.0, self.judged_by(section, values)) for at, values in self.history.items()
-        ]
+        judged = [Saved(at, 0.0, self.judged_by(section, values)) for at, values in self.history.items()]
         return step in [one.step for one in best(judged, section["mode"])[: section["best"]]]
 
     def save_due(self, step: int) -> bool:

@@ -18,6 +18,7 @@ from arsenal.road import compose, export, fit, load
 from arsenal.runs.checkpoints import digest
 from arsenal.runs.events import read
 from arsenal.runs.folder import RunError, status
+from arsenal.session import Session
 
 KEPT = Path(__file__).resolve().parents[1] / "kept"
 SMALL = ["model.hidden=[8]", "every.log=10", "every.evaluate=10", "run.tensorboard=false"]
@@ -61,6 +62,12 @@ def test_early_stopping_ends_where_patience_ends_and_the_best_is_kept(train):
     assert digest(again.restored) == before and [kind for kind, *_ in train.said] == ["complete"]
     with pytest.raises(RunError, match=r"A checkpoint is last, best or one of the steps .*; got 7"):
         load(run.folder, checkpoint="7").restored  # noqa: B018
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), [1.0, None], [1.0, float("inf")]])
+def test_what_is_no_number_judges_nothing_now_or_after_it_is_read_back(value):
+    assert Session.judged_by(None, {"metric": "validation/loss"}, {"loss": value}) is None
+    assert Session.judged_by(None, {"metric": "loss"}, {"loss": [1.0, 3.0]}) == 2.0
 
 
 def test_patience_is_counted_across_a_kill(train, tmp_path):
