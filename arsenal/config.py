@@ -108,6 +108,7 @@ class Schema(Section):
     metrics: dict[str, Any]
     every: Every
     early_stopping: EarlyStopping
+    parallel: dict[str, Any]
     on_nan: Literal["stop", "skip", "replay"]
     init_from: str | None
     init_map: dict[str, str | None] | None
@@ -176,13 +177,13 @@ def explained():
 
 
 def keys() -> list[str]:
-    """Every key that the experiment on the command line has, as a path with dots; for suggestions."""
+    """Every key that the experiment and the options on the command line have, as a path with dots; for suggestions."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
 
-    chosen = [argument for argument in sys.argv[1:] if argument.startswith("+experiment=")]
+    chosen = [argument for argument in sys.argv[1:] if (CONF / argument.lstrip("+").partition("=")[0]).is_dir()]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF), version_base="1.3", job_name="arsenal"):

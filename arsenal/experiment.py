@@ -20,7 +20,8 @@ from arsenal.evaluation.report import draws
 from arsenal.records import Additive, Batch, Estimator, Learner, Metric, Source, Transform, living
 from arsenal.runs import schema
 from arsenal.runs.checkpoints import digest
-from arsenal.training.driver import start, streams
+from arsenal.training.driver import TrainState, start, streams
+from arsenal.training.parallel import Strategy
 
 SAMPLE_ROWS, SAMPLE_BYTES = 65_536, 64 * 2**20
 """Of data that is read as it goes: transforms are fitted on so much of the training rows, evenly spaced."""
@@ -124,16 +125,28 @@ def prepare(made: Parts, seed: int, rows: Batch) -> tuple[Any, Batch]:
     return jax.jit(made.features.fit)(key, living(jax.tree.map(jnp.asarray, rows)))
 
 
-def prepared(made: Parts, values: dict[str, Any], rows: Batch) -> tuple[Any, Batch, Source]:
+def strategy(made: Parts, values: dict[str, Any], rows: Batch) -> Strategy:
+    """How the step runs on the devices that there are, for a learner and its training rows."""
+    choose = configs.build(values["parallel"], "parallel")
+    try:
+        return choose(made.learner, values["batch_size"] or len(rows.weight))
+    except ValueError as error:
+        raise configs.ConfigError(f"`parallel`: {error}") from error
+
+
+def prepared(
+    made: Parts, values: dict[str, Any], rows: Batch, lay: Callable[[Source], Source] = lambda source: source
+) -> tuple[Any, Batch, Source]:
     """The transforms fitted, the rows they were fitted on as training sees them, and the source of all training rows.
 
-    Rows that are read as they go pass through the transforms batch by batch, inside the program.
+    `lay` is the strategy's `source`. Rows that are read as they go pass through the transforms batch by batch, inside the
+    program.
     """
     key, size = jax.random.key(values["seed"]), values["batch_size"]
     if not streamed(rows):
         fitted, rows = prepare(made, values["seed"], rows)
-        return fitted, rows, arrays(rows, size)
-    source = reading(rows, size, streams(key)["data"])
+        return fitted, rows, lay(arrays(rows, size))
+    source = lay(reading(rows, size, streams(key)["data"]))
     known = some(rows, SAMPLE_ROWS if values["features"] else 1, SAMPLE_BYTES, least=size)
     fitted, known_seen = prepare(made, values["seed"], known)
     if not alike(known_seen, seen(made, fitted, known)):
@@ -157,6 +170,13 @@ def first(made: Parts, values: dict[str, Any], fitted: Any, source: Source) -> d
     return {"train": start(made.learner, source, values["seed"]), "features": fitted}
 
 
+def lying(made: Parts, how: Strategy, saved: dict[str, Any]) -> dict[str, Any]:
+    """How every leaf of what a checkpoint holds lies under a strategy, from arrays or their shapes."""
+    train: TrainState = saved["train"]
+    everywhere = jax.tree.map(lambda leaf: how.whole, saved)
+    return everywhere | {"train": everywhere["train"]._replace(state=how.shardings(made.learner, train.state))}
+
+
 def shape_of(made: Parts, values: dict[str, Any], rows: Batch) -> dict[str, Any]:
     """The shapes and types of a checkpoint, from rows that the transforms were fitted on."""
 
@@ -173,15 +193,15 @@ def seen(made: Parts, fitted: Any, rows: Batch) -> Batch:
 
 
 def judging(
-    made: Parts, fitted: Any, rows: Batch, batch_size: int, interrupted: Callable[[], bool] | None = None
-) -> Callable[[jax.Array, Any], dict[str, Any] | None] | None:
+    made: Parts, fitted: Any, rows: Batch, batch_size: int, interrupted: Callable[[], bool] | None = None,
+    lay: Callable[[Source], Source] = lambda source: source,
+) -> Callable[[jax.Array, Any], dict[str, Any] | None] | None:  # fmt: skip
     """The scorer of rows as the data set gives them, in memory or read as it goes; None where there are none."""
     if len(rows.weight) == 0:
         return None
-    if streamed(rows):
-        behind = (made.features.apply, fitted)
-        return scorer(made.learner, made.metrics, rows, batch_size, interrupted=interrupted, seen=behind)
-    return scorer(made.learner, made.metrics, seen(made, fitted, rows), batch_size, interrupted=interrupted)
+    behind = (made.features.apply, fitted) if streamed(rows) else None
+    rows = rows if behind else seen(made, fitted, rows)
+    return scorer(made.learner, made.metrics, rows, batch_size, interrupted=interrupted, seen=behind, lay=lay)
 
 
 class Drawn(NamedTuple):

@@ -14,6 +14,7 @@ from arsenal.optim.groups import by_path, matches
 from arsenal.training.driver import advance
 from arsenal.training.length import Length
 from arsenal.training.operations import per_step
+from arsenal.training.parallel import place
 
 
 def preflight(config: Config) -> Iterator[str]:
@@ -21,9 +22,12 @@ def preflight(config: Config) -> Iterator[str]:
     values = config.values
     experiment = experiments.build(config)
     made = experiment.parts
-    fitted, _, source = experiments.prepared(made, values, experiment.splits["train"])
+    how = experiments.strategy(made, values, experiment.splits["train"])
+    fitted, _, source = experiments.prepared(made, values, experiment.splits["train"], how.source)
+    made = made._replace(learner=how.learner(made.learner))
     stop = Length.parse(values["length"]).steps(source)
-    train = jax.eval_shape(lambda: experiments.first(made, values, fitted, source)["train"])
+    saved = jax.eval_shape(lambda: experiments.first(made, values, fitted, source))
+    train = place(saved, experiments.lying(made, how, saved))["train"]
     block = source.block(0, source.window or 1)
     batch = jax.eval_shape(lambda train, block: source.at(train.key, block, train.step), train, block)
 
@@ -46,6 +50,12 @@ def preflight(config: Config) -> Iterator[str]:
             raise configs.ConfigError(f"`{path}`: {error}") from error
         width = max(len(match.path) for match in found)
         yield from (f"  {match.path:<{width}}  {list(match.shape)!s:<16}  {match.group}" for match in found)
+    yield f"\ndevices\n  {how.name}: {how.why}"
+    placed = how.table(params)
+    if placed:
+        width, rule = (max(len(text) for text in column) for column in zip(*((row.path, row.rule) for row in placed), strict=True))
+        for row in placed:
+            yield f"  {row.path:<{width}}  {list(row.shape)!s:<16}  {row.rule:<{rule}}  {written(row.spec)}"
     yield "\nprogram"
     many: Any = advance(made.learner, source, values["on_nan"] == "replay")
     lowered = many.lower(train, block, jnp.int32(0))
@@ -59,10 +69,15 @@ def preflight(config: Config) -> Iterator[str]:
     memory = compiled.memory_analysis()
     if memory is not None:
         for name, what in (("argument", "state and data"), ("output", "new state"), ("temp", "intermediate results")):
-            yield f"  {what:<32}  {getattr(memory, f'{name}_size_in_bytes') / 2**20:,.1f} MB"
-    yield f"  {stop:,} steps of {source.batch_size} rows on {len(jax.devices())} {jax.devices()[0].device_kind}"
+            yield f"  {what:<32}  {getattr(memory, f'{name}_size_in_bytes') / 2**20:,.1f} MB on each device"
+    yield f"  {stop:,} steps of {source.batch_size} rows on {len(how.devices)} {how.devices[0].device_kind}"
     yield from (f"  {text}" for text in session.overlong(values["learner"], stop))
     yield "\nNothing was trained; leave `preflight` out to begin."
+
+
+def written(spec: Any) -> str:
+    """The axes of each dimension, as in `-, tensor`; `whole` where none is split."""
+    return ", ".join("-" if part is None else part if isinstance(part, str) else "+".join(part) for part in spec) or "whole"
 
 
 def table(indent: str, tree: Any) -> Iterator[str]:

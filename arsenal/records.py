@@ -107,7 +107,7 @@ class Source(NamedTuple):
     """Examples in an epoch; None where there is no end."""
     batch_size: int = 1
     window: int | None = None
-    """Steps that one block serves; None where one block serves all."""
+    """Steps that one block serves, whose leaves are then [window, rows, ...]; None where one block serves all."""
 
 
 class Training(NamedTuple):
@@ -196,6 +196,8 @@ class Learner(NamedTuple):
     """Other parameters to answer with, by name, `state -> params`: the raw ones beside an average."""
     flops: Callable | None = None
     """`(state, batch) -> number`, of shapes: floating-point operations of one step, by the published formula."""
+    sums: bool = False
+    """Whether a step sees rows only through sums that `over_rows` makes: then the rows of a batch may lie on many devices."""
     hp: dict = {}
     exempt: dict = {}
 

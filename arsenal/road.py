@@ -3,7 +3,8 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,21 +26,24 @@ from arsenal.experiment import (
     build,
     first,
     judging,
+    lying,
     mathematics,
     parts,
     prepared,
     sampling,
     shape_of,
     showing,
+    strategy,
 )
 from arsenal.records import Batch
-from arsenal.runs import events, folder, schema, signals
+from arsenal.runs import events, folder, processes, schema, signals
 from arsenal.runs.cache import compile_cache
 from arsenal.runs.checkpoints import Checkpoints, Keep, digest
 from arsenal.runs.journal import MACHINE, Journal, Listener, Tracker
 from arsenal.storage.files import read_json
 from arsenal.training.driver import TrainState, streams
 from arsenal.training.length import Length
+from arsenal.training.parallel import place
 from arsenal.training.transfer import Transfer, transfer
 
 __all__ = ["Config", "Run", "build", "compose", "evaluate", "export", "fit", "load", "predict"]
@@ -199,7 +203,11 @@ class Interrupted(Exception):
 BEFORE = "Interrupted before the first step; the same command begins or resumes the run."
 
 
-def fit(config: Config, listener: Listener = lambda kind, step, values: None) -> Run:
+def silent(kind: str, step: int, values: dict[str, Any]) -> None:
+    """Hear nothing."""
+
+
+def fit(config: Config, listener: Listener = silent) -> Run:
     """Train to the config's length in its run folder: begin, go on, extend, or find that it is complete.
 
     `listener(kind, step, values)` hears what the log hears. SIGTERM and Ctrl-C save and raise `Interrupted`; where the
@@ -213,14 +221,30 @@ def fit(config: Config, listener: Listener = lambda kind, step, values: None) ->
             origin = inherited(config)
         sources = folder.fingerprints([package.split(".")[0] for package in values["trusted"]])
         identity = mathematics(config, experiment.data, origin)
-        with folder.claim(Path(values["run"]["root"]), values["name"], identity, sources, values["fresh"]) as path:
+        with claimed(values, identity, sources) as path:
             try:
-                return train(Run(path, config), experiment, origin, interrupted, listener)
+                return train(Run(path, config), experiment, origin, interrupted, listener if processes.first() else silent)
             except Exception as error:
-                if not isinstance(error, Interrupted):
+                if not isinstance(error, Interrupted) and processes.first():
                     with contextlib.suppress(OSError):  # on a full disk the first error is the one to tell
                         folder.set_status(path, "failed", error=f"{type(error).__name__}: {error}")
                 raise
+
+
+@contextlib.contextmanager
+def claimed(values: dict[str, Any], identity: dict[str, Any], sources: dict[str, str]) -> Iterator[Path]:
+    """The run folder, held by the first process for all."""
+    root, name = Path(values["run"]["root"]), values["name"]
+    path = root / name / folder.identity(identity)
+    if not processes.alike(folder.identity(identity)):
+        raise folder.RunError(f"Process {jax.process_index()} has another run than the first: its data or its config differ.")
+    if not processes.first():
+        processes.agreed(True)
+        yield path
+        return
+    with folder.claim(root, name, identity, sources, values["fresh"]) as path:
+        processes.agreed(True)  # what the others wait for
+        yield path
 
 
 def train(run: Run, experiment: Experiment, origin: Any, interrupted: signals.Interrupts, listener: Listener) -> Run:
@@ -228,32 +252,39 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: signals.In
     path, values, made = run.folder, run.config.values, experiment.parts
     with contextlib.ExitStack() as stack:
         with interrupted.at_once(lambda: BEFORE):
-            fitted, rows, source = prepared(made, values, experiment.splits["train"])
+            how = strategy(made, values, experiment.splits["train"])
+            fitted, rows, source = prepared(made, values, experiment.splits["train"], how.source)
+            made = made._replace(learner=how.learner(made.learner))
             stop = Length.parse(values["length"]).steps(source)
             saved = stack.enter_context(contextlib.closing(Checkpoints(path / "checkpoints", session.keep(values, source))))
             source = stack.enter_context(ahead(source, stop))
             like = jax.eval_shape(lambda rows: first(made, values, fitted, arrays(rows, values["batch_size"])), rows)
-            state, transferred = saved.restore(like, lambda text: listener("warning", 0, {"text": text})), None
+            like, transferred = place(like, lying(made, how, like)), None
+            state = saved.restore(like, lambda text: listener("warning", 0, {"text": text}))
             if state is None:
                 state, transferred = adopted(made, first(made, values, fitted, source), origin, values)
+                state = place(state, lying(made, how, state))
             held_out = experiment.splits["validation"]
-            judge = judging(made, state["features"], held_out, source.batch_size, lambda: bool(interrupted()))
+            asked = (lambda: bool(interrupted())) if jax.process_count() == 1 else None  # several must not differ
+            judge = judging(made, state["features"], held_out, source.batch_size, asked, how.source)
         step = int(state["train"].step)
         going = session.Session(
-            path, values, made.learner, source, state["features"], saved, interrupted, step, judge,
+            path, values, made.learner, source, state["features"], saved, interrupted, step, how, judge,
             sample=sampling(made, state["features"], experiment.examples, experiment.data.schema),
             unchanged=experiment.data.unchanged,
         )  # fmt: skip
         if (step >= stop and not going.unjudged(step, stop)) or going.exhausted:
-            folder.set_status(path, "complete", step=step, length=stop)
+            told(run, "complete", step=step, length=stop)
             listener("complete", step, {"length": stop, "folder": str(path)})
             return run
-        folder.describe(path, configs.text(run.config), run.config.overrides, folder.environment())
-        schema.keep(path, experiment.data.schema, rows, experiment.examples)
-        folder.set_status(path, "running", step=step, length=stop)
-        journal = Journal(*session.trackers(path, step, values), Tracker(listener))
+        writes = processes.first()
+        if writes:
+            folder.describe(path, configs.text(run.config), run.config.overrides, folder.environment())
+            schema.keep(path, experiment.data.schema, rows, experiment.examples)
+        told(run, "running", step=step, length=stop)
+        journal = Journal(*session.trackers(path, step, values), Tracker(listener)) if writes else Journal()
         going.journal = stack.enter_context(contextlib.closing(journal))
-        journal.say("start", step, length=stop, folder=str(path))
+        journal.say("start", step, length=stop, folder=str(path), parallel=f"{how.name}, {how.why}")
         for text in session.overlong(values["learner"], stop):
             journal.say("warning", step, text=text)
         if streamed(experiment.splits["train"]) and values["features"]:
@@ -264,13 +295,19 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: signals.In
         trained = going.go(state["train"], stop)
         saved.wait()
         step = int(trained.step)
-        cut = bool(interrupted()) and not going.exhausted and (step < stop or going.unjudged(step, stop))
+        cut = processes.agreed(bool(interrupted())) and not going.exhausted and (step < stop or going.unjudged(step, stop))
         journal.say("cache", step, **compile_cache())
-        folder.set_status(path, "interrupted" if cut else "complete", step=step, length=stop)
+        told(run, "interrupted" if cut else "complete", step=step, length=stop)
         journal.say("interrupted" if cut else "complete", step, length=stop, folder=str(path))
         if cut:
-            raise Interrupted(interrupted(), path, step)
+            raise Interrupted(interrupted() or signal.SIGTERM, path, step)
     return run
+
+
+def told(run: Run, state: str, **more: Any) -> None:
+    """The run's status, by the process that writes."""
+    if processes.first():
+        folder.set_status(run.folder, state, **more)
 
 
 def adopted(made: Parts, state: dict[str, Any], origin: Any, values: dict[str, Any]) -> tuple[dict[str, Any], Transfer | None]:

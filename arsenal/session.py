@@ -11,7 +11,7 @@ from jax.random import fold_in
 
 from arsenal import config as configs
 from arsenal.records import Learner, Mean, Source, compute
-from arsenal.runs import events, folder
+from arsenal.runs import events, folder, processes
 from arsenal.runs.checkpoints import Checkpoints, Keep, Saved, best
 from arsenal.runs.journal import Journal, Tracker
 from arsenal.runs.profile import Profiler
@@ -20,6 +20,7 @@ from arsenal.runs.tensorboard import tensorboard
 from arsenal.training.driver import TrainState, advance, drive, finite, streams
 from arsenal.training.length import Length
 from arsenal.training.operations import peak, per_step
+from arsenal.training.parallel import Strategy
 from arsenal.training.replay import replay
 from arsenal.training.stopping import exhausted
 
@@ -55,7 +56,7 @@ class Session:
 
     def __init__(
         self, path: Path, values: dict[str, Any], learner: Learner, source: Source, fitted: Any,
-        saved: Checkpoints, interrupted: Interrupts, step: int,
+        saved: Checkpoints, interrupted: Interrupts, step: int, how: Strategy,
         judge: Callable[[jax.Array, Any], dict[str, Any] | None] | None,
         sample: Callable[[Any], Any] | None = None,
         unchanged: Callable[[], None] = lambda: None,
@@ -67,6 +68,7 @@ class Session:
         """
         self.path, self.values, self.learner, self.source, self.fitted = path, values, learner, source, fitted
         self.saved, self.interrupted, self.judge, self.sample, self.unchanged = saved, interrupted, judge, sample, unchanged
+        self.how = how
         self.every = {name: Length.parse(text) for name, text in values["every"].items()}
         self.evaluate_every = self.every["evaluate"].steps(source) if judge else None
         self.step = step
@@ -115,7 +117,7 @@ class Session:
             evaluate=self.evaluate, evaluate_every=self.evaluate_every, evaluate_first=self.unjudged(self.step, stop),
             save=self.save, save_every=None if timed else self.every["save"].steps(self.source), save_due=self.save_due,
             window=window, enter=profiler.enter, leave=profiler.leave,
-            failed=self.failed, interrupted=lambda: bool(self.interrupted()),
+            failed=self.failed, interrupted=lambda: bool(self.interrupted()), agreed=processes.agreed,
         )  # fmt: skip
 
     def compiled(self, run: Callable) -> Callable:
@@ -126,8 +128,12 @@ class Session:
             batch = jax.eval_shape(lambda train, block: self.source.at(train.key, block, train.step), train, block)
             self.operations = per_step(self.learner, train.state, batch)
             with self.interrupted.at_once(lambda: self.last_words(self.step)):
-                call = run
+                call = one_by_one if self.how.devices[0].platform == "cpu" and len(self.how.devices) > 1 else run
                 return run(train, block, stop)
+
+        def one_by_one(*given):
+            # Devices that share the cores of one machine wait for each other for ever when two programs are under way.
+            return jax.block_until_ready(run(*given))
 
         call = first
         return lambda *given: call(*given)
@@ -143,7 +149,7 @@ class Session:
     def pace(self, rate: float) -> dict[str, float]:
         """Steps a second in other words; MFU where the model has a formula and the device a peak."""
         found = {"steps_per_second": rate, "examples_per_second": rate * self.source.batch_size, "step_time": 1 / rate}
-        devices = jax.devices()
+        devices = self.how.devices
         most = self.values["run"]["peak_flops"] or peak(devices[0].device_kind)
         return found | ({"mfu": rate * self.operations / (most * len(devices))} if self.operations and most else {})
 
@@ -206,10 +212,11 @@ class Session:
 
     def last_words(self, step: int, train: TrainState | None = None) -> str:
         """Save what there is and say so, for a process that ends at once."""
-        if train is not None:
+        if train is not None and jax.process_count() == 1:  # several would have to agree, and nobody can be asked
             self.saved.save(step, {"train": train, "features": self.fitted})
             self.saved.wait()
-        folder.set_status(self.path, "interrupted", step=step)
+        if processes.first():
+            folder.set_status(self.path, "interrupted", step=step)
         return f"Interrupted at step {step} and saved; the same command resumes {self.path}."
 
 

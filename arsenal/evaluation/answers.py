@@ -18,9 +18,11 @@ FIRST = 16
 """Batches of the first dispatch, by which the next ones are measured."""
 
 
-def ordered(rows: Batch, batch_size: int, seen: tuple[Callable, Any] | None) -> Source:
+def ordered(
+    rows: Batch, batch_size: int, seen: tuple[Callable, Any] | None, lay: Callable[[Source], Source] = lambda source: source
+) -> Source:
     """The rows in their order, the ragged last batch filled up; `seen` is a transform's apply and its state."""
-    source = feed(rows, min(batch_size, len(rows.weight)), None, shuffle=False)
+    source = lay(feed(rows, min(batch_size, len(rows.weight)), None, shuffle=False))
     return source if seen is None else through(source, *seen)
 
 
@@ -63,14 +65,16 @@ def quantities(learner: Learner, metrics: dict[str, Metric], rows: Batch) -> lis
 def scorer(
     learner: Learner, metrics: dict[str, Metric], rows: Batch, batch_size: int, *,
     interrupted: Callable[[], bool] | None = None, seen: tuple[Callable, Any] | None = None,
+    lay: Callable[[Source], Source] = lambda source: source,
 ) -> Callable[[jax.Array, Any], dict[str, Any] | None]:  # fmt: skip
     """`(key, params) -> {name: value}` over the rows: the learner's own evaluation and the metrics.
 
     Rows in memory are one block that stays on the device; of others a block at a time is, read ahead. `interrupted` is
-    asked every two seconds or so; once it says true the answer is None. `seen`: see `ordered`.
+    asked every two seconds or so; once it says true the answer is None. `lay` puts blocks where they are computed with.
+    `seen`: see `ordered`.
     """
     answer = answering(learner.apply, learner.inputs)
-    source = ordered(rows, batch_size, seen)
+    source = ordered(rows, batch_size, seen, lay)
 
     def batch_of(block, step):
         return living(source.at(None, block, step))

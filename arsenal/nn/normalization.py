@@ -5,12 +5,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from arsenal.nn.attention import HALF
+from arsenal.numerics.weighted import over_rows
 
 
 class BatchNorm(nn.Module):
     """`(x - mean) / sqrt(variance + epsilon) * scale + bias` over all but the last axis of x [n, ..., features].
 
-    In training the moments are the batch's, weighted by row, and the running ones move towards them by
+    In training the moments are the whole batch's, also of rows on other devices, weighted by row, and the running ones move towards them by
     `1 - momentum`; otherwise the running ones serve. Moments are float32 or wider, whatever x is; the answer is of
     x's type. Ioffe & Szegedy, ICML 2015 (1502.03167).
     """
@@ -30,9 +31,10 @@ class BatchNorm(nn.Module):
         else:
             axes = tuple(range(x.ndim - 1))
             weight = training.weight.astype(x.dtype).reshape(-1, *(1,) * (x.ndim - 1))
-            total = jnp.maximum(weight.sum() * (x.size // (x.shape[0] * x.shape[-1])), jnp.finfo(x.dtype).tiny)
-            mean = (x * weight).sum(axes) / total
-            variance = (jnp.square(x - mean) * weight).sum(axes) / total
+            count = over_rows(weight.sum()) * (x.size // (x.shape[0] * x.shape[-1]))
+            total = jnp.maximum(count, jnp.finfo(x.dtype).tiny)
+            mean = over_rows((x * weight).sum(axes)) / total
+            variance = over_rows((jnp.square(x - mean) * weight).sum(axes)) / total
             running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
             running_variance.value = self.momentum * running_variance.value + (1 - self.momentum) * variance
         scale = self.param("scale", nn.initializers.ones, features, x.dtype).astype(x.dtype)

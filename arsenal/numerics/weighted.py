@@ -1,7 +1,21 @@
 """Statistics and draws that count rows by weight."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+from jax import lax
+
+ROWS = "rows"
+"""The axis over devices along which the rows of a batch lie, where a step is mapped over them."""
+
+
+def over_rows(sums: Any) -> Any:
+    """Sums over rows as sums over the rows of all devices: `psum` where the axis `rows` is mapped, else as they are."""
+    try:
+        return lax.psum(sums, ROWS)
+    except NameError:  # JAX's word for an axis that is not mapped
+        return sums
 
 
 def weighted_mean(x: jax.Array, weight: jax.Array) -> jax.Array:

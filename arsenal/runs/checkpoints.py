@@ -16,8 +16,10 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import SingleDeviceSharding
 
 from arsenal.runs.folder import RunError
+from arsenal.runs.processes import agreed, first
 from arsenal.storage.files import read_json, sha256, write_json
 
 MARKER = "commit.json"
@@ -95,10 +97,12 @@ class Checkpoints:
         """
         self.wait()
         target = self.folder / f"{step:010d}"
-        if (target / MARKER).exists() and not damage(target):
+        sound = (target / MARKER).exists() and not damage(target)
+        if first() and not sound:
+            shutil.rmtree(target, ignore_errors=True)
+            target.mkdir()
+        if agreed(sound):
             return
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir()
         size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
         if shutil.disk_usage(target).free < size:  # Orbax would say so too, in hundreds of lines
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
@@ -106,8 +110,10 @@ class Checkpoints:
         self.pending = self.worker.submit(self.commit, target, describe(tree), value)
 
     def commit(self, target: Path, leaves: dict[str, Any], value: float | None) -> None:
-        """Wait for Orbax, then write the marker and drop what is no longer kept."""
+        """Wait for Orbax, then write the marker and drop what is no longer kept: one process for all."""
         self.orbax.wait_until_finished()
+        if not first():
+            return
         files = sorted(path for path in (target / "state").rglob("*") if path.is_file())
         sums = {str(path.relative_to(target)): sha256(path) for path in files}
         marker = {"leaves": leaves, "sums": sums, "sum": digest_of(leaves, sums), "time": time.time(), "value": value}
@@ -158,8 +164,11 @@ class Checkpoints:
         """The newest sound checkpoint in the shapes of `like`, or the one called `which`; None where there is none.
 
         A damaged one is reported by its first bad file and the one before it used. One that holds other
-        arrays than `like` is a `RunError`.
+        arrays than `like` is a `RunError`. Arrays lie as the leaves of `like` say, else on the first device, however
+        many devices wrote them.
         """
+        here = SingleDeviceSharding(jax.local_devices()[0])
+        like = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=getattr(v, "sharding", None) or here), like)
         for path in self.committed() if which == "last" else [self.named(which)]:
             wrong = damage(path)
             if wrong:

@@ -34,7 +34,8 @@ def terminal(progress: bool) -> Iterator[Listener]:
             elif kind == "start":
                 length = values["length"]
                 bar.update(task, total=length, completed=step, place=f"{step}/{length}")
-                console.print(f"{'Resumed at' if step else 'Started:'} step {step} of {length} in {values['folder']}")
+                where = "" if values.get("parallel") in (None, "jit, one device") else f" ({values['parallel']})"
+                console.print(f"{'Resumed at' if step else 'Started:'} step {step} of {length} in {values['folder']}{where}")
             elif kind == "train":
                 latest.update({name: value for name, value in values.items() if name not in UNSEEN})
                 bar.update(task, completed=step, description=shown(latest), place=f"{step}/{length}")

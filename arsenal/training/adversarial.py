@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from annotated_types import Gt, Interval
 
 from arsenal.nn.linen import as_model
+from arsenal.numerics.weighted import over_rows
 from arsenal.records import Learner, Mean, Optimizer, Training, row_keys
 
 
@@ -57,7 +58,7 @@ def adversarial(
 
     def step(key, state, batch, hp):
         keys = jax.random.split(key, 5)
-        count = jnp.maximum(batch.weight.sum(), 1e-30)
+        count = jnp.maximum(over_rows(batch.weight.sum()), 1e-30)
 
         def training(i, name):
             return Training(keys[i], batch.weight, batch.row, hp[name])
@@ -75,11 +76,11 @@ def adversarial(
         def generator_loss(g, d):
             return jnp.vdot(batch.weight, jax.nn.softplus(-logits(d, made(g, 1), 3))) / count
 
-        d_loss, slope = jax.value_and_grad(discriminator_loss)(state.discriminator)
+        d_loss, slope = over_rows(jax.value_and_grad(discriminator_loss)(state.discriminator))
         d_state, d = discriminator_optimizer.update(
             state.discriminator_optimizer, state.discriminator, slope, hp["discriminator_optimizer"], d_loss
         )
-        g_loss, slope = jax.value_and_grad(generator_loss)(state.generator, d)
+        g_loss, slope = over_rows(jax.value_and_grad(generator_loss)(state.generator, d))
         g_state, g = generator_optimizer.update(
             state.generator_optimizer, state.generator, slope, hp["generator_optimizer"], g_loss
         )
@@ -109,6 +110,7 @@ def adversarial(
             generator_optimizer=generator_optimizer.init(params, hp["generator_optimizer"]),
         ),
         views={"raw": lambda state: state.generator},
+        sums=True,
         hp={
             "generator": generator.hp, "discriminator": discriminator.hp, "decay": decay,
             "generator_optimizer": generator_optimizer.hp, "discriminator_optimizer": discriminator_optimizer.hp,

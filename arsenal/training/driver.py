@@ -118,12 +118,14 @@ def drive(
     leave: Callable[[], None] = lambda: None,
     failed: Callable[[int, dict[str, Mean], TrainState, Any], None] | None = None,
     interrupted: Callable[[], bool] = lambda: False,
+    agreed: Callable[[int], int] = lambda number: number,
 ) -> TrainState:
     """Train to `stop` steps; `log` gets the sums of every `log_every` steps while the next ones already run.
 
     `evaluate` says whether that was enough; `evaluate_first` asks it before the first step, for a run that was
     interrupted between a step and its evaluation. Between dispatches it asks `interrupted`, and `save_due` for saves by
-    the clock. `enter` and `leave` surround the steps of `window`, for a profiler. `failed` gets a step that reported
+    the clock; `agreed` makes such answers, and lengths of dispatches, one process's for all, where there are several. `enter`
+    and `leave` surround the steps of `window`, for a profiler. `failed` gets a step that reported
     something not finite, what it reported, the state and the block; it must raise, and does where none is given. The
     driver reads neither a file nor a signal itself.
     """
@@ -141,12 +143,12 @@ def drive(
 
     if evaluate_first and evaluate(step, train):
         stop = step
-    while step < stop and not interrupted():
+    while step < stop and not agreed(interrupted()):
         if window and not inside and window[0] <= step < window[1]:
             inside = True
             enter()
         goal = min([stop, *((step // n + 1) * n for n in every), *(edge for edge in window or () if edge > step)])
-        goal = min(goal, step + (max(1, int(PATIENCE / rate)) if rate else 16))
+        goal = agreed(min(goal, step + (max(1, int(PATIENCE / rate)) if rate else 16)))
         span = source.window or goal
         if block is None or (source.window and block_start != step // span * span):
             block_start = step // span * span
@@ -172,7 +174,7 @@ def drive(
                 stop = step
                 if sums is not None:
                     pending.append((step, sums, failure, block))
-        if step < stop and ((save_every and step % save_every == 0) or save_due(step)):
+        if step < stop and ((save_every and step % save_every == 0) or agreed(save_due(step))):
             flush()
             save(step, train)
     flush()
