@@ -1,0 +1,16 @@
+"""Where to look next and who goes on: spaces, samplers, schedulers, and `minimize` for whoever has just a function."""
+
+from arsenal.search.plain import grid, random, sobol
+from arsenal.search.space import Dimension, Space, space
+from arsenal.search.trials import Trials, remembering
+
+__all__ = [
+    "Dimension",
+    "Space",
+    "Trials",
+    "grid",
+    "random",
+    "remembering",
+    "sobol",
+    "space",
+]
