@@ -1,5 +1,6 @@
 """Where to look next and who goes on: spaces, samplers, schedulers, and `minimize` for whoever has just a function."""
 
+from arsenal.search.parzen import tpe
 from arsenal.search.plain import grid, random, sobol
 from arsenal.search.space import Dimension, Space, space
 from arsenal.search.trials import Trials, remembering
@@ -13,4 +14,5 @@ __all__ = [
     "remembering",
     "sobol",
     "space",
+    "tpe",
 ]

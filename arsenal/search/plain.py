@@ -6,7 +6,7 @@ import numpy as np
 
 from arsenal.records import Search
 from arsenal.search.space import Space, nearest
-from arsenal.search.trials import generator, remembering, words
+from arsenal.search.trials import Trials, generator, remembering, words
 
 LARGEST = 1_000_000
 """Points of a grid."""
@@ -62,11 +62,13 @@ def sobol(space: Space) -> Search:
     Sobol 1967, directions of Joe & Kuo, SIAM J. Sci. Comput. 30 (2008), scrambled after Owen, J. Complexity 14 (1998).
     """
 
-    def suggest(key, trials, n):
-        from scipy.stats import qmc
+    return remembering(space, lambda key, trials, n: evenly(trials, n))
 
-        first = len(trials.unit)
-        made = qmc.Sobol(len(space.dimensions), rng=generator(trials.seed))
-        return made.random_base2(max(first + n - 1, 1).bit_length())[first : first + n]
 
-    return remembering(space, suggest)
+def evenly(trials: Trials, n: int) -> np.ndarray:
+    """The next n of Sobol's points, [n, d]: a trial's is a function of the seed and its id."""
+    from scipy.stats import qmc
+
+    first, d = trials.unit.shape
+    last = max(first + n - 1, 1)
+    return qmc.Sobol(d, rng=generator(trials.seed)).random_base2(last.bit_length())[first : first + n]
