@@ -1,5 +1,6 @@
 """Where to look next and who goes on: spaces, samplers, schedulers, and `minimize` for whoever has just a function."""
 
+from arsenal.search.gaussian import gaussian_process
 from arsenal.search.parzen import tpe
 from arsenal.search.plain import grid, random, sobol
 from arsenal.search.space import Dimension, Space, space
@@ -9,6 +10,7 @@ __all__ = [
     "Dimension",
     "Space",
     "Trials",
+    "gaussian_process",
     "grid",
     "random",
     "remembering",
