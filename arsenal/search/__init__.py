@@ -1,5 +1,6 @@
 """Where to look next and who goes on: spaces, samplers, schedulers, and `minimize` for whoever has just a function."""
 
+from arsenal.search.evolution import cma_es
 from arsenal.search.gaussian import gaussian_process
 from arsenal.search.parzen import tpe
 from arsenal.search.plain import grid, random, sobol
@@ -10,6 +11,7 @@ __all__ = [
     "Dimension",
     "Space",
     "Trials",
+    "cma_es",
     "gaussian_process",
     "grid",
     "random",
