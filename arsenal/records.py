@@ -290,6 +290,8 @@ class Search(NamedTuple):
     """`(key, state, n) -> (ids, candidates, state)`."""
     tell: Callable
     """`(state, ids, values, valid) -> state`: in any order, late, or never."""
+    size: int | None = None
+    """Candidates that there are; None where there is no end. An ask past it gets fewer."""
 
 
 class Scheduler(NamedTuple):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import worlds
 
-from arsenal import combine, data, estimators, features, losses, metrics, models, nn, optim, rl, training
+from arsenal import combine, data, estimators, features, losses, metrics, models, nn, optim, rl, search, training
 from arsenal.data import codec
 from arsenal.evaluation.answers import ordered
 from arsenal.records import Model, batch
@@ -160,8 +160,19 @@ CASES |= {
     "gpt": lambda: [Case(worlds.gpt(), TOKENS)],
     "autoregression": lambda: [Case(worlds.autoregression(), ROWS, double=True)],
     "dbscan": lambda: [Case(worlds.dbscan(1.5, 2.0), ROWS)],
-    "random_search": lambda: [Case(worlds.random_search())],
     "successive_halving": lambda: [Case(worlds.successive_halving())],
+}
+
+# Searches and schedulers.
+SPACE = search.space({
+    "rate": {"log": [1e-4, 1.0]}, "width": {"int": [1, 9]}, "kind": {"choice": ["a", "b"]},
+    "part": {"float": [0, 1], "when": {"kind": "b"}}, "seed": {"seed": 3},
+})  # fmt: skip
+CASES |= {
+    "arsenal.search.plain.grid": lambda: [Case(search.grid(SPACE))],
+    "arsenal.search.plain.random": lambda: [Case(search.random(SPACE))],
+    "arsenal.search.plain.sobol": lambda: [Case(search.sobol(SPACE))],
+    "arsenal.search.trials.remembering": lambda: [Case(search.remembering(SPACE, lambda key, trials, n: np.full((n, 5), 0.5)))],
 }
 
 # Optimizers around optimizers.

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.random import fold_in
 
 from arsenal.data import stream
 from arsenal.numerics.weighted import weighted_mean
@@ -19,7 +18,6 @@ from arsenal.records import (
     Mean,
     Model,
     Scheduler,
-    Search,
     Source,
     Transform,
     batch,
@@ -200,30 +198,7 @@ def dbscan(eps: float = 1.0, min_weight: float = 3.0) -> Estimator:
     return Estimator(both, {"predict": predict}, hp={"eps": eps, "min_weight": min_weight})
 
 
-# Random search under asynchronous successive halving: results come late, out of order, or never.
-
-
-def random_search() -> Search:
-    """Uniform candidates in [0, 1); the state counts ids and remembers the best."""
-
-    def ask(key, state, n):
-        ids = state["next"] + jnp.arange(n, dtype=jnp.int32)
-        candidates = jax.vmap(lambda i: jax.random.uniform(fold_in(key, i)))(ids)
-        return ids, candidates, state | {"next": state["next"] + n}
-
-    def tell(state, ids, values, valid):
-        values = jnp.where(valid, values[:, 0], jnp.inf)
-        best = jnp.argmin(values)
-        better = values[best] < state["value"]
-        return state | {
-            "value": jnp.where(better, values[best], state["value"]),
-            "best": jnp.where(better, ids[best], state["best"]),
-        }
-
-    def init(key):
-        return {"next": jnp.zeros((), jnp.int32), "value": jnp.array(jnp.inf), "best": jnp.array(-1, jnp.int32)}
-
-    return Search(init, ask, tell)
+# Asynchronous successive halving: results come late, out of order, or never.
 
 
 def successive_halving(rungs: int = 3, trials: int = 8) -> Scheduler:

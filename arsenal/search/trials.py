@@ -1,0 +1,91 @@
+"""What a search remembers: every point that was asked for, and what came of it."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from arsenal.records import Search
+from arsenal.search.space import Space
+
+PENDING, DONE, FAILED = 0, 1, 2
+
+
+class Trials(NamedTuple):
+    """The state of a search, arrays only; a trial's id is its position."""
+
+    seed: Any
+    """[k] uint32: the key of `init`."""
+    unit: Any
+    """[n, d]: points in the unit cube, as they were asked for."""
+    values: Any
+    """[n, objectives]: NaN where nothing valid was told."""
+    status: Any
+    """[n] int8: PENDING, DONE or FAILED."""
+
+
+def generator(key: jax.Array, *more: int) -> np.random.Generator:
+    """NumPy's random numbers as a function of a JAX key and further numbers."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([*words(key).tolist(), *more])))
+
+
+def words(key: jax.Array) -> np.ndarray:
+    """A key, typed or not, as [k] uint32."""
+    typed = isinstance(key, jax.Array) and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(key) if typed else key, np.uint32).ravel()
+
+
+def started(key: jax.Array, dimensions: int) -> Trials:
+    """No trials yet."""
+    return Trials(words(key), np.zeros((0, dimensions)), np.zeros((0, 1)), np.zeros(0, np.int8))
+
+
+def asked(trials: Trials, unit: np.ndarray) -> tuple[np.ndarray, Trials]:
+    """Ids [n] of further points [n, d], and the trials with them."""
+    first, n = len(trials.unit), len(unit)
+    unknown = np.full((n, trials.values.shape[1]), np.nan)
+    grown = trials._replace(
+        unit=np.concatenate([trials.unit, unit]),
+        values=np.concatenate([trials.values, unknown]),
+        status=np.concatenate([trials.status, np.full(n, PENDING, np.int8)]),
+    )
+    return np.arange(first, first + n, dtype=np.int32), grown
+
+
+def told(trials: Trials, ids: Any, values: Any, valid: Any) -> Trials:
+    """The trials with values [m, objectives] of some; what is not valid or not finite has failed.
+
+    A trial that is told twice has what was told last. Raises ValueError for an id that was never given, and where the
+    number of objectives changes.
+    """
+    ids, values, valid = np.atleast_1d(np.asarray(ids)), np.asarray(values, float), np.atleast_1d(np.asarray(valid, bool))
+    if values.ndim != 2 or not len(ids) == len(values) == len(valid):
+        shapes = [list(v.shape) for v in (ids, values, valid)]
+        raise ValueError(f"`tell` takes ids [m], values [m, objectives] and valid [m]; got shapes {shapes}.")
+    if len(ids) and not 0 <= ids.min() <= ids.max() < len(trials.status):
+        raise ValueError(f"`tell` takes ids that were asked for, 0 to {len(trials.status) - 1}; got {ids.tolist()}.")
+    kept = trials.values
+    if values.shape[1] != kept.shape[1]:
+        if (trials.status == DONE).any():
+            raise ValueError(f"Every trial has the same number of objectives, here {kept.shape[1]}; got {values.shape[1]}.")
+        kept = np.full((len(kept), values.shape[1]), np.nan)
+    good = valid & np.isfinite(values).all(1)
+    kept, status = kept.copy(), trials.status.copy()
+    kept[ids] = np.where(good[:, None], values, np.nan)
+    status[ids] = np.where(good, DONE, FAILED)
+    return trials._replace(values=kept, status=status)
+
+
+def remembering(space: Space, suggest: Callable[[Any, Trials, int], np.ndarray], size: int | None = None) -> Search:
+    """The search whose state is its trials: `suggest(key, trials, n) -> [n, d]` gives further points in the unit cube.
+
+    A sampler is one function of what happened so far. It may give fewer than n points where there are no more; `size`
+    says how many there are.
+    """
+
+    def ask(key, state, n):
+        ids, grown = asked(state, suggest(key, state, n))
+        return ids, space.from_unit(grown.unit[ids]), grown
+
+    return Search(lambda key: started(key, len(space.dimensions)), ask, told, size)
