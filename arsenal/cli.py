@@ -137,14 +137,16 @@ def telling():
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        number = getattr(error, "number", None)
-        if number is None and (os.environ.get("ARSENAL_TRACEBACK") or not speaks(error)):
+        number = getattr(error, "number", None)  # of a signal
+        code = 128 + number if number else getattr(error, "code", None)
+        if code is None and (os.environ.get("ARSENAL_TRACEBACK") or not speaks(error)):
             raise
-        print(f"arsenal: {one_line(error)}", file=sys.stderr, flush=True)
+        if not getattr(error, "told", False):
+            print(f"arsenal: {one_line(error)}", file=sys.stderr, flush=True)
         if isinstance(error, OSError) and error.errno in NO_SPACE:
             # What could not be written leaves coroutines behind, whose finalisers would bury the line above.
             os._exit(1)
-        sys.exit(128 + number if number else 1)
+        sys.exit(code or 1)
 
 
 def speaks(error: BaseException) -> bool:

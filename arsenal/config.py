@@ -94,6 +94,12 @@ class Keep(Section):
     peak_flops: Annotated[float, Gt(0)] | None
 
 
+class Ray(Section):
+    """The cluster that a launcher or a sweep uses; `address` null is one of this machine's own."""
+
+    address: str | None
+
+
 class Schema(Section):
     """An experiment."""
 
@@ -109,6 +115,8 @@ class Schema(Section):
     every: Every
     early_stopping: EarlyStopping
     parallel: dict[str, Any]
+    launcher: dict[str, Any]
+    ray: Ray
     on_nan: Literal["stop", "skip", "replay"]
     init_from: str | None
     init_map: dict[str, str | None] | None

@@ -1,7 +1,7 @@
 """`python -m arsenal.train +experiment=NAME key=value ...`: train in the run folder that the config names."""
 
 from arsenal.cli import telling
-from arsenal.config import Config, main
+from arsenal.config import Config, build, main
 
 
 def train(config: Config) -> None:
@@ -15,8 +15,11 @@ def train(config: Config) -> None:
     from arsenal.road import fit
     from arsenal.runs.terminal import terminal
 
-    with terminal(config.values["run"]["progress"]) as listener:
-        fit(config, listener)
+    def here(config: Config) -> None:
+        with terminal(config.values["run"]["progress"]) as listener:
+            fit(config, listener)
+
+    build(config.values["launcher"], "launcher")(config, here)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,37 @@
+"""A Ray cluster: one that exists, or one of this machine alone for as long as it is needed."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+from arsenal.runs.folder import RunError
+
+ANSWER = 5.0
+"""Seconds in which a cluster must answer."""
+
+
+@contextlib.contextmanager
+def connected(address: str | None) -> Iterator[Any]:
+    """Ray, connected to the cluster at `address` (`host:port`, or auto for one that runs here); None: one made for this.
+
+    A `RunError` where nobody answers within seconds. What was made for this ends with it.
+    """
+    import ray
+
+    if address not in (None, "auto"):
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), ANSWER).close()
+        except (OSError, ValueError) as error:
+            raise RunError(f"No Ray cluster answers at `ray.address={address}`: {error}.") from error
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        ray.init(address, log_to_driver=True, logging_level="error", include_dashboard=False if address is None else None)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise RunError(f"No Ray cluster answers at `ray.address={address}`: {str(error).splitlines()[0]}") from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
