@@ -19,6 +19,7 @@ from arsenal import records
 from arsenal.combine import learner as as_steps
 from arsenal.combine import population, whole
 from arsenal.data import arrays
+from arsenal.numerics.weighted import ROWS
 from arsenal.records import Batch, Source, Training, compute, hyperparameters, living
 from arsenal.runs.checkpoints import Checkpoints, digest
 from arsenal.training.driver import advance, start
@@ -250,6 +251,25 @@ def learner_obeys_weights(case: Case) -> None:
         close(case, one_step(case, with_dead(rows)), wanted, "A row of weight 0 is not there")
         heavy, double = twice(rows)
         close(case, one_step(case, heavy), one_step(case, double), "Weight 2 is the row twice")
+
+
+def learner_sums_over_rows(case: Case) -> None:
+    """A step that sees rows only through sums is the same with half of the rows on each of two devices."""
+    learner = case.record
+    if not learner.sums or exempt(learner, "batch-coupled", "host"):
+        return
+
+    def spread(key, state, rows, hp):
+        rows = padded(rows) if rows.weight.shape[0] % 2 else rows
+        halves = jax.tree.map(lambda v: v.reshape(2, -1, *v.shape[1:]), rows)
+        # A mapped axis is what rows on many devices are, also on one device.
+        both = jax.vmap(learner.step, (None, None, 0, None), axis_name=ROWS)(key, state, halves, hp)
+        return jax.tree.map(lambda v: v[0], both)
+
+    with precise(case):
+        rows = first_batch(case)
+        got = one_step(case._replace(record=learner._replace(step=spread)), rows)
+        close(case, got, one_step(case, rows), "Sums over devices are sums over rows")
 
 
 def learner_resumes(case: Case) -> None:
@@ -609,6 +629,7 @@ LEARNER: dict[str, Callable[[Case], None]] = {
     "vmap is a loop": learner_vmap_is_a_loop,
     "no retrace": learner_traces_once,
     "weights": learner_obeys_weights,
+    "sums": learner_sums_over_rows,
     "resume": learner_resumes,
     "answers": learner_answers,
 }

@@ -10,6 +10,7 @@ from annotated_types import Gt
 from arsenal.combine.accumulate import learner
 from arsenal.losses.plain import as_loss
 from arsenal.nn.linen import as_model
+from arsenal.numerics.weighted import over_rows
 from arsenal.records import Additive, Augmentation, Learner, Loss, Mean, Model, Optimizer, Training
 from arsenal.training.precision import Float, Precision, Scale, all_finite, cast, first_scale, policy, precise, rescaled
 
@@ -89,7 +90,9 @@ def additive(
 
         count = batch.weight.sum()
         # Of float16 the mean is taken, which has the right size for the scale, and its gradient made the sum's again.
-        factor = state.scale.value / jnp.maximum(count, jnp.finfo(count.dtype).tiny) if precision.scaled else 1
+        factor = 1
+        if precision.scaled:
+            factor = state.scale.value / jnp.maximum(over_rows(count), jnp.finfo(count.dtype).tiny)
         gradient, (outputs, values, collections) = jax.grad(total, has_aux=True)(state.variables["params"])
         collections = jax.tree.map(lambda v: v * count.astype(v.dtype), collections)
         if precision.parameters != "float32":

@@ -1,0 +1,100 @@
+"""Experiments on 8 simulated devices under every strategy; prints how far each is from one device, as JSON lines.
+
+Run by test_parallel.py in a process of its own: the number of devices is fixed when JAX starts.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arsenal import compose
+from arsenal.experiment import build, first, lying, prepared
+from arsenal.records import compute
+from arsenal.runs.cache import compile_cache
+from arsenal.runs.checkpoints import Checkpoints
+from arsenal.training import advance, parallel
+from arsenal.training.parallel import place
+
+
+def strategies():
+    """Every strategy on 1, 2, 4 and 8 devices, and a mesh of all three axes."""
+    for n in (1, 2, 4, 8):
+        devices = jax.devices()[:n]
+        yield f"pmap {n}", parallel.pmap(devices)
+        yield f"sharded {n}", parallel.sharded(devices=devices)
+    yield "fsdp 8", parallel.sharded(fsdp=8)
+    yield "mesh 2x2x2", parallel.sharded(fsdp=2, tensor=2, rules=parallel_rules())
+
+
+def parallel_rules():
+    """Those of conf/parallel/megatron.yaml."""
+    import yaml
+
+    from arsenal.config import CONF
+
+    return yaml.safe_load((CONF / "parallel" / "megatron.yaml").read_text())["rules"]
+
+
+def largest(got, wanted):
+    """The largest difference, relative to the largest entry of each leaf."""
+    pairs = zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True)
+    return max((float(np.abs(a - b).max() / (np.abs(b).max() + 1e-6)) for a, b in pairs if np.size(a)), default=0.0)
+
+
+def trained(built, values, choose, steps):
+    """The strategy, the state and the metrics after some steps: an epoch with its ragged last batch where that is short."""
+    rows = built.splits["train"]
+    how = choose(built.parts.learner, values["batch_size"] or len(rows.weight))
+    fitted, _, source = prepared(built.parts, values, rows, how.source)
+    made = built.parts._replace(learner=how.learner(built.parts.learner))
+    begun = first(made, values, fitted, source)
+    begun = place(begun, lying(made, how, begun))
+    run = advance(made.learner, source)
+    train, _, _ = run(begun["train"], source.block(0, source.window or 1), jnp.int32(steps // 2))
+    train, means, _ = jax.block_until_ready(run(train, source.block(0, source.window or 1), jnp.int32(steps)))
+    programs = run._cache_size()
+    return how, made, {"train": train, "features": fitted}, jax.device_get(compute(means)), programs
+
+
+def main(name, steps, *overrides):
+    """One experiment under every strategy, the last state of each restored by the next."""
+    compile_cache()
+    config = compose(name, overrides)
+    built = build(config)
+    _, made, one, wanted, _ = trained(built, config.values, parallel.jit(), steps)
+    params = jax.device_get(made.learner.params(one["train"].state))
+    with tempfile.TemporaryDirectory() as folder:
+        for label, choose in strategies():
+            try:
+                how, made, saved, means, programs = trained(built, config.values, choose, steps)
+            except ValueError as error:
+                print(json.dumps({"strategy": label, "refused": str(error)}))
+                continue
+            got = jax.device_get(made.learner.params(saved["train"].state))
+            kept = Checkpoints(Path(folder) / label)
+            kept.save(steps, saved)
+            kept.wait()
+            like = jax.eval_shape(lambda saved=saved: saved)
+            alone = kept.restore(like)
+            other = parallel.sharded(fsdp=4, devices=jax.devices()[:4])(made.learner, 8)
+            spread = kept.restore(place(like, lying(made, other, like)))
+            kept.close()
+            kernel = max(jax.tree.leaves(spread["train"].state), key=lambda v: v.size)
+            said = {
+                "strategy": label, "params": largest(got, params), "metrics": largest(means, wanted), "programs": programs,
+                "restored": max(largest(jax.device_get(made.learner.params(v["train"].state)), got) for v in (alone, spread)),
+                "devices": [len(leaf.devices()) for leaf in (jax.tree.leaves(alone["train"].state)[0], kernel)],
+                "split": not kernel.is_fully_replicated,
+            }  # fmt: skip
+            print(json.dumps(said))
+
+
+main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])
