@@ -214,6 +214,7 @@ def fit(config: Config, listener: Listener = silent) -> Run:
     main thread is busy with something that cannot be asked, as compiling, SIGTERM saves and ends the process.
     """
     values = config.values
+    processes.enough_threads()
     compile_cache()
     with signals.interrupts() as interrupted:
         with interrupted.at_once(lambda: BEFORE):

@@ -129,11 +129,11 @@ class Session:
             self.operations = per_step(self.learner, train.state, batch)
             with self.interrupted.at_once(lambda: self.last_words(self.step)):
                 call = one_by_one if self.how.devices[0].platform == "cpu" and len(self.how.devices) > 1 else run
-                return run(train, block, stop)
+                return call(train, block, stop)
 
         def one_by_one(*given):
             # Devices that share the cores of one machine wait for each other for ever when two programs are under way.
-            return jax.block_until_ready(run(*given))
+            return jax.block_until_ready(run(*jax.block_until_ready(given)))
 
         call = first
         return lambda *given: call(*given)

@@ -20,6 +20,7 @@ from annotated_types import Ge, Gt
 
 from arsenal.config import Config
 from arsenal.runs.folder import RunError
+from arsenal.runs.processes import enough_threads
 from arsenal.search.cluster import connected
 
 COORDINATOR, COUNT, INDEX = "ARSENAL_COORDINATOR", "ARSENAL_PROCESSES", "ARSENAL_PROCESS"
@@ -117,6 +118,7 @@ def member(config: Config, here: Here) -> None:
 def joined(config: Config, here: Here, count: int, **who: Any) -> None:
     """The run in this process once all the others are there."""
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    enough_threads()
     try:
         jax.distributed.initialize(**who, initialization_timeout=TIMEOUT, heartbeat_timeout_seconds=SILENCE)
         here(config)

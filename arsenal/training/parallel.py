@@ -183,7 +183,7 @@ def lying(learner: Learner, shardings: Callable) -> Learner:
         return lax.with_sharding_constraint(state, shardings(learner, state))
 
     def step(key, state, batch, hp):
-        state, means = learner.step(key, state, batch, hp)
+        state, means = learner.step(key, kept(state), batch, hp)
         return kept(state), means
 
     return learner._replace(init=lambda key, batch, hp: kept(learner.init(key, batch, hp)), step=step)
@@ -244,6 +244,8 @@ def spec_of(path: str, shape: tuple[int, ...], rule: Any, mesh: Mesh) -> Partiti
     if len(rule) > len(shape):
         raise ValueError(f"A rule has at most as many places as the parameter dimensions; `{path}` is {list(shape)}, got {rule}.")
     parts = [None if part is None else (part,) if isinstance(part, str) else tuple(part) for part in rule]
+    while parts and parts[-1] is None:  # JAX tells a trailing None apart from none, and would compile twice
+        parts.pop()
     for length, axes in zip(shape, parts, strict=False):
         ways = int(np.prod([mesh.shape[axis] for axis in axes or ()]))
         if length % ways:
