@@ -55,7 +55,7 @@ def preflight(config: Config) -> Iterator[str]:
     yield f"\ndevices\n  {how.name}: {how.why}"
     placed = how.table(params)
     if placed:
-        width, rule = (max(len(text) for text in column) for column in zip(*((row.path, row.rule) for row in placed), strict=True))
+        width, rule = max(len(row.path) for row in placed), max(len(row.rule) for row in placed)
         for row in placed:
             yield f"  {row.path:<{width}}  {list(row.shape)!s:<16}  {row.rule:<{rule}}  {written(row.spec)}"
     yield "\nprogram"

@@ -11,9 +11,9 @@ from arsenal.numerics.weighted import over_rows
 class BatchNorm(nn.Module):
     """`(x - mean) / sqrt(variance + epsilon) * scale + bias` over all but the last axis of x [n, ..., features].
 
-    In training the moments are the whole batch's, also of rows on other devices, weighted by row, and the running ones move towards them by
-    `1 - momentum`; otherwise the running ones serve. Moments are float32 or wider, whatever x is; the answer is of
-    x's type. Ioffe & Szegedy, ICML 2015 (1502.03167).
+    In training the moments are the whole batch's, rows on other devices included, weighted by row, and the running ones
+    move towards them by `1 - momentum`; otherwise the running ones serve. Moments are float32 or wider, whatever x is;
+    the answer is of x's type. Ioffe & Szegedy, ICML 2015 (1502.03167).
     """
 
     momentum: float = 0.9

@@ -1,7 +1,7 @@
 """A Ray cluster: one that exists, or one of this machine alone for as long as it is needed."""
 
 import contextlib
-import os
+import logging
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -26,9 +26,8 @@ def connected(address: str | None) -> Iterator[Any]:
             socket.create_connection((host, int(port)), ANSWER).close()
         except (OSError, ValueError) as error:
             raise RunError(f"No Ray cluster answers at `ray.address={address}`: {error}.") from error
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
-        ray.init(address, log_to_driver=True, logging_level="error", include_dashboard=False if address is None else None)
+        ray.init(address, log_to_driver=True, logging_level=logging.ERROR, include_dashboard=False if address is None else None)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise RunError(f"No Ray cluster answers at `ray.address={address}`: {str(error).splitlines()[0]}") from error
     try:

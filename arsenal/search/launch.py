@@ -23,13 +23,17 @@ from arsenal.runs.folder import RunError
 from arsenal.runs.processes import enough_threads
 from arsenal.search.cluster import connected
 
-COORDINATOR, COUNT, INDEX = "ARSENAL_COORDINATOR", "ARSENAL_PROCESSES", "ARSENAL_PROCESS"
 LOST = 75
 """Exit code of a process that lost another one: it failed by no fault of its own (EX_TEMPFAIL)."""
+SLURM = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_JOB_ID", "SLURM_STEP_NODELIST")
+"""What srun tells a task."""
 SILENCE = 10
 """Seconds without a word after which JAX calls a process dead; the launcher that sees it end is quicker."""
 TIMEOUT = 300
 """Seconds in which all processes must have come."""
+
+GONE = ("gloo", "connection", "unavailable", "deadline", "coordination", "heartbeat")
+"""Words of JAX's errors that tell of another process, not of this one."""
 
 Here = Callable[[Config], None]
 """The run in this process."""
@@ -57,13 +61,13 @@ def processes(
     """
 
     def launch(config, here):
-        if INDEX in os.environ:
+        if "ARSENAL_PROCESS" in os.environ:
             return member(config, here)
 
         def start():
-            told = {COORDINATOR: f"127.0.0.1:{free_port()}", COUNT: str(count)}
+            told = {"ARSENAL_COORDINATOR": f"127.0.0.1:{free_port()}", "ARSENAL_PROCESSES": str(count)}
             return [
-                Child(i, [sys.executable, "-m", "arsenal.train", *config.overrides], told | {INDEX: str(i)} | share(i, devices))
+                Child(i, [sys.executable, "-m", "arsenal.train", *config.overrides], told | {"ARSENAL_PROCESS": str(i)} | share(i, devices))
                 for i in range(count)
             ]
 
@@ -80,7 +84,7 @@ def slurm() -> Launcher:
     """
 
     def launch(config, here):
-        missing = [name for name in ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_JOB_ID", "SLURM_STEP_NODELIST") if name not in os.environ]
+        missing = [name for name in SLURM if name not in os.environ]
         if missing:
             raise RunError(f"`launcher=slurm` is for a task that srun started; the environment lacks {', '.join(missing)}.")
         count = int(os.environ["SLURM_NTASKS"])
@@ -101,7 +105,7 @@ def ray(
     """
 
     def launch(config, here):
-        if INDEX in os.environ:
+        if "ARSENAL_PROCESS" in os.environ:
             return member(config, here)
         with connected(config.values["ray"]["address"]) as cluster:
             supervised(lambda: on_hosts(cluster, config.overrides, hosts, cpus, gpus), restarts)
@@ -111,8 +115,8 @@ def ray(
 
 def member(config: Config, here: Here) -> None:
     """The run in a process that a launcher started among others."""
-    count = int(os.environ[COUNT])
-    joined(config, here, count, coordinator_address=os.environ[COORDINATOR], num_processes=count, process_id=int(os.environ[INDEX]))
+    count, index = int(os.environ["ARSENAL_PROCESSES"]), int(os.environ["ARSENAL_PROCESS"])
+    joined(config, here, count, coordinator_address=os.environ["ARSENAL_COORDINATOR"], num_processes=count, process_id=index)
 
 
 def joined(config: Config, here: Here, count: int, **who: Any) -> None:
@@ -124,7 +128,7 @@ def joined(config: Config, here: Here, count: int, **who: Any) -> None:
         here(config)
     except jax.errors.JaxRuntimeError as error:
         said = str(error).splitlines()[0]
-        if not any(word in said.lower() for word in ("gloo", "connection", "unavailable", "deadline", "coordination", "heartbeat")):
+        if not any(word in said.lower() for word in GONE):
             raise
         raise LostProcess(f"Another of the {count} processes of this run is gone: {said}") from error
 
@@ -188,7 +192,7 @@ class Ended(Exception):
 
 def once(members: Sequence[Any]) -> Ended | None:
     """Run the processes to their end; None when all is well."""
-    asked = 0
+    asked = 0.0
     with forwarded(members) as came:
         try:
             while True:
@@ -332,7 +336,8 @@ def on_hosts(cluster: Any, overrides: list[str], hosts: int | None, cpus: int | 
     nodes = sorted(nodes, key=lambda node: node["NodeID"])[:hosts]
     actors = []
     for node in nodes:
-        own = {"CPU": cpus or int(node["Resources"]["CPU"]), "GPU": int(node["Resources"].get("GPU", 0)) if gpus is None else gpus}
+        there = node["Resources"]
+        own = {"CPU": cpus or int(there["CPU"]), "GPU": int(there.get("GPU", 0)) if gpus is None else gpus}
         place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         remote = cluster.remote(Host).options(
             num_cpus=own["CPU"], num_gpus=own["GPU"], scheduling_strategy=place, max_concurrency=2,
@@ -340,9 +345,9 @@ def on_hosts(cluster: Any, overrides: list[str], hosts: int | None, cpus: int | 
         )  # fmt: skip
         actors.append(remote.remote())
     coordinator = cluster.get(actors[0].address.remote())
-    told = {COORDINATOR: coordinator, COUNT: str(len(actors))}
+    told = {"ARSENAL_COORDINATOR": coordinator, "ARSENAL_PROCESSES": str(len(actors))}
     command = ["arsenal.train", *overrides]
     return [
-        Hosted(f"process {i} on {node['NodeManagerHostname']}", actor, actor.run.remote(command, told | {INDEX: str(i)}), cluster)
+        Hosted(f"process {i} on {node['NodeManagerHostname']}", actor, actor.run.remote(command, told | {"ARSENAL_PROCESS": str(i)}), cluster)
         for i, (actor, node) in enumerate(zip(actors, nodes, strict=True))
     ]

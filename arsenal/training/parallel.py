@@ -114,7 +114,7 @@ def pmap(devices: Sequence[Any] | None = None) -> Choice:
     def choose(learner, batch_size):
         why = learner.exempt.get("batch-coupled") or (not learner.sums and "a step does not add over rows")
         if why:
-            raise ValueError(f"`pmap` measures each device's rows by themselves, and of this learner {why}; use parallel=sharded.")
+            raise ValueError(f"`pmap` measures each device's rows alone, and of this learner {why}; use parallel=sharded.")
         shared(batch_size, len(devices), f"{len(devices)} devices")
         return Strategy(
             "pmap", f"{len(devices)} devices", devices, mapped, lambda source: laid(source, mesh, ROWS), everywhere, whole
@@ -134,9 +134,9 @@ def sharded(
 
     `data` -1 is as many as there are left. Rows of a batch are split over `data` and `fsdp`. `rules` say how parameters
     lie: for a regular expression of the whole path, `replicated`, `fsdp` (split along the largest dimension that the axis
-    divides, unless small) or a list with an axis, several or null for each dimension, as in {".*/query/kernel": [fsdp, tensor]}. The
-    first pattern that matches wins; one that covers everything comes last. What an optimizer or an average holds of a
-    parameter lies as the parameter does. The default is `fsdp` for all.
+    divides, unless small) or a list with an axis, several or null for each dimension, as in {".*/up/kernel": [fsdp,
+    tensor]}. The first pattern that matches wins; one that covers everything comes last. What an optimizer or an average
+    holds of a parameter lies as the parameter does. The default is `fsdp` for all.
 
     Raises ValueError where the mesh does not fit the devices, a parameter is not covered, or an axis does not divide.
     """
@@ -210,7 +210,8 @@ def readable(pattern: str, rule: Any) -> None:
         raise ValueError(f"A rule's pattern must be a regular expression; `{pattern}` is none: {error}.") from error
     if rule in ("replicated", "fsdp"):
         return
-    axes = [axis for part in ([] if isinstance(rule, str) else rule) for axis in ([part] if isinstance(part, str) else part or [])]
+    parts = [] if isinstance(rule, str) else rule
+    axes = [axis for part in parts for axis in ([part] if isinstance(part, str) else part or [])]
     if isinstance(rule, str) or not set(axes) <= set(AXES):
         allowed = f"`replicated`, `fsdp` or a list with null or {quoted(AXES)} for each dimension"
         raise ValueError(f"A rule must be {allowed}; `{pattern}` has {rule!r}.")

@@ -77,7 +77,7 @@ def main(name, steps, *overrides):
     with tempfile.TemporaryDirectory() as folder:
         for label, choose in strategies():
             try:
-                how, made, saved, means, programs = trained(built, config.values, choose, steps)
+                _, made, saved, means, programs = trained(built, config.values, choose, steps)
             except ValueError as error:
                 print(json.dumps({"strategy": label, "refused": str(error)}))
                 continue
