@@ -124,6 +124,12 @@ BOUNDS = {
         "`text_gpt` from the end of imports to its first step: cold compile cache against warm",
         Side("first_step.py", {"pairs": 5}, {"pairs": 1}), 2, 2.0, "times as long", False,
     ),
+    "devices": Bound(
+        "a transformer's step of 50 ms and more, shared by 8 simulated devices as `sharded` and as `pmap`, the slower of them, "
+        "against one device on the same cores, time for time",
+        Side("devices_arsenal.py", {"batch": 64, "steps": 4, "rounds": 7}, {"batch": 16, "steps": 2, "rounds": 2}),
+        2, 1.3, "", True,
+    ),
     "memory": Bound(
         "anonymous resident memory while training on a memory-mapped file of 4 GB",
         Side("memory_arsenal.py", {"bytes": 4 * 2**30, "steps": 400}, {"bytes": 2**28, "steps": 300}), 2, 1.5, "GB", True,

@@ -66,10 +66,8 @@ def processes(
 
         def start():
             told = {"ARSENAL_COORDINATOR": f"127.0.0.1:{free_port()}", "ARSENAL_PROCESSES": str(count)}
-            return [
-                Child(i, [sys.executable, "-m", "arsenal.train", *config.overrides], told | {"ARSENAL_PROCESS": str(i)} | share(i, devices))
-                for i in range(count)
-            ]
+            command = [sys.executable, "-m", "arsenal.train", *config.overrides]
+            return [Child(i, command, told | {"ARSENAL_PROCESS": str(i)} | share(i, devices)) for i in range(count)]
 
         supervised(start, restarts)
 
@@ -346,8 +344,8 @@ def on_hosts(cluster: Any, overrides: list[str], hosts: int | None, cpus: int | 
         actors.append(remote.remote())
     coordinator = cluster.get(actors[0].address.remote())
     told = {"ARSENAL_COORDINATOR": coordinator, "ARSENAL_PROCESSES": str(len(actors))}
-    command = ["arsenal.train", *overrides]
-    return [
-        Hosted(f"process {i} on {node['NodeManagerHostname']}", actor, actor.run.remote(command, told | {"ARSENAL_PROCESS": str(i)}), cluster)
-        for i, (actor, node) in enumerate(zip(actors, nodes, strict=True))
-    ]
+    members = []
+    for i, (actor, node) in enumerate(zip(actors, nodes, strict=True)):
+        running = actor.run.remote(["arsenal.train", *overrides], told | {"ARSENAL_PROCESS": str(i)})
+        members.append(Hosted(f"process {i} on {node['NodeManagerHostname']}", actor, running, cluster))
+    return members
