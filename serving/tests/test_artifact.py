@@ -87,7 +87,12 @@ def test_outside(copy, tmp_path, path):
 
 def rewritten(folder, target, **change):
     """The artifact with other content under true sums: what a hash cannot find."""
-    artifact.write(target, artifact.read(folder) | change)
+    shutil.copytree(folder, target)
+    files = dict(artifact.opened(folder).files) | change
+    for path, content in files.items():
+        (target / path).write_bytes(content)
+    sums = "".join(f"{hashlib.sha256(files[path]).hexdigest()}  {path}\n" for path in sorted(files))
+    (target / "SHA256SUMS").write_text(sums)
     return target
 
 
@@ -111,9 +116,11 @@ def test_another_answer_than_the_golden_one_is_refused(folder, tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"manifest.json": b'{"format": 2}'}, "must have format 1; got 2"),
+        ({"manifest.json": b'{"format": 2}'}, "manifest.json is incomplete: name is missing"),
         ({"manifest.json": b'{"format": 1}'}, "manifest.json is incomplete"),
         ({"manifest.json": b"[" * 100_000}, "manifest.json is not JSON"),
+        ({"manifest.json": b'{"format": 3}'}, "must have format 1 or 2; got 3"),
+        ({"manifest.json": b'{"format": true}'}, "must have format 1 or 2; got True"),
         ({"manifest.json": b"[]"}, "must have format 1"),
         ({"parameters.safetensors": b"\xff" * 16}, "is not a safetensors file"),
         ({"programs/predict.exported": b"", "programs/predict.mlir": b"ML"}, "the durable form does not load"),

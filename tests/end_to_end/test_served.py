@@ -116,7 +116,7 @@ def test_a_table_answers_with_its_labels(trained):
 @pytest.mark.parametrize("name", ["parameters.safetensors", "manifest.json", "programs/predict.exported"])
 def test_one_changed_byte_is_refused(trained, name):
     folder = trained["digits_mlp"].folder
-    path = folder / "artifact" / name
+    path = folder / "artifact" / "1" / name
     sound = path.read_bytes()
     path.write_bytes(sound[:-2] + bytes([sound[-2] ^ 1]) + sound[-1:])
     done = subprocess.run([sys.executable, "-m", "arsenal_serving", str(folder), "--port", "0"], capture_output=True, text=True)
