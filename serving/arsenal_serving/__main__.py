@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from arsenal_serving import __version__
 from arsenal_serving.refused import Refused
@@ -58,14 +59,20 @@ def _verb(verb: str, words: Sequence[str]) -> int:
         parser.add_argument("--key", required=True, metavar="PEM", help="a private key, Ed25519, without a passphrase")
     elif verb != "diff":
         parser.add_argument("--key", action="append", default=[], metavar="PEM", help=KEY)
+    if verb == "renew":
+        parser.add_argument("--to", metavar="FOLDER", help="the model's folder (default: that of the version)")
     parser.add_argument("--json", action="store_true", help="say it in JSON")
     given = parser.parse_args(words)
     try:
         located(given.folders[0])  # before jax, which takes a second to import
         from arsenal_serving import verbs
 
-        keys = [] if verb == "diff" else [verbs.key_file(given.key) if verb == "sign" else verbs.public_keys(given.key)]
-        facts = getattr(verbs, verb)(*given.folders, *keys)
+        more: list[Any] = []
+        if verb != "diff":
+            more.append(verbs.key_file(given.key) if verb == "sign" else verbs.public_keys(given.key))
+        if verb == "renew":
+            more.append(given.to)
+        facts = getattr(verbs, verb)(*given.folders, *more)
     except (Refused, OSError) as error:
         return _failed(error)
     sys.stdout.write(f"{json.dumps(facts, indent=1)}\n" if given.json else verbs.said(verb, facts))

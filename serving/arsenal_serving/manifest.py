@@ -72,6 +72,11 @@ def _upgraded(old: dict) -> dict:
 def _check_types(name: str, method: dict, parameters: Sequence[dict]) -> None:
     """The types that clients see must be those that the program is called with."""
     calling = method["calling"]
+    if method["programs"] != {"versioned": f"programs/{name}.exported", "durable": f"programs/{name}.mlir"}:
+        raise Refused(f"{FILE}: the programs of method {name!r} must be programs/{name}.exported and .mlir.")
+    kept = calling["module_kept_var_idx"]
+    if kept != sorted(set(kept)) or (kept and kept[-1] >= len(calling["in_avals"])):
+        raise Refused(f"{FILE}: module_kept_var_idx of method {name!r} must count its arguments; got {shown(kept)}.")
     wanted = [
         ("inputs", [*parameters, *method["inputs"]], calling["in_avals"]),
         ("outputs", method["outputs"], calling["out_avals"]),

@@ -23,16 +23,17 @@ from arsenal_serving.program import Array
 from arsenal_serving.refused import Refused
 
 
-def renew(folder: str | os.PathLike, keys: Sequence[bytes] = (), version: int | None = None) -> Path:
+def renew(folder: str | os.PathLike, keys: Sequence[bytes] = (), to: str | os.PathLike | None = None) -> Path:
     """Export every program of an artifact under this jax and write the model's next version; returns its folder.
 
-    Parameters, codecs, golden answers and provenance are kept, and `renewed` in the manifest says of which version.
-    Raises `Refused` when a program does not load, its new form differs in a bit, or a golden answer is missed.
+    to: a model's folder, by default that in which the artifact is a version. Parameters, codecs, golden answers and
+    provenance are kept, and `renewed` in the manifest says of which version. Raises `Refused` when a program does not
+    load, its new form differs in a bit, or a golden answer is missed.
     """
     folder = versions.located(folder)
-    if versions.numbered(folder) is None:
-        raise Refused(f"{folder} is not in a folder of versions, as NAME/1 is: move it there, and its next is NAME/2.")
     held = artifact.opened(folder, keys)
+    if to is None and versions.numbered(folder) is None:
+        raise Refused(f"{folder} is not a version in a model's folder, as NAME/1 is; say to which folder.")
     files = dict(held.files)
     try:
         manifest = artifact.manifest_of(folder, files)
@@ -54,7 +55,7 @@ def renew(folder: str | os.PathLike, keys: Sequence[bytes] = (), version: int | 
     }
     made(folder, files | {artifact.MANIFEST: manifests.text(manifest)})
     del files[artifact.MANIFEST]
-    return artifact.write(folder.parent, manifest, files, version)
+    return artifact.write(folder.parent if to is None else to, manifest, files)
 
 
 def _anew(name: str, method: dict, params: list, inputs: list, files: dict) -> tuple[dict, dict[str, bytes]]:

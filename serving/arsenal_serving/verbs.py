@@ -43,9 +43,9 @@ def sign(folder: str, private_key: bytes) -> Facts:
     return {"folder": str(path.parent), "signature": path.name}
 
 
-def renew(folder: str, keys: Sequence[bytes] = ()) -> Facts:
+def renew(folder: str, keys: Sequence[bytes] = (), to: str | None = None) -> Facts:
     """Export an artifact's programs under the jax installed here, as the model's next version."""
-    return inspect(str(renewed(folder, keys)))
+    return inspect(str(renewed(folder, keys, to)))
 
 
 def diff(one: str, other: str) -> Facts:
