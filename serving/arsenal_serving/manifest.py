@@ -63,7 +63,8 @@ def _upgraded(old: dict) -> dict:
     methods = {}
     for name, method in old["methods"].items():
         kept = {key: value for key, value in method.items() if key != "row_independent"}
-        methods[name] = {**kept, "rows": INDEPENDENT if method["row_independent"] else COUPLED, "sizes": None}
+        rows = INDEPENDENT if method["row_independent"] else COUPLED
+        methods[name] = {**kept, "rows": rows, "sizes": None, "bits": True}
     conventions = {method["calling"]["calling_convention_version"] for method in methods.values()}
     jax = {**program.promise(old["jax"]), "calling_convention": max(conventions)}
     return {**old, "format": FORMAT, "version": None, "jax": jax, "renewed": None, "methods": methods}
@@ -180,6 +181,7 @@ METHOD = {
     "platforms": [_one_of((*program.PLATFORMS, "rocm"))],
     "rows": _one_of(ROWS),
     "sizes": _optional([_whole(1, 1 << 20)]),
+    "bits": FLAG,
     "tolerance": dict.fromkeys(golden.TOLERANCE, SIZE),
     "constraints": [_matching(RULE, "a rule such as 'length <= 512'")],
 }
@@ -200,7 +202,8 @@ TOP = {
     "renewed": _optional({"version": _optional(_whole(1)), "sums": TEXT, "jax": TEXT, "on": DAY}),
     "methods": {_matching(METHOD_NAME, "an identifier of at most 100 letters"): METHOD},
 }
-OLD_METHOD = {key: schema for key, schema in METHOD.items() if key not in ("rows", "sizes")} | {"row_independent": FLAG}
+NEW = ("rows", "sizes", "bits")
+OLD_METHOD = {key: schema for key, schema in METHOD.items() if key not in NEW} | {"row_independent": FLAG}
 OLD_TOP = {
     "version": None,
     "renewed": None,

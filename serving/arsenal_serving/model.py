@@ -255,8 +255,7 @@ def made(
         kept = artifact.arrays(files.pop(artifact.GOLDEN), artifact.GOLDEN)
         params = [_parameter(stored, entry) for entry in manifest["parameters"]["arrays"]]
         methods = {
-            name: _loaded(name, entry, manifest["codecs"], files, params, kept, form, max_batch)
-            for name, entry in manifest["methods"].items()
+            name: _loaded(name, manifest, files, params, kept, form, max_batch) for name in manifest["methods"]
         }
         with jax.enable_x64(any(p.dtype.itemsize == 8 for p in params) or jax.config.jax_enable_x64):  # type: ignore[attr-defined]
             model = Model(manifest, methods, jax.device_put(params), max_batch, max_rows)
@@ -267,8 +266,9 @@ def made(
 
 
 def _loaded(
-    name: str, entry: dict, states: dict, files: dict, params: list, kept: dict, form: str, max_batch: int
+    name: str, manifest: dict, files: dict, params: list, kept: dict, form: str, max_batch: int
 ) -> Loaded:
+    entry, states = manifest["methods"][name], manifest["codecs"]
     if program.platform() not in entry["platforms"]:
         raise Refused(f"method {name!r} was exported for {entry['platforms']}; this machine is {program.platform()!r}.")
     inputs = tuple(_port(described, states, inward=True) for described in entry["inputs"])
@@ -282,8 +282,11 @@ def _loaded(
     versioned, durable = files[stored["versioned"]], files[stored["durable"]]
     try:
         ran = program.load(versioned, durable, entry["calling"], example, form)
-    except Refused as error:
+    except program.CallRefused as error:
         raise Refused(f"method {name!r}: {error}") from error
+    except Refused as error:
+        jaxes = f"made with jax {manifest['jax']['version']}, here is {jax.__version__}"
+        raise Refused(f"method {name!r} ({jaxes}): {error}") from error
     avals = (*ran.exported.in_avals, *ran.exported.out_avals)
     independent = entry["rows"] == INDEPENDENT
     powers = [*[1 << k for k in range(max_batch.bit_length()) if 1 << k < max_batch], max_batch]

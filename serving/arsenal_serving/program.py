@@ -187,7 +187,7 @@ def lower(exported: jax.export.Exported, arrays: Sequence[Array]) -> Any:
 
 def custom_calls(durable: bytes) -> set[str]:
     """The targets of all custom calls in a portable module; raises what MLIR raises for one that it cannot read."""
-    with make_ir_context():
+    with _quiet_context():
         module = mlir.deserialize_portable_artifact(durable)
         return {
             ir.StringAttr(operation.attributes["call_target_name"]).value
@@ -205,7 +205,7 @@ def check_calls(durable: bytes) -> None:
 
 def without_locations(durable: bytes) -> bytes:
     """A portable module without the paths and functions of the source that it was traced from."""
-    with make_ir_context():
+    with _quiet_context():
         module = mlir.deserialize_portable_artifact(durable)
         passmanager.PassManager.parse("builtin.module(strip-debuginfo)").run(module.operation)
         # As old a StableHLO as jax itself asks of an export: readers a month older than this one can follow.
@@ -255,6 +255,13 @@ def _deserialised(versioned: bytes, calling: dict) -> jax.export.Exported:
     # The versioned form forgets the constraints on symbolic dimensions; the manifest's bring them back.
     inputs, outputs = (_avals(calling[which], calling["constraints"]) for which in ("in_avals", "out_avals"))
     return dataclasses.replace(exported, in_avals=inputs, out_avals=outputs) if calling["constraints"] else exported
+
+
+def _quiet_context() -> ir.Context:
+    """A context whose complaints become exceptions only, and no lines on stderr besides."""
+    context = make_ir_context()
+    context.attach_diagnostic_handler(lambda _: True)
+    return context
 
 
 def _operations(operation: Any) -> Iterator[Any]:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from arsenal_serving import artifact, golden, model, program, signing, versions
@@ -108,14 +109,8 @@ def _brief(folder: Any, held: artifact.Opened, manifest: Mapping[str, Any]) -> F
 def _described(folder: Any, held: artifact.Opened) -> Facts:
     try:
         manifest = artifact.manifest_of(folder, held.files)
-        calls = {
-            name: sorted(program.custom_calls(held.files[method["programs"]["durable"]]))
-            for name, method in manifest["methods"].items()
-        }
     except Refused as error:
         raise Refused(f"{folder}: {error}") from error
-    except Exception as error:  # MLIR has no error type of its own
-        raise Refused(f"{folder}: a program cannot be read: {program.first_line(error)}.") from error
     arrays = manifest["parameters"]["arrays"]
     elements = [int(np.prod(array["shape"], dtype=np.int64)) for array in arrays]
     sizes = [count * np.dtype(array["dtype"]).itemsize for count, array in zip(elements, arrays, strict=True)]
@@ -131,14 +126,23 @@ def _described(folder: Any, held: artifact.Opened) -> Facts:
         "default": manifest["default"],
         "methods": {
             name: {
-                **{key: method[key] for key in ("inputs", "outputs", "rows", "sizes", "platforms", "constraints")},
-                "custom_calls": calls[name],
+                **{key: method[key] for key in ("inputs", "outputs", "rows", "sizes", "bits")},
+                **{key: method[key] for key in ("platforms", "constraints")},
+                "custom_calls": _calls(held.files[method["programs"]["durable"]]),
             }
             for name, method in manifest["methods"].items()
         },
         "codecs": {name: state["kind"] for name, state in manifest["codecs"].items()},
         "provenance": manifest["provenance"],
     }
+
+
+def _calls(durable: bytes) -> list[str] | None:
+    """What a program calls; None for one that is newer than the jax installed here."""
+    try:
+        return sorted(program.custom_calls(durable))
+    except Exception:  # MLIR has no error type of its own
+        return None
 
 
 def _called_alike(*methods: Mapping[str, Any]) -> bool:
@@ -188,7 +192,7 @@ def _said_sign(facts: Facts) -> Iterator[str]:
 
 
 def _said_described(facts: Facts) -> Iterator[str]:
-    jax, verified = facts["jax"], facts.get("verified")
+    made, verified = facts["jax"], facts.get("verified")
     yield f"{facts['name']} version {facts['version']}, made {facts['created']}"
     yield f"  folder      {facts['folder']}"
     yield f"  files       {facts['files']}, {_bytes(facts['bytes'])}, every hash holds; {facts['digest'][:16]}"
@@ -201,8 +205,10 @@ def _said_described(facts: Facts) -> Iterator[str]:
             yield "  signature   there is one, not checked: no --key was given"
     parameters = facts["parameters"]
     yield f"  parameters  {parameters['elements']:,} in {parameters['arrays']} arrays, {_bytes(parameters['bytes'])}"
-    yield f"  versioned   by jax {jax['version']} of {jax['released']}, calling convention {jax['calling_convention']};"
-    yield f"              jax promises to read it in releases until {jax['valid_until']}, `renew` makes it anew"
+    since = "released" if made["version"] in program.RELEASES else "released after"
+    by = f"by jax {made['version']}, {since} {made['released']}, calling convention {made['calling_convention']};"
+    yield f"  versioned   {by}"
+    yield f"              jax promises to read it in releases until {made['valid_until']}, `renew` makes it anew"
     yield "  durable     a StableHLO module, read where the versioned form is refused"
     if renewed := facts["renewed"]:
         yield f"  renewed     on {renewed['on']} from version {renewed['version']}, made with jax {renewed['jax']}"
@@ -213,10 +219,13 @@ def _said_described(facts: Facts) -> Iterator[str]:
                 yield f"  {way[:-1]:<10}  {_port(port)}"
         sizes = f", compiled for {', '.join(map(str, method['sizes']))}" if method["sizes"] else ""
         yield f"  rows        {ROWS[method['rows']]}{sizes}"
+        yield f"  answers     {'the bits' if method['bits'] else 'within rounding'} of jax.jit at one size"
         yield f"  platforms   {', '.join(method['platforms'])}"
         if method["constraints"]:
             yield f"  where       {', '.join(method['constraints'])}"
-        calls = [call for call in method["custom_calls"] if call != "shape_assertion"]
+        calls = [call for call in method["custom_calls"] or [] if call != "shape_assertion"]
+        if method["custom_calls"] is None:
+            yield f"  program     not to be read by the jax installed here, {jax.__version__}"
         if calls:
             yield f"  calls       {', '.join(calls)}"
         if verified:

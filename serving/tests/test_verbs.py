@@ -37,7 +37,7 @@ def test_inspect_says_what_it_is(ask, folder):
     for line in (
         "zoo version 1, made 20",
         "  parameters  204 in 4 arrays, 814 bytes",
-        f"  versioned   by jax {jax.__version__} of 20",
+        f"  versioned   by jax {jax.__version__}, released ",
         "              jax promises to read it in releases until 20",
         "predict (default)",
         "  input       x: float32 [batch, 8, 8]",
@@ -57,8 +57,9 @@ def test_inspect_says_what_it_is(ask, folder):
 
 def test_verify_does_what_the_server_does(ask, folder, tmp_path):
     assert "  verified    the versioned program; golden answers within 0\n" in ask("verify", folder)
-    facts = json.loads(ask("verify", folder, "--json"))
-    assert facts["verified"]["label"] == {"program": "versioned", "golden_difference": {"label": 0, "more.scores": 0}}
+    verified = json.loads(ask("verify", folder, "--json"))["verified"]["label"]
+    assert verified["program"] == "versioned" and verified["golden_difference"]["label"] == 0
+    assert 0 <= verified["golden_difference"]["more.scores"] < 1e-6  # another batch size may round otherwise
     shutil.copytree(folder, tmp_path / "bad")
     (tmp_path / "bad" / "golden.safetensors").write_bytes(b"")
     assert "'golden.safetensors' has changed" in ask("verify", tmp_path / "bad", code=1)

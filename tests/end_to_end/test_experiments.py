@@ -64,6 +64,7 @@ def test_it_becomes_an_artifact(run):
     assert manifest["methods"].keys() == run.apply.keys()
     for method in manifest["methods"].values():
         assert method["platforms"] == ["cpu", "cuda", "tpu"]
+        assert method["bits"], "The stored program does not give the bits of the jitted answer."
     assert manifest["provenance"]["run"] == run.folder.name
 
 
