@@ -27,7 +27,7 @@ import safetensors
 from arsenal_serving import manifest as manifests
 from arsenal_serving import signing
 from arsenal_serving.refused import Refused, shown
-from arsenal_serving.versions import MANIFEST, SUMS, VERSION, is_version, located, numbered, versions
+from arsenal_serving.versions import MANIFEST, SUMS, VERSION, is_version, located, numbered, numbers
 
 SIGNATURE = "SHA256SUMS.sig"
 PARAMETERS, GOLDEN = "parameters.safetensors", "golden.safetensors"
@@ -64,7 +64,7 @@ def write(
         for path, content in files.items():
             _write_synced(partial / path, content)
         while True:
-            number = version or max(versions(folder), default=0) + 1
+            number = version or max(numbers(folder), default=0) + 1
             if version is not None and (folder / str(number)).exists():
                 raise Refused(f"{folder / str(number)} exists; a version is never overwritten.")
             described = {MANIFEST: manifests.text({**manifest, "version": number})}

@@ -110,7 +110,7 @@ class Model:
                 key = (loaded.name, *shapes)
                 if key not in self._warm:
                     # The golden check may have compiled this size already.
-                    self._warm[key] = self._kept.pop(key, None) or self._compile(loaded, shapes)
+                    self._warm[key] = self._kept.pop(key) if key in self._kept else self._compile(loaded, shapes)
             zeros = [np.zeros(shape, port.dtype) for shape, port in zip(shapes, loaded.inputs, strict=True)]
             self._run(loaded, zeros)  # the first run of a program pays for its buffers
             start = time.perf_counter()

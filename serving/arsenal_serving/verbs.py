@@ -14,7 +14,7 @@ import numpy as np
 
 from arsenal_serving import artifact, golden, model, program, signing, versions
 from arsenal_serving.refused import Refused
-from arsenal_serving.renew import renew as renewed
+from arsenal_serving.renewal import renew as renewed
 
 Facts = dict[str, Any]
 MOST_SHOWN = 20
@@ -152,7 +152,7 @@ def _called_alike(*methods: Mapping[str, Any]) -> bool:
 
 def _parameters(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> Facts:
     was, now = (artifact.arrays(files[artifact.PARAMETERS], artifact.PARAMETERS) for files in (old, new))
-    changed = {}
+    changed: dict[str, Any] = {}
     for name in was.keys() & now.keys():
         if was[name].shape != now[name].shape or was[name].dtype != now[name].dtype:
             changed[name] = f"{_type(was[name])} became {_type(now[name])}"

@@ -12,15 +12,15 @@ SUMS, MANIFEST = "SHA256SUMS", "manifest.json"
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
-def is_version(folder: str | os.PathLike) -> bool:
+def is_version(folder: str | os.PathLike[str]) -> bool:
     """Whether a folder is one version of a model, by the names of the files in it."""
     return any(os.path.lexists(Path(folder) / name) for name in (MANIFEST, SUMS))
 
 
-def versions(folder: str | os.PathLike) -> list[int]:
+def numbers(folder: str | os.PathLike[str]) -> list[int]:
     """The versions in a model's folder, oldest first; raises `Refused` for one that is a link or a file."""
     found = []
-    with os.scandir(folder) as entries:
+    with os.scandir(os.fspath(folder)) as entries:
         for entry in entries:
             if VERSION.fullmatch(entry.name):
                 if not entry.is_dir(follow_symlinks=False):
@@ -35,7 +35,7 @@ def located(path: str | os.PathLike) -> Path:
     for folder in (path, path / "artifact"):
         if is_version(folder):
             return folder
-        if folder.is_dir() and (found := versions(folder)):
+        if folder.is_dir() and (found := numbers(folder)):
             return folder / str(found[-1])
     named = shown(str(path), 300)
     raise Refused(f"{named} is not an artifact folder, nor one with versions, nor a run that holds artifact/.")

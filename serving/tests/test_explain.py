@@ -68,6 +68,7 @@ def test_several_inputs_and_one_of_several_outputs(tmp_path):
     assert same_bits(answer["y"], np.asarray(jax.jit(explain)({}, example)["y"]))
 
 
+@pytest.mark.slow
 def test_what_is_fused_in_another_way_is_within_rounding(tmp_path):
     """Logarithms of a softmax: a program for every batch size is not compiled to the bits of one for four rows."""
 

@@ -236,7 +236,8 @@ def through(params, inputs):
     return {"same": jax.tree.unflatten(jax.tree.structure(inputs), moved), "params": jnp.zeros(len(moved[0:1])) + scale}
 
 
-@settings(max_examples=12, deadline=None, derandomize=True)
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(trees(rows=3), trees(rows=2), st.booleans())
 def test_any_pytree_goes_in_and_comes_out(inputs, params, batch):
     """What `jax.jit(fn)` gives, leaf by leaf and bit by bit, from an artifact that knows names and arrays only."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from arsenal_serving.__main__ import VERBS, main
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_what_it_shows_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks, scope = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL), {"__name__": "page"}

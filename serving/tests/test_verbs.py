@@ -65,6 +65,7 @@ def test_verify_does_what_the_server_does(ask, folder, tmp_path):
     assert "'golden.safetensors' has changed" in ask("verify", tmp_path / "bad", code=1)
 
 
+@pytest.mark.slow
 def test_renew_gives_the_same_bits_under_the_next_number(ask, folder, tmp_path):
     files = dict(artifact.opened(folder).files)
     manifest = json.loads(files.pop("manifest.json"))
@@ -107,6 +108,7 @@ def test_renew_of_what_0_1_0_wrote_leaves_no_path_in_it(ask, tmp_path):
     assert same_bits(old["predict_proba"], new["predict_proba"])
 
 
+@pytest.mark.slow
 def test_diff_says_what_changed(ask, tmp_path):
     model = tmp_path / "m"
     described = {"inputs": {"x": Tensor(finite=False)}, "outputs": {"label": Tensor(codec="animal")}}

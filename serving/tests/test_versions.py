@@ -70,6 +70,7 @@ for _ in range(10):
 """
 
 
+@pytest.mark.slow
 def test_two_exporters_at_the_same_moment_do_not_collide(folder, tmp_path):
     started = [
         subprocess.Popen(
@@ -177,7 +178,7 @@ def test_which_version_a_path_means(folder, tmp_path):
     for number in ("2", "10", "x", "01"):
         (tmp_path / number).mkdir()
     assert versions.located(tmp_path).name == "10"
-    assert versions.versions(tmp_path) == [2, 10]
+    assert versions.numbers(tmp_path) == [2, 10]
     for path in (tmp_path / "none", tmp_path / "x", Path("/dev/null")):
         with pytest.raises(Refused, match="is not an artifact folder, nor one with versions, nor a run"):
             versions.located(path)
