@@ -259,7 +259,12 @@ def made(
         }
         with jax.enable_x64(any(p.dtype.itemsize == 8 for p in params) or jax.config.jax_enable_x64):  # type: ignore[attr-defined]
             model = Model(manifest, methods, jax.device_put(params), max_batch, max_rows)
-        model.differences = model.check_golden(kept)
+        try:
+            model.differences = model.check_golden(kept)
+        except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:  # jax's and XLA's, for a bad program
+            if isinstance(error, Refused):
+                raise
+            raise Refused(f"a program does not run here: {program.first_line(error)}") from error
     except Refused as error:
         raise Refused(f"{folder}: {error}") from error
     return model
