@@ -236,7 +236,7 @@ def _said_described(facts: Facts) -> Iterator[str]:
 ROWS = {
     "independent": "independent: any may share a batch",
     "coupled": "coupled: they influence each other and are never batched with another caller's",
-    "single": "none: one shape, no batch",
+    "single": "none: it has no batch axis",
 }
 
 
