@@ -23,7 +23,7 @@ def test_what_it_shows_runs(tmp_path, monkeypatch, capsys):
     assert sorted(path.as_posix() for path in Path("models").glob("*/*")) == ["models/flowers/1", "models/shapes/1"]
     assert main(["inspect", "models/flowers"]) == 0
     said = capsys.readouterr().out
-    for line in ("rows        independent", "rows        none: it has no batch axis", "input       x: float32 [points, 2]"):
+    for line in ("rows        independent", "rows        none: it has no batch axis", "x: float32 [points, 2]"):
         assert line in said, said
 
 
