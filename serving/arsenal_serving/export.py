@@ -92,7 +92,7 @@ def export(
     name = Path(os.path.abspath(folder)).name if name is None else name
     given = {"predict": methods} if callable(methods) else methods
     made = {key: m if isinstance(m, Method) else Method(m, example) for key, m in given.items()}
-    _check_names(name, made, default, codecs)
+    _check_names(name, made, default, codecs, platforms)
     arrays = _named_parameters(params)
     described: dict[str, Any] = {
         "format": manifest.FORMAT,
@@ -303,7 +303,9 @@ def runner(exported: jax.export.Exported, arrays: Sequence[np.ndarray]) -> Calla
     return run
 
 
-def _check_names(name: str, methods: Mapping, default: str | None, states: Mapping[str, dict]) -> None:
+def _check_names(
+    name: str, methods: Mapping, default: str | None, states: Mapping[str, dict], platforms: Sequence[str]
+) -> None:
     if not MODEL_NAME.fullmatch(name):
         raise Refused(f"`name` must be letters, digits, '.', '_' or '-', at most 100; got {shown(name)}.")
     if not methods:
@@ -320,6 +322,10 @@ def _check_names(name: str, methods: Mapping, default: str | None, states: Mappi
     if default is not None and default not in methods:
         raise unknown("default method", default, methods)
     codecs.named(states, dict(states))
+    known = ("rocm", *PLATFORMS)
+    if program.platform() not in platforms or not set(platforms) <= set(known):
+        allowed = f"{', '.join(known)}, with {program.platform()!r}, where it is proven, among them"
+        raise Refused(f"`platforms` must be of {allowed}; got {shown(tuple(platforms))}.")
 
 
 def _check_described(name, method, input_names, inputs, output_names, made, states) -> None:

@@ -43,6 +43,9 @@ RELEASES = {
 }
 PROMISED_MONTHS = 6
 
+# https://mlir.llvm.org/docs/BytecodeFormat: a magic number, a version, and who wrote it.
+HEADER = re.compile(rb"ML\xefR.{1,9}?StableHLO_v([0-9]+\.[0-9]+\.[0-9]+)\0", re.DOTALL)
+
 # All that a program may call outside its own module: linear algebra of LAPACK, cuSOLVER, hipSOLVER and the TPU
 # compiler, random bits, sharding's marks, shape checks and operations on symbolic shapes. They are of jax's list with
 # a stable meaning; what is missing of it is what runs code that the artifact brings (Pallas kernels, TensorFlow).
@@ -142,7 +145,8 @@ def load(versioned: bytes, durable: bytes, calling: dict, example: Sequence[Arra
         except CallRefused:
             raise
         except Exception as error:  # jax says no in many ways, and each is a reason to try the other form
-            reasons.append(f"the {name} form does not load: {first_line(error)}")
+            why = str(error) if isinstance(error, Refused) else first_line(error)
+            reasons.append(f"the {name} form does not load: {why}")
     raise Refused("; ".join(reasons))
 
 
@@ -186,9 +190,9 @@ def lower(exported: jax.export.Exported, arrays: Sequence[Array]) -> Any:
 
 
 def custom_calls(durable: bytes) -> set[str]:
-    """The targets of all custom calls in a portable module; raises what MLIR raises for one that it cannot read."""
-    with _quiet_context():
-        module = mlir.deserialize_portable_artifact(durable)
+    """The targets of all custom calls in a portable module; raises `Refused` or MLIR's own for an unreadable one."""
+    with make_ir_context():
+        module = _module(durable)
         return {
             ir.StringAttr(operation.attributes["call_target_name"]).value
             for operation in _operations(module.operation)
@@ -205,8 +209,8 @@ def check_calls(durable: bytes) -> None:
 
 def without_locations(durable: bytes) -> bytes:
     """A portable module without the paths and functions of the source that it was traced from."""
-    with _quiet_context():
-        module = mlir.deserialize_portable_artifact(durable)
+    with make_ir_context():
+        module = _module(durable)
         passmanager.PassManager.parse("builtin.module(strip-debuginfo)").run(module.operation)
         # As old a StableHLO as jax itself asks of an export: readers a month older than this one can follow.
         asked = stablehlo.StablehloCompatibilityRequirement.WEEK_4
@@ -257,11 +261,15 @@ def _deserialised(versioned: bytes, calling: dict) -> jax.export.Exported:
     return dataclasses.replace(exported, in_avals=inputs, out_avals=outputs) if calling["constraints"] else exported
 
 
-def _quiet_context() -> ir.Context:
-    """A context whose complaints become exceptions only, and no lines on stderr besides."""
-    context = make_ir_context()
-    context.attach_diagnostic_handler(lambda _: True)
-    return context
+def _module(durable: bytes) -> ir.Module:
+    # MLIR reads text too, and has lines of its own on stderr for what it cannot read: a look at the header first.
+    header = HEADER.match(durable)
+    if not header:
+        raise Refused("it is no portable StableHLO module")
+    version, newest = header[1].decode(), stablehlo.get_current_version()
+    if _number(version) > _number(newest):
+        raise Refused(f"it is of StableHLO {version}, and this jax reads {newest} and older")
+    return mlir.deserialize_portable_artifact(durable)
 
 
 def _operations(operation: Any) -> Iterator[Any]:

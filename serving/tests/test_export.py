@@ -125,6 +125,8 @@ CODE = np.ones((2, 3), np.int32)
         (Method(lambda p, x: x, F, {"x": Tensor(shape=["n", 3])}), {}, "must start with 'batch'"),
         (Method(lambda p, x: x, F), {"codecs": {"k": {"kind": "regex"}}}, "unknown kind of codec 'regex'"),
         (Method(lambda p, x: x, F), {"default": "g"}, "unknown default method 'g'"),
+        (Method(lambda p, x: x, F), {"platforms": ("cpu", "vax")}, "must be of rocm, cpu, cuda, tpu, with 'cpu'"),
+        (Method(lambda p, x: x, F), {"platforms": ()}, "`platforms` must be of"),
         (Method(lambda p, x: x, F), {"name": "a/b"}, "`name` must be letters"),
         (Method(lambda p, x: x + p["k"], F), {"params": {"k": jax.random.key(0)}}, "typed random key"),
         (Method(lambda p, x: x, F), {"params": {"a.b": F, "a": {"b": F}}}, "two arrays have the path 'a.b'"),

@@ -93,6 +93,17 @@ def test_nothing_of_the_exporting_machine_is_in_the_artifact(folder, tmp_path):
     assert b".py" not in program.without_locations(raw)
 
 
+def test_a_module_of_a_newer_stablehlo_is_told_apart_before_it_is_read(folder, capfd):
+    durable = (folder / "programs/predict.mlir").read_bytes()
+    newer = durable.replace(b"StableHLO_v1.", b"StableHLO_v9.", 1)
+    with pytest.raises(Refused, match=r"it is of StableHLO 9\.[0-9.]+, and this jax reads 1\.[0-9.]+ and older$"):
+        program.check_calls(newer)
+    for other in (b"", b"ML", b"func.func @main() { return }", b"ML\xefR" + b"x" * 100):
+        with pytest.raises(Refused, match="it is no portable StableHLO module"):
+            program.check_calls(other)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_two_exports_of_one_function_are_the_same_bytes(tmp_path):
     x = np.ones((2, 3), np.float32)
     one, other = (
