@@ -22,10 +22,11 @@ quickstart: setup ## From nothing to a served prediction
 
 test: setup ## The tests, within ten minutes on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadfile -q -m "not slow"
-	cd serving && $(abspath $(BIN))/python -m pytest -n 2 --dist loadfile -q
+	cd serving && $(abspath $(BIN))/python -m pytest -n 2 --dist loadfile -q -m "not slow"
 
 test-slow: setup ## The tests that are marked slow, twenty kills among them
 	$(BIN)/python -m pytest -n 2 --dist loadfile -q -m slow
+	cd serving && $(abspath $(BIN))/python -m pytest -n 2 --dist loadfile -q -m slow
 
 test-all: lint types test test-slow notebooks docs ## Style, types, all tests, the executed notebooks, the docs
 

@@ -3,15 +3,18 @@
 from arsenal.cli import call
 
 
-def export(run: str, to: str | None = None, params: str | None = None, checkpoint: str = "last") -> None:
+def export(
+    run: str, to: str | None = None, params: str | None = None, checkpoint: str = "last", explain: str | None = None
+) -> None:
     """Write the artifact: programs for cpu, cuda and tpu, parameters, golden answers, checksums.
 
-    run: the run's folder. to: where; the run folder's artifact/ unless given.
+    run: the run's folder. to: the folder of the model's versions; the run folder's artifact/ unless given.
     params: raw, say, for another view of an average. checkpoint: last, best or a step.
+    explain: gradient or gradient_times_input, for a method that says what of an input moved the answer.
     """
     from arsenal import road
 
-    print(f"artifact: {road.export(road.load(run, params, checkpoint), to)}")
+    print(f"artifact: {road.export(road.load(run, params, checkpoint), to, explain)}")
 
 
 if __name__ == "__main__":

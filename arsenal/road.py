@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from arsenal import config as configs
@@ -382,13 +383,25 @@ class Unmet(Exception):
     """A run does not reach the result that its experiment states."""
 
 
-def export(run: Run, to: str | Path | None = None) -> Path:
-    """Write the artifact, into the run folder unless `to` says where: a folder that needs none of this code."""
+EXPLANATIONS = {"gradient": False, "gradient_times_input": True}
+# Programs that make something of seeds and prompts compile slowly: for one caller, and for some at once.
+MADE_SIZES = (1, 8)
+
+
+def export(run: Run, to: str | Path | None = None, explain: str | None = None) -> Path:
+    """Write the artifact, which needs none of this code, as the next version in the run's artifact/ or in `to`.
+
+    explain: `gradient` or `gradient_times_input` adds the method `explain`: for each row what of the input moves the
+    score of the predicted class, or the predicted number. Returns the version's folder.
+    """
+    from arsenal_serving.explain import gradient
     from arsenal_serving.export import Method
     from arsenal_serving.export import export as write
 
     described, rows, _ = run.kept
     target = Path(to) if to is not None else run.folder / "artifact"
+    if explain is not None and explain not in EXPLANATIONS:
+        raise ValueError(f"`explain` must be one of {', '.join(EXPLANATIONS)}; got {explain!r}.")
     coded = {"predict": described.target._replace(columns=None)} if described.target.codec else {}
     proba = {"predict_proba": described.target._replace(codec=None)} if described.target.columns else {}
     methods = {
@@ -397,15 +410,34 @@ def export(run: Run, to: str | Path | None = None) -> Path:
             run.parts.learner.inputs[name](rows) if name in run.parts.learner.inputs else rows.x,
             inputs={} if name in run.parts.learner.inputs else described.inputs,
             outputs={key: tensor for key, tensor in (coded | proba).items() if key == name},
+            sizes=MADE_SIZES if name in run.parts.learner.inputs else None,
         )
         for name, f in run.apply.items()
     }
+    if explain is not None:
+        moved = gradient(_scores(run), times_input=EXPLANATIONS[explain])
+        methods["explain"] = Method(moved, rows.x, inputs=described.inputs)
     provenance = {
         "run": run.folder.name, "step": run.step, "config": run.config.values, "overrides": run.config.overrides,
         "environment": read_json(run.folder / "environment.json"), "parameters": digest(run.params),
     }  # fmt: skip
-    write(target, methods, run.params, name=run.config.values["name"], codecs=described.codecs, provenance=provenance)
-    return target
+    return write(target, methods, run.params, name=run.config.values["name"], codecs=described.codecs, provenance=provenance)
+
+
+def _scores(run: Run) -> Callable:
+    """What an explanation explains: scores of classes, or a predicted number."""
+    proba, predict = run.apply.get("predict_proba"), run.apply.get("predict")
+
+    def centred(params, x):
+        # The scores before the softmax, less their mean: unlike probabilities they do not saturate.
+        logs = jnp.log(jnp.maximum(proba(params, x), jnp.finfo(jnp.float32).tiny))
+        return logs - logs.mean(-1, keepdims=True)
+
+    if proba is not None:
+        return centred
+    if predict is None or run.kept[0].target.codec:
+        raise ValueError(f"`explain` needs `predict_proba` or a predicted number; this run answers {', '.join(run.apply)}.")
+    return predict
 
 
 def predict(run: Run, inputs: Any, method: str | None = None) -> Any:

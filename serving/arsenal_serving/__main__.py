@@ -1,29 +1,47 @@
-"""The command `arsenal-serve`: load an artifact folder, answer over HTTP, drain when told to stop."""
+"""The command `arsenal-serve`: answer over HTTP from an artifact folder, or do with it what another verb says."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import signal
 import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from arsenal_serving import __version__
 from arsenal_serving.refused import Refused
+from arsenal_serving.versions import located
+
+# Of each verb: what it does, and its arguments.
+KEY = "a public key, Ed25519: artifacts that none of these signed are refused; repeatable"
+FOLDER = "a model's folder, one version in it, or a run folder that holds artifact/"
+VERBS = {
+    "serve": "Serve an artifact folder over HTTP (Open Inference Protocol, version 2).",
+    "inspect": "Say what an artifact is, after its hashes held.",
+    "verify": "Check what the server checks: hashes, signature, programs and golden answers.",
+    "sign": "Sign an artifact with an Ed25519 key.",
+    "renew": "Export an artifact's programs anew under the jax installed here, as the model's next version.",
+    "diff": "Compare two artifacts: what clients see, parameters, and answers to the first's golden inputs.",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until a signal; 0 after a drain, 1 when the artifact or the port cannot be had, 2 for wrong usage."""
-    given = _arguments(argv)
+    """Serve, or do what another verb says; 0 when done, 1 when it is refused or cannot be had, 2 for wrong usage."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in VERBS and words[0] != "serve":
+        return _verb(words[0], words[1:])
+    given = _arguments(words[1:] if words[:1] == ["serve"] else words)
     # While it serves, uvicorn takes these signals; once drained it raises them again and they arrive here. So they do
     # before it serves. Either way nothing is in flight, and a compile on another thread is not worth waiting for.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
     try:
-        folder = _artifact(Path(given.folder))
+        folder = located(given.folder)
         listening = _listen(given.host, given.port)
     except (Refused, OSError) as error:
         return _failed(error)
@@ -31,11 +49,45 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _serve(given, folder, listening)
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+def _verb(verb: str, words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog=f"arsenal-serve {verb}", description=VERBS[verb])
+    if verb == "diff":
+        parser.add_argument("folders", metavar="FOLDER", nargs=2, help=FOLDER)
+    else:
+        parser.add_argument("folders", metavar="FOLDER", nargs=1, help=FOLDER)
+    if verb == "sign":
+        parser.add_argument("--key", required=True, metavar="PEM", help="a private key, Ed25519, without a passphrase")
+    elif verb != "diff":
+        parser.add_argument("--key", action="append", default=[], metavar="PEM", help=KEY)
+    if verb == "renew":
+        parser.add_argument("--to", metavar="FOLDER", help="the model's folder (default: that of the version)")
+    parser.add_argument("--json", action="store_true", help="say it in JSON")
+    given = parser.parse_args(words)
+    try:
+        located(given.folders[0])  # before jax, which takes a second to import
+        from arsenal_serving import verbs
+
+        more: list[Any] = []
+        if verb != "diff":
+            more.append(verbs.key_file(given.key) if verb == "sign" else verbs.public_keys(given.key))
+        if verb == "renew":
+            more.append(given.to)
+        facts = getattr(verbs, verb)(*given.folders, *more)
+    except (Refused, OSError) as error:
+        return _failed(error)
+    sys.stdout.write(f"{json.dumps(facts, indent=1)}\n" if given.json else verbs.said(verb, facts))
+    return 0
+
+
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+    others = "\n".join(f"  arsenal-serve {verb:<8} {says}" for verb, says in VERBS.items() if verb != "serve")
     parser = argparse.ArgumentParser(
-        prog="arsenal-serve", description="Serve an artifact folder over HTTP (Open Inference Protocol, version 2)."
+        prog="arsenal-serve",
+        description=VERBS["serve"],
+        epilog=f"other verbs, each with its --help:\n{others}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", metavar="FOLDER", help="an artifact folder, or a run folder that holds artifact/")
+    parser.add_argument("folder", metavar="FOLDER", help=FOLDER)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=_port, default=8000, help="0 picks a free one (default: %(default)s)")
     parser.add_argument("--max-batch", type=_positive, default=64, help="rows run at once (default: %(default)s)")
@@ -43,6 +95,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--max-body", type=_positive, default=64 << 20, help="bytes of a body (default: %(default)s)")
     parser.add_argument("--drain", type=_positive, default=30, help="seconds to finish in (default: %(default)s)")
     parser.add_argument("--form", choices=("auto", "versioned", "durable"), default="auto", help="of the programs")
+    parser.add_argument("--key", action="append", default=[], metavar="PEM", help=KEY)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser.parse_args(argv)
 
@@ -54,6 +107,7 @@ def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket) ->
 
     from arsenal_serving.model import Model, load
     from arsenal_serving.server import application
+    from arsenal_serving.verbs import public_keys
 
     # An answer is waited for at once, so handing a small program to another thread only costs: 150 us became 40.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
@@ -72,7 +126,8 @@ def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket) ->
     server = uvicorn.Server(config)
 
     def prepared() -> Model:
-        model = load(folder, max_batch=given.max_batch, max_rows=given.max_rows, form=given.form)
+        keys = public_keys(given.key)
+        model = load(folder, max_batch=given.max_batch, max_rows=given.max_rows, form=given.form, keys=keys)
         model.warm()
         return model
 
@@ -98,13 +153,6 @@ def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket) ->
     with asyncio.Runner(loop_factory=_loop) as runner:
         runner.run(run())
     return _failed(failure[0]) if failure else 0
-
-
-def _artifact(folder: Path) -> Path:
-    for candidate in (folder, folder / "artifact"):
-        if (candidate / "manifest.json").exists() or (candidate / "SHA256SUMS").exists():
-            return candidate
-    raise Refused(f"{folder} is not an artifact folder, nor a run folder that holds artifact/.")
 
 
 def _listen(host: str, port: int) -> socket.socket:

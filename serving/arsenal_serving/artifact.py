@@ -1,7 +1,8 @@
-"""The artifact folder: written whole or not at all, and read only after every byte of it has been checked.
+"""The artifact folder NAME/VERSION: written once, whole or not at all, and read only after every byte was checked.
 
     manifest.json            what the artifact is: methods, inputs, outputs, codecs, calling data
     SHA256SUMS               sha256sum's text format, over every other file
+    SHA256SUMS.sig           an Ed25519 signature over SHA256SUMS, if somebody signed it
     parameters.safetensors   the arrays that every program takes first
     golden.safetensors       inputs and the answers they gave when the artifact was made
     programs/METHOD.exported jax's versioned form
@@ -10,74 +11,137 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import hashlib
-import json
 import os
 import re
 import secrets
 import shutil
 import stat
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors
 
+from arsenal_serving import manifest as manifests
+from arsenal_serving import signing
 from arsenal_serving.refused import Refused, shown
+from arsenal_serving.versions import MANIFEST, SUMS, VERSION, is_version, located, numbered, numbers
 
-SUMS, MANIFEST = "SHA256SUMS", "manifest.json"
+SIGNATURE = "SHA256SUMS.sig"
 PARAMETERS, GOLDEN = "parameters.safetensors", "golden.safetensors"
-FORMAT = 1
-
 SUMS_LINE = re.compile(r"([0-9a-f]{64}) [ *]([^\x00-\x1f\x7f\\]+)")
 STORED = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "BOOL": "bool"} | {
     f"{letter}{bits}": f"{word}{bits}" for letter, word in (("I", "int"), ("U", "uint")) for bits in (8, 16, 32, 64)
 }
 
 
-def write(folder: str | os.PathLike, files: Mapping[str, bytes]) -> None:
-    """Write `files` (relative path -> bytes) and their sums as `folder`, replacing an artifact that is there.
+def write(
+    folder: str | os.PathLike, manifest: Mapping[str, Any], files: Mapping[str, bytes], version: int | None = None
+) -> Path:
+    """Write `files` (relative path -> bytes) and the manifest as a version of the model `folder`; returns its folder.
 
-    The files are written and synced in a hidden sibling, which then takes the name: a reader, or a machine that
-    stops half way, sees the old artifact or the new one. Raises `Refused` when `folder` holds something else.
+    The version, the next free number unless given, goes into the manifest. Everything is written and synced in a
+    hidden folder beside the versions and renamed into place: a reader, or a machine that stops half way, sees all of
+    a version or nothing, and of two who write at once each gets a number. Raises `Refused` for a version that exists.
     """
-    folder = Path(os.path.abspath(folder))
-    if folder.is_symlink() or (folder.exists() and not _replaceable(folder)):
-        raise Refused(f"{folder} exists and is not an artifact folder; it is not replaced.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.partial"
+    folder = Path(folder)
+    if version is not None and (type(version) is not int or not VERSION.fullmatch(str(version))):
+        raise Refused(f"`version` must be a whole number of 1 to {10**9 - 1}; got {shown(version)}.")
+    if is_version(folder):
+        raise Refused(
+            f"{folder} is one version itself, not a folder of versions; move it to {folder / '1'} or name another."
+        )
+    if folder.exists() and not folder.is_dir():
+        raise Refused(f"{folder} exists and is not a folder.")
+    if folder.exists() and (others := sorted(name for name in os.listdir(folder) if not _of_versions(name))):
+        raise Refused(f"{folder} is not an artifact's folder of versions: it holds {shown(others[0])}.")
+    _make_folder(folder)
+    partial = folder / f".{secrets.token_hex(8)}.partial"
     partial.mkdir()
     try:
         for path, content in files.items():
             _write_synced(partial / path, content)
-        sums = "".join(f"{hashlib.sha256(files[path]).hexdigest()}  {path}\n" for path in sorted(files))
-        _write_synced(partial / SUMS, sums.encode())
-        for inner in (partial, *(path for path in partial.rglob("*") if path.is_dir())):
-            _sync_folder(inner)
-        _take_name(partial, folder)
-        _sync_folder(folder.parent)
+        while True:
+            number = version or max(numbers(folder), default=0) + 1
+            if version is not None and (folder / str(number)).exists():
+                raise Refused(f"{folder / str(number)} exists; a version is never overwritten.")
+            described = {MANIFEST: manifests.text({**manifest, "version": number})}
+            manifests.parsed(described[MANIFEST])
+            everything = {**files, **described}
+            sums = "".join(f"{_sha256(everything[path])}  {path}\n" for path in sorted(everything))
+            for path, content in {**described, SUMS: sums.encode()}.items():
+                (partial / path).unlink(missing_ok=True)
+                _write_synced(partial / path, content)
+            for inner in (partial, *(path for path in partial.rglob("*") if path.is_dir())):
+                _sync_folder(inner)
+            try:
+                # A folder cannot take the name of one that holds something: whoever comes second learns it here.
+                os.rename(partial, folder / str(number))
+            except OSError:
+                if not (folder / str(number)).exists():
+                    raise
+                continue
+            _sync_folder(folder)
+            return folder / str(number)
     finally:
-        # After a success this is the old artifact, after a failure the half-written new one.
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def read(folder: str | os.PathLike) -> dict[str, bytes]:
-    """Every file of the artifact (relative path -> bytes) after its hash held; nothing is parsed before.
+def sign(folder: str | os.PathLike, private_key: bytes) -> Path:
+    """Sign what an artifact's sums say, after they held, with a PEM of an Ed25519 key; returns the signature's path."""
+    folder = located(folder)
+    if os.path.lexists(folder / SIGNATURE):
+        raise Refused(f"{folder} is signed already; remove {SIGNATURE} first if it is to be signed anew.")
+    content = signing.sign(opened(folder).sums, private_key)
+    partial = folder.parent / f".{secrets.token_hex(8)}.partial"
+    try:
+        _write_synced(partial, content)
+        os.rename(partial, folder / SIGNATURE)
+    finally:
+        partial.unlink(missing_ok=True)
+    _sync_folder(folder)
+    return folder / SIGNATURE
 
-    The bytes returned are the bytes that were hashed, so a file changed later changes nothing. Raises `Refused`,
-    naming the file, for one that is missing, unlisted, changed, a link, not a plain file or outside the folder.
+
+class Opened(NamedTuple):
+    """A version that held: its files (relative path -> bytes), its sums, and which known key signed them, if any."""
+
+    files: dict[str, bytes]
+    sums: bytes
+    signer: str | None
+
+    @property
+    def digest(self) -> str:
+        """What tells this version from every other: the hash of its sums."""
+        return _sha256(self.sums)
+
+
+def opened(folder: str | os.PathLike, keys: Sequence[bytes] = ()) -> Opened:
+    """Every file of the artifact after its hash held; nothing is parsed before.
+
+    The bytes returned are the bytes that were hashed, so a file changed later, by another name of it as well, changes
+    nothing. keys: PEMs of Ed25519 public keys, one of which must have signed. Raises `Refused`, naming the file, for
+    one that is missing, unlisted, changed, a symbolic link, not a plain file or outside the folder, and for a
+    signature that is missing or a stranger's.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not folder.is_dir() or (VERSION.fullmatch(folder.name) and folder.is_symlink()):
         raise Refused(f"{folder} is not a folder.")
     found = _plain_files(folder)
     if SUMS not in found:
         raise Refused(f"{folder}: {SUMS} is missing.")
-    listed = _listed(folder, _bytes(folder, SUMS))
-    for path in sorted(found - listed.keys() - {SUMS}):
+    sums, signer = _bytes(folder, SUMS), None
+    if keys:
+        if SIGNATURE not in found:
+            raise Refused(f"{folder}: {SIGNATURE} is missing; only artifacts signed by a known key are taken.")
+        try:
+            signer = signing.check(sums, _bytes(folder, SIGNATURE, signing.LENGTH + 1), keys)
+        except Refused as error:
+            raise Refused(f"{folder}: {SIGNATURE}: {error}") from error
+    listed = _listed(folder, sums)
+    for path in sorted(found - listed.keys() - {SUMS, SIGNATURE}):
         raise Refused(f"{folder}: {shown(path)} is not listed in {SUMS}.")
     for path in sorted((listed.keys() | {MANIFEST}) - found):
         raise Refused(f"{folder}: {shown(path)} is missing.")
@@ -86,26 +150,25 @@ def read(folder: str | os.PathLike) -> dict[str, bytes]:
     files = {}
     for path, wanted in listed.items():
         files[path] = _bytes(folder, path)
-        got = hashlib.sha256(files[path]).hexdigest()
+        got = _sha256(files[path])
         if got != wanted:
             raise Refused(f"{folder}: {shown(path)} has changed: its hash is {got[:12]}..., not {wanted[:12]}...")
-    return files
+    return Opened(files, sums, signer)
 
 
-def manifest_text(manifest: dict) -> bytes:
-    """The manifest as it is stored; raises ValueError for NaN, TypeError for what JSON cannot hold."""
-    return (json.dumps(manifest, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
+def manifest_of(folder: str | os.PathLike, files: Mapping[str, bytes]) -> dict:
+    """The manifest of files that held, checked; raises `Refused` for one that is not this folder's.
 
-
-def manifest_of(files: Mapping[str, bytes]) -> dict:
-    """The parsed manifest of files that `read` returned; raises `Refused` for another format."""
-    try:
-        manifest = json.loads(files[MANIFEST])
-    except (ValueError, RecursionError) as error:
-        raise Refused(f"{MANIFEST} is not JSON: {error}.") from error
-    form = manifest.get("format") if isinstance(manifest, dict) else None
-    if form != FORMAT:
-        raise Refused(f"{MANIFEST} must have format {FORMAT}; got {shown(form)}.")
+    An artifact from before there were versions is the version that its folder is called, or 1.
+    """
+    manifest = manifests.parsed(files[MANIFEST])
+    called = numbered(folder)
+    manifest["version"] = manifest["version"] or called or 1
+    if called not in (None, manifest["version"]):
+        raise Refused(f"{MANIFEST} is of version {manifest['version']}, but its folder is called {called}.")
+    programs = {path for method in manifest["methods"].values() for path in method["programs"].values()}
+    for path in sorted({PARAMETERS, GOLDEN, *programs} - files.keys()):
+        raise Refused(f"{shown(path)} is missing, though {MANIFEST} names it.")
     return manifest
 
 
@@ -125,11 +188,19 @@ def arrays(content: bytes, what: str) -> dict[str, np.ndarray]:
     return found
 
 
-def _replaceable(folder: Path) -> bool:
-    if not folder.is_dir():
-        return False
-    inside = {path.name for path in folder.iterdir()}
-    return not inside or {SUMS, MANIFEST} <= inside
+def _of_versions(name: str) -> bool:
+    return name.startswith(".") or bool(VERSION.fullmatch(name))
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _make_folder(folder: Path) -> None:
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        _sync_folder(path.parent)
 
 
 def _write_synced(path: Path, content: bytes) -> None:
@@ -148,33 +219,6 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
-
-
-def _take_name(partial: Path, folder: Path) -> None:
-    """Let `partial` have the name `folder`; what had it before, if anything, is left under the name `partial`."""
-    if not folder.exists():
-        os.rename(partial, folder)
-        return
-    if _exchange(partial, folder):
-        return
-    # No atomic exchange here: for an instant the name is free, and the old folder comes back if the second step fails.
-    aside = partial.with_suffix(".replaced")
-    os.rename(folder, aside)
-    try:
-        os.rename(partial, folder)
-    except BaseException:
-        os.rename(aside, folder)
-        raise
-    os.rename(aside, partial)
-
-
-def _exchange(one: Path, other: Path) -> bool:
-    if sys.platform != "linux":
-        return False
-    with contextlib.suppress(OSError, AttributeError):
-        current, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-        return ctypes.CDLL(None).renameat2(current, os.fsencode(one), current, os.fsencode(other), exchange) == 0
-    return False
 
 
 def _plain_files(folder: Path) -> set[str]:
@@ -210,13 +254,13 @@ def _listed(folder: Path, text: bytes) -> dict[str, str]:
         wanted, path = match.groups()
         if path.startswith("/") or ":" in path or any(part in ("", ".", "..") for part in path.split("/")):
             raise Refused(f"{folder}: {SUMS} lists {shown(path)}, which lies outside the folder.")
-        if path in listed or path == SUMS:
+        if path in listed or path in (SUMS, SIGNATURE):
             raise Refused(f"{folder}: {SUMS} lists {shown(path)} twice or lists itself.")
         listed[path] = wanted
     return listed
 
 
-def _bytes(folder: Path, path: str) -> bytes:
+def _bytes(folder: Path, path: str, most: int = -1) -> bytes:
     # O_NOFOLLOW and the second look close the gap between the walk and the read.
     try:
         opened = os.open(folder / path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
@@ -225,4 +269,4 @@ def _bytes(folder: Path, path: str) -> bytes:
     with os.fdopen(opened, "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise Refused(f"{folder}: {shown(path)} is not a plain file.")
-        return file.read()
+        return file.read(most)

@@ -1,16 +1,19 @@
 """Pure functions and their parameters, made into an artifact that is proven before it is written.
 
-    export("out/digits", {"predict": Method(fn, example)}, params, name="digits")
+    export("models/digits", predict, params, example)
 
-`fn(params, inputs) -> outputs` is any pure JAX function. What is proven: both stored forms of each program give
-the bits that `jax.jit(fn)` gives on the example, and whether a row's answer depends on the rows beside it.
+`predict(params, inputs) -> outputs` is any pure JAX function. What is proven: both stored forms of each program give
+what `jax.jit(fn)` gives on the example, bit for bit or within rounding, as the manifest then says; and whether a row's
+answer depends on the rows beside it.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -19,15 +22,12 @@ import numpy as np
 import safetensors.numpy
 from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
 
-from arsenal_serving import artifact, codecs, golden, program
+from arsenal_serving import artifact, codecs, golden, manifest, program
+from arsenal_serving.manifest import COUPLED, INDEPENDENT, METHOD_NAME, MODEL_NAME, SERVED, SINGLE
 from arsenal_serving.program import BATCH, PLATFORMS, Array
 from arsenal_serving.refused import Refused, shown, unknown
 
-MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-METHOD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# What a JSON tensor of the Open Inference Protocol can carry: it has no 16-bit floats and no complex numbers.
-SERVED = ("bool", "float32", "float64", *(f"{word}{bits}" for word in ("int", "uint") for bits in (8, 16, 32, 64)))
 
 
 class Tensor(NamedTuple):
@@ -48,9 +48,11 @@ class Tensor(NamedTuple):
 class Method(NamedTuple):
     """One function that clients may call: `fn(params, inputs) -> outputs`, pure.
 
-    example: inputs with the batch on the leading axis, an array or a dict of arrays, after codecs (integer codes).
+    example: inputs with the batch on the leading axis, any pytree of arrays, after codecs (integer codes).
     inputs, outputs: descriptions by name. constraints: on symbolic dimensions, such as "length <= 512".
     tolerance: {"rtol", "atol"} of the golden check on other machines (see `arsenal_serving.golden`).
+    batch: False for a function without a batch axis, which then takes the example's shapes and no others.
+    sizes: the padded sizes that are compiled; by default every power of two. Few of them for what compiles slowly.
     """
 
     fn: Callable[[Any, Any], Any]
@@ -59,104 +61,135 @@ class Method(NamedTuple):
     outputs: Mapping[str, Tensor] = {}
     constraints: Sequence[str] = ()
     tolerance: Mapping[str, float] = golden.TOLERANCE
+    batch: bool = True
+    sizes: Sequence[int] | None = None
 
 
 def export(
-    folder: Any,
-    methods: Mapping[str, Method],
+    folder: str | os.PathLike,
+    methods: Callable[[Any, Any], Any] | Mapping[str, Method | Callable[[Any, Any], Any]],
     params: Any,
+    example: Any = None,
     *,
-    name: str,
+    name: str | None = None,
+    version: int | None = None,
     default: str | None = None,
     codecs: Mapping[str, dict] | None = None,
     provenance: Mapping[str, Any] | None = None,
     platforms: Sequence[str] = PLATFORMS,
-) -> dict:
-    """Write the artifact of `methods` over `params` to `folder`, replacing an older one; returns its manifest.
+) -> Path:
+    """Write `methods` over `params` as the next version in the model's folder; returns the version's folder.
 
-    params: any pytree of arrays. default: the method that the bare model name calls; by default the first.
+    methods: one function, which is called predict, or functions and `Method`s by name; functions take `example`.
+    params: any pytree of arrays. name: the model's; by default the folder's. version: another than the next.
+    default: the method that the bare model name calls; by default the first.
     A bare array input is named "x", a bare array output after its method, the rest by their path ("a.b").
     As under `jax.jit`, 64-bit inputs and parameters become 32-bit ones unless jax_enable_x64 is on.
-    Raises `Refused` for what cannot be served or is not proven, before anything is written.
+    Raises `Refused` for what cannot be served or is not proven, and for a version that exists, before anything is
+    written.
     """
     codecs = dict(codecs or {})
-    _check_names(name, methods, default, codecs)
+    name = Path(os.path.abspath(folder)).name if name is None else name
+    given = {"predict": methods} if callable(methods) else methods
+    made = {key: m if isinstance(m, Method) else Method(m, example) for key, m in given.items()}
+    _check_names(name, made, default, codecs, platforms)
     arrays = _named_parameters(params)
-    manifest: dict[str, Any] = {
-        "format": artifact.FORMAT,
+    described: dict[str, Any] = {
+        "format": manifest.FORMAT,
         "name": name,
-        "default": default or next(iter(methods)),
+        "version": None,
+        "default": default or next(iter(made)),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "provenance": dict(provenance or {}),
-        "jax": jax.__version__,
+        "jax": {**program.promise(jax.__version__), "calling_convention": 0},
         "platform": program.platform(),
         "parameters": {
             "file": artifact.PARAMETERS,
             "arrays": [{"name": key, "dtype": a.dtype.name, "shape": list(a.shape)} for key, a in arrays.items()],
         },
         "codecs": codecs,
+        "renewed": None,
         "methods": {},
     }
     files: dict[str, bytes] = {artifact.PARAMETERS: safetensors.numpy.save(arrays)}
     kept: dict[str, np.ndarray] = {}
-    for method_name, method in methods.items():
-        made = _method(method_name, method, params, list(arrays.values()), codecs, platforms)
-        entry, made_files, made_golden = made
-        manifest["methods"][method_name] = entry
+    for method_name, method in made.items():
+        entry, made_files, made_golden = _method(method_name, method, params, list(arrays.values()), codecs, platforms)
+        described["methods"][method_name] = entry
+        described["jax"]["calling_convention"] = entry["calling"]["calling_convention_version"]
         files |= made_files
         kept |= made_golden
     files[artifact.GOLDEN] = safetensors.numpy.save(kept)
-    files[artifact.MANIFEST] = artifact.manifest_text(manifest)
-    artifact.write(folder, files)
-    return manifest
+    try:
+        manifest.text(described)
+    except (TypeError, ValueError) as error:
+        raise Refused(f"`provenance` and `codecs` must be what JSON can hold: {program.first_line(error)}.") from error
+    return artifact.write(folder, described, files, version)
 
 
-def _method(name, method, params, arrays, states, platforms) -> tuple[dict, dict[str, bytes], dict[str, np.ndarray]]:
-    """One method's manifest entry, files and golden arrays."""
+def _method(
+    name: str, method: Method, params: Any, arrays: Sequence[np.ndarray], states: Mapping, platforms: Sequence[str]
+) -> tuple[dict, dict[str, bytes], dict[str, np.ndarray]]:
+    """One method's manifest entry, program files and golden arrays."""
     input_names, inputs, structure = _named_inputs(name, method)
-    shapes = [_symbolic_shape(name, key, x, method.inputs.get(key)) for key, x in zip(input_names, inputs, strict=True)]
-    parameters, tree = jax.tree.flatten(params)
-    count = len(parameters)
+    params_structure, many = jax.tree.structure(params), len(arrays)
     names_seen: list[str] = []
 
-    def flat(*args: jax.Array) -> tuple:
-        outputs = method.fn(jax.tree.unflatten(tree, args[:count]), jax.tree.unflatten(structure, args[count:]))
+    def flat(*leaves: Any) -> tuple:
+        unflat = jax.tree.unflatten
+        outputs = method.fn(unflat(params_structure, leaves[:many]), unflat(structure, leaves[many:]))
         named = _by_path(outputs, bare=name)
         names_seen[:] = named
-        return tuple(map(jnp.asarray, named.values()))
+        return tuple(jnp.asarray(output) for output in named.values())
 
+    # The name that jax gives the program and profilers show.
     flat.__name__ = name
+    shapes = [
+        _symbolic_shape(name, key, x, method.inputs.get(key), method.batch)
+        for key, x in zip(input_names, inputs, strict=True)
+    ]
     typed = [Array(a.shape, a.dtype.name) for a in arrays]
     typed += [Array(shape, x.dtype.name) for shape, x in zip(shapes, inputs, strict=True)]
     try:
         versioned, durable, calling = program.export(flat, typed, platforms, method.constraints)
-    except Refused:
-        raise
+    except Refused as error:
+        raise Refused(f"method {name!r}: {error}") from error
     except Exception as error:  # jax's own words follow as the cause
-        raise Refused(f"method {name!r} cannot be exported: {program.first_line(error)}") from error
+        raise Refused(f"method {name!r} cannot be exported: {_explained(error, method)}") from error
     output_names, made = list(names_seen), calling["out_avals"]
+    if not made:
+        raise Refused(f"method {name!r} gives no array.")
     _check_described(name, method, input_names, inputs, output_names, made, states)
 
     # The reference is the function as its author calls it, with the parameters as they were given.
     wanted = [np.asarray(v) for v in _by_path(jax.jit(method.fn)(params, method.example), bare=name).values()]
     example = [Array(a.shape, a.dtype.name) for a in (*arrays, *inputs)]
+    rtol, atol = (float(method.tolerance[key]) for key in ("rtol", "atol"))
+    bits = True
     for form in program.FORMS:
-        run = _runner(program.load(versioned, durable, calling, example, form).exported, arrays)
+        run = runner(program.load(versioned, durable, calling, example, form).exported, arrays)
         for key, got, want in zip(output_names, run(inputs), wanted, strict=True):
-            if not golden.same_bits(got, want):
+            # A program for every batch size may be fused in another way than one for the example's: that is rounding.
+            bits = bits and golden.same_bits(got, want)
+            if not golden.near(got, want, rtol, atol):
+                far, may = golden.difference(got, want), golden.allowed(want, rtol, atol)
                 raise Refused(
-                    f"method {name!r}, output {key!r}: the {form} program does not give the bits of jax.jit(fn); "
+                    f"method {name!r}, output {key!r}: the {form} program does not give the answers of jax.jit(fn); "
                     f"{got.dtype.name}{list(got.shape)} against {want.dtype.name}{list(want.shape)}, "
-                    f"largest difference {golden.difference(got, want):g}."
+                    f"largest difference {far:g}, allowed {may:g}."
                 )
-    few = [x[: golden.ROWS] for x in inputs]
-    answers = wanted if len(inputs[0]) <= golden.ROWS else run(few)
+    whole = not method.batch or len(inputs[0]) <= golden.ROWS
+    few = inputs if whole else [x[: golden.ROWS] for x in inputs]
+    answers = wanted if whole else run(few)
     for key, answer in zip(output_names, answers, strict=True):
-        if method.outputs.get(key, Tensor()).finite and answer.dtype.kind == "f" and not np.isfinite(answer).all():
+        if method.outputs.get(key, Tensor()).finite and not golden.finite(answer):
             raise Refused(
                 f"method {name!r}, output {key!r} holds NaN or infinity for the example; "
                 f"say outputs={{{key!r}: Tensor(finite=False)}} if that is meant."
             )
+    by_row = all(aval["shape"][:1] == [BATCH] for aval in made)
+    wild = [not method.inputs.get(key, Tensor()).finite for key in input_names]
+    independent = method.batch and by_row and rows_independent(run, inputs, wanted, wild)
     entry = {
         "programs": {"versioned": f"programs/{name}.exported", "durable": f"programs/{name}.mlir"},
         "calling": calling,
@@ -169,8 +202,10 @@ def _method(name, method, params, arrays, states, platforms) -> tuple[dict, dict
             for key, aval in zip(output_names, made, strict=True)
         ],
         "platforms": calling["platforms"],
-        "row_independent": all(aval["shape"][:1] == [BATCH] for aval in made) and rows_independent(run, inputs, wanted),
-        "tolerance": {key: float(method.tolerance[key]) for key in ("rtol", "atol")},
+        "rows": SINGLE if not method.batch else INDEPENDENT if independent else COUPLED,
+        "sizes": None if method.sizes is None else sorted(set(method.sizes)),
+        "bits": bits,
+        "tolerance": {"rtol": rtol, "atol": atol},
         "constraints": list(method.constraints),
     }
     kept = {f"{name}/input/{key}": np.array(x, order="C") for key, x in zip(input_names, few, strict=True)}
@@ -178,12 +213,34 @@ def _method(name, method, params, arrays, states, platforms) -> tuple[dict, dict
     return entry, {f"programs/{name}.exported": versioned, f"programs/{name}.mlir": durable}, kept
 
 
-def rows_independent(run: Callable, inputs: Sequence[np.ndarray], answers: Sequence[np.ndarray]) -> bool:
+def _explained(error: Exception, method: Method) -> str:
+    """jax's words in one line, and what to do about the usual reasons."""
+    said, words = program.first_line(error).rstrip("."), str(error)
+    advice = ""
+    if "callback" in words or "custom calls whose targets" in words:
+        targets = sorted(set(re.findall(r"custom_call @([\w.$]+)", words)) - program.CUSTOM_CALLS)
+        calls = f" ({', '.join(targets)})" if targets else ""
+        advice = f" It calls the host or a library{calls} that servers need not have: callbacks, prints, Pallas."
+    elif "platform" in words:
+        advice = f" Not every platform has it: name those that do, as platforms=({PLATFORMS[0]!r}, {PLATFORMS[1]!r})."
+    elif isinstance(error, jax.errors.ConcretizationTypeError | jax.errors.TracerArrayConversionError):
+        advice = " It looks at the values of its inputs in Python: use jnp.where, lax.cond or lax.scan."
+    elif method.batch and re.search("symbolic|Inconclusive|_DimExpr", f"{said} {words}"):
+        advice = " It must run at any batch: x.shape[0], not len(x). Method(..., batch=False) takes one shape."
+    elif re.search("positional argument", words):
+        advice = " A method is called as fn(params, inputs)."
+    return f"{said}.{advice}"
+
+
+def rows_independent(
+    run: Callable, inputs: Sequence[np.ndarray], answers: Sequence[np.ndarray], wild: Sequence[bool] = ()
+) -> bool:
     """Whether the rows of `run(inputs) -> outputs` do not influence each other, by trying.
 
-    At one batch size the neighbours of a row are permuted, perturbed and blown up: its answers must keep their
-    bits. Moved to another place, and at another batch size (`answers`, those to `inputs`), a row's answers must
-    stay within rounding: vector and remainder code differ there in the last bit, a real dependence in more.
+    At one batch size the neighbours of a row are permuted, perturbed and blown up, and made NaN in an input that may
+    be (`wild`): its answers must keep their bits. Moved to another place, and at another batch size (`answers`, those
+    to `inputs`), a row's answers must stay within rounding: vector and remainder code differ there in the last bit, a
+    real dependence in more.
     """
     size, random = golden.ROWS, np.random.default_rng(0)
     base = [x[np.arange(size) % len(x)] for x in inputs]
@@ -194,12 +251,16 @@ def rows_independent(run: Callable, inputs: Sequence[np.ndarray], answers: Seque
 
     for row in (0, size // 2 - 1, size - 1):
         others = np.delete(np.arange(size), row)
-        for scale in (None, 0.1, 1.0, 1e6):
+        for scale in (None, 0.1, 1.0, 1e6, *([np.nan] if any(wild) else [])):
             tried = []
-            for x in base:
+            for x, may in zip(base, wild or [False] * len(base), strict=True):
                 changed = x.copy()
                 shuffled = x[random.permutation(others)]
-                changed[others] = shuffled if scale is None else _perturbed(shuffled, x, scale, random)
+                if scale is not None and not np.isnan(scale):
+                    shuffled = _perturbed(shuffled, x, scale, random)
+                elif scale is not None and may and _floating(x):
+                    shuffled = np.full_like(shuffled, np.nan)
+                changed[others] = shuffled
                 tried.append(changed)
             for got, want in zip(run(tried), reference, strict=True):
                 if not golden.same_bits(got[row], want[row]):
@@ -222,11 +283,17 @@ def _perturbed(rows: np.ndarray, x: np.ndarray, scale: float, random: np.random.
         top = min(int(x.max()) + 1, np.iinfo(x.dtype).max)
         return random.integers(int(x.min()), top, rows.shape, x.dtype, endpoint=True)
     with np.errstate(over="ignore", invalid="ignore"):
-        spread = float(np.std(x[np.isfinite(x)], dtype=np.float64)) if np.isfinite(x).any() else 0.0
+        known = x[np.isfinite(x)].astype(np.float64)
+        spread = float(np.std(known)) if known.size else 0.0
         return (rows + scale * (spread or 1.0) * random.standard_normal(rows.shape)).astype(x.dtype)
 
 
-def _runner(exported: jax.export.Exported, arrays: Sequence[np.ndarray]) -> Callable:
+def _floating(x: np.ndarray) -> bool:
+    return jnp.issubdtype(x.dtype, jnp.floating)
+
+
+def runner(exported: jax.export.Exported, arrays: Sequence[np.ndarray]) -> Callable:
+    """`run(inputs) -> outputs`, numpy arrays both, of a program over parameters."""
     call = jax.jit(exported.call)
 
     def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -236,17 +303,29 @@ def _runner(exported: jax.export.Exported, arrays: Sequence[np.ndarray]) -> Call
     return run
 
 
-def _check_names(name: str, methods: Mapping, default: str | None, states: Mapping[str, dict]) -> None:
+def _check_names(
+    name: str, methods: Mapping, default: str | None, states: Mapping[str, dict], platforms: Sequence[str]
+) -> None:
     if not MODEL_NAME.fullmatch(name):
         raise Refused(f"`name` must be letters, digits, '.', '_' or '-', at most 100; got {shown(name)}.")
     if not methods:
         raise Refused("`methods` must hold at least one method; got none.")
-    for method in methods:
-        if not METHOD_NAME.fullmatch(method):
-            raise Refused(f"a method's name must be an identifier of at most 100 letters; got {shown(method)}.")
+    for key, method in methods.items():
+        if not isinstance(key, str) or not METHOD_NAME.fullmatch(key):
+            raise Refused(f"a method's name must be an identifier of at most 100 letters; got {shown(key)}.")
+        if not callable(method.fn):
+            raise Refused(f"method {key!r} must be a function `fn(params, inputs)`; got {shown(method.fn)}.")
+        if method.sizes is not None and not (
+            method.batch and method.sizes and all(type(size) is int and size >= 1 for size in method.sizes)
+        ):
+            raise Refused(f"`sizes` of method {key!r} must be batch sizes >= 1; got {shown(method.sizes)}.")
     if default is not None and default not in methods:
         raise unknown("default method", default, methods)
     codecs.named(states, dict(states))
+    known = ("rocm", *PLATFORMS)
+    if program.platform() not in platforms or not set(platforms) <= set(known):
+        allowed = f"{', '.join(known)}, with {program.platform()!r}, where it is proven, among them"
+        raise Refused(f"`platforms` must be of {allowed}; got {shown(tuple(platforms))}.")
 
 
 def _check_described(name, method, input_names, inputs, output_names, made, states) -> None:
@@ -263,7 +342,7 @@ def _check_described(name, method, input_names, inputs, output_names, made, stat
         where = f"{what} {key!r} of method {name!r}"
         if dtype.name not in SERVED:
             allowed = ", ".join(SERVED)
-            raise Refused(f"{where} is {dtype.name}, which JSON tensors cannot carry; cast it to one of {allowed}.")
+            raise Refused(f"{where} is {dtype.name}, which no tensor carries; cast it to one of {allowed}.")
         if tensor.columns is not None and len(tensor.columns) != last:
             raise Refused(f"{where} has {len(tensor.columns)} names of columns for a last axis of {last}.")
         if tensor.codec is None:
@@ -286,9 +365,14 @@ def _named_inputs(name: str, method: Method) -> tuple[list[str], list[np.ndarray
     if not named:
         raise Refused(f"the example of method {name!r} holds no array.")
     inputs = {key: _as_jax_takes_it(x, f"input {key!r} of method {name!r}") for key, x in named.items()}
+    if not method.batch:
+        return list(inputs), list(inputs.values()), jax.tree.structure(method.example)
     rows = {key: x.shape[0] if x.ndim else None for key, x in inputs.items()}
     if None in rows.values() or len(set(rows.values())) != 1 or 0 in rows.values():
-        raise Refused(f"the inputs of method {name!r} must share a leading batch axis of 1 or more; got rows {rows}.")
+        raise Refused(
+            f"the inputs of method {name!r} must share a leading batch axis of 1 or more; got rows {rows}. "
+            f"A method without one is Method(..., batch=False)."
+        )
     return list(inputs), list(inputs.values()), jax.tree.structure(method.example)
 
 
@@ -337,17 +421,17 @@ def _step(entry: Any) -> str:
     return str(entry)
 
 
-def _symbolic_shape(name: str, key: str, x: np.ndarray, tensor: Tensor | None) -> tuple[int | str, ...]:
+def _symbolic_shape(name: str, key: str, x: np.ndarray, tensor: Tensor | None, batch: bool) -> tuple[int | str, ...]:
     if tensor is None or tensor.shape is None:
-        return (BATCH, *x.shape[1:])
+        return (BATCH, *x.shape[1:]) if batch else x.shape
     shape = tuple(tensor.shape)
-    fits = len(shape) == x.ndim and shape[0] == BATCH
+    fits = len(shape) == x.ndim and (shape[:1] == (BATCH,)) == batch
     for dim, size in zip(shape, x.shape, strict=False):
         fits = fits and (bool(SYMBOL.fullmatch(dim)) if isinstance(dim, str) else dim == size)
     if not fits:
         raise Refused(
-            f"`shape` of input {key!r} of method {name!r} must start with {BATCH!r} and fit the example's "
-            f"{list(x.shape)}, with names for what varies; got {list(shape)}."
+            f"`shape` of input {key!r} of method {name!r} must{'' if batch else ' not'} start with {BATCH!r} and fit "
+            f"the example's {list(x.shape)}, with names for what varies; got {list(shape)}."
         )
     return shape
 

@@ -7,6 +7,7 @@ must be equal.
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
 
 # Float32 rounding differs between processors and compiler versions.
@@ -31,7 +32,7 @@ def difference(got: np.ndarray, wanted: np.ndarray) -> float:
         return float("inf")
     if not wanted.size:
         return 0.0
-    floating = np.issubdtype(wanted.dtype, np.floating)
+    floating = _floating(wanted)
     same = (got == wanted) | (np.isnan(got) & np.isnan(wanted)) if floating else got == wanted
     with np.errstate(invalid="ignore"):
         apart = np.abs(got.astype(np.float64) - wanted.astype(np.float64))
@@ -40,14 +41,31 @@ def difference(got: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.where(same, 0.0, np.where(np.isfinite(apart), apart, np.inf)).max())
 
 
+def finite(array: np.ndarray) -> bool:
+    """Whether an array holds neither NaN nor infinity."""
+    return not _floating(array) or bool(np.isfinite(array).all())
+
+
+def differing(got: np.ndarray, wanted: np.ndarray) -> int:
+    """How many elements of two arrays of one shape and type differ; NaN equals NaN."""
+    both = np.isnan(got) & np.isnan(wanted) if _floating(wanted) else False
+    return int(((got != wanted) & ~np.asarray(both)).sum())
+
+
 def allowed(wanted: np.ndarray, rtol: float, atol: float) -> float:
     """The largest difference from `wanted` that passes."""
-    if not np.issubdtype(wanted.dtype, np.floating):
+    if not _floating(wanted):
         return 0.0
-    finite = np.abs(wanted[np.isfinite(wanted)])
-    return atol + rtol * float(finite.max(initial=0.0))
+    # Half precision rounds more coarsely than any tolerance that is meant for float32.
+    rounding = 4 * float(jnp.finfo(wanted.dtype).eps) if wanted.dtype.itemsize < 4 else 0.0
+    known = np.abs(wanted[np.isfinite(wanted)].astype(np.float64))
+    return atol + max(rtol, rounding) * float(known.max(initial=0.0))
 
 
 def near(got: np.ndarray, wanted: np.ndarray, rtol: float, atol: float) -> bool:
     """Whether an answer passes for a golden one."""
     return difference(got, wanted) <= allowed(wanted, rtol, atol)
+
+
+def _floating(array: np.ndarray) -> bool:
+    return jnp.issubdtype(array.dtype, jnp.floating)  # of bfloat16 numpy itself does not know it

@@ -1,14 +1,17 @@
 """The engine: an artifact in memory, which checks named arrays, runs them in compiled sizes and names the answers.
 
-Every protocol is a thin layer over `Model.infer`. Rows that do not influence each other are padded to the next
-power of two, so that few programs serve all sizes; a method whose rows do is run at exactly the size that came.
+Every protocol is a thin layer over `Model.infer`. Rows that do not influence each other are padded to the next of a
+few sizes, so that few programs serve all; a method whose rows do is run at exactly the size that came, and never with
+the rows of two callers; a method without rows has one shape.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -17,7 +20,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from arsenal_serving import artifact, codecs, golden, program
+from arsenal_serving import artifact, codecs, golden, program, versions
+from arsenal_serving.manifest import INDEPENDENT, SINGLE
 from arsenal_serving.program import BATCH, Array
 from arsenal_serving.refused import Refused, shown, unknown
 
@@ -42,29 +46,41 @@ class Port(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """One method, ready to run: `padded` says whether sizes are rounded up, `wide` whether it has 64-bit types."""
+    """One method, ready to run.
+
+    rows: independent, coupled or single; only rows of an independent method may share a run with a stranger's.
+    padded: whether sizes are rounded up, to one of `sizes`. wide: whether it has 64-bit types.
+    """
 
     name: str
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     program: program.Program
-    row_independent: bool
+    rows: str
     padded: bool
+    sizes: tuple[int, ...]
     wide: bool
     tolerance: dict[str, float]
 
+    @property
+    def row_independent(self) -> bool:
+        """Whether a row's answer does not depend on the rows beside it."""
+        return self.rows == INDEPENDENT
+
 
 class Model:
-    """A loaded artifact; made by `load`. `name`, `default` and `methods` say what it serves."""
+    """A loaded artifact; made by `load`. `name`, `version`, `default` and `methods` say what it serves."""
 
     def __init__(self, manifest: dict, methods: dict[str, Loaded], params: list, max_batch: int, max_rows: int):
         self.name: str = manifest["name"]
+        self.version: int = manifest["version"]
         self.default: str = manifest["default"]
         self.manifest = manifest
         self.methods = methods
         self.max_batch = max_batch
         self.max_rows = max_rows
         self.seconds: dict[str, float] = {}
+        self.differences: dict[str, dict[str, float]] = {}
         self._params = params
         self._warm: dict[tuple, Callable] = {}
         self._kept: OrderedDict[tuple, Callable] = OrderedDict()
@@ -89,11 +105,12 @@ class Model:
         for loaded in self.methods.values():
             if not _foreseen(loaded):
                 continue
-            for size in _sizes(self.max_batch):
-                shapes = [(size, *(int(dim) for dim in port.shape[1:])) for port in loaded.inputs]
+            for size in loaded.sizes if loaded.rows != SINGLE else (1,):
+                shapes = [tuple(size if dim == BATCH else int(dim) for dim in port.shape) for port in loaded.inputs]
                 key = (loaded.name, *shapes)
                 if key not in self._warm:
-                    self._warm[key] = self._compile(loaded, shapes)
+                    # The golden check may have compiled this size already.
+                    self._warm[key] = self._kept.pop(key) if key in self._kept else self._compile(loaded, shapes)
             zeros = [np.zeros(shape, port.dtype) for shape, port in zip(shapes, loaded.inputs, strict=True)]
             self._run(loaded, zeros)  # the first run of a program pays for its buffers
             start = time.perf_counter()
@@ -102,22 +119,36 @@ class Model:
 
     def quick(self, method: str, rows: int, seconds: float) -> bool:
         """Whether an answer to so many rows is expected within `seconds`, without a compile."""
-        each = self.seconds.get(method)
-        return each is not None and each * -(-rows // self.max_batch) <= seconds
+        each, loaded = self.seconds.get(method), self.methods[method]
+        runs = 1 if loaded.rows == SINGLE else -(-rows // loaded.sizes[-1])
+        return each is not None and each * runs <= seconds
 
-    def check_golden(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Compare with the stored answers; raises `Refused` naming method, output and largest difference."""
+    def check_golden(self, arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+        """The largest differences from the stored answers, by method and output; raises `Refused` for one too large."""
         slack = 1.0 if self.manifest["platform"] == program.platform() else golden.OTHER_PLATFORM
+        found: dict[str, dict[str, float]] = {}
         for loaded in self.methods.values():
-            inputs = [arrays[f"{loaded.name}/input/{port.name}"] for port in loaded.inputs]
-            for port, got in zip(loaded.outputs, self._run(loaded, inputs), strict=True):
-                wanted = arrays[f"{loaded.name}/output/{port.name}"]
+            answers = self.repeated(loaded.name, arrays)
+            found[loaded.name] = {}
+            for port in loaded.outputs:
+                got, wanted = answers[port.name], arrays[f"{loaded.name}/output/{port.name}"]
                 rtol, atol = (loaded.tolerance[key] * slack for key in ("rtol", "atol"))
+                found[loaded.name][port.name] = golden.difference(got, wanted)
                 if not golden.near(got, wanted, rtol, atol):
                     raise Refused(
                         f"golden check of method {loaded.name!r}, output {port.name!r}: largest difference "
                         f"{golden.difference(got, wanted):g}, allowed {golden.allowed(wanted, rtol, atol):g}."
                     )
+        return found
+
+    def repeated(self, method: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The answers, as codes, to a method's stored inputs among the arrays of a golden file."""
+        loaded, sizes = self._method(method), dict[str, int]()
+        inputs = [
+            _array(loaded, port._replace(code=None), arrays[f"{method}/input/{port.name}"], sizes)
+            for port in loaded.inputs
+        ]
+        return dict(zip([port.name for port in loaded.outputs], self._run(loaded, inputs), strict=True))
 
     def _method(self, method: str) -> Loaded:
         if method not in self.methods:
@@ -135,29 +166,28 @@ class Model:
             raise Refused(f"method {loaded.name!r} needs the inputs {known}; missing: {missing}.")
         sizes: dict[str, int] = {}
         arrays = [_array(loaded, port, named[port.name], sizes) for port in loaded.inputs]
-        if not 1 <= sizes[BATCH] <= self.max_rows:
+        if loaded.rows != SINGLE and not 1 <= sizes[BATCH] <= self.max_rows:
             raise Refused(f"method {loaded.name!r} takes 1 to {self.max_rows} rows; got {sizes[BATCH]}.")
         for at, port in enumerate(loaded.inputs):
             array = arrays[at]
             if port.code:
                 arrays[at] = port.code(array).astype(port.dtype, copy=False)
-            elif port.finite and port.dtype.kind == "f" and not np.isfinite(array).all():
+            elif port.finite and not golden.finite(array):
                 where = np.argwhere(~np.isfinite(array))[0].tolist()
                 raise Refused(f"input {port.name!r} of {loaded.name!r} must be finite; got {array[*where]} at {where}.")
         return arrays
 
     def _run(self, loaded: Loaded, arrays: list[np.ndarray]) -> list[np.ndarray]:
         """Program inputs [rows, ...] to program outputs."""
-        rows = arrays[0].shape[0]
         if not loaded.padded:
             return self._piece(loaded, arrays)
-        if rows <= self.max_batch:
-            size = _padded(rows, self.max_batch)
+        rows, most = arrays[0].shape[0], loaded.sizes[-1]
+        if rows <= most:
+            size = loaded.sizes[bisect_left(loaded.sizes, rows)]
             answers = self._piece(loaded, arrays if size == rows else [_grown(array, size) for array in arrays])
             return answers if size == rows else [answer[:rows] for answer in answers]
         pieces = [
-            self._run(loaded, [array[start : start + self.max_batch] for array in arrays])
-            for start in range(0, rows, self.max_batch)
+            self._run(loaded, [array[start : start + most] for array in arrays]) for start in range(0, rows, most)
         ]
         return [np.concatenate(answers) for answers in zip(*pieces, strict=True)]
 
@@ -189,59 +219,91 @@ class Model:
 
 
 def load(
-    folder: str | os.PathLike, *, max_batch: int = MAX_BATCH, max_rows: int = MAX_ROWS, form: str = "auto"
+    folder: str | os.PathLike,
+    *,
+    max_batch: int = MAX_BATCH,
+    max_rows: int = MAX_ROWS,
+    form: str = "auto",
+    keys: Sequence[bytes] = (),
 ) -> Model:
     """The model in an artifact folder, after its sums held and its golden answers came out again.
 
-    form: "auto" takes each program's versioned form where this jax accepts it, else the durable one; "versioned"
-    and "durable" insist. Raises `Refused`, in one line, for an artifact that does not hold what it promises.
+    folder: one version, or a model's folder or a run's, of which the newest version is taken. form: "auto" takes each
+    program's versioned form where this jax accepts it, else the durable one; "versioned" and "durable" insist.
+    keys: PEMs of Ed25519 public keys; with them, what none of them signed is refused. Raises `Refused`, in one line,
+    for an artifact that does not hold what it promises.
     """
+    folder = versions.located(folder)
+    return made(folder, artifact.opened(folder, keys).files, max_batch=max_batch, max_rows=max_rows, form=form)
+
+
+def made(
+    folder: str | os.PathLike,
+    held: Mapping[str, bytes],
+    *,
+    max_batch: int = MAX_BATCH,
+    max_rows: int = MAX_ROWS,
+    form: str = "auto",
+) -> Model:
+    """The model made of an artifact's files that held, see `load`."""
     if max_batch < 1 or max_rows < 1:
         raise Refused(f"`max_batch` and `max_rows` must be at least 1; got {max_batch} and {max_rows}.")
-    files = artifact.read(folder)
-    manifest = artifact.manifest_of(files)
+    files = dict(held)
     try:
-        stored = artifact.arrays(files.pop(manifest["parameters"]["file"]), artifact.PARAMETERS)
+        manifest = artifact.manifest_of(folder, files)
+        stored = artifact.arrays(files.pop(artifact.PARAMETERS), artifact.PARAMETERS)
         kept = artifact.arrays(files.pop(artifact.GOLDEN), artifact.GOLDEN)
         params = [_parameter(stored, entry) for entry in manifest["parameters"]["arrays"]]
         methods = {
-            name: _loaded(name, entry, manifest["codecs"], files, params, kept, form)
-            for name, entry in manifest["methods"].items()
+            name: _loaded(name, manifest, files, params, kept, form, max_batch) for name in manifest["methods"]
         }
-        if manifest["default"] not in methods:
-            raise unknown("default method", manifest["default"], methods)
         with jax.enable_x64(any(p.dtype.itemsize == 8 for p in params) or jax.config.jax_enable_x64):  # type: ignore[attr-defined]
             model = Model(manifest, methods, jax.device_put(params), max_batch, max_rows)
-        model.check_golden(kept)
+        try:
+            model.differences = model.check_golden(kept)
+        except Refused:
+            raise
+        except (ValueError, TypeError, RuntimeError) as error:  # jax's and XLA's own, of a program that does not run
+            raise Refused(f"a program does not run here: {program.first_line(error)}") from error
     except Refused as error:
         raise Refused(f"{folder}: {error}") from error
-    except (KeyError, TypeError, AttributeError) as error:
-        raise Refused(f"{folder}: {artifact.MANIFEST} is incomplete: {program.first_line(error)}.") from error
     return model
 
 
-def _loaded(name: str, entry: dict, states: dict, files: dict, params: list, kept: dict, form: str) -> Loaded:
+def _loaded(
+    name: str, manifest: dict, files: dict, params: list, kept: dict, form: str, max_batch: int
+) -> Loaded:
+    entry, states = manifest["methods"][name], manifest["codecs"]
     if program.platform() not in entry["platforms"]:
         raise Refused(f"method {name!r} was exported for {entry['platforms']}; this machine is {program.platform()!r}.")
     inputs = tuple(_port(described, states, inward=True) for described in entry["inputs"])
     outputs = tuple(_port(described, states, inward=False) for described in entry["outputs"])
+    for port, way in [*((port, "input") for port in inputs), *((port, "output") for port in outputs)]:
+        if f"{name}/{way}/{port.name}" not in kept:
+            raise Refused(f"{artifact.GOLDEN} holds no {way} {port.name!r} of method {name!r}.")
     example = [Array(p.shape, p.dtype.name) for p in params]
     example += [Array(kept[f"{name}/input/{port.name}"].shape, port.dtype.name) for port in inputs]
     stored = entry["programs"]
     versioned, durable = files[stored["versioned"]], files[stored["durable"]]
     try:
         ran = program.load(versioned, durable, entry["calling"], example, form)
-    except Refused as error:
+    except program.CallRefused as error:
         raise Refused(f"method {name!r}: {error}") from error
+    except Refused as error:
+        jaxes = f"made with jax {manifest['jax']['version']}, here is {jax.__version__}"
+        raise Refused(f"method {name!r} ({jaxes}): {error}") from error
     avals = (*ran.exported.in_avals, *ran.exported.out_avals)
+    independent = entry["rows"] == INDEPENDENT
+    powers = [*[1 << k for k in range(max_batch.bit_length()) if 1 << k < max_batch], max_batch]
     return Loaded(
         name=name,
         inputs=inputs,
         outputs=outputs,
         program=ran,
-        row_independent=entry["row_independent"],
+        rows=entry["rows"],
         # A program that is particular about its batch size is given the one that came.
-        padded=entry["row_independent"] and not any(BATCH in rule for rule in entry["constraints"]),
+        padded=independent and not any(re.search(rf"\b{BATCH}\b", rule) for rule in entry["constraints"]),
+        sizes=tuple(sorted({min(size, max_batch) for size in entry["sizes"] or powers})),
         wide=any(np.dtype(aval.dtype).itemsize == 8 for aval in avals),
         tolerance=entry["tolerance"],
     )
@@ -261,6 +323,8 @@ def _port(described: dict, states: dict, inward: bool) -> Port:
 
 
 def _parameter(stored: dict[str, np.ndarray], entry: dict) -> np.ndarray:
+    if entry["name"] not in stored:
+        raise Refused(f"{artifact.PARAMETERS} holds no array {shown(entry['name'])}.")
     array = stored[entry["name"]]
     if array.dtype.name != entry["dtype"] or list(array.shape) != entry["shape"]:
         got = f"{array.dtype.name}{list(array.shape)}"
@@ -270,6 +334,8 @@ def _parameter(stored: dict[str, np.ndarray], entry: dict) -> np.ndarray:
 
 def _array(loaded: Loaded, port: Port, array: Any, sizes: dict[str, int]) -> np.ndarray:
     """The array, if it has the port's type; what it binds symbolic dimensions to goes into `sizes`."""
+    if isinstance(array, np.generic):  # a scalar, where there are no rows
+        array = np.asarray(array)
     if not isinstance(array, np.ndarray):
         raise Refused(f"input {port.name!r} of {loaded.name!r} must be a numpy array; got {type(array).__name__}.")
     fits = array.dtype.kind in "OU" if port.code else array.dtype == port.dtype
@@ -293,15 +359,9 @@ def _misfit(loaded: Loaded, port: Port, array: np.ndarray) -> Refused:
 
 
 def _foreseen(loaded: Loaded) -> bool:
-    return loaded.padded and all(isinstance(dim, int) for port in loaded.inputs for dim in port.shape[1:])
-
-
-def _sizes(most: int) -> list[int]:
-    return [*[1 << k for k in range(most.bit_length()) if 1 << k < most], most]
-
-
-def _padded(rows: int, most: int) -> int:
-    return min(1 << (rows - 1).bit_length(), most)
+    if loaded.rows != SINGLE and not loaded.padded:
+        return False
+    return all(dim == BATCH or isinstance(dim, int) for port in loaded.inputs for dim in port.shape)
 
 
 def _grown(array: np.ndarray, size: int) -> np.ndarray:

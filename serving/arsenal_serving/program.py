@@ -3,25 +3,78 @@
 The versioned form is `jax.export`'s serialisation, promised for six months and refused by much later versions.
 The durable form is the StableHLO portable artifact inside it; the calling data that jax keeps around that module
 (shapes, platforms, kept arguments, ...) is stored as plain JSON, and `jax.export.Exported`, a dataclass, is built
-again from the two. Both run the same module, so they give the same bits.
+again from the two. Both run the same module, so they give the same bits. A module holds no source locations, and
+calls nothing but what `CUSTOM_CALLS` lists.
 https://docs.jax.dev/en/latest/export/export.html
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import itertools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date
 from typing import Any, NamedTuple
 
 import jax
 import jax.export
 import numpy as np
+from jax.extend import mlir
+from jax.extend.mlir import ir, passmanager
+from jax.extend.mlir.dialects import stablehlo
+from jax.interpreters.mlir import make_ir_context
 
 from arsenal_serving.refused import Refused, shown
 
 BATCH = "batch"
 PLATFORMS = ("cpu", "cuda", "tpu")
 FORMS = ("versioned", "durable")
+
+# The days on which jax's wheels were built. A later version was released after the last of them, so that what is
+# promised of the last holds of it at the least.
+RELEASES = {
+    "0.10.0": date(2026, 4, 16),
+    "0.10.1": date(2026, 5, 18),
+    "0.10.2": date(2026, 6, 17),
+    "0.11.0": date(2026, 7, 16),
+    "0.11.1": date(2026, 8, 17),
+    "0.11.2": date(2026, 9, 17),
+}
+PROMISED_MONTHS = 6
+
+# https://mlir.llvm.org/docs/BytecodeFormat: a magic number, a version, and who wrote it.
+HEADER = re.compile(rb"ML\xefR.{1,9}?StableHLO_v([0-9]+\.[0-9]+\.[0-9]+)\0", re.DOTALL)
+
+# All that a program may call outside its own module: linear algebra of LAPACK, cuSOLVER, hipSOLVER and the TPU
+# compiler, random bits, sharding's marks, shape checks and operations on symbolic shapes. They are of jax's list with
+# a stable meaning; what is missing of it is what runs code that the artifact brings (Pallas kernels, TensorFlow).
+# jax/_src/export/_export.py, _CUSTOM_CALL_TARGETS_GUARANTEED_STABLE
+CUSTOM_CALLS = frozenset(
+    {
+        *(
+            f"lapack_{letter}{name}_ffi"
+            for letter, name in itertools.product(
+                "sdcz", ("potrf", "geqrf", "geev", "gesdd", "getrf", "gehrd", "gees", "trsm", "gtsv")
+            )
+        ),
+        *(f"lapack_{letter}{name}_ffi" for letter, name in itertools.product("sd", ("orgqr", "syevd", "sytrd"))),
+        *(f"lapack_{letter}{name}_ffi" for letter, name in itertools.product("cz", ("ungqr", "heevd", "hetrd"))),
+        *(
+            f"{library}solver_{name}_ffi"
+            for library, name in itertools.product(
+                ("cu", "hip"), ("getrf", "geqrf", "orgqr", "potrf", "syevd", "gesvd", "gesvdj", "sytrd")
+            )
+        ),
+        *("hipsolver_gesdd_ffi", "cusparse_gtsv2_ffi"),
+        *(f"{library}_lu_pivots_to_permutation" for library in ("cu", "hip")),
+        *(f"{library}_threefry2x32_ffi" for library in ("cu", "hip")),
+        *("Eigh", "Qr", "ProductOfElementaryHouseholderReflectors", "LuDecomposition", "ApproxTopK"),
+        *("Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape", "annotate_device_placement", "AllocateBuffer"),
+        *(f"stablehlo.dynamic_{name}" for name in ("reduce_window", "rng_bit_generator", "top_k", "approx_top_k")),
+        "shape_assertion",
+    }
+)
 
 Dim = int | str
 Flat = Callable[..., tuple]
@@ -32,6 +85,10 @@ class Array(NamedTuple):
 
     shape: tuple[Dim, ...]
     dtype: str
+
+
+class CallRefused(Refused):
+    """A program calls what `CUSTOM_CALLS` does not list."""
 
 
 class Program(NamedTuple):
@@ -48,10 +105,13 @@ def export(flat: Flat, arrays: Sequence[Array], platforms: Sequence[str], constr
     Raises `Refused` for a function with side effects; jax's own errors for one that cannot be exported.
     """
     specs = _specs(arrays, constraints)
-    exported = jax.export.export(jax.jit(flat), platforms=tuple(platforms))(*specs)
-    effects = (*exported.ordered_effects, *exported.unordered_effects)
+    jitted = jax.jit(flat)
+    effects = jitted.trace(*specs).jaxpr.effects
     if effects:
-        raise Refused(f"a program must be pure; this one has the effects {', '.join(map(str, effects))}.")
+        raise Refused(f"a program must be pure; this one has the effects {', '.join(sorted(map(str, effects)))}.")
+    exported = jax.export.export(jitted, platforms=tuple(platforms))(*specs)
+    check_calls(exported.mlir_module_serialized)
+    exported = dataclasses.replace(exported, mlir_module_serialized=without_locations(exported.mlir_module_serialized))
     calling = {
         "fun_name": exported.fun_name,
         "in_avals": [_typed(aval) for aval in exported.in_avals],
@@ -79,10 +139,14 @@ def load(versioned: bytes, durable: bytes, calling: dict, example: Sequence[Arra
     for name in FORMS if form == "auto" else (form,):
         try:
             exported = makers[name]()
+            check_calls(exported.mlir_module_serialized)
             lower(exported, example)
             return Program(exported, name, "; ".join(reasons))
+        except CallRefused:
+            raise
         except Exception as error:  # jax says no in many ways, and each is a reason to try the other form
-            reasons.append(f"the {name} form does not load: {first_line(error)}")
+            why = str(error) if isinstance(error, Refused) else first_line(error)
+            reasons.append(f"the {name} form does not load: {why}")
     raise Refused("; ".join(reasons))
 
 
@@ -125,6 +189,47 @@ def lower(exported: jax.export.Exported, arrays: Sequence[Array]) -> Any:
         return jax.jit(exported.call).lower(*(jax.ShapeDtypeStruct(a.shape, np.dtype(a.dtype)) for a in arrays))
 
 
+def custom_calls(durable: bytes) -> set[str]:
+    """The targets of all custom calls in a portable module; raises `Refused` or MLIR's own for an unreadable one."""
+    with make_ir_context():
+        module = _module(durable)
+        return {
+            ir.StringAttr(operation.attributes["call_target_name"]).value
+            for operation in _operations(module.operation)
+            if operation.name.endswith("custom_call")
+        }
+
+
+def check_calls(durable: bytes) -> None:
+    """Raise `Refused`, naming it, for a custom call outside `CUSTOM_CALLS`."""
+    other = sorted(custom_calls(durable) - CUSTOM_CALLS)
+    if other:
+        raise CallRefused(f"the program calls {', '.join(map(shown, other))}, which is not what a program may call.")
+
+
+def without_locations(durable: bytes) -> bytes:
+    """A portable module without the paths and functions of the source that it was traced from."""
+    with make_ir_context():
+        module = _module(durable)
+        passmanager.PassManager.parse("builtin.module(strip-debuginfo)").run(module.operation)
+        # As old a StableHLO as jax itself asks of an export: readers a month older than this one can follow.
+        asked = stablehlo.StablehloCompatibilityRequirement.WEEK_4
+        return mlir.serialize_portable_artifact(module, stablehlo.get_version_from_compatibility_requirement(asked))
+
+
+def promise(version: str) -> dict[str, str]:
+    """When a jax version was released, and until when jax releases are promised to read its versioned form.
+
+    >>> promise("0.10.2")
+    {'version': '0.10.2', 'released': '2026-06-17', 'valid_until': '2026-12-17'}
+    """
+    older = [known for known in RELEASES if _number(known) <= _number(version)]
+    released = RELEASES[max(older, key=_number)] if older else min(RELEASES.values())
+    months = released.month - 1 + PROMISED_MONTHS
+    until = released.replace(year=released.year + months // 12, month=months % 12 + 1, day=min(released.day, 28))
+    return {"version": version, "released": released.isoformat(), "valid_until": until.isoformat()}
+
+
 def wide(exported: jax.export.Exported) -> Any:
     """The context in which a program runs: 64-bit types exist only for one that takes or gives them."""
     needs = any(np.dtype(aval.dtype).itemsize == 8 for aval in (*exported.in_avals, *exported.out_avals))
@@ -154,6 +259,29 @@ def _deserialised(versioned: bytes, calling: dict) -> jax.export.Exported:
     # The versioned form forgets the constraints on symbolic dimensions; the manifest's bring them back.
     inputs, outputs = (_avals(calling[which], calling["constraints"]) for which in ("in_avals", "out_avals"))
     return dataclasses.replace(exported, in_avals=inputs, out_avals=outputs) if calling["constraints"] else exported
+
+
+def _module(durable: bytes) -> ir.Module:
+    # MLIR reads text too, and has lines of its own on stderr for what it cannot read: a look at the header first.
+    header = HEADER.match(durable)
+    if not header:
+        raise Refused("it is no portable StableHLO module")
+    version, newest = header[1].decode(), stablehlo.get_current_version()
+    if _number(version) > _number(newest):
+        raise Refused(f"it is of StableHLO {version}, and this jax reads {newest} and older")
+    return mlir.deserialize_portable_artifact(durable)
+
+
+def _operations(operation: Any) -> Iterator[Any]:
+    yield operation
+    for region in operation.regions:
+        for block in region:
+            for inner in block:
+                yield from _operations(inner.operation)
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version)[:3]))
 
 
 def _typed(aval: Any) -> dict:

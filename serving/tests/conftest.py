@@ -105,8 +105,7 @@ def methods() -> dict[str, Method]:
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "run" / "artifact"
-    export(path, methods(), parameters(), name="zoo", codecs=CODECS, provenance={"by": "a test"})
-    return path
+    return export(path, methods(), parameters(), name="zoo", codecs=CODECS, provenance={"by": "a test"})
 
 
 @pytest.fixture(scope="session")
@@ -150,7 +149,7 @@ def start(folder: Path, *arguments: str) -> Server:
 @pytest.fixture(scope="session")
 def server(folder) -> Iterator[Server]:
     # The run folder, not the artifact in it: both are accepted.
-    running = start(folder.parent, "--max-batch", "8", "--max-rows", "100", "--max-body", "200000")
+    running = start(folder.parent.parent, "--max-batch", "8", "--max-rows", "100", "--max-body", "200000")
     yield running
     running.process.send_signal(signal.SIGTERM)
     _, err = running.process.communicate(timeout=20)

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import CODECS, example, methods, parameters, predict
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tensors import tensor
 
 from arsenal_serving import artifact
 from arsenal_serving.export import Method, Tensor, export
 from arsenal_serving.golden import same_bits
 from arsenal_serving.model import load
 from arsenal_serving.refused import Refused
+from arsenal_serving.server import respond
 
 X = example()
 
 
 def test_manifest_says_what_is_served(folder):
-    manifest = artifact.manifest_of(artifact.read(folder))
-    assert (manifest["format"], manifest["name"], manifest["default"]) == (1, "zoo", "predict")
+    manifest = artifact.manifest_of(folder, artifact.opened(folder).files)
+    assert (manifest["format"], manifest["name"], manifest["version"], manifest["default"]) == (2, "zoo", 1, "predict")
     assert manifest["provenance"] == {"by": "a test"}
     names = [entry["name"] for entry in manifest["parameters"]["arrays"]]
     assert names == ["half", "layers.0.w", "layers.0.b", "table"]
@@ -50,14 +58,13 @@ def test_both_forms_give_the_bits_of_jit(folder):
 
 
 def test_a_refused_versioned_form_falls_back_to_the_durable_one(folder, tmp_path):
-    files = artifact.read(folder)
-    files["programs/predict.exported"] = b"from another time"
-    artifact.write(tmp_path / "aged", files)
+    files = dict(artifact.opened(folder).files) | {"programs/predict.exported": b"from another time"}
+    artifact.write(tmp_path / "aged", json.loads(files.pop("manifest.json")), files)
     model = load(tmp_path / "aged")
     assert model.methods["predict"].program.form == "durable"
     assert "versioned form does not load" in model.methods["predict"].program.why
     assert model.methods["label"].program.form == "versioned"
-    with pytest.raises(Refused, match="method 'predict': the versioned form does not load"):
+    with pytest.raises(Refused, match=r"method 'predict' \(made with jax .*, here is .*\): the versioned form does"):
         load(tmp_path / "aged", form="versioned")
 
 
@@ -83,8 +90,9 @@ def position(params, x):
 @pytest.mark.parametrize("rows", [1, 8])
 def test_row_independence_is_found_by_trying(tmp_path, fn, independent, rows):
     x = np.random.default_rng(2).standard_normal((rows, 3)).astype(np.float32)
-    made = export(tmp_path / "a", {"f": Method(fn, x)}, {}, name="m")
-    assert made["methods"]["f"]["row_independent"] is independent
+    made = load(export(tmp_path / "a", {"f": fn}, {}, x))
+    assert made.methods["f"].rows == ("independent" if independent else "coupled")
+    assert made.methods["f"].padded is independent
 
 
 def effect(params, x):
@@ -99,10 +107,8 @@ CODE = np.ones((2, 3), np.int32)
 @pytest.mark.parametrize(
     ("method", "more", "says"),
     [
-        (Method(lambda p, x: x.astype(jnp.float16), F), {}, "output 'f' of method 'f' is float16"),
-        (Method(lambda p, x: x.astype(jnp.bfloat16), F), {}, "bfloat16, which JSON tensors cannot carry; cast it"),
-        (Method(lambda p, x: x, F.astype(np.float16)), {}, "input 'x' of method 'f' is float16"),
-        (Method(lambda p, x: x + 1j, F), {}, "complex64"),
+        (Method(lambda p, x: x.astype(jnp.float8_e4m3fn), F), {}, "method 'f' is float8_e4m3fn, which no tensor"),
+        (Method(lambda p, x: x + 1j, F), {}, "complex64, which no tensor carries; cast it"),
         (Method(lambda p, x: x / 0, F), {}, "NaN or infinity for the example"),
         (Method(effect, F), {}, "effect|cannot be exported"),
         (Method(lambda p, x: x.reshape(len(x), -1), F), {}, "method 'f' cannot be exported"),
@@ -119,6 +125,8 @@ CODE = np.ones((2, 3), np.int32)
         (Method(lambda p, x: x, F, {"x": Tensor(shape=["n", 3])}), {}, "must start with 'batch'"),
         (Method(lambda p, x: x, F), {"codecs": {"k": {"kind": "regex"}}}, "unknown kind of codec 'regex'"),
         (Method(lambda p, x: x, F), {"default": "g"}, "unknown default method 'g'"),
+        (Method(lambda p, x: x, F), {"platforms": ("cpu", "vax")}, "must be of rocm, cpu, cuda, tpu, with 'cpu'"),
+        (Method(lambda p, x: x, F), {"platforms": ()}, "`platforms` must be of"),
         (Method(lambda p, x: x, F), {"name": "a/b"}, "`name` must be letters"),
         (Method(lambda p, x: x + p["k"], F), {"params": {"k": jax.random.key(0)}}, "typed random key"),
         (Method(lambda p, x: x, F), {"params": {"a.b": F, "a": {"b": F}}}, "two arrays have the path 'a.b'"),
@@ -144,39 +152,6 @@ def test_64_bit_programs_run_where_they_were_exported_for(tmp_path):
         assert answer["n"].dtype == np.int64
 
 
-def test_an_export_replaces_an_artifact_whole_and_nothing_else(tmp_path):
-    target = tmp_path / "a"
-    export(target, {"f": Method(predict, X)}, parameters(), name="one")
-    export(target, {"g": Method(predict, X)}, parameters(), name="two")
-    assert sorted(artifact.read(target)) == [
-        "golden.safetensors", "manifest.json", "parameters.safetensors", "programs/g.exported", "programs/g.mlir",
-    ]  # fmt: skip
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home" / "letter.txt").write_text("dear")
-    with pytest.raises(Refused, match="is not an artifact folder; it is not replaced"):
-        export(tmp_path / "home", {"f": Method(predict, X)}, parameters(), name="one")
-    assert [path.name for path in (tmp_path / "home").iterdir()] == ["letter.txt"]
-
-
-def test_a_write_that_fails_leaves_the_old_artifact(tmp_path, folder):
-    files = artifact.read(folder)
-    artifact.write(tmp_path / "a", files)
-    with pytest.raises(TypeError):
-        artifact.write(tmp_path / "a", files | {"z": "not bytes"})
-    assert artifact.read(tmp_path / "a") == files
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
-
-
-def test_without_an_atomic_exchange_a_folder_is_replaced_in_two_steps(tmp_path, folder, monkeypatch):
-    files = artifact.read(folder)
-    artifact.write(tmp_path / "a", files)
-    monkeypatch.setattr(sys, "platform", "other")
-    artifact.write(tmp_path / "a", files | {"note": b"new"})
-    assert artifact.read(tmp_path / "a")["note"] == b"new"
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
-
-
 def test_sums_are_in_the_format_of_sha256sum(folder):
     subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=folder, check=True)
 
@@ -192,3 +167,147 @@ def test_serving_needs_none_of_the_training_side(folder):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def no_batch(params, inputs):
+    return {"total": inputs["table"].sum() * params, "half": inputs["table"].astype(jnp.bfloat16), "n": inputs["n"] + 1}
+
+
+def test_a_function_without_rows_has_one_shape(tmp_path):
+    """No batch axis at all, a scalar among the inputs and the outputs."""
+    example = {"table": np.arange(6, dtype=np.float32).reshape(2, 3), "n": np.int32(7)}
+    model = load(export(tmp_path / "m", {"f": Method(no_batch, example, batch=False)}, np.float32(2.0)))
+    model.warm()
+    assert model.methods["f"].rows == "single"
+    assert model.quick("f", 10**6, 1.0)
+    answer = model.infer("f", example)
+    wanted = jax.jit(no_batch)(np.float32(2.0), example)
+    for key, value in wanted.items():
+        assert same_bits(answer[key], np.asarray(value)), key
+    assert answer["total"].shape == () and answer["half"].dtype == jnp.bfloat16
+    assert not model._kept, "Its one shape was compiled before."
+    with pytest.raises(Refused, match=r"must be float32 \[2, 3\]; got float32 \[3, 3\]"):
+        model.infer("f", example | {"table": np.zeros((3, 3), np.float32)})
+    varying = Method(lambda _, x: x * 2, np.ones(3, np.float32), {"x": Tensor(shape=["length"])}, batch=False)
+    doubled = load(export(tmp_path / "v", {"f": varying}, {}))
+    assert doubled.infer("f", {"x": np.ones(5, np.float32)})["f"].tolist() == [2.0] * 5
+    for shape in (["batch"], [4], ["length", 1]):
+        with pytest.raises(Refused, match="`shape` of input 'x' of method 'f' must not start with 'batch'"):
+            export(tmp_path / "w", {"f": varying._replace(inputs={"x": Tensor(shape=shape)})}, {})
+
+
+DTYPES = ("bool", "int8", "uint8", "int32", "uint32", "float16", "bfloat16", "float32")
+
+
+class Pair(NamedTuple):
+    """A class of the exporter's that the server has never heard of."""
+
+    first: Any
+    second: Any
+
+
+def leaves(draw, rows):
+    dtype, shape = draw(st.sampled_from(DTYPES)), (rows, *draw(st.lists(st.integers(1, 3), max_size=2)))
+    bits = np.random.default_rng(draw(st.integers(0, 2**16))).integers(0, 100, shape)
+    return jnp.asarray(bits).astype(dtype)
+
+
+@st.composite
+def trees(draw, rows, depth=2):
+    """A pytree of arrays of any type with `rows` rows: dicts, lists, tuples and named tuples."""
+    if depth == 0 or draw(st.integers(0, 2)) == 0:
+        return leaves(draw, rows)
+    inner = draw(st.lists(trees(rows, depth - 1), min_size=1, max_size=2))
+    match draw(st.sampled_from(["dict", "list", "tuple", "pair"])):
+        case "dict":
+            return dict(zip(draw(st.permutations(["b", "a", "é c"])), inner, strict=False))
+        case "list":
+            return inner
+        case "tuple":
+            return tuple(inner)
+    return Pair(inner[0], inner[-1])
+
+
+def through(params, inputs):
+    """Something of every leaf, and the whole structure again."""
+    scale = sum(jnp.sum(leaf.astype(jnp.float32)) for leaf in jax.tree.leaves(params))
+    moved = [
+        ~leaf if leaf.dtype == bool else leaf + scale.astype(leaf.dtype) if leaf.dtype.kind == "f" else leaf + leaf
+        for leaf in jax.tree.leaves(inputs)
+    ]
+    return {"same": jax.tree.unflatten(jax.tree.structure(inputs), moved), "params": jnp.zeros(len(moved[0:1])) + scale}
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(trees(rows=3), trees(rows=2), st.booleans())
+def test_any_pytree_goes_in_and_comes_out(inputs, params, batch):
+    """What `jax.jit(fn)` gives, leaf by leaf and bit by bit, from an artifact that knows names and arrays only."""
+    fn = (lambda params, inputs: through(params, inputs)["same"]) if batch else through
+    with tempfile.TemporaryDirectory() as folder:
+        method = Method(fn, inputs, batch=batch)
+        written = export(Path(folder) / "m", {"f": method}, params, platforms=("cpu",))
+        model = load(written, max_batch=3)
+    named = dict(zip([port.name for port in model.methods["f"].inputs], jax.tree.leaves(inputs), strict=True))
+    answers = model.infer("f", {name: np.asarray(leaf) for name, leaf in named.items()})
+    wanted = jax.tree.leaves(jax.jit(fn)(params, inputs))
+    assert len(answers) == len(wanted)
+    for got, want in zip(answers.values(), wanted, strict=True):
+        assert same_bits(got, np.asarray(want))
+
+
+def test_half_precision_goes_through_json(tmp_path):
+    x = np.array([[1.5, 65504.0], [-0.0, 1e-7]], np.float16)
+    fns = {"half": lambda _, x: -x, "brain": lambda _, x: x.astype(jnp.bfloat16)}
+    model = load(export(tmp_path / "m", fns, {}, x), max_batch=2)
+    for name, wanted in (("half", -x), ("brain", x.astype(jnp.bfloat16))):
+        method = model.methods[name]
+        body = json.dumps({"inputs": [tensor(x)]}).encode()
+        (output,) = json.loads(respond(model, method, name, body).body)["outputs"]
+        assert output["datatype"] == {"half": "FP16", "brain": "BF16"}[name]
+        assert same_bits(np.array(output["data"], np.float32).reshape(2, 2).astype(wanted.dtype), wanted)
+    with pytest.raises(Refused, match="must be numbers for FP16"):
+        respond(model, model.methods["half"], "half", json.dumps({"inputs": [tensor(x, data=["1"] * 4)]}).encode())
+
+
+def host(params, x):
+    return jax.pure_callback(np.asarray, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+
+
+@pytest.mark.parametrize(
+    ("fn", "says"),
+    [
+        (host, "It calls the host or a library that servers need not have"),
+        (effect, "a program must be pure; this one has the effects Debug"),
+        (lambda p, x: x if x.sum() > 0 else -x, "It looks at the values of its inputs in Python: use jnp.where"),
+        (lambda p, x: x + int(x[0, 0]), "It looks at the values of its inputs in Python"),
+        (lambda p, x: np.asarray(x), "It looks at the values of its inputs in Python"),
+        (lambda p, x: x.reshape(len(x), -1), r"x.shape\[0\], not len\(x\). Method\(..., batch=False\) takes one"),
+        (lambda x: x, r"A method is called as fn\(params, inputs\)"),
+        (lambda p, x: jnp.abs(jnp.linalg.eigvals(x[:, :, None] * x[:, None])), "Not every platform has it: name those"),
+        (lambda p, x: None, "method 'predict' gives no array"),
+        (lambda p, x: "text", "'text' with dtype <U4 is not a valid JAX array type"),
+        ("text", "method 'predict' must be a function `fn\\(params, inputs\\)`; got 'text'"),
+    ],
+)
+def test_a_function_that_cannot_be_exported_is_told_why(tmp_path, fn, says):
+    with pytest.raises(Refused, match=says) as told:
+        export(tmp_path / "m", {"predict": fn}, {}, F)
+    assert "\n" not in str(told.value) and len(str(told.value)) < 500
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_json_cannot_hold_is_no_provenance(tmp_path):
+    for value in (float("nan"), object()):
+        with pytest.raises(Refused, match="`provenance` and `codecs` must be what JSON can hold"):
+            export(tmp_path / "m", predict, parameters(), X, provenance={"a": value})
+
+
+def test_neighbours_that_are_nan_are_tried_where_they_are_allowed(tmp_path):
+    """A sum over rows with weight zero: no influence but that of NaN."""
+    methods = {
+        name: Method(lambda _, x: x + 0.0 * jnp.roll(x, 1, axis=0), F, {"x": Tensor(finite=finite)}, batch=True)
+        for name, finite in (("finite", True), ("wild", False))
+    }
+    model = load(export(tmp_path / "m", methods, {}))
+    assert model.methods["wild"].rows == "coupled"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +17,6 @@ import pytest
 from conftest import embed, example, methods, parameters, predict, start
 from tensors import array, tensor
 
-from arsenal_serving import artifact
 from arsenal_serving.export import SERVED
 from arsenal_serving.golden import same_bits
 from arsenal_serving.server import DATATYPES
@@ -99,7 +99,7 @@ def test_rows_that_influence_each_other_are_run_together(server):
     x = np.float32([[1, 2], [3, 5], [8, 2]])
     output = array(server.infer("zoo.centre", tensor(x)).body["outputs"][0])
     np.testing.assert_allclose(output, x - x.mean(0), atol=1e-6)
-    assert server.ask("GET", "/v2/models/zoo.centre").body["parameters"]["row_independent"] is False
+    assert server.ask("GET", "/v2/models/zoo.centre").body["parameters"]["rows"] == "coupled"
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
@@ -114,7 +114,7 @@ def test_health_and_metadata(server, slash):
         assert body["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 8, 8]}]
         assert body["outputs"][0]["parameters"] == {"columns": "cat,dog,éléphant"}
         assert body["parameters"]["program"] == "versioned"
-        assert body["parameters"]["row_independent"] is True
+        assert body["parameters"]["rows"] == "independent"
     shapes = [port["shape"] for port in server.ask("GET", "/v2/models/zoo.lengths").body["inputs"]]
     assert shapes == [[-1, -1], [-1, -1]]
     assert server.ask("POST", f"/v2/models/zoo/versions/1/infer{slash}", {"inputs": [tensor(X)]}).status == 200
@@ -295,7 +295,7 @@ def run(*arguments) -> subprocess.CompletedProcess:
 
 
 def test_startup_errors_are_one_line(folder, server, tmp_path):
-    artifact.write(tmp_path / "bad", artifact.read(folder) | {"programs/predict.mlir": b""})
+    shutil.copytree(folder, tmp_path / "bad")
     (tmp_path / "bad" / "programs" / "predict.mlir").write_bytes(b"x")
     for arguments, status, says in (
         ([tmp_path / "none"], 1, "is not an artifact folder"),

@@ -143,8 +143,8 @@ def test_evaluate_and_export(arsenal, runs, tmp_path):
     assert report == runs["table"].folder / "report" / "index.html" and report.is_file()
     assert json.loads((report.parent / "metrics.json").read_text()) == runs["table"].metrics
     said = ran(arsenal("export", f"run={runs['table'].folder}", "to=deployed/model"))
-    assert said == "artifact: deployed/model\n"
-    assert json.loads((tmp_path / "deployed/model/manifest.json").read_text())["name"] == "breast_cancer_logistic"
+    assert said == "artifact: deployed/model/1\n"
+    assert json.loads((tmp_path / "deployed/model/1/manifest.json").read_text())["name"] == "breast_cancer_logistic"
 
 
 def test_a_missed_result_is_an_error(arsenal, runs):

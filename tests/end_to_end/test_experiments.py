@@ -59,11 +59,12 @@ def test_the_report_shows_every_metric(run):
 
 def test_it_becomes_an_artifact(run):
     folder = export(run)
-    manifest = artifact.manifest_of(artifact.read(folder))
+    manifest = artifact.manifest_of(folder, artifact.opened(folder).files)
     assert manifest["name"] == run.config.values["name"]
     assert manifest["methods"].keys() == run.apply.keys()
     for method in manifest["methods"].values():
         assert method["platforms"] == ["cpu", "cuda", "tpu"]
+        assert method["bits"], "The stored program does not give the bits of the jitted answer."
     assert manifest["provenance"]["run"] == run.folder.name
 
 

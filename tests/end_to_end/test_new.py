@@ -48,7 +48,7 @@ def test_a_project_trains_and_passes_its_test(typed, tmp_path):
     for line in lines[1:]:
         if "--port" not in line and "--multirun" not in line:
             typed(line.replace("HASH", run.name), project)
-    assert (run / "artifact" / "manifest.json").is_file() and (run / "report" / "index.html").is_file()
+    assert (run / "artifact" / "1" / "manifest.json").is_file() and (run / "report" / "index.html").is_file()
 
 
 def test_what_it_is_made_of(tmp_path, monkeypatch, capsys):

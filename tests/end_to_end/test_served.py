@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 from arsenal_serving.golden import same_bits
+from arsenal_serving.model import load
 
 from arsenal.road import compose, export, fit
 
@@ -113,10 +114,34 @@ def test_a_table_answers_with_its_labels(trained):
         assert set(body["outputs"][0]["data"]) <= {"malignant", "benign"}
 
 
+def test_explanations_are_those_of_the_scores_before_the_softmax(trained, tmp_path):
+    run = trained["digits_mlp"]
+    model = load(export(run, tmp_path / "digits", explain="gradient"))
+    x = rows(run)
+    answer = model.infer("explain", {"x": x})["explain"]
+    layers = [run.params["learner"]["params"][f"Dense_{i}"] for i in range(3)]
+
+    def score(x, best):
+        x = run.parts.features.apply(run.params["features"], x[None]).reshape(1, -1)
+        for layer in layers[:-1]:
+            x = jax.nn.relu(x @ layer["kernel"] + layer["bias"])
+        scores = (x @ layers[-1]["kernel"] + layers[-1]["bias"])[0]
+        return scores[best] - scores.mean()
+
+    best = jax.jit(run.apply["predict"])(run.params, x)
+    wanted = np.asarray(jax.vmap(jax.grad(score))(x, best))
+    np.testing.assert_allclose(answer, wanted, atol=1e-5 * np.abs(wanted).max())
+    times = load(export(run, tmp_path / "digits", explain="gradient_times_input")).infer("explain", {"x": x})["explain"]
+    np.testing.assert_allclose(times, wanted * x, atol=1e-5 * np.abs(wanted * x).max())
+    with pytest.raises(ValueError, match="`explain` must be one of gradient, gradient_times_input; got 'saliency'"):
+        export(run, tmp_path / "digits", explain="saliency")
+    assert sorted(path.name for path in (tmp_path / "digits").iterdir()) == ["1", "2"]
+
+
 @pytest.mark.parametrize("name", ["parameters.safetensors", "manifest.json", "programs/predict.exported"])
 def test_one_changed_byte_is_refused(trained, name):
     folder = trained["digits_mlp"].folder
-    path = folder / "artifact" / name
+    path = folder / "artifact" / "1" / name
     sound = path.read_bytes()
     path.write_bytes(sound[:-2] + bytes([sound[-2] ^ 1]) + sound[-1:])
     done = subprocess.run([sys.executable, "-m", "arsenal_serving", str(folder), "--port", "0"], capture_output=True, text=True)
