@@ -18,6 +18,8 @@ from arsenal.search.trials import DONE, FAILED, PENDING, Trials, generator, reme
 
 ROUNDS = 0.25 * 0.35 ** np.arange(8)
 """How far around the most promising points each round of candidates looks."""
+FITTED = 150
+"""Trials from which the parameters are estimated, evenly by rank."""
 LEAST_NOISE = 1e-6
 """Variance, of values of variance 1: keeps the kernel's matrix positive."""
 
@@ -50,7 +52,8 @@ def gaussian_process(space: Space, startup: int = 10, candidates: int = 512, mos
         rows, values = outcomes(rng, trials, most)
         x, pending = embedded(space, trials.unit[rows]), embedded(space, trials.unit[trials.status == PENDING][-most:])
         y = normal(values)
-        fitted = fit(x, y)
+        some = np.argsort(y)[np.linspace(0, len(y) - 1, min(len(y), FITTED)).astype(int)]
+        fitted = fit(x[some], y[some])
         known = np.concatenate([x, pending])
         root = cholesky(kernel(fitted, known, known) + fitted.noise * np.eye(len(known)), lower=True)
         weights = cho_solve((root[: len(x), : len(x)], True), y)

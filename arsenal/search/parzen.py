@@ -156,8 +156,8 @@ def coefficients(axes: Sequence[Dimension], density: Mixture) -> np.ndarray:
 
 def log_density(axes: Sequence[Dimension], density: Mixture, x: np.ndarray) -> np.ndarray:
     """The logarithm of a mixture's density at points given by their features [m, f], [m]."""
-    kernels, weight = coefficients(axes, density).T, np.log(density.weight)
-    made = np.empty(len(x))
+    kernels, weight = coefficients(axes, density).T.astype(np.float32), np.log(density.weight).astype(np.float32)
+    x, made = x.astype(np.float32), np.empty(len(x))
     step = max(1, AT_ONCE // len(weight))
     for first in range(0, len(x), step):
         each = x[first : first + step] @ kernels + weight
