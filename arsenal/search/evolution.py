@@ -64,10 +64,10 @@ def cma_es(space: Space, sigma: float = 0.3, population: int | None = None) -> S
 
     The distribution starts at the middle with deviation `sigma` of the range. It learns whenever `population` results have
     come (4 + 3 log d unless given; all of them where more come at once), in whatever order: those of an earlier generation
-    count from where the distribution is now, those that never come are not waited for, failed ones rank last. Draws beyond
-    a bound are drawn again, then reflected. Ints are rounded, with a deviation that always lets them change; seeds are drawn. When it has
-    converged it starts again, at a random point and with twice the population. Raises ValueError for a space with a choice,
-    and for several objectives.
+    count from where the distribution is now, those that never come are not waited for, failed ones rank last. What falls
+    beyond a bound is drawn again, in the end reflected. Ints are rounded, with a deviation that always lets them change;
+    seeds are drawn. When it has converged it starts again, at a random point and with twice the population. Raises
+    ValueError for a space with a choice, and for several objectives.
     """
     names = list(space.dimensions)
     for name, one in space.dimensions.items():

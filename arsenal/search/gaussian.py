@@ -65,7 +65,8 @@ def gaussian_process(space: Space, startup: int = 10, candidates: int = 512, mos
             across = kernel(fitted, known, z)
             return across[: len(x)].T @ weights, solve_triangular(root, across, lower=True)
 
-        pool = snapped(space, np.concatenate([rng.random((candidates, trials.unit.shape[1])), trials.unit[rows[np.argsort(y)[:5]]]]))
+        leaders = trials.unit[rows[np.argsort(y)[:5]]]
+        pool = snapped(space, np.concatenate([rng.random((candidates, leaders.shape[1])), leaders]))
         mean, explained = judged(pool)
         for scale in ROUNDS:
             gain = log_improvement(mean, fitted.signal - (explained**2).sum(0), incumbent)
@@ -129,7 +130,7 @@ def embedded(space: Space, unit: np.ndarray) -> np.ndarray:
     active, columns = space.active(candidates), []
     for i, (name, one) in enumerate(space.dimensions.items()):
         if one.kind == "choice":
-            columns.append(np.where(active[name][:, None], np.eye(one.size)[candidates[name]] / np.sqrt(2), 0))
+            columns.append(np.where(active[name][:, None], np.eye(one.levels)[candidates[name]] / np.sqrt(2), 0))
         elif one.ordered:
             columns.append(np.where(active[name], unit[:, i], 0.5)[:, None])
     return np.concatenate(columns, 1)
@@ -197,7 +198,7 @@ def fit(x: np.ndarray, y: np.ndarray) -> Fitted:
         gradient[f:] += [signal - 1, 30 * np.exp(theta[f + 1]) - 0.1]
         return value, gradient
 
-    starts = [np.concatenate([np.full(f, np.log(inverse)), [0.0, np.log(noise)]]) for inverse, noise in ((1.0, 1e-4), (10.0, 1e-2))]
+    starts = [np.array([*[inverse] * f, 0.0, noise]) for inverse, noise in ((0.0, -9.0), (2.0, -5.0))]
     bounds = [(-7.0, 9.0)] * f + [(-5.0, 5.0), (-18.0, 0.0)]
     found = [minimize(negative, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 50}) for start in starts]
     theta = min(found, key=lambda one: one.fun).x
