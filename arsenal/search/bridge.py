@@ -21,7 +21,7 @@ def optuna(space: Space, sampler: str = "TPESampler", **settings: Any) -> Search
     try:
         import optuna as library
     except ImportError:
-        raise ImportError("`arsenal.search.optuna` needs Optuna: pip install 'ml-arsenal[optuna]'.") from None
+        raise ImportError('`arsenal.search.optuna` needs Optuna: pip install "ml-arsenal[optuna]".') from None
     if sampler not in SAMPLERS:
         raise ValueError(f"`sampler` of `optuna` must be one of {', '.join(SAMPLERS)}; got {sampler}.")
 

@@ -19,7 +19,9 @@ def test_functions_have_their_published_minima(name):
     problem = PROBLEMS[name]
     at = {f"x{i}": jnp.float32(x) for i, x in enumerate(problem.at)}
     assert float(problem.value(at)) == pytest.approx(problem.minimum, abs=2e-5)
-    around = jax.vmap(problem.value)({n: v + 1e-2 * jax.random.normal(jax.random.key(i), 50) for i, (n, v) in enumerate(at.items())})
+    around = jax.vmap(problem.value)(
+        {n: v + 1e-2 * jax.random.normal(jax.random.key(i), 50) for i, (n, v) in enumerate(at.items())}
+    )
     assert float(around.min()) >= problem.minimum - 2e-5
 
 

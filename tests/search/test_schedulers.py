@@ -64,7 +64,9 @@ def test_halving_waits_for_nobody_and_decides_when_all_have_come():
     halving = search.successive_halving(4, least=1, factor=2, most=8)
     decisions, state = told(halving, [(0, 1, 0.4), (1, 1, 0.3), (2, 1, 0.2), (2, 1, 0.2), (0, 2, 0.05), (3, 1, 0.1)])
     assert decisions == [CONTINUE] * 6
-    more, state = told(halving, [(0, 3, 0.0), (1, 1, 0.3), (2, 1, 0.2), (3, 2, 0.6), (2, 2, 0.5), (3, 2, 0.6), (2, 8, 0.0)], state)
+    more, state = told(
+        halving, [(0, 3, 0.0), (1, 1, 0.3), (2, 1, 0.2), (3, 2, 0.6), (2, 2, 0.5), (3, 2, 0.6), (2, 8, 0.0)], state
+    )
     assert more == [STOP, STOP, CONTINUE, CONTINUE, CONTINUE, STOP, STOP]
     assert told(halving, [(4, 1, 9.0), (7, 1, 8.0)], state)[0] == [CONTINUE, CONTINUE], "The next four are a cohort of their own."
 
@@ -133,7 +135,9 @@ def test_what_is_not_finite_clones_and_is_not_cloned():
 
 
 def test_exploring_moves_floats_within_bounds():
-    space = search.space({"rate": {"log": [1e-4, 1e-1]}, "drop": {"float": [0, 1]}, "width": {"int": [1, 9]}, "seed": {"seed": 2}})
+    space = search.space(
+        {"rate": {"log": [1e-4, 1e-1]}, "drop": {"float": [0, 1]}, "width": {"int": [1, 9]}, "seed": {"seed": 2}}
+    )
     before = {"rate": jnp.full(200, 1e-2), "drop": jnp.full(200, 0.95), "width": jnp.full(200, 3), "seed": jnp.ones(200, int)}
     moved = jax.jit(lambda key, candidate: search.explore(key, space, candidate))(jax.random.key(0), before)
     assert sorted(set(np.round(np.asarray(moved["rate"]), 5).tolist())) == pytest.approx([0.008, 0.0125])
