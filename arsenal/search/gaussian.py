@@ -40,11 +40,12 @@ def gaussian_process(space: Space, startup: int = 10, candidates: int = 512, mos
     """Bayesian optimisation by a Gaussian process; for tens to hundreds of trials that take seconds or longer.
 
     Sobol's points until `startup` trials have values. Then the values, the worst quarter cut to one and the rest made as
-    normal as a power transform can, are modelled, the parameters by penalised marginal likelihood, and the trial of largest expected improvement is asked for:
-    the best of `candidates` even points and of further rounds around the best of those. Of several that are asked for at
-    once, and of those without an answer, each is believed to have the mean that the model gives it. A choice enters as
-    indicators, a dimension that is not there at its middle, a seed not at all; a failed trial has the worst value.
-    Several objectives are made one by a random Chebyshev weighting for every ask (Knowles 2006, ParEGO).
+    normal as a power transform can, are modelled, with the parameters of largest penalised marginal likelihood. The trial of
+    largest expected improvement is asked for: the best of `candidates` random points and of further rounds around the best
+    of those. Of several that are asked for at once, and of those without an answer, each is believed to have the mean that
+    the model gives it. A choice enters as indicators, a dimension that is not there at its middle, a seed not at all; a
+    failed trial has the worst value. Several objectives are made one by a random Chebyshev weighting for every ask (Knowles
+    2006, ParEGO).
 
     `most` trials are modelled: the best half of them, and the newest. Time grows with the cube of it.
     """
