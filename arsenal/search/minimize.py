@@ -54,6 +54,9 @@ def minimize(
         ids, candidates, state = sampler.ask(key, state, min(batch, budget - done))
         if not (n := len(ids)):
             break
+        if candidates.keys() != space.dimensions.keys():
+            other = ", ".join(f"`{name}`" for name in candidates)
+            raise ValueError(f"`search` of `minimize` must be a sampler of `space`; got one of another, with {other}.")
         filled = {name: np.resize(column, (batch, *column.shape[1:])) for name, column in candidates.items()}
         made = np.asarray(evaluate({name: jnp.asarray(column) for name, column in filled.items()}), float)[:n]
         if made.ndim > 2:

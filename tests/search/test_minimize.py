@@ -74,6 +74,8 @@ def test_a_grid_ends_and_failures_count_for_nothing():
     assert not np.isnan(found.trace).any()
     with pytest.raises(ValueError, match="no finite value in 6 evaluations"):
         minimize(lambda c: c["x"] * jnp.nan, space, search.grid(space, 3), 100)
+    with pytest.raises(ValueError, match="must be a sampler of `space`; got one of another, with `y`"):
+        minimize(lambda c: c["x"], space, search.random(search.space({"y": {"float": [0, 1]}})), 3)
     with pytest.raises(ValueError, match="`budget` of `minimize` must be >= 1; got 0"):
         minimize(lambda c: c["x"], space, budget=0)
 
