@@ -138,6 +138,20 @@ BOUNDS = {
         "`arsenal runs list` with a filter over 10,000 runs, the whole process, index warm",
         Side("runs_arsenal.py", {"runs": 10_000, "times": 5}, {"runs": 500, "times": 2}), 2, 0.5, "s", True,
     ),
+    "search": Bound(
+        "best value after 100 trials of five public functions, after 50 of two models by cross-validation, median of 20 seeds: "
+        "tasks on which `gaussian_process` is no worse than Optuna's TPE",
+        Side(
+            "search_quality.py", {"peer": "optuna", "trials": 100, "real": 50, "seeds": 20},
+            {"trials": 20, "real": 15, "seeds": 2},
+        ),
+        1, 7, "of 7", False,
+    ),
+    "search_cma": Bound(
+        "best value after 500 trials of six public functions, median of 20 seeds: functions on which `cma_es` is no worse "
+        "than pycma",
+        Side("search_quality.py", {"peer": "cma", "trials": 500, "seeds": 20}, {"trials": 60, "seeds": 2}), 1, 6, "of 6", False,
+    ),
     "help": Bound(
         "`arsenal --help`, the whole process", Side("help_arsenal.py", {"times": 20}, {"times": 5}), 1, 0.2, "s", True,
     ),

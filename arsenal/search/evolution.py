@@ -15,16 +15,18 @@ from arsenal.search.trials import DONE, PENDING, Trials, asked, generator, start
 
 CONVERGED = 1e-11
 """Largest deviation along any axis of the unit cube: nothing more to be found here. As in pycma."""
+BROADEST = 1 / 3
+"""Largest deviation along an axis: beyond it draws are mostly reflections. As in pycma."""
+TRIES = 10
+"""How often a draw beyond a bound is drawn again."""
 LEAST_CELLS = 0.3
 """Deviation of a whole number, in cells: every tenth draw leaves a cell from its middle."""
 
 
 class Evolution(NamedTuple):
-    """The distribution N(mean, sigma² covariance), and the trials; of those also where they were drawn, before reflection."""
+    """The distribution N(mean, sigma² covariance) on the unit cube, and the trials."""
 
     trials: Trials
-    latent: Any
-    """[n, d]."""
     generation: Any
     """[n] int32: in which a trial was drawn."""
     used: Any
@@ -62,43 +64,44 @@ def cma_es(space: Space, sigma: float = 0.3, population: int | None = None) -> S
 
     The distribution starts at the middle with deviation `sigma` of the range. It learns whenever `population` results have
     come (4 + 3 log d unless given; all of them where more come at once), in whatever order: those of an earlier generation
-    count from where the distribution is now, those that never come are not waited for, failed ones rank last. Draws beyond
-    a bound are reflected. Ints are rounded, with a deviation that always lets them change; seeds are drawn. When it has
-    converged it starts again, at a random point and with twice the population. Raises ValueError for a space with a choice,
-    and for several objectives.
+    count from where the distribution is now, those that never come are not waited for, failed ones rank last. What falls
+    beyond a bound is drawn again, in the end reflected. Ints are rounded, with a deviation that always lets them change;
+    seeds are drawn. When it has converged it starts again, at a random point and with twice the population. Raises
+    ValueError for a space with a choice, and for several objectives.
     """
     names = list(space.dimensions)
     for name, one in space.dimensions.items():
         if one.kind == "choice":
             raise ValueError(f"`cma_es` takes floats and ints; `{name}` is a choice. `tpe` and `gaussian_process` take choices.")
-    free = np.array([one.ordered for one in space.dimensions.values()])
-    least = np.array([LEAST_CELLS / one.size if one.size else 0.0 for one in space.dimensions.values()])[free]
-    d = int(free.sum())
+    modelled = np.array([one.ordered for one in space.dimensions.values()])
+    least = np.array([LEAST_CELLS / one.size if one.size else 0.0 for one in space.dimensions.values()])[modelled]
+    d = int(modelled.sum())
     if not d:
         raise ValueError(f"`cma_es` needs a float or an int; the space has only {', '.join(names)}.")
 
     def init(key):
         trials, none = started(key, len(names)), np.zeros(0, np.int32)
         first = population or 4 + int(3 * np.log(d))
-        return begun(trials, np.zeros((0, d)), none, np.zeros(0, bool), np.full(d, 0.5), np.int32(0), np.int32(first))
+        return begun(trials, none, np.zeros(0, bool), np.full(d, 0.5), np.int32(0), np.int32(first))
 
-    def begun(trials, latent, generation, used, mean, now, size):
+    def begun(trials, generation, used, mean, now, size):
         broad = np.diag((np.maximum(sigma, least) / sigma) ** 2)
         nowhere = np.zeros(d)
-        return Evolution(trials, latent, generation, used, mean, np.float64(sigma), broad, nowhere, nowhere, now, size)
+        return Evolution(trials, generation, used, mean, np.float64(sigma), broad, nowhere, nowhere, now, size)
 
     def ask(key, state, n):
         rng = generator(key, len(state.used))
-        latent = state.mean + state.sigma * rng.standard_normal((n, d)) @ roots(state.covariance)[0]
+        factor = state.sigma * roots(state.covariance)[0]
+        free = state.mean + rng.standard_normal((n, d)) @ factor
+        for _ in range(TRIES):
+            out = ((free < 0) | (free > 1)).any(1)
+            free[out] = state.mean + rng.standard_normal((out.sum(), d)) @ factor
         unit = rng.random((n, len(names)))
-        unit[:, free] = 1 - np.abs(latent % 2 - 1)  # a mirror at either bound
+        unit[:, modelled] = 1 - np.abs(free % 2 - 1)  # a mirror at either bound
         ids, trials = asked(state.trials, unit)
-        return ids, space.from_unit(unit), state._replace(
-            trials=trials,
-            latent=np.concatenate([state.latent, latent]),
-            generation=np.concatenate([state.generation, np.full(n, state.now, np.int32)]),
-            used=np.concatenate([state.used, np.zeros(n, bool)]),
-        )  # fmt: skip
+        generation = np.concatenate([state.generation, np.full(n, state.now, np.int32)])
+        used = np.concatenate([state.used, np.zeros(n, bool)])
+        return ids, space.from_unit(unit), state._replace(trials=trials, generation=generation, used=used)
 
     def tell(state, ids, values, valid):
         state = state._replace(trials=told(state.trials, ids, values, valid))
@@ -107,25 +110,24 @@ def cma_es(space: Space, sigma: float = 0.3, population: int | None = None) -> S
         new = np.flatnonzero((state.trials.status != PENDING) & ~state.used)
         if len(new) < state.population or not (state.trials.status[new] == DONE).any():
             return state
-        state = learned(state, new, least)
-        if (state.sigma * np.sqrt(np.diag(state.covariance))[least == 0]).max(initial=0.0 if (least == 0).any() else 1.0) > CONVERGED:
+        state = learned(state, state.trials.unit[:, modelled], new, least)
+        deviations = state.sigma * np.sqrt(np.diag(state.covariance))[least == 0]
+        if not deviations.size or deviations.max() > CONVERGED:
             return state
         again = generator(state.trials.seed, int(state.now)).random(d)
-        return begun(
-            state.trials, state.latent, state.generation, np.ones_like(state.used), again, state.now, 2 * state.population
-        )  # fmt: skip
+        return begun(state.trials, state.generation, np.ones_like(state.used), again, state.now, 2 * state.population)
 
     return Search(init, ask, tell)
 
 
-def learned(state: Evolution, new: np.ndarray, least: np.ndarray) -> Evolution:
-    """The distribution after the results of the trials at positions `new`; `least` [d] bounds its deviations from below."""
+def learned(state: Evolution, points: np.ndarray, new: np.ndarray, least: np.ndarray) -> Evolution:
+    """The distribution after the results of the trials at positions `new` of points [n, d]; no deviation is below `least` [d]."""
     d = len(state.mean)
     rates = table(d, len(new))
     values = np.where(state.trials.status[new] == DONE, state.trials.values[new, 0], np.inf)
     new = new[np.argsort(values, kind="stable")]
     _, whitening = roots(state.covariance)
-    steps = (state.latent[new] - state.mean) / state.sigma
+    steps = (points[new] - state.mean) / state.sigma
     length = np.linalg.norm(steps @ whitening, axis=1)
     old = state.generation[new] != state.now
     steps = steps * np.where(old, np.minimum(1, (np.sqrt(d) + 2 * d / (d + 2)) / np.maximum(length, 1e-300)), 1)[:, None]
@@ -145,7 +147,8 @@ def learned(state: Evolution, new: np.ndarray, least: np.ndarray) -> Evolution:
     covariance = kept * state.covariance + rates.one * np.outer(path, path) + rates.many * (steps.T * weights) @ steps
     sigma = state.sigma * np.exp(min(1.0, rates.sigma / rates.damping * (long / expected - 1)))
 
-    stretch = np.maximum(1, least / np.maximum(sigma * np.sqrt(np.diag(covariance)), 1e-300))
+    deviations = np.maximum(sigma * np.sqrt(np.diag(covariance)), 1e-300)
+    stretch = np.clip(deviations, least, np.maximum(least, BROADEST)) / deviations
     used = state.used.copy()
     used[new] = True
     return state._replace(
@@ -160,7 +163,7 @@ def table(d: int, population: int) -> Rates:
     up, down = np.maximum(raw, 0), np.maximum(-raw, 0)
     mass, lost = up.sum() ** 2 / np.square(up).sum(), down.sum() ** 2 / max(np.square(down).sum(), 1e-300)
     path = (4 + mass / d) / (d + 4 + 2 * mass / d)
-    sigma = (mass + 2) / (d + mass + 5)
+    sigma = (mass + 2) / (d + mass + 3)  # 3 as in pycma; the tutorial has 5
     one = 2 / ((d + 1.3) ** 2 + mass)
     many = min(1 - one, 2 * (0.25 + mass + 1 / mass - 2) / ((d + 2) ** 2 + mass))
     negative = min(1 + one / max(many, 1e-300), 1 + 2 * lost / (mass + 2), (1 - one - many) / (d * max(many, 1e-300)))

@@ -18,6 +18,12 @@ from arsenal.search.trials import DONE, FAILED, PENDING, Trials, generator, reme
 
 ROUNDS = 0.25 * 0.35 ** np.arange(8)
 """How far around the most promising points each round of candidates looks."""
+FITTED = 150
+"""Trials from which the parameters are estimated, evenly by rank."""
+WORST = 0.75
+"""Quantile of values beyond which all are the same: how bad the bad ones are says little about where the best is."""
+PRIOR = 1.0, 2.0
+"""Mean and deviation of the logarithm of an inverse squared length: lengths from a tenth to four times the cube."""
 LEAST_NOISE = 1e-6
 """Variance, of values of variance 1: keeps the kernel's matrix positive."""
 
@@ -33,12 +39,13 @@ class Fitted(NamedTuple):
 def gaussian_process(space: Space, startup: int = 10, candidates: int = 512, most: int = 300) -> Search:
     """Bayesian optimisation by a Gaussian process; for tens to hundreds of trials that take seconds or longer.
 
-    Sobol's points until `startup` trials have values. Then the values, made as normal as a power transform can, are
-    modelled, the parameters by penalised marginal likelihood, and the trial of largest expected improvement is asked for:
-    the best of `candidates` even points and of further rounds around the best of those. Of several that are asked for at
-    once, and of those without an answer, each is believed to have the mean that the model gives it. A choice enters as
-    indicators, a dimension that is not there at its middle, a seed not at all; a failed trial has the worst value.
-    Several objectives are made one by a random Chebyshev weighting for every ask (Knowles 2006, ParEGO).
+    Sobol's points until `startup` trials have values. Then the values, the worst quarter cut to one and the rest made as
+    normal as a power transform can, are modelled, with the parameters of largest penalised marginal likelihood. The trial of
+    largest expected improvement is asked for: the best of `candidates` random points and of further rounds around the best
+    of those. Of several that are asked for at once, and of those without an answer, each is believed to have the mean that
+    the model gives it. A choice enters as indicators, a dimension that is not there at its middle, a seed not at all; a
+    failed trial has the worst value. Several objectives are made one by a random Chebyshev weighting for every ask (Knowles
+    2006, ParEGO).
 
     `most` trials are modelled: the best half of them, and the newest. Time grows with the cube of it.
     """
@@ -50,7 +57,8 @@ def gaussian_process(space: Space, startup: int = 10, candidates: int = 512, mos
         rows, values = outcomes(rng, trials, most)
         x, pending = embedded(space, trials.unit[rows]), embedded(space, trials.unit[trials.status == PENDING][-most:])
         y = normal(values)
-        fitted = fit(x, y)
+        some = np.argsort(y)[np.linspace(0, len(y) - 1, min(len(y), FITTED)).astype(int)]
+        fitted = fit(x[some], y[some])
         known = np.concatenate([x, pending])
         root = cholesky(kernel(fitted, known, known) + fitted.noise * np.eye(len(known)), lower=True)
         weights = cho_solve((root[: len(x), : len(x)], True), y)
@@ -62,7 +70,8 @@ def gaussian_process(space: Space, startup: int = 10, candidates: int = 512, mos
             across = kernel(fitted, known, z)
             return across[: len(x)].T @ weights, solve_triangular(root, across, lower=True)
 
-        pool = snapped(space, np.concatenate([rng.random((candidates, trials.unit.shape[1])), trials.unit[rows[np.argsort(y)[:5]]]]))
+        leaders = trials.unit[rows[np.argsort(y)[:5]]]
+        pool = snapped(space, np.concatenate([rng.random((candidates, leaders.shape[1])), leaders]))
         mean, explained = judged(pool)
         for scale in ROUNDS:
             gain = log_improvement(mean, fitted.signal - (explained**2).sum(0), incumbent)
@@ -108,13 +117,13 @@ def outcomes(rng: np.random.Generator, trials: Trials, most: int) -> tuple[np.nd
 
 
 def normal(values: np.ndarray) -> np.ndarray:
-    """Values [n] of mean 0 and variance 1, made as normal as the power transform of Yeo & Johnson (2000) can."""
+    """Values [n] of mean 0 and variance 1, the worst cut, made as normal as the power transform of Yeo & Johnson (2000) can."""
     from scipy.stats import yeojohnson
 
     def standard(y):
         return (y - y.mean()) / max(y.std(), 1e-12)
 
-    y = standard(values)
+    y = standard(np.minimum(values, np.quantile(values, WORST)))
     if np.ptp(y) < 1e-9:
         return np.zeros_like(y)
     return standard(yeojohnson(y)[0])
@@ -126,7 +135,7 @@ def embedded(space: Space, unit: np.ndarray) -> np.ndarray:
     active, columns = space.active(candidates), []
     for i, (name, one) in enumerate(space.dimensions.items()):
         if one.kind == "choice":
-            columns.append(np.where(active[name][:, None], np.eye(one.size)[candidates[name]] / np.sqrt(2), 0))
+            columns.append(np.where(active[name][:, None], np.eye(one.levels)[candidates[name]] / np.sqrt(2), 0))
         elif one.ordered:
             columns.append(np.where(active[name], unit[:, i], 0.5)[:, None])
     return np.concatenate(columns, 1)
@@ -188,13 +197,14 @@ def fit(x: np.ndarray, y: np.ndarray) -> Fitted:
         # Σ_ij pull_ij (x_i - x_j)² = 2 (Σ_i x_i² Σ_j pull_ij - x' pull x)
         lengths = 2 * (pull.sum(1) @ x**2 - (x * (pull @ x)).sum(0)) * inverse
         gradient = np.concatenate([lengths, [signal * (change * shape).sum(), (noise - LEAST_NOISE) * np.trace(change)]])
-        # Inverse squared lengths away from 0 and infinity; the signal's variance ~ gamma(2, 1), the noise's ~ gamma(1.1, 1/30).
-        value += 0.1 * (1 / inverse + inverse).sum() - np.log(signal) + signal - 0.1 * theta[f + 1] + 30 * np.exp(theta[f + 1])
-        gradient[:f] += 0.1 * (inverse - 1 / inverse)
+        # Lengths are log-normal; the signal's variance is gamma(2, 1), the noise's gamma(1.1, 1/30), as Optuna has them.
+        value += 0.5 * np.square((theta[:f] - PRIOR[0]) / PRIOR[1]).sum() - np.log(signal) + signal
+        value += 30 * np.exp(theta[f + 1]) - 0.1 * theta[f + 1]
+        gradient[:f] += (theta[:f] - PRIOR[0]) / PRIOR[1] ** 2
         gradient[f:] += [signal - 1, 30 * np.exp(theta[f + 1]) - 0.1]
         return value, gradient
 
-    starts = [np.concatenate([np.full(f, np.log(inverse)), [0.0, np.log(noise)]]) for inverse, noise in ((1.0, 1e-4), (10.0, 1e-2))]
+    starts = [np.array([*[inverse] * f, 0.0, noise]) for inverse, noise in ((0.0, -9.0), (2.0, -5.0))]
     bounds = [(-7.0, 9.0)] * f + [(-5.0, 5.0), (-18.0, 0.0)]
     found = [minimize(negative, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 50}) for start in starts]
     theta = min(found, key=lambda one: one.fun).x

@@ -130,10 +130,7 @@ def features(axes: Sequence[Dimension], unit: np.ndarray, there: np.ndarray) -> 
     """What a kernel's logarithm is linear in, [m, f]: powers of a number, the indicator of a choice; zeros where not there."""
     columns = []
     for i, one in enumerate(axes):
-        if one.ordered:
-            made = unit[:, i : i + 1] ** np.arange(3)
-        else:
-            made = np.eye(one.size)[one.from_unit(unit[:, i])]
+        made = unit[:, i : i + 1] ** np.arange(3) if one.ordered else np.eye(one.levels)[one.from_unit(unit[:, i])]
         columns.append(np.where(there[:, i : i + 1], made, 0))
     return np.concatenate(columns, 1)
 
@@ -148,16 +145,16 @@ def coefficients(axes: Sequence[Dimension], density: Mixture) -> np.ndarray:
             constant = -0.5 * (mean / scale) ** 2 - np.log(scale * mass * np.sqrt(2 * np.pi))
             made, absent = np.stack([constant, mean / scale**2, -0.5 / scale**2], 1), 0.0
         else:
-            made = np.log((np.eye(one.size)[one.from_unit(mean)] + scale[:, None]) / (1 + scale[:, None] * one.size))
-            absent = -np.log(one.size)
+            made = np.log((np.eye(one.levels)[one.from_unit(mean)] + scale[:, None]) / (1 + scale[:, None] * one.levels))
+            absent = -np.log(one.levels)
         columns.append(np.where(there, made, absent))
     return np.concatenate(columns, 1)
 
 
 def log_density(axes: Sequence[Dimension], density: Mixture, x: np.ndarray) -> np.ndarray:
     """The logarithm of a mixture's density at points given by their features [m, f], [m]."""
-    kernels, weight = coefficients(axes, density).T, np.log(density.weight)
-    made = np.empty(len(x))
+    kernels, weight = coefficients(axes, density).T.astype(np.float32), np.log(density.weight).astype(np.float32)
+    x, made = x.astype(np.float32), np.empty(len(x))
     step = max(1, AT_ONCE // len(weight))
     for first in range(0, len(x), step):
         each = x[first : first + step] @ kernels + weight

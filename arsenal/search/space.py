@@ -29,7 +29,12 @@ class Dimension(NamedTuple):
     @property
     def size(self) -> int | None:
         """How many values there are; None for floats."""
-        return None if self.kind in ("float", "log") else int(self.high - self.low) + 1
+        return None if self.kind in ("float", "log") else self.levels
+
+    @property
+    def levels(self) -> int:
+        """How many whole numbers lie between the ends, both included."""
+        return int(self.high - self.low) + 1
 
     @property
     def ordered(self) -> bool:

@@ -11,6 +11,7 @@ from arsenal import combine, data, estimators, features, losses, metrics, models
 from arsenal.data import codec
 from arsenal.evaluation.answers import ordered
 from arsenal.records import Model, batch
+from arsenal.search import halving
 from arsenal.testing import Case
 from arsenal.testing.laws import everything
 from arsenal.training import precision
@@ -160,7 +161,6 @@ CASES |= {
     "gpt": lambda: [Case(worlds.gpt(), TOKENS)],
     "autoregression": lambda: [Case(worlds.autoregression(), ROWS, double=True)],
     "dbscan": lambda: [Case(worlds.dbscan(1.5, 2.0), ROWS)],
-    "successive_halving": lambda: [Case(worlds.successive_halving())],
 }
 
 # Searches and schedulers.
@@ -168,12 +168,22 @@ SPACE = search.space({
     "rate": {"log": [1e-4, 1.0]}, "width": {"int": [1, 9]}, "kind": {"choice": ["a", "b"]},
     "part": {"float": [0, 1], "when": {"kind": "b"}}, "seed": {"seed": 3},
 })  # fmt: skip
-CASES |= {
-    "arsenal.search.plain.grid": lambda: [Case(search.grid(SPACE))],
-    "arsenal.search.plain.random": lambda: [Case(search.random(SPACE))],
-    "arsenal.search.plain.sobol": lambda: [Case(search.sobol(SPACE))],
-    "arsenal.search.trials.remembering": lambda: [Case(search.remembering(SPACE, lambda key, trials, n: np.full((n, 5), 0.5)))],
-}
+NUMBERS = search.space({name: entry for name, entry in SPACE.described().items() if name in ("rate", "width", "seed")})
+CASES |= {f"arsenal.search.{name}": make for name, make in {
+    "plain.grid": lambda: [Case(search.grid(SPACE))],
+    "plain.random": lambda: [Case(search.random(SPACE))],
+    "plain.sobol": lambda: [Case(search.sobol(SPACE))],
+    "trials.remembering": lambda: [Case(search.remembering(SPACE, lambda key, trials, n: np.full((n, 5), 0.5)))],
+    "parzen.tpe": lambda: [Case(search.tpe(SPACE)), Case(search.tpe(SPACE, startup=2))],
+    "gaussian.gaussian_process": lambda: [Case(search.gaussian_process(SPACE)), Case(search.gaussian_process(SPACE, startup=2))],
+    "evolution.cma_es": lambda: [Case(search.cma_es(NUMBERS)), Case(search.cma_es(NUMBERS, population=2))],
+    "bridge.optuna": lambda: [Case(search.optuna(SPACE)), Case(search.optuna(SPACE, n_startup_trials=2))],
+    "halving.asha": lambda: [Case(search.asha(factor=2))],
+    "halving.successive_halving": lambda: [Case(search.successive_halving(4, factor=2))],
+    "halving.hyperband": lambda: [Case(search.hyperband(9))],
+    "halving.synchronous": lambda: [Case(halving.synchronous(lambda number: halving.Bracket(0, 4, (1, 2)), 2, None))],
+    "exploit.population_based": lambda: [Case(search.population_based(4))],
+}.items()}  # fmt: skip
 
 # Optimizers around optimizers.
 CASES |= {

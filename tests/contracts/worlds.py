@@ -10,14 +10,11 @@ from jax import lax
 from arsenal.data import stream
 from arsenal.numerics.weighted import weighted_mean
 from arsenal.records import (
-    CONTINUE,
-    STOP,
     Additive,
     Converged,
     Estimator,
     Mean,
     Model,
-    Scheduler,
     Source,
     Transform,
     batch,
@@ -196,18 +193,3 @@ def dbscan(eps: float = 1.0, min_weight: float = 3.0) -> Estimator:
         return (state, eps), Converged(jnp.array(True), jnp.array(1))
 
     return Estimator(both, {"predict": predict}, hp={"eps": eps, "min_weight": min_weight})
-
-
-# Asynchronous successive halving: results come late, out of order, or never.
-
-
-def successive_halving(rungs: int = 3, trials: int = 8) -> Scheduler:
-    """ASHA: go on when in the better half of all that have reported at this rung so far. Li et al. 2018 (1810.05934)."""
-
-    def report(state, number, step, value):
-        state = state.at[step, number].set(value)
-        peers = state[step]
-        rank = (peers < value).sum()
-        return state, jnp.where(rank * 2 < jnp.isfinite(peers).sum(), CONTINUE, STOP)
-
-    return Scheduler(lambda: jnp.full((rungs, trials), jnp.inf), report)
