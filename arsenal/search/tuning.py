@@ -1,0 +1,171 @@
+"""A sweep from its config to its report: what `arsenal tune` does, as a function."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from arsenal import config as configs
+from arsenal.config import Config, ConfigError
+from arsenal.experiment import Experiment, build, mathematics
+from arsenal.records import Scheduler, Search
+from arsenal.road import BEFORE, inherited
+from arsenal.runs import folder, signals
+from arsenal.runs.cache import compile_cache
+from arsenal.search.lanes import Lanes, Searching
+from arsenal.search.programs import Programs
+from arsenal.search.space import Space, space
+from arsenal.search.sweep import Sweep, SweepError, Trial, claimed, identity, said
+from arsenal.storage.files import read_json, write_json
+
+
+class Found(NamedTuple):
+    """What came of a sweep."""
+
+    folder: Path
+    trials: list[Trial]
+    """Those with a value, best first."""
+    counted: dict[str, int]
+    """How many are in each state."""
+    runs: dict[int, Path]
+    """The run folders of the best, by trial."""
+    commands: dict[int, str]
+    """What trains each of them again."""
+    metric: str
+
+    def summary(self) -> Iterator[str]:
+        """What there is to say, in lines."""
+        yield "Trials: " + ", ".join(f"{n} {state}" for state, n in self.counted.items())
+        for trial in self.trials[:5]:
+            values = ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in trial.values.items())
+            yield f"  trial {trial.id}: {self.metric} {trial.value:.4g} at step {trial.step}: {values}"
+        for i, path in self.runs.items():
+            yield f"Run folder of trial {i}: {path}"
+            if i in self.commands:
+                yield f"  {self.commands[i]}"
+        yield f"Report: {self.folder / 'report' / 'index.html'}"
+
+
+def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Found:
+    """Search the config's space: begin, go on, extend, or find that it is complete. `say` hears how it goes.
+
+    SIGTERM and Ctrl-C save and raise `Interrupted`; the same config goes on.
+    """
+    values = config.values
+    compile_cache()
+    with signals.interrupts() as interrupted:
+        with interrupted.at_once(lambda: BEFORE):
+            dimensions = spaced(values["space"])
+            search, scheduler = made(values, dimensions)
+            programs = Programs(config.overrides, dimensions)
+            programs.check()
+            experiment = build(config)
+            origin = inherited(config)
+            about = identity(config, mathematics(config, experiment.data, origin), dimensions, values["search"], values["scheduler"])
+        with claimed(config, about) as path, contextlib.closing(opened(path, values)) as sweep:
+            engine, reason = chosen(path, values, programs, experiment)
+            say(f"Sweep {path}")
+            say(f"Engine {engine}: {reason}")
+            if sweep.trials:
+                say("Before: " + ", ".join(f"{n} {state}" for state, n in said(list(sweep.trials.values())).items()))
+            searching = Searching(dimensions, search, scheduler, jax.random.key(values["sweep"]["seed"]))
+            try:
+                running = Lanes(sweep, config, experiment, programs, searching, interrupted, say, origin)
+                running.run()
+            except Exception as error:
+                with contextlib.suppress(OSError):
+                    folder.set_status(path, "interrupted" if hasattr(error, "number") else "failed", error=str(error))
+                raise
+            if not sweep.ranked():
+                reason = next((one.reason for one in sweep.trials.values() if one.reason), "there was none")
+                folder.set_status(path, "failed", **said(list(sweep.trials.values())))
+                raise SweepError(f"No trial of {path} has a value; the first one: {reason}")
+            runs, commands = promoted(sweep, programs, running, origin)
+            folder.set_status(path, "complete", **said(list(sweep.trials.values())))
+            return Found(path, sweep.ranked(), said(list(sweep.trials.values())), runs, commands, values["sweep"]["metric"])
+
+
+def spaced(spec: dict[str, Any]) -> Space:
+    """The space of the config."""
+    if not spec:
+        raise ConfigError(
+            "`space` is empty; name what may vary, as in 'space={optimizer.learning_rate: {log: [1e-4, 1e-1]}, seed: {seed: 4}}'."
+        )
+    try:
+        return space(spec)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def made(values: dict[str, Any], dimensions: Space) -> tuple[Search, Scheduler | None]:
+    """The sampler and the scheduler of the config, over its space."""
+    found = []
+    for name in ("search", "scheduler"):
+        node = values[name]
+        try:
+            factory = configs.build(node | {"_partial_": True}, name) if node else None
+            needs = factory is not None and "space" in factory.func.__code__.co_varnames[: factory.func.__code__.co_argcount]
+            found.append(None if factory is None else factory(dimensions) if needs else factory())
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"`{name}`: {error}") from error
+    return found[0], found[1]  # type: ignore[return-value]
+
+
+def opened(path: Path, values: dict[str, Any]) -> Sweep:
+    """The sweep in its folder."""
+    section = values["sweep"]
+    return Sweep(path, section["mode"], section["keep"], section["on_failure"])
+
+
+def chosen(path: Path, values: dict[str, Any], programs: Programs, experiment: Experiment) -> tuple[str, str]:
+    """The engine and why; a sweep that was begun goes on with its own."""
+    asked, known = values["sweep"]["engine"], path / "engine.json"
+    if known.exists():
+        begun = read_json(known)["engine"]
+        if asked not in ("auto", begun):
+            raise SweepError(f"The sweep {path} was begun with engine {begun}; got sweep.engine={asked}. fresh=true begins anew.")
+        return begun, "as it was begun"
+    trials = values["sweep"]["trials"]
+    count = programs.count(trials)
+    host = experiment.parts.learner.exempt.get("host")
+    varying = ", ".join(name for name in programs.space.dimensions if name not in programs.traced(programs.middle)[0])
+    if asked != "auto":
+        engine, reason = asked, "as asked for"
+    elif host:
+        engine, reason = "ray", f"the learner does not run in a compiled program: {host}"
+    elif count == 1:
+        engine, reason = "lanes", "only traced floats and seeds vary, so all trials are lanes of one compiled program"
+    elif trials >= 2 * count:
+        engine, reason = "lanes", f"{varying} fix a program, at most {count:.0f} for {trials} trials; each program's trials are its lanes"
+    else:
+        engine, reason = "ray", f"{varying} would make a program for nearly every trial, so each is a process of its own"
+    write_json(known, {"engine": engine})
+    return engine, reason
+
+
+def promoted(sweep: Sweep, programs: Programs, engine: Any, origin: Any) -> tuple[dict[int, Path], dict[int, str]]:
+    """The run folders of the best trials, and the commands that train them again."""
+    runs, commands = {}, {}
+    for trial in sweep.best():
+        values = trial.values
+        for _, changed in trial.changes:
+            values = values | changed
+        config = programs.of(trial.values).configured(values)
+        group = engine.group(trial.id)
+        runs[trial.id] = sweep.promote(
+            trial, config, group.experiment, group.rows, mathematics(config, group.experiment.data, origin)
+        )
+        if not trial.changes:
+            commands[trial.id] = " ".join(["python -m arsenal.train", *map(quoted, config.overrides)])
+    return runs, commands
+
+
+def quoted(word: str) -> str:
+    """A word as a shell takes it."""
+    import shlex
+
+    return shlex.quote(word)
+
+
