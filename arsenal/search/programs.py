@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from arsenal import config as configs
-from arsenal.config import Config, Schema
+from arsenal.config import Config, ConfigError, Schema
 from arsenal.experiment import parts
 from arsenal.records import hyperparameters
 from arsenal.search.space import Space
@@ -145,6 +145,14 @@ class Programs:
     def check(self) -> None:
         """Raise a `ConfigError` unless the space's keys exist and take the ends of their ranges and every choice."""
         middle = self.middle
+        try:
+            self.traced(middle)
+        except ConfigError:  # one of the probes cannot be used: perhaps an end says more
+            for name in middle:
+                if name not in self.fixed and (one := self.space.dimensions[name]).kind != "seed":
+                    for end in one.choices or (one.value(one.low), one.value(one.high)):
+                        self.composed({**middle, name: end})
+            raise
         for name, one in self.space.dimensions.items():
             if one.kind == "seed" or name not in middle:
                 continue

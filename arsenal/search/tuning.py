@@ -1,14 +1,18 @@
 """A sweep from its config to its report: what `arsenal tune` does, as a function."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+import os
+import shlex
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from arsenal import config as configs
 from arsenal.config import Config, ConfigError
+from arsenal.evaluation.sweep import Axis, Row, write_sweep
 from arsenal.experiment import Experiment, build, mathematics
 from arsenal.records import Scheduler, Search
 from arsenal.road import BEFORE, inherited
@@ -16,9 +20,13 @@ from arsenal.runs import folder, signals
 from arsenal.runs.cache import compile_cache
 from arsenal.search.lanes import Lanes, Searching
 from arsenal.search.programs import Programs
-from arsenal.search.space import Space, space
+from arsenal.search.space import Dimension, Space, space
 from arsenal.search.sweep import Sweep, SweepError, Trial, claimed, identity, said
 from arsenal.storage.files import read_json, write_json
+
+
+FEW = 8
+"""Values of a dimension up to which each is named along its axis."""
 
 
 class Found(NamedTuple):
@@ -84,6 +92,7 @@ def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Foun
                 raise SweepError(f"No trial of {path} has a value; the first one: {reason}")
             runs, commands = promoted(sweep, programs, running, origin)
             folder.set_status(path, "complete", **said(list(sweep.trials.values())))
+            report(sweep, config, dimensions, runs, commands)
             return Found(path, sweep.ranked(), said(list(sweep.trials.values())), runs, commands, values["sweep"]["metric"])
 
 
@@ -158,14 +167,37 @@ def promoted(sweep: Sweep, programs: Programs, engine: Any, origin: Any) -> tupl
             trial, config, group.experiment, group.rows, mathematics(config, group.experiment.data, origin)
         )
         if not trial.changes:
-            commands[trial.id] = " ".join(["python -m arsenal.train", *map(quoted, config.overrides)])
+            commands[trial.id] = " ".join(["python -m arsenal.train", *map(shlex.quote, config.overrides)])
     return runs, commands
 
 
-def quoted(word: str) -> str:
-    """A word as a shell takes it."""
-    import shlex
+def report(sweep: Sweep, config: Config, dimensions: Space, runs: dict[int, Path], commands: dict[int, str]) -> Path:
+    """Write the sweep's page: `report/index.html`, its pictures and `trials.csv`."""
+    place, trials = sweep.path / "report", [sweep.trials[i] for i in sorted(sweep.trials)]
+    links = {i: os.path.relpath(path, place) for i, path in runs.items()}
+    links |= {one.id: f"../trials/{one.id}/failure.txt" for one in trials if one.state == "failed"}
+    values = config.values
+    return write_sweep(
+        place,
+        title=f"Sweep of {values['name']}",
+        status={key: value for key, value in folder.status(sweep.path).items() if key != "host"},
+        command=next(iter(commands.values()), ""),
+        config=configs.text(config),
+        metric=values["sweep"]["metric"],
+        mode=values["sweep"]["mode"],
+        rows=[Row(one.id, one.state, one.step, one.value, one.values, one.reason, links.get(one.id, "")) for one in trials],
+        axes=[axis(name, one, trials) for name, one in dimensions.dimensions.items()],
+    )
 
-    return shlex.quote(word)
 
-
+def axis(name: str, one: Dimension, trials: Sequence[Trial]) -> Axis:
+    """A dimension as an axis of the report; a trial that does not have it lies in the middle."""
+    numbers = [one.number(trial.values[name]) if name in trial.values else None for trial in trials]
+    known = np.array([number is not None for number in numbers], bool)
+    unit = np.full(len(trials), 0.5)
+    unit[known] = one.to_unit(np.array([number for number in numbers if number is not None], float))
+    if one.size is not None and one.size <= FEW:
+        at = one.to_unit(np.arange(one.low, one.high + 1))
+        return Axis(name, unit, {float(u): str(one.value(v)) for u, v in zip(at, np.arange(one.low, one.high + 1), strict=True)}, one.ordered)
+    ends = (0.0, 0.5, 1.0)
+    return Axis(name, unit, {u: f"{one.value(one.from_unit(np.array([u]))[0]):.3g}" for u in ends}, one.ordered)
