@@ -141,16 +141,9 @@ class Sweep(Section):
     seed: Annotated[int, Ge(0)]
     keep: Annotated[int, Ge(0)]
     on_failure: Literal["go_on", "stop"]
-    folder: str | None
-
-
-class Ray(Section):
-    """Where Ray is, and what a trial gets of it."""
-
-    address: str | None
     cpus: Annotated[float, Gt(0)]
     gpus: Annotated[float, Ge(0)]
-    timeout: Annotated[float, Gt(0)]
+    folder: str | None
 
 
 class Tuning(Schema):
@@ -159,7 +152,6 @@ class Tuning(Schema):
     search: dict[str, Any]
     scheduler: dict[str, Any] | None
     sweep: Sweep
-    ray: Ray
 
 
 SCHEMAS: dict[str, type[Schema]] = {"train": Schema, "tune": Tuning}

@@ -20,13 +20,13 @@ from arsenal import config as configs
 from arsenal.config import Config
 from arsenal.data.column import streamed
 from arsenal.evaluation.answers import scorer
-from arsenal.experiment import Experiment, build, prepared, seen
-from arsenal.records import CONTINUE, Scheduler, Search, Source
+from arsenal.experiment import Experiment, build, mathematics, prepared, seen
+from arsenal.records import CONTINUE, Source
 from arsenal.runs.signals import Interrupts
 from arsenal.search.chunk import Chunk
 from arsenal.search.programs import Program, Programs, different, flat
-from arsenal.search.space import Space
-from arsenal.search.sweep import ENDED, Sweep, SweepError
+from arsenal.search.searching import Searching
+from arsenal.search.sweep import ENDED, Sweep, SweepError, Trial
 from arsenal.training import lanes
 from arsenal.training.driver import TrainState
 from arsenal.training.transfer import transfer
@@ -38,15 +38,6 @@ TELLING = 5
 COMPILING = "Interrupted while compiling; the same command goes on."
 COPIES = 3
 """What a step takes in copies of the state, about: a first guess, until the compiled program tells."""
-
-
-class Searching(NamedTuple):
-    """Where to look, who suggests, and who goes on."""
-
-    space: Space
-    search: Search
-    scheduler: Scheduler | None
-    key: jax.Array
 
 
 class Group(NamedTuple):
@@ -292,6 +283,12 @@ class Lanes:
         given = transfer(self.origin, learner.params(lanes.lane(train, 0).state), section["init_map"] or {}, section["init_allow"])
         adopt = jax.jit(jax.vmap(learner.adopt, (0, None, 0)))
         return train._replace(state=adopt(train.state, given.params, train.hp))
+
+    def promote(self, trial: Trial, config: Config) -> Path:
+        """Make a trial whose state was kept a run folder."""
+        group = self.group(trial.id)
+        about = mathematics(config, group.experiment.data, self.origin)
+        return self.sweep.promote(trial, config, group.experiment, group.rows, about)
 
     def tell(self, step: int, stop: int, values: dict[int, float]) -> None:
         """Say how trials do, every few seconds."""

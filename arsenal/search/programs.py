@@ -19,7 +19,7 @@ from arsenal.search.space import Space
 
 SEED = "seed"
 """The key whose values are lanes' keys."""
-SWEEPING = ("space", "search", "scheduler", "sweep", "ray")
+SWEEPING = ("space", "search", "scheduler", "sweep", "ray", "launcher")
 """Keys that a trial's own command does not have."""
 CHOICES_TRIED = 32
 """Values of a choice that are composed before anything begins."""
@@ -102,6 +102,10 @@ class Programs:
             order = list(self.space.dimensions)
             self.known[key] = Program(config, parts(config).learner.hp, leaves, floats, order, self.words)
         return self.known[key]
+
+    def configured(self, values: Mapping[str, Any]) -> Config:
+        """The config of a trial."""
+        return self.of(values).configured(values)
 
     def traced(self, values: Mapping[str, Any]) -> tuple[dict[str, list[Path]], dict[str, list[str]]]:
         """Of the dimensions that a trial has, those that are traced: their leaves in the config and in `hp`."""

@@ -18,12 +18,12 @@ from arsenal.records import Scheduler, Search
 from arsenal.road import BEFORE, inherited
 from arsenal.runs import folder, signals
 from arsenal.runs.cache import compile_cache
-from arsenal.search.lanes import Lanes, Searching
+from arsenal.search.lanes import Lanes
 from arsenal.search.programs import Programs
+from arsenal.search.searching import Searching
 from arsenal.search.space import Dimension, Space, space
 from arsenal.search.sweep import Sweep, SweepError, Trial, claimed, identity, said
 from arsenal.storage.files import read_json, write_json
-
 
 FEW = 8
 """Values of a dimension up to which each is named along its axis."""
@@ -80,7 +80,13 @@ def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Foun
                 say("Before: " + ", ".join(f"{n} {state}" for state, n in said(list(sweep.trials.values())).items()))
             searching = Searching(dimensions, search, scheduler, jax.random.key(values["sweep"]["seed"]))
             try:
-                running = Lanes(sweep, config, experiment, programs, searching, interrupted, say, origin)
+                running: Any
+                if engine == "lanes":
+                    running = Lanes(sweep, config, experiment, programs, searching, interrupted, say, origin)
+                else:
+                    from arsenal.search.raytune import Processes
+
+                    running = Processes(sweep, config, programs, searching, interrupted, say)
                 running.run()
             except Exception as error:
                 with contextlib.suppress(OSError):
@@ -90,7 +96,7 @@ def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Foun
                 reason = next((one.reason for one in sweep.trials.values() if one.reason), "there was none")
                 folder.set_status(path, "failed", **said(list(sweep.trials.values())))
                 raise SweepError(f"No trial of {path} has a value; the first one: {reason}")
-            runs, commands = promoted(sweep, programs, running, origin)
+            runs, commands = promoted(sweep, programs, running)
             folder.set_status(path, "complete", **said(list(sweep.trials.values())))
             report(sweep, config, dimensions, runs, commands)
             return Found(path, sweep.ranked(), said(list(sweep.trials.values())), runs, commands, values["sweep"]["metric"])
@@ -154,18 +160,14 @@ def chosen(path: Path, values: dict[str, Any], programs: Programs, experiment: E
     return engine, reason
 
 
-def promoted(sweep: Sweep, programs: Programs, engine: Any, origin: Any) -> tuple[dict[int, Path], dict[int, str]]:
+def promoted(sweep: Sweep, programs: Programs, engine: Any) -> tuple[dict[int, Path], dict[int, str]]:
     """The run folders of the best trials, and the commands that train them again."""
     runs, commands = {}, {}
     for trial in sweep.best():
-        values = trial.values
+        config = programs.configured(trial.values)
         for _, changed in trial.changes:
-            values = values | changed
-        config = programs.of(trial.values).configured(values)
-        group = engine.group(trial.id)
-        runs[trial.id] = sweep.promote(
-            trial, config, group.experiment, group.rows, mathematics(config, group.experiment.data, origin)
-        )
+            config = programs.configured(trial.values | changed)
+        runs[trial.id] = engine.promote(trial, config)
         if not trial.changes:
             commands[trial.id] = " ".join(["python -m arsenal.train", *map(shlex.quote, config.overrides)])
     return runs, commands

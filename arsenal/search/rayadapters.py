@@ -1,0 +1,144 @@
+"""What Ray Tune asks for: a searcher, a scheduler, a stopper and a callback, each a thin face of the engine's own."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ray.tune import Callback, Stopper
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from arsenal.records import CONTINUE, STOP
+
+if TYPE_CHECKING:
+    from arsenal.search.raytune import Processes
+
+
+class Face:
+    """What all of them have: Ray writes copies of them to its own folder, which nobody reads and which hold nothing."""
+
+    engine: "Processes"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        """Itself."""
+        return self
+
+
+class Suggesting(Face, Searcher):
+    """A `Search` as Ray asks it."""
+
+    def __init__(self, engine: "Processes"):
+        """Of this engine's sweep."""
+        super().__init__(metric="step", mode="max")
+        self.engine, self.ids = engine, {}
+
+    def suggest(self, trial_id: str) -> Any:
+        """What the next trial is told."""
+        found = self.engine.suggested()
+        if found is None:
+            return Searcher.FINISHED
+        self.ids[trial_id] = found.id
+        # A member of a population goes on with the values that it had last, in the folder that it had.
+        return self.engine.given(found)
+
+    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        """A trial that ended, however it did."""
+        one = self.engine.sweep.trials[self.ids[trial_id]]
+        if one.state in ("complete", "stopped", "failed"):
+            self.engine.tell(one)
+            self.engine.save()
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the sweep's own log is what counts."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Likewise."""
+
+
+class Deciding(Face, TrialScheduler):
+    """A `Scheduler` as Ray asks it."""
+
+    def __init__(self, engine: "Processes"):
+        """Of this engine's sweep."""
+        super().__init__()
+        self.engine = engine
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """The engine knows its metric."""
+        return True
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Nothing to do."""
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """The callback hears of it."""
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
+        """Go on, stop, or go on from another one."""
+        id = trial.config["trial"]
+        decision = self.engine.heard(id, json.loads(result["said"]))
+        if decision == STOP:
+            return TrialScheduler.STOP
+        if decision == CONTINUE:
+            return TrialScheduler.CONTINUE
+        told = self.engine.cloned(id, decision)
+        if told is None:
+            return TrialScheduler.CONTINUE
+        tune_controller.pause_trial(trial, should_checkpoint=False)
+        trial.set_config(told)
+        return TrialScheduler.NOOP
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict) -> None:
+        """The searcher hears of it."""
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """Nothing to do."""
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """The first that waits."""
+        from ray.tune.experiment import Trial
+
+        waiting = (one for one in tune_controller.get_trials() if one.status in (Trial.PENDING, Trial.PAUSED))
+        return next(waiting, None)
+
+    def debug_string(self) -> str:
+        """What Ray would print."""
+        return ""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the sweep's own log is what counts."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Likewise."""
+
+
+class Stopping(Face, Stopper):
+    """A signal as Ray asks for it."""
+
+    def __init__(self, engine: "Processes"):
+        """Of this engine's process."""
+        self.engine = engine
+
+    def __call__(self, trial_id: str, result: dict) -> bool:
+        """No trial by itself."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether a signal came, or a failure that ends the sweep."""
+        return bool(self.engine.interrupted()) or self.engine.ending is not None
+
+
+class Hearing(Face, Callback):
+    """A trial whose process died."""
+
+    def __init__(self, engine: "Processes"):
+        """Of this engine's sweep."""
+        self.engine = engine
+
+    def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        """Keep what Ray says of it."""
+        error = trial.get_error()
+        self.engine.lost(trial.config["trial"], str(error) if error else "The process ended without a word.")
