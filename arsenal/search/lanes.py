@@ -120,10 +120,15 @@ class Lanes:
     def train(self, ids: list[int]) -> None:
         """Train these trials to their ends: chunks that were begun as they were, then the others."""
         sweep = self.sweep
-        for chunk in sweep.chunks:
-            if set(chunk["trials"]) <= set(ids) and any(sweep.trials[i].state not in ENDED for i in chunk["trials"]):
-                group, first = self.group(chunk["trials"][0]), sweep.chunks.index(chunk)
-                Chunk(self, first, group, chunk["trials"], chunk["lanes"]).run()
+        most = self.section["lanes"]
+        for number, chunk in enumerate(list(sweep.chunks)):
+            trials, size = chunk["trials"], chunk["lanes"]
+            if set(trials) <= set(ids) and any(sweep.trials[i].state not in ENDED for i in trials):
+                if most and size > most + jax.local_device_count():  # it was too large: all over again, in smaller ones
+                    sweep.resumed(trials, -1)
+                    sweep.trials |= {i: sweep.trials[i]._replace(state="asked") for i in trials}
+                else:
+                    self.chunk(number, self.group(trials[0]), trials, size)
         for together in self.grouped([i for i in ids if sweep.trials[i].state == "asked"]):
             while together:
                 try:
@@ -135,7 +140,17 @@ class Lanes:
                 now, together = together[:size], together[size:]
                 sweep.chunks.append({"trials": now, "lanes": size})
                 sweep.say("chunk", trials=now, lanes=size)
-                Chunk(self, len(sweep.chunks) - 1, group, now, size).run()
+                self.chunk(len(sweep.chunks) - 1, group, now, size)
+
+    def chunk(self, number: int, group: Group, trials: list[int], size: int) -> None:
+        """Train one chunk to its end."""
+        try:
+            Chunk(self, number, group, trials, size).run()
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            fewer = f"`sweep.lanes={max(1, size // 2)}` takes fewer at once" if size > 1 else "a smaller model or batch would"
+            raise SweepError(f"{size} lanes do not fit into the memory of this machine; {fewer}.") from error
 
     def failed(self, trials: Sequence[int], error: Exception) -> None:
         """Trials whose program cannot be built."""
@@ -230,6 +245,12 @@ class Lanes:
             programs["advance", size] = lowered.compile()
         return programs["advance", size]
 
+    def judging(self, group: Group, size: int) -> None:
+        """Compile what judges so many lanes, by judging zeros."""
+        shapes = self.like(group, size)
+        params = jax.eval_shape(jax.vmap(group.experiment.parts.learner.params), shapes.state)
+        group.judge(lanes.keys_of([0] * size), jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), params))
+
     def given(self, group: Group, values: Sequence[dict[str, Any]]) -> tuple[Any, Any, Any]:
         """What trials begin with: keys, the first block, floats."""
         block = group.source.block(0, group.source.window or 1)
@@ -254,6 +275,9 @@ class Lanes:
         wanted = devices * -(-min(self.section["lanes"] or len(trials), len(trials)) // devices)
         there, one = ROOM * available(), self.like(group, devices)
         state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((one.state, one.hp))) / devices
+        if state * COPIES > there:
+            need, free = COPIES * state / 2**30, there / 2**30
+            raise configs.ConfigError(f"A trial needs about {need:.1f} GB of memory for its state; there are {free:.1f} GB.")
         size = shrunk(wanted, devices, there / max(1, COPIES * state))
         while size > devices and (taken := self.taken(group, size)) > there:
             size = shrunk(size - devices, devices, size / devices * there / taken)
@@ -263,11 +287,13 @@ class Lanes:
         return size
 
     def taken(self, group: Group, size: int) -> int:
-        """Bytes that a step of so many lanes takes on each device. What begins them compiles meanwhile."""
-        with ThreadPoolExecutor(2) as pool, self.interrupted.at_once(lambda: COMPILING):
-            begins, goes = pool.submit(self.starting, group, size), pool.submit(self.advancing, group, size)
-            begins.result()
+        """Bytes that a step of so many lanes takes on each device. What begins and what judges them compiles meanwhile."""
+        with ThreadPoolExecutor(3) as pool, self.interrupted.at_once(lambda: COMPILING):
+            goes = pool.submit(self.advancing, group, size)
+            others = [pool.submit(self.starting, group, size), pool.submit(self.judging, group, size)]
             memory = goes.result().memory_analysis()
+            for other in others:
+                other.result()
         sizes = (getattr(memory, f"{name}_size_in_bytes") for name in ("argument", "output", "temp"))
         return sum(sizes) - memory.alias_size_in_bytes
 

@@ -1,9 +1,10 @@
-"""What Ray Tune asks for: a searcher, a scheduler, a stopper and a callback, each a thin face of the engine's own."""
+"""What Ray Tune asks for: a searcher, a scheduler and a stopper, each a thin face of the engine's own."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ray.tune import Callback, Stopper
+from ray.tune import Stopper
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
@@ -74,7 +75,9 @@ class Deciding(Face, TrialScheduler):
         """Nothing to do."""
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """The callback hears of it."""
+        """A trial whose process died; this comes before the searcher hears of its end."""
+        said = Path(trial.error_file).read_text() if trial.error_file and Path(trial.error_file).is_file() else ""
+        self.engine.lost(trial.config["trial"], said.partition("\n")[2] or "The process ended without a word.")
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
         """Go on, stop, or go on from another one."""
@@ -129,16 +132,3 @@ class Stopping(Face, Stopper):
     def stop_all(self) -> bool:
         """Whether a signal came, or a failure that ends the sweep."""
         return bool(self.engine.interrupted()) or self.engine.ending is not None
-
-
-class Hearing(Face, Callback):
-    """A trial whose process died."""
-
-    def __init__(self, engine: "Processes"):
-        """Of this engine's sweep."""
-        self.engine = engine
-
-    def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """Keep what Ray says of it."""
-        error = trial.get_error()
-        self.engine.lost(trial.config["trial"], str(error) if error else "The process ended without a word.")

@@ -124,7 +124,7 @@ class Processes:
         }  # fmt: skip
         from ray import tune
 
-        from arsenal.search.rayadapters import Deciding, Hearing, Stopping, Suggesting
+        from arsenal.search.rayadapters import Deciding, Stopping, Suggesting
 
         place = (self.sweep.path / "ray").absolute()
         warnings.filterwarnings("ignore", "os.fork")  # a child of Ray's becomes another program at once
@@ -136,7 +136,7 @@ class Processes:
                     metric="step", mode="max", num_samples=trials, search_alg=Suggesting(self), scheduler=Deciding(self)
                 ),
                 run_config=tune.RunConfig(
-                    name="tune", storage_path=str(place), verbose=0, callbacks=[Hearing(self)], stop=Stopping(self),
+                    name="tune", storage_path=str(place), verbose=0, callbacks=[], stop=Stopping(self),
                     failure_config=tune.FailureConfig(max_failures=0),
                 ),
             )  # fmt: skip

@@ -41,7 +41,12 @@ SPREAD = TrainState(True, False, True, True)
 
 def starting(learner: Learner, source: Source, mesh: Mesh | None = None) -> Callable:
     """The compiled `(keys, block, hp) -> train`: the state before the first step. keys [lanes], leaves of hp [lanes, ...]."""
-    make = jax.vmap(lambda key, block, hp: begun(learner, source, key, block, hp), (0, None, 0), LANES)
+
+    def make(keys, block, hp):
+        # One after another: a program of half the size, which runs once.
+        train = lax.map(lambda one: begun(learner, source, one[0], block, one[1])._replace(step=()), (keys, hp))
+        return train._replace(step=jnp.zeros((), jnp.int32))
+
     return jax.jit(spread(make, mesh, (True, False, True), SPREAD))
 
 
