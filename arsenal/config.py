@@ -142,7 +142,7 @@ class Sweep(Section):
     keep: Annotated[int, Ge(0)]
     on_failure: Literal["go_on", "stop"]
     cpus: Annotated[float, Gt(0)]
-    gpus: Annotated[float, Ge(0)]
+    gpus: Annotated[float, Ge(0)] | None
     folder: str | None
 
 

@@ -18,7 +18,7 @@ from arsenal.records import CONTINUE, STOP, Mean, compute
 from arsenal.road import Interrupted
 from arsenal.runs.checkpoints import MARKER, Checkpoints, Keep
 from arsenal.runs.folder import RunError
-from arsenal.search.sweep import ENDED
+from arsenal.search.sweep import ENDED, SweepError
 from arsenal.storage.files import read_json
 from arsenal.training import lanes
 from arsenal.training.driver import TrainState, drive, finite, streams
@@ -72,7 +72,7 @@ class Chunk:
                     self.save(int(train.step), train, now=True)
                     self.saved.wait()
                     raise Interrupted(engine.interrupted(), self.sweep.path, int(train.step))
-                train = self.driven(self.packed(train), source)
+                train = self.driven(self.exchanged(self.packed(train)), source)
             self.complete(self.alive, train)
             self.sweep.forget()
         shutil.rmtree(self.place, ignore_errors=True)
@@ -135,8 +135,8 @@ class Chunk:
         for i in trials:
             if found[i] is None:
                 sweep.failed(i, step, f"The metric `{engine.section['metric']}` is not finite at step {step}.")
+        decisions = engine.decide(step, self.all, found)
         found = {i: value for i, value in found.items() if value is not None}
-        decisions = engine.decide(step, found)
         for at, i in zip(alive, trials, strict=True):
             if i not in found or step >= self.stop:
                 continue
@@ -162,6 +162,27 @@ class Chunk:
             return train
         self.trials = [*(self.trials[at] for at in alive), *[EMPTY] * (size - len(alive))]
         return lanes.taken(train, [*alive, *[alive[-1]] * (size - len(alive))], self.group.mesh)
+
+    def exchanged(self, train: TrainState) -> TrainState:
+        """The lanes of a population after those that do badly went on from those that do well."""
+        moves, self.moves = self.moves, {}
+        if not moves:
+            return train
+        place = {i: at for at, i in enumerate(self.trials) if i != EMPTY}
+        if not moves.keys() | set(moves.values()) <= place.keys():
+            raise SweepError(
+                "Members of this population are in other programs than those that they would go on from; sweep.engine=ray takes them."
+            )
+        source, step = np.arange(len(self.trials), dtype=np.int32), int(train.step)
+        for i, other in moves.items():
+            source[place[i]] = place[other]
+        moved = np.isin(np.arange(len(self.trials)), [place[i] for i in moves])
+        run = self.engine.exchanging(self.group, len(self.trials))
+        train, found = run(train, source, moved, fold_in(self.engine.searching.key, step))
+        found = jax.device_get(found)
+        for i, other in moves.items():
+            self.sweep.changed(i, step, {name: float(values[place[i]]) for name, values in found.items()}, other)
+        return train
 
     def complete(self, at: Sequence[int], train: TrainState) -> None:
         """Trials that are trained to their end; the states of those among the best are kept first."""

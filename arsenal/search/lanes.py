@@ -24,6 +24,7 @@ from arsenal.experiment import Experiment, build, mathematics, prepared, seen
 from arsenal.records import CONTINUE, Source
 from arsenal.runs.signals import Interrupts
 from arsenal.search.chunk import Chunk
+from arsenal.search.exploit import explore
 from arsenal.search.programs import Program, Programs, different, flat
 from arsenal.search.searching import Searching
 from arsenal.search.sweep import ENDED, Sweep, SweepError, Trial
@@ -101,15 +102,24 @@ class Lanes:
         """What trials of a chunk said so far, once more to the scheduler."""
         for line in self.sweep.lines if self.searching.scheduler else ():
             if line.kind == "validation" and set(line.trials) <= set(trials):
-                self.decide(line.step, dict(zip(line.trials, self.judged(line.values), strict=True)))
+                self.decide(line.step, trials, dict(zip(line.trials, self.judged(line.values), strict=True)))
 
-    def decide(self, step: int, values: dict[int, float | None]) -> dict[int, int]:
-        """What becomes of each trial after an evaluation: CONTINUE, STOP or the trial to go on from."""
-        scheduler, found = self.searching.scheduler, {}
-        for i, value in values.items():
-            if scheduler is not None and value is not None:
-                self.scheduling, found[i] = scheduler.report(self.scheduling, i, step, self.sweep.signed(value))
-        return {i: int(found.get(i, CONTINUE)) for i in values}
+    def decide(self, step: int, trials: Sequence[int], values: dict[int, float | None]) -> dict[int, int]:
+        """What becomes of the trials of a chunk after an evaluation: CONTINUE, STOP or the trial to go on from.
+
+        Of those that failed the scheduler hears NaN. It is asked twice: only once all have reported may a rung be decided.
+        """
+        scheduler, sweep = self.searching.scheduler, self.sweep
+        found = dict.fromkeys(values, CONTINUE)
+        if scheduler is None:
+            return found
+        gone = {i: None for i in trials if i not in values and sweep.trials[i].state == "failed" and sweep.trials[i].step <= step}
+        for _ in range(2):
+            for i, value in sorted((values | gone).items()):
+                self.scheduling, decision = scheduler.report(self.scheduling, i, step, sweep.signed(value))
+                if i in found and found[i] == CONTINUE:
+                    found[i] = int(decision)
+        return found
 
     def judged(self, values: dict[str, Any], metric: str | None = None) -> list[float | None]:
         """The metric's value for each trial, of a learner with members their mean; None where it is not a number."""
@@ -250,6 +260,33 @@ class Lanes:
         shapes = self.like(group, size)
         params = jax.eval_shape(jax.vmap(group.experiment.parts.learner.params), shapes.state)
         group.judge(lanes.keys_of([0] * size), jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), params))
+
+    def exchanging(self, group: Group, size: int) -> Callable:
+        """The compiled `(train, source [lanes], moved [lanes], key) -> (train, {name: values [lanes]})` of a population.
+
+        A lane that is moved takes the state and the floats of its source, these through `explore`; its key stays its own,
+        and so does its seed. The states never leave the devices.
+        """
+        programs, space, floats = self.programs_of(group), self.searching.space, group.program.floats
+        if ("exchange", size) in programs:
+            return programs["exchange", size]
+
+        def exchange(train, source, moved, key):
+            def taken(own, other):
+                return jnp.where(moved.reshape(-1, *(1,) * (own.ndim - 1)), other, own)
+
+            state = jax.tree.map(lambda v: taken(v, v[source]), train.state)
+            hp = dict(jax.tree_util.tree_leaves_with_path(train.hp))
+            named = {jax.tree_util.keystr(path): leaf[source] for path, leaf in hp.items()}
+            found = explore(key, space, {name: named[leaves[0]] for name, leaves in floats.items() if leaves})
+            values = {leaf: found[name] for name, leaves in floats.items() for leaf in leaves}
+            explored = {path: values.get(jax.tree_util.keystr(path), leaf[source]) for path, leaf in hp.items()}
+            hp = jax.tree_util.tree_map_with_path(lambda path, own: taken(own, explored[path]), train.hp)
+            return train._replace(state=state, hp=hp), found
+
+        where = {} if group.mesh is None else {"out_shardings": (lanes.shardings(group.mesh), None)}
+        programs["exchange", size] = jax.jit(exchange, donate_argnums=0, **where)
+        return programs["exchange", size]
 
     def given(self, group: Group, values: Sequence[dict[str, Any]]) -> tuple[Any, Any, Any]:
         """What trials begin with: keys, the first block, floats."""

@@ -25,6 +25,7 @@ from arsenal.runs import folder
 from arsenal.runs.checkpoints import Checkpoints
 from arsenal.runs.signals import Interrupts
 from arsenal.search.cluster import connected
+from arsenal.search.exploit import explore
 from arsenal.search.programs import Programs
 from arsenal.search.searching import Searching
 from arsenal.search.sweep import ENDED, Sweep, SweepError, Trial
@@ -128,7 +129,11 @@ class Processes:
 
         place = (self.sweep.path / "ray").absolute()
         warnings.filterwarnings("ignore", "os.fork")  # a child of Ray's becomes another program at once
-        with connected(self.config.values["ray"]["address"]):
+        with connected(self.config.values["ray"]["address"]) as cluster:
+            there = cluster.cluster_resources()
+            if self.section["gpus"] is None:
+                self.section = self.section | {"gpus": min(1.0, there.get("GPU", 0.0))}
+            self.roomy(there)
             resources = {"cpu": self.section["cpus"], "gpu": self.section["gpus"]}
             tuner = tune.Tuner(
                 tune.with_resources(trial, resources),
@@ -144,6 +149,18 @@ class Processes:
                 tuner.fit()
             finally:
                 shutil.rmtree(place, ignore_errors=True)
+
+    def roomy(self, there: dict[str, float]) -> None:
+        """See that a trial fits the cluster, and all of them at once where they are a population."""
+        node = self.config.values["scheduler"] or {}
+        population = str(node.get("_target_")).endswith("population_based")
+        many = self.section["trials"] if population else 1
+        for what, each in (("CPU", self.section["cpus"]), ("GPU", self.section["gpus"])):
+            if each * many > there.get(what, 0) + 1e-9:
+                who = f"A population of {many} trials, which train at once," if population else "A trial"
+                raise SweepError(
+                    f"{who} takes {each * many:g} {what}s and the cluster has {there.get(what, 0):g}; sweep.{what.lower()}s={each:g} for each."
+                )
 
     def suggested(self) -> Trial | None:
         """The next trial: one that was begun before, or a new one; None where there is no more."""
@@ -207,6 +224,8 @@ class Processes:
         scheduler = self.searching.scheduler
         if scheduler is None or kind == "train" or value is None:
             return CONTINUE
+        for gone in (one.id for one in sweep.trials.values() if one.state == "failed"):  # nobody is to wait for these
+            self.scheduling, _ = scheduler.report(self.scheduling, gone, step, np.nan)
         self.scheduling, decision = scheduler.report(self.scheduling, id, step, sweep.signed(value))
         decision = int(decision)
         if decision == STOP:
@@ -238,8 +257,6 @@ class Processes:
 
     def cloned(self, id: int, source: int) -> dict[str, Any] | None:
         """What a trial is told that goes on from another one, with values near that one's; None where that has nothing yet."""
-        from arsenal.search import explore
-
         sweep, space = self.sweep, self.searching.space
         path = self.folder(source)
         if path is None or not list(path.glob("checkpoints/*/commit.json")):

@@ -150,6 +150,8 @@ def chosen(path: Path, values: dict[str, Any], programs: Programs, experiment: E
         engine, reason = asked, "as asked for"
     elif host:
         engine, reason = "ray", f"the learner does not run in a compiled program: {host}"
+    elif count > 1 and str((values["scheduler"] or {}).get("_target_")).endswith("population_based"):
+        engine, reason = "ray", f"{varying} fix a program, and a population's members take over from each other"
     elif count == 1:
         engine, reason = "lanes", "only traced floats and seeds vary, so all trials are lanes of one compiled program"
     elif trials >= 2 * count:
