@@ -18,6 +18,7 @@ from arsenal.records import CONTINUE, STOP, Mean, compute
 from arsenal.road import Interrupted
 from arsenal.runs.checkpoints import MARKER, Checkpoints, Keep
 from arsenal.runs.folder import RunError
+from arsenal.search.searching import within
 from arsenal.search.sweep import ENDED, SweepError
 from arsenal.storage.files import read_json
 from arsenal.training import lanes
@@ -179,7 +180,7 @@ class Chunk:
         moved = np.isin(np.arange(len(self.trials)), [place[i] for i in moves])
         run = self.engine.exchanging(self.group, len(self.trials))
         train, found = run(train, source, moved, fold_in(self.engine.searching.key, step))
-        found = jax.device_get(found)
+        found = within(self.engine.searching.space, jax.device_get(found))
         for i, other in moves.items():
             self.sweep.changed(i, step, {name: float(values[place[i]]) for name, values in found.items()}, other)
         return train

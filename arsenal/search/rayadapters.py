@@ -65,7 +65,7 @@ class Deciding(Face, TrialScheduler):
     def __init__(self, engine: "Processes"):
         """Of this engine's sweep."""
         super().__init__()
-        self.engine = engine
+        self.engine, self.held, self.passed = engine, {}, 0
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """The engine knows its metric."""
@@ -78,21 +78,38 @@ class Deciding(Face, TrialScheduler):
         """A trial whose process died; this comes before the searcher hears of its end."""
         said = Path(trial.error_file).read_text() if trial.error_file and Path(trial.error_file).is_file() else ""
         self.engine.lost(trial.config["trial"], said.partition("\n")[2] or "The process ended without a word.")
+        self.released(tune_controller)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
         """Go on, stop, or go on from another one."""
-        id = trial.config["trial"]
-        decision = self.engine.heard(id, json.loads(result["said"]))
+        id, said = trial.config["trial"], json.loads(result["said"])
+        decision = self.engine.heard(id, said)
         if decision == STOP:
+            self.released(tune_controller)
             return TrialScheduler.STOP
-        if decision == CONTINUE:
+        if not self.engine.population or said["kind"] != "validation" or said["last"]:
             return TrialScheduler.CONTINUE
-        told = self.engine.cloned(id, decision)
-        if told is None:
-            return TrialScheduler.CONTINUE
-        tune_controller.pause_trial(trial, should_checkpoint=False)
-        trial.set_config(told)
-        return TrialScheduler.NOOP
+        if said["step"] > self.passed:
+            # Its process waits, since Ray does not ask it to go on.
+            self.held[id] = (trial, said["step"], decision)
+            self.released(tune_controller, trial)
+            return TrialScheduler.NOOP if id in self.held or trial.status != "RUNNING" else TrialScheduler.CONTINUE
+        return TrialScheduler.CONTINUE
+
+    def released(self, controller: Any, current: Any = None) -> None:
+        """Once all members of a population have come to a round, each goes on, or goes on from another one."""
+        if not self.held or not self.engine.living() <= self.held.keys():
+            return
+        waiting, self.held = self.held, {}
+        self.passed = max(step for _, step, _ in waiting.values())
+        for id, (trial, step, decision) in sorted(waiting.items(), key=lambda one: one[0]):
+            source = self.engine.again(id, step) if decision == CONTINUE else decision
+            told = None if source in (CONTINUE, STOP) else self.engine.cloned(id, source, step)
+            if told is not None:
+                controller.pause_trial(trial, should_checkpoint=False)
+                trial.set_config(told)
+            elif trial is not current:
+                controller._schedule_trial_train(trial)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict) -> None:
         """The searcher hears of it."""

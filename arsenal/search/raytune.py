@@ -18,8 +18,8 @@ import numpy as np
 
 from arsenal import config as configs
 from arsenal.config import Config
-from arsenal.experiment import build, mathematics
-from arsenal.records import CONTINUE, STOP
+from arsenal.experiment import as_learner, build, mathematics
+from arsenal.records import CONTINUE, STOP, hyperparameters
 from arsenal.road import Interrupted, fit, load
 from arsenal.runs import folder
 from arsenal.runs.checkpoints import Checkpoints
@@ -27,7 +27,7 @@ from arsenal.runs.signals import Interrupts
 from arsenal.search.cluster import connected
 from arsenal.search.exploit import explore
 from arsenal.search.programs import Programs
-from arsenal.search.searching import Searching
+from arsenal.search.searching import Searching, within
 from arsenal.search.sweep import ENDED, Sweep, SweepError, Trial
 
 PASSED_ON = ("XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_X64", "PYTHONPATH")
@@ -41,7 +41,7 @@ def trial(given: dict[str, Any]) -> None:
     """
     from ray import tune
 
-    step = 0
+    step = length = 0
 
     def report(**said: Any) -> None:
         tune.report({"step": said["step"], "said": json.dumps(said)})  # Ray would take nested values apart
@@ -56,10 +56,10 @@ def trial(given: dict[str, Any]) -> None:
             taken_over(config, Path(given["source"]))
 
         def listen(kind: str, at: int, values: dict[str, Any]) -> None:
-            nonlocal step
-            step = at
+            nonlocal step, length
+            step, length = at, values["length"] if kind == "start" else length
             if kind in ("train", "validation"):
-                report(kind=kind, step=at, values=values)
+                report(kind=kind, step=at, values=values, last=at >= length)
 
         run = fit(config, listen)
         last = [event for event in run.history if event["kind"] == "validation"]
@@ -77,9 +77,6 @@ def taken_over(config: Config, source: Path) -> None:
         return
     found = load(source)
     train, learner = found.restored["train"], configs.build(values["learner"], "learner")
-    from arsenal.experiment import as_learner
-    from arsenal.records import hyperparameters
-
     train = train._replace(key=jax.random.key(values["seed"]), hp=hyperparameters(as_learner(learner).hp))
     with contextlib.closing(Checkpoints(path / "checkpoints")) as saved:
         saved.save(int(train.step), {"train": train, "features": found.restored["features"]})
@@ -95,6 +92,7 @@ class Processes:
         self.sweep, self.config, self.programs, self.searching = sweep, config, programs, searching
         self.interrupted, self.say = interrupted, say
         self.section = config.values["sweep"]
+        self.population = str((config.values["scheduler"] or {}).get("_target_")).endswith("population_based")
         self.ending: SweepError | None = None
         """What ends the sweep."""
 
@@ -152,12 +150,10 @@ class Processes:
 
     def roomy(self, there: dict[str, float]) -> None:
         """See that a trial fits the cluster, and all of them at once where they are a population."""
-        node = self.config.values["scheduler"] or {}
-        population = str(node.get("_target_")).endswith("population_based")
-        many = self.section["trials"] if population else 1
+        many = self.section["trials"] if self.population else 1
         for what, each in (("CPU", self.section["cpus"]), ("GPU", self.section["gpus"])):
             if each * many > there.get(what, 0) + 1e-9:
-                who = f"A population of {many} trials, which train at once," if population else "A trial"
+                who = f"A population of {many} trials, which train at once," if self.population else "A trial"
                 raise SweepError(
                     f"{who} takes {each * many:g} {what}s and the cluster has {there.get(what, 0):g}; sweep.{what.lower()}s={each:g} for each."
                 )
@@ -177,9 +173,7 @@ class Processes:
 
     def given(self, trial: Trial, source: Path | None = None) -> dict[str, Any]:
         """What a trial's process is told."""
-        values = dict(trial.values)
-        for _, changed in trial.changes:
-            values |= changed
+        values = trial.now
         section, generation = self.section, len(trial.changes)
         root = (self.sweep.path / "runs" / str(trial.id) / str(generation)).absolute()
         words = [configs.word(name, value) for name, value in values.items()]
@@ -224,14 +218,28 @@ class Processes:
         scheduler = self.searching.scheduler
         if scheduler is None or kind == "train" or value is None:
             return CONTINUE
-        for gone in (one.id for one in sweep.trials.values() if one.state == "failed"):  # nobody is to wait for these
-            self.scheduling, _ = scheduler.report(self.scheduling, gone, step, np.nan)
-        self.scheduling, decision = scheduler.report(self.scheduling, id, step, sweep.signed(value))
-        decision = int(decision)
+        decision = self.again(id, step, sweep.signed(value))
         if decision == STOP:
             sweep.ended(id, "stopped", step, value)
             self.forget()
         return decision
+
+    def again(self, id: int, step: int, value: float | None = None) -> int:
+        """What the scheduler says of a report, also of one that it had before."""
+        scheduler, sweep = self.searching.scheduler, self.sweep
+        assert scheduler is not None
+        if value is None:
+            line = next(line for line in reversed(sweep.lines) if line.kind == "validation" and line.trials == [id])
+            value = sweep.signed(self.judged({name: numbers[0] for name, numbers in line.values.items()}))
+        for gone in (one.id for one in sweep.trials.values() if one.state == "failed"):  # nobody is to wait for these
+            self.scheduling, _ = scheduler.report(self.scheduling, gone, step, np.nan)
+        self.scheduling, decision = scheduler.report(self.scheduling, id, step, value)
+        return int(decision)
+
+    def living(self) -> set[int]:
+        """Members of the population that train, or will."""
+        ended = {one.id for one in self.sweep.trials.values() if one.state in ENDED}
+        return set(range(self.section["trials"])) - ended
 
     def failed(self, id: int, step: int, reason: str, trace: str = "") -> None:
         """A trial that went wrong; what ends the sweep is raised once Ray has let go."""
@@ -255,19 +263,17 @@ class Processes:
         """Keep the states."""
         self.sweep.save(self.state, self.scheduling, len(self.sweep.trials), 0)
 
-    def cloned(self, id: int, source: int) -> dict[str, Any] | None:
+    def cloned(self, id: int, source: int, step: int) -> dict[str, Any] | None:
         """What a trial is told that goes on from another one, with values near that one's; None where that has nothing yet."""
         sweep, space = self.sweep, self.searching.space
         path = self.folder(source)
         if path is None or not list(path.glob("checkpoints/*/commit.json")):
             return None
-        values = dict(sweep.trials[source].values)
-        for _, changed in sweep.trials[source].changes:
-            values |= changed
+        values = sweep.trials[source].now
         key = jax.random.fold_in(jax.random.fold_in(self.searching.key, id), len(sweep.trials[id].changes))
-        values = space.values(explore(key, space, space.candidate(values)), 0)
+        values = space.values(within(space, explore(key, space, space.candidate(values))), 0)
         values |= {name: value for name, value in sweep.trials[id].values.items() if name == "seed"}
-        sweep.changed(id, sweep.trials[id].step, values, source)
+        sweep.changed(id, step, values, source)
         return self.given(sweep.trials[id], path)
 
     def folder(self, id: int) -> Path | None:

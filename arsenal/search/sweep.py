@@ -46,6 +46,14 @@ class Trial(NamedTuple):
     changes: tuple[tuple[int, dict[str, Any]], ...] = ()
     """Steps after which a population's member went on with other values, and these."""
 
+    @property
+    def now(self) -> dict[str, Any]:
+        """The values that it has last."""
+        found = dict(self.values)
+        for _, changed in self.changes:
+            found |= changed
+        return found
+
 
 class Line(NamedTuple):
     """What some trials measured at a step."""

@@ -47,7 +47,8 @@ class Found(NamedTuple):
         """What there is to say, in lines."""
         yield "Trials: " + ", ".join(f"{n} {state}" for state, n in self.counted.items())
         for trial in self.trials[:5]:
-            values = ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in trial.values.items())
+            pairs = ((name, f"{value:.4g}" if isinstance(value, float) else value) for name, value in trial.now.items())
+            values = ", ".join(f"{name} {value}" for name, value in pairs)
             yield f"  trial {trial.id}: {self.metric} {trial.value:.4g} at step {trial.step}: {values}"
         for i, path in self.runs.items():
             yield f"Run folder of trial {i}: {path}"
@@ -166,9 +167,7 @@ def promoted(sweep: Sweep, programs: Programs, engine: Any) -> tuple[dict[int, P
     """The run folders of the best trials, and the commands that train them again."""
     runs, commands = {}, {}
     for trial in sweep.best():
-        config = programs.configured(trial.values)
-        for _, changed in trial.changes:
-            config = programs.configured(trial.values | changed)
+        config = programs.configured(trial.now)
         runs[trial.id] = engine.promote(trial, config)
         if not trial.changes:
             commands[trial.id] = " ".join(["python -m arsenal.train", *map(shlex.quote, config.overrides)])
@@ -189,14 +188,14 @@ def report(sweep: Sweep, config: Config, dimensions: Space, runs: dict[int, Path
         config=configs.text(config),
         metric=values["sweep"]["metric"],
         mode=values["sweep"]["mode"],
-        rows=[Row(one.id, one.state, one.step, one.value, one.values, one.reason, links.get(one.id, "")) for one in trials],
+        rows=[Row(one.id, one.state, one.step, one.value, one.now, one.reason, links.get(one.id, "")) for one in trials],
         axes=[axis(name, one, trials) for name, one in dimensions.dimensions.items()],
     )
 
 
 def axis(name: str, one: Dimension, trials: Sequence[Trial]) -> Axis:
     """A dimension as an axis of the report; a trial that does not have it lies in the middle."""
-    numbers = [one.number(trial.values[name]) if name in trial.values else None for trial in trials]
+    numbers = [one.number(trial.now[name]) if name in trial.values else None for trial in trials]
     known = np.array([number is not None for number in numbers], bool)
     unit = np.full(len(trials), 0.5)
     unit[known] = one.to_unit(np.array([number for number in numbers if number is not None], float))
