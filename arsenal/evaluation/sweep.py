@@ -40,7 +40,6 @@ class Axis(NamedTuple):
     name: str
     unit: np.ndarray
     ticks: dict[float, str]
-    ordered: bool = True
 
 
 def write_sweep(
@@ -78,20 +77,23 @@ def write_sweep(
                 "What is missing to 100 % lies in how they act together, or in chance.",
             )
         )  # fmt: skip
-    drawn = some(ranked, LINES)
+    lines, dots = some(ranked, LINES), some(ranked, DOTS)
+
+    def said(drawn: np.ndarray) -> str:
+        whole = len(drawn) == len(ranked)
+        return "" if whole else f" {len(drawn):,} of {len(ranked):,} trials are drawn, the best and others evenly."
+
     if len(there) > 1:
         found.append(
             pictures(
-                "parallel", lambda theme: parallel(axes, value, drawn, metric, mode, theme), "A line for each trial over all axes",
-                "A line is a trial; blue ones are good, the thick one is the best."
-                + (f" {len(drawn)} of {len(ranked):,} trials are drawn, the best and others evenly." if len(drawn) < len(ranked) else ""),
-                wide=True,
+                "parallel", lambda theme: parallel(axes, value, lines, metric, mode, theme), "A line for each trial over the axes",
+                "A line is a trial; blue ones are good, the thick one is the best." + said(lines), wide=True,
             )
         )  # fmt: skip
         found.append(
             pictures(
-                "slices", lambda theme: slices(axes, value, some(ranked, DOTS), metric, theme), f"{metric} over each hyperparameter",
-                "A dot is a trial." + (f" {DOTS:,} of {len(ranked):,} are drawn." if len(ranked) > DOTS else ""), wide=True,
+                "slices", lambda theme: slices(axes, value, dots, metric, mode, theme), f"{metric} over each hyperparameter",
+                "A dot is a trial." + said(dots), wide=True,
             )
         )  # fmt: skip
     failed = [row for row in rows if row.state == "failed"]
@@ -235,7 +237,7 @@ def parallel(
     return figure
 
 
-def slices(axes: Sequence[Axis], value: np.ndarray, drawn: np.ndarray, metric: str, theme: Theme = LIGHT) -> "Figure":
+def slices(axes: Sequence[Axis], value: np.ndarray, drawn: np.ndarray, metric: str, mode: str, theme: Theme = LIGHT) -> "Figure":
     """The value over each hyperparameter, a dot for each of the `drawn` trials; at most eight axes."""
     shown = axes[:8]
     columns = min(4, len(shown))
@@ -244,11 +246,12 @@ def slices(axes: Sequence[Axis], value: np.ndarray, drawn: np.ndarray, metric: s
     grid = np.atleast_1d(figure.subplots(lines, columns, sharey=True, squeeze=False)).ravel()
     for place, axis in zip(grid, shown, strict=False):
         dress(place, theme)
-        place.scatter(axis.unit[drawn], value[drawn], 10, color=theme.right, alpha=max(0.15, min(0.7, 100 / len(drawn))), linewidth=0)
+        alpha = max(0.15, min(0.7, 100 / len(drawn)))
+        place.scatter(axis.unit[drawn], value[drawn], 10, color=theme.right, alpha=alpha, linewidth=0)
         place.set_xticks(list(axis.ticks), [clip(text, 12) for text in axis.ticks.values()])
         place.set(xlim=(-0.05, 1.05))
         place.set_xlabel(clip(axis.name, 30))
-        ranged(place, value[drawn], "min")
+        ranged(place, value[drawn], mode)
     for place in grid[len(shown) :]:
         place.set_visible(False)
     grid[0].set_ylabel(clip(metric.replace("_", " "), 20))

@@ -50,6 +50,8 @@ class Chunk:
         self.moves: dict[int, int] = {}
         """Trials that go on from another one, before the next step."""
         self.saved_step, self.saved_at = 0, time.monotonic()
+        self.postponed = False
+        """Whether a checkpoint was due before lanes were moved."""
 
     @property
     def alive(self) -> list[int]:
@@ -137,16 +139,16 @@ class Chunk:
             if found[i] is None:
                 sweep.failed(i, step, f"The metric `{engine.section['metric']}` is not finite at step {step}.")
         decisions = engine.decide(step, self.all, found)
-        found = {i: value for i, value in found.items() if value is not None}
+        sound = {i: value for i, value in found.items() if value is not None}
         for at, i in zip(alive, trials, strict=True):
-            if i not in found or step >= self.stop:
+            if i not in sound or step >= self.stop:
                 continue
             if section["patience"] and exhausted(self.judged[i], section["patience"], section["min_delta"], section["mode"]):
                 self.complete([at], train)
             elif decisions[i] == STOP:
-                sweep.ended(i, "stopped", step, found[i])
-        engine.tell(step, self.stop, found)
-        self.moves = {i: decisions[i] for i in found if decisions[i] not in (CONTINUE, STOP) and step < self.stop}
+                sweep.ended(i, "stopped", step, sound[i])
+        engine.tell(step, self.stop, sound)
+        self.moves = {i: decisions[i] for i in sound if decisions[i] not in (CONTINUE, STOP) and step < self.stop}
         return bool(self.moves) or not self.alive or self.fewer() < len(self.trials)
 
     def fewer(self) -> int:
@@ -171,9 +173,7 @@ class Chunk:
             return train
         place = {i: at for at, i in enumerate(self.trials) if i != EMPTY}
         if not moves.keys() | set(moves.values()) <= place.keys():
-            raise SweepError(
-                "Members of this population are in other programs than those that they would go on from; sweep.engine=ray takes them."
-            )
+            raise SweepError("Members of this population would go on from some in other programs; sweep.engine=ray takes them.")
         source, step = np.arange(len(self.trials), dtype=np.int32), int(train.step)
         for i, other in moves.items():
             source[place[i]] = place[other]
@@ -183,6 +183,8 @@ class Chunk:
         found = within(self.engine.searching.space, jax.device_get(found))
         for i, other in moves.items():
             self.sweep.changed(i, step, {name: float(values[place[i]]) for name, values in found.items()}, other)
+        if self.postponed:
+            self.save(step, train, now=True)
         return train
 
     def complete(self, at: Sequence[int], train: TrainState) -> None:
@@ -206,6 +208,7 @@ class Chunk:
         """A checkpoint of all lanes if one is due; none where lanes are to be moved first."""
         every = self.every["save"]
         due = self.save_due(step) or (every.unit != "seconds" and step % every.steps(self.group.source) == 0)
+        self.postponed = bool(due and self.moves)
         if now or (due and not self.moves and step not in (self.saved_step, self.stop)):
             self.saved.save(step, {"train": train, "trials": np.array(self.trials, np.int32)})
             self.saved_step, self.saved_at = step, time.monotonic()

@@ -79,7 +79,8 @@ class Lanes:
         while told < self.section["trials"]:
             begun = len(sweep.trials) - told  # a generation that was under way goes on as it was
             rest = self.section["trials"] - told
-            ids, candidates, asked = search.ask(key, state, begun or (min(self.section["generation"], rest) if search.learns else rest))
+            wanted = min(self.section["generation"], rest) if search.learns else rest
+            ids, candidates, asked = search.ask(key, state, begun or wanted)
             ids = [int(i) for i in ids]
             if not ids:
                 self.say(f"The space has no more than {told} candidates.")
@@ -240,7 +241,7 @@ class Lanes:
         """The compiled `(keys, block, hp) -> train`."""
         programs = self.programs_of(group)
         if ("start", size) not in programs:
-            start = lanes.starting(group.experiment.parts.learner, group.source, group.mesh)
+            start: Any = lanes.starting(group.experiment.parts.learner, group.source, group.mesh)
             programs["start", size] = start.lower(*self.given(group, [{}] * size)).compile()
         return programs["start", size]
 
@@ -249,10 +250,8 @@ class Lanes:
         programs = self.programs_of(group)
         if ("advance", size) not in programs:
             block = group.source.block(0, group.source.window or 1)
-            lowered = lanes.advance(group.experiment.parts.learner, group.source, group.mesh).lower(
-                self.like(group, size), block, jnp.int32(0)
-            )
-            programs["advance", size] = lowered.compile()
+            advance: Any = lanes.advance(group.experiment.parts.learner, group.source, group.mesh)
+            programs["advance", size] = advance.lower(self.like(group, size), block, jnp.int32(0)).compile()
         return programs["advance", size]
 
     def judging(self, group: Group, size: int) -> None:
@@ -284,7 +283,7 @@ class Lanes:
             hp = jax.tree_util.tree_map_with_path(lambda path, own: taken(own, explored[path]), train.hp)
             return train._replace(state=state, hp=hp), found
 
-        where = {} if group.mesh is None else {"out_shardings": (lanes.shardings(group.mesh), None)}
+        where: Any = {} if group.mesh is None else {"out_shardings": (lanes.shardings(group.mesh), None)}
         programs["exchange", size] = jax.jit(exchange, donate_argnums=0, **where)
         return programs["exchange", size]
 
@@ -327,7 +326,7 @@ class Lanes:
         """Bytes that a step of so many lanes takes on each device. What begins and what judges them compiles meanwhile."""
         with ThreadPoolExecutor(3) as pool, self.interrupted.at_once(lambda: COMPILING):
             goes = pool.submit(self.advancing, group, size)
-            others = [pool.submit(self.starting, group, size), pool.submit(self.judging, group, size)]
+            others: list[Any] = [pool.submit(self.starting, group, size), pool.submit(self.judging, group, size)]
             memory = goes.result().memory_analysis()
             for other in others:
                 other.result()
@@ -343,7 +342,8 @@ class Lanes:
         learner, section = group.experiment.parts.learner, self.config.values
         if self.origin is None or learner.adopt is None:
             return train
-        given = transfer(self.origin, learner.params(lanes.lane(train, 0).state), section["init_map"] or {}, section["init_allow"])
+        like = learner.params(lanes.lane(train, 0).state)
+        given = transfer(self.origin, like, section["init_map"] or {}, section["init_allow"])
         adopt = jax.jit(jax.vmap(learner.adopt, (0, None, 0)))
         return train._replace(state=adopt(train.state, given.params, train.hp))
 

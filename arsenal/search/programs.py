@@ -207,9 +207,12 @@ def same(found: tuple[Any, Any], pair: tuple[Any, Any]) -> bool:
 
 def different(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> dict[Any, tuple[Any, Any]]:
     """The leaves that two flat trees do not have in common, as pairs."""
-    missing = object()
-    pairs = {path: (one.get(path, missing), other.get(path, missing)) for path in dict.fromkeys([*one, *other])}
-    return {path: pair for path, pair in pairs.items() if pair[0] is missing or pair[1] is missing or not np.all(pair[0] == pair[1])}
+    pairs = {path: (one.get(path), other.get(path)) for path in dict.fromkeys([*one, *other])}
+
+    def alike(path, pair):
+        return path in one and path in other and np.all(pair[0] == pair[1])
+
+    return {path: pair for path, pair in pairs.items() if not alike(path, pair)}
 
 
 def flat(node: Any, path: Path = ()):

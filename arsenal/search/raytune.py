@@ -154,9 +154,8 @@ class Processes:
         for what, each in (("CPU", self.section["cpus"]), ("GPU", self.section["gpus"])):
             if each * many > there.get(what, 0) + 1e-9:
                 who = f"A population of {many} trials, which train at once," if self.population else "A trial"
-                raise SweepError(
-                    f"{who} takes {each * many:g} {what}s and the cluster has {there.get(what, 0):g}; sweep.{what.lower()}s={each:g} for each."
-                )
+                has = f"{each * many:g} {what}s, {each:g} each by `sweep.{what.lower()}s`, and the cluster has {there.get(what, 0):g}"
+                raise SweepError(f"{who} takes {has}.")
 
     def suggested(self) -> Trial | None:
         """The next trial: one that was begun before, or a new one; None where there is no more."""
@@ -186,8 +185,8 @@ class Processes:
         if 0 < section["gpus"] < 1:
             environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * section['gpus']:.3f}"
         return {
-            "trial": trial.id, "words": [*self.programs.words, *words, *quiet], "environment": environment, "directory": os.getcwd(),
-            "gpus": section["gpus"], "source": None if source is None else str(source),
+            "trial": trial.id, "words": [*self.programs.words, *words, *quiet], "environment": environment,
+            "directory": os.getcwd(), "gpus": section["gpus"], "source": None if source is None else str(source),
         }  # fmt: skip
 
     def judged(self, values: dict[str, Any]) -> float | None:
@@ -257,7 +256,8 @@ class Processes:
     def tell(self, trial: Trial) -> None:
         """The sampler learns of a trial that ended."""
         value = self.sweep.signed(trial.value)
-        self.state = self.searching.search.tell(self.state, np.array([trial.id]), np.array([[value]]), np.array([np.isfinite(value)]))
+        told = np.array([trial.id]), np.array([[value]]), np.array([np.isfinite(value)])
+        self.state = self.searching.search.tell(self.state, *told)
 
     def save(self) -> None:
         """Keep the states."""

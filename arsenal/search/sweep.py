@@ -9,6 +9,7 @@ import io
 import json
 import math
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,7 +108,8 @@ def told(path: Path) -> Told:
             for i in again:
                 one = trials[i]
                 one = one._replace(changes=tuple(change for change in one.changes if change[0] <= step))
-                trials[i] = one if one.state in ENDED and one.step <= step else Trial(i, one.values, "running", changes=one.changes)
+                over = one.state in ENDED and one.step <= step
+                trials[i] = one if over else Trial(i, one.values, "running", changes=one.changes)
         elif kind in ENDED:
             one = trials[line["trial"]]
             trials[one.id] = one._replace(state=kind, step=step, value=line.get("value"), reason=line.get("reason", ""))
@@ -136,7 +138,7 @@ class Sweep:
         """A trial that was suggested; known ones must have the values that they had."""
         if id in self.trials:
             if self.trials[id].values != json.loads(json.dumps(values)):
-                raise SweepError(f"The sampler suggests other values for trial {id} than {self.path} has; name another sweep.folder.")
+                raise SweepError(f"The sampler suggests other values for trial {id} than {self.path} has; name a sweep.folder.")
             return
         self.trials[id] = Trial(id, values)
         self.say("ask", trial=id, values=values)
@@ -266,15 +268,14 @@ class Sweep:
         self.log.close()
 
 
-def identity(
-    config: Config, mathematics: dict[str, Any], space: Space, searching: dict[str, Any], scheduling: dict[str, Any] | None
-) -> dict[str, Any]:
+def identity(config: Config, mathematics: dict[str, Any], space: Space) -> dict[str, Any]:
     """What defines a sweep: the runs with their length, the space and who searches it for what; not how many trials."""
     values, section = config.values, config.values["sweep"]
     return {
         "run": {key: value for key, value in mathematics.items() if key != "seed" or "seed" not in space.dimensions},
         "length": values["length"], "evaluate": values["every"]["evaluate"], "early_stopping": values["early_stopping"],
-        "space": json.loads(json.dumps(space.described(), default=str)), "search": searching, "scheduler": scheduling,
+        "space": json.loads(json.dumps(space.described(), default=str)), "search": values["search"],
+        "scheduler": values["scheduler"],
         "metric": section["metric"], "mode": section["mode"], "seed": section["seed"], "generation": section["generation"],
     }  # fmt: skip
 
@@ -303,13 +304,15 @@ def difference(there: dict[str, Any], here: dict[str, Any]) -> str:
         one, other = there.get(key), here.get(key)
         if one != other:
             if isinstance(one, dict) and isinstance(other, dict):
-                key, one, other = next((f"{key}: {k}", one.get(k), other.get(k)) for k in [*one, *other] if one.get(k) != other.get(k))
+                inner = next(name for name in [*one, *other] if one.get(name) != other.get(name))
+                key, one, other = f"{key}: {inner}", one.get(inner), other.get(inner)
             return f"`{key}` is {one} there and {other} here"
     return "they do not differ"
 
 
 def said(trials: Sequence[Trial]) -> dict[str, int]:
     """How many trials are in each state."""
-    return {state: n for state in ("complete", "stopped", "failed", "running", "asked") if (n := sum(t.state == state for t in trials))}
+    counted = Counter(one.state for one in trials)
+    return {state: counted[state] for state in (*ENDED, "running", "asked") if counted[state]}
 
 

@@ -72,7 +72,7 @@ def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Foun
             programs.check()
             experiment = build(config)
             origin = inherited(config)
-            about = identity(config, mathematics(config, experiment.data, origin), dimensions, values["search"], values["scheduler"])
+            about = identity(config, mathematics(config, experiment.data, origin), dimensions)
         with claimed(config, about) as path, contextlib.closing(opened(path, values)) as sweep:
             engine, reason = chosen(path, values, programs, experiment)
             say(f"Sweep {path}")
@@ -156,9 +156,10 @@ def chosen(path: Path, values: dict[str, Any], programs: Programs, experiment: E
     elif count == 1:
         engine, reason = "lanes", "only traced floats and seeds vary, so all trials are lanes of one compiled program"
     elif trials >= 2 * count:
-        engine, reason = "lanes", f"{varying} fix a program, at most {count:.0f} for {trials} trials; each program's trials are its lanes"
+        engine = "lanes"
+        reason = f"{varying} fix a program, at most {count:.0f} for {trials} trials; each program's trials are its lanes"
     else:
-        engine, reason = "ray", f"{varying} would make a program for nearly every trial, so each is a process of its own"
+        engine, reason = "ray", f"{varying} would make a program for nearly every trial, so each is a process"
     write_json(known, {"engine": engine})
     return engine, reason
 
@@ -200,7 +201,6 @@ def axis(name: str, one: Dimension, trials: Sequence[Trial]) -> Axis:
     unit = np.full(len(trials), 0.5)
     unit[known] = one.to_unit(np.array([number for number in numbers if number is not None], float))
     if one.size is not None and one.size <= FEW:
-        at = one.to_unit(np.arange(one.low, one.high + 1))
-        return Axis(name, unit, {float(u): str(one.value(v)) for u, v in zip(at, np.arange(one.low, one.high + 1), strict=True)}, one.ordered)
-    ends = (0.0, 0.5, 1.0)
-    return Axis(name, unit, {u: f"{one.value(one.from_unit(np.array([u]))[0]):.3g}" for u in ends}, one.ordered)
+        every = np.arange(one.low, one.high + 1)
+        return Axis(name, unit, {float(u): str(one.value(v)) for u, v in zip(one.to_unit(every), every, strict=True)})
+    return Axis(name, unit, {u: f"{one.value(one.from_unit(np.array([u]))[0]):.3g}" for u in (0.0, 0.5, 1.0)})

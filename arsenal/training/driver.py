@@ -118,7 +118,7 @@ def drive(
     window: tuple[int, int] | None = None,
     enter: Callable[[], None] = lambda: None,
     leave: Callable[[], None] = lambda: None,
-    failed: Callable[[int, dict[str, Mean], TrainState, Any], None] | None = None,
+    failed: Callable[[Any, dict[str, Mean], TrainState, Any], None] | None = None,
     interrupted: Callable[[], bool] = lambda: False,
     agreed: Callable[[int], int] = lambda number: number,
 ) -> TrainState:
@@ -140,7 +140,8 @@ def drive(
             at, means, failure, its_block = pending.pop(0)
             wrong = np.asarray(failure.step)
             if (wrong >= 0).any():
-                (failed or diverged)(wrong if wrong.ndim else int(wrong), failure.means, train._replace(step=failure.step), its_block)
+                at_step = wrong if wrong.ndim else int(wrong)
+                (failed or diverged)(at_step, failure.means, train._replace(step=failure.step), its_block)
             if means is not None:
                 log(at, means)
 

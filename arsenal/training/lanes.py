@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from arsenal.records import Learner, Mean, Source
 from arsenal.training.driver import Failure, TrainState, begun, finite, step_of
 
-LANES = TrainState(0, None, 0, 0)
+LANES: Any = TrainState(0, None, 0, 0)  # type: ignore[arg-type]
 """The axes of a state of lanes: everything but the step, which they share."""
 
 
@@ -36,7 +36,8 @@ def spread(f: Callable, mesh: Mesh | None, given: tuple, made: Any) -> Callable:
     return jax.shard_map(f, mesh=mesh, in_specs=jax.tree.map(spec, given), out_specs=jax.tree.map(spec, made), check_vma=False)
 
 
-SPREAD = TrainState(True, False, True, True)
+SPREAD: Any = TrainState(True, False, True, True)  # type: ignore[arg-type]
+"""Which parts of such a state are spread over devices."""
 
 
 def starting(learner: Learner, source: Source, mesh: Mesh | None = None) -> Callable:
@@ -89,17 +90,18 @@ def whole(means: dict[str, Mean]) -> jax.Array:
 def taken(train: TrainState, index: Sequence[int], mesh: Mesh | None = None) -> TrainState:
     """The lanes at these positions, on the devices of the mesh."""
     at = jnp.asarray(np.asarray(index), jnp.int32)
-    few = jax.jit(lambda train, at: jax.tree.map(lambda v: v[at], train._replace(step=())))(train, at)
-    few = few._replace(step=train.step)
+    rest = jax.jit(lambda rest, at: jax.tree.map(lambda v: v[at], rest))((train.key, train.state, train.hp), at)
+    few = TrainState(rest[0], train.step, rest[1], rest[2])
     return few if mesh is None else jax.device_put(few, shardings(mesh))
 
 
-def shardings(mesh: Mesh) -> TrainState:
+def shardings(mesh: Mesh) -> Any:
     """Where the parts of a state of lanes lie."""
     lanes, every = NamedSharding(mesh, PartitionSpec("lanes")), NamedSharding(mesh, PartitionSpec())
-    return TrainState(lanes, every, lanes, lanes)
+    return TrainState(lanes, every, lanes, lanes)  # type: ignore[arg-type]
 
 
 def lane(train: TrainState, i: int) -> TrainState:
     """One lane as the state of a run of its own."""
-    return jax.tree.map(lambda v: v[i], train._replace(step=()))._replace(step=train.step)
+    rest = jax.tree.map(lambda v: v[i], (train.key, train.state, train.hp))
+    return TrainState(rest[0], train.step, rest[1], rest[2])

@@ -44,10 +44,9 @@ def main(given: dict) -> dict:
 
         def swept(name, trials):
             draw = random.Random(0)
-            points = [
-                {"rate": math.exp(draw.uniform(math.log(1e-4), math.log(1e-1))), "seed": i, "steps": given["steps"], "root": f"{root}/{name}"}
-                for i in range(trials)
-            ]
+            rates = [math.exp(draw.uniform(math.log(1e-4), math.log(1e-1))) for _ in range(trials)]
+            same = {"steps": given["steps"], "root": f"{root}/{name}"}
+            points = [{"rate": rate, "seed": i} | same for i, rate in enumerate(rates)]
             tuner = tune.Tuner(
                 tune.with_resources(train, {"cpu": 1}), param_space=tune.grid_search(points),
                 run_config=tune.RunConfig(storage_path=f"{root}/ray", name=name, verbose=0),
@@ -65,8 +64,8 @@ def main(given: dict) -> dict:
     return {
         "rates": [given["trials"] * given["steps"] / whole],
         "loss": best,
-        "setting": f"{given['trials']} processes, {given['threads']} at a time, in {whole:.0f} s ({given['timed']} of them timed in "
-        f"{seconds:.0f} s, and scaled), compile cache warm",
+        "setting": f"{given['trials']} processes, {given['threads']} at a time, in {whole:.0f} s "
+        f"({given['timed']} of them timed in {seconds:.0f} s, and scaled), compile cache warm",
         "versions": {name: version(name) for name in ("ray", "jax")},
     }
 

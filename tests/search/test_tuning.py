@@ -62,9 +62,9 @@ def test_what_is_traced_is_found_and_a_lanes_config_is_the_composed_one():
 
 
 def test_a_lane_is_the_run_that_its_trial_would_be_alone(sweep, tmp_path):
-    found = sweep("sweep.keep=2")
+    found = sweep()
     assert found.counted == {"complete": 5}
-    assert len(found.runs) == 2
+    assert len(found.runs) == 1
     for trial, path in found.runs.items():
         kept = load(path)
         words = kept.config.overrides
@@ -77,18 +77,67 @@ def test_a_lane_is_the_run_that_its_trial_would_be_alone(sweep, tmp_path):
         theirs = {e["step"]: e["values"]["loss"] for e in alone.history if e["kind"] == "validation"}
         assert ours.keys() == theirs.keys() == {10, 20, 30}
         np.testing.assert_allclose(list(ours.values()), list(theirs.values()), rtol=1e-4)
-        said = []
-        fit(kept.config, lambda kind, step, values: said.append(kind))
-        assert said == ["complete"], "The command of the best trial finds it complete."
+        kinds: list[str] = []
+        fit(kept.config, lambda kind, step, values, kinds=kinds: kinds.append(kind))
+        assert kinds == ["complete"], "The command of the best trial finds it complete."
         assert found.commands[trial].startswith("python -m arsenal.train +experiment=digits_mlp")
+
+
+def lines(found) -> list[dict]:
+    return [json.loads(line) for line in (found.folder / "trials.jsonl").read_text().splitlines()]
+
+
+def test_halving_ends_trials_and_drops_their_lanes(sweep):
+    found = sweep("sweep.trials=8", "scheduler=successive_halving", "scheduler.least=10", "scheduler.factor=2")
+    assert found.counted == {"complete": 2, "stopped": 6}
+    measured = {line["step"]: dict(zip(line["trials"], line["values"]["loss"])) for line in lines(found) if line["kind"] == "validation"}
+    assert [len(measured[step]) for step in (10, 20, 30)] == [8, 4, 2]
+    for step, after in ((10, 20), (20, 30)):
+        best = sorted(measured[step], key=measured[step].get)[: len(measured[after])]
+        assert set(measured[after]) == set(best), "The better half goes on."
+    stopped = [trial for trial in told(found.folder).trials.values() if trial.state == "stopped"]
+    assert all(measured[trial.step][trial.id] == trial.value for trial in stopped)
+    assert len(found.trials) == 8 and found.trials[0].step == 30, "Those trained to the end rank first."
+
+
+def test_a_populations_losers_go_on_from_its_winners_with_other_floats(sweep):
+    found = sweep("sweep.trials=4", "scheduler=population_based", "scheduler.interval=10", "sweep.keep=4")
+    changes = [line for line in lines(found) if line["kind"] == "change"]
+    assert [line["step"] for line in changes] == [10, 20]
+    trials = told(found.folder).trials
+    measured = {line["step"]: dict(zip(line["trials"], line["values"]["loss"])) for line in lines(found) if line["kind"] == "validation"}
+    for line in changes:
+        losses = measured[line["step"]]
+        assert losses[line["trial"]] == max(losses.values()) and losses[line["source"]] == min(losses.values())
+        earlier = [other for other in changes if other["trial"] == line["source"] and other["step"] < line["step"]]
+        source = earlier[-1]["values"] if earlier else trials[line["source"]].values
+        ratio = line["values"]["optimizer.learning_rate"] / source["optimizer.learning_rate"]
+        assert min(abs(ratio - 0.8), abs(ratio - 1.25)) < 1e-4 or line["values"]["optimizer.learning_rate"] in (1e-3, 1.0)
+    for trial, path in found.runs.items():
+        run = load(path)
+        assert float(run.restored["train"].hp["optimizer"]["learning_rate"]) == np.float32(trials[trial].now["optimizer.learning_rate"])
+        assert (trial in found.commands) == (not trials[trial].changes), "No single command trains a member that changed."
+        shown = run.history[-1]["values"]["loss"]
+        np.testing.assert_allclose(run.metrics["validation/loss"], shown, rtol=1e-5)
+
+
+def test_early_stopping_ends_each_lane_where_it_would_have_ended_alone(sweep, tmp_path):
+    words = ["early_stopping.patience=1", "space={optimizer.learning_rate: {choice: [0.01, 3.0]}}", "search=grid", "length=60", "sweep.keep=2"]
+    found = sweep(*words)
+    steps = {trial.values["optimizer.learning_rate"]: trial.step for trial in found.trials}
+    alone = fit(compose("digits_mlp", [*SMALL, "early_stopping.patience=1", "length=60", "optimizer.learning_rate=3.0", f"run.root={tmp_path}/alone"]))
+    assert steps[3.0] == alone.step < steps[0.01] == 60
+    assert {load(path).step for path in found.runs.values()} == set(steps.values())
 
 
 class Killed(Exception):
     """Stands for a kill between two evaluations."""
 
 
-def test_a_sweep_that_was_cut_goes_on_and_ends_as_if_it_had_not_been(sweep, tmp_path):
-    words = ["every.save=10", "sweep.lanes=3"]
+@pytest.mark.parametrize("more", [[], ["scheduler=population_based", "scheduler.interval=10", "sweep.lanes=null"]], ids=["plain", "population"])
+def test_a_sweep_that_was_cut_goes_on_and_ends_as_if_it_had_not_been(sweep, tmp_path, monkeypatch, more):
+    monkeypatch.setattr("arsenal.search.lanes.TELLING", -1.0)
+    words = ["every.save=10", "sweep.lanes=3", "sweep.trials=6", *more]
     whole = table(sweep(*words, root=tmp_path / "whole"))
 
     def cut(text):
@@ -103,12 +152,17 @@ def test_a_sweep_that_was_cut_goes_on_and_ends_as_if_it_had_not_been(sweep, tmp_
             sweep(*words, root=tmp_path / "cut", say=cut)
     found = sweep(*words, root=tmp_path / "cut")
     assert table(found) == whole
+    resumed = [line for line in lines(found) if line["kind"] == "resume"]
+    assert [line["step"] for line in resumed][-2:] == [10, 10], "It went on from a checkpoint."
+    if more:
+        assert any(line["kind"] == "change" and line["step"] == 10 for line in lines(found))
+        return
     before = (found.folder / "trials.jsonl").read_text()
-    assert sweep(*words, root=tmp_path / "cut").counted == {"complete": 5}
+    assert sweep(*words, root=tmp_path / "cut").counted == {"complete": 6}
     assert (found.folder / "trials.jsonl").read_text() == before, "Finished trials are not run again."
-    more = sweep(*words, "sweep.trials=6", root=tmp_path / "cut")
-    assert more.folder == found.folder and more.counted == {"complete": 6}
-    assert table(more).startswith(whole)
+    longer = sweep(*words, "sweep.trials=7", root=tmp_path / "cut")
+    assert longer.folder == found.folder and longer.counted == {"complete": 7}
+    assert table(longer).startswith(whole)
 
 
 def test_a_trial_that_diverges_ends_no_other(sweep):
