@@ -4,6 +4,8 @@ A dimension is traced when all that it changes in the config are floats below `l
 with the very value: then a trial is a lane with another number in it. This is tried, with two values, and not declared.
 """
 
+import contextlib
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -21,6 +23,8 @@ SEED = "seed"
 """The key whose values are lanes' keys."""
 SWEEPING = ("space", "search", "scheduler", "sweep", "ray", "launcher")
 """Keys that a trial's own command does not have."""
+SAMPLED = 64
+"""Trials that are looked at to see what fixes a program."""
 CHOICES_TRIED = 32
 """Values of a choice that are composed before anything begins."""
 
@@ -86,6 +90,20 @@ class Programs:
     def middle(self) -> dict[str, Any]:
         """The values of the trial in the middle of the space."""
         return self.space.values(self.space.from_unit(np.full((1, len(self.space.dimensions)), 0.5)), 0)
+
+    @functools.cached_property
+    def fixing(self) -> list[str]:
+        """Dimensions that fix a program, where they are there."""
+        points = np.random.default_rng(0).random((SAMPLED, len(self.space.dimensions)))
+        candidates, found = self.space.from_unit(np.concatenate([np.full((1, points.shape[1]), 0.5), points])), set()
+        outer = {}
+        for i in range(SAMPLED + 1):
+            values = self.space.values(candidates, i)
+            outer.setdefault(json.dumps([sorted(values), [values.get(name) for name in self.fixed]], default=str), values)
+        for values in list(outer.values())[:CHOICES_TRIED]:
+            with contextlib.suppress(ConfigError):  # such a trial will fail, and say so
+                found |= values.keys() - self.traced(values)[0].keys()
+        return [name for name in self.space.dimensions if name in found]
 
     def composed(self, values: Mapping[str, Any]) -> Config:
         """The config of a command line with these values."""
@@ -173,8 +191,7 @@ class Programs:
 
     def count(self, trials: int) -> float:
         """How many programs so many trials need, at most; infinite where a float fixes one."""
-        traced = self.traced(self.middle)[0]
-        static = [one.size for name, one in self.space.dimensions.items() if name not in traced]
+        static = [self.space.dimensions[name].size for name in self.fixing]
         return min(float(trials), float(np.prod([np.inf if size is None else float(size) for size in static])))
 
 

@@ -146,7 +146,7 @@ def chosen(path: Path, values: dict[str, Any], programs: Programs, experiment: E
     trials = values["sweep"]["trials"]
     count = programs.count(trials)
     host = experiment.parts.learner.exempt.get("host")
-    varying = ", ".join(name for name in programs.space.dimensions if name not in programs.traced(programs.middle)[0])
+    varying = ", ".join(programs.fixing)
     if asked != "auto":
         engine, reason = asked, "as asked for"
     elif host:

@@ -79,7 +79,7 @@ def alive(pids: set[int]) -> set[int]:
 
 @pytest.mark.slow
 def test_a_sweep_killed_in_the_middle_ends_as_one_that_was_not(tmp_path):
-    words = ["sweep.trials=6", "sweep.lanes=3", "every.save=20", "length=2000"]
+    words = ["sweep.trials=6", "sweep.lanes=3", "every.save=20", "length=600"]
     finished(tmp_path / "whole", *words)
     process = begun(tmp_path / "killed", *words)
     until(lambda: list((tmp_path / "killed").glob("*/sweeps/*/chunks/1/*/commit.json")), process)

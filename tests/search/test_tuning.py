@@ -1,8 +1,10 @@
 """Sweeps as lanes: each trial is the run that it would be alone, failures stay where they are, a killed sweep goes on."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -121,6 +123,7 @@ def test_a_populations_losers_go_on_from_its_winners_with_other_floats(sweep):
         np.testing.assert_allclose(run.metrics["validation/loss"], shown, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_each_lane_where_it_would_have_ended_alone(sweep, tmp_path):
     words = ["early_stopping.patience=1", "space={optimizer.learning_rate: {choice: [0.01, 3.0]}}", "search=grid", "length=60", "sweep.keep=2"]
     found = sweep(*words)
@@ -134,7 +137,10 @@ class Killed(Exception):
     """Stands for a kill between two evaluations."""
 
 
-@pytest.mark.parametrize("more", [[], ["scheduler=population_based", "scheduler.interval=10", "sweep.lanes=null"]], ids=["plain", "population"])
+POPULATION = ["scheduler=population_based", "scheduler.interval=10", "sweep.lanes=null"]
+
+
+@pytest.mark.parametrize("more", [[], pytest.param(POPULATION, marks=pytest.mark.slow)], ids=["plain", "population"])
 def test_a_sweep_that_was_cut_goes_on_and_ends_as_if_it_had_not_been(sweep, tmp_path, monkeypatch, more):
     monkeypatch.setattr("arsenal.search.lanes.TELLING", -1.0)
     words = ["every.save=10", "sweep.lanes=3", "sweep.trials=6", *more]
@@ -178,6 +184,7 @@ def test_a_trial_that_diverges_ends_no_other(sweep):
         sweep("space={optimizer.learning_rate: {choice: [0.1, 1e30]}}", "search=grid", "sweep.on_failure=stop")
 
 
+@pytest.mark.slow
 def test_other_shapes_are_programs_of_their_own(sweep):
     found = sweep("space={model.hidden: {choice: [[8], [4]]}, seed: {seed: 2}}", "search=grid", "sweep.keep=4")
     assert any("Engine lanes: model.hidden" in text for text in sweep.said)
@@ -225,9 +232,9 @@ def test_lanes_lie_on_all_devices_and_are_the_same_there(sweep, tmp_path):
         "assert jax.device_count() == 8; print(found.folder)"
     )
     env = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env={**__import__("os").environ, **env})
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env={**os.environ, **env})
     assert done.returncode == 0, done.stderr[-3000:]
-    folder = __import__("pathlib").Path(done.stdout.split()[-1])
+    folder = Path(done.stdout.split()[-1])
     many = (folder / "report" / "trials.csv").read_text()
     pairs = [(a.split(","), b.split(",")) for a, b in zip(one.splitlines()[1:], many.splitlines()[1:], strict=True)]
     np.testing.assert_allclose([float(a[3]) for a, _ in pairs], [float(b[3]) for _, b in pairs], rtol=1e-4)
