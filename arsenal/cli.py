@@ -14,6 +14,7 @@ from collections.abc import Callable
 # Verbs by name, with the module that tells their story and what they do. A Hydra verb takes an experiment.
 VERBS = {
     "train": "train an experiment: +experiment=NAME key=value ...",
+    "tune": "search a space of runs: +experiment=NAME 'space={KEY: ...}' search=NAME ...",
     "evaluate": "metrics and an HTML report of a run: run=FOLDER",
     "export": "a run as an artifact to serve: run=FOLDER [to=FOLDER]",
     "predict": "answers for the rows of a file: run=FOLDER input=FILE output=FILE",
@@ -48,7 +49,7 @@ def arsenal() -> None:
     if hasattr(module, "VERBS"):
         group(f"arsenal {verb}", module.VERBS)
     elif "config" in inspect.signature(getattr(module, name)).parameters:
-        module.main(getattr(module, name), f"arsenal {verb}", telling)
+        module.main(getattr(module, name), f"arsenal {verb}", telling, "tune" if verb == "tune" else "train")
     else:
         call(getattr(module, name), f"arsenal {verb}")
 

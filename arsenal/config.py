@@ -108,6 +108,7 @@ class Schema(Section):
     length: str | Annotated[int, Gt(0)]
     batch_size: Annotated[int, Gt(0)] | None
     data: dict[str, Any]
+    space: dict[str, dict[str, Any]]
     split: dict[str, Any]
     features: dict[str, Any]
     learner: dict[str, Any]
@@ -128,40 +129,106 @@ class Schema(Section):
     preflight: bool
 
 
-def compose(experiment: str, overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Config:
-    """The named experiment with overrides in Hydra's syntax, checked; `config_dir` adds a folder of one's own."""
+class Sweep(Section):
+    """How a space is searched."""
+
+    trials: Annotated[int, Gt(0)]
+    metric: str
+    mode: Literal["min", "max"]
+    engine: Literal["auto", "lanes", "ray"]
+    lanes: Annotated[int, Gt(0)] | None
+    generation: Annotated[int, Gt(0)]
+    seed: Annotated[int, Ge(0)]
+    keep: Annotated[int, Ge(0)]
+    on_failure: Literal["go_on", "stop"]
+    cpus: Annotated[float, Gt(0)]
+    gpus: Annotated[float, Ge(0)] | None
+    folder: str | None
+
+
+class Tuning(Schema):
+    """An experiment and how its space is searched: conf/tune.yaml."""
+
+    search: dict[str, Any]
+    scheduler: dict[str, Any] | None
+    sweep: Sweep
+
+
+SCHEMAS: dict[str, type[Schema]] = {"train": Schema, "tune": Tuning}
+"""What a config of conf/ may hold."""
+
+
+def compose(
+    experiment: str, overrides: Sequence[str] = (), config_dir: str | Path | None = None, name: str = "train"
+) -> Config:
+    """The named experiment with overrides in Hydra's syntax, checked; `config_dir` adds a folder of one's own.
+
+    `name` is train, or tune for a sweep.
+    """
+    own = [] if config_dir is None else [f"hydra.searchpath=[{Path(config_dir).resolve()}]"]
+    return composed([f"+experiment={experiment}", *overrides, *own], name)
+
+
+def composed(arguments: Sequence[str], name: str = "train") -> Config:
+    """The config that the words of a command line ask for, checked."""
+    with explained(arguments, name):
+        made = hydra(name, replacing(arguments))
+    return checked(made, list(arguments), SCHEMAS[name])
+
+
+def hydra(name: str, words: Sequence[str]) -> Any:
+    """Hydra's own answer to the words, also while a job of Hydra's runs, which it would refuse."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
 
-    arguments = [f"+experiment={experiment}", *overrides]
-    if config_dir is not None:
-        arguments.append(f"hydra.searchpath=[{Path(config_dir).resolve()}]")
-    with explained(), initialize_config_dir(str(CONF), version_base="1.3", job_name="arsenal"):
-        composed = hydra_compose("train", arguments)
-    return checked(composed, arguments)
+    running = GlobalHydra.instance()
+    before = running.hydra
+    running.clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3", job_name="arsenal"):
+            return hydra_compose(name, list(words))
+    finally:
+        running.hydra = before
 
 
-def main(task: Callable[[Config], Any], program: str, telling: Callable) -> None:
+def replacing(arguments: Sequence[str]) -> list[str]:
+    """The words for Hydra: `space=...` takes the place of an experiment's space, where Hydra would merge the two."""
+    found = []
+    for word in arguments:
+        found += ["~space", f"+{word}"] if word.startswith("space=") else [word]
+    return found
+
+
+def main(task: Callable[[Config], Any], program: str, telling: Callable, name: str = "train") -> None:
     """Run `task` on the config that the command line asks for, as Hydra does: `--help`, `--cfg job`, `--multirun`.
 
-    `telling()` is the context that reports errors: inside a job Hydra would add words of its own to them.
+    `telling()` is the context that reports errors: inside a job Hydra would add words of its own to them. `name` is
+    train, or tune for a sweep.
     """
-    import hydra
+    from hydra import main as hydra_main
     from hydra.core.hydra_config import HydraConfig
 
-    def job(composed):
+    words = sys.argv[1:]
+
+    def job(made):
         with telling():
-            task(checked(composed, list(HydraConfig.get().overrides.task)))
+            about = HydraConfig.get()
+            own = [source.path for source in about.runtime.config_sources if source.provider == "command-line"]
+            given = [word for word in about.overrides.task if word != "~space" and not word.startswith("+space=")]
+            given += [word for word in words if word.startswith("space=")]
+            given += [f"hydra.searchpath=[{','.join(own)}]"] if own else []
+            task(checked(made, given, SCHEMAS[name]))
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come through to here, where they become one line
-    sys.argv[0] = program
-    with telling(), explained():
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job)()
+    sys.argv = [program, *replacing(words)]
+    with telling(), explained(words, name):
+        hydra_main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
 
 
 @contextlib.contextmanager
-def explained():
-    """Turn Hydra's errors into a `ConfigError` of one line that suggests the nearest name."""
+def explained(arguments: Sequence[str] = (), name: str = "train"):
+    """Turn Hydra's errors into a `ConfigError` of one line that suggests the nearest name among those of the config."""
     from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -175,7 +242,7 @@ def explained():
     except ConfigCompositionException as error:
         key = re.search(r"Could not (?:override|append to config|delete from config)\.? ?'?([\w./@]+)?", str(error))
         if key and key[1]:
-            known = keys()
+            known = keys(arguments, name)
             if key[1] in known:  # a group of keys that was given others
                 raise ConfigError(f"`{key[1]}` takes no keys but those it has; `++{key[1]}.NAME=...` adds one.") from error
             raise ConfigError(f"There is no key `{key[1]}`.{nearest(key[1], known, ' `+` adds one.')}") from error
@@ -184,20 +251,16 @@ def explained():
         raise ConfigError(first_line(error)) from error
 
 
-def keys() -> list[str]:
-    """Every key that the experiment and the options on the command line have, as a path with dots; for suggestions."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
+def keys(arguments: Sequence[str], name: str) -> list[str]:
+    """Every key that the experiment and the options among these words have, as a path with dots; for suggestions."""
     from omegaconf import OmegaConf
 
-    chosen = [argument for argument in sys.argv[1:] if (CONF / argument.lstrip("+").partition("=")[0]).is_dir()]
-    GlobalHydra.instance().clear()
+    groups = (word for word in arguments if (CONF / word.lstrip("+").partition("=")[0]).is_dir())
+    chosen = [*groups, *(word for word in arguments if word.startswith("hydra.searchpath="))]
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3", job_name="arsenal"):
-            plain = OmegaConf.to_container(hydra_compose("train", chosen), resolve=False)
+        plain = OmegaConf.to_container(hydra(name, chosen), resolve=False)
     except Exception:
-        return list(Schema.model_fields)
+        return list(SCHEMAS[name].model_fields)
     return list(paths(plain))
 
 
@@ -224,7 +287,7 @@ def first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def checked(composed: Any, overrides: list[str]) -> Config:
+def checked(composed: Any, overrides: list[str], schema: type[Schema] = Schema) -> Config:
     """Plain values from Hydra's composed config, or a `ConfigError` for the first thing that is wrong with it."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -241,15 +304,51 @@ def checked(composed: Any, overrides: list[str]) -> Config:
         values: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise ConfigError(first_line(error)) from error
+    examine(values, referred, schema)
+    return Config(values, overrides)
+
+
+def examine(values: dict[str, Any], referred: set[str], schema: type[Schema] = Schema) -> None:
+    """Raise a `ConfigError` for the first value that cannot be used; `referred` are keys that only other keys read."""
     for key in values:
-        if key not in Schema.model_fields and key not in referred:
-            raise ConfigError(f"Nothing reads the key `{key}`.{nearest(key, [*Schema.model_fields, *referred])}")
-    conforms(Schema, {key: values[key] for key in Schema.model_fields if key in values}, "")
+        if key not in schema.model_fields and key not in referred:
+            raise ConfigError(f"Nothing reads the key `{key}`.{nearest(key, [*schema.model_fields, *referred])}")
+    conforms(schema, {key: values[key] for key in schema.model_fields if key in values}, "")
     lengths(values)
     trust = trusted(values["trusted"])
     for key in sorted(values, key=lambda key: key not in referred):
-        check(values[key], key, trust)
-    return Config(values, overrides)
+        # What a sweep searches by is made with its space, which is not in its node.
+        later = {"_partial_": True} if key in ("search", "scheduler") and values[key] and schema is Tuning else {}
+        check(values[key] | later if later else values[key], key, trust)
+
+
+def word(key: str, value: Any) -> str:
+    """The word of a command line that gives a key a value.
+
+    >>> word("optimizer.learning_rate", 1e-05), word("note", "null"), word("model.hidden", [8, 8])
+    ('optimizer.learning_rate=1e-05', "note='null'", 'model.hidden=[8,8]')
+    """
+
+    def spelt(value: Any) -> str:
+        if isinstance(value, dict):
+            return "{" + ",".join(f"{k}:{spelt(v)}" for k, v in value.items()) + "}"
+        if isinstance(value, list | tuple):
+            return "[" + ",".join(map(spelt, value)) + "]"
+        if isinstance(value, str):
+            plain = re.fullmatch(r"[A-Za-z_][\w/-]*", value) and value.lower() not in ("null", "true", "false", "nan", "inf")
+            return value if plain else "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        return {True: "true", False: "false", None: "null"}[value] if value is None or isinstance(value, bool) else repr(value)
+
+    return f"{key}={spelt(value)}"
+
+
+def own_words(words: Sequence[str], taken: Sequence[str]) -> list[str]:
+    """The words of a command line but for those that speak of one of these keys or of what is below them.
+
+    >>> own_words(["+experiment=a", "sweep.trials=8", "search=tpe", "searches=2"], ["sweep", "search"])
+    ['+experiment=a', 'searches=2']
+    """
+    return [word for word in words if not re.match(rf"[+~]*({'|'.join(taken)})([=.@/]|$)", word)]
 
 
 def trusted(packages: Sequence[str]) -> tuple[str, ...]:
@@ -280,6 +379,7 @@ def judging(values: dict[str, Any]) -> list[tuple[str, str]]:
     found = [("expect", name) for name in values["expect"]]
     found += [("early_stopping.metric", stopping["metric"])] if stopping["patience"] else []
     found += [("run.checkpoints.metric", kept["metric"])] if kept["best"] else []
+    found += [("sweep.metric", values["sweep"]["metric"])] if "sweep" in values else []
     return [(key, name if "/" in name else f"validation/{name}") for key, name in found]
 
 

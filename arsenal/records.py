@@ -292,6 +292,8 @@ class Search(NamedTuple):
     """`(state, ids, values, valid) -> state`: in any order, late, or never."""
     size: int | None = None
     """Candidates that there are; None where there is no end. An ask past it gets fewer."""
+    learns: bool = True
+    """False where values are of no use, so all candidates may be asked for at once."""
 
 
 class Scheduler(NamedTuple):

@@ -65,9 +65,11 @@ def quantities(learner: Learner, metrics: dict[str, Metric], rows: Batch) -> lis
 def scorer(
     learner: Learner, metrics: dict[str, Metric], rows: Batch, batch_size: int, *,
     interrupted: Callable[[], bool] | None = None, seen: tuple[Callable, Any] | None = None,
-    lay: Callable[[Source], Source] = lambda source: source,
+    lay: Callable[[Source], Source] = lambda source: source, lanes: bool = False,
 ) -> Callable[[jax.Array, Any], dict[str, Any] | None]:  # fmt: skip
     """`(key, params) -> {name: value}` over the rows: the learner's own evaluation and the metrics.
+
+    With `lanes` keys, parameters and values have a leading axis of runs, all judged in one program.
 
     Rows in memory are one block that stays on the device; of others a block at a time is, read ahead. `interrupted` is
     asked every two seconds or so; once it says true the answer is None. `lay` puts blocks where they are computed with.
@@ -79,14 +81,15 @@ def scorer(
     def batch_of(block, step):
         return living(source.at(None, block, step))
 
-    @jax.jit
-    def empty(key, params, block):
+    def compiled(f, axes):
+        return jax.jit(jax.vmap(f, axes) if lanes else f)
+
+    def nothing(key, params, block):
         means = jax.eval_shape(lambda: learner.evaluate(key, params, batch_of(block, jnp.zeros((), jnp.int32))))
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), means)
         return zeros, {name: metric.empty() for name, metric in metrics.items()}
 
-    @jax.jit
-    def run(key, params, block, sums, begin, end):
+    def judge(key, params, block, sums, begin, end):
         def one(carry):
             step, means, accs = carry
             batch = batch_of(block, step)
@@ -98,6 +101,8 @@ def scorer(
         _, means, accs = lax.while_loop(lambda carry: carry[0] < end, one, (begin, *sums))
         values = {key: value for name, metric in metrics.items() for key, value in metric.compute(accs[name]).items()}
         return (means, accs), compute(means) | values
+
+    empty, run = compiled(nothing, (0, 0, None)), compiled(judge, (0, 0, None, 0, None, None))
 
     def score(key, params):
         with ahead(source, steps(source)) as blocks:

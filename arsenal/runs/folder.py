@@ -32,7 +32,13 @@ def claim(root: Path, name: str, mathematics: dict[str, Any], sources: dict[str,
     `sources` are SHA-256 sums of the user's files by name. A folder made from other files is refused, unless
     `fresh`, which puts the old folder aside under a numbered name and begins anew.
     """
-    path = root / name / identity(mathematics)
+    with occupied(root / name / identity(mathematics), mathematics, sources, fresh) as path:
+        yield path
+
+
+@contextlib.contextmanager
+def occupied(path: Path, mathematics: dict[str, Any], sources: dict[str, str], fresh: bool) -> Iterator[Path]:
+    """As `claim`, of a folder at this path."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -38,7 +38,7 @@ def grid(space: Space, points: int | Mapping[str, int] = 5) -> Search:
     there = np.stack(list(space.active(space.from_unit(unit)).values()), 1)
     _, first = np.unique(np.where(there, at, 0), axis=0, return_index=True)
     unit = unit[np.sort(first)]
-    return remembering(space, lambda key, trials, n: unit[len(trials.unit) :][:n], len(unit))
+    return remembering(space, lambda key, trials, n: unit[len(trials.unit) :][:n], len(unit))._replace(learns=False)
 
 
 def random(space: Space) -> Search:
@@ -53,7 +53,7 @@ def random(space: Space) -> Search:
         draws = np.random.Philox(np.random.SeedSequence(words(key).tolist())).advance(blocks * len(trials.unit))
         return np.random.Generator(draws).random((n, 4 * blocks))[:, :d]
 
-    return remembering(space, suggest)
+    return remembering(space, suggest)._replace(learns=False)
 
 
 def sobol(space: Space) -> Search:
@@ -62,7 +62,7 @@ def sobol(space: Space) -> Search:
     Sobol 1967, directions of Joe & Kuo, SIAM J. Sci. Comput. 30 (2008), scrambled after Owen, J. Complexity 14 (1998).
     """
 
-    return remembering(space, lambda key, trials, n: evenly(trials, n))
+    return remembering(space, lambda key, trials, n: evenly(trials, n))._replace(learns=False)
 
 
 def evenly(trials: Trials, n: int) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.random import fold_in
 
@@ -33,18 +34,19 @@ def start(learner: Learner, source: Source, seed: int, hp: Any = None) -> TrainS
     """The state before the first step. `hp` defaults to the learner's own."""
     hp = hyperparameters(learner.hp if hp is None else hp)
     block = source.block(0, source.window or 1)
+    return jax.jit(lambda key, block, hp: begun(learner, source, key, block, hp))(jax.random.key(seed), block, hp)
 
-    def make(key, block, hp):
-        batch = living(source.at(streams(key)["data"], block, jnp.zeros((), jnp.int32)))
-        state = learner.init(streams(key)["init"], batch, hp)
-        # Weakly typed leaves would make the second dispatch a program of its own.
-        return TrainState(key, jnp.zeros((), jnp.int32), jax.tree.map(lambda v: lax.convert_element_type(v, v.dtype), state), hp)
 
-    return jax.jit(make)(jax.random.key(seed), block, hp)
+def begun(learner: Learner, source: Source, key: jax.Array, block: Any, hp: Any) -> TrainState:
+    """The state before the first step, traced."""
+    batch = living(source.at(streams(key)["data"], block, jnp.zeros((), jnp.int32)))
+    state = learner.init(streams(key)["init"], batch, hp)
+    # Weakly typed leaves would make the second dispatch a program of its own.
+    return TrainState(key, jnp.zeros((), jnp.int32), jax.tree.map(lambda v: lax.convert_element_type(v, v.dtype), state), hp)
 
 
 class Failure(NamedTuple):
-    """The step at which a metric of the learner stopped being finite, int32 [], or -1; and what that step reported."""
+    """The step at which a metric of the learner stopped being finite, int32 [] or [lanes], or -1; and what was reported."""
 
     step: jax.Array
     means: dict[str, Mean]
@@ -116,7 +118,7 @@ def drive(
     window: tuple[int, int] | None = None,
     enter: Callable[[], None] = lambda: None,
     leave: Callable[[], None] = lambda: None,
-    failed: Callable[[int, dict[str, Mean], TrainState, Any], None] | None = None,
+    failed: Callable[[Any, dict[str, Mean], TrainState, Any], None] | None = None,
     interrupted: Callable[[], bool] = lambda: False,
     agreed: Callable[[int], int] = lambda number: number,
 ) -> TrainState:
@@ -126,8 +128,8 @@ def drive(
     interrupted between a step and its evaluation. Between dispatches it asks `interrupted`, and `save_due` for saves by
     the clock; `agreed` makes such answers, and lengths of dispatches, one process's for all, where there are several. `enter`
     and `leave` surround the steps of `window`, for a profiler. `failed` gets a step that reported
-    something not finite, what it reported, the state and the block; it must raise, and does where none is given. The
-    driver reads neither a file nor a signal itself.
+    something not finite, what it reported, the state and the block; it must raise, and does where none is given. Of lanes it
+    gets a step for each, and need not. The driver reads neither a file nor a signal itself.
     """
     step, pending, sums, rate = int(train.step), [], None, None
     every = [n for n in (log_every, evaluate_every, save_every, source.window) if n]
@@ -136,8 +138,10 @@ def drive(
     def flush():
         while pending:
             at, means, failure, its_block = pending.pop(0)
-            if int(failure.step) >= 0:
-                (failed or diverged)(int(failure.step), failure.means, train._replace(step=failure.step), its_block)
+            wrong = np.asarray(failure.step)
+            if (wrong >= 0).any():
+                at_step = wrong if wrong.ndim else int(wrong)
+                (failed or diverged)(at_step, failure.means, train._replace(step=failure.step), its_block)
             if means is not None:
                 log(at, means)
 

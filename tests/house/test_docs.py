@@ -17,7 +17,7 @@ import arsenal
 from arsenal import config as configs
 from arsenal import losses, models, optim, runs_verbs, training
 from arsenal.cli import VERBS
-from arsenal.config import CONF, ConfigError, Schema, compose
+from arsenal.config import CONF, ConfigError, Schema, Sweep, compose
 from arsenal.data import as_dataset
 from arsenal.runs.query import conditions
 
@@ -72,7 +72,7 @@ def test_the_readmes_targets_are_in_the_makefile():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(CHECKOUT).as_posix())
 def test_overrides_are_accepted(page, monkeypatch):
-    """Every `arsenal train` that is shown composes; one that is said to be misspelt is refused with the nearest name."""
+    """Every `arsenal train` and `arsenal tune` that is shown composes; one that is said to be misspelt is refused with the nearest name."""
     checked = 0
     for line in code(page, "sh"):
         if "+experiment=" not in line:
@@ -85,11 +85,12 @@ def test_overrides_are_accepted(page, monkeypatch):
         if "--multirun" in line:
             overrides = [word.partition(",")[0] for word in overrides]
         monkeypatch.setattr(sys, "argv", ["arsenal", *words])  # from which suggestions are made
+        verb = "tune" if re.search(r"arsenal[. ]tune\b", line) else "train"
         if "did you mean" in line:
             with pytest.raises(ConfigError, match="Did you mean " + re.findall(r"did you mean (`[^`]+`)", line)[0]):
-                compose(experiment[0], overrides)
+                compose(experiment[0], overrides, name=verb)
         else:
-            assert compose(experiment[0], overrides).values["name"], line
+            assert compose(experiment[0], overrides, name=verb).values["name"], line
         checked += 1
     assert checked or page.name != "README.md" or page.parent != CHECKOUT, "The README shows no override."
 
@@ -129,7 +130,7 @@ def test_every_verb_has_its_place_in_the_guide():
 
 def test_every_key_of_a_config_is_explained():
     text = "\n".join(page.read_text() for page in (CHECKOUT / "docs" / "guide").glob("*.md"))
-    missing = [key for key in Schema.model_fields if f"`{key}`" not in text and f"`{key}." not in text]
+    missing = [key for key in [*Schema.model_fields, *(f"sweep.{key}" for key in Sweep.model_fields)] if f"`{key}`" not in text and f"`{key}." not in text]
     assert not missing, f"No page of docs/guide explains {', '.join(missing)}."
 
 

@@ -1,0 +1,151 @@
+"""What Ray Tune asks for: a searcher, a scheduler and a stopper, each a thin face of the engine's own."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ray.tune import Stopper
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from arsenal.records import CONTINUE, STOP
+
+if TYPE_CHECKING:
+    from arsenal.search.raytune import Processes
+
+
+class Face:
+    """What all of them have: Ray writes copies of them to its own folder, which nobody reads and which hold nothing."""
+
+    engine: "Processes"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        """Itself."""
+        return self
+
+
+class Suggesting(Face, Searcher):
+    """A `Search` as Ray asks it."""
+
+    def __init__(self, engine: "Processes"):
+        """Of this engine's sweep."""
+        super().__init__(metric="step", mode="max")
+        self.engine, self.ids = engine, {}
+
+    def suggest(self, trial_id: str) -> Any:
+        """What the next trial is told."""
+        found = self.engine.suggested()
+        if found is None:
+            return Searcher.FINISHED
+        self.ids[trial_id] = found.id
+        # A member of a population goes on with the values that it had last, in the folder that it had.
+        return self.engine.given(found)
+
+    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        """A trial that ended, however it did."""
+        one = self.engine.sweep.trials[self.ids[trial_id]]
+        if one.state in ("complete", "stopped", "failed"):
+            self.engine.tell(one)
+            self.engine.save()
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the sweep's own log is what counts."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Likewise."""
+
+
+class Deciding(Face, TrialScheduler):
+    """A `Scheduler` as Ray asks it."""
+
+    def __init__(self, engine: "Processes"):
+        """Of this engine's sweep."""
+        super().__init__()
+        self.engine, self.held, self.passed = engine, {}, 0
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """The engine knows its metric."""
+        return True
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Nothing to do."""
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """A trial whose process died; this comes before the searcher hears of its end."""
+        said = Path(trial.error_file).read_text() if trial.error_file and Path(trial.error_file).is_file() else ""
+        self.engine.lost(trial.config["trial"], said.partition("\n")[2] or "The process ended without a word.")
+        self.released(tune_controller)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
+        """Go on, stop, or go on from another one."""
+        id, said = trial.config["trial"], json.loads(result["said"])
+        decision = self.engine.heard(id, said)
+        if decision == STOP:
+            self.released(tune_controller)
+            return TrialScheduler.STOP
+        if not self.engine.population or said["kind"] != "validation" or said["last"]:
+            return TrialScheduler.CONTINUE
+        if said["step"] > self.passed:
+            # Its process waits, since Ray does not ask it to go on.
+            self.held[id] = (trial, said["step"], decision)
+            self.released(tune_controller, trial)
+            return TrialScheduler.NOOP if id in self.held or trial.status != "RUNNING" else TrialScheduler.CONTINUE
+        return TrialScheduler.CONTINUE
+
+    def released(self, controller: Any, current: Any = None) -> None:
+        """Once all members of a population have come to a round, each goes on, or goes on from another one."""
+        if not self.held or not self.engine.living() <= self.held.keys():
+            return
+        waiting, self.held = self.held, {}
+        self.passed = max(step for _, step, _ in waiting.values())
+        for id, (trial, step, decision) in sorted(waiting.items(), key=lambda one: one[0]):
+            source = self.engine.again(id, step) if decision == CONTINUE else decision
+            told = None if source in (CONTINUE, STOP) else self.engine.cloned(id, source, step)
+            if told is not None:
+                controller.pause_trial(trial, should_checkpoint=False)
+                trial.set_config(told)
+            elif trial is not current:
+                controller._schedule_trial_train(trial)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict) -> None:
+        """The searcher hears of it."""
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """Nothing to do."""
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """The first that waits."""
+        from ray.tune.experiment import Trial
+
+        waiting = (one for one in tune_controller.get_trials() if one.status in (Trial.PENDING, Trial.PAUSED))
+        return next(waiting, None)
+
+    def debug_string(self) -> str:
+        """What Ray would print."""
+        return ""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the sweep's own log is what counts."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Likewise."""
+
+
+class Stopping(Face, Stopper):
+    """A signal as Ray asks for it."""
+
+    def __init__(self, engine: "Processes"):
+        """Of this engine's process."""
+        self.engine = engine
+
+    def __call__(self, trial_id: str, result: dict) -> bool:
+        """No trial by itself."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether a signal came, or a failure that ends the sweep."""
+        return bool(self.engine.interrupted()) or self.engine.ending is not None

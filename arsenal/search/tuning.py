@@ -1,0 +1,206 @@
+"""A sweep from its config to its report: what `arsenal tune` does, as a function."""
+
+import contextlib
+import os
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from arsenal import config as configs
+from arsenal.config import Config, ConfigError
+from arsenal.evaluation.sweep import Axis, Row, write_sweep
+from arsenal.experiment import Experiment, build, mathematics
+from arsenal.records import Scheduler, Search
+from arsenal.road import BEFORE, inherited
+from arsenal.runs import folder, signals
+from arsenal.runs.cache import compile_cache
+from arsenal.search.lanes import Lanes
+from arsenal.search.programs import Programs
+from arsenal.search.searching import Searching
+from arsenal.search.space import Dimension, Space, space
+from arsenal.search.sweep import Sweep, SweepError, Trial, claimed, identity, said
+from arsenal.storage.files import read_json, write_json
+
+FEW = 8
+"""Values of a dimension up to which each is named along its axis."""
+
+
+class Found(NamedTuple):
+    """What came of a sweep."""
+
+    folder: Path
+    trials: list[Trial]
+    """Those with a value, best first."""
+    counted: dict[str, int]
+    """How many are in each state."""
+    runs: dict[int, Path]
+    """The run folders of the best, by trial."""
+    commands: dict[int, str]
+    """What trains each of them again."""
+    metric: str
+
+    def summary(self) -> Iterator[str]:
+        """What there is to say, in lines."""
+        yield "Trials: " + ", ".join(f"{n} {state}" for state, n in self.counted.items())
+        for trial in self.trials[:5]:
+            pairs = ((name, f"{value:.4g}" if isinstance(value, float) else value) for name, value in trial.now.items())
+            values = ", ".join(f"{name} {value}" for name, value in pairs)
+            yield f"  trial {trial.id}: {self.metric} {trial.value:.4g} at step {trial.step}: {values}"
+        for i, path in self.runs.items():
+            yield f"Run folder of trial {i}: {path}"
+            if i in self.commands:
+                yield f"  {self.commands[i]}"
+        yield f"Report: {self.folder / 'report' / 'index.html'}"
+
+
+def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Found:
+    """Search the config's space: begin, go on, extend, or find that it is complete. `say` hears how it goes.
+
+    SIGTERM and Ctrl-C save and raise `Interrupted`; the same config goes on.
+    """
+    values = config.values
+    compile_cache()
+    with signals.interrupts() as interrupted:
+        with interrupted.at_once(lambda: BEFORE):
+            dimensions = spaced(values["space"])
+            search, scheduler = made(values, dimensions)
+            programs = Programs(config.overrides, dimensions)
+            programs.check()
+            experiment = build(config)
+            origin = inherited(config)
+            about = identity(config, mathematics(config, experiment.data, origin), dimensions)
+        with claimed(config, about) as path, contextlib.closing(opened(path, values)) as sweep:
+            engine, reason = chosen(path, values, programs, experiment)
+            say(f"Sweep {path}")
+            say(f"Engine {engine}: {reason}")
+            if sweep.trials:
+                say("Before: " + ", ".join(f"{n} {state}" for state, n in said(list(sweep.trials.values())).items()))
+            searching = Searching(dimensions, search, scheduler, jax.random.key(values["sweep"]["seed"]))
+            try:
+                running: Any
+                if engine == "lanes":
+                    running = Lanes(sweep, config, experiment, programs, searching, interrupted, say, origin)
+                else:
+                    from arsenal.search.raytune import Processes
+
+                    running = Processes(sweep, config, programs, searching, interrupted, say)
+                running.run()
+            except Exception as error:
+                with contextlib.suppress(OSError):
+                    folder.set_status(path, "interrupted" if hasattr(error, "number") else "failed", error=str(error))
+                raise
+            if not sweep.ranked():
+                reason = next((one.reason for one in sweep.trials.values() if one.reason), "there was none")
+                folder.set_status(path, "failed", **said(list(sweep.trials.values())))
+                raise SweepError(f"No trial of {path} has a value; the first one: {reason}")
+            runs, commands = promoted(sweep, programs, running)
+            folder.set_status(path, "complete", **said(list(sweep.trials.values())))
+            report(sweep, config, dimensions, runs, commands)
+            return Found(path, sweep.ranked(), said(list(sweep.trials.values())), runs, commands, values["sweep"]["metric"])
+
+
+def spaced(spec: dict[str, Any]) -> Space:
+    """The space of the config."""
+    if not spec:
+        raise ConfigError(
+            "`space` is empty; name what may vary, as in 'space={optimizer.learning_rate: {log: [1e-4, 1e-1]}, seed: {seed: 4}}'."
+        )
+    try:
+        return space(spec)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def made(values: dict[str, Any], dimensions: Space) -> tuple[Search, Scheduler | None]:
+    """The sampler and the scheduler of the config, over its space."""
+    found = []
+    for name in ("search", "scheduler"):
+        node = values[name]
+        try:
+            factory = configs.build(node | {"_partial_": True}, name) if node else None
+            needs = factory is not None and "space" in factory.func.__code__.co_varnames[: factory.func.__code__.co_argcount]
+            found.append(None if factory is None else factory(dimensions) if needs else factory())
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"`{name}`: {error}") from error
+    return found[0], found[1]  # type: ignore[return-value]
+
+
+def opened(path: Path, values: dict[str, Any]) -> Sweep:
+    """The sweep in its folder."""
+    section = values["sweep"]
+    return Sweep(path, section["mode"], section["keep"], section["on_failure"])
+
+
+def chosen(path: Path, values: dict[str, Any], programs: Programs, experiment: Experiment) -> tuple[str, str]:
+    """The engine and why; a sweep that was begun goes on with its own."""
+    asked, known = values["sweep"]["engine"], path / "engine.json"
+    if known.exists():
+        begun = read_json(known)["engine"]
+        if asked not in ("auto", begun):
+            raise SweepError(f"The sweep {path} was begun with engine {begun}; got sweep.engine={asked}. fresh=true begins anew.")
+        return begun, "as it was begun"
+    trials = values["sweep"]["trials"]
+    count = programs.count(trials)
+    host = experiment.parts.learner.exempt.get("host")
+    varying = ", ".join(programs.fixing)
+    if asked != "auto":
+        engine, reason = asked, "as asked for"
+    elif host:
+        engine, reason = "ray", f"the learner does not run in a compiled program: {host}"
+    elif count > 1 and str((values["scheduler"] or {}).get("_target_")).endswith("population_based"):
+        engine, reason = "ray", f"{varying} fix a program, and a population's members take over from each other"
+    elif count == 1:
+        engine, reason = "lanes", "only traced floats and seeds vary, so all trials are lanes of one compiled program"
+    elif trials >= 2 * count:
+        engine = "lanes"
+        reason = f"{varying} fix a program, at most {count:.0f} for {trials} trials; each program's trials are its lanes"
+    else:
+        engine, reason = "ray", f"{varying} would make a program for nearly every trial, so each is a process"
+    write_json(known, {"engine": engine})
+    return engine, reason
+
+
+def promoted(sweep: Sweep, programs: Programs, engine: Any) -> tuple[dict[int, Path], dict[int, str]]:
+    """The run folders of the best trials, and the commands that train them again."""
+    runs, commands = {}, {}
+    for trial in sweep.best():
+        config = programs.configured(trial.now)
+        runs[trial.id] = engine.promote(trial, config)
+        if not trial.changes:
+            commands[trial.id] = " ".join(["python -m arsenal.train", *map(shlex.quote, config.overrides)])
+    return runs, commands
+
+
+def report(sweep: Sweep, config: Config, dimensions: Space, runs: dict[int, Path], commands: dict[int, str]) -> Path:
+    """Write the sweep's page: `report/index.html`, its pictures and `trials.csv`."""
+    place, trials = sweep.path / "report", [sweep.trials[i] for i in sorted(sweep.trials)]
+    links = {i: os.path.relpath(path, place) for i, path in runs.items()}
+    links |= {one.id: f"../trials/{one.id}/failure.txt" for one in trials if one.state == "failed"}
+    values = config.values
+    return write_sweep(
+        place,
+        title=f"Sweep of {values['name']}",
+        status={key: value for key, value in folder.status(sweep.path).items() if key != "host"},
+        command=next(iter(commands.values()), ""),
+        config=configs.text(config),
+        metric=values["sweep"]["metric"],
+        mode=values["sweep"]["mode"],
+        rows=[Row(one.id, one.state, one.step, one.value, one.now, one.reason, links.get(one.id, "")) for one in trials],
+        axes=[axis(name, one, trials) for name, one in dimensions.dimensions.items()],
+    )
+
+
+def axis(name: str, one: Dimension, trials: Sequence[Trial]) -> Axis:
+    """A dimension as an axis of the report; a trial that does not have it lies in the middle."""
+    numbers = [one.number(trial.now[name]) if name in trial.values else None for trial in trials]
+    known = np.array([number is not None for number in numbers], bool)
+    unit = np.full(len(trials), 0.5)
+    unit[known] = one.to_unit(np.array([number for number in numbers if number is not None], float))
+    if one.size is not None and one.size <= FEW:
+        every = np.arange(one.low, one.high + 1)
+        return Axis(name, unit, {float(u): str(one.value(v)) for u, v in zip(one.to_unit(every), every, strict=True)})
+    return Axis(name, unit, {u: f"{one.value(one.from_unit(np.array([u]))[0]):.3g}" for u in (0.0, 0.5, 1.0)})
