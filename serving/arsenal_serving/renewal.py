@@ -35,12 +35,12 @@ def renew(folder: str | os.PathLike, keys: Sequence[bytes] = (), to: str | os.Pa
     if to is None and versions.numbered(folder) is None:
         raise Refused(f"{folder} is not a version in a model's folder, as NAME/1 is; say to which folder.")
     files = dict(held.files)
+    made(folder, files)  # the old one holds what it promises, or nothing could be proven by it
     try:
         manifest = artifact.manifest_of(folder, files)
         arrays = artifact.arrays(files[artifact.PARAMETERS], artifact.PARAMETERS)
         params = [arrays[entry["name"]] for entry in manifest["parameters"]["arrays"]]
         kept = artifact.arrays(files[artifact.GOLDEN], artifact.GOLDEN)
-        made(folder, held.files)  # the old one holds what it promises, or nothing could be proven by it
         for name, method in manifest["methods"].items():
             inputs = [kept[f"{name}/input/{port['name']}"] for port in method["inputs"]]
             method["calling"], new = _anew(name, method, params, inputs, files)
