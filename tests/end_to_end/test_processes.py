@@ -141,3 +141,40 @@ def test_slurm_tells_each_task_who_it_is(tmp_path):
     said = [task.communicate(timeout=200) for task in tasks]
     assert [task.returncode for task in tasks] == [0, 0], said
     assert "sharded, 4 devices: data 4" in said[0][0] and "Started" not in said[1][0]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A Ray cluster of two machines, as far as Ray can tell."""
+    from ray.cluster_utils import Cluster
+
+    own = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}
+    made = Cluster(initialize_head=True, head_node_args=own)
+    made.add_node(num_cpus=1, object_store_memory=80_000_000)
+    yield made.address
+    made.shutdown()
+
+
+def test_ray_places_a_process_on_each_machine_and_begins_anew_when_one_is_lost(cluster, unbroken, tmp_path):
+    asked = ("launcher=ray", f"ray.address={cluster}", "length=600", "every.save=20", "launcher.restarts=2")
+    launcher = subprocess.Popen(command(tmp_path, *asked), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while launcher.poll() is None and not list(tmp_path.glob("*/*/checkpoints/*/commit.json")):
+        time.sleep(0.02)
+    os.kill(holder(tmp_path), signal.SIGKILL)
+    out, said = launcher.communicate(timeout=400)
+    assert launcher.returncode == 0, out + said
+    assert "was ended by signal 9. The same command resumes. Beginning anew, 1 more times at most." in said
+    assert "sharded, 2 devices: data 2" in out and "Resumed at step" in out
+    assert load(folder(tmp_path)).step == 600
+
+
+def holder(root: Path) -> int:
+    """The first process of the run, which holds its folder."""
+    return int(next(root.glob("*/*/.lock")).read_text().split()[1])
+
+
+def test_a_cluster_that_does_not_answer_is_said_within_seconds(tmp_path):
+    began = time.monotonic()
+    done = run(tmp_path, "launcher=ray", "ray.address=127.0.0.1:1")
+    assert done.returncode == 1 and time.monotonic() - began < 20
+    assert done.stderr.startswith("arsenal: No Ray cluster answers at `ray.address=127.0.0.1:1`")
