@@ -105,6 +105,25 @@ FIGURES |= {
         Side("gpt_arsenal.py", GPT, QUICK_GPT), Side("gpt_torch.py", GPT | {"compiled": True}, QUICK_GPT, "lightning"), 2, 0.9,
     ),
 }  # fmt: skip
+SWEEP, QUICK_SWEEP = {"trials": 64, "steps": 420}, {"trials": 8, "steps": 60}
+FIGURES |= {
+    "tune_ray": Figure(
+        "64 trials of the digits MLP, learning rate and seed, everything from start to report, no compile cache: `arsenal tune`, "
+        "against Ray Tune with a process for each and a warm one",
+        Side("tune_arsenal.py", SWEEP | {"warm": False}, QUICK_SWEEP),
+        Side("tune_ray.py", SWEEP | {"timed": 16}, QUICK_SWEEP | {"timed": 4}), 2, 15.0,
+    ),
+    "tune_optuna": Figure(
+        "the same, compile cache warm, against Optuna with a PyTorch loop as documented",
+        Side("tune_arsenal.py", SWEEP | {"warm": True}, QUICK_SWEEP),
+        Side("tune_optuna_torch.py", SWEEP | {"fastest": False, "trial": 4}, QUICK_SWEEP | {"trial": 2}, "optuna"), 2, 5.0,
+    ),
+    "tune_optuna_fastest": Figure(
+        "the same, against the fastest of four ways to run the PyTorch loop",
+        Side("tune_arsenal.py", SWEEP | {"warm": True}, QUICK_SWEEP),
+        Side("tune_optuna_torch.py", SWEEP | {"fastest": True, "trial": 4}, QUICK_SWEEP | {"trial": 2}, "optuna"), 2, 5.0,
+    ),
+}  # fmt: skip
 BOUNDS = {
     "gpt_driver": Bound(
         "that transformer under the driver with its log, against the same steps in a loop by hand, time for time",
@@ -115,10 +134,15 @@ BOUNDS = {
         "nanoGPT's CPU setting on its character file: loss of the whole validation split, median of the seeds",
         Side("gpt_characters.py", {"steps": 2000, "seeds": 3}, {"steps": 200, "seeds": 1}), 2, 1.90, "nats", True,
     ),
-    "sweep": Bound(
-        "32 learning rates and seeds of the digits MLP, 420 steps each: one population, start and compilation included, "
-        "against a process for each with a warm compile cache",
-        Side("sweep_arsenal.py", {"pairs": 3, "members": 8}, {"pairs": 1, "members": 2}), 2, 15.0, "times as fast", False,
+    "sweep_resume": Bound(
+        "a sweep with 10,000 finished trials read back, so that it could go on",
+        Side("trials_arsenal.py", {"trials": 10_000, "times": 5, "what": "resume"}, {"trials": 500, "times": 2}),
+        2, 3.0, "s", True,
+    ),
+    "sweep_report": Bound(
+        "its report written: pictures, importance, tables",
+        Side("trials_arsenal.py", {"trials": 10_000, "times": 5, "what": "report"}, {"trials": 500, "times": 2}),
+        2, 3.0, "s", True,
     ),
     "first_step": Bound(
         "`text_gpt` from the end of imports to its first step: cold compile cache against warm",

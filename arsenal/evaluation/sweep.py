@@ -86,7 +86,7 @@ def write_sweep(
     if len(there) > 1:
         found.append(
             pictures(
-                "parallel", lambda theme: parallel(axes, value, lines, metric, mode, theme), "A line for each trial over the axes",
+                "parallel", lambda theme: parallel(axes, value, lines, metric, mode, theme), "Each trial as a line over the axes",
                 "A line is a trial; blue ones are good, the thick one is the best." + said(lines), wide=True,
             )
         )  # fmt: skip

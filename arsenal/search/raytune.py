@@ -154,8 +154,8 @@ class Processes:
         for what, each in (("CPU", self.section["cpus"]), ("GPU", self.section["gpus"])):
             if each * many > there.get(what, 0) + 1e-9:
                 who = f"A population of {many} trials, which train at once," if self.population else "A trial"
-                has = f"{each * many:g} {what}s, {each:g} each by `sweep.{what.lower()}s`, and the cluster has {there.get(what, 0):g}"
-                raise SweepError(f"{who} takes {has}.")
+                key, has = f"sweep.{what.lower()}s", there.get(what, 0)
+                raise SweepError(f"{who} takes {each * many:g} {what}s and the cluster has {has:g}; `{key}` is {each:g}.")
 
     def suggested(self) -> Trial | None:
         """The next trial: one that was begun before, or a new one; None where there is no more."""

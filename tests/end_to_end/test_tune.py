@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -117,16 +116,14 @@ def test_ctrl_c_leaves_no_process_and_the_same_command_goes_on(tmp_path):
 def test_a_trial_whose_process_dies_is_counted_and_the_others_go_on(tmp_path):
     words = ["sweep.engine=ray", "sweep.trials=3", "length=3000"]
     process = begun(tmp_path, *words)
-    until(lambda: any(line["kind"] == "validation" for line in lines(tmp_path)), process)
-
-    def workers():
-        return [pid for pid in descendants(process.pid) if b"ImplicitFunc.train" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-
-    os.kill(until(workers, process)[0], signal.SIGKILL)
+    first = until(lambda: next((line for line in lines(tmp_path) if line["kind"] == "validation"), None), process)["trials"][0]
+    lock = next(tmp_path.glob(f"*/sweeps/*/runs/{first}/0/*/*/.lock"))
+    os.kill(int(lock.read_text().split()[1]), signal.SIGKILL)
     out, said = process.communicate(timeout=240)
     assert process.returncode == 0, out + said
     assert "Trials: 2 complete, 1 failed" in out
     failed = next(line for line in lines(tmp_path) if line["kind"] == "failed")
+    assert failed["trial"] == first
     place = next(tmp_path.glob(f"*/sweeps/*/trials/{failed['trial']}/failure.txt"))
     assert "died" in place.read_text()
 
@@ -151,12 +148,3 @@ def test_a_trial_gets_its_cores_and_no_device_that_it_was_not_given(tmp_path):
     trial = next(one for one in told if one["NPROC"])
     assert trial["NPROC"] == trial["OMP_NUM_THREADS"] == "2" and trial["platforms"] == "cpu" and trial["cwd"] == str(tmp_path)
     assert trial["cache"] == next(one["cache"] for one in told if not one["NPROC"]), "The compile cache is shared."
-
-
-def test_a_cluster_that_nobody_answers_is_one_clear_line(tmp_path):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound and not listening
-        began = time.monotonic()
-        done = finished(tmp_path, "sweep.engine=ray", "sweep.trials=2", f"ray.address=127.0.0.1:{taken.getsockname()[1]}", code=1)
-    assert "No Ray cluster answers" in done.stderr and done.stderr.count("\n") == 1
-    assert time.monotonic() - began < 60

@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -89,10 +91,16 @@ def lines(found) -> list[dict]:
     return [json.loads(line) for line in (found.folder / "trials.jsonl").read_text().splitlines()]
 
 
+def losses_of(found) -> dict[int, dict[int, float]]:
+    """Of the validation rows, by step and trial."""
+    told = [line for line in lines(found) if line["kind"] == "validation"]
+    return {line["step"]: dict(zip(line["trials"], line["values"]["loss"], strict=True)) for line in told}
+
+
 def test_halving_ends_trials_and_drops_their_lanes(sweep):
     found = sweep("sweep.trials=8", "scheduler=successive_halving", "scheduler.least=10", "scheduler.factor=2")
     assert found.counted == {"complete": 2, "stopped": 6}
-    measured = {line["step"]: dict(zip(line["trials"], line["values"]["loss"])) for line in lines(found) if line["kind"] == "validation"}
+    measured = losses_of(found)
     assert [len(measured[step]) for step in (10, 20, 30)] == [8, 4, 2]
     for step, after in ((10, 20), (20, 30)):
         best = sorted(measured[step], key=measured[step].get)[: len(measured[after])]
@@ -107,7 +115,7 @@ def test_a_populations_losers_go_on_from_its_winners_with_other_floats(sweep):
     changes = [line for line in lines(found) if line["kind"] == "change"]
     assert [line["step"] for line in changes] == [10, 20]
     trials = told(found.folder).trials
-    measured = {line["step"]: dict(zip(line["trials"], line["values"]["loss"])) for line in lines(found) if line["kind"] == "validation"}
+    measured = losses_of(found)
     for line in changes:
         losses = measured[line["step"]]
         assert losses[line["trial"]] == max(losses.values()) and losses[line["source"]] == min(losses.values())
@@ -221,6 +229,20 @@ def test_what_is_wrong_is_said_in_a_line(sweep, words, said):
     with pytest.raises((ConfigError, RunError)) as caught:
         sweep(*words)
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_cluster_that_nobody_answers_is_one_clear_line(sweep):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening
+        began = time.monotonic()
+        with pytest.raises(RunError, match="No Ray cluster answers at `ray.address=127.0.0.1:"):
+            sweep("sweep.engine=ray", f"ray.address=127.0.0.1:{taken.getsockname()[1]}")
+    assert time.monotonic() - began < 30
+
+
+def test_what_does_not_fit_into_memory_is_said_before_it_is_tried(sweep):
+    with pytest.raises(RunError, match=r"No trial of .* has a value; the first one: A trial needs about \d+.\d GB .* there are"):
+        sweep("model.hidden=[2000000,20000]", "sweep.trials=2")
 
 
 @pytest.mark.slow
