@@ -18,6 +18,8 @@ from arsenal.search.trials import DONE, generator, remembering
 
 RECENT = 25
 """Trials that count fully; older ones less, down to 1 / n."""
+POOL = 24_000
+"""Draws for one ask, at most."""
 AT_ONCE = 4_000_000
 """Pairs of a candidate and a kernel that are in memory together."""
 
@@ -38,13 +40,13 @@ class Mixture(NamedTuple):
     """[k]: sums to 1."""
 
 
-def tpe(space: Space, startup: int = 10, candidates: int = 24) -> Search:
+def tpe(space: Space, startup: int = 10, candidates: int = 100) -> Search:
     """Multivariate tree-structured Parzen estimator, for any space and any number of objectives.
 
-    Sobol's points until `startup` trials have values. Then every trial is the best of `candidates` draws from the density
-    of the best tenth (25 at most), by its ratio to the density of all others. Trials without an answer count among the
-    others, those that are asked for together included, so that a batch spreads; failed ones do as well. With several
-    objectives the best are those of the first fronts. A seed is drawn and never modelled.
+    Sobol's points until `startup` trials have values. Then every trial is the best of `candidates` draws (24,000 for one
+    ask, at most) from the density of the best tenth (25 at most), by its ratio to the density of all others. Trials without
+    an answer count among the others, those that are asked for together included, so that a batch spreads; failed ones do as
+    well. With several objectives the best are those of the first fronts. A seed is drawn and never modelled.
     """
     axes = list(space.dimensions.values())
 
@@ -56,13 +58,14 @@ def tpe(space: Space, startup: int = 10, candidates: int = 24) -> Search:
         good = np.zeros(len(trials.unit), bool)
         good[done[best(trials.values[done], min(-(-len(done) // 10), 25))]] = True
         below, above = (mixture(axes, trials.unit[side], there[side]) for side in (good, ~good))
-        drawn = space.to_unit(space.from_unit(sample(rng, axes, below, n * candidates)))
+        each = max(1, min(candidates, POOL // n))
+        drawn = space.to_unit(space.from_unit(sample(rng, axes, below, n * each)))
         new = Mixture(drawn, widths(axes, above.mean[:-1], above.there[:-1], drawn), modelled(space, drawn), np.ones(len(drawn)))
         x, kernels = features(axes, drawn, new.there), coefficients(axes, new)
         gain, others = log_density(axes, below, x), log_density(axes, above, x)
         picks = np.empty(n, int)
         for i in range(n):
-            mine, later = slice(i * candidates, (i + 1) * candidates), slice((i + 1) * candidates, None)
+            mine, later = slice(i * each, (i + 1) * each), slice((i + 1) * each, None)
             picks[i] = mine.start + np.argmax(gain[mine] - others[mine])
             liar = np.log(above.weight[-1]) + x[later] @ kernels[picks[i]]
             others[later] = np.logaddexp(others[later], liar)
