@@ -253,5 +253,3 @@ def replaced(node: Any, path: Path, value: Any) -> Any:
     made = dict(node) if isinstance(node, dict) else list(node)
     made[path[0]] = replaced(node[path[0]], path[1:], value)
     return made
-
-

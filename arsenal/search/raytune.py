@@ -20,7 +20,7 @@ from arsenal import config as configs
 from arsenal.config import Config
 from arsenal.experiment import as_learner, build, mathematics
 from arsenal.records import CONTINUE, STOP, hyperparameters
-from arsenal.road import Interrupted, fit, load
+from arsenal.road import Interrupted, fit, inherited, load
 from arsenal.runs import folder
 from arsenal.runs.checkpoints import Checkpoints
 from arsenal.runs.signals import Interrupts
@@ -176,7 +176,8 @@ class Processes:
         section, generation = self.section, len(trial.changes)
         root = (self.sweep.path / "runs" / str(trial.id) / str(generation)).absolute()
         words = [configs.word(name, value) for name, value in values.items()]
-        quiet = [f"run.root={root}", "run.progress=false", "run.tensorboard=false", "parallel=jit", "fresh=false"]
+        quiet = [f"run.root={root}", "run.progress=false", "run.tensorboard=false", "fresh=false"]
+        quiet += ["parallel=jit"] if (section["gpus"] or 0) <= 1 else []
         if self.searching.scheduler is not None:  # what is cloned must be there
             quiet.append(configs.word("every.save", self.config.values["every"]["evaluate"]))
         threads = str(max(1, int(section["cpus"])))
@@ -294,7 +295,7 @@ class Processes:
         found = self.folder(trial.id)
         root, name = Path(config.values["run"]["root"]), config.values["name"]
         if found is None:  # promoted before
-            return root / name / folder.identity(mathematics(config, build(config).data))
+            return root / name / folder.identity(mathematics(config, build(config).data, inherited(config)))
         about = folder.mathematics(found)
         if trial.changes:
             about = about | {"changes": [[step, values] for step, values in trial.changes]}

@@ -314,5 +314,3 @@ def said(trials: Sequence[Trial]) -> dict[str, int]:
     """How many trials are in each state."""
     counted = Counter(one.state for one in trials)
     return {state: counted[state] for state in (*ENDED, "running", "asked") if counted[state]}
-
-

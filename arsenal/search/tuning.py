@@ -63,6 +63,10 @@ def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Foun
     SIGTERM and Ctrl-C save and raise `Interrupted`; the same config goes on.
     """
     values = config.values
+    if values["preflight"]:
+        raise ConfigError("`preflight` looks at one run: give it to `arsenal train`.")
+    if not values["launcher"]["_target_"].endswith(".local"):
+        raise ConfigError("`launcher` places one run; where a sweep's trials go is said by `sweep.engine` and `sweep.gpus`.")
     compile_cache()
     with signals.interrupts() as interrupted:
         with interrupted.at_once(lambda: BEFORE):
@@ -79,6 +83,7 @@ def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Foun
             say(f"Engine {engine}: {reason}")
             if sweep.trials:
                 say("Before: " + ", ".join(f"{n} {state}" for state, n in said(list(sweep.trials.values())).items()))
+            folder.set_status(path, "running")
             searching = Searching(dimensions, search, scheduler, jax.random.key(values["sweep"]["seed"]))
             try:
                 running: Any

@@ -223,6 +223,8 @@ def test_one_process_at_a_time_holds_a_sweep_and_another_space_is_refused(sweep,
         (["sweep.metric=auc"], "`sweep.metric` must name one of accuracy"),
         (["split.validation=0.0"], "`sweep.metric` judges validation/loss, and `split` leaves no such rows"),
         (["sweep.trials=0"], "`sweep.trials` must be greater than 0"),
+        (["launcher=processes"], "`launcher` places one run"),
+        (["preflight=true"], "`preflight` looks at one run"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(sweep, words, said):
