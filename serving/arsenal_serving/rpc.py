@@ -18,6 +18,7 @@ import grpc
 import numpy as np
 import orjson
 from google.protobuf import descriptor_pool
+from google.protobuf.message import DecodeError
 
 from arsenal_serving import __version__, protocol, protos
 from arsenal_serving.engine import Engine, Expired, Full
@@ -95,7 +96,7 @@ class Rpc:
         handlers = {}
         for method in described.methods:
             asked, answered = self._message(method.input_type.full_name), self._message(method.output_type.full_name)
-            coders = {"request_deserializer": asked.FromString, "response_serializer": answered.SerializeToString}
+            coders = {"request_deserializer": _decoder(asked), "response_serializer": answered.SerializeToString}
             call = calls[method.name]
             if method.client_streaming:
                 handlers[method.name] = grpc.stream_stream_rpc_method_handler(_streamed(call, answered), **coders)
@@ -214,7 +215,8 @@ class Rpc:
         self, requests: AsyncIterator[Any], made: Callable[[], Any], _context: Any
     ) -> AsyncIterator[Any]:
         async for request in requests:
-            yield reflected(self._pool, request, made())
+            if request is not None:
+                yield reflected(self._pool, request, made())
 
 
 def reflected(pool: descriptor_pool.DescriptorPool, request: Any, answer: Any) -> Any:
@@ -313,6 +315,8 @@ def _guarded(call: Callable[..., Awaitable[None]], answered: Any) -> Callable:
     async def handler(request: Any, context: Any) -> Any:
         answer = answered()
         try:
+            if request is None:
+                raise Refused("the request is not the message that this method takes.")
             await call(request, answer, context)
         except tuple(CODES) as error:
             if isinstance(error, Full):
@@ -327,8 +331,21 @@ def _guarded(call: Callable[..., Awaitable[None]], answered: Any) -> Callable:
     return handler
 
 
+def _decoder(asked: Any) -> Callable[[bytes], Any]:
+    # gRPC would call it an internal error, with a traceback in the log, if this raised.
+    def decode(content: bytes) -> Any:
+        try:
+            return asked.FromString(content)
+        except DecodeError:
+            return None
+
+    return decode
+
+
 def _streamed(call: Callable[..., AsyncIterator[Any]], answered: Any) -> Callable:
     async def handler(request: Any, context: Any) -> AsyncIterator[Any]:
+        if request is None:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the request is not the message that is taken here.")
         async for answer in call(request, answered, context):
             yield answer
 
