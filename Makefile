@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-slow test-all lint types docs bench notebooks wheels lock clean
+.PHONY: help setup quickstart test test-slow test-all lint types docs bench bench-serving notebooks wheels lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ docs: setup ## The pages into site/
 
 bench: setup ## The figures of docs/benchmarks.md, against peers in environments of their own
 	$(BIN)/python scripts/bench.py --write docs/benchmarks.md
+
+bench-serving: setup ## The model server against a bare ASGI app with the same JSON work
+	$(BIN)/python scripts/bench_serving.py
 
 notebooks: setup ## Execute the notebooks in place
 	$(BIN)/python scripts/run_notebooks.py notebooks

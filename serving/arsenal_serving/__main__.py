@@ -15,7 +15,7 @@ from typing import Any
 
 from arsenal_serving import __version__
 from arsenal_serving.refused import Refused
-from arsenal_serving.versions import located
+from arsenal_serving.versions import is_version, located, numbers
 
 # Of each verb: what it does, and its arguments.
 KEY = "a public key, Ed25519: artifacts that none of these signed are refused; repeatable"
@@ -41,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
     try:
-        folder = located(given.folder)
+        folder = Path(given.folder)
+        if not _repository(folder):
+            folder = located(folder)
         listening = _listen(given.host, given.port)
     except (Refused, OSError) as error:
         return _failed(error)
@@ -87,12 +89,19 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         epilog=f"other verbs, each with its --help:\n{others}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", metavar="FOLDER", help=FOLDER)
+    parser.add_argument("folder", metavar="FOLDER", help=f"{FOLDER}; or a folder of models, NAME/VERSION/")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=_port, default=8000, help="0 picks a free one (default: %(default)s)")
+    parser.add_argument("--grpc-port", type=_port, metavar="PORT", help="serve gRPC too; 0 picks a free one")
     parser.add_argument("--max-batch", type=_positive, default=64, help="rows run at once (default: %(default)s)")
     parser.add_argument("--max-rows", type=_positive, default=16384, help="rows of a request (default: %(default)s)")
     parser.add_argument("--max-body", type=_positive, default=64 << 20, help="bytes of a body (default: %(default)s)")
+    parser.add_argument("--max-queue-rows", type=_positive, default=65536, help="that wait (default: %(default)s)")
+    parser.add_argument("--max-queue-bytes", type=_positive, default=512 << 20, help="that wait (default: %(default)s)")
+    parser.add_argument(
+        "--versions", choices=("newest", "all"), default="newest", help="of each model in a folder of models"
+    )
+    parser.add_argument("--control", action="store_true", help="let clients load and unload models")
     parser.add_argument("--drain", type=_positive, default=30, help="seconds to finish in (default: %(default)s)")
     parser.add_argument("--form", choices=("auto", "versioned", "durable"), default="auto", help="of the programs")
     parser.add_argument("--key", action="append", default=[], metavar="PEM", help=KEY)
@@ -105,16 +114,32 @@ def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket) ->
     import jax
     import uvicorn
 
+    from arsenal_serving.engine import Engine
     from arsenal_serving.model import Model, load
+    from arsenal_serving.repository import Repository
     from arsenal_serving.server import application
     from arsenal_serving.verbs import public_keys
 
+    if given.grpc_port is not None:
+        try:
+            from arsenal_serving.rpc import Rpc
+        except ImportError as error:
+            return _failed(Refused(f"--grpc-port needs grpcio: pip install 'ml-arsenal-serving[grpc]' ({error})."))
+
     # An answer is waited for at once, so handing a small program to another thread only costs: 150 us became 40.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-    ready: list[Model] = []
+
+    def prepared(version: Path) -> Model:
+        keys = public_keys(given.key)
+        model = load(version, max_batch=given.max_batch, max_rows=given.max_rows, form=given.form, keys=keys)
+        model.warm()
+        return model
+
+    repository = Repository(folder, prepared, every=given.versions == "all")
+    engine = Engine(given.max_queue_rows, given.max_queue_bytes)
     failure: list[BaseException] = []
     config = uvicorn.Config(
-        application(lambda: ready[0] if ready else None, max_body=given.max_body),
+        application(repository, engine, max_body=given.max_body, control=given.control),
         http="httptools",
         ws="none",
         lifespan="off",
@@ -125,34 +150,47 @@ def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket) ->
     )
     server = uvicorn.Server(config)
 
-    def prepared() -> Model:
-        keys = public_keys(given.key)
-        model = load(folder, max_batch=given.max_batch, max_rows=given.max_rows, form=given.form, keys=keys)
-        model.warm()
-        return model
-
-    async def become_ready() -> None:
+    async def become_ready(rpc: Any) -> None:
         # The port answers /v2/health/live from the start; the model joins once it is proven and compiled.
         try:
-            ready.append(await asyncio.to_thread(prepared))
+            bound = rpc and await rpc.start(given.host, given.grpc_port)
+            await asyncio.to_thread(repository.start)
         except Exception as error:
             failure.append(error)
             server.should_exit = True
             return
         host, port = listening.getsockname()[:2]
-        model, place = ready[0], f"[{host}]" if ":" in host else host
-        methods = ", ".join(model.methods)
-        sys.stdout.write(f"ready: http://{place}:{port}/v2/models/{model.name} (methods: {methods})\n")
+        place = f"[{host}]" if ":" in host else host
+        for row in repository.index():
+            if row["reason"]:
+                sys.stderr.write(f"arsenal-serve: not served: {row['name']} {row['version']}: {row['reason']}\n")
+        for name, model in repository.models.items():
+            methods = ", ".join(model.methods)
+            also = f", grpc://{place}:{bound}" if rpc else ""
+            sys.stdout.write(f"ready: http://{place}:{port}/v2/models/{name} (methods: {methods}){also}\n")
         sys.stdout.flush()
 
     async def run() -> None:
-        loading = asyncio.create_task(become_ready())
-        await server.serve(sockets=[listening])
+        rpc = None
+        if given.grpc_port is not None:
+            rpc = Rpc(repository, engine, max_body=given.max_body, control=given.control)
+        loading = asyncio.create_task(become_ready(rpc))
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        while rpc and not server.should_exit and not serving.done():
+            await asyncio.sleep(0.1)  # uvicorn takes the signals; both then stop taking requests together
+        await asyncio.gather(serving, *([rpc.stop(given.drain)] if rpc else []))
         await loading
 
     with asyncio.Runner(loop_factory=_loop) as runner:
         runner.run(run())
     return _failed(failure[0]) if failure else 0
+
+
+def _repository(folder: Path) -> bool:
+    """Whether a path is a folder with models in it, NAME/VERSION/, and no artifact itself."""
+    if not folder.is_dir() or is_version(folder) or numbers(folder) or (folder / "artifact").exists():
+        return False
+    return any(inner.is_dir() and numbers(inner) for inner in folder.iterdir())
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -81,6 +81,8 @@ class Model:
         self.max_rows = max_rows
         self.seconds: dict[str, float] = {}
         self.differences: dict[str, dict[str, float]] = {}
+        self.late_compiles = 0  # since `warm`: each kept a caller waiting, and the callers behind it
+        self._ready = False
         self._params = params
         self._warm: dict[tuple, Callable] = {}
         self._kept: OrderedDict[tuple, Callable] = OrderedDict()
@@ -92,13 +94,25 @@ class Model:
         A row-independent method gives the bits of its program at the padded size, whatever the other rows are.
         Raises `Refused` for a name, dtype, rank, dimension, number of rows or value that is not allowed.
         """
+        loaded, arrays = self.checked(method, named_inputs)
+        return named(loaded, self.run(loaded, arrays))
+
+    def checked(self, method: str, named_inputs: Mapping[str, np.ndarray]) -> tuple[Loaded, list[np.ndarray]]:
+        """The method, and the inputs in its program's order, strings as codes; raises `Refused` as `infer` does."""
         loaded = self._method(method)
-        arrays = self._checked(loaded, named_inputs)
-        answers = self._run(loaded, arrays)
-        return {
-            port.name: port.code(answer) if port.code else answer
-            for port, answer in zip(loaded.outputs, answers, strict=True)
-        }
+        return loaded, self._checked(loaded, named_inputs)
+
+    def run(self, loaded: Loaded, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """Checked inputs [rows, ...] to the program's outputs, padded and split as the method allows."""
+        if not loaded.padded:
+            return self._piece(loaded, arrays)
+        rows, most = arrays[0].shape[0], loaded.sizes[-1]
+        if rows <= most:
+            size = loaded.sizes[bisect_left(loaded.sizes, rows)]
+            answers = self._piece(loaded, arrays if size == rows else [_grown(array, size) for array in arrays])
+            return answers if size == rows else [answer[:rows] for answer in answers]
+        pieces = [self.run(loaded, [array[start : start + most] for array in arrays]) for start in range(0, rows, most)]
+        return [np.concatenate(answers) for answers in zip(*pieces, strict=True)]
 
     def warm(self) -> None:
         """Compile and time every padded size; then nothing compiles later but sizes that cannot be foreseen."""
@@ -112,10 +126,11 @@ class Model:
                     # The golden check may have compiled this size already.
                     self._warm[key] = self._kept.pop(key) if key in self._kept else self._compile(loaded, shapes)
             zeros = [np.zeros(shape, port.dtype) for shape, port in zip(shapes, loaded.inputs, strict=True)]
-            self._run(loaded, zeros)  # the first run of a program pays for its buffers
+            self.run(loaded, zeros)  # the first run of a program pays for its buffers
             start = time.perf_counter()
-            self._run(loaded, zeros)
+            self.run(loaded, zeros)
             self.seconds[loaded.name] = time.perf_counter() - start
+        self._ready = True
 
     def quick(self, method: str, rows: int, seconds: float) -> bool:
         """Whether an answer to so many rows is expected within `seconds`, without a compile."""
@@ -148,7 +163,7 @@ class Model:
             _array(loaded, port._replace(code=None), arrays[f"{method}/input/{port.name}"], sizes)
             for port in loaded.inputs
         ]
-        return dict(zip([port.name for port in loaded.outputs], self._run(loaded, inputs), strict=True))
+        return dict(zip([port.name for port in loaded.outputs], self.run(loaded, inputs), strict=True))
 
     def _method(self, method: str) -> Loaded:
         if method not in self.methods:
@@ -177,20 +192,6 @@ class Model:
                 raise Refused(f"input {port.name!r} of {loaded.name!r} must be finite; got {array[*where]} at {where}.")
         return arrays
 
-    def _run(self, loaded: Loaded, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        """Program inputs [rows, ...] to program outputs."""
-        if not loaded.padded:
-            return self._piece(loaded, arrays)
-        rows, most = arrays[0].shape[0], loaded.sizes[-1]
-        if rows <= most:
-            size = loaded.sizes[bisect_left(loaded.sizes, rows)]
-            answers = self._piece(loaded, arrays if size == rows else [_grown(array, size) for array in arrays])
-            return answers if size == rows else [answer[:rows] for answer in answers]
-        pieces = [
-            self._run(loaded, [array[start : start + most] for array in arrays]) for start in range(0, rows, most)
-        ]
-        return [np.concatenate(answers) for answers in zip(*pieces, strict=True)]
-
     def _piece(self, loaded: Loaded, arrays: list[np.ndarray]) -> list[np.ndarray]:
         key = (loaded.name, *[array.shape for array in arrays])
         compiled = self._warm.get(key) or self._compiled(loaded, key)
@@ -203,6 +204,7 @@ class Model:
                 self._kept.move_to_end(key)
                 return self._kept[key]
             compiled = self._kept[key] = self._compile(loaded, key[1:])
+            self.late_compiles += self._ready
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
             return compiled
@@ -216,6 +218,14 @@ class Model:
             got = {port.name: list(shape) for port, shape in zip(loaded.inputs, shapes, strict=True)}
             raise Refused(f"method {loaded.name!r} does not run at {got}: {program.first_line(error)}") from error
         return lowered.compile()
+
+
+def named(loaded: Loaded, answers: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """A program's outputs by name, codes as strings."""
+    return {
+        port.name: port.code(answer) if port.code else answer
+        for port, answer in zip(loaded.outputs, answers, strict=True)
+    }
 
 
 def load(

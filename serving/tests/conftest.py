@@ -131,7 +131,9 @@ class Server(NamedTuple):
         response = connection.getresponse()
         text = response.read()
         connection.close()
-        return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, json.loads(text or b"null"))
+        found = {k.lower(): v for k, v in response.getheaders()}
+        plain = found.get("content-type") == "application/json" and "content-encoding" not in found
+        return Reply(response.status, found, json.loads(text or b"null") if plain else text)
 
     def infer(self, model: str, *tensors: dict, **more: Any) -> Reply:
         return self.ask("POST", f"/v2/models/{model}/infer", {"inputs": list(tensors), **more})

@@ -19,7 +19,7 @@ from tensors import array, tensor
 
 from arsenal_serving.export import SERVED
 from arsenal_serving.golden import same_bits
-from arsenal_serving.server import DATATYPES
+from arsenal_serving.protocol import DATATYPES
 
 X = example()
 PAIR = np.array([["cat", "dog"]], object)
@@ -150,13 +150,18 @@ WRONG = [
     ([tensor(np.zeros((101, 8, 8), np.float32))], {}, "takes 1 to 100 rows; got 101"),
     ([{"name": "x"}], {}, "an input must have 'data'"),
     ([{**tensor(ONE), "dta": 1}], {}, "unknown field 'dta' of an input; did you mean 'data'"),
-    ([{**tensor(ONE), "parameters": {"binary_data_size": 256}}], {}, "binary tensors are not served"),
+    ([{**tensor(ONE), "parameters": {"binary_data_size": 256}}], {}, "unknown field 'data' of an input with 'binary_da"),
+    ([{**tensor(ONE), "parameters": {"shared_memory_region": "a"}}], {}, "'shared_memory_region' is not served here"),
+    ([{**tensor(ONE), "parameters": []}], {}, "'parameters' of an input must be an object"),
+    ([tensor(ONE)], {"parameters": {"timeout": -1}}, "'timeout' must be whole microseconds"),
+    ([tensor(ONE)], {"outputs": [{"name": "predict", "parameters": {"classification": 2}}]}, "'classification' is not"),
     ([3], {}, "an input must be an object"),
     ([tensor(ONE)], {"outputs": [{"name": "predct"}]}, "unknown output 'predct' of 'predict'; did you mean 'predict'"),
     ([tensor(ONE)], {"outputs": [{"name": ["predict"]}]}, "unknown output"),
     ([tensor(ONE)], {"outputs": [{"name": "predict"}] * 2}, "asked for twice"),
     ([tensor(ONE)], {"outputs": "predict"}, "'outputs' must be a list"),
     ([tensor(ONE)], {"output": []}, "unknown field 'output' of the body; did you mean 'outputs'"),
+    ([tensor(ONE)], {"model_name": "zo"}, "'model_name' must be that of the path, 'zoo'; got 'zo'"),
     ([tensor(ONE)], {"id": 7}, "'id' must be a string; got 7"),
     ([tensor(ONE)], {"inputs": {"x": 1}}, "'inputs' must be a list"),
 ]
@@ -241,7 +246,7 @@ def test_wrong_paths_and_methods(server, verb, path, status, says):
 
 @pytest.mark.parametrize(
     "headers",
-    [{"Content-Type": "text/plain"}, {"Content-Encoding": "gzip"}, {"Inference-Header-Content-Length": "10"}],
+    [{"Content-Type": "text/plain"}, {"Content-Encoding": "br"}, {"Content-Encoding": "gzip, gzip"}],
 )
 def test_other_media_types_are_refused(server, headers):
     reply = server.ask("POST", "/v2/models/zoo/infer", {"inputs": [tensor(X)]}, headers)

@@ -1,0 +1,317 @@
+"""The queue before the device: what waits while it is busy goes next, together, and no timer holds anything back.
+
+Small models run on the event loop, where requests that arrived in one turn of it share a run; a request that is alone
+runs at once. Larger ones run on one thread, and what came meanwhile is gathered up to the method's largest size: whole
+requests of the same method and the same further dimensions, in the order they came. A request beyond the largest size
+goes in pieces, so that others come between. Rows that influence each other, and methods without rows, run alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from arsenal_serving.manifest import SINGLE
+from arsenal_serving.model import Loaded, Model, named
+
+# Measured on two cores: a hop to a thread and back costs about 0.1 ms, as much as a small model's whole answer, so
+# what is quick runs on the event loop; what is slow, or may compile, runs on one thread and the loop stays live.
+INLINE_SECONDS = 0.002
+MAX_QUEUED_ROWS, MAX_QUEUED_BYTES = 65536, 512 << 20
+
+
+class Full(Exception):
+    """The queue is full; `seconds` is when to try again."""
+
+    def __init__(self, seconds: int):
+        super().__init__(f"the queue is full; try again in {seconds} s.")
+        self.seconds = seconds
+
+
+class Expired(Exception):
+    """The deadline passed while the request waited."""
+
+
+class Gone(Exception):
+    """The client went away while the request waited."""
+
+
+class Statistics:
+    """Counts and nanoseconds of one method, as the protocol's statistics extension reports them."""
+
+    def __init__(self) -> None:
+        self.parts = {part: [0, 0] for part in ("success", "fail", "queue", *PARTS)}
+        self.rows = self.runs = self.last_ms = 0
+        self.batches: dict[int, dict[str, list[int]]] = {}
+
+    def add(self, part: str, nanoseconds: int, count: int = 1) -> None:
+        """Count something and the time that it took."""
+        cell = self.parts[part]
+        cell[0] += count
+        cell[1] += nanoseconds
+
+    def ran(self, rows: int, requests: int, nanoseconds: tuple[int, int, int]) -> None:
+        """Count a run of so many rows of so many requests: gathering, the program, handing out."""
+        self.runs += 1
+        self.rows += rows
+        batch = self.batches.setdefault(rows, {part: [0, 0] for part in PARTS})
+        for part, took in zip(PARTS, nanoseconds, strict=True):
+            self.add(part, took, requests)
+            batch[part][0] += 1
+            batch[part][1] += took
+
+
+PARTS = ("compute_input", "compute_infer", "compute_output")
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A request that waits; `taken` of its rows are in a run or were."""
+
+    model: Model
+    loaded: Loaded
+    arrays: list[np.ndarray]
+    rows: int
+    bytes: int
+    statistics: Statistics
+    future: asyncio.Future
+    deadline: float | None
+    since: int
+    taken: int = 0
+    done: int = 0
+    pieces: list[tuple[int, list[np.ndarray]]] = field(default_factory=list)
+
+
+class Engine:
+    """One queue and one thread, for the one device of this process; made inside a running event loop."""
+
+    def __init__(self, max_rows: int = MAX_QUEUED_ROWS, max_bytes: int = MAX_QUEUED_BYTES):
+        self.max_rows, self.max_bytes = max_rows, max_bytes
+        self.rows = self.bytes = 0  # waiting
+        self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
+        self._lanes: OrderedDict[tuple, deque[Job]] = OrderedDict()
+        self._quick: OrderedDict[tuple, deque[Job]] = OrderedDict()
+        self._busy = self._alone = self._crowded = self._flushing = False
+        self._speed = 0.0  # rows per second of the last run
+
+    async def infer(
+        self,
+        model: Model,
+        method: str,
+        inputs: dict[str, np.ndarray],
+        statistics: Statistics,
+        *,
+        seconds: float | None = None,
+        gone: Callable[[], Awaitable[Any]] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Answer named inputs as `Model.infer` does, possibly in one run with others.
+
+        seconds: how long the caller waits at most. gone: waits until the caller has gone. Raises `Refused`, `Full`,
+        `Expired` or `Gone`.
+        """
+        start = time.perf_counter_ns()
+        try:
+            loaded, arrays = model.checked(method, inputs)
+            answers = await self._answers(model, loaded, arrays, statistics, seconds, gone, start)
+            found = named(loaded, answers)
+        except BaseException:
+            statistics.add("fail", time.perf_counter_ns() - start)
+            raise
+        statistics.last_ms = time.time_ns() // 1_000_000
+        statistics.add("success", time.perf_counter_ns() - start)
+        return found
+
+    def close(self) -> None:
+        """Start nothing more."""
+        self._device.shutdown(wait=False, cancel_futures=True)
+
+    async def _answers(
+        self,
+        model: Model,
+        loaded: Loaded,
+        arrays: list[np.ndarray],
+        statistics: Statistics,
+        seconds: float | None,
+        gone: Callable[[], Awaitable[Any]] | None,
+        start: int,
+    ) -> list[np.ndarray]:
+        loop = asyncio.get_running_loop()
+        rows = 1 if loaded.rows == SINGLE else arrays[0].shape[0]
+        quick = model.quick(loaded.name, rows, INLINE_SECONDS)
+        if quick and not self._crowded and not self._quick and not self._alone:
+            # Alone in this turn of the loop, for all that is known: it runs now, and who comes after it will wait.
+            self._alone = True
+            loop.call_soon(self._turned)
+            before = time.perf_counter_ns()
+            answers = model.run(loaded, arrays)
+            after = time.perf_counter_ns()
+            statistics.add("queue", 0)
+            statistics.ran(rows, 1, (before - start, after - before, 0))
+            return answers
+        size = sum(array.nbytes for array in arrays)
+        if self.rows and (self.rows + rows > self.max_rows or self.bytes + size > self.max_bytes):
+            raise Full(max(1, math.ceil(self.rows / self._speed)) if self._speed else 1)
+        deadline = None if seconds is None else loop.time() + seconds
+        job = Job(model, loaded, arrays, rows, size, statistics, loop.create_future(), deadline, start)
+        self.rows += rows
+        self.bytes += size
+        # Who may share a run: the same method of the same model with the same further dimensions; else nobody.
+        key: tuple = (id(model), loaded.name, *(array.shape[1:] for array in arrays)) if loaded.padded else (id(job),)
+        (self._quick if quick else self._lanes).setdefault(key, deque()).append(job)
+        if quick:
+            self._flush_soon(loop)
+            self._crowded = True
+        elif not self._busy:
+            self._next()
+        return await _unless(job.future, None if quick or gone is None else gone(), deadline, loop)
+
+    def _turned(self) -> None:
+        self._alone = False
+
+    def _flush_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._flushing:
+            self._flushing = True
+            loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        batch = self._gathered(self._quick)
+        self._crowded = len(batch) > 1 or bool(self._quick)
+        if batch:
+            try:
+                answers, times = _run(batch)
+            except BaseException as error:
+                _failed(batch, error)
+            else:
+                self._hand_out(batch, answers, times)
+        if self._quick:
+            self._flush_soon(asyncio.get_running_loop())
+
+    def _next(self) -> None:
+        batch = self._gathered(self._lanes)
+        self._busy = bool(batch)
+        if batch:
+            run = asyncio.get_running_loop().run_in_executor(self._device, _run, batch)
+            run.add_done_callback(lambda done: self._finished(batch, done))
+
+    def _finished(self, batch: list[tuple[Job, int, int]], done: asyncio.Future) -> None:
+        if done.cancelled():
+            _failed(batch, RuntimeError("the server stopped"))
+        elif error := done.exception():
+            _failed(batch, error)
+        else:
+            self._hand_out(batch, *done.result())
+        self._next()
+
+    def _gathered(self, lanes: OrderedDict[tuple, deque[Job]]) -> list[tuple[Job, int, int]]:
+        """The next run: jobs of one lane and which of their rows; lanes take turns."""
+        while lanes:
+            key, lane = lanes.popitem(last=False)
+            batch: list[tuple[Job, int, int]] = []
+            room = lane[0].loaded.sizes[-1] if lane[0].loaded.padded else lane[0].rows
+            while lane and room:
+                job = lane[0]
+                if _over(job):
+                    self._leave(lane)
+                    continue
+                if job.rows > room and (batch or not job.loaded.padded):
+                    break  # whole requests share a run; one that must be split begins a run
+                stop = min(job.taken + room, job.rows) if job.loaded.padded else job.rows
+                if job.taken == 0:
+                    job.statistics.add("queue", time.perf_counter_ns() - job.since)
+                batch.append((job, job.taken, stop))
+                room -= stop - job.taken
+                job.taken = stop
+                if stop == job.rows:
+                    self._leave(lane)
+            if lane:
+                lanes[key] = lane
+            if batch:
+                return batch
+        return []
+
+    def _leave(self, lane: deque[Job]) -> None:
+        job = lane.popleft()
+        self.rows -= job.rows
+        self.bytes -= job.bytes
+
+    def _hand_out(self, batch: list[tuple[Job, int, int]], answers: list[np.ndarray], times: tuple[int, int]) -> None:
+        start, at = time.perf_counter_ns(), 0
+        if not batch[0][0].loaded.padded:
+            _settle(batch[0][0], answers)
+        else:
+            for job, first, last in batch:
+                piece = [answer[at : at + last - first] for answer in answers] if len(batch) > 1 else answers
+                at += last - first
+                job.pieces.append((first, piece))
+                job.done += last - first
+                if job.done == job.rows:
+                    parts = [piece for _, piece in job.pieces]
+                    whole = parts[0] if len(parts) == 1 else [np.concatenate(p) for p in zip(*parts, strict=True)]
+                    _settle(job, whole)
+        rows = sum(last - first for _, first, last in batch)
+        self._speed = rows / max(sum(times) / 1e9, 1e-6)
+        batch[0][0].statistics.ran(rows, len(batch), (*times, time.perf_counter_ns() - start))
+
+
+def _over(job: Job) -> bool:
+    """Whether nobody waits for a job any more; its deadline's passing is told."""
+    if job.future.done():
+        return True
+    if job.deadline is not None and asyncio.get_running_loop().time() >= job.deadline:
+        job.future.set_exception(Expired("the deadline passed while the request waited."))
+        return True
+    return False
+
+
+def _run(batch: list[tuple[Job, int, int]]) -> tuple[list[np.ndarray], tuple[int, int]]:
+    start = time.perf_counter_ns()
+    first = batch[0][0]
+    if len(batch) == 1:
+        _, begin, end = batch[0]
+        arrays = first.arrays if end - begin == first.rows else [array[begin:end] for array in first.arrays]
+    else:
+        parts = [[array[begin:end] for array in job.arrays] for job, begin, end in batch]
+        arrays = [np.concatenate(each) for each in zip(*parts, strict=True)]
+    gathered = time.perf_counter_ns()
+    answers = first.model.run(first.loaded, arrays)
+    return answers, (gathered - start, time.perf_counter_ns() - gathered)
+
+
+def _settle(job: Job, answers: list[np.ndarray]) -> None:
+    if not job.future.done():
+        job.future.set_result(answers)
+
+
+def _failed(batch: list[tuple[Job, int, int]], error: BaseException) -> None:
+    for job, _, _ in batch:
+        if not job.future.done():
+            job.future.set_exception(error)
+
+
+async def _unless(
+    future: asyncio.Future, gone: Awaitable[Any] | None, deadline: float | None, loop: asyncio.AbstractEventLoop
+) -> list[np.ndarray]:
+    """What the future gives, unless its caller goes or its deadline passes before; then it is cancelled."""
+    if gone is None and deadline is None:
+        return await future
+    watch = None if gone is None else asyncio.ensure_future(gone)
+    try:
+        left = None if deadline is None else max(0.0, deadline - loop.time())
+        both = [future] if watch is None else [future, watch]
+        await asyncio.wait(both, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if future.done():
+            return future.result()
+        raise Gone("the client has gone.") if watch is not None and watch.done() else Expired("the deadline passed.")
+    finally:
+        future.cancel()
+        if watch is not None:
+            watch.cancel()

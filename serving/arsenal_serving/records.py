@@ -1,0 +1,146 @@
+"""The friendly route: named JSON records, typed by a method's signature, and the OpenAPI document that says so.
+
+A record holds a value for every input; where an input's last dimension has names of columns, an object by these names
+will do in place of a list, and answers come so. https://spec.openapis.org/oas/v3.1.0
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import orjson
+
+from arsenal_serving import __version__, protocol
+from arsenal_serving.manifest import SINGLE
+from arsenal_serving.model import Loaded, Model, Port
+from arsenal_serving.refused import Refused, shown
+
+WORDS = ["NaN", "Infinity", "-Infinity"]
+
+
+def parse(method: Loaded, body: bytes) -> dict[str, np.ndarray]:
+    """The named arrays in `{"records": [{input: value, ...}, ...]}`; raises `Refused`."""
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Refused(f"the body is not JSON: {error}.") from error
+    protocol.check_object(parsed, "the body", {"records"}, set())
+    records = parsed["records"]
+    if not isinstance(records, list) or not records:
+        raise Refused(f"'records' must be a list of at least one record; got {shown(records)}.")
+    if method.rows == SINGLE and len(records) != 1:
+        raise Refused(f"method {method.name!r} has no rows: it takes one record; got {len(records)}.")
+    names = {port.name for port in method.inputs}
+    for record in records:
+        protocol.check_object(record, "a record", names, set())
+    return {port.name: _array(method, port, [record[port.name] for record in records]) for port in method.inputs}
+
+
+def _array(method: Loaded, port: Port, values: list) -> np.ndarray:
+    if port.columns and len(port.shape) == (1 if method.rows == SINGLE else 2):
+        values = [_by_column(port, value) if isinstance(value, dict) else value for value in values]
+    data: Any = values[0] if method.rows == SINGLE else values
+    shape, inner = [], data
+    while isinstance(inner, list) and len(shape) <= protocol.MAX_RANK:
+        shape.append(len(inner))
+        inner = inner[0] if inner else None
+    tensor = {"datatype": protocol.datatype_of(port), "shape": shape, "data": data if shape else [data]}
+    return protocol.read(port, tensor)
+
+
+def _by_column(port: Port, value: dict) -> list:
+    protocol.check_object(value, f"a record's {port.name!r}", set(port.columns or ()), set())
+    return [value[column] for column in port.columns or ()]
+
+
+def written(model: Model, method: Loaded, name: str, answers: dict[str, np.ndarray]) -> bytes:
+    """The answer as `{"model": ..., "version": ..., "records": [{output: value, ...}, ...]}`."""
+    if method.rows == SINGLE:
+        records = [{port.name: _value(port, answers[port.name]) for port in method.outputs}]
+    else:
+        columns = [[_value(port, row) for row in answers[port.name]] for port in method.outputs]
+        names = [port.name for port in method.outputs]
+        records = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    reply = {"model": name, "version": str(model.version), "records": records}
+    return orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _value(port: Port, value: Any) -> Any:
+    data = value if isinstance(value, str) else protocol.plain(np.asarray(value))
+    if isinstance(data, np.ndarray) and data.ndim == 0:
+        return data[()]  # orjson writes numpy's scalars and arrays, but not an array without dimensions
+    if np.ndim(value) == 1 and port.columns and len(port.columns) == len(value):
+        return dict(zip(port.columns, data if isinstance(data, list) else list(data), strict=True))
+    return data
+
+
+def openapi(models: dict[str, Model]) -> dict:
+    """The OpenAPI document of `/predict` and `/models/NAME/predict` for the models that are ready."""
+    paths: dict[str, Any] = {}
+    for name, model in sorted(models.items()):
+        for method in model.methods.values():
+            called = name if method.name == model.default else f"{name}.{method.name}"
+            paths[f"/models/{called}/predict"] = {"post": _operation(called, method)}
+    if len(models) == 1:
+        ((name, model),) = models.items()
+        paths["/predict"] = {"post": _operation(name, model.methods[model.default], "predict")}
+    error = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "arsenal-serve", "version": __version__},
+        "paths": paths,
+        "components": {"schemas": {"Error": error}},
+    }
+
+
+def _operation(called: str, method: Loaded, operation: str = "") -> dict:
+    def body(name: str, ports: tuple[Port, ...], inward: bool) -> dict:
+        values = {port.name: _schema(method, port, inward) for port in ports}
+        record = {"type": "object", "properties": values, "required": list(values), "additionalProperties": False}
+        records: dict[str, Any] = {"type": "array", "items": record, "minItems": 1}
+        if method.rows == SINGLE:
+            records["maxItems"] = 1
+        more = {} if inward else {"model": {"type": "string"}, "version": {"type": "string"}}
+        properties = {**more, "records": records}
+        schema = {"type": "object", "properties": properties, "required": list(properties)}
+        return {"application/json": {"schema": {**schema, "additionalProperties": False, "title": name}}}
+
+    refused = {"$ref": "#/components/schemas/Error"}
+    errors = {"400": "what is wrong with it", "429": "the queue is full: see Retry-After", "503": "not ready"}
+    return {
+        "operationId": operation or f"{called}_predict",
+        "summary": f"{method.name} of {called.removesuffix(f'.{method.name}')}, {method.rows} rows",
+        "requestBody": {"required": True, "content": body("Records", method.inputs, True)},
+        "responses": {"200": {"description": "one record for each", "content": body("Answers", method.outputs, False)}}
+        | {
+            status: {"description": words, "content": {"application/json": {"schema": refused}}}
+            for status, words in errors.items()
+        },
+    }
+
+
+def _schema(method: Loaded, port: Port, inward: bool) -> dict:
+    kind = port.dtype.kind
+    schema: dict[str, Any]
+    if port.code:
+        schema = {"type": "string"}
+    elif kind == "b":
+        schema = {"type": "boolean"}
+    elif kind in "iu":
+        limits = np.iinfo(port.dtype)
+        schema = {"type": "integer", "minimum": int(limits.min), "maximum": int(limits.max)}
+    else:
+        schema = {"type": "number"}
+        if not (inward and port.finite):
+            schema = {"anyOf": [schema, {"enum": WORDS}]}
+    dims = port.shape if method.rows == SINGLE else port.shape[1:]
+    column = schema
+    for dim in reversed(dims):
+        sizes = {"minItems": dim, "maxItems": dim} if isinstance(dim, int) else {"minItems": 1}
+        schema = {"type": "array", "items": schema, **sizes}
+    if port.columns and len(dims) == 1 and (inward or len(port.columns) == dims[0]):
+        named: dict[str, Any] = {"type": "object", "properties": dict.fromkeys(port.columns, column)}
+        named |= {"required": port.columns, "additionalProperties": False}
+        return {"anyOf": [named, schema]} if inward else named
+    return schema
