@@ -18,12 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensors import tensor
 
-from arsenal_serving import artifact
+from arsenal_serving import artifact, protocol
 from arsenal_serving.export import Method, Tensor, export
 from arsenal_serving.golden import same_bits
 from arsenal_serving.model import load
 from arsenal_serving.refused import Refused
-from arsenal_serving.server import respond
 
 X = example()
 
@@ -53,7 +52,7 @@ def test_both_forms_give_the_bits_of_jit(folder):
             inputs = [np.asarray(leaf) for leaf in jax.tree.leaves(method.example)]
             if loaded.padded:  # at the example's own size
                 loaded = loaded._replace(padded=False)
-            for got, want in zip(model._run(loaded, inputs), wanted, strict=True):
+            for got, want in zip(model.run(loaded, inputs), wanted, strict=True):
                 assert same_bits(got, np.asarray(want)), (name, form)
 
 
@@ -263,11 +262,13 @@ def test_half_precision_goes_through_json(tmp_path):
     for name, wanted in (("half", -x), ("brain", x.astype(jnp.bfloat16))):
         method = model.methods[name]
         body = json.dumps({"inputs": [tensor(x)]}).encode()
-        (output,) = json.loads(respond(model, method, name, body).body)["outputs"]
+        request = protocol.parse(method, body)
+        text, _ = protocol.written(model, method, name, request, model.infer(name, request.inputs))
+        (output,) = json.loads(text)["outputs"]
         assert output["datatype"] == {"half": "FP16", "brain": "BF16"}[name]
         assert same_bits(np.array(output["data"], np.float32).reshape(2, 2).astype(wanted.dtype), wanted)
     with pytest.raises(Refused, match="must be numbers for FP16"):
-        respond(model, model.methods["half"], "half", json.dumps({"inputs": [tensor(x, data=["1"] * 4)]}).encode())
+        protocol.parse(model.methods["half"], json.dumps({"inputs": [tensor(x, data=["1"] * 4)]}).encode())
 
 
 def host(params, x):
