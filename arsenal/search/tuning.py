@@ -1,6 +1,7 @@
 """A sweep from its config to its report: what `arsenal tune` does, as a function."""
 
 import contextlib
+import inspect
 import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -127,8 +128,8 @@ def made(values: dict[str, Any], dimensions: Space) -> tuple[Search, Scheduler |
         node = values[name]
         try:
             factory = configs.build(node | {"_partial_": True}, name) if node else None
-            needs = factory is not None and "space" in factory.func.__code__.co_varnames[: factory.func.__code__.co_argcount]
-            found.append(None if factory is None else factory(dimensions) if needs else factory())
+            given = (dimensions,) if factory and "space" in inspect.signature(factory.func).parameters else ()
+            found.append(factory(*given) if factory else None)
         except (ValueError, TypeError) as error:
             raise ConfigError(f"`{name}`: {error}") from error
     return found[0], found[1]  # type: ignore[return-value]
