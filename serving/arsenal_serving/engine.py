@@ -129,10 +129,6 @@ class Engine:
         statistics.add("success", time.perf_counter_ns() - start)
         return found
 
-    def close(self) -> None:
-        """Start nothing more."""
-        self._device.shutdown(wait=False, cancel_futures=True)
-
     async def _answers(
         self,
         model: Model,

@@ -24,7 +24,8 @@ DATATYPES = {"bool": "BOOL", "float16": "FP16", "bfloat16": "BF16", "float32": "
     f"{word.lower()}{bits}": f"{word}{bits}" for word in ("INT", "UINT") for bits in (8, 16, 32, 64)
 }
 DTYPES = {datatype: np.dtype(name) for name, datatype in DATATYPES.items()} | {"BYTES": np.dtype(object)}
-HALF = ("FP16", "BF16")
+WORDS = {dtype: datatype for datatype, dtype in DTYPES.items()}  # a dtype's own `name` is slow to ask for
+HALF = {DTYPES["FP16"], DTYPES["BF16"]}
 NOT_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 JSON_TYPES: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}, "O": {str}}
 JSON_TYPES["V"] = JSON_TYPES["f"]  # bfloat16, for numpy a kind of its own
@@ -293,8 +294,8 @@ def _written(port: Port, answer: np.ndarray) -> dict:
 def plain(answer: np.ndarray) -> Any:
     """An answer [...] as what orjson writes: numbers, words for what is no number, strings."""
     # JSON carries half precision as the same number in single: each of them is one.
-    half = DATATYPES.get(answer.dtype.name) in HALF
-    answer = answer.astype(np.float32 if half else answer.dtype, copy=False)
+    if answer.dtype in HALF:
+        answer = answer.astype(np.float32)
     if answer.dtype.kind == "f" and not np.isfinite(answer).all():
         return _numbers(answer.tolist(), answer.dtype.type)
     if answer.dtype.kind == "O":
@@ -321,7 +322,7 @@ def described(port: Port) -> dict:
 
 def datatype_of(port: Port) -> str:
     """The protocol's word for a port's type."""
-    return "BYTES" if port.code else DATATYPES[port.dtype.name]
+    return "BYTES" if port.code else WORDS[port.dtype]
 
 
 def check_object(value: Any, what: str, needed: set[str], optional: set[str]) -> None:

@@ -131,22 +131,24 @@ class Repository:
             for number in chosen:
                 served = self._ready.get(name, {})
                 if number not in served:
-                    self._states[name, str(number)] = (LOADING, "")
+                    self._say(name, number, LOADING, "")
                 try:
                     # A version never changes: one that is served already need not be made again.
                     made[number] = served[number].model if number in served else self._named(name, number)
                 except Exception as error:
-                    self._states[name, str(number)] = (UNAVAILABLE, " ".join(str(error).split()))
+                    self._say(name, number, UNAVAILABLE, " ".join(str(error).split()))
                     raise
             self._put(name, made)
 
     def unload(self, name: str) -> None:
-        """Serve a model no more; requests that have begun are answered. Raises `Missing`."""
+        """Serve a model no more; requests that have begun are answered. Waits for a load; raises `Missing`."""
         with self._changing:
             if name not in self._ready:
                 raise self._absent(name)
-            for number in self._ready.pop(name):
-                self._states[name, str(number)] = (UNAVAILABLE, "unloaded")
+            gone = self._ready[name]
+            self._ready = {known: ready for known, ready in self._ready.items() if known != name}
+            for number in gone:
+                self._say(name, number, UNAVAILABLE, "unloaded")
 
     def statistics(self, name: str | None = None, version: str | None = None) -> dict:
         """Triton's statistics of a model's method, or of every method of every version that is ready."""
@@ -171,14 +173,19 @@ class Repository:
     def _put(self, name: str, made: dict[int, Model]) -> None:
         old = self._ready.get(name, {})
         for number in old.keys() - made.keys():
-            self._states[name, str(number)] = (UNAVAILABLE, "unloaded")
+            self._say(name, number, UNAVAILABLE, "unloaded")
         for number in made:
-            self._states[name, str(number)] = (READY, "")
+            self._say(name, number, READY, "")
         # One assignment: a request sees the old versions or the new ones.
-        self._ready[name] = {
+        served = {
             number: old.get(number) or Served(model, {method: Statistics() for method in model.methods})
             for number, model in made.items()
         }
+        self._ready = {**self._ready, name: served}
+
+    def _say(self, name: str, number: int, state: str, reason: str) -> None:
+        # Copies, here and of what is ready: the event loop reads while another thread loads.
+        self._states = {**self._states, (name, str(number)): (state, reason)}
 
     def _absent(self, name: str) -> Missing | Unready:
         if {name, name.rpartition(".")[0]} & {known for known, _ in self._states} - self._ready.keys():

@@ -187,7 +187,7 @@ class Rpc:
 
     async def _unload(self, request: Any, _answer: Any, _context: Any) -> None:
         check_control(self._repository, self._control)
-        self._repository.unload(request.model_name)
+        await asyncio.to_thread(self._repository.unload, request.model_name)
 
     def _status(self, service: str) -> int:
         if service not in ("", SERVICE):

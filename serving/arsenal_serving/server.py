@@ -207,7 +207,7 @@ async def _repository(
     parameters = asked.get("parameters", {})
     protocol.check_object(parameters, "'parameters'", set(), {"config", "unload_dependents"})
     if rest[2] == "unload":
-        serving.repository.unload(rest[1])
+        await asyncio.to_thread(serving.repository.unload, rest[1])
     else:
         config = _json(parameters.get("config"), "'config'") if "config" in parameters else None
         await asyncio.to_thread(serving.repository.load, rest[1], config)
