@@ -133,7 +133,7 @@ def made(values: dict[str, Any], dimensions: Space) -> tuple[Search, Scheduler |
         except (ValueError, TypeError) as error:
             raise ConfigError(f"`{name}`: {error}") from error
     together = (values["scheduler"] or {}).get("trials", 0)
-    if found[0].learns and together > values["sweep"]["generation"]:
+    if found[0] and found[0].learns and together > values["sweep"]["generation"]:
         raise ConfigError(
             f"`scheduler` compares {together} trials with each other, and a search that learns suggests "
             f"`sweep.generation`={values['sweep']['generation']} at a time; use search=random or sweep.generation={together}."
