@@ -495,7 +495,12 @@ def read(folder: Path) -> Config:
 
     overrides = (folder / "overrides.txt").read_text(encoding="utf-8").splitlines()
     values = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    values = brought_up(values, yaml.safe_load((CONF / "train.yaml").read_text(encoding="utf-8")))
+    today = yaml.safe_load((CONF / "train.yaml").read_text(encoding="utf-8"))
+    for entry in today["defaults"]:
+        for group, option in entry.items() if isinstance(entry, dict) else ():
+            if (CONF / group / f"{option}.yaml").is_file():
+                today[group] = yaml.safe_load((CONF / group / f"{option}.yaml").read_text(encoding="utf-8"))
+    values = brought_up(values, today)
     referred = [key for key in values if key not in Schema.model_fields]
     config = checked(OmegaConf.create({k: v for k, v in values.items() if k not in referred}), overrides)
     return Config(values, config.overrides)

@@ -14,7 +14,7 @@ from arsenal.records import Model, batch
 from arsenal.search import halving
 from arsenal.testing import Case
 from arsenal.testing.laws import everything
-from arsenal.training import precision
+from arsenal.training import parallel, precision
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(6, 3)).astype(np.float32)
@@ -111,6 +111,8 @@ CASES: dict[str, Callable[[], list[Case]]] = {
     "arsenal.optim.gradient.adamw": lambda: [Case(optim.adamw(0.01), PARAMS)],
     "arsenal.optim.gradient.sgd": lambda: [Case(optim.sgd(0.01, 0.9), PARAMS)],
     "arsenal.optim.gradient.from_optax": lambda: [Case(optim.from_optax(_lion(), learning_rate=0.01), PARAMS)],
+    "arsenal.training.parallel.laid": lambda: [Case(parallel.sharded()(classifier(), 4).source(data.arrays(ROWS, 4)))],
+    "arsenal.training.parallel.lying": lambda: [Case(parallel.sharded()(classifier(), 6).learner(classifier()), CLASSES)],
     "arsenal.training.supervised.supervised": lambda: [
         Case(classifier(), CLASSES),
         Case(classifier(augmentation=features.mixup(0.3, 3)), CLASSES),
