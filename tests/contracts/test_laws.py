@@ -24,6 +24,7 @@ def test_every_factory_has_a_case():
 # What compiles longest is checked with the slow tests.
 LONG = {
     "arsenal.combine.population.ensemble", "arsenal.estimators.cluster.kmeans", "arsenal.models.autoencoder.variational",
+    "arsenal.models.transformer.transformer",
     "arsenal.rl.ppo.ppo", "arsenal.training.adversarial.adversarial", "arsenal.training.parallel.lying",
 }  # fmt: skip
 

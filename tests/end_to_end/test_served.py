@@ -114,6 +114,7 @@ def test_a_table_answers_with_its_labels(trained):
         assert set(body["outputs"][0]["data"]) <= {"malignant", "benign"}
 
 
+@pytest.mark.slow
 def test_explanations_are_those_of_the_scores_before_the_softmax(trained, tmp_path):
     run = trained["digits_mlp"]
     model = load(export(run, tmp_path / "digits", explain="gradient"))
