@@ -117,7 +117,7 @@ def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket) ->
     from arsenal_serving.engine import Engine
     from arsenal_serving.model import Model, load
     from arsenal_serving.repository import Repository
-    from arsenal_serving.server import application
+    from arsenal_serving.server import Serving, application
     from arsenal_serving.verbs import public_keys
 
     if given.grpc_port is not None:
@@ -137,9 +137,10 @@ def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket) ->
 
     repository = Repository(folder, prepared, every=given.versions == "all")
     engine = Engine(given.max_queue_rows, given.max_queue_bytes)
+    serving = Serving(repository, engine, given.max_body, given.control)
     failure: list[BaseException] = []
     config = uvicorn.Config(
-        application(repository, engine, max_body=given.max_body, control=given.control),
+        application(serving),
         http="httptools",
         ws="none",
         lifespan="off",
@@ -171,14 +172,12 @@ def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket) ->
         sys.stdout.flush()
 
     async def run() -> None:
-        rpc = None
-        if given.grpc_port is not None:
-            rpc = Rpc(repository, engine, max_body=given.max_body, control=given.control)
+        rpc = None if given.grpc_port is None else Rpc(serving)
         loading = asyncio.create_task(become_ready(rpc))
-        serving = asyncio.create_task(server.serve(sockets=[listening]))
-        while rpc and not server.should_exit and not serving.done():
+        answering = asyncio.create_task(server.serve(sockets=[listening]))
+        while rpc and not server.should_exit and not answering.done():
             await asyncio.sleep(0.1)  # uvicorn takes the signals; both then stop taking requests together
-        await asyncio.gather(serving, *([rpc.stop(given.drain)] if rpc else []))
+        await asyncio.gather(answering, *([rpc.stop(given.drain)] if rpc else []))
         await loading
 
     with asyncio.Runner(loop_factory=_loop) as runner:

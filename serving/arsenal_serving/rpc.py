@@ -10,9 +10,11 @@ import asyncio
 import contextlib
 import math
 import sys
+import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 import numpy as np
@@ -21,11 +23,12 @@ from google.protobuf import descriptor_pool
 from google.protobuf.message import DecodeError
 
 from arsenal_serving import __version__, protocol, protos
-from arsenal_serving.engine import Engine, Expired, Full
+from arsenal_serving.calls import ADMIN, INFER, LIVE, READ, Call, Stop
+from arsenal_serving.engine import Expired, Full
 from arsenal_serving.model import Loaded, Port
 from arsenal_serving.refused import Refused, shown
-from arsenal_serving.repository import Missing, Repository, Unready
-from arsenal_serving.server import EXTENSIONS, MAX_BODY, Stop, check_control
+from arsenal_serving.repository import Missing, Unready
+from arsenal_serving.server import EXTENSIONS, Serving, answered, check_control, found
 
 SERVICE = "inference.GRPCInferenceService"
 CONTENTS = {"BOOL": "bool", "INT64": "int64", "UINT64": "uint64", "FP32": "fp32", "FP64": "fp64", "BYTES": "bytes"}
@@ -36,23 +39,41 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     Unready: grpc.StatusCode.UNAVAILABLE,
     Full: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Expired: grpc.StatusCode.DEADLINE_EXCEEDED,
-    Stop: grpc.StatusCode.PERMISSION_DENIED,
+}
+STOPPED = {
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+}
+EXPECTED: tuple[type[Exception], ...] = (*CODES, Stop)
+# The word for each method in logs and metrics, and what its caller must be allowed; others are open to all.
+METHODS = {
+    "ServerLive": ("live", LIVE),
+    "ServerReady": ("ready", LIVE),
+    "ServerMetadata": ("server", LIVE),
+    "ModelReady": ("ready", READ),
+    "ModelMetadata": ("metadata", READ),
+    "ModelInfer": ("infer", INFER),
+    "ModelStatistics": ("stats", READ),
+    "RepositoryIndex": ("index", READ),
+    "RepositoryModelLoad": ("load", ADMIN),
+    "RepositoryModelUnload": ("unload", ADMIN),
+    "Check": ("health", LIVE),
 }
 SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
 NO_SUCH = 5  # NOT_FOUND as a number, in reflection's own errors
 
 
 class Rpc:
-    """A gRPC server over a repository; `start` listens, `stop` drains."""
+    """A gRPC server over what is served; `start` listens, `stop` drains."""
 
-    def __init__(
-        self, repository: Repository, engine: Engine, *, max_body: int = MAX_BODY, control: bool = False
-    ) -> None:
-        self._repository, self._engine, self._control = repository, engine, control
+    def __init__(self, serving: Serving) -> None:
+        self._serving, self._repository = serving, serving.repository
         self._pool = protos.pool()
         self._stopping = asyncio.Event()
         options = [
-            ("grpc.max_receive_message_length", max_body),
+            ("grpc.max_receive_message_length", serving.max_body),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),
         ]
@@ -103,52 +124,88 @@ class Rpc:
             elif method.server_streaming:
                 handlers[method.name] = grpc.unary_stream_rpc_method_handler(_streamed(call, answered), **coders)
             else:
-                handlers[method.name] = grpc.unary_unary_rpc_method_handler(_guarded(call, answered), **coders)
+                guarded = self._guarded(method.name, call, answered)
+                handlers[method.name] = grpc.unary_unary_rpc_method_handler(guarded, **coders)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
 
-    def _find(self, name: str, version: str) -> Any:
-        if not self._repository.started:
-            raise Unready("no model is ready yet")
-        return self._repository.find(name, version or None)
+    def _guarded(self, name: str, call: Callable[..., Awaitable[None]], answered: Any) -> Callable:
+        """The handler of a method: admitted before, observed after, with every error as a code."""
 
-    async def _server_live(self, _request: Any, answer: Any, _context: Any) -> None:
+        async def handler(request: Any, context: Any) -> Any:
+            answer = answered()
+            headers = {_bytes(key): _bytes(value) for key, value in context.invocation_metadata()}
+            made = Call("grpc", headers, _address(context.peer()))
+            made.operation, need = METHODS[name]
+            code, said = grpc.StatusCode.OK, ""
+            try:
+                if request is None:
+                    raise Refused("the request is not the message that this method takes.")
+                made.model = getattr(request, "model_name", "") or getattr(request, "name", "")
+                self._serving.admit(made, need)
+                await call(request, answer, context, made)
+            except EXPECTED as error:
+                if isinstance(error, Full):
+                    context.set_trailing_metadata((("retry-after", str(error.seconds)),))
+                if isinstance(error, Stop):
+                    code = STOPPED.get(error.status, grpc.StatusCode.INVALID_ARGUMENT)
+                    context.set_trailing_metadata(tuple((key.decode(), text.decode()) for key, text in error.headers))
+                else:
+                    code = next(code for kind, code in CODES.items() if isinstance(error, kind))
+                said = str(error)
+            except asyncio.CancelledError:
+                self._observed(made, "CANCELLED", "")
+                raise
+            except Exception:
+                sys.stderr.write(traceback.format_exc())
+                code, said = grpc.StatusCode.INTERNAL, "internal error; the server's log has the details"
+            self._observed(made, code.name, said)
+            if said:
+                await context.abort(code, said)
+            return answer
+
+        return handler
+
+    def _observed(self, call: Call, status: str, error: str) -> None:
+        call.status, call.error, call.seconds = status, error, time.perf_counter() - call.began
+        for observer in self._serving.observers:
+            observer(call)
+
+    async def _server_live(self, _request: Any, answer: Any, _context: Any, _call: Call) -> None:
         answer.live = True
 
-    async def _server_ready(self, _request: Any, answer: Any, _context: Any) -> None:
+    async def _server_ready(self, _request: Any, answer: Any, _context: Any, _call: Call) -> None:
         answer.ready = self._repository.started
 
-    async def _model_ready(self, request: Any, answer: Any, _context: Any) -> None:
+    async def _model_ready(self, request: Any, answer: Any, _context: Any, call: Call) -> None:
         try:
-            self._find(request.name, request.version)
+            found(self._serving, call, request.version or None)
         except Unready:
             return
         answer.ready = True
 
-    async def _server_metadata(self, _request: Any, answer: Any, _context: Any) -> None:
+    async def _server_metadata(self, _request: Any, answer: Any, _context: Any, _call: Call) -> None:
         answer.name, answer.version = "arsenal-serve", __version__
         answer.extensions.extend(EXTENSIONS[1:])
 
-    async def _model_metadata(self, request: Any, answer: Any, _context: Any) -> None:
-        found = self._find(request.name, request.version)
+    async def _model_metadata(self, request: Any, answer: Any, _context: Any, call: Call) -> None:
+        what = found(self._serving, call, request.version or None)
         answer.name, answer.platform = request.name, "jax_export"
-        answer.versions.extend(found.versions)
-        for ports, tensors in ((found.method.inputs, answer.inputs), (found.method.outputs, answer.outputs)):
+        answer.versions.extend(what.versions)
+        for ports, tensors in ((what.method.inputs, answer.inputs), (what.method.outputs, answer.outputs)):
             for port in ports:
                 said = protocol.described(port)
                 tensors.add(name=said["name"], datatype=said["datatype"], shape=said["shape"])
 
-    async def _infer(self, request: Any, answer: Any, context: Any) -> None:
-        found = self._find(request.model_name, request.model_version)
-        inputs = _inputs(found.method, request)
-        wanted = _outputs(found.method, request)
+    async def _infer(self, request: Any, answer: Any, context: Any, call: Call) -> None:
+        what = found(self._serving, call, request.model_version or None)
+        inputs = _inputs(what.method, request)
+        wanted = _outputs(what.method, request)
         parameters = _plain(request.parameters, "the request")
         waits = [s for s in (protocol.waited(parameters.get("timeout")), context.time_remaining()) if s is not None]
-        answers = await self._engine.infer(
-            found.model, found.method.name, inputs, found.statistics, seconds=min(waits, default=None)
-        )
-        answer.model_name, answer.model_version = request.model_name, str(found.model.version)
+        answers = await answered(self._serving, what, call, inputs, min(waits, default=None))
+        answer.model_name, answer.model_version = request.model_name, call.version
         answer.id = request.id
-        ports = protocol.selected(found.method, wanted)
+        ports = protocol.selected(what.method, wanted)
         raw = bool(request.raw_input_contents) or any(protocol.datatype_of(port) not in CONTENTS for port in ports)
         for port in ports:
             datatype, array = protocol.datatype_of(port), answers[port.name]
@@ -160,9 +217,9 @@ class Rpc:
                 contents = [text.encode() for text in values] if port.code else values
                 getattr(tensor.contents, f"{CONTENTS[datatype]}_contents").extend(contents)
 
-    async def _statistics(self, request: Any, answer: Any, _context: Any) -> None:
+    async def _statistics(self, request: Any, answer: Any, _context: Any, call: Call) -> None:
         if request.name:
-            self._find(request.name, request.version)
+            found(self._serving, call, request.version or None)
         for counted in self._repository.statistics(request.name or None, request.version or None)["model_stats"]:
             row = answer.model_stats.add(**{key: counted[key] for key in counted if type(counted[key]) in (str, int)})
             for part, cell in counted["inference_stats"].items():
@@ -172,12 +229,12 @@ class Rpc:
                 for part in batch.keys() - {"batch_size"}:
                     _fill(getattr(line, part), batch[part])
 
-    async def _index(self, request: Any, answer: Any, _context: Any) -> None:
+    async def _index(self, request: Any, answer: Any, _context: Any, _call: Call) -> None:
         for row in self._repository.index(request.ready):
             answer.models.add(**row)
 
-    async def _load(self, request: Any, _answer: Any, _context: Any) -> None:
-        check_control(self._repository, self._control)
+    async def _load(self, request: Any, _answer: Any, _context: Any, _call: Call) -> None:
+        check_control(self._serving)
         parameters = _plain(request.parameters, "the request", ("config",))
         try:
             config = orjson.loads(parameters["config"]) if "config" in parameters else None
@@ -185,8 +242,8 @@ class Rpc:
             raise Refused(f"'config' is not JSON: {error}.") from error
         await asyncio.to_thread(self._repository.load, request.model_name, config)
 
-    async def _unload(self, request: Any, _answer: Any, _context: Any) -> None:
-        check_control(self._repository, self._control)
+    async def _unload(self, request: Any, _answer: Any, _context: Any, _call: Call) -> None:
+        check_control(self._serving)
         await asyncio.to_thread(self._repository.unload, request.model_name)
 
     def _status(self, service: str) -> int:
@@ -194,7 +251,7 @@ class Rpc:
             return SERVICE_UNKNOWN
         return SERVING if self._repository.started and not self._stopping.is_set() else NOT_SERVING
 
-    async def _check(self, request: Any, answer: Any, _context: Any) -> None:
+    async def _check(self, request: Any, answer: Any, _context: Any, _call: Call) -> None:
         answer.status = self._status(request.service)
         if answer.status == SERVICE_UNKNOWN:
             raise Missing(f"no such service: {shown(request.service)}")
@@ -311,24 +368,13 @@ def _fill(duration: Any, cell: dict) -> None:
     duration.count, duration.ns = cell["count"], cell["ns"]
 
 
-def _guarded(call: Callable[..., Awaitable[None]], answered: Any) -> Callable:
-    async def handler(request: Any, context: Any) -> Any:
-        answer = answered()
-        try:
-            if request is None:
-                raise Refused("the request is not the message that this method takes.")
-            await call(request, answer, context)
-        except tuple(CODES) as error:
-            if isinstance(error, Full):
-                context.set_trailing_metadata((("retry-after", str(error.seconds)),))
-            code = next(code for kind, code in CODES.items() if isinstance(error, kind))
-            await context.abort(code, str(error))
-        except Exception:
-            sys.stderr.write(traceback.format_exc())
-            await context.abort(grpc.StatusCode.INTERNAL, "internal error; the server's log has the details")
-        return answer
+def _bytes(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode()
 
-    return handler
+
+def _address(peer: str) -> str:
+    """The host in gRPC's word for a peer, ipv4:HOST:PORT or ipv6:[HOST]:PORT in percent signs."""
+    return unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]")
 
 
 def _decoder(asked: Any) -> Callable[[bytes], Any]:

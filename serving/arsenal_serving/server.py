@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 import traceback
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -18,12 +19,14 @@ import numpy as np
 import orjson
 
 from arsenal_serving import __version__, protocol, records
+from arsenal_serving.calls import ADMIN, INFER, LIVE, READ, Admit, Call, Observer, Stop, anybody
 from arsenal_serving.engine import Engine, Expired, Full, Gone
 from arsenal_serving.refused import Refused, shown
 from arsenal_serving.repository import Found, Missing, Repository, Unready
 
 MAX_BODY = 64 << 20
 INLINE_BODY = 256 << 10  # longer JSON is parsed and written on a thread
+KINDS = (b"application/json", b"application/octet-stream")
 COMPRESSED = 1 << 10  # shorter answers are not worth it
 EXTENSIONS = ["binary_tensor_data", "statistics", "model_repository"]
 WINDOW = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}  # zlib's word for the container
@@ -31,7 +34,7 @@ WINDOW = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}  # zlib's word for the con
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-Headers = dict[bytes, bytes]
+Headers = Mapping[bytes, bytes]
 
 
 class Answer(NamedTuple):
@@ -43,40 +46,41 @@ class Answer(NamedTuple):
     kind: bytes = b"application/json"
 
 
-class Stop(Exception):
-    """Ends a request with an error answer of its own status; everything else that is refused is a 400."""
-
-    def __init__(self, status: int, message: str, *headers: tuple[bytes, bytes]):
-        super().__init__(message)
-        self.answer = Answer(status, {"error": message}, headers)
-
-
 class Serving(NamedTuple):
-    """What an application answers from; `control`: whether clients may load and unload."""
+    """What a protocol answers from, and what stands around an answer, see `calls`.
+
+    control: whether clients may load and unload.
+    """
 
     repository: Repository
     engine: Engine
-    max_body: int
-    control: bool
-    writer: ThreadPoolExecutor
+    max_body: int = MAX_BODY
+    control: bool = False
+    admit: Admit = anybody
+    observers: tuple[Observer, ...] = ()
 
 
-def application(
-    repository: Repository, engine: Engine, *, max_body: int = MAX_BODY, control: bool = False
-) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+_aside = ThreadPoolExecutor(1, thread_name_prefix="bodies")
+
+
+def application(serving: Serving) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
     """The ASGI application; it may answer before the repository has started, and says then that it is not ready."""
-    serving = Serving(repository, engine, max_body, control, ThreadPoolExecutor(1, thread_name_prefix="bodies"))
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        headers: Headers = dict(scope["headers"])
+        call = Call("http", dict(scope["headers"]), (scope.get("client") or ("",))[0])
         try:
-            answer = await _route(serving, scope, headers, receive)
+            answer = await _route(serving, scope, call, receive)
         except Exception as error:
             answer = failed(error)
+            call.error = str(error)
         if answer is not None:
-            await _send(serving, headers, send, answer)
+            await _send(call, send, answer)
+            call.status = answer.status
+        call.seconds = time.perf_counter() - call.began
+        for observer in serving.observers:
+            observer(call)
 
     return app
 
@@ -85,7 +89,7 @@ def failed(error: Exception) -> Answer | None:
     """The answer to a request that ended with an error; None when nobody is there to read it."""
     match error:
         case Stop():
-            return error.answer
+            return Answer(error.status, {"error": str(error)}, error.headers)
         case Refused():
             return Answer(400, {"error": str(error)})
         case Missing():
@@ -102,73 +106,81 @@ def failed(error: Exception) -> Answer | None:
     return Answer(500, {"error": "internal error; the server's log has the details"})
 
 
-async def _route(serving: Serving, scope: Scope, headers: Headers, receive: Receive) -> Answer | None:
+async def _route(serving: Serving, scope: Scope, call: Call, receive: Receive) -> Answer | None:
     """The answer for a path; None when the client has gone."""
     repository = serving.repository
+
+    def admitted(verb: str, operation: str, need: str = READ, model: str = "") -> None:
+        call.operation, call.model = operation, model
+        serving.admit(call, need)
+        _only(scope, verb)
+
     match [part for part in scope["path"].split("/") if part]:
-        case ["v2"]:
-            _only(scope, "GET")
-            return Answer(200, {"name": "arsenal-serve", "version": __version__, "extensions": EXTENSIONS})
-        case ["v2", "health", "live"]:
-            _only(scope, "GET")
-            return Answer(200, {"live": True})
-        case ["v2", "health", "ready"]:
-            _only(scope, "GET")
-            return Answer(200 if repository.started else 503, {"ready": repository.started})
-        case ["v2", "models", "stats"]:
-            _only(scope, "GET")
-            return Answer(200, repository.statistics())
-        case ["v2", "models", name, *rest]:
+        case ["v2", "models", name, *rest] if [name, *rest] != ["stats"]:
             version, rest = _version(rest)
             if rest not in ([], ["ready"], ["infer"], ["stats"]):
                 raise _no_path(scope)
-            _only(scope, "POST" if rest == ["infer"] else "GET")
-            found = _found(repository, name, version)
-            if rest == ["infer"]:
-                return await _infer(serving, found, name, headers, receive)
-            if rest == ["stats"]:
+            operation = rest[0] if rest else "metadata"
+            if operation == "infer":
+                admitted("POST", operation, INFER, name)
+                return await _infer(serving, found(serving, call, version), call, receive)
+            admitted("GET", operation, model=name)
+            what = found(serving, call, version)
+            if operation == "stats":
                 return Answer(200, repository.statistics(name, version))
-            metadata = protocol.metadata(found.model, found.method, name, found.versions)
+            metadata = protocol.metadata(what.model, what.method, name, what.versions)
             return Answer(200, {"name": name, "ready": True} if rest else metadata)
-        case ["v2", "repository", *rest]:
-            return await _repository(serving, scope, headers, rest, receive)
+        case ["v2"]:
+            admitted("GET", "server", LIVE)
+            return Answer(200, {"name": "arsenal-serve", "version": __version__, "extensions": EXTENSIONS})
+        case ["v2", "health", "live"]:
+            admitted("GET", "live", LIVE)
+            return Answer(200, {"live": True})
+        case ["v2", "health", "ready"]:
+            admitted("GET", "ready", LIVE)
+            return Answer(200 if repository.started else 503, {"ready": repository.started})
+        case ["v2", "models", "stats"]:
+            admitted("GET", "stats")
+            return Answer(200, repository.statistics())
+        case ["v2", "repository", "index"]:
+            admitted("POST", "index")
+            if (body := await _body(serving, call, receive, KINDS)) is None:
+                return None
+            asked = _json(body)
+            protocol.check_object(asked, "the body", set(), {"ready"})
+            return Answer(200, repository.index(asked.get("ready") is True))
+        case ["v2", "repository", "models", name, "load" | "unload" as operation]:
+            admitted("POST", operation, ADMIN, name)
+            return await _change(serving, call, receive)
         case ["predict"]:
-            _only(scope, "POST")
             names = list(repository.models)
+            admitted("POST", "predict", INFER, names[0] if len(names) == 1 else "")
             if len(names) > 1:
                 paths = ", ".join(f"/models/{name}/predict" for name in names[:5])
                 raise Stop(404, f"/predict is there where one model is served; here are {paths}.")
-            name = names[0] if names else ""
-            return await _predict(serving, _found(repository, name, None), name, headers, receive)
+            return await _predict(serving, found(serving, call, None), call, receive)
         case ["models", name, *rest]:
             version, rest = _version(rest)
             if rest != ["predict"]:
                 raise _no_path(scope)
-            _only(scope, "POST")
-            return await _predict(serving, _found(repository, name, version), name, headers, receive)
+            admitted("POST", "predict", INFER, name)
+            return await _predict(serving, found(serving, call, version), call, receive)
         case ["openapi.json"]:
-            _only(scope, "GET")
+            admitted("GET", "openapi")
             return Answer(200, records.openapi(repository.models))
     raise _no_path(scope)
 
 
-async def _infer(serving: Serving, found: Found, name: str, headers: Headers, receive: Receive) -> Answer | None:
-    body = await _body(serving, headers, receive, (b"application/json", b"application/octet-stream"))
+async def _infer(serving: Serving, found: Found, call: Call, receive: Receive) -> Answer | None:
+    body = await _body(serving, call, receive, KINDS)
     if body is None:
         return None
-    header = _header_length(headers)
+    header = _header_length(call.headers)
     large = len(body) > INLINE_BODY and header is None
-    request = await _maybe_aside(serving, large, lambda: protocol.parse(found.method, body, header, name))
-    answers = await serving.engine.infer(
-        found.model,
-        found.method.name,
-        request.inputs,
-        found.statistics,
-        seconds=request.seconds,
-        gone=lambda: _disconnected(receive),
-    )
+    request = await _maybe_aside(large, lambda: protocol.parse(found.method, body, header, call.model))
+    answers = await answered(serving, found, call, request.inputs, request.seconds, lambda: _disconnected(receive))
     text, length = await _maybe_aside(
-        serving, _large(answers), lambda: protocol.written(found.model, found.method, name, request, answers)
+        _large(answers), lambda: protocol.written(found.model, found.method, call.model, request, answers)
     )
     if length is None:
         return Answer(200, text)
@@ -176,49 +188,56 @@ async def _infer(serving: Serving, found: Found, name: str, headers: Headers, re
     return Answer(200, text, said, b"application/octet-stream")
 
 
-async def _predict(serving: Serving, found: Found, name: str, headers: Headers, receive: Receive) -> Answer | None:
-    body = await _body(serving, headers, receive, (b"application/json",))
+async def _predict(serving: Serving, found: Found, call: Call, receive: Receive) -> Answer | None:
+    body = await _body(serving, call, receive, (b"application/json",))
     if body is None:
         return None
     model, method = found.model, found.method
-    inputs = await _maybe_aside(serving, len(body) > INLINE_BODY, lambda: records.parse(method, body))
-    answers = await serving.engine.infer(
-        model, method.name, inputs, found.statistics, gone=lambda: _disconnected(receive)
-    )
-    text = await _maybe_aside(serving, _large(answers), lambda: records.written(model, method, name, answers))
+    inputs = await _maybe_aside(len(body) > INLINE_BODY, lambda: records.parse(method, body))
+    answers = await answered(serving, found, call, inputs, None, lambda: _disconnected(receive))
+    text = await _maybe_aside(_large(answers), lambda: records.written(model, method, call.model, answers))
     return Answer(200, text)
 
 
-async def _repository(
-    serving: Serving, scope: Scope, headers: Headers, rest: list[str], receive: Receive
-) -> Answer | None:
-    if rest != ["index"] and not (len(rest) == 3 and rest[0] == "models" and rest[2] in ("load", "unload")):
-        raise _no_path(scope)
-    _only(scope, "POST")
-    body = await _body(serving, headers, receive, (b"application/json", b"application/octet-stream"))
+async def answered(
+    serving: Serving,
+    found: Found,
+    call: Call,
+    inputs: dict[str, np.ndarray],
+    seconds: float | None,
+    gone: Callable[[], Awaitable[Any]] | None = None,
+) -> dict[str, np.ndarray]:
+    """The named answers to named inputs, as `Engine.infer`, noted in the call."""
+    call.inputs = inputs
+    call.answers = answers = await serving.engine.infer(
+        found.model, found.method.name, inputs, found.statistics, seconds=seconds, gone=gone
+    )
+    return answers
+
+
+async def _change(serving: Serving, call: Call, receive: Receive) -> Answer | None:
+    """Load or unload a model."""
+    body = await _body(serving, call, receive, KINDS)
     if body is None:
         return None
+    check_control(serving)
     asked = _json(body)
-    if rest == ["index"]:
-        protocol.check_object(asked, "the body", set(), {"ready"})
-        return Answer(200, serving.repository.index(asked.get("ready") is True))
-    check_control(serving.repository, serving.control)
     protocol.check_object(asked, "the body", set(), {"parameters"})
     parameters = asked.get("parameters", {})
     protocol.check_object(parameters, "'parameters'", set(), {"config", "unload_dependents"})
-    if rest[2] == "unload":
-        await asyncio.to_thread(serving.repository.unload, rest[1])
+    if call.operation == "unload":
+        await asyncio.to_thread(serving.repository.unload, call.model)
     else:
         config = _json(parameters.get("config"), "'config'") if "config" in parameters else None
-        await asyncio.to_thread(serving.repository.load, rest[1], config)
+        await asyncio.to_thread(serving.repository.load, call.model, config)
     return Answer(200, {})
 
 
-def check_control(repository: Repository, control: bool) -> None:
+def check_control(serving: Serving) -> None:
     """Raise `Stop` where clients may not load and unload."""
-    if not control:
+    if not serving.control:
         raise Stop(403, "load and unload are off; start the server with --control to allow them.")
-    if not repository.many:
+    if not serving.repository.many:
         raise Stop(403, "one artifact is served; load and unload work on a folder of NAME/VERSION/.")
 
 
@@ -233,18 +252,21 @@ def _version(rest: list[str]) -> tuple[str | None, list[str]]:
     return (rest[1], rest[2:]) if rest[:1] == ["versions"] and len(rest) > 1 else (None, rest)
 
 
-def _found(repository: Repository, name: str, version: str | None) -> Found:
-    if not repository.started:
+def found(serving: Serving, call: Call, version: str | None) -> Found:
+    """What a call means, noted in it; raises `Missing` or `Unready`."""
+    if not serving.repository.started:
         raise Unready("no model is ready yet")
-    return repository.find(name, version)
+    what = serving.repository.find(call.model, version)
+    call.method, call.version = what.method.name, str(what.model.version)
+    return what
 
 
 def _large(answers: dict[str, np.ndarray]) -> bool:
     return sum(answer.nbytes for answer in answers.values()) > INLINE_BODY
 
 
-async def _maybe_aside(serving: Serving, aside: bool, work: Callable[[], Any]) -> Any:
-    return await asyncio.get_running_loop().run_in_executor(serving.writer, work) if aside else work()
+async def _maybe_aside(aside: bool, work: Callable[[], Any]) -> Any:
+    return await asyncio.get_running_loop().run_in_executor(_aside, work) if aside else work()
 
 
 async def _disconnected(receive: Receive) -> None:
@@ -271,9 +293,9 @@ def _header_length(headers: Headers) -> int | None:
     return int(value)
 
 
-async def _body(serving: Serving, headers: Headers, receive: Receive, kinds: tuple[bytes, ...]) -> bytes | None:
+async def _body(serving: Serving, call: Call, receive: Receive, kinds: tuple[bytes, ...]) -> bytes | None:
     """The body, read only as far as it is allowed to be long; None when the client has gone."""
-    most = serving.max_body
+    most, headers = serving.max_body, call.headers
     kind = headers.get(b"content-type", b"application/json").split(b";")[0].strip().lower()
     if kind not in kinds:
         allowed = b" or ".join(kinds).decode()
@@ -298,7 +320,7 @@ async def _body(serving: Serving, headers: Headers, receive: Receive, kinds: tup
     body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     if coding == b"identity":
         return body
-    return await _maybe_aside(serving, True, lambda: inflated(body, coding, most))
+    return await _maybe_aside(True, lambda: inflated(body, coding, most))
 
 
 def inflated(body: bytes, coding: bytes, most: int) -> bytes:
@@ -332,12 +354,12 @@ def _accepted(headers: Headers) -> bytes | None:
     return next((coding for coding in (b"gzip", b"deflate") if coding in wanted), None)
 
 
-async def _send(serving: Serving, asked: Headers, send: Send, answer: Answer) -> None:
+async def _send(call: Call, send: Send, answer: Answer) -> None:
     body = answer.body if isinstance(answer.body, bytes) else orjson.dumps(answer.body)
     headers = [(b"content-type", answer.kind), *answer.headers]
-    if len(body) >= COMPRESSED and (coding := _accepted(asked)):
+    if len(body) >= COMPRESSED and (coding := _accepted(call.headers)):
         plain = body
-        body = await _maybe_aside(serving, len(plain) > INLINE_BODY // 4, lambda: _deflated(plain, coding))
+        body = await _maybe_aside(len(plain) > INLINE_BODY // 4, lambda: _deflated(plain, coding))
         headers += [(b"content-encoding", coding), (b"vary", b"accept-encoding")]
     headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
