@@ -36,8 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words and words[0] in VERBS and words[0] != "serve":
         return _verb(words[0], words[1:])
     given = _arguments(words[1:] if words[:1] == ["serve"] else words)
-    # While it serves, uvicorn takes these signals; once drained it raises them again and they arrive here. So they do
-    # before it serves. Either way nothing is in flight, and a compile on another thread is not worth waiting for.
+    # Before it serves nothing is in flight.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
     try:
@@ -112,12 +111,12 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
 def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket) -> int:
     # jax and what stands on it take a second to import: not before the arguments are known to be good.
     import jax
-    import uvicorn
 
+    from arsenal_serving import http1
     from arsenal_serving.engine import Engine
     from arsenal_serving.model import Model, load
     from arsenal_serving.repository import Repository
-    from arsenal_serving.server import Serving, application
+    from arsenal_serving.server import Serving, handler
     from arsenal_serving.verbs import public_keys
 
     if given.grpc_port is not None:
@@ -139,17 +138,8 @@ def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket) ->
     engine = Engine(given.max_queue_rows, given.max_queue_bytes)
     serving = Serving(repository, engine, given.max_body, given.control)
     failure: list[BaseException] = []
-    config = uvicorn.Config(
-        application(serving),
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=given.drain,
-    )
-    server = uvicorn.Server(config)
+    server = http1.Server(handler(serving), http1.Limits(max_body=given.max_body))
+    stopping = asyncio.Event()
 
     async def become_ready(rpc: Any) -> None:
         # The port answers /v2/health/live from the start; the model joins once it is proven and compiled.
@@ -158,7 +148,7 @@ def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket) ->
             await asyncio.to_thread(repository.start)
         except Exception as error:
             failure.append(error)
-            server.should_exit = True
+            stopping.set()
             return
         host, port = listening.getsockname()[:2]
         place = f"[{host}]" if ":" in host else host
@@ -172,12 +162,16 @@ def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket) ->
         sys.stdout.flush()
 
     async def run() -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stopping.set))
+        await server.start(listening)
         rpc = None if given.grpc_port is None else Rpc(serving)
         loading = asyncio.create_task(become_ready(rpc))
-        answering = asyncio.create_task(server.serve(sockets=[listening]))
-        while rpc and not server.should_exit and not answering.done():
-            await asyncio.sleep(0.1)  # uvicorn takes the signals; both then stop taking requests together
-        await asyncio.gather(answering, *([rpc.stop(given.drain)] if rpc else []))
+        await stopping.wait()
+        if not repository.started and not failure:
+            os._exit(0)  # a compile on another thread is not worth waiting for
+        await asyncio.gather(server.stop(given.drain), *([rpc.stop(given.drain)] if rpc else []))
         await loading
 
     with asyncio.Runner(loop_factory=_loop) as runner:

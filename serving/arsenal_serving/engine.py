@@ -70,11 +70,15 @@ class Statistics:
 
 
 PARTS = ("compute_input", "compute_infer", "compute_output")
+Settle = Callable[[list[np.ndarray] | BaseException], None]
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A request that waits; `taken` of its rows are in a run or were."""
+    """A request that waits or runs; `settle` is called once, with its answers or with why there are none.
+
+    `taken` of its rows are in a run or were, `done` of them are answered. over: settled, or left by its caller.
+    """
 
     model: Model
     loaded: Loaded
@@ -82,16 +86,36 @@ class Job:
     rows: int
     bytes: int
     statistics: Statistics
-    future: asyncio.Future
+    settle: Settle
     deadline: float | None
     since: int
     taken: int = 0
     done: int = 0
+    over: bool = False
     pieces: list[tuple[int, list[np.ndarray]]] = field(default_factory=list)
+
+    def end(self, outcome: list[np.ndarray] | BaseException) -> None:
+        """Settle it, unless that was done or nobody waits any more."""
+        if self.over:
+            return
+        self.over = True
+        took = time.perf_counter_ns() - self.since
+        if isinstance(outcome, BaseException):
+            self.statistics.add("fail", took)
+        else:
+            self.statistics.last_ms = time.time_ns() // 1_000_000
+            self.statistics.add("success", took)
+        self.settle(outcome)
+
+    def leave(self) -> None:
+        """Nobody waits for it any more: it is dropped where it still waits for a run."""
+        if not self.over:
+            self.over = True
+            self.statistics.add("fail", time.perf_counter_ns() - self.since)
 
 
 class Engine:
-    """One queue and one thread, for the one device of this process; made inside a running event loop."""
+    """One queue and one thread, for the one device of this process; used on one event loop."""
 
     def __init__(self, max_rows: int = MAX_QUEUED_ROWS, max_bytes: int = MAX_QUEUED_BYTES):
         self.max_rows, self.max_bytes = max_rows, max_bytes
@@ -117,31 +141,61 @@ class Engine:
         seconds: how long the caller waits at most. gone: waits until the caller has gone. Raises `Refused`, `Full`,
         `Expired` or `Gone`.
         """
+        future = asyncio.get_running_loop().create_future()
+
+        def settle(outcome: list[np.ndarray] | BaseException) -> None:
+            if not future.done():
+                future.set_exception(outcome) if isinstance(outcome, BaseException) else future.set_result(outcome)
+
+        job = self.submit(model, method, inputs, statistics, settle, seconds)
+        watch = None if gone is None or future.done() else asyncio.ensure_future(gone())
+        try:
+            if watch is not None:
+                await asyncio.wait([future, watch], return_when=asyncio.FIRST_COMPLETED)
+                if not future.done():
+                    raise Gone("the client has gone.")
+            return named(job.loaded, await future)
+        finally:
+            job.leave()
+            if watch is not None:
+                watch.cancel()
+
+    def submit(
+        self,
+        model: Model,
+        method: str,
+        inputs: dict[str, np.ndarray],
+        statistics: Statistics,
+        settle: Settle,
+        seconds: float | None = None,
+    ) -> Job:
+        """Run named inputs when the device is free; `settle` may be called before this returns.
+
+        Raises `Refused` or `Full`; `settle` gets what the program gave, in its order, or `Expired` or another error.
+        """
         start = time.perf_counter_ns()
         try:
-            loaded, arrays = model.checked(method, inputs)
-            answers = await self._answers(model, loaded, arrays, statistics, seconds, gone, start)
-            found = named(loaded, answers)
+            return self._submitted(model, *model.checked(method, inputs), statistics, settle, seconds, start)
         except BaseException:
             statistics.add("fail", time.perf_counter_ns() - start)
             raise
-        statistics.last_ms = time.time_ns() // 1_000_000
-        statistics.add("success", time.perf_counter_ns() - start)
-        return found
 
-    async def _answers(
+    def _submitted(
         self,
         model: Model,
         loaded: Loaded,
         arrays: list[np.ndarray],
         statistics: Statistics,
+        settle: Settle,
         seconds: float | None,
-        gone: Callable[[], Awaitable[Any]] | None,
         start: int,
-    ) -> list[np.ndarray]:
+    ) -> Job:
         loop = asyncio.get_running_loop()
         rows = 1 if loaded.rows == SINGLE else arrays[0].shape[0]
         quick = model.quick(loaded.name, rows, INLINE_SECONDS)
+        deadline = None if seconds is None else loop.time() + seconds
+        size = sum(array.nbytes for array in arrays)
+        job = Job(model, loaded, arrays, rows, size, statistics, settle, deadline, start)
         if quick and not self._crowded and not self._quick and not self._alone:
             # Alone in this turn of the loop, for all that is known: it runs now, and who comes after it will wait.
             self._alone = True
@@ -151,23 +205,24 @@ class Engine:
             after = time.perf_counter_ns()
             statistics.add("queue", 0)
             statistics.ran(rows, 1, (before - start, after - before, 0))
-            return answers
-        size = sum(array.nbytes for array in arrays)
-        if self.rows and (self.rows + rows > self.max_rows or self.bytes + size > self.max_bytes):
+            job.end(answers)
+            return job
+        if self.rows and (self.rows + rows > self.max_rows or self.bytes + job.bytes > self.max_bytes):
             raise Full(max(1, math.ceil(self.rows / self._speed)) if self._speed else 1)
-        deadline = None if seconds is None else loop.time() + seconds
-        job = Job(model, loaded, arrays, rows, size, statistics, loop.create_future(), deadline, start)
         self.rows += rows
-        self.bytes += size
+        self.bytes += job.bytes
         # Who may share a run: the same method of the same model with the same further dimensions; else nobody.
         key: tuple = (id(model), loaded.name, *(array.shape[1:] for array in arrays)) if loaded.padded else (id(job),)
         (self._quick if quick else self._lanes).setdefault(key, deque()).append(job)
         if quick:
             self._flush_soon(loop)
             self._crowded = True
-        elif not self._busy:
-            self._next()
-        return await _unless(job.future, None if quick or gone is None else gone(), deadline, loop)
+        else:
+            if seconds is not None:
+                loop.call_later(seconds, _expired, job)
+            if not self._busy:
+                self._next()
+        return job
 
     def _turned(self) -> None:
         self._alone = False
@@ -215,7 +270,9 @@ class Engine:
             room = lane[0].loaded.sizes[-1] if lane[0].loaded.padded else lane[0].rows
             while lane and room:
                 job = lane[0]
-                if _over(job):
+                if job.deadline is not None and asyncio.get_running_loop().time() >= job.deadline:
+                    _expired(job)
+                if job.over:
                     self._leave(lane)
                     continue
                 if job.rows > room and (batch or not job.loaded.padded):
@@ -242,7 +299,7 @@ class Engine:
     def _hand_out(self, batch: list[tuple[Job, int, int]], answers: list[np.ndarray], times: tuple[int, int]) -> None:
         start, at = time.perf_counter_ns(), 0
         if not batch[0][0].loaded.padded:
-            _settle(batch[0][0], answers)
+            batch[0][0].end(answers)
         else:
             for job, first, last in batch:
                 piece = [answer[at : at + last - first] for answer in answers] if len(batch) > 1 else answers
@@ -252,20 +309,14 @@ class Engine:
                 if job.done == job.rows:
                     parts = [piece for _, piece in job.pieces]
                     whole = parts[0] if len(parts) == 1 else [np.concatenate(p) for p in zip(*parts, strict=True)]
-                    _settle(job, whole)
+                    job.end(whole)
         rows = sum(last - first for _, first, last in batch)
         self._speed = rows / max(sum(times) / 1e9, 1e-6)
         batch[0][0].statistics.ran(rows, len(batch), (*times, time.perf_counter_ns() - start))
 
 
-def _over(job: Job) -> bool:
-    """Whether nobody waits for a job any more; its deadline's passing is told."""
-    if job.future.done():
-        return True
-    if job.deadline is not None and asyncio.get_running_loop().time() >= job.deadline:
-        job.future.set_exception(Expired("the deadline passed while the request waited."))
-        return True
-    return False
+def _expired(job: Job) -> None:
+    job.end(Expired("the deadline passed."))
 
 
 def _run(batch: list[tuple[Job, int, int]]) -> tuple[list[np.ndarray], tuple[int, int]]:
@@ -282,32 +333,6 @@ def _run(batch: list[tuple[Job, int, int]]) -> tuple[list[np.ndarray], tuple[int
     return answers, (gathered - start, time.perf_counter_ns() - gathered)
 
 
-def _settle(job: Job, answers: list[np.ndarray]) -> None:
-    if not job.future.done():
-        job.future.set_result(answers)
-
-
 def _failed(batch: list[tuple[Job, int, int]], error: BaseException) -> None:
     for job, _, _ in batch:
-        if not job.future.done():
-            job.future.set_exception(error)
-
-
-async def _unless(
-    future: asyncio.Future, gone: Awaitable[Any] | None, deadline: float | None, loop: asyncio.AbstractEventLoop
-) -> list[np.ndarray]:
-    """What the future gives, unless its caller goes or its deadline passes before; then it is cancelled."""
-    if gone is None and deadline is None:
-        return await future
-    watch = None if gone is None else asyncio.ensure_future(gone)
-    try:
-        left = None if deadline is None else max(0.0, deadline - loop.time())
-        both = [future] if watch is None else [future, watch]
-        await asyncio.wait(both, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        if future.done():
-            return future.result()
-        raise Gone("the client has gone.") if watch is not None and watch.done() else Expired("the deadline passed.")
-    finally:
-        future.cancel()
-        if watch is not None:
-            watch.cancel()
+        job.end(error)

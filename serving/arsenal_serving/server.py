@@ -11,8 +11,9 @@ import sys
 import time
 import traceback
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,8 @@ import orjson
 from arsenal_serving import __version__, protocol, records
 from arsenal_serving.calls import ADMIN, INFER, LIVE, READ, Admit, Call, Observer, Stop, anybody
 from arsenal_serving.engine import Engine, Expired, Full, Gone
+from arsenal_serving.http1 import Exchange
+from arsenal_serving.model import named
 from arsenal_serving.refused import Refused, shown
 from arsenal_serving.repository import Found, Missing, Repository, Unready
 
@@ -31,17 +34,14 @@ COMPRESSED = 1 << 10  # shorter answers are not worth it
 EXTENSIONS = ["binary_tensor_data", "statistics", "model_repository"]
 WINDOW = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}  # zlib's word for the container
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 Headers = Mapping[bytes, bytes]
 
 
 class Answer(NamedTuple):
-    """What goes back: `status`, a body that JSON can hold or its bytes, and further headers."""
+    """What goes back: `status`, a body, further headers and the media type."""
 
     status: int
-    body: Any
+    body: bytes
     headers: tuple[tuple[bytes, bytes], ...] = ()
     kind: bytes = b"application/json"
 
@@ -60,148 +60,255 @@ class Serving(NamedTuple):
     observers: tuple[Observer, ...] = ()
 
 
+class Asked(NamedTuple):
+    """An inference as its body asks for it. seconds: how long its caller waits. written: its answers as an `Answer`."""
+
+    inputs: dict[str, np.ndarray]
+    seconds: float | None
+    written: Callable[[dict[str, np.ndarray]], Answer]
+
+
 _aside = ThreadPoolExecutor(1, thread_name_prefix="bodies")
+_tasks: set[asyncio.Task] = set()  # the event loop itself holds none
 
 
-def application(serving: Serving) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-    """The ASGI application; it may answer before the repository has started, and says then that it is not ready."""
+def handler(serving: Serving) -> Callable[[Exchange], None]:
+    """What answers HTTP requests; it may be asked before the repository has started, and says then that it is not."""
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        call = Call("http", dict(scope["headers"]), (scope.get("client") or ("",))[0])
+    def handle(exchange: Exchange) -> None:
+        call = Call("http", exchange.headers, exchange.address)
+        call.began = exchange.began
         try:
-            answer = await _route(serving, scope, call, receive)
+            if exchange.refused:
+                raise Stop(*exchange.refused)
+            if not _at_once(serving, exchange, call):
+                _spawn(_slowly(serving, exchange, call))
         except Exception as error:
-            answer = failed(error)
-            call.error = str(error)
-        if answer is not None:
-            await _send(call, send, answer)
-            call.status = answer.status
-        call.seconds = time.perf_counter() - call.began
-        for observer in serving.observers:
-            observer(call)
+            _end(serving, exchange, call, failed(error, call))
 
-    return app
+    return handle
 
 
-def failed(error: Exception) -> Answer | None:
+def _spawn(work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.get_running_loop().create_task(work)
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+
+
+def _at_once(serving: Serving, exchange: Exchange, call: Call) -> bool:
+    """Begin a short inference, and have the engine end it: a task for each would cost as much as the answer."""
+    body, asked = exchange.body, _inference(exchange.path)
+    if asked is None or not body or len(body) > INLINE_BODY or exchange.method != "POST":
+        return False
+    if b"content-encoding" in exchange.headers:
+        return False
+    what, read = _admitted(serving, call, *asked)
+    request = read(what, call, body)
+
+    def settle(outcome: list[np.ndarray] | BaseException) -> None:
+        try:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            call.answers = answers = named(what.method, outcome)
+            if _large(answers):
+                _spawn(_ended(serving, exchange, call, lambda: _maybe_aside(True, lambda: request.written(answers))))
+                return
+            answer: Answer | None = request.written(answers)
+        except Exception as error:
+            answer = failed(error, call)
+        _end(serving, exchange, call, answer)
+
+    call.inputs = request.inputs
+    job = serving.engine.submit(what.model, what.method.name, request.inputs, what.statistics, settle, request.seconds)
+    if not job.over:
+
+        def left() -> None:
+            job.leave()
+            _end(serving, exchange, call, None)
+
+        exchange.on_gone = left
+    return True
+
+
+async def _slowly(serving: Serving, exchange: Exchange, call: Call) -> None:
+    await _ended(serving, exchange, call, lambda: _route(serving, exchange, call))
+
+
+async def _ended(
+    serving: Serving, exchange: Exchange, call: Call, work: Callable[[], Awaitable[Answer | None]]
+) -> None:
+    try:
+        answer = await work()
+    except Exception as error:
+        answer = failed(error, call)
+    if answer is not None and len(answer.body) > INLINE_BODY // 4 and _accepted(call.headers):
+        answer = await _maybe_aside(True, partial(_compressed, call, answer))
+    _end(serving, exchange, call, answer)
+
+
+def _end(serving: Serving, exchange: Exchange, call: Call, answer: Answer | None) -> None:
+    """Send the answer, or None where the client has gone, and let the observers see the call."""
+    if answer is not None and not exchange.answered:
+        call.status = answer.status
+        status, body, headers, kind = _compressed(call, answer)
+        exchange.answer(status, ((b"content-type", kind), *headers), body)
+    call.seconds = time.perf_counter() - call.began
+    for observer in serving.observers:
+        observer(call)
+
+
+def failed(error: Exception, call: Call) -> Answer | None:
     """The answer to a request that ended with an error; None when nobody is there to read it."""
+    call.error = str(error)
+
+    def answer(status: int, *headers: tuple[bytes, bytes]) -> Answer:
+        return _json(status, {"error": call.error}, *headers)
+
     match error:
         case Stop():
-            return Answer(error.status, {"error": str(error)}, error.headers)
+            return answer(error.status, *error.headers)
         case Refused():
-            return Answer(400, {"error": str(error)})
+            return answer(400)
         case Missing():
-            return Answer(404, {"error": str(error)})
+            return answer(404)
         case Unready():
-            return Answer(503, {"error": str(error)}, ((b"retry-after", b"1"),))
+            return answer(503, (b"retry-after", b"1"))
         case Full():
-            return Answer(429, {"error": str(error)}, ((b"retry-after", str(error.seconds).encode()),))
+            return answer(429, (b"retry-after", str(error.seconds).encode()))
         case Expired():
-            return Answer(504, {"error": str(error)})
+            return answer(504)
         case Gone():
             return None
     sys.stderr.write("".join(traceback.format_exception(error)))
-    return Answer(500, {"error": "internal error; the server's log has the details"})
+    return _json(500, {"error": "internal error; the server's log has the details"})
 
 
-async def _route(serving: Serving, scope: Scope, call: Call, receive: Receive) -> Answer | None:
+def _json(status: int, body: Any, *headers: tuple[bytes, bytes]) -> Answer:
+    return Answer(status, orjson.dumps(body), headers)
+
+
+@lru_cache(4096)
+def _inference(path: str) -> tuple[str, str, str | None] | None:
+    """The operation, model ("" for the only one) and version of a path, if it is that of an inference."""
+    match [part for part in path.split("/") if part]:
+        case ["v2", "models", name, "infer"]:
+            return "infer", name, None
+        case ["v2", "models", name, "versions", version, "infer"]:
+            return "infer", name, version
+        case ["predict"]:
+            return "predict", "", None
+        case ["models", name, "predict"]:
+            return "predict", name, None
+        case ["models", name, "versions", version, "predict"]:
+            return "predict", name, version
+    return None
+
+
+def _admitted(
+    serving: Serving, call: Call, operation: str, name: str, version: str | None
+) -> tuple[Found, Callable[[Found, Call, bytes], Asked]]:
+    """What an inference is asked of, and what reads its body."""
+    names = () if name else tuple(serving.repository.models)
+    call.operation, call.model = operation, names[0] if len(names) == 1 else name
+    serving.admit(call, INFER)
+    if len(names) > 1:
+        paths = ", ".join(f"/models/{name}/predict" for name in names[:5])
+        raise Stop(404, f"/predict is there where one model is served; here are {paths}.")
+    return found(serving, call, version), READERS[operation]
+
+
+async def _route(serving: Serving, exchange: Exchange, call: Call) -> Answer | None:
     """The answer for a path; None when the client has gone."""
     repository = serving.repository
 
     def admitted(verb: str, operation: str, need: str = READ, model: str = "") -> None:
         call.operation, call.model = operation, model
         serving.admit(call, need)
-        _only(scope, verb)
+        _only(exchange, verb)
 
-    match [part for part in scope["path"].split("/") if part]:
-        case ["v2", "models", name, *rest] if [name, *rest] != ["stats"]:
-            version, rest = _version(rest)
-            if rest not in ([], ["ready"], ["infer"], ["stats"]):
-                raise _no_path(scope)
-            operation = rest[0] if rest else "metadata"
-            if operation == "infer":
-                admitted("POST", operation, INFER, name)
-                return await _infer(serving, found(serving, call, version), call, receive)
-            admitted("GET", operation, model=name)
-            what = found(serving, call, version)
-            if operation == "stats":
-                return Answer(200, repository.statistics(name, version))
-            metadata = protocol.metadata(what.model, what.method, name, what.versions)
-            return Answer(200, {"name": name, "ready": True} if rest else metadata)
+    if (asked := _inference(exchange.path)) is not None:
+        _only(exchange, "POST")
+        return await _infer(serving, exchange, call, *_admitted(serving, call, *asked))
+    match [part for part in exchange.path.split("/") if part]:
         case ["v2"]:
             admitted("GET", "server", LIVE)
-            return Answer(200, {"name": "arsenal-serve", "version": __version__, "extensions": EXTENSIONS})
+            return _json(200, {"name": "arsenal-serve", "version": __version__, "extensions": EXTENSIONS})
         case ["v2", "health", "live"]:
             admitted("GET", "live", LIVE)
-            return Answer(200, {"live": True})
+            return _json(200, {"live": True})
         case ["v2", "health", "ready"]:
             admitted("GET", "ready", LIVE)
-            return Answer(200 if repository.started else 503, {"ready": repository.started})
+            return _json(200 if repository.started else 503, {"ready": repository.started})
         case ["v2", "models", "stats"]:
             admitted("GET", "stats")
-            return Answer(200, repository.statistics())
+            return _json(200, repository.statistics())
+        case ["v2", "models", name, *rest]:
+            version, rest = _version(rest)
+            if rest not in ([], ["ready"], ["stats"]):
+                raise _no_path(exchange)
+            admitted("GET", rest[0] if rest else "metadata", READ, name)
+            what = found(serving, call, version)
+            if rest == ["stats"]:
+                return _json(200, repository.statistics(name, version))
+            if rest:
+                return _json(200, {"name": name, "ready": True})
+            return _json(200, protocol.metadata(what.model, what.method, name, what.versions))
         case ["v2", "repository", "index"]:
             admitted("POST", "index")
-            if (body := await _body(serving, call, receive, KINDS)) is None:
+            if (body := await _body(serving, exchange, call, KINDS)) is None:
                 return None
-            asked = _json(body)
-            protocol.check_object(asked, "the body", set(), {"ready"})
-            return Answer(200, repository.index(asked.get("ready") is True))
+            asked_for = _parsed(body)
+            protocol.check_object(asked_for, "the body", set(), {"ready"})
+            return _json(200, repository.index(asked_for.get("ready") is True))
         case ["v2", "repository", "models", name, "load" | "unload" as operation]:
             admitted("POST", operation, ADMIN, name)
-            return await _change(serving, call, receive)
-        case ["predict"]:
-            names = list(repository.models)
-            admitted("POST", "predict", INFER, names[0] if len(names) == 1 else "")
-            if len(names) > 1:
-                paths = ", ".join(f"/models/{name}/predict" for name in names[:5])
-                raise Stop(404, f"/predict is there where one model is served; here are {paths}.")
-            return await _predict(serving, found(serving, call, None), call, receive)
-        case ["models", name, *rest]:
-            version, rest = _version(rest)
-            if rest != ["predict"]:
-                raise _no_path(scope)
-            admitted("POST", "predict", INFER, name)
-            return await _predict(serving, found(serving, call, version), call, receive)
+            return await _change(serving, exchange, call)
         case ["openapi.json"]:
             admitted("GET", "openapi")
-            return Answer(200, records.openapi(repository.models))
-    raise _no_path(scope)
+            return _json(200, records.openapi(repository.models))
+    raise _no_path(exchange)
 
 
-async def _infer(serving: Serving, found: Found, call: Call, receive: Receive) -> Answer | None:
-    body = await _body(serving, call, receive, KINDS)
-    if body is None:
-        return None
-    header = _header_length(call.headers)
-    large = len(body) > INLINE_BODY and header is None
-    request = await _maybe_aside(large, lambda: protocol.parse(found.method, body, header, call.model))
-    answers = await answered(serving, found, call, request.inputs, request.seconds, lambda: _disconnected(receive))
-    text, length = await _maybe_aside(
-        _large(answers), lambda: protocol.written(found.model, found.method, call.model, request, answers)
+def _asked_infer(what: Found, call: Call, body: bytes) -> Asked:
+    request = protocol.parse(what.method, body, _header_length(call.headers), call.model)
+
+    def written(answers: dict[str, np.ndarray]) -> Answer:
+        text, length = protocol.written(what.model, what.method, call.model, request, answers)
+        if length is None:
+            return Answer(200, text)
+        said = (b"inference-header-content-length", str(length).encode())
+        return Answer(200, text, (said,), b"application/octet-stream")
+
+    _kind(call, KINDS)
+    return Asked(request.inputs, request.seconds, written)
+
+
+def _asked_predict(what: Found, call: Call, body: bytes) -> Asked:
+    _kind(call, KINDS[:1])
+    inputs = records.parse(what.method, body)
+    return Asked(
+        inputs, None, lambda answers: Answer(200, records.written(what.model, what.method, call.model, answers))
     )
-    if length is None:
-        return Answer(200, text)
-    said = ((b"inference-header-content-length", str(length).encode()),)
-    return Answer(200, text, said, b"application/octet-stream")
 
 
-async def _predict(serving: Serving, found: Found, call: Call, receive: Receive) -> Answer | None:
-    body = await _body(serving, call, receive, (b"application/json",))
+READERS = {"infer": _asked_infer, "predict": _asked_predict}
+
+
+async def _infer(
+    serving: Serving, exchange: Exchange, call: Call, what: Found, read: Callable[[Found, Call, bytes], Asked]
+) -> Answer | None:
+    body = await _body(serving, exchange, call, KINDS if read is _asked_infer else KINDS[:1])
     if body is None:
         return None
-    model, method = found.model, found.method
-    inputs = await _maybe_aside(len(body) > INLINE_BODY, lambda: records.parse(method, body))
-    answers = await answered(serving, found, call, inputs, None, lambda: _disconnected(receive))
-    text = await _maybe_aside(_large(answers), lambda: records.written(model, method, call.model, answers))
-    return Answer(200, text)
+    large = len(body) > INLINE_BODY and _header_length(call.headers) is None
+    request = await _maybe_aside(large, lambda: read(what, call, body))
+    answers = await answered(serving, what, call, request.inputs, request.seconds, exchange.left)
+    return await _maybe_aside(_large(answers), lambda: request.written(answers))
 
 
 async def answered(
     serving: Serving,
-    found: Found,
+    what: Found,
     call: Call,
     inputs: dict[str, np.ndarray],
     seconds: float | None,
@@ -210,27 +317,27 @@ async def answered(
     """The named answers to named inputs, as `Engine.infer`, noted in the call."""
     call.inputs = inputs
     call.answers = answers = await serving.engine.infer(
-        found.model, found.method.name, inputs, found.statistics, seconds=seconds, gone=gone
+        what.model, what.method.name, inputs, what.statistics, seconds=seconds, gone=gone
     )
     return answers
 
 
-async def _change(serving: Serving, call: Call, receive: Receive) -> Answer | None:
+async def _change(serving: Serving, exchange: Exchange, call: Call) -> Answer | None:
     """Load or unload a model."""
-    body = await _body(serving, call, receive, KINDS)
+    body = await _body(serving, exchange, call, KINDS)
     if body is None:
         return None
     check_control(serving)
-    asked = _json(body)
+    asked = _parsed(body)
     protocol.check_object(asked, "the body", set(), {"parameters"})
     parameters = asked.get("parameters", {})
     protocol.check_object(parameters, "'parameters'", set(), {"config", "unload_dependents"})
     if call.operation == "unload":
         await asyncio.to_thread(serving.repository.unload, call.model)
     else:
-        config = _json(parameters.get("config"), "'config'") if "config" in parameters else None
+        config = _parsed(parameters.get("config"), "'config'") if "config" in parameters else None
         await asyncio.to_thread(serving.repository.load, call.model, config)
-    return Answer(200, {})
+    return _json(200, {})
 
 
 def check_control(serving: Serving) -> None:
@@ -241,7 +348,7 @@ def check_control(serving: Serving) -> None:
         raise Stop(403, "one artifact is served; load and unload work on a folder of NAME/VERSION/.")
 
 
-def _json(content: Any, what: str = "the body") -> Any:
+def _parsed(content: Any, what: str = "the body") -> Any:
     try:
         return orjson.loads(content) if content else {}
     except (orjson.JSONDecodeError, TypeError) as error:
@@ -269,19 +376,14 @@ async def _maybe_aside(aside: bool, work: Callable[[], Any]) -> Any:
     return await asyncio.get_running_loop().run_in_executor(_aside, work) if aside else work()
 
 
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-def _only(scope: Scope, allowed: str) -> None:
-    if scope["method"] not in ((allowed, "HEAD") if allowed == "GET" else (allowed,)):
-        message = f"{scope['path'][:200]} answers {allowed}; got {scope['method'][:20]}."
+def _only(exchange: Exchange, allowed: str) -> None:
+    if exchange.method not in ((allowed, "HEAD") if allowed == "GET" else (allowed,)):
+        message = f"{exchange.path[:200]} answers {allowed}; got {exchange.method[:20]}."
         raise Stop(405, message, (b"allow", allowed.encode()))
 
 
-def _no_path(scope: Scope) -> Stop:
-    return Stop(404, f"no such path: {shown(scope['path'], 200)}; the Open Inference Protocol begins at /v2.")
+def _no_path(exchange: Exchange) -> Stop:
+    return Stop(404, f"no such path: {shown(exchange.path, 200)}; the Open Inference Protocol begins at /v2.")
 
 
 def _header_length(headers: Headers) -> int | None:
@@ -293,34 +395,27 @@ def _header_length(headers: Headers) -> int | None:
     return int(value)
 
 
-async def _body(serving: Serving, call: Call, receive: Receive, kinds: tuple[bytes, ...]) -> bytes | None:
-    """The body, read only as far as it is allowed to be long; None when the client has gone."""
-    most, headers = serving.max_body, call.headers
-    kind = headers.get(b"content-type", b"application/json").split(b";")[0].strip().lower()
-    if kind not in kinds:
+def _kind(call: Call, kinds: tuple[bytes, ...]) -> None:
+    said = call.headers.get(b"content-type", b"application/json")
+    if said not in kinds and (kind := said.split(b";")[0].strip().lower()) not in kinds:
         allowed = b" or ".join(kinds).decode()
         raise Stop(415, f"Content-Type must be {allowed}; got {shown(kind.decode('latin-1'))}.")
-    coding = headers.get(b"content-encoding", b"identity").strip().lower()
+
+
+async def _body(serving: Serving, exchange: Exchange, call: Call, kinds: tuple[bytes, ...]) -> bytes | None:
+    """The body, refused before it is read where that can be; None when the client has gone."""
+    _kind(call, kinds)
+    coding = call.headers.get(b"content-encoding", b"identity").strip().lower()
     if coding != b"identity" and coding not in WINDOW:
         raise Stop(415, f"Content-Encoding must be gzip, deflate or identity; got {shown(coding.decode('latin-1'))}.")
-    too_long = Stop(413, f"the body must be at most {most} bytes.")
-    if int(headers.get(b"content-length", b"0")) > most:
-        raise too_long
-    pieces, length = [], 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        pieces.append(message.get("body", b""))
-        length += len(pieces[-1])
-        if length > most:
-            raise too_long
-        if not message.get("more_body", False):
-            break
-    body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    body = await exchange.read()
+    if body is None:
+        if exchange.refused:
+            raise Stop(*exchange.refused)
+        return None
     if coding == b"identity":
         return body
-    return await _maybe_aside(True, lambda: inflated(body, coding, most))
+    return await _maybe_aside(True, lambda: inflated(body, coding, serving.max_body))
 
 
 def inflated(body: bytes, coding: bytes, most: int) -> bytes:
@@ -354,13 +449,10 @@ def _accepted(headers: Headers) -> bytes | None:
     return next((coding for coding in (b"gzip", b"deflate") if coding in wanted), None)
 
 
-async def _send(call: Call, send: Send, answer: Answer) -> None:
-    body = answer.body if isinstance(answer.body, bytes) else orjson.dumps(answer.body)
-    headers = [(b"content-type", answer.kind), *answer.headers]
-    if len(body) >= COMPRESSED and (coding := _accepted(call.headers)):
-        plain = body
-        body = await _maybe_aside(len(plain) > INLINE_BODY // 4, lambda: _deflated(plain, coding))
-        headers += [(b"content-encoding", coding), (b"vary", b"accept-encoding")]
-    headers.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+def _compressed(call: Call, answer: Answer) -> Answer:
+    """The answer in a coding that the client accepts, where that is worth it."""
+    coding = _accepted(call.headers) if len(answer.body) >= COMPRESSED else None
+    if coding is None or any(name == b"content-encoding" for name, _ in answer.headers):
+        return answer
+    said = ((b"content-encoding", coding), (b"vary", b"accept-encoding"))
+    return answer._replace(body=_deflated(answer.body, coding), headers=(*answer.headers, *said))
