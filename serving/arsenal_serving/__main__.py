@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -150,6 +151,10 @@ def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket) ->
             failure.append(error)
             stopping.set()
             return
+        # What is there now stays: the collector, which would look through all of it again and again, leaves it alone.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
         host, port = listening.getsockname()[:2]
         place = f"[{host}]" if ":" in host else host
         for row in repository.index():

@@ -194,7 +194,9 @@ class Engine:
         rows = 1 if loaded.rows == SINGLE else arrays[0].shape[0]
         quick = model.quick(loaded.name, rows, INLINE_SECONDS)
         deadline = None if seconds is None else loop.time() + seconds
-        size = sum(array.nbytes for array in arrays)
+        size = 0
+        for array in arrays:
+            size += array.nbytes
         job = Job(model, loaded, arrays, rows, size, statistics, settle, deadline, start)
         if quick and not self._crowded and not self._quick and not self._alone:
             # Alone in this turn of the loop, for all that is known: it runs now, and who comes after it will wait.
