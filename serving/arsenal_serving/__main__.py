@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from arsenal_serving import __version__
+from arsenal_serving import __version__, workers
 from arsenal_serving.refused import Refused
 from arsenal_serving.versions import is_version, located, numbers
 
@@ -44,11 +44,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = Path(given.folder)
         if not _repository(folder):
             folder = located(folder)
-        listening = _listen(given.host, given.port)
+        if workers.number() is not None:
+            return _serve(given, folder, *workers.inherited())
+        places = [(given.host, given.port)]
+        if given.admin_port is not None:
+            places.append((given.admin_host, given.admin_port))
+        if given.workers > 1 or given.devices:
+            return _several(given, words, places)
+        listening = [_listen(*place) for place in places]
     except (Refused, OSError) as error:
         return _failed(error)
-    with listening:
-        return _serve(given, folder, listening)
+    return _serve(given, folder, *listening)
+
+
+def _several(given: argparse.Namespace, words: list[str], places: list[tuple[str, int]]) -> int:
+    """Serve from several processes; raises `Refused`."""
+    each = workers.environments(given.workers, given.devices, os.environ, len(os.sched_getaffinity(0)))
+    sockets = list(zip(*(workers.opened(*place, len(each)) for place in places), strict=True))
+    if given.grpc_port is None:
+        return workers.supervise(words, each, sockets, given.drain)
+    (reserved,) = workers.opened(given.host, given.grpc_port, 1)  # gRPC opens its own
+    port = reserved.getsockname()[1]
+    reserved.close()
+    return workers.supervise([*words, "--grpc-port", str(port)], each, sockets, given.drain)
 
 
 def _verb(verb: str, words: Sequence[str]) -> int:
@@ -92,6 +110,8 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("folder", metavar="FOLDER", help=f"{FOLDER}; or a folder of models, NAME/VERSION/")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=_port, default=8000, help="0 picks a free one (default: %(default)s)")
+    parser.add_argument("--admin-port", type=_port, metavar="PORT", help="load, unload and metrics here; off otherwise")
+    parser.add_argument("--admin-host", default="127.0.0.1", help="address of that port (default: %(default)s)")
     parser.add_argument("--grpc-port", type=_port, metavar="PORT", help="serve gRPC too; 0 picks a free one")
     parser.add_argument("--max-batch", type=_positive, default=64, help="rows run at once (default: %(default)s)")
     parser.add_argument("--max-rows", type=_positive, default=16384, help="rows of a request (default: %(default)s)")
@@ -106,10 +126,11 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--form", choices=("auto", "versioned", "durable"), default="auto", help="of the programs")
     parser.add_argument("--key", action="append", default=[], metavar="PEM", help=KEY)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    workers.options(parser)
     return parser.parse_args(argv)
 
 
-def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket) -> int:
+def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket, *more: socket.socket) -> int:
     # jax and what stands on it take a second to import: not before the arguments are known to be good.
     import jax
 
@@ -139,14 +160,23 @@ def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket) ->
     engine = Engine(given.max_queue_rows, given.max_queue_bytes)
     serving = Serving(repository, engine, given.max_body, given.control)
     failure: list[BaseException] = []
-    server = http1.Server(handler(serving), http1.Limits(max_body=given.max_body))
+    limits = http1.Limits(max_body=given.max_body)
+    servers = [(http1.Server(handler(serving), limits), listening)]
+    for admin in more:
+        servers.append((http1.Server(handler(serving._replace(control=True)), limits), admin))
     stopping = asyncio.Event()
+
+    async def listen() -> None:
+        for server, on in servers:
+            await server.start(on)
 
     async def become_ready(rpc: Any) -> None:
         # The port answers /v2/health/live from the start; the model joins once it is proven and compiled.
         try:
             bound = rpc and await rpc.start(given.host, given.grpc_port)
             await asyncio.to_thread(repository.start)
+            if workers.number() is not None:
+                await listen()
         except Exception as error:
             failure.append(error)
             stopping.set()
@@ -164,19 +194,27 @@ def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket) ->
             methods = ", ".join(model.methods)
             also = f", grpc://{place}:{bound}" if rpc else ""
             sys.stdout.write(f"ready: http://{place}:{port}/v2/models/{name} (methods: {methods}){also}\n")
+        for admin in more:
+            sys.stdout.write(f"admin: http://{given.admin_host}:{admin.getsockname()[1]}/\n")
+        if workers.number() is not None:
+            sys.stdout.write("\n")
         sys.stdout.flush()
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stopping.set))
-        await server.start(listening)
+        if workers.number() is None:
+            await listen()
+        else:  # who calls a worker that is replaced waits until it is ready
+            workers.follow_parent()
         rpc = None if given.grpc_port is None else Rpc(serving)
         loading = asyncio.create_task(become_ready(rpc))
         await stopping.wait()
         if not repository.started and not failure:
             os._exit(0)  # a compile on another thread is not worth waiting for
-        await asyncio.gather(server.stop(given.drain), *([rpc.stop(given.drain)] if rpc else []))
+        ends = [server.stop(given.drain) for server, _ in servers] + ([rpc.stop(given.drain)] if rpc else [])
+        await asyncio.gather(*ends)
         await loading
 
     with asyncio.Runner(loop_factory=_loop) as runner:

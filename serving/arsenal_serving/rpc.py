@@ -22,7 +22,7 @@ import orjson
 from google.protobuf import descriptor_pool
 from google.protobuf.message import DecodeError
 
-from arsenal_serving import __version__, protocol, protos
+from arsenal_serving import __version__, protocol, protos, workers
 from arsenal_serving.calls import ADMIN, INFER, LIVE, READ, Call, Stop
 from arsenal_serving.engine import Expired, Full
 from arsenal_serving.model import Loaded, Port
@@ -75,7 +75,7 @@ class Rpc:
         options = [
             ("grpc.max_receive_message_length", serving.max_body),
             ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", int(workers.number() is not None)),
         ]
         self._server = grpc.aio.server(options=options)
         calls = {
