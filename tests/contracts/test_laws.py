@@ -23,9 +23,10 @@ def test_every_factory_has_a_case():
 
 # What compiles longest is checked with the slow tests.
 LONG = {
-    "arsenal.combine.population.ensemble", "arsenal.estimators.cluster.kmeans", "arsenal.models.autoencoder.variational",
+    "arsenal.combine.ema.ema", "arsenal.combine.population.ensemble", "arsenal.combine.population.population", "arsenal.estimators.cluster.kmeans", "arsenal.models.autoencoder.variational",
     "arsenal.models.transformer.transformer",
     "arsenal.rl.ppo.ppo", "arsenal.training.adversarial.adversarial", "arsenal.training.parallel.lying",
+    "arsenal.training.supervised.supervised", "supervised without labels",
 }  # fmt: skip
 
 
