@@ -213,11 +213,10 @@ class Model:
         given = [Array(p.shape, p.dtype.name) for p in self._params]
         given += [Array(tuple(shape), port.dtype.name) for shape, port in zip(shapes, loaded.inputs, strict=True)]
         try:
-            lowered = program.lower(loaded.program.exported, given)
+            return loaded.program.compiled(given)
         except ValueError as error:  # jax checks what the manifest's constraints say of symbolic dimensions
             got = {port.name: list(shape) for port, shape in zip(loaded.inputs, shapes, strict=True)}
             raise Refused(f"method {loaded.name!r} does not run at {got}: {program.first_line(error)}") from error
-        return lowered.compile()
 
 
 def named(loaded: Loaded, answers: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
@@ -278,6 +277,19 @@ def made(
     except Refused as error:
         raise Refused(f"{folder}: {error}") from error
     return model
+
+
+def familiar(folder: str | os.PathLike, held: Mapping[str, bytes], form: str = "auto") -> bool:
+    """Whether every program among an artifact's files that held is in use already; raises `Refused` as `made` does."""
+    try:
+        entries = artifact.manifest_of(folder, held)["methods"].values()
+    except Refused as error:
+        raise Refused(f"{folder}: {error}") from error
+    return all(
+        program.known(held[stored["versioned"]], held[stored["durable"]], entry["calling"], form)
+        for entry in entries
+        for stored in [entry["programs"]]
+    )
 
 
 def _loaded(
