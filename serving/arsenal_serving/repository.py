@@ -9,6 +9,7 @@ Triton's model repository extension, https://github.com/triton-inference-server/
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -309,12 +310,14 @@ class Repository:
             return
         self.on_change(event, {"model": name, "versions": numbers, "policy": rollout.document(given), **details})
         kept()
+        fewer = not self._ready.get(name, {}).keys() <= made.keys()
         self._put(name, given, made)
+        if fewer:
+            gc.collect()  # what compiles leaves cycles that hold frames, and those hold what was served
 
     def _one(self, name: str, number: int) -> Model:
-        served = self._ready.get(name, {})
-        if number in served:  # a version never changes: one that is served already need not be made again
-            return served[number].model
+        if number in self._ready.get(name, {}):  # a version never changes: it need not be made again
+            return self._ready[name][number].model
         self._say(name, str(number), LOADING, "")
         try:
             model = self._make(self.folder / name / str(number))
