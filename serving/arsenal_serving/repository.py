@@ -437,7 +437,8 @@ def _held(folder: Path) -> bool:
 def _tried(given: Policy) -> tuple:
     """What a trial is about: it begins anew when this changes."""
     parts = (given.canary, given.shadow)
-    return rollout.default(given, [0]), *(part and rollout.number_of(given, part.version) for part in parts)
+    numbers = [part and rollout.number_of(given, part.version) for part in parts]
+    return rollout.default(given, [0]), bool(given.canary and given.canary.weight), *numbers
 
 
 def _configured(name: str, there: list[int], config: Any) -> Any:
