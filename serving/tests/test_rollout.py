@@ -7,6 +7,8 @@ import json
 import numpy as np
 import pytest
 import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from arsenal_serving import rollout
 from arsenal_serving.refused import Refused
@@ -84,6 +86,30 @@ def test_a_policy_that_is_wrong_is_told_what_is_wrong(document, says):
         rollout.policy(document)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | st.sampled_from(["newest", "all", "a"])
+VALUES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*FULL, *CANARY, "newest", "a"]), inner), max_leaves=8
+)
+
+
+@given(st.fixed_dictionaries({}, optional={key: VALUES | st.just(value) for key, value in FULL.items()}))
+@settings(max_examples=300, deadline=None)
+def test_whatever_a_policy_says_it_is_taken_or_refused_in_one_line(document):
+    try:
+        taken = rollout.policy(document)
+    except Refused as error:
+        assert "\n" not in str(error)
+        return
+    assert rollout.parsed(json.dumps(rollout.document(taken)).encode()) == taken
+    try:
+        served = rollout.chosen(taken, [1, 2, 3], every=False)
+    except Refused as error:
+        assert "is not there" in str(error)
+        return
+    assert set(served) <= {1, 2, 3}
+    assert not served or rollout.default(taken, served) in served
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000, b" " * (rollout.LONGEST + 1)])

@@ -397,3 +397,19 @@ def test_nothing_fails_while_versions_roll_forward_and_back(tmp_path):
     assert set(statuses) == {b"HTTP/1.1 200 OK"}
     assert len(statuses) > 2000
     assert answers == {b'"data":[1.0', b'"data":[2.0', b'"data":[3.0'}
+
+
+@pytest.mark.slow
+def test_workers_follow_one_policy(tmp_path):
+    made(tmp_path, 1.0, 2.0)
+    server = start(tmp_path, "--control", "--max-batch", "2", "--workers", "2", "--poll", "1")
+    try:
+        assert {answer(server) for _ in range(20)} == {2.0}
+        assert server.ask("PUT", "/v2/repository/models/scale/policy", {"default": 1}).status == 200
+        until(lambda: {answer(server) for _ in range(40)} == {1.0})
+        made(tmp_path, 3.0)
+        (tmp_path / "scale/policy.json").write_text('{"default": 3}')
+        until(lambda: {answer(server) for _ in range(40)} == {3.0})
+    finally:
+        server.process.send_signal(signal.SIGTERM)
+        assert "Traceback" not in server.process.communicate(timeout=20)[1]
