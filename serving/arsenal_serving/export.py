@@ -239,7 +239,7 @@ def _prove_padding(
     except Refused as error:
         raise Refused(f"method {name!r}: {error}") from error
     for port, x in zip(ports, inputs, strict=True):
-        if port.pad is not None and not np.array_equal(np.asarray(port.pad).astype(x.dtype), port.pad):
+        if port.pad is not None and not lengths.fills(port.pad, x.dtype):
             raise Refused(f"`pad` of input {port.name!r} of method {name!r} must be of {x.dtype.name}; got {port.pad}.")
     for port in gives:
         for dim in port.shape:

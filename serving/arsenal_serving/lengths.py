@@ -58,6 +58,13 @@ def buckets(inputs: Sequence[Shaped], constraints: Sequence[str]) -> dict[str, t
     return found
 
 
+def fills(pad: float, dtype: np.dtype) -> bool:
+    """Whether a value can stand in an array of a type: a whole number in integers, nothing that overflows."""
+    with np.errstate(all="ignore"):
+        filled = np.asarray(pad).astype(dtype).astype(np.float64)
+    return bool(np.isfinite(filled)) and (dtype.kind not in "iub" or bool(filled == pad))
+
+
 def sizes(inputs: Sequence[Shaped], arrays: Sequence[np.ndarray], sizes_of: Mapping[str, Any]) -> dict[str, int]:
     """The size of each padded dimension in the arrays."""
     return {

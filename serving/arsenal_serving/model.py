@@ -370,7 +370,10 @@ def _port(described: dict, states: dict, inward: bool) -> Port:
 
     code = None if listed is None else each[0] if isinstance(listed, str) else by_column
     columns, finite, pad = described["columns"], described["finite"], described.get("pad")
-    return Port(described["name"], np.dtype(described["dtype"]), tuple(described["shape"]), columns, finite, code, pad)
+    dtype = np.dtype(described["dtype"])
+    if pad is not None and not lengths.fills(pad, dtype):
+        raise Refused(f"'pad' of input {described['name']!r} must be of {dtype.name}; got {shown(pad)}.")
+    return Port(described["name"], dtype, tuple(described["shape"]), columns, finite, code, pad)
 
 
 def _parameter(stored: dict[str, np.ndarray], entry: dict) -> np.ndarray:

@@ -245,6 +245,8 @@ def _fsspec(url: str, anonymous: bool) -> Origin:
         system, root = fsspec.core.url_to_fs(url, **({"anon": True} if anonymous else {}))
     except (ImportError, ValueError) as error:
         raise Refused(f"{shown(url)} needs fsspec: pip install 'ml-arsenal-serving[remote]' ({error}).") from error
+    except Exception as error:  # each library's own: no such host, no rights
+        raise Refused(f"{shown(url)} cannot be opened: {_words(error)}.") from error
 
     def folders(path: str) -> list[str]:
         system.invalidate_cache()

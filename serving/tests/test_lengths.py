@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from arsenal_serving import lengths
 from arsenal_serving.engine import Engine, Statistics
 from arsenal_serving.export import Method, Tensor, export
 from arsenal_serving.model import load
@@ -99,6 +100,14 @@ def test_padding_that_changes_an_answer_is_refused_at_export(tmp_path, made, say
         export(tmp_path / "m", {made.fn.__name__.strip("<>").replace("lambda", "other"): made}, TABLE)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("pad", "dtype", "may"),
+    [(0, "int32", True), (0.5, "int8", False), (300, "int8", False), (0.1, "float32", True), (1e5, "float16", False), (2, "bool", False)],
+)
+def test_what_can_stand_in_an_array(pad, dtype, may):
+    assert lengths.fills(pad, np.dtype(dtype)) == may
 
 
 def test_an_artifact_without_the_field_is_what_it_was(tmp_path, model):

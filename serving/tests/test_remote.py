@@ -120,7 +120,7 @@ def test_what_is_wrong_at_the_origin_is_told_and_nothing_is_kept(origin, tmp_pat
     assert not list(mirror.folder.glob("scale/.*.partial"))
 
 
-@pytest.mark.parametrize("url", ["http://host/models?x=1", "http://host/../models", "http://host/models#x", "nonsense://x/y"])
+@pytest.mark.parametrize("url", ["http://host/models?x=1", "http://host/../models", "http://host/models#x", "nonsense://x/y", "ftp://127.0.0.1:9/x"])
 def test_what_is_no_url_of_a_folder_is_refused(url, tmp_path):
     with pytest.raises(Refused):
         mirrored(url, tmp_path)
