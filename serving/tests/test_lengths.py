@@ -51,7 +51,7 @@ def tokens(rows, length):
 
 def test_every_length_gives_its_own_answers_and_nothing_compiles_later(model):
     assert model.methods["attend"].lengths == {"length": (1, 2, 4, 8, 16, 20)}
-    for length in range(1, 21):
+    for length in (1, 2, 3, 7, 13, 16, 20):
         x = tokens(3, length)
         got, want = model.infer("attend", {"x": x}), jax.jit(attend)(TABLE, x)
         for name in ("each", "mean"):

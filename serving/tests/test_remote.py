@@ -145,6 +145,7 @@ def test_another_file_system_by_fsspec_needs_no_index(origin, tmp_path):
     assert (remote.sync(mirror), versions(mirror)) == ([], ["2"])
 
 
+@pytest.mark.slow
 def test_a_server_follows_a_url(origin):
     folder, url = origin
     server = start(url, "--poll", "1", "--max-batch", "2")

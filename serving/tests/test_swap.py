@@ -341,6 +341,7 @@ def test_a_version_that_is_refused_leaves_the_one_before_it(tmp_path):
     assert repository.find("scale").model.version == 1
 
 
+@pytest.mark.slow
 def test_the_child_is_limited(tmp_path):
     folder, how = made(tmp_path, 1.0) / "scale/1", {"max_batch": 2, "max_rows": 10, "form": "auto"}
     digest = artifact.opened(folder).digest
