@@ -10,14 +10,17 @@ import os
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from arsenal_serving import __version__, workers
+from arsenal_serving import __version__, proving, workers
 from arsenal_serving.refused import Refused
 from arsenal_serving.versions import is_version, located, numbers
 
+FOLLOW = 1  # seconds after which workers see what another one was told
 # Of each verb: what it does, and its arguments.
 KEY = "a public key, Ed25519: artifacts that none of these signed are refused; repeatable"
 FOLDER = "a model's folder, one version in it, or a run folder that holds artifact/"
@@ -42,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: os._exit(0))
     try:
         folder = Path(given.folder)
-        if not _repository(folder):
+        if not _is_url(given.folder) and not _repository(folder):
             folder = located(folder)
         if workers.number() is not None:
             return _serve(given, folder, *workers.inherited())
@@ -107,7 +110,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         epilog=f"other verbs, each with its --help:\n{others}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", metavar="FOLDER", help=f"{FOLDER}; or a folder of models, NAME/VERSION/")
+    parser.add_argument("folder", metavar="FOLDER", help=f"{FOLDER}; or a folder or URL of models, NAME/VERSION/")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=_port, default=8000, help="0 picks a free one (default: %(default)s)")
     parser.add_argument("--admin-port", type=_port, metavar="PORT", help="load, unload and metrics here; off otherwise")
@@ -121,10 +124,16 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--versions", choices=("newest", "all"), default="newest", help="of each model in a folder of models"
     )
-    parser.add_argument("--control", action="store_true", help="let clients load and unload models")
+    parser.add_argument("--control", action="store_true", help="let clients load and unload models, and set policies")
+    parser.add_argument("--anonymous", action="store_true", help="read a bucket without credentials")
+    parser.add_argument(
+        "--max-version", type=_positive, default=16384, metavar="MIB", help="fetched by URL (default: %(default)s)"
+    )
+    parser.add_argument("--poll", type=_positive, metavar="S", help="follow what changes in a folder of models")
     parser.add_argument("--drain", type=_positive, default=30, help="seconds to finish in (default: %(default)s)")
     parser.add_argument("--form", choices=("auto", "versioned", "durable"), default="auto", help="of the programs")
     parser.add_argument("--key", action="append", default=[], metavar="PEM", help=KEY)
+    proving.options(parser)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     workers.options(parser)
     return parser.parse_args(argv)
@@ -134,11 +143,12 @@ def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket, *m
     # jax and what stands on it take a second to import: not before the arguments are known to be good.
     import jax
 
-    from arsenal_serving import http1
+    from arsenal_serving import artifact, http1, remote
     from arsenal_serving.engine import Engine
-    from arsenal_serving.model import Model, load
+    from arsenal_serving.model import Model, familiar, made
     from arsenal_serving.repository import Repository
     from arsenal_serving.server import Serving, handler
+    from arsenal_serving.trials import Observed
     from arsenal_serving.verbs import public_keys
 
     if given.grpc_port is not None:
@@ -149,16 +159,48 @@ def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket, *m
 
     # An answer is waited for at once, so handing a small program to another thread only costs: 150 us became 40.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
+    # A thread that lowers programs gives way to the event loop after 1 ms, not 5: p99 while a version is loaded.
+    sys.setswitchinterval(0.001)
+
+    try:
+        proof, mirror = proving.proving(given), None
+        if _is_url(given.folder):
+            every, most = given.versions == "all", given.max_version << 20
+            mirror = remote.mirror(given.folder, proof.cache, every, most, given.anonymous)
+            folder = mirror.folder
+    except Refused as error:
+        return _failed(error)
+    proving.use_cache(proof.cache)
+    how = {"max_batch": given.max_batch, "max_rows": given.max_rows, "form": given.form}
 
     def prepared(version: Path) -> Model:
-        keys = public_keys(given.key)
-        model = load(version, max_batch=given.max_batch, max_rows=given.max_rows, form=given.form, keys=keys)
+        held = artifact.opened(version, public_keys(given.key))
+        # Programs that are in use already are safe to read, and a server of one artifact has nobody to disturb.
+        if repository.many and not familiar(version, held.files, given.form):
+            proving.prove(version, held.digest, how, proof)
+        model = made(version, held.files, **how)
         model.warm()
         return model
 
+    def follow() -> None:
+        """Serve what the folder, or the URL, says now."""
+        told = remote.sync(mirror) if mirror else []
+        if not repository.started:
+            try:
+                repository.start()
+            except Refused as error:
+                raise Refused(told[0] if told else str(error)) from error
+        else:
+            told += repository.follow()
+        if mirror:
+            remote.prune(mirror, repository.served)
+        for why in told:
+            sys.stderr.write(f"arsenal-serve: not served: {why}\n")
+
     repository = Repository(folder, prepared, every=given.versions == "all")
     engine = Engine(given.max_queue_rows, given.max_queue_bytes)
-    serving = Serving(repository, engine, given.max_body, given.control)
+    observed = Observed(repository, lambda: engine.rows)
+    serving = Serving(repository, engine, given.max_body, given.control, observers=(observed.call,))
     failure: list[BaseException] = []
     limits = http1.Limits(max_body=given.max_body)
     servers = [(http1.Server(handler(serving), limits), listening)]
@@ -174,7 +216,7 @@ def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket, *m
         # The port answers /v2/health/live from the start; the model joins once it is proven and compiled.
         try:
             bound = rpc and await rpc.start(given.host, given.grpc_port)
-            await asyncio.to_thread(repository.start)
+            await asyncio.to_thread(follow)
             if workers.number() is not None:
                 await listen()
         except Exception as error:
@@ -199,6 +241,16 @@ def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket, *m
         if workers.number() is not None:
             sys.stdout.write("\n")
         sys.stdout.flush()
+        if (given.poll or workers.number() is not None) and repository.many:
+            threading.Thread(target=poll, name="poll", daemon=True).start()
+
+    def poll() -> None:
+        while True:
+            time.sleep(given.poll or FOLLOW)
+            try:
+                follow()
+            except Exception as error:  # a disk that is full, who refuses the change: it may pass
+                _failed(error)
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
@@ -216,10 +268,15 @@ def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket, *m
         ends = [server.stop(given.drain) for server, _ in servers] + ([rpc.stop(given.drain)] if rpc else [])
         await asyncio.gather(*ends)
         await loading
+        proving.end()
 
     with asyncio.Runner(loop_factory=_loop) as runner:
         runner.run(run())
     return _failed(failure[0]) if failure else 0
+
+
+def _is_url(place: str) -> bool:
+    return "://" in place
 
 
 def _repository(folder: Path) -> bool:

@@ -27,7 +27,7 @@ import safetensors
 from arsenal_serving import manifest as manifests
 from arsenal_serving import signing
 from arsenal_serving.refused import Refused, shown
-from arsenal_serving.versions import MANIFEST, SUMS, VERSION, is_version, located, numbered, numbers
+from arsenal_serving.versions import MANIFEST, POLICY, SUMS, VERSION, is_version, located, numbered, numbers
 
 SIGNATURE = "SHA256SUMS.sig"
 PARAMETERS, GOLDEN = "parameters.safetensors", "golden.safetensors"
@@ -94,15 +94,19 @@ def sign(folder: str | os.PathLike, private_key: bytes) -> Path:
     folder = located(folder)
     if os.path.lexists(folder / SIGNATURE):
         raise Refused(f"{folder} is signed already; remove {SIGNATURE} first if it is to be signed anew.")
-    content = signing.sign(opened(folder).sums, private_key)
-    partial = folder.parent / f".{secrets.token_hex(8)}.partial"
+    rewrite(folder / SIGNATURE, signing.sign(opened(folder).sums, private_key), folder.parent)
+    return folder / SIGNATURE
+
+
+def rewrite(path: Path, content: bytes, beside: Path | None = None) -> None:
+    """Write a file so that a reader sees what it was or all of this; the partial one lies hidden, `beside` it."""
+    partial = (beside or path.parent) / f".{secrets.token_hex(8)}.partial"
     try:
         _write_synced(partial, content)
-        os.rename(partial, folder / SIGNATURE)
+        os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-    _sync_folder(folder)
-    return folder / SIGNATURE
+    _sync_folder(path.parent)
 
 
 class Opened(NamedTuple):
@@ -140,7 +144,7 @@ def opened(folder: str | os.PathLike, keys: Sequence[bytes] = ()) -> Opened:
             signer = signing.check(sums, _bytes(folder, SIGNATURE, signing.LENGTH + 1), keys)
         except Refused as error:
             raise Refused(f"{folder}: {SIGNATURE}: {error}") from error
-    listed = _listed(folder, sums)
+    listed = listed_in(sums, str(folder))
     for path in sorted(found - listed.keys() - {SUMS, SIGNATURE}):
         raise Refused(f"{folder}: {shown(path)} is not listed in {SUMS}.")
     for path in sorted((listed.keys() | {MANIFEST}) - found):
@@ -189,7 +193,7 @@ def arrays(content: bytes, what: str) -> dict[str, np.ndarray]:
 
 
 def _of_versions(name: str) -> bool:
-    return name.startswith(".") or bool(VERSION.fullmatch(name))
+    return name.startswith(".") or name == POLICY or bool(VERSION.fullmatch(name))
 
 
 def _sha256(content: bytes) -> str:
@@ -239,7 +243,8 @@ def _plain_files(folder: Path) -> set[str]:
     return found
 
 
-def _listed(folder: Path, text: bytes) -> dict[str, str]:
+def listed_in(text: bytes, folder: str) -> dict[str, str]:
+    """The files that the sums of a folder list, and their hashes; raises `Refused` for a path outside of it."""
     listed: dict[str, str] = {}
     try:
         lines = text.decode().split("\n")

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from arsenal_serving.manifest import SINGLE
-from arsenal_serving.model import Loaded, Model, named
+from arsenal_serving.model import Loaded, Model, named, rounded
 
 # Measured on two cores: a hop to a thread and back costs about 0.1 ms, as much as a small model's whole answer, so
 # what is quick runs on the event loop; what is slow, or may compile, runs on one thread and the loop stays live.
@@ -175,7 +175,11 @@ class Engine:
         """
         start = time.perf_counter_ns()
         try:
-            return self._submitted(model, *model.checked(method, inputs), statistics, settle, seconds, start)
+            loaded, arrays = model.checked(method, inputs)
+            if loaded.lengths:
+                arrays, back = rounded(loaded, arrays)
+                settle = _cut_back(settle, back)
+            return self._submitted(model, loaded, arrays, statistics, settle, seconds, start)
         except BaseException:
             statistics.add("fail", time.perf_counter_ns() - start)
             raise
@@ -319,6 +323,10 @@ class Engine:
 
 def _expired(job: Job) -> None:
     job.end(Expired("the deadline passed."))
+
+
+def _cut_back(settle: Settle, back: Callable[[list[np.ndarray]], list[np.ndarray]]) -> Settle:
+    return lambda outcome: settle(outcome if isinstance(outcome, BaseException) else back(outcome))
 
 
 def _run(batch: list[tuple[Job, int, int]]) -> tuple[list[np.ndarray], tuple[int, int]]:

@@ -22,7 +22,7 @@ import numpy as np
 import safetensors.numpy
 from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
 
-from arsenal_serving import artifact, codecs, golden, manifest, program
+from arsenal_serving import artifact, codecs, golden, lengths, manifest, program
 from arsenal_serving.manifest import COUPLED, INDEPENDENT, METHOD_NAME, MODEL_NAME, SERVED, SINGLE
 from arsenal_serving.program import BATCH, PLATFORMS, Array
 from arsenal_serving.refused import Refused, shown, unknown
@@ -36,13 +36,17 @@ class Tensor(NamedTuple):
     columns: names along the last axis. codec: a name in `codecs`, or a list with one per column, through which
     strings become integer codes (inputs) or codes become strings (outputs). finite: whether NaN and infinity
     are refused in an input, and never to be expected of an output. shape: of an input whose dimensions beyond
-    the batch vary, such as ["batch", "length", 8]; default: the batch, and the example's other dimensions.
+    the batch vary, such as ["batch", "length", 8]; default: the batch, and the example's other dimensions. pad: of an
+    input, what may fill its varying dimensions up: they are then rounded up to powers of two, so that few programs
+    serve all lengths and unequal ones share a run. That needs an upper bound, constraints=["length <= 512"], and a
+    function whose answers it does not change (that masks, or reads no further than a length), which is proven.
     """
 
     columns: Sequence[str] | None = None
     codec: str | Sequence[str] | None = None
     finite: bool = True
     shape: Sequence[int | str] | None = None
+    pad: float | None = None
 
 
 class Method(NamedTuple):
@@ -190,12 +194,19 @@ def _method(
     by_row = all(aval["shape"][:1] == [BATCH] for aval in made)
     wild = [not method.inputs.get(key, Tensor()).finite for key in input_names]
     independent = method.batch and by_row and rows_independent(run, inputs, wanted, wild)
+    pads = [method.inputs.get(key, Tensor()).pad for key in input_names]
+    ports = [_Port(*each) for each in zip(input_names, shapes, pads, strict=True)]
+    gives = [_Port(key, tuple(aval["shape"]), None) for key, aval in zip(output_names, made, strict=True)]
+    if any(port.pad is not None for port in ports):
+        if not independent:
+            raise Refused(f"method {name!r} has a `pad`, which needs rows that do not influence each other.")
+        _prove_padding(name, run, ports, gives, inputs, method)
     entry = {
         "programs": {"versioned": f"programs/{name}.exported", "durable": f"programs/{name}.mlir"},
         "calling": calling,
         "inputs": [
-            _described(key, shape, x.dtype.name, method.inputs.get(key, Tensor()))
-            for key, shape, x in zip(input_names, shapes, inputs, strict=True)
+            _described(port.name, port.shape, x.dtype.name, method.inputs.get(port.name, Tensor())) | {"pad": port.pad}
+            for port, x in zip(ports, inputs, strict=True)
         ],
         "outputs": [
             _described(key, aval["shape"], aval["dtype"], method.outputs.get(key, Tensor()))
@@ -211,6 +222,48 @@ def _method(
     kept = {f"{name}/input/{key}": np.array(x, order="C") for key, x in zip(input_names, few, strict=True)}
     kept |= {f"{name}/output/{key}": np.array(y, order="C") for key, y in zip(output_names, answers, strict=True)}
     return entry, {f"programs/{name}.exported": versioned, f"programs/{name}.mlir": durable}, kept
+
+
+class _Port(NamedTuple):
+    name: str
+    shape: tuple[int | str, ...]
+    pad: float | None
+
+
+def _prove_padding(
+    name: str, run: Callable, ports: list[_Port], gives: list[_Port], inputs: Sequence[np.ndarray], method: Method
+) -> None:
+    """Raise `Refused` unless filling lengths up gives what the program gives at the lengths themselves."""
+    try:
+        known = lengths.buckets(ports, method.constraints)
+    except Refused as error:
+        raise Refused(f"method {name!r}: {error}") from error
+    for port, x in zip(ports, inputs, strict=True):
+        if port.pad is not None and not lengths.fills(port.pad, x.dtype):
+            raise Refused(f"`pad` of input {port.name!r} of method {name!r} must be of {x.dtype.name}; got {port.pad}.")
+    for port in gives:
+        for dim in port.shape:
+            if isinstance(dim, str) and dim not in known and any(re.search(rf"\b{d}\b", dim) for d in known):
+                where = f"output {port.name!r} of method {name!r}"
+                raise Refused(f"{where} has the dimension {dim!r}, which cannot be cut back; leave `pad` out.")
+    rtol, atol = (float(method.tolerance[key]) for key in ("rtol", "atol"))
+    whole = lengths.sizes(ports, inputs, known)
+    for sizes in (whole, {dim: max(known[dim][0], size // 2) for dim, size in whole.items()}):
+        short = lengths.cut(ports, inputs, sizes)
+        wanted = run(short)
+        for to in ({dim: next(b for b in known[dim] if b >= size) for dim, size in sizes.items()}, _largest(known)):
+            got = lengths.cut(gives, run(lengths.widened(ports, short, to)), sizes)
+            for port, answer, want in zip(gives, got, wanted, strict=True):
+                if not golden.near(answer, want, rtol, atol):
+                    far, may = golden.difference(answer, want), golden.allowed(want, rtol, atol)
+                    raise Refused(
+                        f"method {name!r}, output {port.name!r}: filling {sizes} up to {to} with `pad` changes the "
+                        f"answer; largest difference {far:g}, allowed {may:g}. Mask the padding, or leave `pad` out."
+                    )
+
+
+def _largest(known: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    return {dim: sizes[-1] for dim, sizes in known.items()}
 
 
 def _explained(error: Exception, method: Method) -> str:

@@ -53,6 +53,8 @@ def parsed(content: bytes) -> dict:
         raise Refused(f"{FILE} must have format 1 or {FORMAT}; got {shown(form)}.")
     _check(found, TOP, "")
     for name, method in found["methods"].items():
+        for port in method["inputs"]:
+            port.setdefault("pad", None)
         _check_types(name, method, found["parameters"]["arrays"])
     if found["default"] not in found["methods"]:
         raise Refused(f"{FILE}: 'default' must be one of {sorted(found['methods'])}; got {shown(found['default'])}.")
@@ -161,6 +163,9 @@ PORT = {
     ),
     "finite": FLAG,
 }
+# What fills a length up to the size that runs; artifacts before it had none.
+LATER = ("pad",)
+INPUT = PORT | {"pad": _optional(_Words("null or a number", lambda value: type(value) in (int, float)))}
 METHOD = {
     "programs": {
         form: _matching(PROGRAM_FILE, "a file programs/METHOD.exported or .mlir") for form in program.FORMS
@@ -176,7 +181,7 @@ METHOD = {
         "module_kept_var_idx": [_whole(0)],
         "uses_global_constants": FLAG,
     },
-    "inputs": [PORT],
+    "inputs": [INPUT],
     "outputs": [PORT],
     "platforms": [_one_of((*program.PLATFORMS, "rocm"))],
     "rows": _one_of(ROWS),
@@ -239,6 +244,8 @@ def _check(value: Any, schema: Any, where: str) -> None:
     else:
         for name, inner in schema.items():
             if inner is None:  # a field that this format does not have
+                continue
+            if name not in value and name in LATER:
                 continue
             if name not in value:
                 raise Refused(f"{FILE} is incomplete: {f'{where}.{name}'.lstrip('.')} is missing.")

@@ -15,12 +15,13 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from itertools import product
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from arsenal_serving import artifact, codecs, golden, program, versions
+from arsenal_serving import artifact, codecs, golden, lengths, program, versions
 from arsenal_serving.manifest import INDEPENDENT, SINGLE
 from arsenal_serving.program import BATCH, Array
 from arsenal_serving.refused import Refused, shown, unknown
@@ -31,7 +32,10 @@ KEPT = 32
 
 
 class Port(NamedTuple):
-    """One input or output as clients see it: a dimension that is a string varies; `code` is there for strings."""
+    """One input or output as clients see it: a dimension that is a string varies; `code` is there for strings.
+
+    pad: what fills the dimensions up that are rounded up.
+    """
 
     name: str
     dtype: np.dtype
@@ -39,6 +43,7 @@ class Port(NamedTuple):
     columns: list[str] | None
     finite: bool
     code: Callable[[np.ndarray], np.ndarray] | None
+    pad: float | None = None
 
     def __str__(self) -> str:
         dims = ", ".join(map(str, self.shape))
@@ -49,7 +54,8 @@ class Loaded(NamedTuple):
     """One method, ready to run.
 
     rows: independent, coupled or single; only rows of an independent method may share a run with a stranger's.
-    padded: whether sizes are rounded up, to one of `sizes`. wide: whether it has 64-bit types.
+    padded: whether sizes are rounded up, to one of `sizes`. wide: whether it has 64-bit types. lengths: the sizes to
+    which further dimensions are rounded up.
     """
 
     name: str
@@ -61,6 +67,7 @@ class Loaded(NamedTuple):
     sizes: tuple[int, ...]
     wide: bool
     tolerance: dict[str, float]
+    lengths: dict[str, tuple[int, ...]]
 
     @property
     def row_independent(self) -> bool:
@@ -95,7 +102,7 @@ class Model:
         Raises `Refused` for a name, dtype, rank, dimension, number of rows or value that is not allowed.
         """
         loaded, arrays = self.checked(method, named_inputs)
-        return named(loaded, self.run(loaded, arrays))
+        return named(loaded, self._rounded(loaded, arrays))
 
     def checked(self, method: str, named_inputs: Mapping[str, np.ndarray]) -> tuple[Loaded, list[np.ndarray]]:
         """The method, and the inputs in its program's order, strings as codes; raises `Refused` as `infer` does."""
@@ -119,8 +126,10 @@ class Model:
         for loaded in self.methods.values():
             if not _foreseen(loaded):
                 continue
-            for size in loaded.sizes if loaded.rows != SINGLE else (1,):
-                shapes = [tuple(size if dim == BATCH else int(dim) for dim in port.shape) for port in loaded.inputs]
+            rows = loaded.sizes if loaded.rows != SINGLE else (1,)
+            for size, *given in product(rows, *loaded.lengths.values()):
+                dims = dict(zip((BATCH, *loaded.lengths), (size, *given), strict=True))
+                shapes = [tuple(d if isinstance(d, int) else dims[d] for d in port.shape) for port in loaded.inputs]
                 key = (loaded.name, *shapes)
                 if key not in self._warm:
                     # The golden check may have compiled this size already.
@@ -163,7 +172,13 @@ class Model:
             _array(loaded, port._replace(code=None), arrays[f"{method}/input/{port.name}"], sizes)
             for port in loaded.inputs
         ]
-        return dict(zip([port.name for port in loaded.outputs], self.run(loaded, inputs), strict=True))
+        return dict(zip([port.name for port in loaded.outputs], self._rounded(loaded, inputs), strict=True))
+
+    def _rounded(self, loaded: Loaded, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        if not loaded.lengths:
+            return self.run(loaded, arrays)
+        arrays, back = rounded(loaded, arrays)
+        return back(self.run(loaded, arrays))
 
     def _method(self, method: str) -> Loaded:
         if method not in self.methods:
@@ -213,11 +228,23 @@ class Model:
         given = [Array(p.shape, p.dtype.name) for p in self._params]
         given += [Array(tuple(shape), port.dtype.name) for shape, port in zip(shapes, loaded.inputs, strict=True)]
         try:
-            lowered = program.lower(loaded.program.exported, given)
+            return loaded.program.compiled(given)
         except ValueError as error:  # jax checks what the manifest's constraints say of symbolic dimensions
             got = {port.name: list(shape) for port, shape in zip(loaded.inputs, shapes, strict=True)}
             raise Refused(f"method {loaded.name!r} does not run at {got}: {program.first_line(error)}") from error
-        return lowered.compile()
+
+
+def rounded(
+    loaded: Loaded, arrays: list[np.ndarray]
+) -> tuple[list[np.ndarray], Callable[[list[np.ndarray]], list[np.ndarray]]]:
+    """Checked inputs with their lengths rounded up, and what cuts the answers back. Raises `Refused` for too long."""
+    sizes = lengths.sizes(loaded.inputs, arrays, loaded.lengths)
+    to = {}
+    for dim, size in sizes.items():
+        if not size <= loaded.lengths[dim][-1]:
+            raise Refused(f"method {loaded.name!r} takes {dim!r} up to {loaded.lengths[dim][-1]}; got {size}.")
+        to[dim] = loaded.lengths[dim][bisect_left(loaded.lengths[dim], size)]
+    return lengths.widened(loaded.inputs, arrays, to), lambda answers: lengths.cut(loaded.outputs, answers, sizes)
 
 
 def named(loaded: Loaded, answers: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
@@ -280,6 +307,19 @@ def made(
     return model
 
 
+def familiar(folder: str | os.PathLike, held: Mapping[str, bytes], form: str = "auto") -> bool:
+    """Whether every program among an artifact's files that held is in use already; raises `Refused` as `made` does."""
+    try:
+        entries = artifact.manifest_of(folder, held)["methods"].values()
+    except Refused as error:
+        raise Refused(f"{folder}: {error}") from error
+    return all(
+        program.known(held[stored["versioned"]], held[stored["durable"]], entry["calling"], form)
+        for entry in entries
+        for stored in [entry["programs"]]
+    )
+
+
 def _loaded(
     name: str, manifest: dict, files: dict, params: list, kept: dict, form: str, max_batch: int
 ) -> Loaded:
@@ -316,6 +356,7 @@ def _loaded(
         sizes=tuple(sorted({min(size, max_batch) for size in entry["sizes"] or powers})),
         wide=any(np.dtype(aval.dtype).itemsize == 8 for aval in avals),
         tolerance=entry["tolerance"],
+        lengths=lengths.buckets(inputs, entry["constraints"]),
     )
 
 
@@ -328,8 +369,11 @@ def _port(described: dict, states: dict, inward: bool) -> Port:
         return np.stack([code(array[..., column]) for column, code in enumerate(each)], axis=-1)
 
     code = None if listed is None else each[0] if isinstance(listed, str) else by_column
-    columns, finite = described["columns"], described["finite"]
-    return Port(described["name"], np.dtype(described["dtype"]), tuple(described["shape"]), columns, finite, code)
+    columns, finite, pad = described["columns"], described["finite"], described.get("pad")
+    dtype = np.dtype(described["dtype"])
+    if pad is not None and not lengths.fills(pad, dtype):
+        raise Refused(f"'pad' of input {described['name']!r} must be of {dtype.name}; got {shown(pad)}.")
+    return Port(described["name"], dtype, tuple(described["shape"]), columns, finite, code, pad)
 
 
 def _parameter(stored: dict[str, np.ndarray], entry: dict) -> np.ndarray:
@@ -371,7 +415,8 @@ def _misfit(loaded: Loaded, port: Port, array: np.ndarray) -> Refused:
 def _foreseen(loaded: Loaded) -> bool:
     if loaded.rows != SINGLE and not loaded.padded:
         return False
-    return all(dim == BATCH or isinstance(dim, int) for port in loaded.inputs for dim in port.shape)
+    known = (BATCH, *loaded.lengths)
+    return all(isinstance(dim, int) or dim in known for port in loaded.inputs for dim in port.shape)
 
 
 def _grown(array: np.ndarray, size: int) -> np.ndarray:

@@ -11,11 +11,14 @@ https://docs.jax.dev/en/latest/export/export.html
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 import jax
 import jax.export
@@ -91,12 +94,32 @@ class CallRefused(Refused):
     """A program calls what `CUSTOM_CALLS` does not list."""
 
 
-class Program(NamedTuple):
-    """A loaded program: `exported` runs, `form` says which stored form it came from, `why` why not the other."""
+class Program:
+    """A loaded program: `exported` runs, `form` says which stored form it came from, `why` why not the other.
 
-    exported: jax.export.Exported
-    form: str
-    why: str
+    Versions of a model that differ in their parameters only have one program, and what was compiled of it: parameters
+    are arguments. Both go when the last version that uses them goes.
+    """
+
+    def __init__(self, exported: jax.export.Exported, form: str, why: str):
+        self.exported, self.form, self.why = exported, form, why
+        self._compiled: WeakValueDictionary[tuple, Any] = WeakValueDictionary()
+
+    def compiled(self, arrays: Sequence[Array]) -> Callable:
+        """What runs at fixed shapes; compiled once, while somebody holds it. Raises what jax raises."""
+        key = tuple(arrays)
+        found = self._compiled.get(key)
+        if found is None:
+            found = self._compiled[key] = lower(self.exported, arrays).compile()
+        return found
+
+
+_programs: WeakValueDictionary[str, Program] = WeakValueDictionary()
+
+
+def known(versioned: bytes, durable: bytes, calling: dict, form: str = "auto") -> bool:
+    """Whether a program of these bytes is in use, so that loading it reads nothing and compiles nothing new."""
+    return _digest(versioned, durable, calling, form) in _programs
 
 
 def export(flat: Flat, arrays: Sequence[Array], platforms: Sequence[str], constraints: Sequence[str]) -> tuple:
@@ -134,6 +157,9 @@ def load(versioned: bytes, durable: bytes, calling: dict, example: Sequence[Arra
     """
     if form not in ("auto", *FORMS):
         raise Refused(f"`form` must be one of 'auto', 'versioned', 'durable'; got {shown(form)}.")
+    digest = _digest(versioned, durable, calling, form)
+    if (found := _programs.get(digest)) is not None:
+        return found
     makers = {"versioned": lambda: _deserialised(versioned, calling), "durable": lambda: rebuilt(durable, calling)}
     reasons: list[str] = []
     for name in FORMS if form == "auto" else (form,):
@@ -141,7 +167,8 @@ def load(versioned: bytes, durable: bytes, calling: dict, example: Sequence[Arra
             exported = makers[name]()
             check_calls(exported.mlir_module_serialized)
             lower(exported, example)
-            return Program(exported, name, "; ".join(reasons))
+            found = _programs[digest] = Program(exported, name, "; ".join(reasons))
+            return found
         except CallRefused:
             raise
         except Exception as error:  # jax says no in many ways, and each is a reason to try the other form
@@ -248,6 +275,12 @@ def first_line(error: BaseException) -> str:
     """The error as one line."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _digest(versioned: bytes, durable: bytes, calling: dict, form: str) -> str:
+    described = json.dumps([form, bool(jax.config.jax_enable_x64), calling], sort_keys=True)  # type: ignore[attr-defined]
+    parts = (versioned, durable, described.encode())
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
 
 def _deserialised(versioned: bytes, calling: dict) -> jax.export.Exported:

@@ -233,18 +233,18 @@ class Rpc:
         for row in self._repository.index(request.ready):
             answer.models.add(**row)
 
-    async def _load(self, request: Any, _answer: Any, _context: Any, _call: Call) -> None:
+    async def _load(self, request: Any, _answer: Any, _context: Any, call: Call) -> None:
         check_control(self._serving)
         parameters = _plain(request.parameters, "the request", ("config",))
         try:
             config = orjson.loads(parameters["config"]) if "config" in parameters else None
         except (orjson.JSONDecodeError, TypeError) as error:
             raise Refused(f"'config' is not JSON: {error}.") from error
-        await asyncio.to_thread(self._repository.load, request.model_name, config)
+        await asyncio.to_thread(self._repository.load, request.model_name, config, call.principal)
 
-    async def _unload(self, request: Any, _answer: Any, _context: Any, _call: Call) -> None:
+    async def _unload(self, request: Any, _answer: Any, _context: Any, call: Call) -> None:
         check_control(self._serving)
-        await asyncio.to_thread(self._repository.unload, request.model_name)
+        await asyncio.to_thread(self._repository.unload, request.model_name, call.principal)
 
     def _status(self, service: str) -> int:
         if service not in ("", SERVICE):

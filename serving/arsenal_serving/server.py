@@ -263,6 +263,10 @@ async def _route(serving: Serving, exchange: Exchange, call: Call) -> Answer | N
         case ["v2", "repository", "models", name, "load" | "unload" as operation]:
             admitted("POST", operation, ADMIN, name)
             return await _change(serving, exchange, call)
+        case ["v2", "repository", "models", name, "policy"]:
+            changes = exchange.method == "PUT"
+            admitted("PUT" if changes else "GET", "policy", ADMIN if changes else READ, name)
+            return await _policy(serving, exchange, call) if changes else _json(200, repository.policy(name))
         case ["openapi.json"]:
             admitted("GET", "openapi")
             return _json(200, records.openapi(repository.models))
@@ -333,19 +337,28 @@ async def _change(serving: Serving, exchange: Exchange, call: Call) -> Answer | 
     parameters = asked.get("parameters", {})
     protocol.check_object(parameters, "'parameters'", set(), {"config", "unload_dependents"})
     if call.operation == "unload":
-        await asyncio.to_thread(serving.repository.unload, call.model)
+        await asyncio.to_thread(serving.repository.unload, call.model, call.principal)
     else:
         config = _parsed(parameters.get("config"), "'config'") if "config" in parameters else None
-        await asyncio.to_thread(serving.repository.load, call.model, config)
+        await asyncio.to_thread(serving.repository.load, call.model, config, call.principal)
     return _json(200, {})
+
+
+async def _policy(serving: Serving, exchange: Exchange, call: Call) -> Answer | None:
+    """Follow another policy; the answer is what it is then."""
+    if (body := await _body(serving, exchange, call, KINDS)) is None:
+        return None
+    check_control(serving)
+    await asyncio.to_thread(serving.repository.set_policy, call.model, _parsed(body), call.principal)
+    return _json(200, serving.repository.policy(call.model))
 
 
 def check_control(serving: Serving) -> None:
     """Raise `Stop` where clients may not load and unload."""
     if not serving.control:
-        raise Stop(403, "load and unload are off; start the server with --control to allow them.")
+        raise Stop(403, "load, unload and policies are off; start the server with --control to allow them.")
     if not serving.repository.many:
-        raise Stop(403, "one artifact is served; load and unload work on a folder of NAME/VERSION/.")
+        raise Stop(403, "one artifact is served; load, unload and policies work on a folder of NAME/VERSION/.")
 
 
 def _parsed(content: Any, what: str = "the body") -> Any:
@@ -363,7 +376,7 @@ def found(serving: Serving, call: Call, version: str | None) -> Found:
     """What a call means, noted in it; raises `Missing` or `Unready`."""
     if not serving.repository.started:
         raise Unready("no model is ready yet")
-    what = serving.repository.find(call.model, version)
+    what = serving.repository.find(call.model, version, call)
     call.method, call.version = what.method.name, str(what.model.version)
     return what
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from arsenal_serving.refused import Refused, shown
 
 SUMS, MANIFEST = "SHA256SUMS", "manifest.json"
+POLICY = "policy.json"  # beside the versions: how a server rolls them out
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import http.client
 import json
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +25,9 @@ from arsenal_serving.export import Method, Tensor, export
 from arsenal_serving.model import Model, load
 
 collect_ignore = ["clients"]  # programs of other environments
+# Servers keep what they compile; here in a folder of these tests, so that each session proves anew.
+SERVED_CACHE = tempfile.mkdtemp()
+atexit.register(shutil.rmtree, SERVED_CACHE, ignore_errors=True)
 
 ANIMALS = ["cat", "dog", "éléphant"]
 CODECS = {"animal": {"kind": "category", "values": ANIMALS}, "day": {"kind": "date"}}
@@ -141,9 +148,10 @@ class Server(NamedTuple):
         return self.ask("POST", f"/v2/models/{model}/infer", {"inputs": list(tensors), **more})
 
 
-def start(folder: Path, *arguments: str) -> Server:
+def start(folder: Path | str, *arguments: str) -> Server:
     command = [sys.executable, "-m", "arsenal_serving", str(folder), "--port", "0", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    env = os.environ | {"XDG_CACHE_HOME": SERVED_CACHE}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
     line = process.stdout.readline()
     found = re.search(r"http://127\.0\.0\.1:(\d+)/v2/models/", line)
     assert found, (line, process.stderr.read())

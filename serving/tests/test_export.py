@@ -35,7 +35,7 @@ def test_manifest_says_what_is_served(folder):
     assert names == ["half", "layers.0.w", "layers.0.b", "table"]
     predict = manifest["methods"]["predict"]
     assert predict["inputs"] == [
-        {"name": "x", "dtype": "float32", "shape": ["batch", 8, 8], "columns": None, "codec": None, "finite": True}
+        {"name": "x", "dtype": "float32", "shape": ["batch", 8, 8], "columns": None, "codec": None, "finite": True, "pad": None}
     ]
     assert predict["outputs"][0]["columns"] == CODECS["animal"]["values"]
     assert predict["platforms"] == ["cpu", "cuda", "tpu"]
