@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from arsenal_serving import __version__, workers
+from arsenal_serving import __version__, auth, workers
 from arsenal_serving.refused import Refused
 from arsenal_serving.versions import is_version, located, numbers
 
@@ -28,6 +28,7 @@ VERBS = {
     "sign": "Sign an artifact with an Ed25519 key.",
     "renew": "Export an artifact's programs anew under the jax installed here, as the model's next version.",
     "diff": "Compare two artifacts: what clients see, parameters, and answers to the first's golden inputs.",
+    "key": "Make an API key, print it, and add it to the file that --keys reads.",
 }
 
 
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serve, or do what another verb says; 0 when done, 1 when it is refused or cannot be had, 2 for wrong usage."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in VERBS and words[0] != "serve":
-        return _verb(words[0], words[1:])
+        return _key(words[1:]) if words[0] == "key" else _verb(words[0], words[1:])
     given = _arguments(words[1:] if words[:1] == ["serve"] else words)
     # Before it serves nothing is in flight.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -44,8 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = Path(given.folder)
         if not _repository(folder):
             folder = located(folder)
+        guard = auth.guard(given)
         if workers.number() is not None:
-            return _serve(given, folder, *workers.inherited())
+            return _serve(given, folder, guard, *workers.inherited())
         places = [(given.host, given.port)]
         if given.admin_port is not None:
             places.append((given.admin_host, given.admin_port))
@@ -54,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         listening = [_listen(*place) for place in places]
     except (Refused, OSError) as error:
         return _failed(error)
-    return _serve(given, folder, *listening)
+    return _serve(given, folder, guard, *listening)
 
 
 def _several(given: argparse.Namespace, words: list[str], places: list[tuple[str, int]]) -> int:
@@ -67,6 +69,13 @@ def _several(given: argparse.Namespace, words: list[str], places: list[tuple[str
     port = reserved.getsockname()[1]
     reserved.close()
     return workers.supervise([*words, "--grpc-port", str(port)], each, sockets, given.drain)
+
+
+def _key(words: Sequence[str]) -> int:
+    try:
+        return auth.key(words, VERBS["key"])
+    except (Refused, OSError) as error:
+        return _failed(error)
 
 
 def _verb(verb: str, words: Sequence[str]) -> int:
@@ -127,10 +136,13 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--key", action="append", default=[], metavar="PEM", help=KEY)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     workers.options(parser)
+    auth.options(parser)
     return parser.parse_args(argv)
 
 
-def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket, *more: socket.socket) -> int:
+def _serve(
+    given: argparse.Namespace, folder: Path, guard: auth.Guard, listening: socket.socket, *more: socket.socket
+) -> int:
     # jax and what stands on it take a second to import: not before the arguments are known to be good.
     import jax
 
@@ -158,12 +170,14 @@ def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket, *m
 
     repository = Repository(folder, prepared, every=given.versions == "all")
     engine = Engine(given.max_queue_rows, given.max_queue_bytes)
-    serving = Serving(repository, engine, given.max_body, given.control)
+    serving = Serving(repository, engine, given.max_body, given.control, guard.admit)
     failure: list[BaseException] = []
     limits = http1.Limits(max_body=given.max_body)
-    servers = [(http1.Server(handler(serving), limits), listening)]
+    context = guard.tls and guard.tls.context
+    web = "https" if context else "http"
+    servers = [(http1.Server(handler(serving), limits, context), listening)]
     for admin in more:
-        servers.append((http1.Server(handler(serving._replace(control=True)), limits), admin))
+        servers.append((http1.Server(handler(serving._replace(control=True)), limits, context), admin))
     stopping = asyncio.Event()
 
     async def listen() -> None:
@@ -173,7 +187,7 @@ def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket, *m
     async def become_ready(rpc: Any) -> None:
         # The port answers /v2/health/live from the start; the model joins once it is proven and compiled.
         try:
-            bound = rpc and await rpc.start(given.host, given.grpc_port)
+            bound = rpc and await rpc.start(given.host, given.grpc_port, guard.tls)
             await asyncio.to_thread(repository.start)
             if workers.number() is not None:
                 await listen()
@@ -192,10 +206,10 @@ def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket, *m
                 sys.stderr.write(f"arsenal-serve: not served: {row['name']} {row['version']}: {row['reason']}\n")
         for name, model in repository.models.items():
             methods = ", ".join(model.methods)
-            also = f", grpc://{place}:{bound}" if rpc else ""
-            sys.stdout.write(f"ready: http://{place}:{port}/v2/models/{name} (methods: {methods}){also}\n")
+            also = f", grpc{web[4:]}://{place}:{bound}" if rpc else ""
+            sys.stdout.write(f"ready: {web}://{place}:{port}/v2/models/{name} (methods: {methods}){also}\n")
         for admin in more:
-            sys.stdout.write(f"admin: http://{given.admin_host}:{admin.getsockname()[1]}/\n")
+            sys.stdout.write(f"admin: {web}://{given.admin_host}:{admin.getsockname()[1]}/\n")
         if workers.number() is not None:
             sys.stdout.write("\n")
         sys.stdout.flush()

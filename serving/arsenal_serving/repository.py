@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from arsenal_serving import versions
 from arsenal_serving.engine import Statistics
-from arsenal_serving.manifest import MODEL_NAME
 from arsenal_serving.model import Loaded, Model
 from arsenal_serving.refused import Refused, shown, unknown
+from arsenal_serving.versions import MODEL_NAME
 
 READY, LOADING, UNAVAILABLE = "READY", "LOADING", "UNAVAILABLE"
 
@@ -150,8 +150,10 @@ class Repository:
             for number in gone:
                 self._say(name, number, UNAVAILABLE, "unloaded")
 
-    def statistics(self, name: str | None = None, version: str | None = None) -> dict:
-        """Triton's statistics of a model's method, or of every method of every version that is ready."""
+    def statistics(
+        self, name: str | None = None, version: str | None = None, seen: Callable[[str], bool] = lambda _: True
+    ) -> dict:
+        """Triton's statistics of a model's method, or of all that is ready of each model that is `seen`."""
         if name:
             found = self.find(name, version)
             numbers = [version] if version else found.versions
@@ -159,6 +161,7 @@ class Repository:
         rows = [
             _counted(name if method == served.model.default else f"{name}.{method}", str(number), counted)
             for name, ready in sorted(self._ready.items())
+            if seen(name)
             for number, served in sorted(ready.items())
             for method, counted in served.statistics.items()
         ]

@@ -24,6 +24,7 @@ from arsenal_serving.calls import ADMIN, INFER, LIVE, READ, Admit, Call, Observe
 from arsenal_serving.engine import Engine, Expired, Full, Gone
 from arsenal_serving.http1 import Exchange
 from arsenal_serving.model import named
+from arsenal_serving.principal import may
 from arsenal_serving.refused import Refused, shown
 from arsenal_serving.repository import Found, Missing, Repository, Unready
 
@@ -208,10 +209,12 @@ def _admitted(
     serving: Serving, call: Call, operation: str, name: str, version: str | None
 ) -> tuple[Found, Callable[[Found, Call, bytes], Asked]]:
     """What an inference is asked of, and what reads its body."""
-    names = () if name else tuple(serving.repository.models)
-    call.operation, call.model = operation, names[0] if len(names) == 1 else name
+    call.operation, call.model = operation, name
     serving.admit(call, INFER)
-    if len(names) > 1:
+    names = () if name else tuple(known for known in serving.repository.models if may(call.scopes, INFER, known))
+    if len(names) == 1:
+        call.model = names[0]
+    elif names:
         paths = ", ".join(f"/models/{name}/predict" for name in names[:5])
         raise Stop(404, f"/predict is there where one model is served; here are {paths}.")
     return found(serving, call, version), READERS[operation]
@@ -225,6 +228,9 @@ async def _route(serving: Serving, exchange: Exchange, call: Call) -> Answer | N
         call.operation, call.model = operation, model
         serving.admit(call, need)
         _only(exchange, verb)
+
+    def seen(name: str) -> bool:
+        return may(call.scopes, READ, name)
 
     if (asked := _inference(exchange.path)) is not None:
         _only(exchange, "POST")
@@ -241,7 +247,7 @@ async def _route(serving: Serving, exchange: Exchange, call: Call) -> Answer | N
             return _json(200 if repository.started else 503, {"ready": repository.started})
         case ["v2", "models", "stats"]:
             admitted("GET", "stats")
-            return _json(200, repository.statistics())
+            return _json(200, repository.statistics(seen=seen))
         case ["v2", "models", name, *rest]:
             version, rest = _version(rest)
             if rest not in ([], ["ready"], ["stats"]):
@@ -259,13 +265,14 @@ async def _route(serving: Serving, exchange: Exchange, call: Call) -> Answer | N
                 return None
             asked_for = _parsed(body)
             protocol.check_object(asked_for, "the body", set(), {"ready"})
-            return _json(200, repository.index(asked_for.get("ready") is True))
+            return _json(200, [row for row in repository.index(asked_for.get("ready") is True) if seen(row["name"])])
         case ["v2", "repository", "models", name, "load" | "unload" as operation]:
             admitted("POST", operation, ADMIN, name)
             return await _change(serving, exchange, call)
         case ["openapi.json"]:
             admitted("GET", "openapi")
-            return _json(200, records.openapi(repository.models))
+            models = repository.models.items()
+            return _json(200, records.openapi({name: model for name, model in models if seen(name)}))
     raise _no_path(exchange)
 
 
@@ -333,11 +340,20 @@ async def _change(serving: Serving, exchange: Exchange, call: Call) -> Answer | 
     parameters = asked.get("parameters", {})
     protocol.check_object(parameters, "'parameters'", set(), {"config", "unload_dependents"})
     if call.operation == "unload":
-        await asyncio.to_thread(serving.repository.unload, call.model)
+        work = partial(serving.repository.unload, call.model)
     else:
         config = _parsed(parameters.get("config"), "'config'") if "config" in parameters else None
-        await asyncio.to_thread(serving.repository.load, call.model, config)
+        work = partial(serving.repository.load, call.model, config)
+    await changed(call, work)
     return _json(200, {})
+
+
+async def changed(call: Call, work: Callable[[], None]) -> None:
+    """Load or unload a model, off the event loop."""
+    try:
+        await asyncio.to_thread(work)
+    except Missing as error:
+        raise absent(call, error) from None
 
 
 def check_control(serving: Serving) -> None:
@@ -363,9 +379,26 @@ def found(serving: Serving, call: Call, version: str | None) -> Found:
     """What a call means, noted in it; raises `Missing` or `Unready`."""
     if not serving.repository.started:
         raise Unready("no model is ready yet")
-    what = serving.repository.find(call.model, version)
+    need = INFER if call.operation in READERS else READ
+    try:
+        what = serving.repository.find(call.model, version)
+    except Missing as error:
+        raise absent(call, error) from None
+    except Unready as error:
+        raise error if may(call.scopes, need, call.model) else absent(call, error) from None
+    # A scope for "a" admits to its method "a.b"; here it turns out that a model of this name was meant.
+    names = (what.model.name, call.model)
+    if "." in what.model.name and not any(may(call.scopes, need, name) for name in names):
+        raise absent(call)
     call.method, call.version = what.method.name, str(what.model.version)
     return what
+
+
+def absent(call: Call, error: Exception | None = None) -> Exception:
+    """The error for what is not there, which lists what is there only to who may see all of it."""
+    if error is not None and (call.scopes is None or f"{READ}:*" in call.scopes):
+        return error
+    return Missing(f"there is no {shown(call.model)}, or not this version of it.")
 
 
 def _large(answers: dict[str, np.ndarray]) -> bool:
