@@ -95,8 +95,6 @@ class Tokens:
             raise Wrong("it is not a JSON Web Token") from error
         if header.get("alg") not in self._algorithms:
             raise Wrong(f"the token's algorithm must be one of {', '.join(self._algorithms)}")
-        if "crit" in header:
-            raise Wrong("the token's header asks for an extension, 'crit', and none is known here")
         kid = header.get("kid")
         key = state.keys.get(kid)
         if key is None and kid is None and len(state.keys) == 1:
@@ -171,8 +169,8 @@ def key_set(content: bytes) -> dict[str | None, Any]:
             key = jwt.PyJWK(entry)
         except (jwt.PyJWTError, ValueError, TypeError):
             continue  # of a kind that is not known here, as RFC 7517, 5, wants it
-        if key.algorithm_name not in ASYMMETRIC or hasattr(key.key, "private_numbers"):
-            continue
+        if key.algorithm_name not in ASYMMETRIC or not hasattr(key.key, "verify"):
+            continue  # symmetric, or private
         if getattr(key.key, "key_size", MIN_RSA) < MIN_RSA and entry["kty"] == "RSA":
             raise Refused(f"its key {shown(key.key_id)} is RSA of {key.key.key_size} bits; {MIN_RSA} are the least.")
         if key.key_id in keys:
