@@ -124,6 +124,8 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--grpc-port", type=_port, metavar="PORT", help="serve gRPC too; 0 picks a free one")
     parser.add_argument("--max-batch", type=_positive, default=64, help="rows run at once (default: %(default)s)")
     parser.add_argument("--max-rows", type=_positive, default=16384, help="rows of a request (default: %(default)s)")
+    parser.add_argument("--max-rank", type=_positive, default=32, help="dimensions of a tensor (default: %(default)s)")
+    parser.add_argument("--max-elements", type=_positive, default=1 << 24, help="of a tensor (default: %(default)s)")
     parser.add_argument("--max-body", type=_positive, default=64 << 20, help="bytes of a body (default: %(default)s)")
     parser.add_argument("--max-queue-rows", type=_positive, default=65536, help="that wait (default: %(default)s)")
     parser.add_argument("--max-queue-bytes", type=_positive, default=512 << 20, help="that wait (default: %(default)s)")
@@ -148,7 +150,7 @@ def _serve(
 
     from arsenal_serving import http1
     from arsenal_serving.engine import Engine
-    from arsenal_serving.model import Model, load
+    from arsenal_serving.model import Limits, Model, load
     from arsenal_serving.repository import Repository
     from arsenal_serving.server import Serving, handler
     from arsenal_serving.verbs import public_keys
@@ -164,7 +166,8 @@ def _serve(
 
     def prepared(version: Path) -> Model:
         keys = public_keys(given.key)
-        model = load(version, max_batch=given.max_batch, max_rows=given.max_rows, form=given.form, keys=keys)
+        bounds = {"max_batch": given.max_batch, "max_rows": given.max_rows}
+        model = load(version, **bounds, form=given.form, keys=keys, limits=Limits(given.max_rank, given.max_elements))
         model.warm()
         return model
 

@@ -33,7 +33,6 @@ JSON_TYPES: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {i
 JSON_TYPES["V"] = JSON_TYPES["f"]  # bfloat16, for numpy a kind of its own
 JSON_WORDS = {"b": "true or false", "i": "whole numbers", "u": "whole numbers", "f": "numbers", "O": "strings"}
 JSON_WORDS["V"] = JSON_WORDS["f"]
-MAX_RANK = 32
 BODY = {"id", "outputs", "parameters", "model_name", "model_version"}
 TENSOR = {"name", "shape", "datatype", "data"}
 
@@ -207,11 +206,15 @@ def typed(port: Port, datatype: Any, shape: Any) -> list[int]:
     if datatype != datatype_of(port):
         known = "" if isinstance(datatype, str) and datatype in DTYPES else f" (datatypes: {', '.join(DTYPES)})"
         raise Refused(f"{where} must have datatype {datatype_of(port)}; got {shown(datatype)}{known}.")
-    sound = type(shape) is list and len(shape) <= MAX_RANK
+    most, count = port.limits, 1
+    sound = type(shape) is list and len(shape) <= most.rank
     for size in shape if sound else ():
         sound = sound and type(size) is int and size > 0
+        count = count * size if sound else count
     if not sound:
-        raise Refused(f"'shape' of {where} must be a list of at most {MAX_RANK} sizes >= 1; got {shown(shape)}.")
+        raise Refused(f"'shape' of {where} must be a list of at most {most.rank} sizes >= 1; got {shown(shape)}.")
+    if count > most.elements:
+        raise Refused(f"{where} must hold at most {most.elements} elements; got {shown(shape)}.")
     return shape
 
 

@@ -42,7 +42,7 @@ def _array(method: Loaded, port: Port, values: list) -> np.ndarray:
         values = [_by_column(port, value) if isinstance(value, dict) else value for value in values]
     data: Any = values[0] if method.rows == SINGLE else values
     shape, inner = [], data
-    while isinstance(inner, list) and len(shape) <= protocol.MAX_RANK:
+    while isinstance(inner, list) and len(shape) <= port.limits.rank:
         shape.append(len(inner))
         inner = inner[0] if inner else None
     tensor = {"datatype": protocol.datatype_of(port), "shape": shape, "data": data if shape else [data]}
