@@ -11,11 +11,24 @@ from typing import Any
 import numpy as np
 import orjson
 
-from arsenal_serving import __version__, protocol
+from arsenal_serving import __version__, arrow, protocol, tables
 from arsenal_serving.manifest import SINGLE
 from arsenal_serving.model import Loaded, Model, Port
 from arsenal_serving.refused import Refused, shown
 
+ERRORS = {
+    "400": "what is wrong with it",
+    "401": "no key or token, or none that is known: see WWW-Authenticate",
+    "403": "the scope that is missing",
+    "404": "no such model or version",
+    "405": "another verb: see Allow",
+    "408": "it came too slowly",
+    "413": "the body is too long",
+    "415": "another Content-Type or Content-Encoding",
+    "429": "the queue is full, or the rate is reached: see Retry-After",
+    "503": "not ready, or too busy: see Retry-After",
+    "504": "its deadline passed while it waited",
+}
 WORDS = ["NaN", "Infinity", "-Infinity"]
 
 
@@ -75,8 +88,8 @@ def _value(port: Port, value: Any) -> Any:
     return data
 
 
-def openapi(models: dict[str, Model]) -> dict:
-    """The OpenAPI document of `/predict` and `/models/NAME/predict` for the models that are ready."""
+def openapi(models: dict[str, Model], secured: bool = False) -> dict:
+    """The OpenAPI document of `/predict` and `/models/NAME/predict` for these models; secured: with a key or token."""
     paths: dict[str, Any] = {}
     for name, model in sorted(models.items()):
         for method in model.methods.values():
@@ -86,11 +99,14 @@ def openapi(models: dict[str, Model]) -> dict:
         ((name, model),) = models.items()
         paths["/predict"] = {"post": _operation(name, model.methods[model.default], "predict")}
     error = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
+    header = {"type": "apiKey", "in": "header", "name": "X-API-Key"}
+    keys = {"bearer": {"type": "http", "scheme": "bearer"}, "key": header}
     return {
         "openapi": "3.1.0",
         "info": {"title": "arsenal-serve", "version": __version__},
         "paths": paths,
-        "components": {"schemas": {"Error": error}},
+        "components": {"schemas": {"Error": error}, **({"securitySchemes": keys} if secured else {})},
+        **({"security": [{name: []} for name in keys]} if secured else {}),
     }
 
 
@@ -103,11 +119,19 @@ def _operation(called: str, method: Loaded, operation: str = "") -> dict:
             records["maxItems"] = 1
         more = {} if inward else {"model": {"type": "string"}, "version": {"type": "string"}}
         properties = {**more, "records": records}
-        schema = {"type": "object", "properties": properties, "required": list(properties)}
-        return {"application/json": {"schema": {**schema, "additionalProperties": False, "title": name}}}
+        schema: dict[str, Any] = {"type": "object", "properties": properties, "required": list(properties)}
+        schema |= {"additionalProperties": False, "title": name}
+        content: dict[str, Any] = {"application/json": {"schema": schema}}
+        columns = tables.columns(method)
+        if columns or (not inward and method.rows != SINGLE):
+            said = f"a header and {name.lower()}" + f"; columns: {', '.join(columns)}"[:1000] * inward
+            content[tables.CSV] = {"schema": {"type": "string", "description": said}}
+        if method.rows != SINGLE and arrow.there():
+            said = "an IPC stream; columns as of CSV, or lists"
+            content[arrow.STREAM] = {"schema": {"type": "string", "format": "binary", "description": said}}
+        return content
 
     refused = {"$ref": "#/components/schemas/Error"}
-    errors = {"400": "what is wrong with it", "429": "the queue is full: see Retry-After", "503": "not ready"}
     return {
         "operationId": operation or f"{called}_predict",
         "summary": f"{method.name} of {called.removesuffix(f'.{method.name}')}, {method.rows} rows",
@@ -115,7 +139,7 @@ def _operation(called: str, method: Loaded, operation: str = "") -> dict:
         "responses": {"200": {"description": "one record for each", "content": body("Answers", method.outputs, False)}}
         | {
             status: {"description": words, "content": {"application/json": {"schema": refused}}}
-            for status, words in errors.items()
+            for status, words in ERRORS.items()
         },
     }
 

@@ -135,7 +135,7 @@ WRONG = [
     ([tensor(ONE, shape=[1, 8, -8])], {}, "sizes >= 1"),
     ([tensor(ONE, shape=[1, 8, True])], {}, "sizes >= 1"),
     ([tensor(ONE, shape=[0, 8, 8], data=[])], {}, "sizes >= 1"),
-    ([tensor(ONE, shape=[2**63, 2**63])], {}, "elements for the shape"),
+    ([tensor(ONE, shape=[2**63, 2**63])], {}, "must hold at most 16777216 elements"),
     ([tensor(ONE, shape=[1] * 33)], {}, "at most 32 sizes"),
     ([tensor(ONE, shape="1,8,8")], {}, "'shape' of input 'x' must be a list"),
     ([tensor(ONE, data=NESTED[0])], {}, "see axis 0"),
