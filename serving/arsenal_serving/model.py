@@ -41,7 +41,10 @@ LIMITS = Limits()
 
 
 class Port(NamedTuple):
-    """One input or output as clients see it: a dimension that is a string varies; `code` is there for strings."""
+    """One input or output as clients see it: a dimension that is a string varies; `code` is there for strings.
+
+    kinds: of the codec of its strings, or of that of each of its columns.
+    """
 
     name: str
     dtype: np.dtype
@@ -50,6 +53,7 @@ class Port(NamedTuple):
     finite: bool
     code: Callable[[np.ndarray], np.ndarray] | None
     limits: Limits = LIMITS
+    kinds: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         dims = ", ".join(map(str, self.shape))
@@ -337,7 +341,8 @@ def _loaded(
 
 def _port(described: dict, states: dict, inward: bool) -> Port:
     listed = described["codec"]
-    made = codecs.named([listed] if isinstance(listed, str) else listed or [], states)
+    names = [listed] if isinstance(listed, str) else listed or []
+    made = codecs.named(names, states)
     each = [codec.encode if inward else codec.decode for codec in made]
 
     def by_column(array: np.ndarray) -> np.ndarray:
@@ -345,7 +350,9 @@ def _port(described: dict, states: dict, inward: bool) -> Port:
 
     code = None if listed is None else each[0] if isinstance(listed, str) else by_column
     columns, finite = described["columns"], described["finite"]
-    return Port(described["name"], np.dtype(described["dtype"]), tuple(described["shape"]), columns, finite, code)
+    kinds = tuple(states[name]["kind"] for name in names)
+    shape = tuple(described["shape"])
+    return Port(described["name"], np.dtype(described["dtype"]), shape, columns, finite, code, kinds=kinds)
 
 
 def _parameter(stored: dict[str, np.ndarray], entry: dict) -> np.ndarray:

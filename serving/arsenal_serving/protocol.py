@@ -274,6 +274,9 @@ def read(port: Port, tensor: dict) -> np.ndarray:
     if port.dtype.kind in "fV" and not port.code and not port.finite and str in kinds:
         values = [NOT_NUMBERS.get(value, value) if type(value) is str else value for value in values]
         kinds = set(map(type, values))
+    if float in kinds and dtype.kind in "iu":
+        values = list(map(_whole, values))
+        kinds = set(map(type, values))
     if kinds - JSON_TYPES[dtype.kind]:
         wrong = next(value for value in values if type(value) not in JSON_TYPES[dtype.kind])
         raise Refused(f"'data' of {where} must be {JSON_WORDS[dtype.kind]} for {datatype}; got {shown(wrong)}.")
@@ -286,6 +289,11 @@ def read(port: Port, tensor: dict) -> np.ndarray:
         limits = np.iinfo(dtype)
         wrong = next(value for value in values if not limits.min <= value <= limits.max)
         raise Refused(f"'data' of {where} must lie in {limits.min} to {limits.max}; got {wrong}.") from error
+
+
+def _whole(value: Any) -> Any:
+    # JSON has one kind of number: 2.0 is 2, as far as doubles tell whole numbers apart.
+    return int(value) if type(value) is float and value.is_integer() and abs(value) <= 2**53 else value
 
 
 def _flat(where: str, data: Any, shape: list[int]) -> list:

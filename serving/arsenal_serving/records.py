@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import orjson
 
@@ -145,26 +146,35 @@ def _operation(called: str, method: Loaded, operation: str = "") -> dict:
 
 
 def _schema(method: Loaded, port: Port, inward: bool) -> dict:
-    kind = port.dtype.kind
-    schema: dict[str, Any]
-    if port.code:
-        schema = {"type": "string"}
-    elif kind == "b":
-        schema = {"type": "boolean"}
-    elif kind in "iu":
-        limits = np.iinfo(port.dtype)
-        schema = {"type": "integer", "minimum": int(limits.min), "maximum": int(limits.max)}
-    else:
-        schema = {"type": "number"}
-        if not (inward and port.finite):
-            schema = {"anyOf": [schema, {"enum": WORDS}]}
     dims = port.shape if method.rows == SINGLE else port.shape[1:]
-    column = schema
+    each = [_element(port, inward, kind) for kind in port.kinds or ("",)]
+    alike = len(set(port.kinds)) < 2
+    schema = each[0] if alike else {"type": "string"}
     for dim in reversed(dims):
         sizes = {"minItems": dim, "maxItems": dim} if isinstance(dim, int) else {"minItems": 1}
         schema = {"type": "array", "items": schema, **sizes}
+    if not alike and len(dims) == 1:
+        schema = {"type": "array", "prefixItems": each, "minItems": len(each), "maxItems": len(each)}
     if port.columns and len(dims) == 1 and (inward or len(port.columns) == dims[0]):
-        named: dict[str, Any] = {"type": "object", "properties": dict.fromkeys(port.columns, column)}
+        columns = dict(zip(port.columns, each if len(each) > 1 else each * len(port.columns), strict=True))
+        named: dict[str, Any] = {"type": "object", "properties": columns}
         named |= {"required": port.columns, "additionalProperties": False}
         return {"anyOf": [named, schema]} if inward else named
     return schema
+
+
+def _element(port: Port, inward: bool, kind: str) -> dict[str, Any]:
+    if port.code:
+        return {"type": "string", "format": "date"} if inward and kind == "date" else {"type": "string"}
+    if port.dtype.kind == "b":
+        return {"type": "boolean"}
+    if port.dtype.kind in "iu":
+        limits = np.iinfo(port.dtype)
+        return {"type": "integer", "minimum": int(limits.min), "maximum": int(limits.max)}
+    if inward and port.finite:
+        info = jnp.finfo(port.dtype)
+        # What is less than half a step beyond the largest number is rounded to it; of doubles JSON has no larger.
+        beyond = float(info.max) + 2.0 ** (int(info.maxexp) - info.nmant - 2)
+        bounds = {"exclusiveMinimum": -beyond, "exclusiveMaximum": beyond}
+        return {"type": "number", **(bounds if port.dtype.itemsize < 8 else {})}
+    return {"anyOf": [{"type": "number"}, {"enum": WORDS}]}

@@ -267,7 +267,7 @@ def test_a_few_mutated_tables(model):
 
 @pytest.mark.slow
 def test_many_mutated_tables(model):
-    survives(model, 10_000)
+    survives(model, 6_000)
 
 
 def test_over_http(server):
