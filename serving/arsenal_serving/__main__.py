@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from arsenal_serving import __version__, proving, workers
+from arsenal_serving import __version__, auth, proving, workers
 from arsenal_serving.refused import Refused
 from arsenal_serving.versions import is_version, located, numbers
 
@@ -31,6 +31,7 @@ VERBS = {
     "sign": "Sign an artifact with an Ed25519 key.",
     "renew": "Export an artifact's programs anew under the jax installed here, as the model's next version.",
     "diff": "Compare two artifacts: what clients see, parameters, and answers to the first's golden inputs.",
+    "key": "Make an API key, print it, and add it to the file that --keys reads.",
 }
 
 
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serve, or do what another verb says; 0 when done, 1 when it is refused or cannot be had, 2 for wrong usage."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in VERBS and words[0] != "serve":
-        return _verb(words[0], words[1:])
+        return _key(words[1:]) if words[0] == "key" else _verb(words[0], words[1:])
     given = _arguments(words[1:] if words[:1] == ["serve"] else words)
     # Before it serves nothing is in flight.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -47,8 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = Path(given.folder)
         if not _is_url(given.folder) and not _repository(folder):
             folder = located(folder)
+        guard = auth.guard(given)
         if workers.number() is not None:
-            return _serve(given, folder, *workers.inherited())
+            return _serve(given, folder, guard, *workers.inherited())
         places = [(given.host, given.port)]
         if given.admin_port is not None:
             places.append((given.admin_host, given.admin_port))
@@ -57,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         listening = [_listen(*place) for place in places]
     except (Refused, OSError) as error:
         return _failed(error)
-    return _serve(given, folder, *listening)
+    return _serve(given, folder, guard, *listening)
 
 
 def _several(given: argparse.Namespace, words: list[str], places: list[tuple[str, int]]) -> int:
@@ -70,6 +72,13 @@ def _several(given: argparse.Namespace, words: list[str], places: list[tuple[str
     port = reserved.getsockname()[1]
     reserved.close()
     return workers.supervise([*words, "--grpc-port", str(port)], each, sockets, given.drain)
+
+
+def _key(words: Sequence[str]) -> int:
+    try:
+        return auth.key(words, VERBS["key"])
+    except (Refused, OSError) as error:
+        return _failed(error)
 
 
 def _verb(verb: str, words: Sequence[str]) -> int:
@@ -118,6 +127,8 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--grpc-port", type=_port, metavar="PORT", help="serve gRPC too; 0 picks a free one")
     parser.add_argument("--max-batch", type=_positive, default=64, help="rows run at once (default: %(default)s)")
     parser.add_argument("--max-rows", type=_positive, default=16384, help="rows of a request (default: %(default)s)")
+    parser.add_argument("--max-rank", type=_positive, default=32, help="dimensions of a tensor (default: %(default)s)")
+    parser.add_argument("--max-elements", type=_positive, default=1 << 24, help="of a tensor (default: %(default)s)")
     parser.add_argument("--max-body", type=_positive, default=64 << 20, help="bytes of a body (default: %(default)s)")
     parser.add_argument("--max-queue-rows", type=_positive, default=65536, help="that wait (default: %(default)s)")
     parser.add_argument("--max-queue-bytes", type=_positive, default=512 << 20, help="that wait (default: %(default)s)")
@@ -136,16 +147,19 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     proving.options(parser)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     workers.options(parser)
+    auth.options(parser)
     return parser.parse_args(argv)
 
 
-def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket, *more: socket.socket) -> int:
+def _serve(
+    given: argparse.Namespace, folder: Path, guard: auth.Guard, listening: socket.socket, *more: socket.socket
+) -> int:
     # jax and what stands on it take a second to import: not before the arguments are known to be good.
     import jax
 
     from arsenal_serving import artifact, http1, remote
     from arsenal_serving.engine import Engine
-    from arsenal_serving.model import Model, familiar, made
+    from arsenal_serving.model import Limits, Model, familiar, made
     from arsenal_serving.repository import Repository
     from arsenal_serving.server import Serving, handler
     from arsenal_serving.trials import Observed
@@ -178,7 +192,7 @@ def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket, *m
         # Programs that are in use already are safe to read, and a server of one artifact has nobody to disturb.
         if repository.many and not familiar(version, held.files, given.form):
             proving.prove(version, held.digest, how, proof)
-        model = made(version, held.files, **how)
+        model = made(version, held.files, **how, limits=Limits(given.max_rank, given.max_elements))
         model.warm()
         return model
 
@@ -200,12 +214,14 @@ def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket, *m
     repository = Repository(folder, prepared, every=given.versions == "all")
     engine = Engine(given.max_queue_rows, given.max_queue_bytes)
     observed = Observed(repository, lambda: engine.rows)
-    serving = Serving(repository, engine, given.max_body, given.control, observers=(observed.call,))
+    serving = Serving(repository, engine, given.max_body, given.control, guard.admit, (observed.call,))
     failure: list[BaseException] = []
     limits = http1.Limits(max_body=given.max_body)
-    servers = [(http1.Server(handler(serving), limits), listening)]
+    context = guard.tls and guard.tls.context
+    web = "https" if context else "http"
+    servers = [(http1.Server(handler(serving), limits, context), listening)]
     for admin in more:
-        servers.append((http1.Server(handler(serving._replace(control=True)), limits), admin))
+        servers.append((http1.Server(handler(serving._replace(control=True)), limits, context), admin))
     stopping = asyncio.Event()
 
     async def listen() -> None:
@@ -215,7 +231,7 @@ def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket, *m
     async def become_ready(rpc: Any) -> None:
         # The port answers /v2/health/live from the start; the model joins once it is proven and compiled.
         try:
-            bound = rpc and await rpc.start(given.host, given.grpc_port)
+            bound = rpc and await rpc.start(given.host, given.grpc_port, guard.tls)
             await asyncio.to_thread(follow)
             if workers.number() is not None:
                 await listen()
@@ -234,10 +250,10 @@ def _serve(given: argparse.Namespace, folder: Path, listening: socket.socket, *m
                 sys.stderr.write(f"arsenal-serve: not served: {row['name']} {row['version']}: {row['reason']}\n")
         for name, model in repository.models.items():
             methods = ", ".join(model.methods)
-            also = f", grpc://{place}:{bound}" if rpc else ""
-            sys.stdout.write(f"ready: http://{place}:{port}/v2/models/{name} (methods: {methods}){also}\n")
+            also = f", grpc{web[4:]}://{place}:{bound}" if rpc else ""
+            sys.stdout.write(f"ready: {web}://{place}:{port}/v2/models/{name} (methods: {methods}){also}\n")
         for admin in more:
-            sys.stdout.write(f"admin: http://{given.admin_host}:{admin.getsockname()[1]}/\n")
+            sys.stdout.write(f"admin: {web}://{given.admin_host}:{admin.getsockname()[1]}/\n")
         if workers.number() is not None:
             sys.stdout.write("\n")
         sys.stdout.flush()

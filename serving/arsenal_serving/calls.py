@@ -28,9 +28,10 @@ class Call:
 
     protocol: "http" or "grpc". operation: the last word of its route, "infer", "predict", "metadata", "load". headers:
     in lower case, gRPC's metadata alike. address: the client's. model: as the client named it. method, version: what
-    was found. key: what a sticky choice between versions hangs on. principal: who asks, once admitted. id: the
-    request's. inputs, answers: named arrays of an inference that succeeded so far. status: HTTP's, or the name of
-    gRPC's code; 0 for a client that went away. seconds: from the head of the request to the end of the answer.
+    was found. key: what a sticky choice between versions hangs on. principal: who asks, once admitted. scopes: what
+    it may do, None for everything. id: the request's. inputs, answers: named arrays of an inference that succeeded so
+    far. status: HTTP's, or the name of gRPC's code; 0 for a client that went away. seconds: from the head of the
+    request to the end of the answer.
     """
 
     __slots__ = (
@@ -48,6 +49,7 @@ class Call:
         "principal",
         "protocol",
         "rows",
+        "scopes",
         "seconds",
         "status",
         "trace",
@@ -60,6 +62,7 @@ class Call:
         self.inputs: dict[str, Any] | None = None
         self.answers: dict[str, Any] | None = None
         self.key: bytes | None = None
+        self.scopes: frozenset[str] | None = None
         self.trace: tuple[str, str] | None = None  # W3C trace and parent ids
         self.rows = 0
         self.status: int | str = 0

@@ -23,9 +23,10 @@ import safetensors.numpy
 from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
 
 from arsenal_serving import artifact, codecs, golden, lengths, manifest, program
-from arsenal_serving.manifest import COUPLED, INDEPENDENT, METHOD_NAME, MODEL_NAME, SERVED, SINGLE
+from arsenal_serving.manifest import COUPLED, INDEPENDENT, METHOD_NAME, SERVED, SINGLE
 from arsenal_serving.program import BATCH, PLATFORMS, Array
 from arsenal_serving.refused import Refused, shown, unknown
+from arsenal_serving.versions import MODEL_NAME
 
 SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 

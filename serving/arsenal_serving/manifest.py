@@ -14,6 +14,7 @@ from typing import Any
 from arsenal_serving import golden, program
 from arsenal_serving.refused import Refused, shown
 from arsenal_serving.versions import MANIFEST as FILE
+from arsenal_serving.versions import MODEL_NAME
 
 FORMAT = 2
 # How rows relate: they do not influence each other; they do; there is no batch axis to have rows along.
@@ -25,7 +26,6 @@ SERVED = (
     *("bool", "float16", "bfloat16", "float32", "float64"),
     *(f"{word}{bits}" for word in ("int", "uint") for bits in (8, 16, 32, 64)),
 )
-MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 METHOD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 PROGRAM_FILE = re.compile(r"programs/[A-Za-z_][A-Za-z0-9_]{0,99}\.(exported|mlir)")
 # A dimension as jax prints it: "batch", "2*length", "max(0, floordiv(n, 2) + -1)".

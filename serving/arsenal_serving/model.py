@@ -22,7 +22,7 @@ import jax
 import numpy as np
 
 from arsenal_serving import artifact, codecs, golden, lengths, program, versions
-from arsenal_serving.manifest import INDEPENDENT, SINGLE
+from arsenal_serving.manifest import INDEPENDENT, MOST_RANK, SINGLE
 from arsenal_serving.program import BATCH, Array
 from arsenal_serving.refused import Refused, shown, unknown
 
@@ -31,10 +31,21 @@ MAX_BATCH, MAX_ROWS = 64, 16384
 KEPT = 32
 
 
+class Limits(NamedTuple):
+    """What one tensor of a request may be at most, before it is compared with a signature."""
+
+    rank: int = MOST_RANK
+    elements: int = 1 << 24
+
+
+LIMITS = Limits()
+
+
 class Port(NamedTuple):
     """One input or output as clients see it: a dimension that is a string varies; `code` is there for strings.
 
     pad: what fills the dimensions up that are rounded up.
+    kinds: of the codec of its strings, or of that of each of its columns.
     """
 
     name: str
@@ -44,6 +55,8 @@ class Port(NamedTuple):
     finite: bool
     code: Callable[[np.ndarray], np.ndarray] | None
     pad: float | None = None
+    limits: Limits = LIMITS
+    kinds: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         dims = ", ".join(map(str, self.shape))
@@ -262,16 +275,18 @@ def load(
     max_rows: int = MAX_ROWS,
     form: str = "auto",
     keys: Sequence[bytes] = (),
+    limits: Limits = LIMITS,
 ) -> Model:
     """The model in an artifact folder, after its sums held and its golden answers came out again.
 
     folder: one version, or a model's folder or a run's, of which the newest version is taken. form: "auto" takes each
     program's versioned form where this jax accepts it, else the durable one; "versioned" and "durable" insist.
-    keys: PEMs of Ed25519 public keys; with them, what none of them signed is refused. Raises `Refused`, in one line,
-    for an artifact that does not hold what it promises.
+    keys: PEMs of Ed25519 public keys; with them, what none of them signed is refused. limits: of requests. Raises
+    `Refused`, in one line, for an artifact that does not hold what it promises.
     """
     folder = versions.located(folder)
-    return made(folder, artifact.opened(folder, keys).files, max_batch=max_batch, max_rows=max_rows, form=form)
+    held = artifact.opened(folder, keys).files
+    return made(folder, held, max_batch=max_batch, max_rows=max_rows, form=form, limits=limits)
 
 
 def made(
@@ -281,10 +296,13 @@ def made(
     max_batch: int = MAX_BATCH,
     max_rows: int = MAX_ROWS,
     form: str = "auto",
+    limits: Limits = LIMITS,
 ) -> Model:
     """The model made of an artifact's files that held, see `load`."""
     if max_batch < 1 or max_rows < 1:
         raise Refused(f"`max_batch` and `max_rows` must be at least 1; got {max_batch} and {max_rows}.")
+    if not 1 <= limits.rank <= MOST_RANK or limits.elements < 1:
+        raise Refused(f"`limits` must be a rank of 1 to {MOST_RANK} and at least 1 element; got {tuple(limits)}.")
     files = dict(held)
     try:
         manifest = artifact.manifest_of(folder, files)
@@ -292,7 +310,7 @@ def made(
         kept = artifact.arrays(files.pop(artifact.GOLDEN), artifact.GOLDEN)
         params = [_parameter(stored, entry) for entry in manifest["parameters"]["arrays"]]
         methods = {
-            name: _loaded(name, manifest, files, params, kept, form, max_batch) for name in manifest["methods"]
+            name: _loaded(name, manifest, files, params, kept, form, max_batch, limits) for name in manifest["methods"]
         }
         with jax.enable_x64(any(p.dtype.itemsize == 8 for p in params) or jax.config.jax_enable_x64):  # type: ignore[attr-defined]
             model = Model(manifest, methods, jax.device_put(params), max_batch, max_rows)
@@ -321,12 +339,12 @@ def familiar(folder: str | os.PathLike, held: Mapping[str, bytes], form: str = "
 
 
 def _loaded(
-    name: str, manifest: dict, files: dict, params: list, kept: dict, form: str, max_batch: int
+    name: str, manifest: dict, files: dict, params: list, kept: dict, form: str, max_batch: int, limits: Limits
 ) -> Loaded:
     entry, states = manifest["methods"][name], manifest["codecs"]
     if program.platform() not in entry["platforms"]:
         raise Refused(f"method {name!r} was exported for {entry['platforms']}; this machine is {program.platform()!r}.")
-    inputs = tuple(_port(described, states, inward=True) for described in entry["inputs"])
+    inputs = tuple(_port(described, states, inward=True)._replace(limits=limits) for described in entry["inputs"])
     outputs = tuple(_port(described, states, inward=False) for described in entry["outputs"])
     for port, way in [*((port, "input") for port in inputs), *((port, "output") for port in outputs)]:
         if f"{name}/{way}/{port.name}" not in kept:
@@ -362,7 +380,8 @@ def _loaded(
 
 def _port(described: dict, states: dict, inward: bool) -> Port:
     listed = described["codec"]
-    made = codecs.named([listed] if isinstance(listed, str) else listed or [], states)
+    names = [listed] if isinstance(listed, str) else listed or []
+    made = codecs.named(names, states)
     each = [codec.encode if inward else codec.decode for codec in made]
 
     def by_column(array: np.ndarray) -> np.ndarray:
@@ -373,7 +392,8 @@ def _port(described: dict, states: dict, inward: bool) -> Port:
     dtype = np.dtype(described["dtype"])
     if pad is not None and not lengths.fills(pad, dtype):
         raise Refused(f"'pad' of input {described['name']!r} must be of {dtype.name}; got {shown(pad)}.")
-    return Port(described["name"], dtype, tuple(described["shape"]), columns, finite, code, pad)
+    kinds = tuple(states[name]["kind"] for name in names)
+    return Port(described["name"], dtype, tuple(described["shape"]), columns, finite, code, pad, kinds=kinds)
 
 
 def _parameter(stored: dict[str, np.ndarray], entry: dict) -> np.ndarray:

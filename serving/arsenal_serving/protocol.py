@@ -33,7 +33,6 @@ JSON_TYPES: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {i
 JSON_TYPES["V"] = JSON_TYPES["f"]  # bfloat16, for numpy a kind of its own
 JSON_WORDS = {"b": "true or false", "i": "whole numbers", "u": "whole numbers", "f": "numbers", "O": "strings"}
 JSON_WORDS["V"] = JSON_WORDS["f"]
-MAX_RANK = 32
 BODY = {"id", "outputs", "parameters", "model_name", "model_version"}
 TENSOR = {"name", "shape", "datatype", "data"}
 
@@ -207,11 +206,15 @@ def typed(port: Port, datatype: Any, shape: Any) -> list[int]:
     if datatype != datatype_of(port):
         known = "" if isinstance(datatype, str) and datatype in DTYPES else f" (datatypes: {', '.join(DTYPES)})"
         raise Refused(f"{where} must have datatype {datatype_of(port)}; got {shown(datatype)}{known}.")
-    sound = type(shape) is list and len(shape) <= MAX_RANK
+    most, count = port.limits, 1
+    sound = type(shape) is list and len(shape) <= most.rank
     for size in shape if sound else ():
         sound = sound and type(size) is int and size > 0
+        count = count * size if sound else count
     if not sound:
-        raise Refused(f"'shape' of {where} must be a list of at most {MAX_RANK} sizes >= 1; got {shown(shape)}.")
+        raise Refused(f"'shape' of {where} must be a list of at most {most.rank} sizes >= 1; got {shown(shape)}.")
+    if count > most.elements:
+        raise Refused(f"{where} must hold at most {most.elements} elements; got {shown(shape)}.")
     return shape
 
 
@@ -271,6 +274,9 @@ def read(port: Port, tensor: dict) -> np.ndarray:
     if port.dtype.kind in "fV" and not port.code and not port.finite and str in kinds:
         values = [NOT_NUMBERS.get(value, value) if type(value) is str else value for value in values]
         kinds = set(map(type, values))
+    if float in kinds and dtype.kind in "iu":
+        values = list(map(_whole, values))
+        kinds = set(map(type, values))
     if kinds - JSON_TYPES[dtype.kind]:
         wrong = next(value for value in values if type(value) not in JSON_TYPES[dtype.kind])
         raise Refused(f"'data' of {where} must be {JSON_WORDS[dtype.kind]} for {datatype}; got {shown(wrong)}.")
@@ -283,6 +289,11 @@ def read(port: Port, tensor: dict) -> np.ndarray:
         limits = np.iinfo(dtype)
         wrong = next(value for value in values if not limits.min <= value <= limits.max)
         raise Refused(f"'data' of {where} must lie in {limits.min} to {limits.max}; got {wrong}.") from error
+
+
+def _whole(value: Any) -> Any:
+    # JSON has one kind of number: 2.0 is 2, as far as doubles tell whole numbers apart.
+    return int(value) if type(value) is float and value.is_integer() and abs(value) <= 2**53 else value
 
 
 def _flat(where: str, data: Any, shape: list[int]) -> list:

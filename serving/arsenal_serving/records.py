@@ -8,14 +8,28 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import orjson
 
-from arsenal_serving import __version__, protocol
+from arsenal_serving import __version__, arrow, protocol, tables
 from arsenal_serving.manifest import SINGLE
 from arsenal_serving.model import Loaded, Model, Port
 from arsenal_serving.refused import Refused, shown
 
+ERRORS = {
+    "400": "what is wrong with it",
+    "401": "no key or token, or none that is known: see WWW-Authenticate",
+    "403": "the scope that is missing",
+    "404": "no such model or version",
+    "405": "another verb: see Allow",
+    "408": "it came too slowly",
+    "413": "the body is too long",
+    "415": "another Content-Type or Content-Encoding",
+    "429": "the queue is full, or the rate is reached: see Retry-After",
+    "503": "not ready, or too busy: see Retry-After",
+    "504": "its deadline passed while it waited",
+}
 WORDS = ["NaN", "Infinity", "-Infinity"]
 
 
@@ -42,7 +56,7 @@ def _array(method: Loaded, port: Port, values: list) -> np.ndarray:
         values = [_by_column(port, value) if isinstance(value, dict) else value for value in values]
     data: Any = values[0] if method.rows == SINGLE else values
     shape, inner = [], data
-    while isinstance(inner, list) and len(shape) <= protocol.MAX_RANK:
+    while isinstance(inner, list) and len(shape) <= port.limits.rank:
         shape.append(len(inner))
         inner = inner[0] if inner else None
     tensor = {"datatype": protocol.datatype_of(port), "shape": shape, "data": data if shape else [data]}
@@ -75,8 +89,8 @@ def _value(port: Port, value: Any) -> Any:
     return data
 
 
-def openapi(models: dict[str, Model]) -> dict:
-    """The OpenAPI document of `/predict` and `/models/NAME/predict` for the models that are ready."""
+def openapi(models: dict[str, Model], secured: bool = False) -> dict:
+    """The OpenAPI document of `/predict` and `/models/NAME/predict` for these models; secured: with a key or token."""
     paths: dict[str, Any] = {}
     for name, model in sorted(models.items()):
         for method in model.methods.values():
@@ -86,11 +100,14 @@ def openapi(models: dict[str, Model]) -> dict:
         ((name, model),) = models.items()
         paths["/predict"] = {"post": _operation(name, model.methods[model.default], "predict")}
     error = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
+    header = {"type": "apiKey", "in": "header", "name": "X-API-Key"}
+    keys = {"bearer": {"type": "http", "scheme": "bearer"}, "key": header}
     return {
         "openapi": "3.1.0",
         "info": {"title": "arsenal-serve", "version": __version__},
         "paths": paths,
-        "components": {"schemas": {"Error": error}},
+        "components": {"schemas": {"Error": error}, **({"securitySchemes": keys} if secured else {})},
+        **({"security": [{name: []} for name in keys]} if secured else {}),
     }
 
 
@@ -103,11 +120,19 @@ def _operation(called: str, method: Loaded, operation: str = "") -> dict:
             records["maxItems"] = 1
         more = {} if inward else {"model": {"type": "string"}, "version": {"type": "string"}}
         properties = {**more, "records": records}
-        schema = {"type": "object", "properties": properties, "required": list(properties)}
-        return {"application/json": {"schema": {**schema, "additionalProperties": False, "title": name}}}
+        schema: dict[str, Any] = {"type": "object", "properties": properties, "required": list(properties)}
+        schema |= {"additionalProperties": False, "title": name}
+        content: dict[str, Any] = {"application/json": {"schema": schema}}
+        columns = tables.columns(method)
+        if columns or (not inward and method.rows != SINGLE):
+            said = f"a header and {name.lower()}" + f"; columns: {', '.join(columns)}"[:1000] * inward
+            content[tables.CSV] = {"schema": {"type": "string", "description": said}}
+        if method.rows != SINGLE and arrow.there():
+            said = "an IPC stream; columns as of CSV, or lists"
+            content[arrow.STREAM] = {"schema": {"type": "string", "format": "binary", "description": said}}
+        return content
 
     refused = {"$ref": "#/components/schemas/Error"}
-    errors = {"400": "what is wrong with it", "429": "the queue is full: see Retry-After", "503": "not ready"}
     return {
         "operationId": operation or f"{called}_predict",
         "summary": f"{method.name} of {called.removesuffix(f'.{method.name}')}, {method.rows} rows",
@@ -115,32 +140,41 @@ def _operation(called: str, method: Loaded, operation: str = "") -> dict:
         "responses": {"200": {"description": "one record for each", "content": body("Answers", method.outputs, False)}}
         | {
             status: {"description": words, "content": {"application/json": {"schema": refused}}}
-            for status, words in errors.items()
+            for status, words in ERRORS.items()
         },
     }
 
 
 def _schema(method: Loaded, port: Port, inward: bool) -> dict:
-    kind = port.dtype.kind
-    schema: dict[str, Any]
-    if port.code:
-        schema = {"type": "string"}
-    elif kind == "b":
-        schema = {"type": "boolean"}
-    elif kind in "iu":
-        limits = np.iinfo(port.dtype)
-        schema = {"type": "integer", "minimum": int(limits.min), "maximum": int(limits.max)}
-    else:
-        schema = {"type": "number"}
-        if not (inward and port.finite):
-            schema = {"anyOf": [schema, {"enum": WORDS}]}
     dims = port.shape if method.rows == SINGLE else port.shape[1:]
-    column = schema
+    each = [_element(port, inward, kind) for kind in port.kinds or ("",)]
+    alike = len(set(port.kinds)) < 2
+    schema = each[0] if alike else {"type": "string"}
     for dim in reversed(dims):
         sizes = {"minItems": dim, "maxItems": dim} if isinstance(dim, int) else {"minItems": 1}
         schema = {"type": "array", "items": schema, **sizes}
+    if not alike and len(dims) == 1:
+        schema = {"type": "array", "prefixItems": each, "minItems": len(each), "maxItems": len(each)}
     if port.columns and len(dims) == 1 and (inward or len(port.columns) == dims[0]):
-        named: dict[str, Any] = {"type": "object", "properties": dict.fromkeys(port.columns, column)}
+        columns = dict(zip(port.columns, each if len(each) > 1 else each * len(port.columns), strict=True))
+        named: dict[str, Any] = {"type": "object", "properties": columns}
         named |= {"required": port.columns, "additionalProperties": False}
         return {"anyOf": [named, schema]} if inward else named
     return schema
+
+
+def _element(port: Port, inward: bool, kind: str) -> dict[str, Any]:
+    if port.code:
+        return {"type": "string", "format": "date"} if inward and kind == "date" else {"type": "string"}
+    if port.dtype.kind == "b":
+        return {"type": "boolean"}
+    if port.dtype.kind in "iu":
+        limits = np.iinfo(port.dtype)
+        return {"type": "integer", "minimum": int(limits.min), "maximum": int(limits.max)}
+    if inward and port.finite:
+        info = jnp.finfo(port.dtype)
+        # What is less than half a step beyond the largest number is rounded to it; of doubles JSON has no larger.
+        beyond = float(info.max) + 2.0 ** (int(info.maxexp) - info.nmant - 2)
+        bounds = {"exclusiveMinimum": -beyond, "exclusiveMaximum": beyond}
+        return {"type": "number", **(bounds if port.dtype.itemsize < 8 else {})}
+    return {"anyOf": [{"type": "number"}, {"enum": WORDS}]}

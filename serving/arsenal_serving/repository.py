@@ -23,11 +23,11 @@ import orjson
 from arsenal_serving import artifact, rollout, versions
 from arsenal_serving.calls import Call, Stop
 from arsenal_serving.engine import Statistics
-from arsenal_serving.manifest import MODEL_NAME
 from arsenal_serving.model import Loaded, Model
 from arsenal_serving.refused import Refused, shown, unknown
 from arsenal_serving.rollout import Policy
 from arsenal_serving.trials import Trial
+from arsenal_serving.versions import MODEL_NAME
 
 SPLIT = ("infer", "predict")  # what canaries take a share of
 READY, LOADING, UNAVAILABLE = "READY", "LOADING", "UNAVAILABLE"
@@ -249,8 +249,10 @@ class Repository:
             if stored.canary and rollout.number_of(stored, stored.canary.version) == number:  # no other one by now
                 self._keep(head, stored._replace(canary=given.canary))
 
-    def statistics(self, name: str | None = None, version: str | None = None) -> dict:
-        """Triton's statistics of a model's method, or of every method of every version that is ready."""
+    def statistics(
+        self, name: str | None = None, version: str | None = None, seen: Callable[[str], bool] = lambda _: True
+    ) -> dict:
+        """Triton's statistics of a model's method, or of all that is ready of each model that is `seen`."""
         if name:
             found = self.find(name, version)
             numbers = [str(found.model.version)] if version else found.versions
@@ -258,6 +260,7 @@ class Repository:
         rows = [
             _counted(name if method == served.model.default else f"{name}.{method}", str(number), counted)
             for name, ready in sorted(self._ready.items())
+            if seen(name)
             for number, served in sorted(ready.items())
             for method, counted in served.statistics.items()
         ]

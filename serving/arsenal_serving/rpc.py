@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -26,9 +27,11 @@ from arsenal_serving import __version__, protocol, protos, workers
 from arsenal_serving.calls import ADMIN, INFER, LIVE, READ, Call, Stop
 from arsenal_serving.engine import Expired, Full
 from arsenal_serving.model import Loaded, Port
+from arsenal_serving.principal import may
 from arsenal_serving.refused import Refused, shown
 from arsenal_serving.repository import Missing, Unready
-from arsenal_serving.server import EXTENSIONS, Serving, answered, check_control, found
+from arsenal_serving.server import EXTENSIONS, Serving, answered, changed, check_control, found
+from arsenal_serving.tls import Tls
 
 SERVICE = "inference.GRPCInferenceService"
 CONTENTS = {"BOOL": "bool", "INT64": "int64", "UINT64": "uint64", "FP32": "fp32", "FP64": "fp64", "BYTES": "bytes"}
@@ -95,10 +98,14 @@ class Rpc:
         for version in ("v1", "v1alpha"):
             self._add(f"grpc.reflection.{version}.ServerReflection", {"ServerReflectionInfo": self._reflection})
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, host: str, port: int, tls: Tls | None = None) -> int:
         """Listen; the port, for 0 picks a free one. Raises `Refused` for an address that cannot be had."""
+        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            bound = self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+            if tls is None:
+                bound = self._server.add_insecure_port(place)
+            else:
+                bound = self._server.add_secure_port(place, grpc.ssl_server_credentials([(tls.key, tls.chain)]))
         except RuntimeError as error:
             raise Refused(f"cannot listen on {host}:{port} for gRPC: {error}") from error
         await self._server.start()
@@ -120,9 +127,9 @@ class Rpc:
             coders = {"request_deserializer": _decoder(asked), "response_serializer": answered.SerializeToString}
             call = calls[method.name]
             if method.client_streaming:
-                handlers[method.name] = grpc.stream_stream_rpc_method_handler(_streamed(call, answered), **coders)
+                handlers[method.name] = grpc.stream_stream_rpc_method_handler(self._streamed(call, answered), **coders)
             elif method.server_streaming:
-                handlers[method.name] = grpc.unary_stream_rpc_method_handler(_streamed(call, answered), **coders)
+                handlers[method.name] = grpc.unary_stream_rpc_method_handler(self._streamed(call, answered), **coders)
             else:
                 guarded = self._guarded(method.name, call, answered)
                 handlers[method.name] = grpc.unary_unary_rpc_method_handler(guarded, **coders)
@@ -133,8 +140,7 @@ class Rpc:
 
         async def handler(request: Any, context: Any) -> Any:
             answer = answered()
-            headers = {_bytes(key): _bytes(value) for key, value in context.invocation_metadata()}
-            made = Call("grpc", headers, _address(context.peer()))
+            made = _made(context)
             made.operation, need = METHODS[name]
             code, said = grpc.StatusCode.OK, ""
             try:
@@ -147,8 +153,7 @@ class Rpc:
                 if isinstance(error, Full):
                     context.set_trailing_metadata((("retry-after", str(error.seconds)),))
                 if isinstance(error, Stop):
-                    code = STOPPED.get(error.status, grpc.StatusCode.INVALID_ARGUMENT)
-                    context.set_trailing_metadata(tuple((key.decode(), text.decode()) for key, text in error.headers))
+                    code = _stopped(error, context)
                 else:
                     code = next(code for kind, code in CODES.items() if isinstance(error, kind))
                 said = str(error)
@@ -162,6 +167,20 @@ class Rpc:
             if said:
                 await context.abort(code, said)
             return answer
+
+        return handler
+
+    def _streamed(self, call: Callable[..., AsyncIterator[Any]], answered: Any) -> Callable:
+        async def handler(request: Any, context: Any) -> AsyncIterator[Any]:
+            try:
+                self._serving.admit(_made(context), READ)
+            except Stop as error:
+                await context.abort(_stopped(error, context), str(error))
+            if request is None:
+                said = "the request is not the message that is taken here."
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, said)
+            async for answer in call(request, answered, context):
+                yield answer
 
         return handler
 
@@ -220,7 +239,10 @@ class Rpc:
     async def _statistics(self, request: Any, answer: Any, _context: Any, call: Call) -> None:
         if request.name:
             found(self._serving, call, request.version or None)
-        for counted in self._repository.statistics(request.name or None, request.version or None)["model_stats"]:
+        counts = self._repository.statistics(
+            request.name or None, request.version or None, lambda name: may(call.scopes, READ, name)
+        )
+        for counted in counts["model_stats"]:
             row = answer.model_stats.add(**{key: counted[key] for key in counted if type(counted[key]) in (str, int)})
             for part, cell in counted["inference_stats"].items():
                 _fill(getattr(row.inference_stats, part), cell)
@@ -229,9 +251,10 @@ class Rpc:
                 for part in batch.keys() - {"batch_size"}:
                     _fill(getattr(line, part), batch[part])
 
-    async def _index(self, request: Any, answer: Any, _context: Any, _call: Call) -> None:
+    async def _index(self, request: Any, answer: Any, _context: Any, call: Call) -> None:
         for row in self._repository.index(request.ready):
-            answer.models.add(**row)
+            if may(call.scopes, READ, row["name"]):
+                answer.models.add(**row)
 
     async def _load(self, request: Any, _answer: Any, _context: Any, call: Call) -> None:
         check_control(self._serving)
@@ -240,11 +263,11 @@ class Rpc:
             config = orjson.loads(parameters["config"]) if "config" in parameters else None
         except (orjson.JSONDecodeError, TypeError) as error:
             raise Refused(f"'config' is not JSON: {error}.") from error
-        await asyncio.to_thread(self._repository.load, request.model_name, config, call.principal)
+        await changed(call, partial(self._repository.load, request.model_name, config, call.principal))
 
     async def _unload(self, request: Any, _answer: Any, _context: Any, call: Call) -> None:
         check_control(self._serving)
-        await asyncio.to_thread(self._repository.unload, request.model_name, call.principal)
+        await changed(call, partial(self._repository.unload, request.model_name, call.principal))
 
     def _status(self, service: str) -> int:
         if service not in ("", SERVICE):
@@ -372,6 +395,16 @@ def _bytes(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else text.encode()
 
 
+def _made(context: Any) -> Call:
+    headers = {_bytes(key): _bytes(value) for key, value in context.invocation_metadata()}
+    return Call("grpc", headers, _address(context.peer()))
+
+
+def _stopped(error: Stop, context: Any) -> grpc.StatusCode:
+    context.set_trailing_metadata(tuple((key.decode(), text.decode()) for key, text in error.headers))
+    return STOPPED.get(error.status, grpc.StatusCode.INVALID_ARGUMENT)
+
+
 def _address(peer: str) -> str:
     """The host in gRPC's word for a peer, ipv4:HOST:PORT or ipv6:[HOST]:PORT in percent signs."""
     return unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]")
@@ -386,13 +419,3 @@ def _decoder(asked: Any) -> Callable[[bytes], Any]:
             return None
 
     return decode
-
-
-def _streamed(call: Callable[..., AsyncIterator[Any]], answered: Any) -> Callable:
-    async def handler(request: Any, context: Any) -> AsyncIterator[Any]:
-        if request is None:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the request is not the message that is taken here.")
-        async for answer in call(request, answered, context):
-            yield answer
-
-    return handler

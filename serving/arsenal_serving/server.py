@@ -19,11 +19,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
-from arsenal_serving import __version__, protocol, records
+from arsenal_serving import __version__, arrow, protocol, records, tables
 from arsenal_serving.calls import ADMIN, INFER, LIVE, READ, Admit, Call, Observer, Stop, anybody
 from arsenal_serving.engine import Engine, Expired, Full, Gone
 from arsenal_serving.http1 import Exchange
+from arsenal_serving.manifest import SINGLE
 from arsenal_serving.model import named
+from arsenal_serving.principal import may
 from arsenal_serving.refused import Refused, shown
 from arsenal_serving.repository import Found, Missing, Repository, Unready
 
@@ -31,6 +33,14 @@ MAX_BODY = 64 << 20
 INLINE_BODY = 256 << 10  # longer JSON is parsed and written on a thread
 KINDS = (b"application/json", b"application/octet-stream")
 COMPRESSED = 1 << 10  # shorter answers are not worth it
+# What /predict reads and writes, by media type.
+FORMS: dict[bytes, tuple[Callable[..., dict[str, np.ndarray]], Callable[..., bytes]]] = {
+    KINDS[0]: (records.parse, records.written),
+    tables.CSV.encode(): (tables.parse, tables.written),
+}
+if arrow.there():
+    FORMS[arrow.STREAM.encode()] = (arrow.parse, arrow.written)
+SAID = {tables.CSV.encode(): b"text/csv; charset=utf-8"}
 EXTENSIONS = ["binary_tensor_data", "statistics", "model_repository"]
 WINDOW = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}  # zlib's word for the container
 
@@ -100,7 +110,7 @@ def _at_once(serving: Serving, exchange: Exchange, call: Call) -> bool:
     body, asked = exchange.body, _inference(exchange.path)
     if asked is None or not body or len(body) > INLINE_BODY or exchange.method != "POST":
         return False
-    if b"content-encoding" in exchange.headers:
+    if b"content-encoding" in exchange.headers or (asked[0] == "predict" and _tabular(call)):
         return False
     what, read = _admitted(serving, call, *asked)
     request = read(what, call, body)
@@ -208,10 +218,12 @@ def _admitted(
     serving: Serving, call: Call, operation: str, name: str, version: str | None
 ) -> tuple[Found, Callable[[Found, Call, bytes], Asked]]:
     """What an inference is asked of, and what reads its body."""
-    names = () if name else tuple(serving.repository.models)
-    call.operation, call.model = operation, names[0] if len(names) == 1 else name
+    call.operation, call.model = operation, name
     serving.admit(call, INFER)
-    if len(names) > 1:
+    names = () if name else tuple(known for known in serving.repository.models if may(call.scopes, INFER, known))
+    if len(names) == 1:
+        call.model = names[0]
+    elif names:
         paths = ", ".join(f"/models/{name}/predict" for name in names[:5])
         raise Stop(404, f"/predict is there where one model is served; here are {paths}.")
     return found(serving, call, version), READERS[operation]
@@ -225,6 +237,9 @@ async def _route(serving: Serving, exchange: Exchange, call: Call) -> Answer | N
         call.operation, call.model = operation, model
         serving.admit(call, need)
         _only(exchange, verb)
+
+    def seen(name: str) -> bool:
+        return may(call.scopes, READ, name)
 
     if (asked := _inference(exchange.path)) is not None:
         _only(exchange, "POST")
@@ -241,7 +256,7 @@ async def _route(serving: Serving, exchange: Exchange, call: Call) -> Answer | N
             return _json(200 if repository.started else 503, {"ready": repository.started})
         case ["v2", "models", "stats"]:
             admitted("GET", "stats")
-            return _json(200, repository.statistics())
+            return _json(200, repository.statistics(seen=seen))
         case ["v2", "models", name, *rest]:
             version, rest = _version(rest)
             if rest not in ([], ["ready"], ["stats"]):
@@ -259,7 +274,7 @@ async def _route(serving: Serving, exchange: Exchange, call: Call) -> Answer | N
                 return None
             asked_for = _parsed(body)
             protocol.check_object(asked_for, "the body", set(), {"ready"})
-            return _json(200, repository.index(asked_for.get("ready") is True))
+            return _json(200, [row for row in repository.index(asked_for.get("ready") is True) if seen(row["name"])])
         case ["v2", "repository", "models", name, "load" | "unload" as operation]:
             admitted("POST", operation, ADMIN, name)
             return await _change(serving, exchange, call)
@@ -269,11 +284,14 @@ async def _route(serving: Serving, exchange: Exchange, call: Call) -> Answer | N
             return await _policy(serving, exchange, call) if changes else _json(200, repository.policy(name))
         case ["openapi.json"]:
             admitted("GET", "openapi")
-            return _json(200, records.openapi(repository.models))
+            models = repository.models.items()
+            visible = {name: model for name, model in models if seen(name)}
+            return _json(200, records.openapi(visible, call.scopes is not None))
     raise _no_path(exchange)
 
 
 def _asked_infer(what: Found, call: Call, body: bytes) -> Asked:
+    _kind(call, KINDS)
     request = protocol.parse(what.method, body, _header_length(call.headers), call.model)
 
     def written(answers: dict[str, np.ndarray]) -> Answer:
@@ -283,16 +301,39 @@ def _asked_infer(what: Found, call: Call, body: bytes) -> Asked:
         said = (b"inference-header-content-length", str(length).encode())
         return Answer(200, text, (said,), b"application/octet-stream")
 
-    _kind(call, KINDS)
     return Asked(request.inputs, request.seconds, written)
 
 
 def _asked_predict(what: Found, call: Call, body: bytes) -> Asked:
-    _kind(call, KINDS[:1])
-    inputs = records.parse(what.method, body)
-    return Asked(
-        inputs, None, lambda answers: Answer(200, records.written(what.model, what.method, call.model, answers))
-    )
+    read, _ = FORMS[_kind(call, tuple(FORMS))]
+    kind = _wanted(call)
+    if kind != KINDS[0] and what.method.rows == SINGLE:
+        raise Refused(f"method {what.method.name!r} has no rows, and so answers no table; JSON will do.")
+
+    def written(answers: dict[str, np.ndarray]) -> Answer:
+        return Answer(200, FORMS[kind][1](what.model, what.method, call.model, answers), (), SAID.get(kind, kind))
+
+    return Asked(read(what.method, body), None, written)
+
+
+def _wanted(call: Call) -> bytes:
+    """The form of the answer: what the client likes best of those that there are, or JSON."""
+    said = call.headers.get(b"accept")
+    if said is None or said == b"*/*" or said in FORMS:
+        return said if said in FORMS else KINDS[0]
+    liked = []
+    for at, part in enumerate(said.lower().split(b",")[:32]):
+        kind, _, rest = part.partition(b";")
+        quality = rest.replace(b" ", b"").partition(b"q=")[2].split(b";")[0] or b"1"
+        if kind.strip() in FORMS and quality.replace(b".", b"", 1).isdigit() and float(quality):
+            liked.append((-float(quality), at, kind.strip()))
+    return min(liked)[2] if liked else KINDS[0]
+
+
+def _tabular(call: Call) -> bool:
+    """Whether a table comes or goes, which takes longer than JSON and may import pyarrow."""
+    said = call.headers.get(b"content-type", b"") + call.headers.get(b"accept", b"")
+    return b"csv" in said or b"arrow" in said
 
 
 READERS = {"infer": _asked_infer, "predict": _asked_predict}
@@ -301,13 +342,14 @@ READERS = {"infer": _asked_infer, "predict": _asked_predict}
 async def _infer(
     serving: Serving, exchange: Exchange, call: Call, what: Found, read: Callable[[Found, Call, bytes], Asked]
 ) -> Answer | None:
-    body = await _body(serving, exchange, call, KINDS if read is _asked_infer else KINDS[:1])
+    body = await _body(serving, exchange, call, KINDS if read is _asked_infer else tuple(FORMS))
     if body is None:
         return None
-    large = len(body) > INLINE_BODY and _header_length(call.headers) is None
+    table = read is _asked_predict and _tabular(call)
+    large = table or (len(body) > INLINE_BODY and _header_length(call.headers) is None)
     request = await _maybe_aside(large, lambda: read(what, call, body))
     answers = await answered(serving, what, call, request.inputs, request.seconds, exchange.left)
-    return await _maybe_aside(_large(answers), lambda: request.written(answers))
+    return await _maybe_aside(table or _large(answers), lambda: request.written(answers))
 
 
 async def answered(
@@ -337,10 +379,11 @@ async def _change(serving: Serving, exchange: Exchange, call: Call) -> Answer | 
     parameters = asked.get("parameters", {})
     protocol.check_object(parameters, "'parameters'", set(), {"config", "unload_dependents"})
     if call.operation == "unload":
-        await asyncio.to_thread(serving.repository.unload, call.model, call.principal)
+        work = partial(serving.repository.unload, call.model, call.principal)
     else:
         config = _parsed(parameters.get("config"), "'config'") if "config" in parameters else None
-        await asyncio.to_thread(serving.repository.load, call.model, config, call.principal)
+        work = partial(serving.repository.load, call.model, config, call.principal)
+    await changed(call, work)
     return _json(200, {})
 
 
@@ -349,8 +392,16 @@ async def _policy(serving: Serving, exchange: Exchange, call: Call) -> Answer | 
     if (body := await _body(serving, exchange, call, KINDS)) is None:
         return None
     check_control(serving)
-    await asyncio.to_thread(serving.repository.set_policy, call.model, _parsed(body), call.principal)
+    await changed(call, partial(serving.repository.set_policy, call.model, _parsed(body), call.principal))
     return _json(200, serving.repository.policy(call.model))
+
+
+async def changed(call: Call, work: Callable[[], None]) -> None:
+    """Load or unload a model, or follow another policy, off the event loop."""
+    try:
+        await asyncio.to_thread(work)
+    except Missing as error:
+        raise absent(call, error) from None
 
 
 def check_control(serving: Serving) -> None:
@@ -376,9 +427,26 @@ def found(serving: Serving, call: Call, version: str | None) -> Found:
     """What a call means, noted in it; raises `Missing` or `Unready`."""
     if not serving.repository.started:
         raise Unready("no model is ready yet")
-    what = serving.repository.find(call.model, version, call)
+    need = INFER if call.operation in READERS else READ
+    try:
+        what = serving.repository.find(call.model, version, call)
+    except Missing as error:
+        raise absent(call, error) from None
+    except Unready as error:
+        raise error if may(call.scopes, need, call.model) else absent(call, error) from None
+    # A scope for "a" admits to its method "a.b"; here it turns out that a model of this name was meant.
+    names = (what.model.name, call.model)
+    if "." in what.model.name and not any(may(call.scopes, need, name) for name in names):
+        raise absent(call)
     call.method, call.version = what.method.name, str(what.model.version)
     return what
+
+
+def absent(call: Call, error: Exception | None = None) -> Exception:
+    """The error for what is not there, which lists what is there only to who may see all of it."""
+    if error is not None and (call.scopes is None or f"{READ}:*" in call.scopes):
+        return error
+    return Missing(f"there is no {shown(call.model)}, or not this version of it.")
 
 
 def _large(answers: dict[str, np.ndarray]) -> bool:
@@ -408,11 +476,13 @@ def _header_length(headers: Headers) -> int | None:
     return int(value)
 
 
-def _kind(call: Call, kinds: tuple[bytes, ...]) -> None:
+def _kind(call: Call, kinds: tuple[bytes, ...]) -> bytes:
     said = call.headers.get(b"content-type", b"application/json")
-    if said not in kinds and (kind := said.split(b";")[0].strip().lower()) not in kinds:
+    if said not in kinds and (said := said.split(b";")[0].strip().lower()) not in kinds:
         allowed = b" or ".join(kinds).decode()
-        raise Stop(415, f"Content-Type must be {allowed}; got {shown(kind.decode('latin-1'))}.")
+        more = " (pip install 'ml-arsenal-serving[arrow]')" if said == arrow.STREAM.encode() else ""
+        raise Stop(415, f"Content-Type must be {allowed}; got {shown(said.decode('latin-1'))}{more}.")
+    return said
 
 
 async def _body(serving: Serving, exchange: Exchange, call: Call, kinds: tuple[bytes, ...]) -> bytes | None:

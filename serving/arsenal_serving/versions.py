@@ -11,6 +11,7 @@ from arsenal_serving.refused import Refused, shown
 SUMS, MANIFEST = "SHA256SUMS", "manifest.json"
 POLICY = "policy.json"  # beside the versions: how a server rolls them out
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def is_version(folder: str | os.PathLike[str]) -> bool:

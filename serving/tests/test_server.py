@@ -135,7 +135,7 @@ WRONG = [
     ([tensor(ONE, shape=[1, 8, -8])], {}, "sizes >= 1"),
     ([tensor(ONE, shape=[1, 8, True])], {}, "sizes >= 1"),
     ([tensor(ONE, shape=[0, 8, 8], data=[])], {}, "sizes >= 1"),
-    ([tensor(ONE, shape=[2**63, 2**63])], {}, "elements for the shape"),
+    ([tensor(ONE, shape=[2**63, 2**63])], {}, "must hold at most 16777216 elements"),
     ([tensor(ONE, shape=[1] * 33)], {}, "at most 32 sizes"),
     ([tensor(ONE, shape="1,8,8")], {}, "'shape' of input 'x' must be a list"),
     ([tensor(ONE, data=NESTED[0])], {}, "see axis 0"),
@@ -182,7 +182,9 @@ def test_a_wrong_request_is_told_what_is_wrong(server, tensors, more, says):
         ("uint8", [1, 2, 256], "must lie in 0 to 255; got 256"),
         ("uint8", [1, 2, -1], "must lie in 0 to 255; got -1"),
         ("uint32", [1, 2, 2**63], "must lie in 0 to 4294967295"),
-        ("int32", [1, 2, 1.0], "must be whole numbers for INT32; got 1.0"),
+        ("int32", [1, 2, 1.5], "must be whole numbers for INT32; got 1.5"),
+        ("int32", [1, 2, 1e17], "must be whole numbers for INT32; got 1e+17"),
+        ("uint8", [1, 2, 256.0], "must lie in 0 to 255; got 256"),
         ("int32", [1, 2, False], "must be whole numbers for INT32; got False"),
         ("bool", [True, True, 1], "must be true or false for BOOL; got 1"),
     ],
@@ -193,6 +195,13 @@ def test_integers_are_not_bent_into_shape(server, name, value, says):
     reply = server.infer("zoo.types", *inputs.values())
     assert reply.status == 400
     assert says in reply.body["error"], reply.body
+
+
+def test_a_whole_number_may_have_a_point(server):
+    inputs = {key: tensor(x, key) for key, x in methods()["types"].example.items()}
+    inputs["int32"]["data"] = [1, 2.0, -3e2]
+    outputs = {output["name"]: output["data"] for output in server.infer("zoo.types", *inputs.values()).body["outputs"]}
+    assert outputs["int32"] == [2, 3, -299]
 
 
 def test_strings_that_no_codec_takes(server):
