@@ -136,7 +136,7 @@ def ours(version: Path, folder: Path) -> Side:
     """Our server with all that a production server has on."""
     keys = folder / "keys.json"
     made = subprocess.run(
-        [sys.executable, "-m", "arsenal_serving", "key", str(keys), "--id", "bench", "--scope", "infer:*"],
+        [sys.executable, "-m", "arsenal_serving", "key", "--keys", str(keys), "--id", "bench", "--scope", "infer:*"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     token = made.stdout.split()[-1]
