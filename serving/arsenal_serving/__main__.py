@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from arsenal_serving import __version__, auth, proving, workers
+from arsenal_serving import __version__, audit, auth, operations, proving, workers
 from arsenal_serving.refused import Refused
 from arsenal_serving.versions import is_version, located, numbers
 
@@ -30,6 +30,8 @@ VERBS = {
     "verify": "Check what the server checks: hashes, signature, programs and golden answers.",
     "sign": "Sign an artifact with an Ed25519 key.",
     "renew": "Export an artifact's programs anew under the jax installed here, as the model's next version.",
+    "audit": "Follow an audit log's chain: how many lines hold and the last one's hash, or the first that does not.",
+    "replay": "Ask a request log's requests of another server, and say how its answers differ.",
     "diff": "Compare two artifacts: what clients see, parameters, and answers to the first's golden inputs.",
     "key": "Make an API key, print it, and add it to the file that --keys reads.",
 }
@@ -38,6 +40,12 @@ VERBS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve, or do what another verb says; 0 when done, 1 when it is refused or cannot be had, 2 for wrong usage."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["audit"]:
+        return audit.main(words[1:], VERBS["audit"])
+    if words[:1] == ["replay"]:
+        from arsenal_serving import replay  # it imports jax
+
+        return replay.main(words[1:], VERBS["replay"])
     if words and words[0] in VERBS and words[0] != "serve":
         return _key(words[1:]) if words[0] == "key" else _verb(words[0], words[1:])
     given = _arguments(words[1:] if words[:1] == ["serve"] else words)
@@ -148,6 +156,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     workers.options(parser)
     auth.options(parser)
+    operations.options(parser)
     return parser.parse_args(argv)
 
 
@@ -215,11 +224,17 @@ def _serve(
     engine = Engine(given.max_queue_rows, given.max_queue_bytes)
     observed = Observed(repository, lambda: engine.rows)
     serving = Serving(repository, engine, given.max_body, given.control, guard.admit, (observed.call,))
+    try:
+        around = operations.Operations(given, serving)
+    except Refused as error:
+        return _failed(error)
+    serving = around.serving
     failure: list[BaseException] = []
     limits = http1.Limits(max_body=given.max_body)
     context = guard.tls and guard.tls.context
     web = "https" if context else "http"
-    servers = [(http1.Server(handler(serving), limits, context), listening)]
+    public = serving._replace(metrics=None) if more else serving
+    servers = [(http1.Server(handler(public), limits, context), listening)]
     for admin in more:
         servers.append((http1.Server(handler(serving._replace(control=True)), limits, context), admin))
     stopping = asyncio.Event()
@@ -233,6 +248,7 @@ def _serve(
         try:
             bound = rpc and await rpc.start(given.host, given.grpc_port, guard.tls)
             await asyncio.to_thread(follow)
+            around.ready()
             if workers.number() is not None:
                 await listen()
         except Exception as error:
@@ -272,6 +288,7 @@ def _serve(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stopping.set))
+        around.begin()
         if workers.number() is None:
             await listen()
         else:  # who calls a worker that is replaced waits until it is ready
@@ -279,7 +296,9 @@ def _serve(
         rpc = None if given.grpc_port is None else Rpc(serving)
         loading = asyncio.create_task(become_ready(rpc))
         await stopping.wait()
+        around.drain(given.drain)
         if not repository.started and not failure:
+            around.close()
             os._exit(0)  # a compile on another thread is not worth waiting for
         ends = [server.stop(given.drain) for server, _ in servers] + ([rpc.stop(given.drain)] if rpc else [])
         await asyncio.gather(*ends)
@@ -288,6 +307,7 @@ def _serve(
 
     with asyncio.Runner(loop_factory=_loop) as runner:
         runner.run(run())
+    around.close()
     return _failed(failure[0]) if failure else 0
 
 

@@ -268,6 +268,14 @@ def named(loaded: Loaded, answers: Sequence[np.ndarray]) -> dict[str, np.ndarray
     }
 
 
+def rows(loaded: Loaded, inputs: Mapping[str, np.ndarray]) -> int:
+    """How many rows named inputs are, before anybody checked that they agree."""
+    if loaded.rows != SINGLE:
+        for array in inputs.values():
+            return array.shape[0] if array.ndim else 1
+    return 1
+
+
 def load(
     folder: str | os.PathLike,
     *,

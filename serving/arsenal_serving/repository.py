@@ -149,6 +149,10 @@ class Repository:
         """The versions of each model that are ready."""
         return {name: sorted(ready) for name, ready in self._ready.items()}
 
+    def ready(self) -> list[tuple[str, str, Model]]:
+        """Name, version and model of every version that is ready."""
+        return [(name, str(n), served.model) for name, ready in self._ready.items() for n, served in ready.items()]
+
     def find(self, name: str, version: str | None = None, call: Call | None = None) -> Found:
         """The method that a name means, of the version named, by number or alias, else of what the policy says.
 
@@ -256,9 +260,12 @@ class Repository:
         if name:
             found = self.find(name, version)
             numbers = [str(found.model.version)] if version else found.versions
-            return {"model_stats": [_counted(name, n, self.find(name, n).statistics) for n in numbers]}
+            every = [(n, self.find(name, n)) for n in numbers]
+            return {"model_stats": [_counted(name, n, one.model, one.statistics) for n, one in every]}
         rows = [
-            _counted(name if method == served.model.default else f"{name}.{method}", str(number), counted)
+            _counted(
+                name if method == served.model.default else f"{name}.{method}", str(number), served.model, counted
+            )
             for name, ready in sorted(self._ready.items())
             if seen(name)
             for number, served in sorted(ready.items())
@@ -464,7 +471,7 @@ def _configured(name: str, there: list[int], config: Any) -> Any:
     )
 
 
-def _counted(name: str, version: str, counted: Statistics) -> dict:
+def _counted(name: str, version: str, model: Model, counted: Statistics) -> dict:
     def cells(parts: dict[str, list[int]]) -> dict:
         return {part: {"count": count, "ns": nanoseconds} for part, (count, nanoseconds) in parts.items()}
 
@@ -478,4 +485,5 @@ def _counted(name: str, version: str, counted: Statistics) -> dict:
         "inference_stats": {**cells(counted.parts), "cache_hit": none, "cache_miss": none},
         "batch_stats": [{"batch_size": rows, **cells(parts)} for rows, parts in sorted(counted.batches.items())],
         "memory_usage": [],
+        "late_compiles": model.late_compiles,
     }

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import sys
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -32,6 +31,7 @@ from arsenal_serving.refused import Refused, shown
 from arsenal_serving.repository import Missing, Unready
 from arsenal_serving.server import EXTENSIONS, Serving, answered, changed, check_control, found
 from arsenal_serving.tls import Tls
+from arsenal_serving.tracing import identify
 
 SERVICE = "inference.GRPCInferenceService"
 CONTENTS = {"BOOL": "bool", "INT64": "int64", "UINT64": "uint64", "FP32": "fp32", "FP64": "fp64", "BYTES": "bytes"}
@@ -141,6 +141,8 @@ class Rpc:
         async def handler(request: Any, context: Any) -> Any:
             answer = answered()
             made = _made(context)
+            echo = (("x-request-id", made.id),)
+            context.set_trailing_metadata(echo)
             made.operation, need = METHODS[name]
             code, said = grpc.StatusCode.OK, ""
             try:
@@ -151,9 +153,9 @@ class Rpc:
                 await call(request, answer, context, made)
             except EXPECTED as error:
                 if isinstance(error, Full):
-                    context.set_trailing_metadata((("retry-after", str(error.seconds)),))
+                    context.set_trailing_metadata((*echo, ("retry-after", str(error.seconds))))
                 if isinstance(error, Stop):
-                    code = _stopped(error, context)
+                    code = _stopped(error, context, echo)
                 else:
                     code = next(code for kind, code in CODES.items() if isinstance(error, kind))
                 said = str(error)
@@ -161,9 +163,9 @@ class Rpc:
                 self._observed(made, "CANCELLED", "")
                 raise
             except Exception:
-                sys.stderr.write(traceback.format_exc())
+                made.error = traceback.format_exc()
                 code, said = grpc.StatusCode.INTERNAL, "internal error; the server's log has the details"
-            self._observed(made, code.name, said)
+            self._observed(made, code.name, made.error or said)
             if said:
                 await context.abort(code, said)
             return answer
@@ -243,6 +245,7 @@ class Rpc:
             request.name or None, request.version or None, lambda name: may(call.scopes, READ, name)
         )
         for counted in counts["model_stats"]:
+            del counted["late_compiles"]  # the message has no field for it
             row = answer.model_stats.add(**{key: counted[key] for key in counted if type(counted[key]) in (str, int)})
             for part, cell in counted["inference_stats"].items():
                 _fill(getattr(row.inference_stats, part), cell)
@@ -397,11 +400,13 @@ def _bytes(text: str | bytes) -> bytes:
 
 def _made(context: Any) -> Call:
     headers = {_bytes(key): _bytes(value) for key, value in context.invocation_metadata()}
-    return Call("grpc", headers, _address(context.peer()))
+    made = Call("grpc", headers, _address(context.peer()))
+    identify(made)
+    return made
 
 
-def _stopped(error: Stop, context: Any) -> grpc.StatusCode:
-    context.set_trailing_metadata(tuple((key.decode(), text.decode()) for key, text in error.headers))
+def _stopped(error: Stop, context: Any, echo: tuple = ()) -> grpc.StatusCode:
+    context.set_trailing_metadata((*echo, *((key.decode(), text.decode()) for key, text in error.headers)))
     return STOPPED.get(error.status, grpc.StatusCode.INVALID_ARGUMENT)
 
 

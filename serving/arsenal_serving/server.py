@@ -7,7 +7,6 @@ model `NAME` is its default method, `NAME.METHOD` is each method. See `protocol`
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 import traceback
 import zlib
@@ -20,14 +19,15 @@ import numpy as np
 import orjson
 
 from arsenal_serving import __version__, arrow, protocol, records, tables
-from arsenal_serving.calls import ADMIN, INFER, LIVE, READ, Admit, Call, Observer, Stop, anybody
+from arsenal_serving.calls import ADMIN, INFER, LIVE, METRICS, READ, Admit, Call, Observer, Stop, anybody
 from arsenal_serving.engine import Engine, Expired, Full, Gone
 from arsenal_serving.http1 import Exchange
 from arsenal_serving.manifest import SINGLE
-from arsenal_serving.model import named
+from arsenal_serving.model import named, rows
 from arsenal_serving.principal import may
 from arsenal_serving.refused import Refused, shown
 from arsenal_serving.repository import Found, Missing, Repository, Unready
+from arsenal_serving.tracing import identify
 
 MAX_BODY = 64 << 20
 INLINE_BODY = 256 << 10  # longer JSON is parsed and written on a thread
@@ -59,7 +59,8 @@ class Answer(NamedTuple):
 class Serving(NamedTuple):
     """What a protocol answers from, and what stands around an answer, see `calls`.
 
-    control: whether clients may load and unload.
+    control: whether clients may load and unload. metrics: for an Accept header what gives Prometheus' text and its
+    media type; None where there is none.
     """
 
     repository: Repository
@@ -68,6 +69,7 @@ class Serving(NamedTuple):
     control: bool = False
     admit: Admit = anybody
     observers: tuple[Observer, ...] = ()
+    metrics: Callable[[str], Callable[[], tuple[bytes, bytes]]] | None = None
 
 
 class Asked(NamedTuple):
@@ -87,6 +89,7 @@ def handler(serving: Serving) -> Callable[[Exchange], None]:
 
     def handle(exchange: Exchange) -> None:
         call = Call("http", exchange.headers, exchange.address)
+        identify(call)
         call.began = exchange.began
         try:
             if exchange.refused:
@@ -128,7 +131,7 @@ def _at_once(serving: Serving, exchange: Exchange, call: Call) -> bool:
             answer = failed(error, call)
         _end(serving, exchange, call, answer)
 
-    call.inputs = request.inputs
+    call.inputs, call.rows = request.inputs, rows(what.method, request.inputs)
     job = serving.engine.submit(what.model, what.method.name, request.inputs, what.statistics, settle, request.seconds)
     if not job.over:
 
@@ -161,7 +164,7 @@ def _end(serving: Serving, exchange: Exchange, call: Call, answer: Answer | None
     if answer is not None and not exchange.answered:
         call.status = answer.status
         status, body, headers, kind = _compressed(call, answer)
-        exchange.answer(status, ((b"content-type", kind), *headers), body)
+        exchange.answer(status, ((b"content-type", kind), (b"x-request-id", call.id.encode()), *headers), body)
     call.seconds = time.perf_counter() - call.began
     for observer in serving.observers:
         observer(call)
@@ -189,7 +192,7 @@ def failed(error: Exception, call: Call) -> Answer | None:
             return answer(504)
         case Gone():
             return None
-    sys.stderr.write("".join(traceback.format_exception(error)))
+    call.error = "".join(traceback.format_exception(error))
     return _json(500, {"error": "internal error; the server's log has the details"})
 
 
@@ -282,6 +285,11 @@ async def _route(serving: Serving, exchange: Exchange, call: Call) -> Answer | N
             changes = exchange.method == "PUT"
             admitted("PUT" if changes else "GET", "policy", ADMIN if changes else READ, name)
             return await _policy(serving, exchange, call) if changes else _json(200, repository.policy(name))
+        case ["metrics"] if serving.metrics:
+            admitted("GET", "metrics", METRICS)
+            accepted = call.headers.get(b"accept", b"").decode("latin-1")
+            text, kind = await _maybe_aside(True, serving.metrics(accepted))
+            return Answer(200, text, kind=kind)
         case ["openapi.json"]:
             admitted("GET", "openapi")
             models = repository.models.items()
@@ -361,7 +369,7 @@ async def answered(
     gone: Callable[[], Awaitable[Any]] | None = None,
 ) -> dict[str, np.ndarray]:
     """The named answers to named inputs, as `Engine.infer`, noted in the call."""
-    call.inputs = inputs
+    call.inputs, call.rows = inputs, rows(what.method, inputs)
     call.answers = answers = await serving.engine.infer(
         what.model, what.method.name, inputs, what.statistics, seconds=seconds, gone=gone
     )

@@ -299,7 +299,8 @@ def test_sigterm_answers_what_is_in_flight_and_refuses_what_is_new(folder):
     assert answer.startswith(b"HTTP/1.1 200 ")
     output = json.loads(answer.partition(b"\r\n\r\n")[2])["outputs"][0]
     assert same_bits(array(output), np.asarray(jax.jit(predict)(parameters(), X[:1])))
-    assert server.process.communicate(timeout=10) == ("", "")
+    out, err = server.process.communicate(timeout=10)
+    assert (out, [json.loads(line)["event"] for line in err.splitlines()]) == ("", ["ready", "drain", "stop"])
     assert server.process.returncode == 0
 
 
