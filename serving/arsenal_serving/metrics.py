@@ -107,8 +107,8 @@ class Metrics:
         self._ready.set(len({name for name, _, _ in models}))
         for name, version, model in models:
             self._grown(self._late.labels(name, version), (name, version, id(model)), model.late_compiles)
-        for counter, name, count in self._counts:
-            self._grown(counter, name, count())
+        for counter, name, counted in self._counts:
+            self._grown(counter, name, counted())
         if self._shared:
             for family in self._process.collect():
                 self._mirror(family)
