@@ -57,7 +57,8 @@ class Server:
     def __exit__(self, *_):
         self.process.send_signal(signal.SIGTERM)
         _, said = self.process.communicate(timeout=20)
-        assert (self.process.returncode, said) == (0, "")
+        events = [json.loads(line)["event"] for line in said.splitlines()]
+        assert (self.process.returncode, events) == (0, ["ready", "drain", "stop"]), said
 
 
 def tensor(x) -> dict:
