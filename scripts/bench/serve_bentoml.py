@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+NETWORK = "BENCH_NETWORK"
+"""Where the service's own process finds the parameters."""
+
 if __name__ == "__main__":
     port, network, setting = sys.argv[1:]
-    env = os.environ | {"BENCH_NETWORK": network, "BENTOML_DO_NOT_TRACK": "1"}
+    env = os.environ | {NETWORK: network, "BENTOML_DO_NOT_TRACK": "1"}
     command = [str(Path(sys.executable).with_name("bentoml")), "serve", f"serve_bentoml:{setting.title()}"]
     command += ["--host", "127.0.0.1", "--port", port, "--working-dir", str(Path(__file__).resolve().parent)]
     sys.exit(subprocess.run(command, env=env, cwd=Path(__file__).resolve().parent).returncode)
@@ -23,7 +26,7 @@ class Plain:
 
     def __init__(self):
         """Load the network."""
-        self.network = Network(os.environ["BENCH_NETWORK"])
+        self.network = Network(os.environ[NETWORK])
 
     @bentoml.api
     def infer(self, inputs: list) -> dict:
@@ -37,7 +40,7 @@ class Batched:
 
     def __init__(self):
         """Load the network."""
-        self.network = Network(os.environ["BENCH_NETWORK"])
+        self.network = Network(os.environ[NETWORK])
 
     @bentoml.api(batchable=True, max_batch_size=32, max_latency_ms=1000)
     def infer(self, inputs: list) -> list:

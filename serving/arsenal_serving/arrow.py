@@ -147,7 +147,8 @@ def _validate(types: Any, column: Any, proven: set[tuple]) -> None:
         column.validate(full=True)
         return
     words, codes = column.dictionary, column.indices
-    which = tuple(buffer and buffer.address for buffer in words.buffers())
+    parts = [(0, 0) if buffer is None else (buffer.address, buffer.size) for buffer in words.buffers()]
+    which = (len(words), words.offset, *parts)
     if which not in proven:
         _check_views(types, words)
         words.validate(full=True)

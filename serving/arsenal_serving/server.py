@@ -277,14 +277,23 @@ async def _route(serving: Serving, exchange: Exchange, call: Call) -> Answer | N
                 return None
             asked_for = _parsed(body)
             protocol.check_object(asked_for, "the body", set(), {"ready"})
-            return _json(200, [row for row in repository.index(asked_for.get("ready") is True) if seen(row["name"])])
+            if type(ready := asked_for.get("ready", False)) is not bool:
+                raise Refused(f"'ready' must be true or false; got {shown(ready)}.")
+            return _json(200, [row for row in repository.index(ready) if seen(row["name"])])
         case ["v2", "repository", "models", name, "load" | "unload" as operation]:
             admitted("POST", operation, ADMIN, name)
             return await _change(serving, exchange, call)
         case ["v2", "repository", "models", name, "policy"]:
             changes = exchange.method == "PUT"
             admitted("PUT" if changes else "GET", "policy", ADMIN if changes else READ, name)
-            return await _policy(serving, exchange, call) if changes else _json(200, repository.policy(name))
+            if changes:
+                return await _policy(serving, exchange, call)
+            if not seen(name):  # a method's name, or that of another model: see `found`
+                raise absent(call)
+            try:
+                return _json(200, repository.policy(name))
+            except Missing as error:
+                raise absent(call, error) from None
         case ["metrics"] if serving.metrics:
             admitted("GET", "metrics", METRICS)
             accepted = call.headers.get(b"accept", b"").decode("latin-1")

@@ -1,4 +1,4 @@
-"""The names that a request goes by: its id, and its place in a trace, https://www.w3.org/TR/trace-context/"""
+"""The names that a request goes by: its id, and its place in a trace (https://www.w3.org/TR/trace-context/)."""
 
 from __future__ import annotations
 

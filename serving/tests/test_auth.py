@@ -300,7 +300,8 @@ def status(admit, *args, **more) -> int:
 def admitting(moment: Time, file=None, limit: Rate | None = None, tokens: Tokens | None = None):
     clock = moment.clock()
     found = None if file is None else Keys(file, clock.monotonic)
-    return auth.by_credential(found, tokens, limit, auth.Rates(clock.monotonic), clock)
+    rates = auth.Rates(clock.monotonic)
+    return auth.by_credential(auth.recognising(found, tokens, limit, rates, clock), limit, rates)
 
 
 def test_a_clock_that_jumps_locks_nobody_out_and_revives_nothing(tmp_path):
@@ -489,7 +490,7 @@ class Guarded:
         self.few = keys.add(file, "few", ["read:*"], rate=0.001, burst=2)
         (folder / "jwks.json").write_bytes(jwks(ed=EDWARDS))
         command = [sys.executable, "-m", "arsenal_serving", str(folder / "models"), "--port", "0", "--grpc-port", "0"]
-        command += ["--control", "--tls-cert", str(self.chain), "--tls-key", str(secret), "--keys", str(file)]
+        command += ["--control", "--max-body", "200000", "--tls-cert", str(self.chain), "--tls-key", str(secret), "--keys", str(file)]
         command += ["--jwks", str(folder / "jwks.json"), "--jwt-issuer", ISSUER, "--jwt-audience", AUDIENCE]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
@@ -594,6 +595,8 @@ def test_a_key_of_another_model_learns_nothing_of_this_one(guarded):
     assert hidden[2]["error"].replace("hidden", "missin") == missing[2]["error"]
     assert guarded.code("ModelInfer", own, model_name="digits.hidden") == "NOT_FOUND"
     assert guarded.status(infer("digits.predict"), own, BODY) == 200
+    policies = {name: guarded.status(f"/v2/repository/models/{name}/policy", own) for name in ("digits", "digits.hidden", "digits.missin")}
+    assert policies == {"digits": 200, "digits.hidden": 404, "digits.missin": 404}
 
     def texts(credential):
         documents = [guarded.ask(path, *more, Authorization=f"Bearer {credential}")[2] for path, *more in
@@ -627,6 +630,17 @@ def test_no_name_of_a_model_is_a_path(guarded, name):
         assert guarded.code("ModelInfer", guarded.own, model_name=plain) in ("PERMISSION_DENIED", "NOT_FOUND")
         assert guarded.code("RepositoryModelLoad", guarded.admin, model_name=plain) == "NOT_FOUND"
     assert guarded.code("RepositoryModelLoad", guarded.all, model_name="digits") == "PERMISSION_DENIED"
+
+
+def test_no_message_of_a_stranger_is_read(guarded):
+    long = [b"x" * 300_000]
+    assert guarded.code("ModelInfer", guarded.own, model_name="digits", raw_input_contents=long) == "RESOURCE_EXHAUSTED"
+    for credential in (None, "arsenal_x", unsigned({"alg": "none"}, claims(0)).decode()):
+        assert guarded.code("ModelInfer", credential, model_name="digits", raw_input_contents=long) == "UNAUTHENTICATED"
+    with pytest.raises(grpc.RpcError) as error:
+        guarded.call("ModelMetadata", "arsenal_x", name="digits")
+    assert error.value.details() == "this API key is not known."
+    assert dict(error.value.trailing_metadata())["www-authenticate"].endswith('error="invalid_token"')
 
 
 def test_a_rate_of_a_key_by_both_protocols(guarded):
