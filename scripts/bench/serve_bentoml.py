@@ -15,9 +15,9 @@ if __name__ == "__main__":
     command += ["--host", "127.0.0.1", "--port", port, "--working-dir", str(Path(__file__).resolve().parent)]
     sys.exit(subprocess.run(command, env=env, cwd=Path(__file__).resolve().parent).returncode)
 
-import bentoml
-import numpy as np
-from serve_network import Network, read, reply
+import bentoml  # noqa: E402
+import numpy as np  # noqa: E402
+from serve_network import Network, read, reply  # noqa: E402
 
 
 @bentoml.service(workers=1, traffic={"timeout": 30}, logging={"access": {"enabled": False}})

@@ -156,13 +156,13 @@ def test_a_full_disk_refuses_and_leaves_the_chain_whole(path):
 def test_denials_are_counted_by_address_in_a_line_a_second(path):
     log = Audit(path)
     for k in range(300):
-        call = Call("http", {}, f"10.0.0.{k % 2}")
+        call = Call("http", {}, f"203.0.113.{k % 2}")
         call.status = 200 if k >= 200 else 401
         log.observe(call)
     log.close()
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert [row["event"] for row in rows] == ["denied"] * len(rows) and len(rows) in (2, 3, 4)
-    for address in ("10.0.0.0", "10.0.0.1"):
+    for address in ("203.0.113.0", "203.0.113.1"):
         assert sum(row["details"]["count"] for row in rows if row["details"]["address"] == address) == 100
 
 

@@ -281,7 +281,7 @@ def test_keys_behind_https_never_block_and_redirects_are_not_followed(tmp_path, 
     issuer.server_close()
 
 
-def ask(admit, credential: bytes | None = None, need: str = INFER, model: str = "digits", address: str = "10.0.0.1") -> Call:
+def ask(admit, credential: bytes | None = None, need: str = INFER, model: str = "digits", address: str = "203.0.113.1") -> Call:
     headers = {} if credential is None else {b"authorization": b"Bearer " + credential}
     call = Call("http", headers, address)
     call.model = model
@@ -366,12 +366,12 @@ def test_a_rate_is_a_bucket_for_each_and_forgets_who_asked_least_lately(tmp_path
     guesses = [status(admit, b"arsenal_%d" % k) for k in range(4)]
     moment.passed += 0.1
     assert guesses == [401] * 3 + [429]
-    assert (status(admit, quick), status(admit, b"arsenal_x", address="10.0.0.2")) == (200, 401)
+    assert (status(admit, quick), status(admit, b"arsenal_x", address="203.0.113.2")) == (200, 401)
     rates = auth.Rates(lambda: moment.passed, most=100)
     admit = auth.by_address(Rate(1.0, 1), rates)
-    assert [status(admit, address=f"10.0.{k // 256}.{k % 256}") for k in range(1000)] == [200] * 1000
+    assert [status(admit, address=f"198.51.{100 + k // 256}.{k % 256}") for k in range(1000)] == [200] * 1000
     assert len(rates) == 100
-    assert status(admit, address="10.0.3.231") == 429
+    assert status(admit, address="198.51.103.231") == 429
     # An IPv6 host may have 2**64 addresses: they are one.
     assert [status(admit, address=f"2001:db8::{k}") for k in (1, 2)] == [200, 429]
     assert status(admit, address="2001:db8:0:1::1") == 200
