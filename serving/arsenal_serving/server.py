@@ -277,7 +277,9 @@ async def _route(serving: Serving, exchange: Exchange, call: Call) -> Answer | N
                 return None
             asked_for = _parsed(body)
             protocol.check_object(asked_for, "the body", set(), {"ready"})
-            return _json(200, [row for row in repository.index(asked_for.get("ready") is True) if seen(row["name"])])
+            if type(ready := asked_for.get("ready", False)) is not bool:
+                raise Refused(f"'ready' must be true or false; got {shown(ready)}.")
+            return _json(200, [row for row in repository.index(ready) if seen(row["name"])])
         case ["v2", "repository", "models", name, "load" | "unload" as operation]:
             admitted("POST", operation, ADMIN, name)
             return await _change(serving, exchange, call)
