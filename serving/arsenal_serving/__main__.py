@@ -293,7 +293,7 @@ def _serve(
             await listen()
         else:  # who calls a worker that is replaced waits until it is ready
             workers.follow_parent()
-        rpc = None if given.grpc_port is None else Rpc(serving)
+        rpc = None if given.grpc_port is None else Rpc(serving, guard.recognise)
         loading = asyncio.create_task(become_ready(rpc))
         await stopping.wait()
         around.drain(given.drain)

@@ -30,6 +30,7 @@ from arsenal_serving.tls import Tls
 if TYPE_CHECKING:
     from arsenal_serving.tokens import Tokens
 
+Recognise = Callable[[Call], Principal]
 MOST = 16384  # who is remembered by how much they asked
 BESIDE = [("tls_cert", "tls_key"), ("tls_key", "tls_cert"), ("burst", "rate"), ("jwks", "jwt_issuer")]
 BESIDE += [("jwks", "jwt_audience"), ("jwt_issuer", "jwks"), ("jwt_audience", "jwks"), ("jwt_algorithm", "jwks")]
@@ -75,17 +76,18 @@ def by_address(limit: Rate, rates: Rates) -> Admit:
     return admit
 
 
-def by_credential(
+def recognising(
     keys: Keys | None, tokens: Tokens | None, limit: Rate | None, rates: Rates, clock: Callable[[], float]
-) -> Admit:
-    """Admit who has a key, or a token, with a scope for the need, so often as `limit` or the key says.
+) -> Recognise:
+    """Who has the key, or the token, of a call.
 
     Where there is a limit, an address has as many tries at a credential that is not known.
     """
 
-    def recognised(token: bytes, digest: bytes, address: str) -> Principal:
-        if limit is not None:
-            _limited(rates.wait(_place(address), limit, take=False), limit)
+    def stranger(token: bytes, digest: bytes, address: str) -> Principal:
+        counts = limit if address else None
+        if counts is not None:
+            _limited(rates.wait(_place(address), counts, take=False), counts)
         problem = "this API key is not known"
         if tokens is not None and (keys is None or token.count(b".") == 2):
             from arsenal_serving.tokens import Wrong
@@ -94,13 +96,11 @@ def by_credential(
                 return tokens.verify(token, digest)
             except Wrong as error:
                 problem = str(error)
-        if limit is not None:
-            rates.wait(_place(address), limit)
+        if counts is not None:
+            rates.wait(_place(address), counts)
         raise _unknown(problem, b', error="invalid_token"')
 
-    def admit(call: Call, need: str) -> None:
-        if need == LIVE:
-            return
+    def recognise(call: Call) -> Principal:
         said = call.headers.get(b"authorization")
         token = said[7:].strip() if said and said[:7].lower() == b"bearer " else call.headers.get(b"x-api-key")
         if not token:
@@ -110,9 +110,21 @@ def by_credential(
         if who is None and tokens is not None:
             who = tokens.remembered(digest)
         if who is None:
-            who = recognised(token, digest, call.address)
+            who = stranger(token, digest, call.address)
         if who.expires is not None and who.expires <= clock():
             raise _unknown("the key or token has expired", b', error="invalid_token"')
+        return who
+
+    return recognise
+
+
+def by_credential(recognise: Recognise, limit: Rate | None, rates: Rates) -> Admit:
+    """Admit who is recognised and has a scope for the need, so often as `limit` or their key says."""
+
+    def admit(call: Call, need: str) -> None:
+        if need == LIVE:
+            return
+        who = recognise(call)
         call.principal, call.scopes = who.name, who.scopes
         if (own := who.rate or limit) is not None:
             _limited(rates.wait(who.name, own), own)
@@ -152,10 +164,14 @@ def _place(address: str) -> str:
 
 
 class Guard(NamedTuple):
-    """What a server has before it: who is admitted, and the certificate that it shows."""
+    """What a server has before it.
+
+    admit: every call. tls: what it shows. recognise: who a call is of, where somebody must be; raises `Stop`.
+    """
 
     admit: Admit
     tls: Tls | None
+    recognise: Recognise | None = None
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -204,7 +220,8 @@ def guard(given: argparse.Namespace) -> Guard:
         from arsenal_serving.tokens import ALGORITHMS, Tokens
 
         tokens = Tokens(given.jwks, given.jwt_issuer, given.jwt_audience, given.jwt_algorithm or ALGORITHMS, clock)
-    return Guard(by_credential(keys, tokens, limit, rates, clock), tls)
+    recognise = recognising(keys, tokens, limit, rates, clock)
+    return Guard(by_credential(recognise, limit, rates), tls, recognise)
 
 
 def _flag(name: str) -> str:

@@ -69,9 +69,12 @@ NO_SUCH = 5  # NOT_FOUND as a number, in reflection's own errors
 
 
 class Rpc:
-    """A gRPC server over what is served; `start` listens, `stop` drains."""
+    """A gRPC server over what is served; `start` listens, `stop` drains.
 
-    def __init__(self, serving: Serving) -> None:
+    recognise: raises `Stop` for a caller that is not known, before the message is read that `Serving.admit` needs.
+    """
+
+    def __init__(self, serving: Serving, recognise: Callable[[Call], Any] | None = None) -> None:
         self._serving, self._repository = serving, serving.repository
         self._pool = protos.pool()
         self._stopping = asyncio.Event()
@@ -80,7 +83,8 @@ class Rpc:
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", int(workers.number() is not None)),
         ]
-        self._server = grpc.aio.server(options=options)
+        doors = [] if recognise is None else [_Door(recognise, self._observed)]
+        self._server = grpc.aio.server(options=options, interceptors=doors)
         calls = {
             "ServerLive": self._server_live,
             "ServerReady": self._server_ready,
@@ -302,6 +306,39 @@ class Rpc:
                 yield reflected(self._pool, request, made())
 
 
+class _Door(grpc.aio.ServerInterceptor):
+    """Turns strangers away at the head of a call; gRPC would read their message, however long, for a handler."""
+
+    def __init__(self, recognise: Callable[[Call], Any], observed: Callable[[Call, str, str], None]):
+        self._recognise, self._observed = recognise, observed
+
+    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
+        """The handler of a call, or one that ends it."""
+        handler = await continuation(details)
+        operation, need = METHODS.get(details.method.rpartition("/")[2], ("stream", READ))
+        if handler is None or need == LIVE:
+            return handler
+        try:
+            self._recognise(Call("grpc", _headers(details.invocation_metadata)))
+        except Stop:
+            # On the wire a call of one message is a stream of one; this handler does not wait for it.
+            return grpc.stream_stream_rpc_method_handler(partial(self._refuse, operation))
+        return handler
+
+    async def _refuse(self, operation: str, _requests: Any, context: Any) -> AsyncIterator[bytes]:
+        made = _made(context)
+        made.operation = operation
+        error = Stop(401, "who asks is not known.")
+        try:
+            self._recognise(made)  # once more, now that the address is known, whose tries are counted
+        except Stop as stop:
+            error = stop
+        code = _stopped(error, context)
+        self._observed(made, code.name, str(error))
+        await context.abort(code, str(error))
+        yield b""  # never: it makes this a stream
+
+
 def reflected(pool: descriptor_pool.DescriptorPool, request: Any, answer: Any) -> Any:
     """The answer to one question of reflection; files come with no imports, for none has any."""
     answer.valid_host = request.host
@@ -399,10 +436,13 @@ def _bytes(text: str | bytes) -> bytes:
 
 
 def _made(context: Any) -> Call:
-    headers = {_bytes(key): _bytes(value) for key, value in context.invocation_metadata()}
-    made = Call("grpc", headers, _address(context.peer()))
+    made = Call("grpc", _headers(context.invocation_metadata()), _address(context.peer()))
     identify(made)
     return made
+
+
+def _headers(metadata: Any) -> dict[bytes, bytes]:
+    return {_bytes(key): _bytes(value) for key, value in metadata}
 
 
 def _stopped(error: Stop, context: Any, echo: tuple = ()) -> grpc.StatusCode:

@@ -286,7 +286,14 @@ async def _route(serving: Serving, exchange: Exchange, call: Call) -> Answer | N
         case ["v2", "repository", "models", name, "policy"]:
             changes = exchange.method == "PUT"
             admitted("PUT" if changes else "GET", "policy", ADMIN if changes else READ, name)
-            return await _policy(serving, exchange, call) if changes else _json(200, repository.policy(name))
+            if changes:
+                return await _policy(serving, exchange, call)
+            if not seen(name):  # a method's name, or that of another model: see `found`
+                raise absent(call)
+            try:
+                return _json(200, repository.policy(name))
+            except Missing as error:
+                raise absent(call, error) from None
         case ["metrics"] if serving.metrics:
             admitted("GET", "metrics", METRICS)
             accepted = call.headers.get(b"accept", b"").decode("latin-1")
