@@ -92,11 +92,7 @@ def _columns(method: Loaded, names: list[str]) -> list[list[str]]:
 
 
 def _check_messages(pyarrow: Any, body: bytes) -> None:
-    """Raise `Refused` for what pyarrow would unfold before anything could be asked: Message.fbs."""
-    from flatbuffers import encode, packer
-    from flatbuffers.number_types import BoolFlags
-    from flatbuffers.table import Table
-
+    """Raise `Refused` for what pyarrow would unfold before anything could be asked."""
     messages = pyarrow.ipc.MessageReader.open_stream(body)
     for _ in range(MAX_MESSAGES):
         try:
@@ -105,17 +101,30 @@ def _check_messages(pyarrow: Any, body: bytes) -> None:
             return
         if message.type not in ("record batch", "dictionary"):
             continue
-        content = bytearray(message.metadata)
-        root = Table(content, encode.Get(packer.uoffset, content, 0))
-        batch = Table(content, root.Indirect(root.Pos + root.Offset(8)))  # Message.header
-        if message.type == "dictionary":
-            grows = batch.Offset(8)  # DictionaryBatch.isDelta
-            if grows and batch.Get(BoolFlags, batch.Pos + grows):
-                raise Refused("Arrow dictionaries that grow are not taken.")
-            batch = Table(content, batch.Indirect(batch.Pos + batch.Offset(6)))  # DictionaryBatch.data
-        if batch.Offset(10):  # RecordBatch.compression
+        try:
+            grows, compressed = _head(bytearray(message.metadata), message.type == "dictionary")
+        except (struct.error, TypeError, ValueError, IndexError) as error:
+            raise Refused("the body is not an Arrow stream: the head of a message is not sound.") from error
+        if grows:
+            raise Refused("Arrow dictionaries that grow are not taken.")
+        if compressed:
             raise Refused("compressed Arrow buffers are not taken; Content-Encoding: gzip is.")
     raise Refused(f"an Arrow stream must be at most {MAX_MESSAGES} messages; got more.")
+
+
+def _head(content: bytearray, dictionary: bool) -> tuple[bool, bool]:
+    """Whether a message adds to a dictionary, and whether its buffers are compressed: Message.fbs."""
+    from flatbuffers import encode, packer
+    from flatbuffers.number_types import BoolFlags
+    from flatbuffers.table import Table
+
+    root = Table(content, encode.Get(packer.uoffset, content, 0))
+    batch, grows = Table(content, root.Indirect(root.Pos + root.Offset(8))), False  # Message.header
+    if dictionary:
+        at = batch.Offset(8)  # DictionaryBatch.isDelta
+        grows = bool(at and batch.Get(BoolFlags, batch.Pos + at))
+        batch = Table(content, batch.Indirect(batch.Pos + batch.Offset(6)))  # DictionaryBatch.data
+    return grows, batch.Offset(10) != 0  # RecordBatch.compression
 
 
 def _read(pyarrow: Any, method: Loaded, reader: Any) -> Any:

@@ -115,7 +115,8 @@ class Server:
         self.bodies = 0  # bytes of bodies that are being read
         self.draining = False
         self.date = b""
-        self._tls = tls
+        # Who says nothing while TLS is agreed on is no connection yet, and has as long as for a request.
+        self._greeted: dict[str, Any] = {"ssl": tls, "ssl_handshake_timeout": limits.grace} if tls else {}
         self._sockets: list[socket] = []
         self._servers: list[asyncio.Server] = []
         self._sweeping: asyncio.Task | None = None
@@ -125,7 +126,7 @@ class Server:
         loop = asyncio.get_running_loop()
         self._tick()
         for listening in sockets:
-            made = await loop.create_server(lambda: Connection(self), sock=listening, ssl=self._tls, backlog=2048)
+            made = await loop.create_server(lambda: Connection(self), sock=listening, backlog=2048, **self._greeted)
             self._servers.append(made)
         self._sockets = list(sockets)
         self._sweeping = loop.create_task(self._sweep())
@@ -143,7 +144,7 @@ class Server:
                 while True:
                     made, _ = listening.accept()
                     made.setblocking(False)
-                    await loop.connect_accepted_socket(lambda: Connection(self), made, ssl=self._tls)
+                    await loop.connect_accepted_socket(lambda: Connection(self), made, **self._greeted)
         until = loop.time() + seconds
         settled = loop.time() + 0.1  # a request may be on its way on a connection that was idle
         while self.connections and loop.time() < until:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import datetime
 import hmac
 import http.client
@@ -31,7 +33,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from tensors import tensor
 
-from arsenal_serving import auth, keys, protos
+from arsenal_serving import auth, http1, keys, protos, tls
 from arsenal_serving.calls import INFER, LIVE, METRICS, READ, Call, Stop
 from arsenal_serving.clock import PATIENCE, Clock
 from arsenal_serving.export import export
@@ -677,6 +679,35 @@ def test_tls_1_2_is_the_least(guarded, most, spoken):
     connection.close()
 
 
+def test_a_client_that_says_nothing_of_tls_is_hung_up_on(tmp_path):
+    chain, secret = certificate(tmp_path)
+
+    async def work():
+        listening = socket.create_server(("127.0.0.1", 0))
+        server = http1.Server(lambda exchange: exchange.answer(200, (), b"ok"), http1.Limits(grace=0.3), tls.read(chain, secret).context)
+        await server.start(listening)
+
+        def client():
+            with socket.create_connection(listening.getsockname(), timeout=10) as quiet:
+                began = time.perf_counter()
+                with contextlib.suppress(ConnectionResetError):
+                    assert quiet.recv(1) == b""
+                return time.perf_counter() - began
+
+        took = await asyncio.to_thread(client)
+        await server.stop(1.0)
+        return took
+
+    assert 0.2 < asyncio.run(work()) < 5
+
+
+def test_a_long_body_of_a_stranger_is_answered_before_it_is_read(guarded):
+    context = guarded.context
+    with socket.create_connection(("localhost", guarded.port), timeout=10) as plain, context.wrap_socket(plain, server_hostname="localhost") as client:
+        client.sendall(b"POST /v2/models/digits/infer HTTP/1.1\r\nhost: a\r\ncontent-length: 150000\r\n\r\n" + b"x" * 1000)
+        assert client.recv(100).startswith(b"HTTP/1.1 401 ")
+
+
 def test_options_that_do_not_fit_are_refused_in_one_line_before_jax_is_there(tmp_path, folder):
     chain, secret = certificate(tmp_path)
     os.mkdir(tmp_path / "other")
@@ -686,10 +717,10 @@ def test_options_that_do_not_fit_are_refused_in_one_line_before_jax_is_there(tmp
     (tmp_path / "jwks.json").write_bytes(jwks(ed=EDWARDS))
     locked = tmp_path / "locked.pem"
     locked.write_bytes(EDWARDS.private_bytes(PEM, PKCS8, serialization.BestAvailableEncryption(b"x")))
-    tls = ["--tls-cert", chain, "--tls-key", secret]
+    both = ["--tls-cert", chain, "--tls-key", secret]
     for words, said in [
         (["--host", out], "add --tls-cert and --tls-key and --keys or --jwks; or --insecure"),
-        (["--host", out, *tls], "add --keys or --jwks; or"),
+        (["--host", out, *both], "add --keys or --jwks; or"),
         (["--host", out, "--keys", file], "add --tls-cert and --tls-key; or"),
         (["--admin-port", "0", "--admin-host", out], f"{out} is reached from other machines"),
         (["--host", out, "--workers", "2"], "is reached from other machines"),
