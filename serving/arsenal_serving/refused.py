@@ -1,7 +1,8 @@
-"""The one error of this package: something was asked for, or found on disk, that is not allowed."""
+"""The one error of this package, for what was asked for or found on disk and is not allowed, and its line on stderr."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 from reprlib import Repr
@@ -34,3 +35,10 @@ def unknown(what: str, name: str, allowed: Iterable[str], of: str = "") -> Refus
     hint = f"; did you mean {near[0]!r}?" if near else "."
     listed = ", ".join(repr(n) for n in names[:20]) + (", ..." if len(names) > 20 else "")
     return Refused(f"unknown {what} {shown(name)}{of and f' of {of}'}{hint} There is: {listed or 'none'}.")
+
+
+def failed(error: BaseException) -> int:
+    """Say an error in one line on stderr; the exit status of a command that ends with it."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    sys.stderr.write(f"arsenal-serve: {text}\n")
+    return 1
