@@ -20,7 +20,8 @@ VERBS = {
     "sign": "Sign an artifact with an Ed25519 key.",
     "renew": "Export an artifact's programs anew under the jax installed here, as the model's next version.",
     "audit": "Follow an audit log's chain: how many lines hold and the last one's hash, or the first that does not.",
-    "replay": "Ask a request log's requests of another server, and say how its answers differ.",
+    "replay": "Ask a request log's requests of another server or artifact, and say how its answers differ.",
+    "bench": "Measure a model on golden inputs: in this process, and through a server as JSON and binary tensors.",
     "diff": "Compare two artifacts: what clients see, parameters, and answers to the first's golden inputs.",
     "key": "Make an API key, print it, and add it to the file that --keys reads.",
 }
@@ -35,6 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from arsenal_serving import replay  # it imports jax
 
         return replay.main(words[1:], VERBS["replay"])
+    if words[:1] == ["bench"]:
+        from arsenal_serving import bench  # so does this
+
+        return bench.main(words[1:], VERBS["bench"])
     if words and words[0] in VERBS and words[0] != "serve":
         return _key(words[1:]) if words[0] == "key" else _verb(words[0], words[1:])
     words = words[1:] if words[:1] == ["serve"] else words

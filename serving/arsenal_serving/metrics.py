@@ -125,7 +125,10 @@ class Metrics:
         source: Any = MultiProcessCollector(None, self._shared) if self._shared else self._registry
         registry = CollectorRegistry()
         registry.register(_Counted(source))
-        encoder, kind = choose_encoder(accept)
+        try:
+            encoder, kind = choose_encoder(accept)
+        except (TypeError, ValueError):  # a version that is no number
+            encoder, kind = choose_encoder("")
         return encoder(registry), kind.encode()
 
     def _gauge(self, name: str, about: str, labels: Iterable[str] = (), mode: Any = "livesum") -> Gauge:

@@ -488,9 +488,77 @@ def test_a_request_log_is_replayed_against_another_version(models, tmp_path, cap
     assert (found["differ"], found["elements_that_differ"], found["largest"]) == (4, 16, pytest.approx(12, abs=1e-3))
     assert main([*to, "--version", "3"]) == 1
     assert "refused, 404: model 'twice' has no version '3'; there is: '1', '2'.: 5\n" in capsys.readouterr().out
+    # An artifact is asked as a server is, here; and neither sends a request before its time then.
+    for number, same in ((1, 5), (2, 1)):
+        assert main(["replay", str(tmp_path / "log"), "--to", str(folder / "twice" / str(number)), "--json"]) == 0
+        here = json.loads(capsys.readouterr().out)
+        assert (here["same"], here["versions"]) == (same, {f"1 then, {number} now": 5})
+        assert here["outputs"] == (facts["outputs"] if number == 2 else here["outputs"])
+    assert found["by"] == {"0": 1, "1e+1": 3, "1e+2": 1}  # 0; 3, 6, 9; 12
+    log = next((tmp_path / "log").iterdir())
+    rows = [json.loads(line) for line in log.read_text().splitlines()][:2]
+    rows[0]["time"], rows[1]["time"] = "2026-01-01T00:00:00.0Z", "2026-01-01T00:00:00.7Z"
+    (tmp_path / "paced").mkdir()
+    (tmp_path / "paced" / log.name).write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"torn')
+    start = time.perf_counter()
+    assert main(["replay", str(tmp_path / "paced"), *to[2:], "--version", "1", "--pace", "recorded"]) == 0
+    assert 0.7 < time.perf_counter() - start < 3
+    assert "2 asked, 2 answered, 2 the same\n" in capsys.readouterr().out
+    # A log that grows while it is replayed, for the server that is asked writes it, comes to an end.
+    assert main(["replay", str(tmp_path / "kept"), *to[2:], "--version", "1"]) == 0
+    assert re.match(r"\d\d asked, ", capsys.readouterr().out)
     assert end(process) == 0
     (redacted,) = {str(row["outputs"][0]["parameters"]) for row in kept(tmp_path / "kept") if row["version"] == "2"}
     assert redacted == "{'redacted': True}"  # its output has no column b: it may be anywhere
     assert main(to) == 1 and main(["replay", str(tmp_path), "--to", "http://127.0.0.1:9"]) == 1
     error = capsys.readouterr().err
     assert "does not answer: [Errno 111] Connection refused." in error and "it is no request log" in error
+
+
+def test_bench_measures_here_and_through_a_server(watched, models, capsys):
+    url, words = f"http://127.0.0.1:{watched.server.port}", ["--seconds", "0.2", "--connections", "4"]
+    before = watched.value("arsenal_serve_requests_total", model="twice", code="200")
+    assert main(["bench", str(models / "twice"), "--to", url, *words, "--rows", "3", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    ways = [("in this process", None), *((f"HTTP, {how}", count) for how in ("JSON", "binary") for count in (1, 4))]
+    assert [(row["how"], row["connections"]) for row in facts["figures"]] == ways
+    assert all(row["rate"] > 10 and 0 < row["median_ms"] <= row["p99_ms"] for row in facts["figures"])
+    asked = sum(row["rate"] * 0.2 for row in facts["figures"] if row["connections"])
+    counted = watched.value("arsenal_serve_requests_total", model="twice", code="200") - before
+    assert counted == pytest.approx(asked, rel=0.5)
+    assert main(["bench", f"{url}/v2/models/twice", *words]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 6
+    for what, says in (
+        ([f"{url}/v2/models/none"], "answers 404"),
+        ([url, "--rows", "17000"], "takes 1 to 16384 rows"),
+        ([url, "--header", "x"], "--header must be like"),
+        ([url, "--connections", "0"], "must be more than 0"),
+        (["http://127.0.0.1:9"], "Connection refused"),
+        (["ftp://x"], "must be like http://HOST:PORT"),
+        ([str(models / "none")], "is not an artifact folder"),
+        ([str(models / "twice"), "--to", url, "--method", "no"], "has no method 'no'"),
+    ):
+        assert main(["bench", *words, *what]) == 1
+        error = capsys.readouterr().err
+        assert says in error and error.count("\n") == 1, error
+
+
+@pytest.mark.slow
+def test_bench_starts_a_server_of_its_own(models, capsys):
+    assert main(["bench", str(models / "twice"), "--seconds", "0.2", "--connections", "2"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 7
+
+
+def test_bench_sends_strings_as_a_client_does(folder, model):
+    from arsenal_serving import artifact, bench
+
+    golden = artifact.arrays((folder / artifact.GOLDEN).read_bytes(), artifact.GOLDEN)
+    inputs = bench.golden_inputs(model, golden, "embed", 7)
+    assert inputs["animal"].tolist()[:3] == ["cat", "dog", "éléphant"]
+    assert inputs["day"][0] == "1970-01-01" and inputs["pair"].shape == (7, 2)
+    assert model.infer("embed", inputs)["next_day"][0] == "1970-01-02"
+
+
+@pytest.mark.parametrize("accept", ["application/openmetrics-text;version=x", "text/plain;version=1.x", ";;,=", "*/*"])
+def test_an_odd_accept_is_answered(watched, accept):
+    assert "arsenal_serve_" in watched.metrics(accept)

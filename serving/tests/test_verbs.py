@@ -140,7 +140,9 @@ def test_diff_says_what_changed(ask, tmp_path):
     assert facts["methods"]["new"] == {"change": "removed"} and facts["parameters"]["removed"] == ["more"]
 
 
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in ("serve", "key", "audit", "replay")])
+@pytest.mark.parametrize(
+    "verb", [verb for verb in VERBS if verb not in ("serve", "key", "audit", "replay", "bench")]
+)
 def test_bad_input_is_one_line(ask, folder, tmp_path, verb):
     (tmp_path / "key").write_text("no key")
     bad = shutil.copytree(folder, tmp_path / "bad")
