@@ -7,8 +7,6 @@ must be equal.
 
 from __future__ import annotations
 
-import math
-
 import jax.numpy as jnp
 import numpy as np
 
@@ -17,6 +15,7 @@ TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 # Tensor cores and TPUs round the inputs of a matrix product to 10 or 8 bits; a CPU does not.
 OTHER_PLATFORM = 100.0
 ROWS = 8
+SMALL = 4096  # elements
 
 
 def same_bits(got: np.ndarray, wanted: np.ndarray) -> bool:
@@ -45,11 +44,8 @@ def difference(got: np.ndarray, wanted: np.ndarray) -> float:
 
 def finite(array: np.ndarray) -> bool:
     """Whether an array holds neither NaN nor infinity."""
-    if array.dtype.char in "fd":
-        # One number that is finite shows that all are; one that is not may be a sum that grew too large.
-        flat = array.reshape(-1)
-        if math.isfinite(np.dot(flat, flat)):
-            return True
+    if array.size <= SMALL and array.dtype.char in "fd":
+        return b"\0" not in np.isfinite(array).tobytes()  # a third of what a reduction takes to begin
     return not _floating(array) or bool(np.isfinite(array).all())
 
 

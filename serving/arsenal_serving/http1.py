@@ -186,7 +186,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._target, self._headers = b"", dict[bytes, bytes]()
         self._pieces: list[bytes] = []
-        self._length = self._head = 0
+        self._length = self._head = self._size = 0
         self._reading: Exchange | None = None  # whose head has come, and not yet all of its body
         self._queue: deque[Exchange] = deque()  # of which the first is being answered
         self._since: float | None = None  # since when a request is coming
@@ -241,7 +241,7 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """httptools' word for the first byte of a request."""
         if not self._lingering:
-            self._since, self._head = time.perf_counter(), 0
+            self._since, self._head, self._size = time.perf_counter(), 0, 0
 
     def on_url(self, url: bytes) -> None:
         """httptools' word for a piece of the target."""
@@ -249,6 +249,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """httptools' word for a header."""
+        self._size += len(name) + len(value) + 4
         self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
@@ -265,7 +266,9 @@ class Connection(asyncio.Protocol):
         self._reading, self._head = exchange, 0
         said = headers.get(b"content-length", b"0")
         length = int(said) if said.isdigit() else 0
-        if length > self.limits.max_body:
+        if self._size + len(target) > MAX_HEAD:
+            self._refuse(431, f"the head of a request must be at most {MAX_HEAD} bytes")
+        elif length > self.limits.max_body:
             self._refuse(413, f"the body must be at most {self.limits.max_body} bytes")
         elif length > SHORT or b"transfer-encoding" in headers:
             self._begin(exchange)

@@ -242,7 +242,10 @@ class Repository:
                 return
             number = rollout.number_of(given, given.canary.version)
             stopped = {"why": why, "when": datetime.now(UTC).isoformat(timespec="seconds")}
-            self.on_change("rollback", {"model": head, "version": number, **stopped})
+            try:
+                self.on_change("rollback", {"model": head, "version": number, **stopped})
+            except Exception as error:  # a full disk is no reason to go on with a version that fails
+                sys.stderr.write(f"arsenal-serve: the rollback of {head!r} is not in the audit log: {error}\n")
             given = given._replace(canary=given.canary._replace(weight=0.0, stopped=stopped))
             self._policies = {**self._policies, head: given}
             self.rollbacks[head] = self.rollbacks.get(head, 0) + 1
