@@ -90,6 +90,7 @@ class Exchange:
         """Send the answer; the first counts, and none is sent to a client that has gone."""
         if not self.answered:
             self.answered = True
+            self.on_gone = None  # it leads back here: without it nothing of a request is left to the collector
             self.via.send(self, status, headers, body)
 
     def end(self, body: bytes | None) -> None:
