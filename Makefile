@@ -44,7 +44,7 @@ docs: setup ## The pages into site/
 bench: setup ## The figures of docs/benchmarks.md, against peers in environments of their own
 	$(BIN)/python scripts/bench.py --write docs/benchmarks.md
 
-bench-serving: setup ## The model server against a bare ASGI app with the same JSON work
+bench-serving: setup ## The model server's figures, against peers in environments of their own
 	$(BIN)/python scripts/bench_serving.py
 
 notebooks: setup ## Execute the notebooks in place
