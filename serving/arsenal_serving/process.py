@@ -88,7 +88,8 @@ def start(given: argparse.Namespace, words: list[str]) -> int:
 
 def _several(given: argparse.Namespace, words: list[str], places: list[tuple[str, int]]) -> int:
     """Serve from several processes; raises `Refused`."""
-    each = workers.environments(given.workers, given.devices, os.environ, len(os.sched_getaffinity(0)))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    each = workers.environments(given.workers, given.devices, os.environ, cores)
     sockets = list(zip(*(workers.opened(*place, len(each)) for place in places), strict=True))
     if given.grpc_port is None:
         return workers.supervise(words, each, sockets, given.drain)
