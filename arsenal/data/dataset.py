@@ -119,7 +119,9 @@ def fingerprint(rows: Batch, schema: Schema, sums: Sequence[str] = (), settings:
 
     Of a column that is read when asked, `sums` of its files and the `settings` that it is read by are taken for the bytes.
     """
-    described = schema if schema.tokenizer else schema[:3]  # as it was before there were tokenizers
+    # As it was before there were tokenizers, and before a tensor could say what pads it: no data does.
+    inputs, target = {name: tensor[:4] for name, tensor in schema.inputs.items()}, schema.target[:4]
+    described = (inputs, target, *(schema[2:] if schema.tokenizer else schema[2:3]))
     digest = hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(rows):
         digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}".encode())
