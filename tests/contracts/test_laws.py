@@ -26,7 +26,9 @@ LONG = {
     "arsenal.combine.ema.ema", "arsenal.combine.population.ensemble", "arsenal.combine.population.population", "arsenal.estimators.cluster.kmeans", "arsenal.models.autoencoder.variational",
     "arsenal.models.transformer.transformer",
     "arsenal.rl.ppo.ppo", "arsenal.training.adversarial.adversarial", "arsenal.training.parallel.lying",
-    "arsenal.training.supervised.supervised", "supervised without labels",
+    "arsenal.training.supervised.supervised", "arsenal.training.supervised.additive", "supervised without labels",
+    "arsenal.losses.alignment.ctc", "arsenal.combine.skipping.skipping", "arsenal.combine.chain.after",
+    "arsenal.combine.accumulate.learner", "arsenal.estimators.linear.logistic", "arsenal.optim.gradient.lamb", "gpt",
 }  # fmt: skip
 
 
@@ -53,6 +55,7 @@ def test_cached_decoding_is_the_whole_sequence():
         np.testing.assert_allclose(made["logits"], wanted[:, i], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_density_clusters_are_scikit_learns():
     from sklearn.cluster import DBSCAN
 

@@ -18,6 +18,7 @@ def rows(n: int):
 @settings(max_examples=5, deadline=None, derandomize=True)
 @given(n=st.integers(1, 60), data=st.data(), seed=st.integers(0, 9))
 @example(n=10, data=None, seed=0)
+@pytest.mark.slow
 def test_an_epoch_is_every_row_once(n, data, seed):
     size = data.draw(st.integers(1, n)) if data else 4
     source, all_rows = arrays(rows(n), size), rows(n)

@@ -55,6 +55,7 @@ def test_the_order_is_that_of_rows_in_memory():
     n=st.integers(1, 60), data=st.data(), sizes=st.none() | st.lists(st.integers(1, 20), min_size=1, max_size=6),
     together=st.integers(1, 3), seed=st.integers(0, 5),
 )  # fmt: skip
+@pytest.mark.slow
 def test_an_epoch_is_every_row_once_and_any_cut_gives_the_same(n, data, sizes, together, seed):
     n = sum(sizes) if sizes else n
     size, window = data.draw(st.integers(1, n)), data.draw(st.integers(1, 7))
@@ -71,6 +72,7 @@ def test_an_epoch_is_every_row_once_and_any_cut_gives_the_same(n, data, sizes, t
 
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(own=st.integers(1, 5), parts=st.integers(1, 4), more=st.integers(0, 30), chunked=st.booleans())
+@pytest.mark.slow
 def test_the_parts_of_every_host_are_the_whole_batch(own, parts, more, chunked):
     n, size = own * parts + more, own * parts
     all_rows = rows(n, np.linspace(0, n, 4).astype(int) if chunked else None)

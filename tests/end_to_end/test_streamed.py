@@ -70,7 +70,7 @@ def config(files, root, name, *more):
 
 
 @pytest.mark.parametrize("name", [
-    name if name in ("memmap", "parquet") else pytest.param(name, marks=pytest.mark.slow) for name in FACTORIES
+    name if name == "memmap" else pytest.param(name, marks=pytest.mark.slow) for name in FACTORIES
 ])  # fmt: skip
 def test_a_run_stopped_half_way_is_the_run_that_was_not(files, tmp_path, monkeypatch, name):
     monkeypatch.syspath_prepend(files)
@@ -124,6 +124,7 @@ def test_a_report_of_some_rows_says_so(pair, monkeypatch):
     assert (run.folder / "report" / "test_mistakes.png").is_file()
 
 
+@pytest.mark.slow
 def test_answers_that_nothing_draws_are_not_made(files, tmp_path):
     run = fit(config(files, tmp_path, "tokens", "length=3"))
     assert all(judged.answers == {} for judged in run.results.values())

@@ -42,6 +42,7 @@ def test_from_its_own_start_it_is_as_good(x, k):
     assert float(jnp.square(far.min(1)).sum()) == pytest.approx(float(info.inertia), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_equal_rows_and_dead_rows_are_no_trouble():
     estimator = kmeans(3, restarts=2)
     hp = hyperparameters(estimator.hp)

@@ -133,6 +133,7 @@ def test_a_prompts_answer_does_not_depend_on_its_neighbours(made):
     assert len({tuple(row) for row in np.asarray(drawn(jnp.tile(TOKENS[:1, :3], (4, 1))))}) > 1
 
 
+@pytest.mark.slow
 def test_the_method_generates_by_each_rows_seed_and_temperature(made):
     model, variables = made
     rows = batch(x=TOKENS, row=[5, 6, 5, 8])

@@ -73,6 +73,7 @@ def test_shapes_that_do_not_fit_are_told():
         jax.eval_shape(SelfAttention(6, 4).init, jax.random.key(0), drawn(1, 2, 6))
 
 
+@pytest.mark.slow
 def test_the_layer_keeps_the_laws():
     check(linen(SelfAttention(6, 2, causal=True)), batch(x=drawn(4, 5, 6), y=jnp.zeros(4)))
 

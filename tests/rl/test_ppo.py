@@ -35,6 +35,7 @@ def test_advantages_are_the_papers_sum():
             assert float(found[begin, env]) == pytest.approx(wanted, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_the_return_of_whole_episodes():
     """A world that lasts as long as its seed's draw says, and pays 2 a step for action 1 and nothing for 0."""
 

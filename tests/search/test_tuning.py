@@ -97,6 +97,7 @@ def losses_of(found) -> dict[int, dict[int, float]]:
     return {line["step"]: dict(zip(line["trials"], line["values"]["loss"], strict=True)) for line in told}
 
 
+@pytest.mark.slow
 def test_halving_ends_trials_and_drops_their_lanes(sweep):
     found = sweep("sweep.trials=8", "scheduler=successive_halving", "scheduler.least=10", "scheduler.factor=2")
     assert found.counted == {"complete": 2, "stopped": 6}
@@ -110,6 +111,7 @@ def test_halving_ends_trials_and_drops_their_lanes(sweep):
     assert len(found.trials) == 8 and found.trials[0].step == 30, "Those trained to the end rank first."
 
 
+@pytest.mark.slow
 def test_a_populations_losers_go_on_from_its_winners_with_other_floats(sweep):
     found = sweep("sweep.trials=4", "scheduler=population_based", "scheduler.interval=10", "sweep.keep=4")
     changes = [line for line in lines(found) if line["kind"] == "change"]

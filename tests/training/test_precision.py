@@ -28,6 +28,7 @@ def trained(made, steps=60):
 
 
 @pytest.mark.parametrize("compute_in", ["bfloat16", "float16"])
+@pytest.mark.slow
 def test_half_precision_learns_what_single_does(compute_in):
     (_, single), (train, half) = trained(learner()), trained(learner(precision=compute_in))
     assert abs(half["loss"] - single["loss"]) < 0.02 * single["loss"], (half, single)
@@ -99,6 +100,7 @@ def test_a_bad_batch_is_skipped_and_counted():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(train.state))
 
 
+@pytest.mark.slow
 def test_hyperparameters_of_an_augmentation_are_the_learners():
     from arsenal.records import Augmentation
 
