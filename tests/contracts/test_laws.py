@@ -72,6 +72,7 @@ def test_density_clusters_are_scikit_learns():
     assert np.array_equal(ours == -1, theirs.labels_ == -1)
 
 
+@pytest.mark.slow
 def test_logistic_is_scikit_learns():
     from sklearn.datasets import load_breast_cancer
     from sklearn.linear_model import LogisticRegression

@@ -19,6 +19,7 @@ SHUFFLED = jax.jit(shuffled, static_argnums=1)
 @example(n=3, seed=1)
 @example(n=4096, seed=2)
 @example(n=5000, seed=2**32 - 1)
+@pytest.mark.slow
 def test_shuffling_is_a_bijection(n, seed):
     place = np.asarray(SHUFFLED(jax.random.key(seed), n, jnp.arange(n)))
     assert place.dtype == np.int32

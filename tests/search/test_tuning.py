@@ -65,6 +65,7 @@ def test_what_is_traced_is_found_and_a_lanes_config_is_the_composed_one():
     assert programs.count(8) == 8 and Programs(programs.words, space({"seed": spec["seed"]})).count(8) == 1
 
 
+@pytest.mark.slow
 def test_a_lane_is_the_run_that_its_trial_would_be_alone(sweep, tmp_path):
     found = sweep()
     assert found.counted == {"complete": 5}
