@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from arsenal_serving.behind import Behind
+from arsenal_serving.background import Background
 from arsenal_serving.calls import Call, Stop
 from arsenal_serving.logs import stamp, written
 from arsenal_serving.refused import Refused
@@ -55,7 +55,7 @@ class Audit:
             _synced(os.path.dirname(os.path.abspath(self.path)))
         except OSError as error:
             raise Refused(f"the audit log {self.path} cannot be opened: {error.strerror}.") from error
-        self._denied = Behind(self._write_denied, ADDRESSES, EVERY)
+        self._denied = Background(self._write_denied, ADDRESSES, EVERY)
 
     @property
     def dropped(self) -> int:

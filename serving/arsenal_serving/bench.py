@@ -24,7 +24,7 @@ from arsenal_serving import artifact, codecs, versions
 from arsenal_serving.asking import Asking, Place, Question, ask, latencies, place
 from arsenal_serving.manifest import SINGLE
 from arsenal_serving.model import Model, made
-from arsenal_serving.protocol import DTYPES, WORDS, plain
+from arsenal_serving.protocol import DTYPES, WORDS, plain, raw
 from arsenal_serving.refused import Refused, shown
 
 Named = dict[str, np.ndarray]
@@ -150,14 +150,14 @@ def _through(where: Place, inputs: Named, given: argparse.Namespace) -> list[dic
         for name, array in inputs.items()
     ]
     json_body = orjson.dumps({"inputs": described}, option=orjson.OPT_SERIALIZE_NUMPY)
-    raw = [_raw(array) for array in inputs.values()]
-    for one, content in zip(described, raw, strict=True):
+    contents = [raw(array) for array in inputs.values()]
+    for one, content in zip(described, contents, strict=True):
         del one["data"]
         one["parameters"] = {"binary_data_size": len(content)}
     head = orjson.dumps({"inputs": described, "parameters": {"binary_data_output": True}})
     length = {"Inference-Header-Content-Length": str(len(head)), "Content-Type": "application/octet-stream"}
     path = f"{where.path}/infer"
-    ways = {"JSON": where.request(path, json_body), "binary": where.request(path, head + b"".join(raw), **length)}
+    ways = {"JSON": where.request(path, json_body), "binary": where.request(path, head + b"".join(contents), **length)}
     return [
         {"how": f"HTTP, {how}", "connections": connections, **_asked(where, content, connections, given.seconds)}
         for how, content in ways.items()
@@ -167,13 +167,6 @@ def _through(where: Place, inputs: Named, given: argparse.Namespace) -> list[dic
 
 def _datatype(array: np.ndarray) -> str:
     return "BYTES" if array.dtype.kind in "OU" else WORDS[array.dtype]
-
-
-def _raw(array: np.ndarray) -> bytes:
-    if array.dtype.kind not in "OU":
-        return array.tobytes()
-    texts = (text.encode() for text in array.ravel().tolist())
-    return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
 
 
 def _asked(where: Place, content: bytes, connections: int, seconds: float) -> dict[str, Any]:

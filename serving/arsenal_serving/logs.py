@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from arsenal_serving import workers
-from arsenal_serving.behind import Behind
+from arsenal_serving.background import Background
 from arsenal_serving.calls import Call
 
 FAULTS = {"INTERNAL", "UNAVAILABLE", "UNKNOWN", "DATA_LOSS", "UNIMPLEMENTED", "DEADLINE_EXCEEDED"}
@@ -30,34 +30,34 @@ class Log:
 
     def __init__(self, requests: bool = False, descriptor: int = 2):
         self._requests, self._descriptor = requests, descriptor
-        self._behind = Behind(self._write)
+        self._background = Background(self._write)
         self._worker = {} if workers.number() is None else {"worker": workers.number()}
 
     @property
     def dropped(self) -> int:
         """Lines that did not fit, or could not be written."""
-        return self._behind.dropped
+        return self._background.dropped
 
     def observe(self, call: Call) -> None:
         """A line for a call, if it is to have one."""
         status = call.status
         if status == 200 or status == "OK":
             if self._requests:
-                self._behind.put(("info", time.time(), *_told(call)))
+                self._background.put(("info", time.time(), *_told(call)))
         elif (status >= 500 if isinstance(status, int) else status in FAULTS) and call.operation not in PROBES:
-            self._behind.put(("error", time.time(), *_told(call), call.error))
+            self._background.put(("error", time.time(), *_told(call), call.error))
         elif call.operation in CHANGES:
-            self._behind.put(("warning", time.time(), *_told(call), call.error))
+            self._background.put(("warning", time.time(), *_told(call), call.error))
         elif self._requests:
-            self._behind.put(("info", time.time(), *_told(call)))
+            self._background.put(("info", time.time(), *_told(call)))
 
     def event(self, level: str, event: str, **fields: Any) -> None:
         """A line for what happens to the server or its models."""
-        self._behind.put((level, time.time(), {"event": event, **fields}))
+        self._background.put((level, time.time(), {"event": event, **fields}))
 
     def close(self) -> None:
         """Write what still waits."""
-        self._behind.close()
+        self._background.close()
 
     def _write(self, taken: list[tuple]) -> None:
         lines = []

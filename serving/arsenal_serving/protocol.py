@@ -152,9 +152,9 @@ def _strings(where: str, content: bytes, count: int) -> list[str]:
     return found
 
 
-def raw(port: Port, answer: np.ndarray) -> bytes:
-    """An answer's bytes, as `read_bytes` reads them."""
-    if port.code:
+def raw(answer: np.ndarray) -> bytes:
+    """An array's bytes, as `read_bytes` reads them: strings each have their length before them."""
+    if answer.dtype.kind in "OU":
         texts = (text.encode() for text in answer.ravel().tolist())
         return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
     return answer.tobytes()
@@ -171,7 +171,7 @@ def written(
     for port in selected(method, request.outputs):
         if port.name in request.binary:
             answer = answers[port.name]
-            tail.append(raw(port, answer))
+            tail.append(raw(answer))
             described = {"name": port.name, "shape": list(answer.shape), "datatype": datatype_of(port)}
             reply["outputs"].append({**described, "parameters": {"binary_data_size": len(tail[-1])}})
         else:

@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 
 from arsenal_serving import protocol
-from arsenal_serving.behind import Behind
+from arsenal_serving.background import Background
 from arsenal_serving.calls import Call
 from arsenal_serving.logs import stamp, written
 from arsenal_serving.model import Model, Port
@@ -71,12 +71,12 @@ class RequestLog:
             self._open()
         except OSError as error:
             raise Refused(f"the request log {folder} cannot be written: {error.strerror}.") from error
-        self._behind = Behind(self._write, MOST_WAITING)
+        self._background = Background(self._write, MOST_WAITING)
 
     @property
     def dropped(self) -> int:
         """Requests of the sample that are not in it: they came too fast, or the disk is full."""
-        return self._lost + self._failed + self._behind.dropped
+        return self._lost + self._failed + self._background.dropped
 
     def check(self) -> None:
         """Raise `Refused` for a `--redact` that names nothing of any model that is ready: it would redact nothing."""
@@ -112,11 +112,11 @@ class RequestLog:
             "status": call.status,
             "seconds": round(call.seconds, 6),
         }
-        self._behind.put(Kept(time.time(), facts, inputs, outputs, size))
+        self._background.put(Kept(time.time(), facts, inputs, outputs, size))
 
     def close(self) -> None:
         """Write what still waits."""
-        if self._behind.close():
+        if self._background.close():
             os.close(self._file)
 
     def _write(self, taken: list[Kept]) -> None:

@@ -236,7 +236,7 @@ class Rpc:
             datatype, array = protocol.datatype_of(port), answers[port.name]
             tensor = answer.outputs.add(name=port.name, datatype=datatype, shape=array.shape)
             if raw:
-                answer.raw_output_contents.append(protocol.raw(port, array))
+                answer.raw_output_contents.append(protocol.raw(array))
             else:
                 values = array.ravel().tolist()
                 contents = [text.encode() for text in values] if port.code else values

@@ -415,7 +415,7 @@ def test_a_full_disk_loses_the_request_log_and_nothing_else(repository, tmp_path
 
 def test_too_much_at_once_is_dropped_and_counted(repository, tmp_path):
     log = requestlog.RequestLog(tmp_path, repository, 1.0)
-    log._behind.close()
+    log._background.close()
     (call,) = calls(1)
     for _ in range(1500):
         log.observe(call)

@@ -11,10 +11,10 @@ from typing import Any
 EVERY = 0.01  # seconds between two writes
 
 
-class Behind:
+class Background:
     """write: is given what has come since it was called last, on one thread. most: how much may wait.
 
-    >>> lines = Behind(print, every=10.0)
+    >>> lines = Background(print, every=10.0)
     >>> lines.put("a")
     >>> lines.close()
     ['a']
