@@ -29,7 +29,9 @@ def connected(address: str | None) -> Iterator[Any]:
     try:
         ray.init(address, log_to_driver=True, logging_level=logging.ERROR, include_dashboard=False if address is None else None)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise RunError(f"No Ray cluster answers at `ray.address={address}`: {str(error).splitlines()[0]}") from error
+        said = str(error).splitlines()[0].rstrip(".")
+        hint = "One that asks for tokens needs RAY_AUTH_MODE=token."
+        raise RunError(f"No Ray cluster answers at `ray.address={address}`: {said}. {hint}") from error
     try:
         yield ray
     finally:
