@@ -16,6 +16,8 @@ from annotated_types import Ge, Gt
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
+from arsenal.runs import migrations
+
 HERE = Path(__file__).resolve().parent
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
 """Inside the installed package, or beside it in a checkout."""
@@ -500,23 +502,7 @@ def read(folder: Path) -> Config:
         for group, option in entry.items() if isinstance(entry, dict) else ():
             if (CONF / group / f"{option}.yaml").is_file():
                 today[group] = yaml.safe_load((CONF / group / f"{option}.yaml").read_text(encoding="utf-8"))
-    values = brought_up(values, today)
+    values = migrations.config(values, {key: value for key, value in today.items() if key in Schema.model_fields})
     referred = [key for key in values if key not in Schema.model_fields]
     config = checked(OmegaConf.create({k: v for k, v in values.items() if k not in referred}), overrides)
     return Config(values, config.overrides)
-
-
-def brought_up(values: dict[str, Any], today: dict[str, Any]) -> dict[str, Any]:
-    """The config of an older version with today's defaults for keys that it did not know."""
-    kept = values["run"]["checkpoints"]
-    if isinstance(kept, int):  # 0.1.0: how many of the newest
-        values = values | {"run": values["run"] | {"checkpoints": {"last": kept}}}
-
-    def filled(old, new):
-        if not isinstance(old, dict) or not isinstance(new, dict):
-            return old
-        return old | {key: filled(old[key], value) if key in old else value for key, value in new.items()}
-
-    sections = ("every", "early_stopping", "run")
-    known = {key: value for key, value in today.items() if key in Schema.model_fields}
-    return known | {key: filled(value, known[key]) if key in sections else value for key, value in values.items()}

@@ -303,6 +303,10 @@ class Scheduler(NamedTuple):
     """`() -> state`."""
     report: Callable
     """`(state, id, step, value) -> (state, decision)`; decision is CONTINUE, STOP or the id to clone, >= 0."""
+    trials: int = 0
+    """Trials that it compares with each other, all asked for at once; 0 where any number will do."""
+    clones: bool = False
+    """Whether a decision may be the id to clone, so that trials have to live side by side."""
 
 
 CONTINUE, STOP = -1, -2

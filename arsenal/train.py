@@ -19,7 +19,7 @@ def train(config: Config) -> None:
         with terminal(config.values["run"]["progress"]) as listener:
             fit(config, listener)
 
-    build(config.values["launcher"], "launcher")(config, here)
+    build(config.values["launcher"], "launcher").launch(config, here)
 
 
 if __name__ == "__main__":

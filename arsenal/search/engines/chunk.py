@@ -27,7 +27,7 @@ from arsenal.training.length import Length
 from arsenal.training.stopping import exhausted
 
 if TYPE_CHECKING:
-    from arsenal.search.lanes import Group, Lanes
+    from arsenal.search.engines.lanes import Group, Lanes
 
 EMPTY = -1
 """The trial of a lane that has none."""

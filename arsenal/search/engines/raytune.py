@@ -24,9 +24,9 @@ from arsenal.road import Interrupted, fit, inherited, load
 from arsenal.runs import folder
 from arsenal.runs.checkpoints import Checkpoints
 from arsenal.runs.signals import Interrupts
-from arsenal.search.cluster import connected
-from arsenal.search.exploit import explore
-from arsenal.search.programs import Programs
+from arsenal.search.engines.programs import Programs
+from arsenal.search.launchers.cluster import connected
+from arsenal.search.schedulers.population import explore
 from arsenal.search.searching import Searching, within
 from arsenal.search.sweep import ENDED, Sweep, SweepError, Trial
 
@@ -92,7 +92,7 @@ class Processes:
         self.sweep, self.config, self.programs, self.searching = sweep, config, programs, searching
         self.interrupted, self.say = interrupted, say
         self.section = config.values["sweep"]
-        self.population = str((config.values["scheduler"] or {}).get("_target_")).endswith("population_based")
+        self.population = bool(searching.scheduler and searching.scheduler.clones)
         self.ending: SweepError | None = None
         """What ends the sweep."""
 
@@ -123,7 +123,7 @@ class Processes:
         }  # fmt: skip
         from ray import tune
 
-        from arsenal.search.rayadapters import Deciding, Stopping, Suggesting
+        from arsenal.search.engines.ray_faces import Deciding, Stopping, Suggesting
 
         place = (self.sweep.path / "ray").absolute()
         warnings.filterwarnings("ignore", "os.fork")  # a child of Ray's becomes another program at once
