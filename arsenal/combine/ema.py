@@ -46,6 +46,7 @@ def ema(learner: Learner, decay: Annotated[float, Interval(ge=0, lt=1)] = 0.999)
         init=init,
         step=step,
         params=lambda averaged: averaged.average,
+        evaluate=lambda key, params, batch, hp: learner.evaluate(key, params, batch, hp["learner"]),
         adopt=learner.adopt and adopt,
         views={"raw": lambda averaged: learner.params(averaged.state)},
         flops=flops and (lambda averaged, batch: flops(averaged.state, batch)),

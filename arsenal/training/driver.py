@@ -145,8 +145,11 @@ def drive(
             if means is not None:
                 log(at, means)
 
-    if evaluate_first and evaluate(step, train):
-        stop = step
+    if evaluate_first:
+        if evaluate(step, train):
+            stop = step
+        if step < stop and agreed(save_due(step)):
+            save(step, train)
     while step < stop and not agreed(interrupted()):
         if window and not inside and window[0] <= step < window[1]:
             inside = True

@@ -118,10 +118,9 @@ def additive(
         scale = {"loss_scale": Mean(state.scale.value, jnp.ones(()))}
         return after._replace(scale=rescaled(state.scale, finite)), sums.metrics | scale
 
-    def evaluate(key, variables, batch):
+    def evaluate(key, variables, batch, hp):
         outputs, _ = model.apply(variables, batch.x)
-        hp = jax.tree.map(jnp.asarray, loss.hp)
-        return metrics(outputs, loss.value(outputs, batch, hp), batch)
+        return metrics(outputs, loss.value(outputs, batch, hp["loss"]), batch)
 
     def answer(readout):
         return lambda variables, inputs: readout(model.apply(variables, inputs)[0])
@@ -143,6 +142,7 @@ def additive(
         params=lambda state: state.variables,
         apply={name: answer(readout) for name, readout in loss.readout.items()} | methods,
         evaluate=evaluate,
+        modes={"loss": "min"} | loss.modes,
         inputs=model.inputs,
         check=check,
         adopt=adopt,
