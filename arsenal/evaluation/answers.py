@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from arsenal.data import ahead, feed, through
+from arsenal.numerics.wide import as_types, wide
 from arsenal.records import Batch, Learner, Metric, Source, compute, hyperparameters, living
 
 PATIENCE = 2.0
@@ -97,7 +98,7 @@ def scorer(
 
     def nothing(key, params, hp, block):
         means = jax.eval_shape(lambda: learner.evaluate(key, params, batch_of(block, jnp.zeros((), jnp.int32)), hp))
-        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), means)
+        zeros = wide(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), means))
         return zeros, {name: metric.empty() for name, metric in metrics.items()}
 
     def judge(key, params, hp, block, sums, begin, end):
@@ -107,7 +108,7 @@ def scorer(
             outputs = answer(params, batch) if metrics else {}
             accs = {name: metric.update(accs[name], outputs, batch) for name, metric in metrics.items()}
             own = learner.evaluate(jax.random.fold_in(key, step), params, batch, hp)
-            return step + 1, jax.tree.map(jnp.add, means, own), accs
+            return step + 1, jax.tree.map(jnp.add, means, as_types(own, means)), accs
 
         _, means, accs = lax.while_loop(lambda carry: carry[0] < end, one, (begin, *sums))
         values = {key: value for name, metric in metrics.items() for key, value in metric.compute(accs[name]).items()}
