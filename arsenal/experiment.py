@@ -92,7 +92,8 @@ def build(config: Config) -> Experiment:
     except ValueError as error:
         raise configs.ConfigError(f"The data does not fit the learner: {error}") from error
     try:
-        modes = quantities(made.learner, made.metrics, jax.eval_shape(lambda rows: living(rows), rows._replace(x=seen)))
+        modes, shapes = quantities(made.learner, made.metrics, jax.eval_shape(living, rows._replace(x=seen)))
+        labelled(data.schema, shapes.get("predict"), rows)
     except ValueError as error:
         raise configs.ConfigError(str(error)) from error
     for key, split, name, allowed, _ in configs.judging(values):
@@ -104,6 +105,17 @@ def build(config: Config) -> Experiment:
             raise configs.ConfigError(f"`{key}` judges {split}/{name}, and `split` leaves no such rows.")
     directed(config, modes)
     return Experiment(made, data, splits, modes)
+
+
+def labelled(schema: Schema, predict: Any, rows: Batch) -> None:
+    """Raise ValueError where strings are the target and the answer is a number, which would be learned from their codes."""
+    numbers = predict is not None and jnp.issubdtype(predict.dtype, jnp.floating)
+    if schema.target.codec and numbers and predict.shape in (np.shape(rows.y), (*np.shape(rows.y), 1)):
+        known = ", ".join(f"`{label}`" for label in (schema.target.columns or ())[:3])
+        raise ValueError(
+            f"The target holds labels ({known}, …) and `predict` gives numbers: that takes a loss or an estimator of classes, "
+            "such as cross_entropy, or a target of numbers."
+        )
 
 
 def directed(config: Config, modes: dict[str, str | None]) -> Config:

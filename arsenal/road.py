@@ -410,7 +410,9 @@ def export(run: Run, to: str | Path | None = None, explain: str | None = None) -
     target = Path(to) if to is not None else run.folder / "artifact"
     if explain is not None and explain not in EXPLANATIONS:
         raise ValueError(f"`explain` must be one of {', '.join(EXPLANATIONS)}; got {explain!r}.")
-    coded = {"predict": described.target._replace(columns=None)} if described.target.codec else {}
+    codes = described.target.codec and "predict" in run.apply and "predict" not in run.parts.learner.inputs
+    codes = codes and jnp.issubdtype(jax.eval_shape(run.apply["predict"], run.params, rows.x).dtype, jnp.integer)
+    coded = {"predict": described.target._replace(columns=None)} if codes else {}
     proba = {"predict_proba": described.target._replace(codec=None)} if described.target.columns else {}
     methods = {
         name: Method(

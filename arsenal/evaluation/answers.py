@@ -44,19 +44,29 @@ def answering(apply: dict[str, Callable], inputs: dict[str, Callable]) -> Callab
     return lambda params, batch: {name: f(params, inputs.get(name, lambda b: b.x)(batch)) for name, f in apply.items()}
 
 
-def quantities(learner: Learner, metrics: dict[str, Metric], rows: Batch) -> dict[str, str | None]:
-    """All that a scorer gives, by name: min or max, which of its values are good, or None; from rows or their shapes.
+def quantities(learner: Learner, metrics: dict[str, Metric], rows: Batch) -> tuple[dict[str, str | None], dict[str, Any]]:
+    """All that a scorer gives, by name: min or max, which of its values are good, or None; and the shapes of the answers.
 
-    ValueError where a metric does not fit the answers, or two measure something of one name.
+    From rows or their shapes. ValueError where an answer is no array with a row for each of x, where a metric does not fit
+    the answers, or two measure something of one name.
     """
-    answer, modes = answering(learner.apply, learner.inputs), {}
+    modes = {}
+    # What reads something other than x is asked for only where a metric may read it.
+    asked = {name: f for name, f in learner.apply.items() if metrics or name not in learner.inputs}
+    answer = answering(asked, learner.inputs)
 
     def judged(rows):
         hp = hyperparameters(learner.hp)
         params = learner.params(learner.init(jax.random.key(0), rows, hp))
         found = compute(learner.evaluate(jax.random.key(0), params, rows, hp))
         modes.update({name: learner.modes.get(name, "min" if name == "loss" else None) for name in found})
-        outputs, of = answer(params, rows) if metrics else {}, {}
+        outputs, of = answer(params, rows), {}
+        for name in asked.keys() - learner.inputs.keys():
+            if not getattr(outputs[name], "shape", ()):
+                raise ValueError(
+                    f"The answer `{name}` must be an array with a row for each row of x; got {type(outputs[name]).__name__}. "
+                    "Of several outputs the `readout` of the loss takes one for each answer."
+                )
         for name, metric in metrics.items():
             try:
                 values = metric.compute(metric.update(metric.empty(), outputs, rows))
@@ -68,10 +78,10 @@ def quantities(learner: Learner, metrics: dict[str, Metric], rows: Batch) -> dic
                     raise ValueError(f"The metrics `{of[one]}` and `{name}` both measure `{one}`.")
             found, of = found | values, of | dict.fromkeys(values, name)
             modes.update({one: metric.mode or modes.get(one) for one in values})
-        return found
+        return outputs
 
-    jax.eval_shape(judged, rows)
-    return dict(sorted(modes.items()))
+    shapes = jax.eval_shape(judged, rows)
+    return dict(sorted(modes.items())), shapes
 
 
 def scorer(

@@ -1,10 +1,12 @@
 """Supervised learning: a model, a loss and an optimizer make a learner."""
 
+import functools
 from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from annotated_types import Gt
 
 from arsenal.combine.accumulate import learner
@@ -12,7 +14,7 @@ from arsenal.losses.plain import as_loss
 from arsenal.nn.linen import as_model
 from arsenal.numerics.weighted import over_rows
 from arsenal.numerics.wide import as_types, wide
-from arsenal.records import Additive, Augmentation, Learner, Loss, Mean, Model, Optimizer, Training
+from arsenal.records import Additive, Augmentation, Learner, Loss, Mean, Model, Optimizer, Training, hyperparameters
 from arsenal.training.precision import Float, Precision, Scale, all_finite, first_scale, policy, precise, rescaled
 
 
@@ -129,12 +131,40 @@ def additive(
     def adopt(state, variables, hp):
         return state._replace(variables=variables, optimizer=optimizer.init(variables["params"], hp["optimizer"]))
 
+    @functools.lru_cache(8)  # data that is read as it goes is checked block by block
+    def answered(structure, *leaves):
+        rows = jax.tree.unflatten(structure, leaves)
+        return jax.eval_shape(lambda x: model.apply(model.init(jax.random.key(0), x), x)[0], rows.x)
+
+    @functools.lru_cache(8)
+    def tried(structure, *leaves):
+        def values(rows):
+            variables, training = model.init(key, rows.x), Training(key, rows.weight, rows.row, hyperparameters(model.hp))
+            if augmentation:
+                rows = augmentation.apply(key, rows, hyperparameters(augmentation.hp))
+            outputs = model.apply(variables, rows.x, training)[0]
+            try:
+                found = {"loss": loss.value(outputs, rows, hyperparameters(loss.hp))}
+                return outputs, found | {name: f(outputs, rows) for name, f in loss.measures.items()}
+            except (TypeError, ValueError) as error:
+                said = " ".join(str(error).split())
+                raise ValueError(f"The loss cannot take outputs {shown(outputs)} and y {shown(rows.y)}: {said}") from error
+
+        key, rows = jax.random.key(0), jax.tree.unflatten(structure, leaves)
+        outputs, found = jax.eval_shape(values, rows)
+        for name, each in found.items():
+            if getattr(each, "shape", None) != rows.weight.shape:
+                what = "A loss" if name == "loss" else f"The measure `{name}` of a loss"
+                raise ValueError(
+                    f"{what} must give one value for every row, {shown(rows.weight)}; got {shown(each)} for outputs "
+                    f"{shown(outputs)} and y {shown(rows.y)}."
+                )
+
     def check(rows):
-        if augmentation:
-            hp = jax.tree.map(jnp.asarray, augmentation.hp)
-            jax.eval_shape(lambda rows: augmentation.apply(jax.random.key(0), rows, hp), rows)
-        outputs = jax.eval_shape(lambda x: model.apply(model.init(jax.random.key(0), x), x)[0], rows.x)
-        loss.check(outputs, rows)
+        leaves, structure = jax.tree.flatten(rows)
+        shapes = [jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype) for leaf in leaves]
+        loss.check(answered(structure, *shapes), rows)
+        tried(structure, *shapes)
 
     methods = {name: model.methods[name] for name in model.inputs}
     hp, flops = {"model": model.hp, "loss": loss.hp, "optimizer": optimizer.hp}, model.flops
@@ -151,3 +181,11 @@ def additive(
         hp=hp | ({"augmentation": augmentation.hp} if augmentation else {}),
         exempt=model.exempt | loss.exempt | (augmentation.exempt if augmentation else {}),
     )  # fmt: skip
+
+
+def shown(tree: Any) -> str:
+    """The shapes of a tree's arrays."""
+    leaves = jax.tree.leaves(tree)
+    if jax.tree.structure(tree) == jax.tree.structure(0):
+        return str(list(np.shape(leaves[0])))
+    return f"{type(tree).__name__} of {', '.join(str(list(np.shape(leaf))) for leaf in leaves) or 'nothing'}"
