@@ -512,18 +512,27 @@ def keys_of(value: Any) -> set[Any]:
     return set(range(len(value))).union(*(keys_of(v) for v in value)) if isinstance(value, list) else set()
 
 
-def build(node: Any, path: str) -> Any:
-    """What a checked node describes: its `_target_` called, innermost first. A refusal is a `ConfigError`."""
+def build(node: Any, path: str, **given: Any) -> Any:
+    """What a checked node describes: its `_target_` called, innermost first, with what else it is given.
+
+    A refusal is a `ConfigError`.
+    """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
     try:
-        return instantiate(node, _convert_="all")
+        if not given:
+            return instantiate(node, _convert_="all")
+        return instantiate(node | {"_partial_": True}, _convert_="all")(**given)
     except InstantiationException as error:
         cause = error.__cause__ or error
         if isinstance(cause, ValueError | TypeError | OSError):
             raise ConfigError(f"`{path}`: {cause}") from error
         raise
+    except (ValueError, TypeError) as error:
+        if not given:
+            raise
+        raise ConfigError(f"`{path}`: {error}") from error
 
 
 def text(config: Config) -> str:

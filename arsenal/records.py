@@ -253,10 +253,13 @@ class Transform(NamedTuple):
     """A change of the inputs that is learned from rows."""
 
     fit: Callable
-    """`(key, batch) -> (state, batch)`: the batch as training shall see it, out-of-fold where that differs."""
+    """`(key, batch, hp) -> (state, batch)`: the batch as training shall see it, out-of-fold where that differs."""
     apply: Callable
     """`(state, x) -> x`: as everybody else shall see it."""
     inverse: Callable | None = None
+    check: Callable = anything
+    """Host: raises ValueError when rows do not fit; behind another transform x is shapes only."""
+    hp: dict = {}
     exempt: dict = {}
 
 

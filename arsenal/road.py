@@ -73,7 +73,7 @@ class Run:
     @functools.cached_property
     def parts(self) -> Parts:
         """Transforms, learner and metrics."""
-        return parts(self.config)
+        return parts(self.config, self.kept[0] if (self.folder / "schema.json").is_file() else None)
 
     @functools.cached_property
     def experiment(self) -> Experiment:

@@ -11,7 +11,7 @@ from jax import lax
 
 from arsenal.data import ahead, feed, through
 from arsenal.numerics.wide import as_types, wide
-from arsenal.records import Batch, Learner, Metric, Source, compute, hyperparameters, living
+from arsenal.records import Batch, Learner, Metric, Source, anything, compute, hyperparameters, living
 
 PATIENCE = 2.0
 """Seconds of work in one dispatch, about: how long an interruption waits for an answer."""
@@ -20,10 +20,14 @@ FIRST = 16
 
 
 def ordered(
-    rows: Batch, batch_size: int, seen: tuple[Callable, Any] | None, lay: Callable[[Source], Source] = lambda source: source
-) -> Source:
-    """The rows in their order, the ragged last batch filled up; `seen` is a transform's apply and its state."""
-    source = lay(feed(rows, min(batch_size, len(rows.weight)), None, shuffle=False))
+    rows: Batch, batch_size: int, seen: tuple[Callable, Any] | None, lay: Callable[[Source], Source] = lambda source: source,
+    check: Callable[[Batch], None] = anything,
+) -> Source:  # fmt: skip
+    """The rows in their order, the ragged last batch filled up; `seen` is a transform's apply and its state.
+
+    Rows that are read as they go are checked as they come.
+    """
+    source = lay(feed(rows, min(batch_size, len(rows.weight)), None, shuffle=False, check=check))
     return source if seen is None else through(source, *seen)
 
 
@@ -87,7 +91,7 @@ def quantities(learner: Learner, metrics: dict[str, Metric], rows: Batch) -> tup
 def scorer(
     learner: Learner, metrics: dict[str, Metric], rows: Batch, batch_size: int, *,
     interrupted: Callable[[], bool] | None = None, seen: tuple[Callable, Any] | None = None,
-    lay: Callable[[Source], Source] = lambda source: source, lanes: bool = False,
+    lay: Callable[[Source], Source] = lambda source: source, lanes: bool = False, check: Callable[[Batch], None] = anything,
 ) -> Callable[[jax.Array, Any, Any], dict[str, Any] | None]:  # fmt: skip
     """`(key, params, hp) -> {name: value}` over the rows: the learner's own evaluation and the metrics.
 
@@ -95,10 +99,10 @@ def scorer(
 
     Rows in memory are one block that stays on the device; of others a block at a time is, read ahead. `interrupted` is
     asked every two seconds or so; once it says true the answer is None. `lay` puts blocks where they are computed with.
-    `seen`: see `ordered`.
+    `seen`, `check`: see `ordered`.
     """
     answer = answering(learner.apply, learner.inputs)
-    source = ordered(rows, batch_size, seen, lay)
+    source = ordered(rows, batch_size, seen, lay, check)
 
     def batch_of(block, step):
         return living(source.at(None, block, step))

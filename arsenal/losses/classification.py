@@ -150,12 +150,15 @@ def check_labels(name: str, classes: int, rows, positions: tuple[int, ...] = ())
         raise ValueError(
             f"`{name}` takes whole labels [{wanted}]; got {labels.dtype} of shape {labels.shape}, beside logits [{logits}]."
         )
-    labels = labels[np.asarray(rows.weight) > 0]
-    if labels.size and not (labels.min() >= (-1 if positions else 0) and labels.max() < classes):
+    alive = np.asarray(rows.weight) > 0
+    labels, least = labels[alive], -1 if positions else 0
+    if labels.size and not (labels.min() >= least and labels.max() < classes):
+        wrong = ((labels < least) | (labels >= classes)).reshape(len(labels), -1).any(1)
+        bad = int(np.asarray(rows.row)[alive][wrong.argmax()])
         unlabelled = " (-1 where a position does not count)" if positions else ""
         raise ValueError(
             f"Labels of `{name}` must be in 0..{classes - 1}{unlabelled}, since there are {classes} outputs; "
-            f"got labels from {labels.min()} to {labels.max()}."
+            f"got labels from {labels.min()} to {labels.max()}, the first that does not fit in row {bad}."
         )
 
 

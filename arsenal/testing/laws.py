@@ -415,8 +415,9 @@ def transform_jit_is_eager(case: Case) -> None:
     """`jit` changes nothing but speed."""
     with precise(case):
         rows = typed(case.rows)
-        made = jax.jit(case.record.fit)(key(), rows)
-        close(case, case.record.fit(key(), rows), made, "jit equals eager")
+        hp = hyperparameters(case.record.hp)
+        made = jax.jit(case.record.fit)(key(), rows, hp)
+        close(case, case.record.fit(key(), rows, hp), made, "jit equals eager")
         close(case, case.record.apply(made[0], rows.x), jax.jit(case.record.apply)(made[0], rows.x), "jit equals eager in apply")
 
 
@@ -428,7 +429,7 @@ def transform_obeys_weights(case: Case) -> None:
         rows = typed(case.rows)
 
         def apply(rows_):
-            state, _ = case.record.fit(key(), living(rows_))
+            state, _ = case.record.fit(key(), living(rows_), hyperparameters(case.record.hp))
             return case.record.apply(state, rows.x)
 
         wanted = apply(rows)
@@ -441,7 +442,8 @@ def transform_keeps_rows(case: Case) -> None:
     """The batch keeps its rows, ids and weights; an inverse undoes what was done."""
     with precise(case):
         rows = typed(case.rows)
-        state, changed = case.record.fit(key(), rows)
+        case.record.check(rows)
+        state, changed = case.record.fit(key(), rows, hyperparameters(case.record.hp))
         same((changed.row, changed.weight), (rows.row, rows.weight), "Rows keep their ids and weights")
         if case.record.inverse:
             close(case, case.record.inverse(state, case.record.apply(state, rows.x)), rows.x, "The inverse undoes the transform")

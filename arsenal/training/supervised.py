@@ -185,7 +185,6 @@ def additive(
 
 def shown(tree: Any) -> str:
     """The shapes of a tree's arrays."""
-    leaves = jax.tree.leaves(tree)
-    if jax.tree.structure(tree) == jax.tree.structure(0):
-        return str(list(np.shape(leaves[0])))
-    return f"{type(tree).__name__} of {', '.join(str(list(np.shape(leaf))) for leaf in leaves) or 'nothing'}"
+    if hasattr(tree, "shape"):
+        return str(list(tree.shape))
+    return f"{type(tree).__name__} of {', '.join(str(list(np.shape(leaf))) for leaf in jax.tree.leaves(tree)) or 'nothing'}"
