@@ -159,6 +159,8 @@ class Loss(NamedTuple):
     """Further values for the log, `(outputs, batch) -> [n]`."""
     modes: dict = {}
     """Of the measures, by name: `min` or `max`, which values are good, where that is known."""
+    counts: Callable | None = None
+    """`batch -> [n]`: how many values, such as tokens, a row stands for where rows are averaged; None: one each."""
     check: Callable = lambda outputs, rows: None
     """Host: `(shape of outputs, Batch)`; raises ValueError when the rows do not fit."""
     hp: dict = {}

@@ -295,7 +295,7 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: signals.In
         going.journal = stack.enter_context(contextlib.closing(journal))
         about = {"length": stop, "evaluate": going.evaluate_every, "folder": str(path), "parallel": f"{how.name}, {how.why}"}
         journal.say("start", step, **about)
-        for text in session.overlong(values["learner"], stop):
+        for text in session.misfits(values, stop):
             journal.say("warning", step, text=text)
         if streamed(experiment.splits["train"]) and values["features"]:
             total = len(experiment.splits["train"].weight)
@@ -305,6 +305,8 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: signals.In
         trained = going.go(state["train"])
         saved.wait()
         step = int(trained.step)
+        if going.left_out:
+            journal.say("warning", step, text=going.left_out)
         cut = processes.agreed(bool(interrupted())) and not going.exhausted and (step < stop or going.unjudged(step))
         journal.say("cache", step, **compile_cache())
         told(run, "interrupted" if cut else "complete", step=step, length=stop)

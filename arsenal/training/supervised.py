@@ -39,6 +39,9 @@ class Sums(NamedTuple):
     gradient: Any
     collections: Any
     weight: Any
+    """Of the values that the loss is the mean of."""
+    rows: Any
+    """The weight of the rows."""
     metrics: dict
 
 
@@ -76,10 +79,15 @@ def additive(
         begun = optimizer.init(variables["params"], hp["optimizer"])
         return Scaled(variables, begun, first_scale()) if precision.scaled else Supervised(variables, begun)
 
+    def weighed(batch):
+        """How much a row's value counts, [n]."""
+        return batch.weight if loss.counts is None else batch.weight * loss.counts(batch).astype(batch.weight.dtype)
+
     def metrics(outputs, values, batch):
-        count = batch.weight.sum()
+        weight = weighed(batch)
+        count = weight.sum()
         means = {"loss": values} | {name: f(outputs, batch) for name, f in loss.measures.items()}
-        return {name: Mean(jnp.vdot(each, batch.weight), count) for name, each in wide(means).items()}
+        return {name: Mean(jnp.vdot(each, weight), count) for name, each in wide(means).items()}
 
     def measure(key, state, batch, hp):
         if augmentation:
@@ -89,28 +97,29 @@ def additive(
         def total(params):
             outputs, collections = model.apply(state.variables | {"params": params}, batch.x, training)
             values = wide(loss.value(outputs, batch, hp["loss"]))
-            return jnp.vdot(values, batch.weight) * factor, (outputs, values, collections)
+            return jnp.vdot(values, weight) * factor, (outputs, values, collections)
 
-        count = batch.weight.sum()
+        weight, rows = weighed(batch), batch.weight.sum()
+        count = weight.sum()
         # Of float16 the mean is taken, which has the right size for the scale, and its gradient made the sum's again.
         factor = 1
         if precision.scaled:
             factor = state.scale.value / jnp.maximum(over_rows(count), jnp.finfo(count.dtype).tiny)
         gradient, (outputs, values, collections) = jax.grad(total, has_aux=True)(state.variables["params"])
-        collections = jax.tree.map(lambda v: v * count.astype(v.dtype), wide(collections))
+        collections = jax.tree.map(lambda v: v * rows.astype(v.dtype), wide(collections))
         gradient = wide(gradient)
         if precision.scaled:
             gradient = jax.tree.map(lambda g: g / factor, gradient)
-        return Sums(gradient, collections, count, metrics(outputs, values, batch))
+        return Sums(gradient, collections, count, rows, metrics(outputs, values, batch))
 
     def update(key, state, sums, hp):
         # A batch of dead rows only has gradient 0: dividing by any positive number leaves it there.
-        count = jnp.maximum(sums.weight, jnp.finfo(sums.weight.dtype).tiny)
+        count, rows = (jnp.maximum(weight, jnp.finfo(weight.dtype).tiny) for weight in (sums.weight, sums.rows))
         before = state.variables["params"]
         gradient = jax.tree.map(lambda g, p: (g / count).astype(p.dtype), sums.gradient, before)
         value = sums.metrics["loss"].total / count
         moved, params = optimizer.update(state.optimizer, before, gradient, hp["optimizer"], value)
-        collections = jax.tree.map(lambda v: v / count.astype(v.dtype), sums.collections)
+        collections = jax.tree.map(lambda v: v / rows.astype(v.dtype), sums.collections)
         collections = as_types(collections, {name: state.variables[name] for name in collections})
         after = state._replace(variables=state.variables | collections | {"params": params}, optimizer=moved)
         if not precision.scaled:
