@@ -236,8 +236,6 @@ class Estimator(NamedTuple):
     """`(key, batch, hp) -> (params, info)`."""
     apply: dict
     """Answers by name, `(params, inputs) -> outputs`."""
-    update: Callable | None = None
-    """`(key, params, batch, hp) -> (params, info)` where learning can go on."""
     inputs: dict = {}
     check: Callable = anything
     hp: dict = {}
@@ -322,6 +320,20 @@ class Scheduler(NamedTuple):
 CONTINUE, STOP = -1, -2
 
 
+class Discrete(NamedTuple):
+    """Whole numbers 0..n-1, int32 []."""
+
+    n: int
+
+
+class Box(NamedTuple):
+    """Floats of a shape, each within the bounds."""
+
+    shape: tuple[int, ...]
+    low: float = float("-inf")
+    high: float = float("inf")
+
+
 class Env(NamedTuple):
     """A world with fixed shapes. A host environment says so in `exempt`."""
 
@@ -329,6 +341,10 @@ class Env(NamedTuple):
     """`key -> (observation, state)`."""
     step: Callable
     """`(key, state, action) -> (observation, state, reward, terminated, truncated, info)`."""
+    observation: Discrete | Box
+    """What is seen of it."""
+    action: Discrete | Box
+    """What may be done in it."""
     exempt: dict = {}
 
 

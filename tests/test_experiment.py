@@ -148,8 +148,8 @@ def test_sizes_are_held_against_codes_that_nobody_described():
     from arsenal.features import one_hot
     from arsenal.records import batch
 
-    rows = batch(x={"categorical": np.array([[0, 1], [2, 0], [9, 9]], np.int32)}, weight=[1.0, 1.0, 0.0])
-    one_hot([3, 2]).check(rows)
+    rows = batch(x={"categorical": np.array([[0, 2], [3, 0], [9, 9]], np.int32)}, weight=[1.0, 1.0, 0.0])
+    one_hot([3, 2]).check(rows)  # 3 and 2 are the codes of what is unknown
     with pytest.raises(ValueError, match=r"at least \[3, 2\].*; got \[2, 2\]: column 1 has 3"):
         one_hot([2, 2]).check(rows)
     with pytest.raises(ValueError, match="`sizes` of `one_hot` must be given"):

@@ -632,15 +632,26 @@ def scheduler_decides(case: Case) -> None:
 
 
 def env_has_fixed_shapes(case: Case) -> None:
-    """Steps keep the shapes of reset; jit equals eager; a fleet is a vmap."""
+    """Steps keep the shapes of reset, which lie in the spaces that it names; jit equals eager; a fleet is a vmap."""
     env, action = case.record, case.rows
+    assert inside(env.action, action), f"The action {action} is not in {env.action}."
     observation, state = env.reset(key())
     after = jax.jit(env.step)(key(1), state, action)
     close(case, env.step(key(1), state, action), after, "jit equals eager")
+    for seen in (observation, after[0]):
+        assert inside(env.observation, seen), f"The observation {seen} is not in {env.observation}."
     shapes = jax.tree.map(lambda v: (v.shape, v.dtype), (observation, state))
     assert jax.tree.map(lambda v: (v.shape, v.dtype), after[:2]) == shapes, "Steps keep the shapes of reset."
     fleet = jax.vmap(env.reset)(jnp.stack([key(), key(1)]))
     close(case, jax.tree.map(lambda v: v[0], fleet), env.reset(key()), "vmap equals a loop")
+
+
+def inside(space: records.Discrete | records.Box, value: Any) -> bool:
+    """Whether a value lies in a space."""
+    value = plain(value)
+    if isinstance(space, records.Discrete):
+        return value.shape == () and np.issubdtype(value.dtype, np.integer) and bool(0 <= value < space.n)
+    return value.shape == tuple(space.shape) and bool(((value >= space.low) & (value <= space.high)).all())
 
 
 LEARNER: dict[str, Callable[[Case], None]] = {

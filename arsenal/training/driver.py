@@ -32,7 +32,9 @@ def streams(key: jax.Array) -> dict[str, jax.Array]:
 
 
 def start(learner: Learner, source: Source, seed: int, hp: Any = None) -> TrainState:
-    """The state before the first step. `hp` defaults to the learner's own."""
+    """The state before the first step; `seed` is in 0..2**32 - 1, what JAX makes a key of. `hp` is the learner's own unless given."""
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"`seed` must be in 0..{2**32 - 1}; got {seed}.")
     hp = hyperparameters(learner.hp if hp is None else hp)
     block = source.block(0, source.window or 1)
     return jax.jit(lambda key, block, hp: begun(learner, source, key, block, hp))(jax.random.key(seed), block, hp)

@@ -194,7 +194,7 @@ def test_a_schedule_that_ends_in_nothing_before_the_run_is_a_warning(train, tmp_
     for words in (
         ["+schedule=cosine", "schedule.length=60", "schedule.end=0.1"], ["+schedule=cosine", "schedule.length=100"],
         ["+schedule={_target_: arsenal.optim.warmup, steps: 10, schedule: {_target_: arsenal.optim.constant}}"],
-        ["+schedule=inverse_square_root"], ["+schedule={_target_: arsenal.optim.piecewise, boundaries: [50], factors: [0.1]}"],
+        ["+schedule=inverse_square_root", "schedule.warmup=10"], ["+schedule={_target_: arsenal.optim.piecewise, boundaries: [50], factors: [0.1]}"],
     ):  # fmt: skip
         assert said(*words) == [], words
 
