@@ -13,7 +13,7 @@ from arsenal import config as configs
 from arsenal.combine import chain, learner, skipping, whole
 from arsenal.combine.chain import changed
 from arsenal.config import Config
-from arsenal.data import arrays, as_dataset, reading, through
+from arsenal.data import arrays, as_dataset, as_split, reading, through
 from arsenal.data.column import evenly, gathered, row_bytes, row_shapes, rows_at, streamed, take
 from arsenal.data.dataset import Dataset, Schema
 from arsenal.data.text import decode
@@ -97,7 +97,10 @@ def build(config: Config) -> Experiment:
     except (ValueError, TypeError) as error:
         raise configs.ConfigError(f"`data`: {error}") from error
     made = made._replace(features=transforms(values, data.schema))
-    masks = configs.build(values["split"], "split")(data.rows.row)
+    try:
+        masks = as_split(configs.build(values["split"], "split")).masks(data.rows, data.schema)
+    except (ValueError, TypeError) as error:
+        raise configs.ConfigError(f"`split`: {error}") from error
     splits = {name: take(data.rows, mask) for name, mask in masks.items()}
     if len(splits["train"].weight) == 0:
         raise configs.ConfigError(f"`split` leaves no row for training; the data has {len(data.rows.weight)}.")

@@ -263,6 +263,14 @@ class Transform(NamedTuple):
     exempt: dict = {}
 
 
+class Split(NamedTuple):
+    """Which rows train, validate and test: a function of the rows alone, so that every seed of a run has the same."""
+
+    masks: Callable
+    """Host: `(rows, schema) -> {"train": [n] bool, "validation": [n], "test": [n]}`; a row is on one side or on none."""
+    exempt: dict = {}
+
+
 class Codec(NamedTuple):
     """Host side: strings and dates to integer codes and back; its state is JSON, what is unknown the last code."""
 

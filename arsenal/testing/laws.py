@@ -591,6 +591,20 @@ def codec_round_trips(case: Case) -> None:
     assert list(codec.decode(state, codes)) == [str(v) for v in values], "Codes come back as what they were."
 
 
+def split_is_a_partition(case: Case) -> None:
+    """Of rows and their schema: a row is on one side or none, the same again, and in whatever order the rows come."""
+    split, (rows, schema) = case.record, case.rows
+    masks, n = split.masks(rows, schema), len(rows.weight)
+    assert sorted(masks) == ["test", "train", "validation"], f"A split names train, validation and test; got {', '.join(masks)}."
+    for name, mask in masks.items():
+        assert mask.shape == (n,) and mask.dtype == bool, f"Masks are bool [n]; `{name}` is {mask.dtype} {list(mask.shape)}."
+    assert sum(mask.astype(int) for mask in masks.values()).max(initial=0) <= 1, "A row is on one side or none."
+    same(split.masks(rows, schema), masks, "Same rows, same sides")
+    order = np.random.default_rng(0).permutation(n)
+    moved = split.masks(jax.tree.map(lambda v: np.asarray(v)[order], rows), schema)
+    same(moved, {name: mask[order] for name, mask in masks.items()}, "The order of rows does not matter")
+
+
 def source_is_a_function_of_step(case: Case) -> None:
     """A batch depends on key and step alone, an epoch holds every row once, and jit equals eager."""
     source = case.record
@@ -698,6 +712,7 @@ LAWS: dict[type, dict[str, Callable[[Case], None]]] = {
     records.Optimizer: {"hyperparameters": optimizer_is_a_function_of_hp},
     records.Metric: {"monoid": metric_is_a_monoid},
     records.Codec: {"round trip": codec_round_trips},
+    records.Split: {"partition": split_is_a_partition},
     records.Source: {"function of step": source_is_a_function_of_step},
     records.Search: {"resumable": search_is_resumable},
     records.Scheduler: {"decides": scheduler_decides},

@@ -32,7 +32,7 @@ def streams(key: jax.Array) -> dict[str, jax.Array]:
 
 
 def start(learner: Learner, source: Source, seed: int, hp: Any = None) -> TrainState:
-    """The state before the first step; `seed` is in 0..2**32 - 1, what JAX makes a key of. `hp` is the learner's own unless given."""
+    """The state before the first step. `seed` is in 0..2**32 - 1, as JAX's keys are; `hp` the learner's own unless given."""
     if not 0 <= seed < 2**32:
         raise ValueError(f"`seed` must be in 0..{2**32 - 1}; got {seed}.")
     hp = hyperparameters(learner.hp if hp is None else hp)

@@ -350,3 +350,19 @@ CASES |= {f"arsenal.metrics.{name}": make for name, make in {
     ],
     "regression.explained_variance": lambda: [Case(metrics.explained_variance(), ({"predict": ROWS.x[:, 0]}, ROWS))],
 }.items()}  # fmt: skip
+
+
+def _table():
+    """Rows with a class, a group and a time, and their schema."""
+    aux = {"group": np.array([3, 3, 1, 1, 2, 2], np.int32), "time": np.array([5, 1, 4, 2, 6, 3], np.int32)}
+    return jax.tree.map(np.asarray, LABELS)._replace(aux=aux), data.Schema()
+
+
+CASES |= {f"arsenal.data.splits.{name}": make for name, make in {
+    "by_row": lambda: [Case(data.by_row(), _table())],
+    "by_position": lambda: [Case(data.by_position(0.2, 0.2, gap=1), _table())],
+    "stratified": lambda: [Case(data.stratified(0.3, 0.3), _table())],
+    "by_group": lambda: [Case(data.by_group("group", 0.3, 0.3), _table())],
+    "by_time": lambda: [Case(data.by_time("time", 0.2, 0.2), _table())],
+    "as_split": lambda: [Case(data.as_split(lambda row: {"train": row > 3, "validation": row < 2, "test": row == 2}), _table())],
+}.items()}  # fmt: skip
