@@ -11,6 +11,8 @@ import traceback
 import warnings
 from collections.abc import Callable
 
+from arsenal.refusal import Refusal
+
 # Verbs by name, with the module that tells their story and what they do. A Hydra verb takes an experiment.
 VERBS = {
     "train": "train an experiment: +experiment=NAME key=value ...",
@@ -57,7 +59,7 @@ def arsenal() -> None:
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class UsageError(Exception):
+class UsageError(Refusal):
     """The words of a command are off."""
 
 

@@ -9,6 +9,7 @@ import re
 import sys
 import typing
 from collections.abc import Callable, Sequence
+from html import escape
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -16,6 +17,7 @@ from annotated_types import Ge, Gt
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
+from arsenal.refusal import Refusal
 from arsenal.runs import migrations
 
 HERE = Path(__file__).resolve().parent
@@ -29,7 +31,7 @@ EXTRAS = ("grain", "tokenizers")
 """Libraries that arsenal's installation leaves out unless it is told, by extra."""
 
 
-class ConfigError(Exception):
+class ConfigError(Refusal):
     """A config cannot be used; the message says what, what is allowed and what came."""
 
 
@@ -39,6 +41,14 @@ class Config(NamedTuple):
     values: dict[str, Any]
     """Plain data, every reference resolved."""
     overrides: list[str]
+
+    def __repr__(self) -> str:
+        """The experiment and what was said of it."""
+        return f"Config({' '.join([str(self.values.get('name')), *self.overrides])})"
+
+    def _repr_html_(self) -> str:
+        """The config in a notebook, as YAML."""
+        return f"<details><summary>{escape(repr(self))}</summary><pre>{escape(text(self))}</pre></details>"
 
 
 # What a config holds at its top level, beside keys that it refers to itself with ${...}. This is the one

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from arsenal.refusal import Refusal
 from arsenal.storage.files import read_json, sha256, write_json, write_text
 
 
-class RunError(Exception):
+class RunError(Refusal):
     """A run folder cannot be used as asked; the message says why and what to do."""
 
 

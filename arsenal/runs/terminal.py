@@ -2,6 +2,8 @@
 
 import contextlib
 import sys
+import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +11,47 @@ from arsenal.runs.journal import Listener
 
 UNSEEN = ("examples_per_second", "step_time")
 """What steps per second say in other words: for the log."""
+ENDS = ("complete", "interrupted", "failed")
+PERIOD, BAR = 0.25, 24
+"""Seconds between two pictures of a notebook's bar, and its length in characters."""
+
+
+def watched(progress: bool) -> contextlib.AbstractContextManager[Listener]:
+    """The listener for where a person looks: a notebook's cell, or a terminal; elsewhere nothing is said."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if progress and type(shell).__name__ == "ZMQInteractiveShell":
+        return notebook()
+    if progress and sys.stdout.isatty():
+        return terminal(progress)
+    return contextlib.nullcontext(lambda kind, step, values: None)
+
+
+@contextlib.contextmanager
+def notebook() -> Iterator[Listener]:
+    """A listener that writes into one place of a notebook's output: how far it is, and the latest numbers."""
+    from IPython.display import display
+
+    latest: dict[str, dict[str, Any]] = {}
+    length, folder, drawn = 0, "", 0.0
+    place = display({"text/plain": "compiling"}, raw=True, display_id=True)
+
+    def listen(kind: str, step: int, values: dict[str, Any]) -> None:
+        nonlocal length, folder, drawn
+        if kind == "warning":
+            warnings.warn(values["text"], stacklevel=2)
+        length, folder = values.get("length", length), values.get("folder", folder)
+        if kind in ("train", "validation"):
+            latest[kind] = {name: value for name, value in values.items() if name not in UNSEEN}
+        last = kind in (*ENDS, "validation")
+        if last or time.monotonic() - drawn > PERIOD:
+            drawn = time.monotonic()
+            done = round(BAR * step / length) if length else 0
+            state = f"{kind} at step {step}" if kind in ENDS else f"{step}/{length}"
+            lines = [f"{'█' * done}{'·' * (BAR - done)} {state}  {folder}"]
+            lines += [f"{name:<10} {shown(numbers)}" for name, numbers in latest.items()]
+            place.update({"text/plain": "\n".join(lines)}, raw=True)
+
+    yield listen
 
 
 @contextlib.contextmanager

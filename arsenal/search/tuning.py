@@ -16,7 +16,7 @@ from arsenal.config import Config, ConfigError
 from arsenal.evaluation.sweep import Axis, Row, write_sweep
 from arsenal.experiment import Experiment, build, mathematics
 from arsenal.records import Scheduler, Search
-from arsenal.road import BEFORE, inherited
+from arsenal.road import inherited
 from arsenal.runs import folder, signals
 from arsenal.runs.cache import compile_cache
 from arsenal.search.engines.lanes import Lanes
@@ -70,7 +70,7 @@ def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Foun
         raise ConfigError("`launcher` places one run; where a sweep's trials go is said by `sweep.engine` and `sweep.gpus`.")
     compile_cache()
     with signals.interrupts() as interrupted:
-        with interrupted.at_once(lambda: BEFORE):
+        with interrupted.at_once(lambda: signals.BEFORE):
             dimensions = spaced(values["space"])
             search, scheduler = made(values, dimensions)
             programs = Programs(config.overrides, dimensions)

@@ -2,9 +2,9 @@
 
 import os
 
+from arsenal.launchers.launcher import Launcher
+from arsenal.launchers.member import join
 from arsenal.runs.folder import RunError
-from arsenal.search.launchers.launcher import Launcher
-from arsenal.search.launchers.member import join
 
 SLURM = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_JOB_ID", "SLURM_STEP_NODELIST")
 """What srun tells a task."""

@@ -8,11 +8,11 @@ from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Ge, Gt
 
+from arsenal.launchers.cluster import connected
+from arsenal.launchers.launcher import Launcher
+from arsenal.launchers.member import free_port, join_as_told
+from arsenal.launchers.supervise import supervise
 from arsenal.runs.folder import RunError
-from arsenal.search.launchers.cluster import connected
-from arsenal.search.launchers.launcher import Launcher
-from arsenal.search.launchers.member import free_port, join_as_told
-from arsenal.search.launchers.supervise import supervise
 
 
 def ray(

@@ -7,9 +7,9 @@ from typing import Any
 import jax
 
 from arsenal.config import Config
+from arsenal.launchers.launcher import Here
 from arsenal.runs.folder import RunError
 from arsenal.runs.processes import enough_threads
-from arsenal.search.launchers.launcher import Here
 
 LOST = 75
 """Exit code of a process that lost another one: it failed by no fault of its own (EX_TEMPFAIL)."""

@@ -2,9 +2,9 @@
 process held is found again in the last checkpoint.
 """
 
-from arsenal.search.launchers.launcher import Launcher
-from arsenal.search.launchers.local import local, processes
-from arsenal.search.launchers.ray import ray
-from arsenal.search.launchers.slurm import slurm
+from arsenal.launchers.launcher import Launcher
+from arsenal.launchers.local import local, processes
+from arsenal.launchers.ray import ray
+from arsenal.launchers.slurm import slurm
 
 __all__ = ["Launcher", "local", "processes", "ray", "slurm"]

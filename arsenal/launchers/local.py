@@ -9,9 +9,9 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt
 
-from arsenal.search.launchers.launcher import Launcher
-from arsenal.search.launchers.member import free_port, join_as_told
-from arsenal.search.launchers.supervise import supervise
+from arsenal.launchers.launcher import Launcher
+from arsenal.launchers.member import free_port, join_as_told
+from arsenal.launchers.supervise import supervise
 
 
 def local() -> Launcher:

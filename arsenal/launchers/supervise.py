@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from arsenal.search.launchers.member import LOST
+from arsenal.launchers.member import LOST
+from arsenal.refusal import Refusal
 
 
 def supervise(start: Callable[[], Sequence[Any]], restarts: int) -> None:
@@ -25,7 +26,7 @@ def supervise(start: Callable[[], Sequence[Any]], restarts: int) -> None:
         print(f"arsenal: {ended} Beginning anew, {restarts - attempt - 1} more times at most.", file=sys.stderr, flush=True)  # noqa: T201
 
 
-class Ended(Exception):
+class Ended(Refusal):
     """A run of several processes did not come to its end."""
 
     def __init__(self, text: str, code: int, told: bool):
