@@ -112,7 +112,9 @@ def call(verb: Callable[..., None], program: str = "") -> None:
             if not equals and (free := [n for n in plain if n not in given]):
                 key, value = free[0], word
             elif not equals:
-                raise UsageError(f"`{name}` takes key=value; got {word}.")
+                needed = next((n for n, p in parameters.items() if p.default is p.empty and n not in given), None)
+                meant = f" Did you mean `{needed}={word}`?" if needed and not word.startswith("-") else ""
+                raise UsageError(f"`{name}` takes key=value; got {word}.{meant}")
             if key not in parameters:
                 raise UsageError(f"`{name}` has no argument `{key}`.{hint(key, parameters)}")
             given[key] = value
