@@ -164,6 +164,6 @@ def speaks(error: BaseException) -> bool:
 def one_line(error: BaseException) -> str:
     """The message without line breaks."""
     if isinstance(error, OSError) and error.strerror:
-        saved = "What was saved before is whole; the same command goes on from there."
-        return f"{error.filename or 'A file'}: {error.strerror}. {saved}"
+        saved = " What was saved before is whole; the same command goes on from there." if error.errno in NO_SPACE else ""
+        return f"{error.filename or 'A file'}: {error.strerror}.{saved}"
     return " ".join(str(error).split()) or type(error).__name__

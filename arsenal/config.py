@@ -19,6 +19,7 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from arsenal.refusal import Refusal
 from arsenal.runs import migrations
+from arsenal.storage.files import Damaged
 
 HERE = Path(__file__).resolve().parent
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
@@ -245,24 +246,40 @@ def main(task: Callable[[Config], Any], program: str, telling: Callable, name: s
     from hydra import main as hydra_main
     from hydra._internal.utils import get_args_parser
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     words = sys.argv[1:]
     flags = [flag for action in get_args_parser()._actions for flag in action.option_strings]
 
+    failed: list[str] = []
+
     def job(made):
-        with telling():
-            about = HydraConfig.get()
-            own = [source.path for source in about.runtime.config_sources if source.provider == "command-line"]
-            given = [word for word in about.overrides.task if word != "~space" and not word.startswith("+space=")]
-            given += [word for word in words if word.startswith("space=")]
-            given += [f"hydra.searchpath=[{','.join(own)}]"] if own else []
-            task(checked(made, given, SCHEMAS[name]))
+        about = HydraConfig.get()
+        own = [source.path for source in about.runtime.config_sources if source.provider == "command-line"]
+        given = [word for word in about.overrides.task if word != "~space" and not word.startswith("+space=")]
+        given += [word for word in words if word.startswith("space=")]
+        given += [f"hydra.searchpath=[{','.join(own)}]"] if own else []
+        try:
+            with telling():
+                task(checked(made, given, SCHEMAS[name]))
+        except SystemExit as end:
+            # One run of many that fails is no reason to leave the others out; a signal is meant for all of them.
+            if about.mode != RunMode.MULTIRUN or (isinstance(end.code, int) and end.code > 128):
+                raise
+            failed.append(" ".join(varied(words, given)))
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come through to here, where they become one line
     sys.argv = [program, *replacing(words)]
     with telling(), explained(words, name):
         refuse_options(words, flags)
         hydra_main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
+        if failed:
+            raise ConfigError(f"{len(failed)} of these runs failed: {'; '.join(failed)}.")
+
+
+def varied(words: Sequence[str], given: Sequence[str]) -> list[str]:
+    """Of a multirun's job, the words that the command line does not have as they are: those that tell it from the others."""
+    return [word for word in given if word not in words]
 
 
 @contextlib.contextmanager
@@ -549,8 +566,15 @@ def read(folder: Path) -> Config:
     import yaml
     from omegaconf import OmegaConf
 
-    overrides = (folder / "overrides.txt").read_text(encoding="utf-8").splitlines()
-    values = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    path, words = folder / "config.yaml", folder / "overrides.txt"
+    if not words.is_file():
+        raise ConfigError(f"{folder} has no overrides.txt, which says how the run was composed; bring it back from a copy.")
+    overrides = words.read_text(encoding="utf-8").splitlines()
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values["run"]["checkpoints"], values["learner"]
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise Damaged(path, f"{type(error).__name__}: {first_line(error)}") from error
     today = yaml.safe_load((CONF / "train.yaml").read_text(encoding="utf-8"))
     for entry in today["defaults"]:
         for group, option in entry.items() if isinstance(entry, dict) else ():

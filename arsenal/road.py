@@ -201,7 +201,7 @@ def evaluate(run: Run) -> dict[str, float]:
         run.folder / "report",
         title=run.config.values["name"],
         status={
-            "state": status["state"],
+            "state": status.get("state", "unknown"),
             "step": run.step,
             "seed": run.config.values["seed"],
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.params["learner"])),

@@ -1,6 +1,7 @@
 """What a person at a terminal sees of a run: a bar with the latest numbers; plain lines where there is no terminal."""
 
 import contextlib
+import os
 import sys
 import time
 import warnings
@@ -61,16 +62,30 @@ def terminal(progress: bool) -> Iterator[Listener]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Column
 
-    console = Console(highlight=False, soft_wrap=True)
+    class Piped(Console):
+        def on_broken_pipe(self):  # Rich would end the process
+            raise BrokenPipeError
+
+    console = Piped(highlight=False, soft_wrap=True)
     numbers = TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
     place = TextColumn("{task.fields[place]}", table_column=Column(min_width=13, no_wrap=True))
     left = TimeRemainingColumn(table_column=Column(min_width=7, no_wrap=True))
     columns = (BarColumn(16, table_column=Column(min_width=16)), place, left, numbers)
     drawn = progress and console.is_terminal
     with Progress(*columns, console=console, expand=True, refresh_per_second=4, disable=not drawn) as bar:
-        task, latest, length = bar.add_task("compiling", total=None, place=""), {}, 0
+        task, latest, length, lost = bar.add_task("compiling", total=None, place=""), {}, 0, False
 
         def listen(kind: str, step: int, values: dict[str, Any]) -> None:
+            nonlocal lost
+            try:
+                if not lost:
+                    hear(kind, step, values)
+            except BrokenPipeError:  # as by `| head`: the run is worth more than its lines
+                lost = True
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                print("arsenal: nobody reads the output any more; the run goes on, and its folder tells.", file=sys.stderr)
+
+        def hear(kind: str, step: int, values: dict[str, Any]) -> None:
             nonlocal length
             if kind == "warning":
                 print(f"arsenal: {values['text']}", file=sys.stderr)
