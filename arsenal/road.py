@@ -76,7 +76,7 @@ def walk(config: Config, listener: Listener) -> Run:
     processes.enough_threads()
     compile_cache()
     with signals.interrupts() as interrupted:
-        with interrupted.at_once(lambda: BEFORE):
+        with interrupted.at_once(lambda: BEFORE), processes.together():
             experiment = build(config)
             origin = inherited(config)
         sources = folder.fingerprints([package.split(".")[0] for package in values["trusted"]])
@@ -98,12 +98,10 @@ def claimed(values: dict[str, Any], identity: dict[str, Any], sources: dict[str,
     path = root / name / folder.identity(identity)
     if not processes.alike(folder.identity(identity)):
         raise folder.RunError(f"Process {jax.process_index()} has another run than the first: its data or its config differ.")
-    if not processes.first():
-        processes.agreed(True)
-        yield path
-        return
-    with folder.claim(root, name, identity, sources, values["fresh"]) as path:
-        processes.agreed(True)  # what the others wait for
+    with contextlib.ExitStack() as stack:
+        with processes.together():
+            if processes.first():
+                path = stack.enter_context(folder.claim(root, name, identity, sources, values["fresh"]))
         yield path
 
 

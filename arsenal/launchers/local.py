@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 from annotated_types import Ge, Gt
 
 from arsenal.launchers.launcher import Launcher
-from arsenal.launchers.member import free_port, join_as_told
+from arsenal.launchers.member import free_port, join_as_told, tethered
 from arsenal.launchers.supervise import supervise
 
 
@@ -34,7 +33,7 @@ def processes(
 
         def start():
             told = {"ARSENAL_COORDINATOR": f"127.0.0.1:{free_port()}", "ARSENAL_PROCESSES": str(count)}
-            command = [sys.executable, "-m", "arsenal.train", *config.overrides]
+            command = tethered(["arsenal.train", *config.overrides])
             return [Child(i, command, told | {"ARSENAL_PROCESS": str(i)} | share(i, devices)) for i in range(count)]
 
         supervise(start, restarts)
@@ -49,7 +48,7 @@ class Child:
         """Begin; the first one speaks, of the others the last line is kept."""
         self.where = f"process {index}"
         self.process = subprocess.Popen(
-            command, env=os.environ | told, text=True, errors="replace",
+            command, env=os.environ | told, text=True, errors="replace", stdin=subprocess.PIPE,
             stdout=None if index == 0 else subprocess.DEVNULL, stderr=None if index == 0 else subprocess.PIPE,
         )  # fmt: skip
         self.last = ""

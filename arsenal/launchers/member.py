@@ -2,17 +2,16 @@
 
 import os
 import socket
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 
 from arsenal.config import Config
 from arsenal.launchers.launcher import Here
-from arsenal.runs.folder import RunError
-from arsenal.runs.processes import enough_threads
+from arsenal.runs.processes import OtherProcess, enough_threads
 
-LOST = 75
-"""Exit code of a process that lost another one: it failed by no fault of its own (EX_TEMPFAIL)."""
 SILENCE = 10
 """Seconds without a word after which JAX calls a process dead; the launcher that sees it end is quicker."""
 TIMEOUT = 300
@@ -21,10 +20,25 @@ GONE = ("gloo", "connection", "unavailable", "deadline", "coordination", "heartb
 """Words of JAX's errors that tell of another process, not of this one."""
 
 
-class LostProcess(RunError):
-    """Another process of the run is gone."""
+TETHER = """
+import os, runpy, signal, sys, threading
 
-    code = LOST
+def watch():
+    while os.read(0, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGKILL)
+
+threading.Thread(target=watch, daemon=True).start()
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+"""What a process does beside its own work: it waits for a line that never comes, and ends when the pipe is closed, which is
+when whoever started it is gone, however that ended."""
+
+
+def tethered(command: Sequence[str]) -> list[str]:
+    """A module's name and its words as the command of a process that ends with its parent; its stdin must be a pipe."""
+    return [sys.executable, "-c", TETHER, *command]
 
 
 def join_as_told(config: Config, here: Here) -> None:
@@ -44,7 +58,7 @@ def join(config: Config, here: Here, count: int, **who: Any) -> None:
         said = str(error).splitlines()[0]
         if not any(word in said.lower() for word in GONE):
             raise
-        raise LostProcess(f"Another of the {count} processes of this run is gone: {said}") from error
+        raise OtherProcess(f"Another of the {count} processes of this run is gone: {said}") from error
 
 
 def free_port() -> int:

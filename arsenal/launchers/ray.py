@@ -3,14 +3,13 @@
 import os
 import signal
 import subprocess
-import sys
 from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Ge, Gt
 
 from arsenal.launchers.cluster import connected
 from arsenal.launchers.launcher import Launcher
-from arsenal.launchers.member import free_port, join_as_told
+from arsenal.launchers.member import free_port, join_as_told, tethered
 from arsenal.launchers.supervise import supervise
 from arsenal.runs.folder import RunError
 
@@ -74,27 +73,12 @@ class Host:
 
     def run(self, command: list[str], told: dict[str, str]) -> int:
         """The exit code of the command; it ends with this actor, however that ends."""
-        # The process waits for a line that never comes: when the actor dies, the pipe closes.
-        self.process = subprocess.Popen([sys.executable, "-c", TETHERED, *command], env=os.environ | told, stdin=subprocess.PIPE)
+        self.process = subprocess.Popen(tethered(command), env=os.environ | told, stdin=subprocess.PIPE)
         return self.process.wait()
 
     def terminate(self) -> None:
         """SIGTERM to the process."""
         self.process.terminate()
-
-
-TETHERED = """
-import os, runpy, signal, sys, threading
-
-def watch():
-    while os.read(0, 1):
-        pass
-    os.kill(os.getpid(), signal.SIGKILL)
-
-threading.Thread(target=watch, daemon=True).start()
-sys.argv = sys.argv[1:]
-runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
-"""
 
 
 def on_hosts(cluster: Any, overrides: list[str], hosts: int | None, cpus: int | None, gpus: int | None) -> list[Hosted]:

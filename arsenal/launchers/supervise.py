@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from arsenal.launchers.member import LOST
 from arsenal.refusal import Refusal
+from arsenal.runs.processes import LOST
 
 
 def supervise(start: Callable[[], Sequence[Any]], restarts: int) -> None:
@@ -48,8 +48,8 @@ def once(members: Sequence[Any]) -> Ended | None:
                 if failed and (asked := asked or time.monotonic()) and patient(members, asked):
                     break
                 time.sleep(0.1)
-            # Who lost another one is not who was lost.
-            first = min(failed, key=lambda i: (codes[i] == LOST, i))
+            # Who lost another one is not who was lost; XLA aborts where it finds out before JAX does.
+            first = min(failed, key=lambda i: (codes[i] in (LOST, -signal.SIGABRT), i))
             code = codes[first] or 0
             if came():
                 return Ended("", 128 + came(), told=True)
