@@ -409,6 +409,15 @@ def word(key: str, value: Any) -> str:
     return f"{key}={spelt(value)}"
 
 
+def words(key: str, value: Any) -> list[str]:
+    """The words of a command line that give a key a value and nothing else: Hydra would merge a dictionary into what is there.
+
+    >>> words("seed", 3), words("model", {"width": 8})
+    (['seed=3'], ['~model', '+model={width:8}'])
+    """
+    return [f"~{key}", f"+{word(key, value)}"] if isinstance(value, dict) else [word(key, value)]
+
+
 def own_words(words: Sequence[str], taken: Sequence[str]) -> list[str]:
     """The words of a command line but for those that speak of one of these keys or of what is below them.
 

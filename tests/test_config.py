@@ -101,3 +101,10 @@ def test_csv_and_parquet_name_what_they_may_be_told():
     for kind in ("csv", "parquet"):
         values = compose("digits_mlp", [f"data={kind}", "data.path=a", "data.target=b", "data.missing=drop", "data.id=c"]).values
         assert values["data"]["missing"] == "drop" and values["data"]["id"] == "c"
+
+
+def test_a_dictionary_takes_the_place_of_what_is_there():
+    """As a choice of a space: merged, `hidden` would stay, and a conv net that does not know it would be refused."""
+    chosen = {"_target_": "arsenal.models.convolutional", "output": 10}
+    values = compose("digits_mlp", configs.words("model", chosen)).values
+    assert values["learner"]["model"] == values["model"] == chosen

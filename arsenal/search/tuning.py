@@ -215,6 +215,6 @@ def axis(name: str, one: Dimension, trials: Sequence[Trial]) -> Axis:
     unit = np.full(len(trials), 0.5)
     unit[known] = one.to_unit(np.array([number for number in numbers if number is not None], float))
     if one.size is not None and one.size <= FEW:
-        every = np.arange(one.low, one.high + 1)
+        every = one.numbers
         return Axis(name, unit, {float(u): str(one.value(v)) for u, v in zip(one.to_unit(every), every, strict=True)})
     return Axis(name, unit, {u: f"{one.value(one.from_unit(np.array([u]))[0]):.3g}" for u in (0.0, 0.5, 1.0)})

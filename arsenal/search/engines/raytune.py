@@ -176,7 +176,7 @@ class Processes:
         values = trial.now
         section, generation = self.section, len(trial.changes)
         root = (self.sweep.path / "runs" / str(trial.id) / str(generation)).absolute()
-        words = [configs.word(name, value) for name, value in values.items()]
+        words = [word for name, value in values.items() for word in configs.words(name, value)]
         quiet = [f"run.root={root}", "run.progress=false", "run.tensorboard=false", "fresh=false"]
         quiet += ["parallel=jit"] if (section["gpus"] or 0) <= 1 else []
         if self.searching.scheduler is not None:  # what is cloned must be there
