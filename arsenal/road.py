@@ -19,6 +19,7 @@ from arsenal.experiment import (
     Experiment,
     Parts,
     build,
+    directed,
     first,
     judging,
     lying,
@@ -78,6 +79,7 @@ def walk(config: Config, listener: Listener) -> Run:
     with signals.interrupts() as interrupted:
         with interrupted.at_once(lambda: BEFORE), processes.together():
             experiment = build(config)
+            config = directed(config, experiment.modes)
             origin = inherited(config)
         sources = folder.fingerprints([package.split(".")[0] for package in values["trusted"]])
         identity = mathematics(config, experiment.data, origin)
@@ -127,11 +129,11 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts
             judge = judging(made, state["features"], held_out, source.batch_size, asked, how.source)
         step = int(state["train"].step)
         going = session.Session(
-            path, values, made.learner, source, state["features"], saved, interrupted, step, how, judge,
+            path, values, made.learner, source, state["features"], saved, interrupted, step, stop, how, judge,
             sample=sampling(made, state["features"], experiment.examples, experiment.data.schema),
             unchanged=experiment.data.unchanged,
         )  # fmt: skip
-        if (step >= stop and not going.unjudged(step, stop)) or going.exhausted:
+        if (step >= stop and not going.unjudged(step)) or going.exhausted:
             told(run, "complete", step=step, length=stop)
             listener("complete", step, {"length": stop, "folder": str(path)})
             return run
@@ -142,18 +144,21 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts
         told(run, "running", step=step, length=stop)
         journal = Journal(*session.trackers(path, step, values), Tracker(listener)) if writes else Journal()
         going.journal = stack.enter_context(contextlib.closing(journal))
-        journal.say("start", step, length=stop, folder=str(path), parallel=f"{how.name}, {how.why}")
-        for text in session.overlong(values["learner"], stop):
+        about = {"length": stop, "evaluate": going.evaluate_every, "folder": str(path), "parallel": f"{how.name}, {how.why}"}
+        journal.say("start", step, **about)
+        for text in session.misfits(values, stop):
             journal.say("warning", step, text=text)
         if streamed(experiment.splits["train"]) and values["features"]:
             total = len(experiment.splits["train"].weight)
             journal.say("note", step, text=f"Transforms are fitted on {len(rows.weight):,} of {total:,} training rows.")
         if transferred:
             journal.say("note", step, text=inheritance(transferred, values["init_from"]))
-        trained = going.go(state["train"], stop)
+        trained = going.go(state["train"])
         saved.wait()
         step = int(trained.step)
-        cut = processes.agreed(bool(interrupted())) and not going.exhausted and (step < stop or going.unjudged(step, stop))
+        if going.left_out:
+            journal.say("warning", step, text=going.left_out)
+        cut = processes.agreed(bool(interrupted())) and not going.exhausted and (step < stop or going.unjudged(step))
         journal.say("cache", step, **compile_cache())
         told(run, "interrupted" if cut else "complete", step=step, length=stop)
         journal.say("interrupted" if cut else "complete", step, length=stop, folder=str(path))
@@ -237,7 +242,9 @@ def export(run: Run, to: str | Path | None = None, explain: str | None = None) -
     target = Path(to) if to is not None else run.folder / "artifact"
     if explain is not None and explain not in EXPLANATIONS:
         raise ValueError(f"`explain` must be one of {', '.join(EXPLANATIONS)}; got {explain!r}.")
-    coded = {"predict": described.target._replace(columns=None)} if described.target.codec else {}
+    codes = described.target.codec and "predict" in run.apply and "predict" not in run.parts.learner.inputs
+    codes = codes and jnp.issubdtype(jax.eval_shape(run.apply["predict"], run.params, rows.x).dtype, jnp.integer)
+    coded = {"predict": described.target._replace(columns=None)} if codes else {}
     proba = {"predict_proba": described.target._replace(codec=None)} if described.target.columns else {}
     methods = {
         name: Method(

@@ -23,8 +23,9 @@ from arsenal.records import Batch
 from arsenal.refusal import Refusal
 from arsenal.runs import events, folder, schema
 from arsenal.runs.cache import compile_cache
-from arsenal.runs.checkpoints import Checkpoints, Keep
+from arsenal.runs.checkpoints import Checkpoints
 from arsenal.runs.journal import of_learning
+from arsenal.runs.judge import Judge, evaluations
 from arsenal.training.driver import streams
 
 
@@ -54,7 +55,7 @@ class Run:
     @functools.cached_property
     def parts(self) -> Parts:
         """Transforms, learner and metrics."""
-        return parts(self.config)
+        return parts(self.config, self.kept[0] if (self.folder / "schema.json").is_file() else None)
 
     @functools.cached_property
     def experiment(self) -> Experiment:
@@ -75,12 +76,16 @@ class Run:
         _, examples, n = self.kept
         rows = jax.tree.map(lambda v: jax.ShapeDtypeStruct((n, *v.shape[1:]), v.dtype), examples)
         like = shape_of(self.parts, self.config.values, rows)
-        kept = Keep(mode=self.config.values["run"]["checkpoints"]["mode"])
-        with contextlib.closing(Checkpoints(self.folder / "checkpoints", kept)) as saved:
+        with contextlib.closing(Checkpoints(self.folder / "checkpoints", best=self.ranking)) as saved:
             found = saved.restore(like, which=self.checkpoint)
         if found is None:
             raise folder.RunError(f"The run {self.folder} has no sound checkpoint; train it first.")
         return found
+
+    def ranking(self) -> list[int]:
+        """The steps that the log judges, best first; none where the config keeps none of the best."""
+        section = self.config.values["run"]["checkpoints"]
+        return Judge.of(section).best(evaluations(events.read(self.folder / "events.jsonl"))) if section["best"] else []
 
     @property
     def step(self) -> int:
@@ -125,7 +130,7 @@ class Run:
         learner, trained, fitted = self.parts.learner, self.restored["train"], self.restored["features"]
         params, size = self.params["learner"], self.config.values["batch_size"] or len(rows.weight)
         judge = judging(self.parts, fitted, rows, size)
-        values = judge(streams(trained.key)["evaluate"], params) if judge else None
+        values = judge(streams(trained.key)["evaluate"], params, trained.hp) if judge else None
         shown, apply = showing(self.parts, fitted, params, rows)
         given = answers(apply, learner.inputs, params, shown, size)
         return Judged(given, {name: np.asarray(value).tolist() for name, value in (values or {}).items()}, shown)

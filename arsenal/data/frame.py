@@ -162,7 +162,7 @@ def framed(given: dict[str, np.ndarray], schema: Schema) -> Any:
 
     columns = {}
     for name, values in given.items():
-        if name == "predict" and isinstance(schema.target.codec, str):
+        if name == "predict" and isinstance(schema.target.codec, str) and np.issubdtype(values.dtype, np.integer):
             columns[name] = codecs.decode(schema.codecs[schema.target.codec], values)
         elif values.ndim == 1:
             columns[name] = values

@@ -36,6 +36,7 @@ def triplet(margin: Annotated[float, Ge(0)] = 1.0) -> Loss:
         value,
         readout={"predict": lambda outputs: outputs["anchor"]},
         measures={"accuracy": nearer},
+        modes={"accuracy": "max"},
         check=check,
         hp={"margin": margin},
     )
@@ -75,6 +76,7 @@ def info_nce(temperature: Annotated[float, Gt(0)] = 0.07, symmetric: bool = True
         value,
         readout={"predict": lambda outputs: outputs["anchor"]},
         measures={"accuracy": nearest},
+        modes={"accuracy": "max"},
         check=check,
         hp={"temperature": temperature},
         exempt={"batch-coupled": "the other rows of a batch are a row's negatives"},
@@ -85,7 +87,7 @@ def contrastive(margin: Annotated[float, Gt(0)] = 1.0) -> Loss:
     """`|a - b|² / 2` of pairs that belong together, y 1, and `max(margin - |a - b|, 0)² / 2` of those that do not, y 0.
 
     Outputs are a dict of the embeddings `first` and `second` [n, d]; `margin > 0` is traced. Answers: `predict` [n], the
-    distance. Also measures `accuracy`, the share of pairs on the right side of half the margin. Hadsell, Chopra & LeCun,
+    distance. Also measures `pair_accuracy`, the share of pairs on the right side of half the margin. Hadsell, Chopra & LeCun,
     CVPR 2006, eq. 4, where Y is 1 - y.
     """
     names = ("first", "second")
@@ -109,7 +111,10 @@ def contrastive(margin: Annotated[float, Gt(0)] = 1.0) -> Loss:
         if y.ndim != 1 or not np.isin(y[np.asarray(rows.weight) > 0], [0, 1]).all():
             raise ValueError(f"`contrastive` takes y [n] of 0 and 1; got {y.dtype} of shape {y.shape}.")
 
-    return Loss(value, readout={"predict": apart}, measures={"accuracy": right}, check=check, hp={"margin": margin})
+    return Loss(
+        value, readout={"predict": apart}, measures={"pair_accuracy": right}, modes={"pair_accuracy": "max"}, check=check,
+        hp={"margin": margin},
+    )  # fmt: skip
 
 
 def check_embeddings(name: str, count: str, shapes: list) -> None:

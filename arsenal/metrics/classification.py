@@ -1,6 +1,6 @@
 """Metrics of labels and of probabilities of labels."""
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +10,15 @@ from arsenal.metrics.average import add, alive, answer, average, real
 from arsenal.metrics.histogram import histogram
 from arsenal.records import Metric
 
+Over = Literal["rows", "tokens"]
+"""What a mean is taken over: rows, each the mean over its own positions, or all positions alike."""
 
-def accuracy() -> Metric:
+
+def accuracy(over: Over = "rows") -> Metric:
     """The share of right labels: `predict` is y. Both [n], or [n, ...] with the mean over a row's labels first.
 
-    Of tokens [n, t] a label of -1 is a position that does not count, and a row without any that does is not there.
+    Of tokens [n, t] a label of -1 is a position that does not count, and a row without any that does is not there. With
+    `over` "tokens" every position counts alike, and the name is `token_accuracy`.
 
     >>> from arsenal.records import batch
     >>> acc = accuracy().update(accuracy().empty(), {"predict": jnp.array([0, 1])}, batch(y=[0, 0], weight=[3, 1]))
@@ -29,14 +33,15 @@ def accuracy() -> Metric:
         right = (predict == batch.y.astype(predict.dtype)).astype(float)
         return over_positions(right, batch.y)
 
-    return of_labelled(average("accuracy", value))
+    return of_labelled(average(named("accuracy", over), value, "max"), over)
 
 
-def log_loss() -> Metric:
+def log_loss(over: Over = "rows") -> Metric:
     """`-log p(y)` of `predict_proba` [n, classes] and labels [n]; p is at least the type's epsilon, as in scikit-learn.
 
     Of tokens, [n, t, classes] and [n, t], a row's value is the mean over its positions; a label of -1 is one that does
-    not count, and a row without any that does is not there.
+    not count, and a row without any that does is not there. With `over` "tokens" every position counts alike, and the name is
+    `token_log_loss`.
 
     >>> from arsenal.records import batch
     >>> acc = log_loss().update(log_loss().empty(), {"predict_proba": jnp.array([[0.5, 0.5]])}, batch(y=[1]))
@@ -47,7 +52,7 @@ def log_loss() -> Metric:
     def value(outputs, batch):
         return over_positions(surprise(outputs, batch, "log_loss"), batch.y)
 
-    return of_labelled(average("log_loss", value))
+    return of_labelled(average(named("log_loss", over), value, "min"), over)
 
 
 def top_k_accuracy(k: Annotated[int, Ge(1)]) -> Metric:
@@ -71,7 +76,7 @@ def top_k_accuracy(k: Annotated[int, Ge(1)]) -> Metric:
         ahead = jnp.where(place < y, ~(p < of_label), ~(p <= of_label)) & (place != y)
         return real(ahead.sum(1) < k)
 
-    return average(name, value)
+    return average(name, value, "max")
 
 
 def brier_score() -> Metric:
@@ -90,7 +95,7 @@ def brier_score() -> Metric:
         square = jnp.square(p - jax.nn.one_hot(batch.y, p.shape[1], dtype=p.dtype)).sum(1)
         return square / 2 if p.shape[1] == 2 else square
 
-    return average("brier_score", value)
+    return average("brier_score", value, "min")
 
 
 class Calibration(NamedTuple):
@@ -127,6 +132,7 @@ def calibration_error(bins: Annotated[int, Ge(1)] = 15) -> Metric:
         update=update,
         merge=add,
         compute=lambda acc: {"calibration_error": jnp.abs(acc.confidence - acc.right).sum() / acc.weight.sum()},
+        mode="min",
     )
 
 
@@ -183,7 +189,7 @@ def of_positive(name: str, value):
     def compute(acc):
         return {name: jnp.where(acc.true.sum() > 0, value(*(counts[1] for counts in acc)), jnp.nan)}
 
-    return Metric(lambda: no_counts(2), counting(name), add, compute)
+    return Metric(lambda: no_counts(2), counting(name), add, compute, "max")
 
 
 def share(part: jax.Array, whole: jax.Array) -> jax.Array:
@@ -208,7 +214,7 @@ def f1_macro(classes: Annotated[int, Ge(2)]) -> Metric:
         each = 2 * acc.right / jnp.where(either > 0, either, 1)
         return {"f1_macro": each.sum() / jnp.sum(either > 0).astype(each.dtype)}
 
-    return Metric(lambda: no_counts(classes), counting("f1_macro"), add, compute)
+    return Metric(lambda: no_counts(classes), counting("f1_macro"), add, compute, "max")
 
 
 def balanced_accuracy(classes: Annotated[int, Ge(2)]) -> Metric:
@@ -226,7 +232,7 @@ def balanced_accuracy(classes: Annotated[int, Ge(2)]) -> Metric:
     def compute(acc):
         return {"balanced_accuracy": mean_share(acc.right, acc.true, acc.true)}
 
-    return Metric(lambda: no_counts(classes), counting("balanced_accuracy"), add, compute)
+    return Metric(lambda: no_counts(classes), counting("balanced_accuracy"), add, compute, "max")
 
 
 def precision_macro(classes: Annotated[int, Ge(2)]) -> Metric:
@@ -245,7 +251,7 @@ def precision_macro(classes: Annotated[int, Ge(2)]) -> Metric:
     def compute(acc):
         return {"precision_macro": mean_share(acc.right, acc.predicted, acc.predicted + acc.true)}
 
-    return Metric(lambda: no_counts(classes), counting("precision_macro"), add, compute)
+    return Metric(lambda: no_counts(classes), counting("precision_macro"), add, compute, "max")
 
 
 def recall_macro(classes: Annotated[int, Ge(2)]) -> Metric:
@@ -264,7 +270,7 @@ def recall_macro(classes: Annotated[int, Ge(2)]) -> Metric:
     def compute(acc):
         return {"recall_macro": mean_share(acc.right, acc.true, acc.predicted + acc.true)}
 
-    return Metric(lambda: no_counts(classes), counting("recall_macro"), add, compute)
+    return Metric(lambda: no_counts(classes), counting("recall_macro"), add, compute, "max")
 
 
 def matthews(classes: Annotated[int, Ge(2)]) -> Metric:
@@ -292,7 +298,7 @@ def matthews(classes: Annotated[int, Ge(2)]) -> Metric:
         score = jnp.where(both > 0, shared / jnp.where(both > 0, both, 1), 0)
         return {"matthews": jnp.where(total > 0, score, jnp.nan)}
 
-    return Metric(lambda: no_counts(classes), counting("matthews"), add, compute)
+    return Metric(lambda: no_counts(classes), counting("matthews"), add, compute, "max")
 
 
 def no_counts(classes: int) -> Counts:
@@ -386,7 +392,7 @@ def by_score(name: str, bins: int, compute):
         positive = (batch.y > 0).astype(weight.dtype)
         return add(acc, Scores(histogram(at, weight * (1 - positive), bins), histogram(at, weight * positive, bins)))
 
-    return Metric(lambda: Scores(jnp.zeros(bins), jnp.zeros(bins)), update, add, compute)
+    return Metric(lambda: Scores(jnp.zeros(bins), jnp.zeros(bins)), update, add, compute, "max")
 
 
 def probabilities(outputs: dict, batch, metric: str) -> jax.Array:
@@ -424,13 +430,19 @@ def alive_positions(each: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.where(y >= 0, each, jnp.zeros_like(each))
 
 
-def of_labelled(metric: Metric):
-    """The metric without the rows [n, ...] that have no position with a label."""
+def named(name: str, over: Over) -> str:
+    """The name of a mean: one that is over tokens says so, since it is another number."""
+    return name if over == "rows" else f"token_{name}"
+
+
+def of_labelled(metric: Metric, over: Over):
+    """The metric without the rows [n, ...] that have no position with a label; over tokens, rows count by those they have."""
 
     def update(acc, outputs, batch):
         if batch.y.ndim > 1:
-            labelled = (batch.y >= 0).any(axis=tuple(range(1, batch.y.ndim)))
-            batch = batch._replace(weight=jnp.where(labelled, batch.weight, jnp.zeros_like(batch.weight)))
+            labelled = (batch.y >= 0).sum(tuple(range(1, batch.y.ndim)), dtype=jnp.int32)
+            labelled = labelled if over == "tokens" else labelled > 0
+            batch = batch._replace(weight=batch.weight * labelled.astype(batch.weight.dtype))
         return metric.update(acc, outputs, batch)
 
     return metric._replace(update=update)

@@ -12,9 +12,11 @@ import jax
 import numpy as np
 
 from arsenal import config as configs
+from arsenal import session
 from arsenal.config import Config, ConfigError
+from arsenal.data import feed
 from arsenal.evaluation.sweep import Axis, Row, write_sweep
-from arsenal.experiment import Experiment, build, mathematics
+from arsenal.experiment import Experiment, build, directed, mathematics
 from arsenal.records import Scheduler, Search
 from arsenal.road import inherited
 from arsenal.runs import folder, signals
@@ -25,6 +27,7 @@ from arsenal.search.searching import Searching
 from arsenal.search.space import Dimension, Space, space
 from arsenal.search.sweep import Sweep, SweepError, Trial, claimed, identity, said
 from arsenal.storage.files import read_json, write_json
+from arsenal.training.length import Length
 
 FEW = 8
 """Values of a dimension up to which each is named along its axis."""
@@ -76,6 +79,11 @@ def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Foun
             programs = Programs(config.overrides, dimensions)
             programs.check()
             experiment = build(config)
+            source = feed(experiment.splits["train"], values["batch_size"], jax.random.key(0))
+            for text in session.misfits(values, Length.parse(values["length"]).steps(source)):
+                say(text)
+            config = directed(config, experiment.modes)
+            values = config.values
             origin = inherited(config)
             about = identity(config, mathematics(config, experiment.data, origin), dimensions)
         with claimed(config, about) as path, contextlib.closing(opened(path, values)) as sweep:

@@ -313,8 +313,26 @@ def learner_answers(case: Case) -> None:
             answer = jax.jit(f)(params, inputs)
             close(case, answer, f(params, inputs), f"jit equals eager in `{name}`")
             assert all(np.isfinite(plain(leaf)).all() for leaf in jax.tree.leaves(answer)), f"`{name}` answers NaN."
-        means = compute(jax.jit(learner.evaluate)(key(), params, rows))
-        close(case, compute(learner.evaluate(key(), params, rows)), means, "jit equals eager in `evaluate`")
+        means = compute(jax.jit(learner.evaluate)(key(), params, rows, hp))
+        close(case, compute(learner.evaluate(key(), params, rows, hp)), means, "jit equals eager in `evaluate`")
+
+
+def learner_evaluates_by_hp(case: Case) -> None:
+    """What judges parameters is a function of the floats that it is given: one trace for all values, lanes equal a loop."""
+    learner = case.record
+    with precise(case):
+        rows, hp = first_batch(case), hyperparameters(learner.hp)
+        params, _ = one_step(case, rows)
+        evaluate, calls = counted(lambda params, rows, hp: compute(learner.evaluate(key(), params, rows, hp)))
+        run, both = jax.jit(evaluate), [hp, varied(case, hp)]
+        alone = [run(params, rows, one) for one in both]
+        assert len(calls) == 1, f"No retrace: `evaluate` was traced {len(calls)} times for one program's worth of inputs."
+        if not jax.tree.leaves(hp):
+            return
+        stacked = jax.tree.map(lambda *v: jnp.stack(v), *both)
+        lanes = jax.jit(jax.vmap(lambda hp: compute(learner.evaluate(key(), params, rows, hp))))(stacked)
+        for i, one in enumerate(alone):
+            close(case, jax.tree.map(lambda v, i=i: v[i], lanes), one, f"A lane's floats judge it (lane {i})")
 
 
 def additive_adds(case: Case) -> None:
@@ -397,8 +415,9 @@ def transform_jit_is_eager(case: Case) -> None:
     """`jit` changes nothing but speed."""
     with precise(case):
         rows = typed(case.rows)
-        made = jax.jit(case.record.fit)(key(), rows)
-        close(case, case.record.fit(key(), rows), made, "jit equals eager")
+        hp = hyperparameters(case.record.hp)
+        made = jax.jit(case.record.fit)(key(), rows, hp)
+        close(case, case.record.fit(key(), rows, hp), made, "jit equals eager")
         close(case, case.record.apply(made[0], rows.x), jax.jit(case.record.apply)(made[0], rows.x), "jit equals eager in apply")
 
 
@@ -410,7 +429,7 @@ def transform_obeys_weights(case: Case) -> None:
         rows = typed(case.rows)
 
         def apply(rows_):
-            state, _ = case.record.fit(key(), living(rows_))
+            state, _ = case.record.fit(key(), living(rows_), hyperparameters(case.record.hp))
             return case.record.apply(state, rows.x)
 
         wanted = apply(rows)
@@ -423,7 +442,8 @@ def transform_keeps_rows(case: Case) -> None:
     """The batch keeps its rows, ids and weights; an inverse undoes what was done."""
     with precise(case):
         rows = typed(case.rows)
-        state, changed = case.record.fit(key(), rows)
+        case.record.check(rows)
+        state, changed = case.record.fit(key(), rows, hyperparameters(case.record.hp))
         same((changed.row, changed.weight), (rows.row, rows.weight), "Rows keep their ids and weights")
         if case.record.inverse:
             close(case, case.record.inverse(state, case.record.apply(state, rows.x)), rows.x, "The inverse undoes the transform")
@@ -632,6 +652,7 @@ LEARNER: dict[str, Callable[[Case], None]] = {
     "sums": learner_sums_over_rows,
     "resume": learner_resumes,
     "answers": learner_answers,
+    "judged by its floats": learner_evaluates_by_hp,
 }
 
 

@@ -1,19 +1,22 @@
 """Supervised learning: a model, a loss and an optimizer make a learner."""
 
+import functools
 from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from annotated_types import Gt
 
 from arsenal.combine.accumulate import learner
 from arsenal.losses.plain import as_loss
 from arsenal.nn.linen import as_model
 from arsenal.numerics.weighted import over_rows
+from arsenal.numerics.wide import as_types, wide
 from arsenal.optim.gradient import as_optimizer
-from arsenal.records import Additive, Augmentation, Learner, Loss, Mean, Model, Optimizer, Training
-from arsenal.training.precision import Float, Precision, Scale, all_finite, cast, first_scale, policy, precise, rescaled
+from arsenal.records import Additive, Augmentation, Learner, Loss, Mean, Model, Optimizer, Training, hyperparameters
+from arsenal.training.precision import Float, Precision, Scale, all_finite, first_scale, policy, precise, rescaled
 
 
 class Supervised(NamedTuple):
@@ -37,6 +40,9 @@ class Sums(NamedTuple):
     gradient: Any
     collections: Any
     weight: Any
+    """Of the values that the loss is the mean of."""
+    rows: Any
+    """The weight of the rows."""
     metrics: dict
 
 
@@ -75,10 +81,15 @@ def additive(
         begun = optimizer.init(variables["params"], hp["optimizer"])
         return Scaled(variables, begun, first_scale()) if precision.scaled else Supervised(variables, begun)
 
+    def weighed(batch):
+        """How much a row's value counts, [n]."""
+        return batch.weight if loss.counts is None else batch.weight * loss.counts(batch).astype(batch.weight.dtype)
+
     def metrics(outputs, values, batch):
-        count = batch.weight.sum()
-        means = {"loss": Mean(jnp.vdot(values, batch.weight), count)}
-        return means | {name: Mean(jnp.vdot(f(outputs, batch), batch.weight), count) for name, f in loss.measures.items()}
+        weight = weighed(batch)
+        count = weight.sum()
+        means = {"loss": values} | {name: f(outputs, batch) for name, f in loss.measures.items()}
+        return {name: Mean(jnp.vdot(each, weight), count) for name, each in wide(means).items()}
 
     def measure(key, state, batch, hp):
         if augmentation:
@@ -87,30 +98,31 @@ def additive(
 
         def total(params):
             outputs, collections = model.apply(state.variables | {"params": params}, batch.x, training)
-            values = loss.value(outputs, batch, hp["loss"])
-            return jnp.vdot(values, batch.weight) * factor, (outputs, values, collections)
+            values = wide(loss.value(outputs, batch, hp["loss"]))
+            return jnp.vdot(values, weight) * factor, (outputs, values, collections)
 
-        count = batch.weight.sum()
+        weight, rows = weighed(batch), batch.weight.sum()
+        count = weight.sum()
         # Of float16 the mean is taken, which has the right size for the scale, and its gradient made the sum's again.
         factor = 1
         if precision.scaled:
             factor = state.scale.value / jnp.maximum(over_rows(count), jnp.finfo(count.dtype).tiny)
         gradient, (outputs, values, collections) = jax.grad(total, has_aux=True)(state.variables["params"])
-        collections = jax.tree.map(lambda v: v * count.astype(v.dtype), collections)
-        if precision.parameters != "float32":
-            gradient = cast(gradient, "float32")
+        collections = jax.tree.map(lambda v: v * rows.astype(v.dtype), wide(collections))
+        gradient = wide(gradient)
         if precision.scaled:
             gradient = jax.tree.map(lambda g: g / factor, gradient)
-        return Sums(gradient, collections, count, metrics(outputs, values, batch))
+        return Sums(gradient, collections, count, rows, metrics(outputs, values, batch))
 
     def update(key, state, sums, hp):
         # A batch of dead rows only has gradient 0: dividing by any positive number leaves it there.
-        count = jnp.maximum(sums.weight, jnp.finfo(sums.weight.dtype).tiny)
+        count, rows = (jnp.maximum(weight, jnp.finfo(weight.dtype).tiny) for weight in (sums.weight, sums.rows))
         before = state.variables["params"]
         gradient = jax.tree.map(lambda g, p: (g / count).astype(p.dtype), sums.gradient, before)
         value = sums.metrics["loss"].total / count
         moved, params = optimizer.update(state.optimizer, before, gradient, hp["optimizer"], value)
-        collections = jax.tree.map(lambda v: v / count.astype(v.dtype), sums.collections)
+        collections = jax.tree.map(lambda v: v / rows.astype(v.dtype), sums.collections)
+        collections = as_types(collections, {name: state.variables[name] for name in collections})
         after = state._replace(variables=state.variables | collections | {"params": params}, optimizer=moved)
         if not precision.scaled:
             return after, sums.metrics
@@ -120,10 +132,9 @@ def additive(
         scale = {"loss_scale": Mean(state.scale.value, jnp.ones(()))}
         return after._replace(scale=rescaled(state.scale, finite)), sums.metrics | scale
 
-    def evaluate(key, variables, batch):
+    def evaluate(key, variables, batch, hp):
         outputs, _ = model.apply(variables, batch.x)
-        hp = jax.tree.map(jnp.asarray, loss.hp)
-        return metrics(outputs, loss.value(outputs, batch, hp), batch)
+        return metrics(outputs, loss.value(outputs, batch, hp["loss"]), batch)
 
     def answer(readout):
         return lambda variables, inputs: readout(model.apply(variables, inputs)[0])
@@ -131,12 +142,40 @@ def additive(
     def adopt(state, variables, hp):
         return state._replace(variables=variables, optimizer=optimizer.init(variables["params"], hp["optimizer"]))
 
+    @functools.lru_cache(8)  # data that is read as it goes is checked block by block
+    def answered(structure, *leaves):
+        rows = jax.tree.unflatten(structure, leaves)
+        return jax.eval_shape(lambda x: model.apply(model.init(jax.random.key(0), x), x)[0], rows.x)
+
+    @functools.lru_cache(8)
+    def tried(structure, *leaves):
+        def values(rows):
+            variables, training = model.init(key, rows.x), Training(key, rows.weight, rows.row, hyperparameters(model.hp))
+            if augmentation:
+                rows = augmentation.apply(key, rows, hyperparameters(augmentation.hp))
+            outputs = model.apply(variables, rows.x, training)[0]
+            try:
+                found = {"loss": loss.value(outputs, rows, hyperparameters(loss.hp))}
+                return outputs, found | {name: f(outputs, rows) for name, f in loss.measures.items()}
+            except (TypeError, ValueError) as error:
+                said = " ".join(str(error).split())
+                raise ValueError(f"The loss cannot take outputs {shown(outputs)} and y {shown(rows.y)}: {said}") from error
+
+        key, rows = jax.random.key(0), jax.tree.unflatten(structure, leaves)
+        outputs, found = jax.eval_shape(values, rows)
+        for name, each in found.items():
+            if getattr(each, "shape", None) != rows.weight.shape:
+                what = "A loss" if name == "loss" else f"The measure `{name}` of a loss"
+                raise ValueError(
+                    f"{what} must give one value for every row, {shown(rows.weight)}; got {shown(each)} for outputs "
+                    f"{shown(outputs)} and y {shown(rows.y)}."
+                )
+
     def check(rows):
-        if augmentation:
-            hp = jax.tree.map(jnp.asarray, augmentation.hp)
-            jax.eval_shape(lambda rows: augmentation.apply(jax.random.key(0), rows, hp), rows)
-        outputs = jax.eval_shape(lambda x: model.apply(model.init(jax.random.key(0), x), x)[0], rows.x)
-        loss.check(outputs, rows)
+        leaves, structure = jax.tree.flatten(rows)
+        shapes = [jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype) for leaf in leaves]
+        loss.check(answered(structure, *shapes), rows)
+        tried(structure, *shapes)
 
     methods = {name: model.methods[name] for name in model.inputs}
     hp, flops = {"model": model.hp, "loss": loss.hp, "optimizer": optimizer.hp}, model.flops
@@ -145,6 +184,7 @@ def additive(
         params=lambda state: state.variables,
         apply={name: answer(readout) for name, readout in loss.readout.items()} | methods,
         evaluate=evaluate,
+        modes={"loss": "min"} | loss.modes,
         inputs=model.inputs,
         check=check,
         adopt=adopt,
@@ -152,3 +192,10 @@ def additive(
         hp=hp | ({"augmentation": augmentation.hp} if augmentation else {}),
         exempt=model.exempt | loss.exempt | (augmentation.exempt if augmentation else {}),
     )  # fmt: skip
+
+
+def shown(tree: Any) -> str:
+    """The shapes of a tree's arrays."""
+    if hasattr(tree, "shape"):
+        return str(list(tree.shape))
+    return f"{type(tree).__name__} of {', '.join(str(list(np.shape(leaf))) for leaf in jax.tree.leaves(tree)) or 'nothing'}"

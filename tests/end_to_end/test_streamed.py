@@ -25,7 +25,7 @@ class Squares:
 
 def early():
     from arsenal.records import Transform
-    return Transform(lambda key, rows: ((), rows._replace(x=rows.x + rows.row[:, None, None].astype(rows.x.dtype))), lambda state, x: x)
+    return Transform(lambda key, rows, hp: ((), rows._replace(x=rows.x + rows.row[:, None, None].astype(rows.x.dtype))), lambda state, x: x)
 """
 
 
