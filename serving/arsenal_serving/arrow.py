@@ -4,7 +4,7 @@ An input with further dimensions may also be one column of lists, `TENSOR`, and 
 
 What a stranger sends is validated before it is looked at, and bounded before that, since few bytes can mean many: no
 compressed buffers, which say themselves how long they become; no dictionaries that grow; no columns and no types but
-those that the inputs have; no views of the same letters without end.
+those that the inputs have, others are left unread; no views of the same letters without end.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from arsenal_serving import protocol, tables
 from arsenal_serving.manifest import SINGLE
-from arsenal_serving.model import Loaded, Model, Port
+from arsenal_serving.model import Loaded, Model, Port, none
 from arsenal_serving.refused import Refused, shown
 
 STREAM = "application/vnd.apache.arrow.stream"
@@ -48,12 +48,14 @@ def parse(method: Loaded, body: bytes) -> dict[str, np.ndarray]:
 
 def _inputs(pyarrow: Any, method: Loaded, body: bytes) -> dict[str, np.ndarray]:
     _check_messages(pyarrow, body)
-    reader = pyarrow.ipc.open_stream(body)
-    expected = _columns(method, reader.schema.names)
-    at = tables.places((label for each in expected for label in each), reader.schema.names)
+    names = pyarrow.ipc.open_stream(body).schema.names
+    expected = _columns(method, names)
+    wanted = sorted(tables.places((label for each in expected for label in each), names).values())
+    reader = pyarrow.ipc.open_stream(body, options=pyarrow.ipc.IpcReadOptions(included_fields=wanted))
+    at = {label: place for place, label in enumerate(reader.schema.names)}
     table = _read(pyarrow, method, reader)
-    if table.num_rows < 1:
-        raise Refused("the table must have at least one row; got none.")
+    if not table.num_rows:
+        return {port.name: none(port) for port in method.inputs}
     inputs = {}
     for port, each in zip(method.inputs, expected, strict=True):
         parts = [_values(pyarrow, table.column(at[label]).combine_chunks(), port, label) for label in each]
@@ -249,7 +251,7 @@ def _as(port: Port, array: np.ndarray) -> np.ndarray:
         return array
     if port.dtype.kind in "iu":
         limits = np.iinfo(port.dtype)
-        if array.min() < limits.min or array.max() > limits.max:
+        if array.size and (array.min() < limits.min or array.max() > limits.max):
             wrong = array[(array < limits.min) | (array > limits.max)][0]
             raise Refused(f"input {port.name!r} must lie in {limits.min} to {limits.max}; got {wrong}.")
     with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, which the engine names

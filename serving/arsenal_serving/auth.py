@@ -187,6 +187,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     who = "requests a second of each who asks, or of each address where nobody has to say who it is"
     group.add_argument("--rate", type=float, metavar="N", help=who)
     group.add_argument("--burst", type=int, metavar="M", help="of them at once (default: those of a second)")
+    group.add_argument(
+        "--known-as", action="append", default=[], metavar="NAME", help="a further name of this server; repeatable"
+    )
     group.add_argument("--tls-cert", metavar="PEM", help="speak TLS, with this certificate and its chain")
     group.add_argument("--tls-key", metavar="PEM", help="its private key, without a passphrase")
     group.add_argument(
@@ -201,7 +204,7 @@ def guard(given: argparse.Namespace) -> Guard:
             raise Refused(f"{_flag(one)} needs {_flag(other)} beside it.")
     authenticated = given.keys is not None or given.jwks is not None
     hosts = [given.host] if given.admin_port is None else [given.host, given.admin_host]
-    if (public := [host for host in hosts if not _loopback(host)]) and not given.insecure:
+    if (public := [host for host in hosts if not loopback(host)]) and not given.insecure:
         missing = [] if given.tls_cert else ["--tls-cert and --tls-key"]
         missing += [] if authenticated else ["--keys or --jwks"]
         if missing:
@@ -228,7 +231,20 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _loopback(host: str) -> bool:
+def names(given: argparse.Namespace, host: str) -> frozenset[bytes] | None:
+    """The hosts that a request may name, where it may not name any: on the loopback address, where nobody says who asks.
+
+    There a page could have its own name mean 127.0.0.1 (DNS rebinding), and would read what it asked as its own.
+    """
+    if given.keys is not None or given.jwks is not None or not loopback(host):
+        return None
+    place = f"[{host}]" if ":" in host else host
+    known = ("", "localhost", "127.0.0.1", "[::1]", place, *given.known_as)
+    return frozenset(name.lower().encode() for name in known)
+
+
+def loopback(host: str) -> bool:
+    """Whether an address is reached from this machine alone."""
     try:
         found = {str(address[0]) for *_, address in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     except OSError:

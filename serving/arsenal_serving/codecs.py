@@ -2,10 +2,10 @@
 
 A codec's state is JSON and lives in the manifest:
 
-    {"kind": "category", "values": ["cat", "dog"]}   a string <-> its position; anything else <-> len(values)
+    {"kind": "category", "values": ["cat", "dog"]}   a string <-> its position; any other <-> len(values)
     {"kind": "date"}                                 "2024-02-29" <-> days since 1970-01-01
 
-A code outside the set (the last code of a category included) decodes to "unknown", so a model can always answer.
+An empty string is a value that is missing, and refused unless it is one of the category's. A code outside the set (the last code of a category included) decodes to "unknown", so a model can always answer.
 """
 
 from __future__ import annotations
@@ -72,7 +72,10 @@ def category(values: list[str]) -> Codec:
     def encode(values: Any) -> np.ndarray:
         # A dictionary walked in C beats sorting or searching unicode arrays at every size that fits a request.
         strings, shape = _strings(values)
-        return np.fromiter(map(index.get, strings, repeat(last)), np.int32, len(strings)).reshape(shape)
+        codes = np.fromiter(map(index.get, strings, repeat(last)), np.int32, len(strings))
+        if "" not in index and last in codes and "" in strings:
+            raise Refused(f"a category must not be empty; got '' in row {strings.index('') + 1}.")
+        return codes.reshape(shape)
 
     def decode(codes: Any) -> np.ndarray:
         codes = np.asarray(codes)

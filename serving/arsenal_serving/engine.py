@@ -176,8 +176,8 @@ class Engine:
         start = time.perf_counter_ns()
         try:
             loaded, arrays = model.checked(method, inputs)
-            if loaded.lengths:
-                arrays, back = rounded(loaded, arrays)
+            arrays, back = rounded(loaded, arrays)
+            if back is not None:
                 settle = _cut_back(settle, back)
             return self._submitted(model, loaded, arrays, statistics, settle, seconds, start)
         except BaseException:

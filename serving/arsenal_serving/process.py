@@ -137,9 +137,10 @@ def _serve(
     context = guard.tls and guard.tls.context
     web = "https" if context else "http"
     public = serving._replace(metrics=None) if more else serving
-    servers = [(http1.Server(handler(public), limits, context), listening)]
+    servers = [(http1.Server(handler(public, auth.names(given, given.host)), limits, context), listening)]
     for admin in more:
-        servers.append((http1.Server(handler(serving._replace(control=True)), limits, context), admin))
+        controlled = handler(serving._replace(control=True), auth.names(given, given.admin_host))
+        servers.append((http1.Server(controlled, limits, context), admin))
     stopping = asyncio.Event()
 
     async def listen() -> None:

@@ -19,7 +19,9 @@ import numpy as np
 import orjson
 
 from arsenal_serving.golden import finite
+from arsenal_serving.manifest import SINGLE
 from arsenal_serving.model import Loaded, Model, Port
+from arsenal_serving.program import BATCH
 from arsenal_serving.refused import Refused, shown, unknown
 
 DATATYPES = {"bool": "BOOL", "float16": "FP16", "bfloat16": "BF16", "float32": "FP32", "float64": "FP64"} | {
@@ -200,6 +202,33 @@ def metadata(model: Model, method: Loaded, name: str, versions: list[str]) -> di
     }
 
 
+def configuration(model: Model, method: Loaded, name: str) -> dict:
+    """Triton's ModelConfig, as its clients read it: docs/protocol/extension_model_configuration.md.
+
+    dims are those of one row where there are rows, -1 for one that varies.
+    """
+    alone = method.rows == SINGLE
+
+    def tensors(ports: tuple[Port, ...]) -> list[dict]:
+        made = []
+        for port in ports:
+            said = described(port)
+            kind = "TYPE_STRING" if port.code else f"TYPE_{said['datatype']}"
+            made.append({"name": port.name, "data_type": kind, "dims": said["shape"][0 if alone else 1 :]})
+        return made
+
+    return {
+        "name": name,
+        "platform": "jax_export",
+        "backend": "arsenal",
+        "max_batch_size": 0 if alone else model.max_rows,
+        "input": tensors(method.inputs),
+        "output": tensors(method.outputs),
+        "default_model_filename": "",
+        "parameters": {"method": {"string_value": method.name}, "version": {"string_value": str(model.version)}},
+    }
+
+
 def typed(port: Port, datatype: Any, shape: Any) -> list[int]:
     """The shape, if it is one and the datatype is the port's; raises `Refused`."""
     where = f"input {port.name!r}"
@@ -211,6 +240,8 @@ def typed(port: Port, datatype: Any, shape: Any) -> list[int]:
     for size in shape if sound else ():
         sound = sound and type(size) is int and size > 0
         count = count * size if sound else count
+    if not sound and _no_rows(port, shape):
+        return shape
     if not sound:
         raise Refused(f"'shape' of {where} must be a list of at most {most.rank} sizes >= 1; got {shown(shape)}.")
     if count > most.elements:
@@ -218,9 +249,16 @@ def typed(port: Port, datatype: Any, shape: Any) -> list[int]:
     return shape
 
 
+def _no_rows(port: Port, shape: Any) -> bool:
+    """Whether a shape is that of rows of which there are none, [0, ...]."""
+    sizes = shape if type(shape) is list and 0 < len(shape) <= port.limits.rank else [1]
+    rows = port.shape[:1] == (BATCH,) and type(sizes[0]) is int and sizes[0] == 0
+    return rows and all(type(size) is int and 0 < size <= port.limits.elements for size in sizes[1:])
+
+
 def _parameters(holder: dict, what: str) -> dict:
     found = holder.get("parameters")
-    if found is None and "parameters" not in holder:
+    if found is None:  # `null` is what some clients write where there are none
         return {}
     if not isinstance(found, dict):
         raise Refused(f"'parameters' of {what} must be an object; got {shown(found)}.")

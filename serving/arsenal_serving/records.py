@@ -1,7 +1,8 @@
 """The friendly route: named JSON records, typed by a method's signature, and the OpenAPI document that says so.
 
 A record holds a value for every input; where an input's last dimension has names of columns, an object by these names
-will do in place of a list, and answers come so. https://spec.openapis.org/oas/v3.1.0
+will do in place of a list, and answers come so. In place of an input its columns may stand in the record itself, named as
+in `tables`; what else a record holds is left alone. https://spec.openapis.org/oas/v3.1.0
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import orjson
 
 from arsenal_serving import __version__, arrow, protocol, tables
 from arsenal_serving.manifest import SINGLE
-from arsenal_serving.model import Loaded, Model, Port
+from arsenal_serving.model import Loaded, Model, Port, none
 from arsenal_serving.refused import Refused, shown
 
 ERRORS = {
@@ -41,14 +42,45 @@ def parse(method: Loaded, body: bytes) -> dict[str, np.ndarray]:
         raise Refused(f"the body is not JSON: {error}.") from error
     protocol.check_object(parsed, "the body", {"records"}, set())
     records = parsed["records"]
-    if not isinstance(records, list) or not records:
-        raise Refused(f"'records' must be a list of at least one record; got {shown(records)}.")
+    if not isinstance(records, list):
+        raise Refused(f"'records' must be a list of records; got {shown(records)}.")
     if method.rows == SINGLE and len(records) != 1:
         raise Refused(f"method {method.name!r} has no rows: it takes one record; got {len(records)}.")
-    names = {port.name for port in method.inputs}
-    for record in records:
-        protocol.check_object(record, "a record", names, set())
-    return {port.name: _array(method, port, [record[port.name] for record in records]) for port in method.inputs}
+    if not records:
+        return {port.name: none(port) for port in method.inputs}
+    values = _values(method, records)
+    return {port.name: _array(method, port, values[port.name]) for port in method.inputs}
+
+
+def _values(method: Loaded, records: list) -> dict[str, list]:
+    """What the records hold for each input: under its name, or under those of its columns."""
+    ports = list(method.inputs)
+    try:
+        labels = dict(zip([port.name for port in ports], tables.inward(method), strict=True))
+    except Refused:  # it takes no table: inputs by their names alone
+        labels = {port.name: [port.name] for port in ports}
+    values: dict[str, list] = {port.name: [] for port in ports}
+    for number, record in enumerate(records, 1):
+        if not isinstance(record, dict):
+            raise Refused(f"record {number} must be an object with {sorted(values)}; got {shown(record)}.")
+        for port in ports:
+            name, columns = port.name, labels[port.name]
+            # An input and one of its own columns may have one name: a list or an object is the input.
+            if name in record and (columns == [name] or name not in columns or isinstance(record[name], list | dict)):
+                values[name].append(record[name])
+                continue
+            if columns == [name] or not any(column in record for column in columns):
+                tables.check_there([name], record, record, f"record {number}")
+            tables.check_there(columns, record, record, f"record {number}")
+            values[name].append(_nested([record[column] for column in columns], port.shape[1:]))
+    return values
+
+
+def _nested(flat: list, dims: tuple) -> list:
+    """The numbers of a row, in row-major order, as lists of these dimensions."""
+    for dim in reversed(dims[1:]):
+        flat = [flat[at : at + dim] for at in range(0, len(flat), dim)]
+    return flat
 
 
 def _array(method: Loaded, port: Port, values: list) -> np.ndarray:
@@ -64,7 +96,7 @@ def _array(method: Loaded, port: Port, values: list) -> np.ndarray:
 
 
 def _by_column(port: Port, value: dict) -> list:
-    protocol.check_object(value, f"a record's {port.name!r}", set(port.columns or ()), set())
+    tables.check_there(port.columns or [], value, value, f"a record's {port.name!r}")
     return [value[column] for column in port.columns or ()]
 
 
@@ -114,10 +146,14 @@ def openapi(models: dict[str, Model], secured: bool = False) -> dict:
 def _operation(called: str, method: Loaded, operation: str = "") -> dict:
     def body(name: str, ports: tuple[Port, ...], inward: bool) -> dict:
         values = {port.name: _schema(method, port, inward) for port in ports}
-        record = {"type": "object", "properties": values, "required": list(values), "additionalProperties": False}
-        records: dict[str, Any] = {"type": "array", "items": record, "minItems": 1}
+        record: dict[str, Any] = {"type": "object", "properties": values, "required": list(values)}
+        if inward:
+            record = _inward(method, values)
+        else:
+            record["additionalProperties"] = False
+        records: dict[str, Any] = {"type": "array", "items": record}
         if method.rows == SINGLE:
-            records["maxItems"] = 1
+            records |= {"minItems": 1, "maxItems": 1}
         more = {} if inward else {"model": {"type": "string"}, "version": {"type": "string"}}
         properties = {**more, "records": records}
         schema: dict[str, Any] = {"type": "object", "properties": properties, "required": list(properties)}
@@ -145,6 +181,23 @@ def _operation(called: str, method: Loaded, operation: str = "") -> dict:
     }
 
 
+def _inward(method: Loaded, values: dict[str, dict]) -> dict:
+    """The schema of a record of inputs: each under its name, or under the names of its columns."""
+    either: list[dict] = []
+    listed = tables.columns(method) and tables.inward(method)
+    for port, labels in zip(method.inputs, listed or [[]] * len(values), strict=True):
+        if not port.columns or not labels or len(port.shape) != 2 or port.name in labels:
+            continue
+        each = [_element(port, True, kind) for kind in port.kinds or ("",)]
+        columns: dict[str, Any] = dict(zip(labels, each if len(each) > 1 else each * len(labels), strict=True))
+        named = {"properties": {port.name: values[port.name]}, "required": [port.name]}
+        either.append({"anyOf": [named, {"properties": {**columns, port.name: False}, "required": labels}]})
+    split = {name for each in either for name in each["anyOf"][0]["required"]}
+    whole = {name: value for name, value in values.items() if name not in split}
+    record = {"type": "object", "properties": whole, "required": list(whole)}
+    return {**record, **({"allOf": either} if either else {})}
+
+
 def _schema(method: Loaded, port: Port, inward: bool) -> dict:
     dims = port.shape if method.rows == SINGLE else port.shape[1:]
     each = [_element(port, inward, kind) for kind in port.kinds or ("",)]
@@ -158,14 +211,16 @@ def _schema(method: Loaded, port: Port, inward: bool) -> dict:
     if port.columns and len(dims) == 1 and (inward or len(port.columns) == dims[0]):
         columns = dict(zip(port.columns, each if len(each) > 1 else each * len(port.columns), strict=True))
         named: dict[str, Any] = {"type": "object", "properties": columns}
-        named |= {"required": port.columns, "additionalProperties": False}
-        return {"anyOf": [named, schema]} if inward else named
+        named["required"] = port.columns
+        return {"anyOf": [named, schema]} if inward else {**named, "additionalProperties": False}
     return schema
 
 
 def _element(port: Port, inward: bool, kind: str) -> dict[str, Any]:
     if port.code:
-        return {"type": "string", "format": "date"} if inward and kind == "date" else {"type": "string"}
+        if not inward:
+            return {"type": "string"}
+        return {"type": "string", "format": "date"} if kind == "date" else {"type": "string", "minLength": 1}
     if port.dtype.kind == "b":
         return {"type": "boolean"}
     if port.dtype.kind in "iu":

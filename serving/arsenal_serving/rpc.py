@@ -204,7 +204,7 @@ class Rpc:
     async def _model_ready(self, request: Any, answer: Any, _context: Any, call: Call) -> None:
         try:
             found(self._serving, call, request.version or None)
-        except Unready:
+        except (Unready, Missing):  # as Triton: it is a question whether, not for something
             return
         answer.ready = True
 
@@ -402,7 +402,7 @@ def _contents(port: Port, tensor: Any, shape: list[int]) -> np.ndarray:
     array = np.array(list(values), dtype=np.int64 if CONTENTS[tensor.datatype] in ("int", "uint") else port.dtype)
     if port.dtype.itemsize < 4 and port.dtype.kind in "iu":
         limits = np.iinfo(port.dtype)
-        if array.min() < limits.min or array.max() > limits.max:
+        if array.size and (array.min() < limits.min or array.max() > limits.max):
             wrong = array[(array < limits.min) | (array > limits.max)][0]
             raise Refused(f"{wanted!r} of {where} must lie in {limits.min} to {limits.max}; got {wrong}.")
     return array.astype(port.dtype, copy=False).reshape(shape)

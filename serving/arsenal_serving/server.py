@@ -41,6 +41,7 @@ FORMS: dict[bytes, tuple[Callable[..., dict[str, np.ndarray]], Callable[..., byt
 if arrow.there():
     FORMS[arrow.STREAM.encode()] = (arrow.parse, arrow.written)
 SAID = {tables.CSV.encode(): b"text/csv; charset=utf-8"}
+LONGEST_KNOWN = 256  # characters of a path
 EXTENSIONS = ["binary_tensor_data", "statistics", "model_repository"]
 WINDOW = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}  # zlib's word for the container
 
@@ -84,8 +85,11 @@ _aside = ThreadPoolExecutor(1, thread_name_prefix="bodies")
 _tasks: set[asyncio.Task] = set()  # the event loop itself holds none
 
 
-def handler(serving: Serving) -> Callable[[Exchange], None]:
-    """What answers HTTP requests; it may be asked before the repository has started, and says then that it is not."""
+def handler(serving: Serving, names: frozenset[bytes] | None = None) -> Callable[[Exchange], None]:
+    """What answers HTTP requests; it may be asked before the repository has started, and says then that it is not.
+
+    names: the hosts that a request may name, in lower case; None for any.
+    """
 
     def handle(exchange: Exchange) -> None:
         call = Call("http", exchange.headers, exchange.address)
@@ -94,12 +98,40 @@ def handler(serving: Serving) -> Callable[[Exchange], None]:
         try:
             if exchange.refused:
                 raise Stop(*exchange.refused)
+            if names is not None and (name := _name(exchange.host)) not in names:
+                said = shown(name.decode("latin-1"), 100)
+                raise Stop(421, f"this server is not known as {said}; start it with --known-as to say that it is.")
             if not _at_once(serving, exchange, call):
                 _spawn(_slowly(serving, exchange, call))
         except Exception as error:
             _end(serving, exchange, call, failed(error, call))
 
     return handle
+
+
+def _name(host: bytes) -> bytes:
+    """The name in HOST:PORT."""
+    return (host if host.endswith(b"]") or b":" not in host else host[: host.rindex(b":")]).lower()
+
+
+def _check_page(exchange: Exchange, call: Call) -> None:
+    """Raise `Stop` for a change that a page of another site asks for.
+
+    Browsers send `Origin` with it, or at least say that they are one. Triton's client sends no media type with load and
+    unload; a form cannot send this one.
+    """
+    headers = exchange.headers
+    origin, site = headers.get(b"origin"), headers.get(b"sec-fetch-site", b"none")
+    if origin is not None:
+        scheme, _, place = origin.lower().partition(b"://")
+        host = exchange.host.lower().removesuffix({b"http": b":80", b"https": b":443"}.get(scheme, b"/"))
+        if not place or place != host:
+            raise Stop(403, f"a page of {shown(origin.decode('latin-1'), 100)} may not change what is served here.")
+    elif site not in (b"same-origin", b"none"):
+        raise Stop(403, "a page of another site may not change what is served here.")
+    browser = origin is not None or b"sec-fetch-site" in headers or b"Mozilla/" in headers.get(b"user-agent", b"")
+    if browser and b"content-type" not in headers:
+        raise Stop(415, "Content-Type must be application/json; got none.")
 
 
 def _spawn(work: Coroutine[Any, Any, None]) -> None:
@@ -200,10 +232,25 @@ def _json(status: int, body: Any, *headers: tuple[bytes, bytes]) -> Answer:
     return Answer(status, orjson.dumps(body), headers)
 
 
-@lru_cache(4096)
+def parts(path: str) -> list[str]:
+    """The words of a path; none where one is empty or a slash in it was encoded, or a proxy's rule would be passed by.
+
+    >>> parts("/v2/models/"), parts("/v2//models")
+    (['v2', 'models'], [])
+    """
+    first, *found = path.removesuffix("/").split("/")
+    return [] if first or "" in found or "%2F" in path else found
+
+
 def _inference(path: str) -> tuple[str, str, str | None] | None:
+    """As `_inference_at`; what strangers make up is remembered only where it is short."""
+    return _inference_at(path) if len(path) <= LONGEST_KNOWN else _inference_at.__wrapped__(path)
+
+
+@lru_cache(4096)
+def _inference_at(path: str) -> tuple[str, str, str | None] | None:
     """The operation, model ("" for the only one) and version of a path, if it is that of an inference."""
-    match [part for part in path.split("/") if part]:
+    match parts(path):
         case ["v2", "models", name, "infer"]:
             return "infer", name, None
         case ["v2", "models", name, "versions", version, "infer"]:
@@ -247,7 +294,7 @@ async def _route(serving: Serving, exchange: Exchange, call: Call) -> Answer | N
     if (asked := _inference(exchange.path)) is not None:
         _only(exchange, "POST")
         return await _infer(serving, exchange, call, *_admitted(serving, call, *asked))
-    match [part for part in exchange.path.split("/") if part]:
+    match parts(exchange.path):
         case ["v2"]:
             admitted("GET", "server", LIVE)
             return _json(200, {"name": "arsenal-serve", "version": __version__, "extensions": EXTENSIONS})
@@ -262,12 +309,14 @@ async def _route(serving: Serving, exchange: Exchange, call: Call) -> Answer | N
             return _json(200, repository.statistics(seen=seen))
         case ["v2", "models", name, *rest]:
             version, rest = _version(rest)
-            if rest not in ([], ["ready"], ["stats"]):
+            if rest not in ([], ["ready"], ["stats"], ["config"]):
                 raise _no_path(exchange)
             admitted("GET", rest[0] if rest else "metadata", READ, name)
             what = found(serving, call, version)
             if rest == ["stats"]:
                 return _json(200, repository.statistics(name, version))
+            if rest == ["config"]:
+                return _json(200, protocol.configuration(what.model, what.method, name))
             if rest:
                 return _json(200, {"name": name, "ready": True})
             return _json(200, protocol.metadata(what.model, what.method, name, what.versions))
@@ -387,13 +436,15 @@ async def answered(
 
 async def _change(serving: Serving, exchange: Exchange, call: Call) -> Answer | None:
     """Load or unload a model."""
+    _check_page(exchange, call)
     body = await _body(serving, exchange, call, KINDS)
     if body is None:
         return None
     check_control(serving)
     asked = _parsed(body)
     protocol.check_object(asked, "the body", set(), {"parameters"})
-    parameters = asked.get("parameters", {})
+    parameters = asked.get("parameters")
+    parameters = {} if parameters is None else parameters
     protocol.check_object(parameters, "'parameters'", set(), {"config", "unload_dependents"})
     if call.operation == "unload":
         work = partial(serving.repository.unload, call.model, call.principal)
@@ -406,9 +457,12 @@ async def _change(serving: Serving, exchange: Exchange, call: Call) -> Answer | 
 
 async def _policy(serving: Serving, exchange: Exchange, call: Call) -> Answer | None:
     """Follow another policy; the answer is what it is then."""
+    _check_page(exchange, call)
     if (body := await _body(serving, exchange, call, KINDS)) is None:
         return None
     check_control(serving)
+    if not body.strip():
+        raise Refused("the body must be the whole policy; got none. {} is one that says nothing.")
     await changed(call, partial(serving.repository.set_policy, call.model, _parsed(body), call.principal))
     return _json(200, serving.repository.policy(call.model))
 
@@ -520,18 +574,22 @@ async def _body(serving: Serving, exchange: Exchange, call: Call, kinds: tuple[b
 
 def inflated(body: bytes, coding: bytes, most: int) -> bytes:
     """A gzip or deflate body, decompressed no further than `most` bytes; raises `Refused`, or `Stop` for more."""
-    stream = zlib.decompressobj(WINDOW[coding])
-    try:
-        content = stream.decompress(body, most + 1)
-    except zlib.error as error:
-        raise Refused(f"the body is not {coding.decode()}: {error}.") from error
-    if len(content) > most:
-        raise Stop(413, f"the body must be at most {most} bytes when decompressed.")
-    if not stream.eof or stream.unused_data:
-        raise Refused(
-            f"the body is not {coding.decode()}: it {'goes on after' if stream.eof else 'stops before'} its end."
-        )
-    return content
+    content, rest = b"", body
+    while True:
+        stream = zlib.decompressobj(WINDOW[coding])
+        try:
+            content += stream.decompress(rest, most + 1 - len(content))
+        except zlib.error as error:
+            raise Refused(f"the body is not {coding.decode()}: {error}.") from error
+        if len(content) > most:
+            raise Stop(413, f"the body must be at most {most} bytes when decompressed.")
+        if not stream.eof:
+            raise Refused(f"the body is not {coding.decode()}: it stops before its end.")
+        rest = stream.unused_data
+        if not rest:
+            return content
+        if coding == b"deflate" or not rest.startswith(b"\x1f\x8b"):  # gzip is one member or several: RFC 1952, 2.2
+            raise Refused(f"the body is not {coding.decode()}: it goes on after its end.")
 
 
 def _deflated(body: bytes, coding: bytes) -> bytes:

@@ -9,10 +9,11 @@ varies.
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ import numpy as np
 from arsenal_serving import protocol
 from arsenal_serving.manifest import SINGLE
 from arsenal_serving.model import Loaded, Model, Port
-from arsenal_serving.refused import Refused, shown, unknown
+from arsenal_serving.refused import Refused, shown
 
 CSV = "text/csv"
 TRUTH = dict.fromkeys(("true", "True", "TRUE", "1"), True) | dict.fromkeys(("false", "False", "FALSE", "0"), False)
@@ -71,25 +72,36 @@ def inward(method: Loaded) -> list[list[str]]:
 
 
 def places(expected: Iterable[str], header: Sequence[Any]) -> dict[str, int]:
-    """Where each expected column is in a header; raises `Refused` for one that is missing, twice or unknown."""
+    """Where each expected column is in a header; raises `Refused` for one that is missing or there twice.
+
+    Other columns are left alone, a target or an id, as `arsenal predict` leaves them: all that is needed must be there.
+    """
     expected = list(expected)
     found: dict[str, int] = {}
     known = set(expected)
     for at, label in enumerate(header):
         if label not in known:
-            raise unknown("column", label if isinstance(label, str) else shown(label), expected)
+            continue
         if label in found:
             raise Refused(f"the column {shown(label)} is there twice.")
         found[label] = at
-    if missing := [label for label in expected if label not in found]:
-        raise Refused(f"the table must have the columns {shown(expected, 200)}; missing: {shown(missing, 200)}.")
+    check_there(expected, found, header, "the table")
     return found
+
+
+def check_there(expected: Sequence[str], found: Collection[Any], others: Iterable[Any], what: str) -> None:
+    """Raise `Refused` for columns that are missing, with the name among the others that comes nearest to one."""
+    if missing := [label for label in expected if label not in found]:
+        unread = [other for other in others if isinstance(other, str) and other not in expected][:100]
+        near = difflib.get_close_matches(missing[0][:100], [other[:100] for other in unread], 1)
+        hint = f" Is {shown(near[0])} meant?" if near else ""
+        raise Refused(f"{what} must have the columns {shown(expected, 200)}; missing: {shown(missing, 200)}.{hint}")
 
 
 def parse(method: Loaded, body: bytes) -> dict[str, np.ndarray]:
     """The named arrays in a CSV with a header, cells typed by the signature; raises `Refused`.
 
-    UTF-8. An empty cell is NaN where the signature allows that.
+    UTF-8. An empty cell is NaN where the signature allows that; a category that is empty is refused by its codec.
     """
     expected = inward(method)
     try:
@@ -114,8 +126,6 @@ def parse(method: Loaded, body: bytes) -> dict[str, np.ndarray]:
                 break  # what `protocol.read` refuses need not be split
     except csv.Error as error:
         raise Refused(f"the body is not CSV: line {reader.line_num}: {error}.") from error
-    if not rows:
-        raise Refused("the table must have at least one row under its header; got none.")
     inputs = {}
     for port, each in zip(method.inputs, expected, strict=True):
         columns = [at[label] for label in each]

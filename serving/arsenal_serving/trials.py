@@ -20,7 +20,7 @@ import numpy as np
 
 from arsenal_serving import rollout
 from arsenal_serving.calls import Call
-from arsenal_serving.manifest import SINGLE
+from arsenal_serving.model import rows
 
 WINDOW = 4096  # latest requests of each version that are judged
 EVERY = 0.25  # seconds between judgements, at least
@@ -51,17 +51,19 @@ class Trial:
         self.failures[canary] += failed
         self.seconds[canary].append(float("nan") if failed else seconds)
 
-    def compare(self, got: dict[str, np.ndarray] | None, wanted: dict[str, np.ndarray], rows: int) -> None:
-        """Count what a shadow answered, None where it failed, beside what the caller was told."""
+    def differing_rows(self, far: dict[str, np.ndarray]) -> np.ndarray:
+        """Which rows [rows] are further apart, in any of the outputs, than the shadow's tolerance."""
         tolerance = self.policy.shadow.tolerance if self.policy.shadow else 0.0
-        differ = np.zeros(rows, bool)
-        for name, answer in wanted.items():
-            far = np.full(rows, np.inf) if got is None or name not in got else rollout.apart(got[name], answer, rows)
-            differ |= far > tolerance
+        return np.any([each > tolerance for each in far.values()], axis=0)
+
+    def compare(self, got: dict[str, np.ndarray] | None, far: dict[str, np.ndarray]) -> None:
+        """Count by how much the rows of a shadow's answers are apart from the default version's; got: None if it failed."""
+        differ = self.differing_rows(far)
+        for name, each in far.items():
             counts = self.differences.setdefault(name, np.zeros(len(rollout.EDGES) + 1, np.int64))
-            counts += np.bincount(np.searchsorted(rollout.EDGES, far), minlength=len(counts))
+            counts += np.bincount(np.searchsorted(rollout.EDGES, each), minlength=len(counts))
         self.errors += got is None
-        self.rows += rows
+        self.rows += len(differ)
         self.differing += int(differ.sum())
 
     def verdict(self) -> str | None:
@@ -124,10 +126,12 @@ class Observed:
             # What the default version answered is what it is compared with.
             stable = route.stable and str(route.stable.model.version)
             if call.version == stable and random.random() < shadow.share:
-                self._offer(trial, route.shadow, call)
+                self._offer(trial, route.stable, route.shadow, call)
 
-    def _offer(self, trial: Trial, found: Any, call: Call) -> None:
+    def _offer(self, trial: Trial, stable: Any, found: Any, call: Call) -> None:
         assert call.inputs is not None and call.answers is not None
+        if not (count := rows(found.method, call.inputs)):
+            return
         size = sum(array.nbytes for array in (*call.inputs.values(), *call.answers.values()))
         with self._lock:
             full = self._count and (self._count >= WAITING or self._bytes + size > WAITING_BYTES)
@@ -136,7 +140,7 @@ class Observed:
                 return
             self._count += 1
             self._bytes += size
-        self._waiting.put((trial, found, call.inputs, call.answers, size))
+        self._waiting.put((trial, stable, found, call.inputs, call.answers, count, size))
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
             self._thread.start()
@@ -147,20 +151,35 @@ class Observed:
         while True:
             self._answer(*self._waiting.get())
 
-    def _answer(self, trial: Trial, found: Any, inputs: dict, answers: dict, size: int) -> None:
-        rows = 1 if found.method.rows == SINGLE else len(next(iter(inputs.values())))
-        got: dict[str, np.ndarray] | None
-        try:
-            got = found.model.infer(found.method.name, inputs)
-        except Exception:  # whatever stops it, a shadow that does not answer is a difference
-            got = None
+    def _answer(self, trial: Trial, stable: Any, found: Any, inputs: dict, answers: dict, count: int, size: int) -> None:
+        got = _infer(found, inputs)
+        far = _apart(got, answers, count)
+        # The caller's rows ran with those of others, in a program of another size, which may round otherwise: before
+        # two versions are said to differ both answer these rows alone.
+        if got is not None and trial.differing_rows(far).any() and (alone := _infer(stable, inputs)) is not None:
+            far = _apart(got, alone, count)
         with self._lock:
             self._count -= 1
             self._bytes -= size
-            trial.compare(got, answers, rows)
+            trial.compare(got, far)
 
     def _roll_back(self, name: str, trial: Trial, why: str) -> None:
         try:
             self._repository.roll_back(name, trial, why)
         except Exception as error:
             sys.stderr.write(f"arsenal-serve: model {name!r} is not rolled back: {' '.join(str(error).split())}\n")
+
+
+def _infer(found: Any, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray] | None:
+    try:
+        return found.model.infer(found.method.name, inputs)
+    except Exception:  # whatever stops it, a version that does not answer is a difference
+        return None
+
+
+def _apart(got: dict[str, np.ndarray] | None, wanted: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+    """By how much each row is apart in each output, as `rollout.apart`: [rows] by name."""
+    return {
+        name: np.full(count, np.inf) if got is None or name not in got else rollout.apart(got[name], answer, count)
+        for name, answer in wanted.items()
+    }

@@ -626,7 +626,7 @@ def test_no_name_of_a_model_is_a_path(guarded, name):
         for credential, allowed in ((guarded.own, (403, 404)), (guarded.all, (403, 404, 405)), (guarded.admin, (403, 404))):
             status, headers, body = guarded.ask(path, {} if path[-1] in "rtd" else None, Authorization=f"Bearer {credential}")
             assert status in allowed, (path, status, body)
-            assert "x-evil" not in {key.lower() for key in headers} and "keys.json" not in body["error"].replace(unquote(name), "")
+            assert "x-evil" not in {key.lower() for key in headers} and "keys.json" not in body["error"].replace(unquote(name.replace("%2f", "%252F")), "")
     for plain in {unquote(name), unquote(unquote(name))} - {"digits\0"}:
         assert guarded.code("ModelMetadata", guarded.all, name=plain) == "NOT_FOUND"
         assert guarded.code("ModelInfer", guarded.own, model_name=plain) in ("PERMISSION_DENIED", "NOT_FOUND")
