@@ -232,9 +232,9 @@ def _flag(name: str) -> str:
 
 
 def names(given: argparse.Namespace, host: str) -> frozenset[bytes] | None:
-    """The hosts that a request may name, where it may not name any: on the loopback address, where nobody says who asks.
+    """The hosts that a request may name; None for any, where it must say who asks or other machines reach the server.
 
-    There a page could have its own name mean 127.0.0.1 (DNS rebinding), and would read what it asked as its own.
+    On the loopback address a page could have its own name mean 127.0.0.1 (DNS rebinding), and would read the answers.
     """
     if given.keys is not None or given.jwks is not None or not loopback(host):
         return None

@@ -5,7 +5,8 @@ A codec's state is JSON and lives in the manifest:
     {"kind": "category", "values": ["cat", "dog"]}   a string <-> its position; any other <-> len(values)
     {"kind": "date"}                                 "2024-02-29" <-> days since 1970-01-01
 
-An empty string is a value that is missing, and refused unless it is one of the category's. A code outside the set (the last code of a category included) decodes to "unknown", so a model can always answer.
+An empty string is a missing value, refused unless it is one of the category's. A code outside the set (the last code of
+a category included) decodes to "unknown", so a model can always answer.
 """
 
 from __future__ import annotations

@@ -442,6 +442,9 @@ def _named_parameters(params: Any) -> dict[str, np.ndarray]:
 def _as_jax_takes_it(value: Any, what: str) -> np.ndarray:
     if jax.dtypes.issubdtype(getattr(value, "dtype", None), jax.dtypes.prng_key):
         raise Refused(f"{what} is a typed random key; pass jax.random.key_data(key) and wrap it inside.")
+    if isinstance(value, str) or getattr(getattr(value, "dtype", None), "kind", "") in ("O", "U", "S"):
+        remedy = "give int32 codes, and name a codec for them, Tensor(codec=...)"
+        raise Refused(f"{what} holds strings, which enter no program: {remedy}.")
     try:
         taken = np.array(jnp.asarray(value), order="C")
     except (TypeError, ValueError, OverflowError) as error:

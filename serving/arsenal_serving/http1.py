@@ -401,7 +401,7 @@ class Connection(asyncio.Protocol):
         if (coding := headers.get(b"transfer-encoding")) is not None:
             codings = [part.strip() for part in coding.lower().split(b",")]
             if version == "1.0" or b"content-length" in headers or codings[-1] != b"chunked":
-                return 400, "the length of the body is not known: Transfer-Encoding must end with chunked, alone, in HTTP/1.1"
+                return 400, "the body has no known end: Transfer-Encoding is chunked, of HTTP/1.1, with no length"
             if len(codings) > 1:
                 return 501, "of the transfer codings only chunked is understood"
         return None

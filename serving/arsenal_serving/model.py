@@ -248,7 +248,8 @@ class Model:
 
 def none(port: Port) -> np.ndarray:
     """An input of no rows, [0, ...]; dimensions that vary are 1."""
-    return np.empty((0, *(dim if isinstance(dim, int) else 1 for dim in port.shape[1:])), object if port.code else port.dtype)
+    dims = [dim if isinstance(dim, int) else 1 for dim in port.shape[1:]]
+    return np.empty((0, *dims), object if port.code else port.dtype)
 
 
 def rounded(

@@ -1,8 +1,8 @@
 """The friendly route: named JSON records, typed by a method's signature, and the OpenAPI document that says so.
 
 A record holds a value for every input; where an input's last dimension has names of columns, an object by these names
-will do in place of a list, and answers come so. In place of an input its columns may stand in the record itself, named as
-in `tables`; what else a record holds is left alone. https://spec.openapis.org/oas/v3.1.0
+will do in place of a list, and answers come so. In place of an input its columns may stand in the record itself, named
+as in `tables`; what else a record holds is left alone. https://spec.openapis.org/oas/v3.1.0
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ ERRORS = {
     "408": "it came too slowly",
     "413": "the body is too long",
     "415": "another Content-Type or Content-Encoding",
+    "421": "a name by which this server does not go",
     "429": "the queue is full, or the rate is reached: see Retry-After",
     "503": "not ready, or too busy: see Retry-After",
     "504": "its deadline passed while it waited",

@@ -31,6 +31,7 @@ from arsenal_serving.versions import MODEL_NAME
 
 SPLIT = ("infer", "predict")  # what canaries take a share of
 READY, LOADING, UNAVAILABLE = "READY", "LOADING", "UNAVAILABLE"
+LINKED = "it is a link; a model's folder is a folder here, not somewhere else."
 
 
 class Missing(Exception):
@@ -114,7 +115,8 @@ class Repository:
         else:
             refused = self.follow("start")
             if not self._policies:
-                why = refused[0] if refused else "it holds no NAME/VERSION/ with a manifest.json."
+                linked = [f"{row['name']}: {row['reason']}" for row in self.index() if row["reason"] == LINKED]
+                why = (refused + linked + ["it holds no NAME/VERSION/ with a manifest.json."])[0]
                 raise Refused(f"{self.folder}: no model could be loaded: {why}")
         self.started = True
 
@@ -124,6 +126,9 @@ class Repository:
         A version that is refused leaves the older ones served. A model whose folder is gone is served on.
         """
         refused = []
+        for name in _names(self.folder, linked=True) if self.many and self.folder.is_dir() else []:
+            if name not in self._ready:
+                self._say(name, "", UNAVAILABLE, LINKED)
         for name in self._names():
             try:
                 content, there = self._policy_file(name), versions.numbers(self.folder / name)
@@ -430,13 +435,14 @@ class Repository:
             sys.stderr.write(f"arsenal-serve: a restart will not know what changed of {name!r}: {error}\n")
 
 
-def _names(folder: Path) -> list[str]:
-    """The models in a repository's folder; links are not followed."""
+def _names(folder: Path, linked: bool = False) -> list[str]:
+    """The models in a repository's folder; links are not followed. linked: those that are links instead."""
     with os.scandir(folder) as entries:
         return sorted(
             entry.name
             for entry in entries
-            if entry.is_dir(follow_symlinks=False) and MODEL_NAME.fullmatch(entry.name) and _held(Path(entry.path))
+            if (entry.is_symlink() if linked else entry.is_dir(follow_symlinks=False))
+            if entry.is_dir() and MODEL_NAME.fullmatch(entry.name) and _held(Path(entry.path))
         )
 
 

@@ -1,4 +1,4 @@
-"""HTTP over the engine, a raw ASGI application: the Open Inference Protocol, version 2, and the friendly `/predict`.
+"""HTTP over the engine: the Open Inference Protocol, version 2, and the friendly `/predict`.
 
 Routes, and Triton's extensions to them: binary tensors, statistics, model repository; gzip and deflate both ways. The
 model `NAME` is its default method, `NAME.METHOD` is each method. See `protocol` and `records` for the bodies.

@@ -92,9 +92,9 @@ def places(expected: Iterable[str], header: Sequence[Any]) -> dict[str, int]:
 def check_there(expected: Sequence[str], found: Collection[Any], others: Iterable[Any], what: str) -> None:
     """Raise `Refused` for columns that are missing, with the name among the others that comes nearest to one."""
     if missing := [label for label in expected if label not in found]:
-        unread = [other for other in others if isinstance(other, str) and other not in expected][:100]
-        near = difflib.get_close_matches(missing[0][:100], [other[:100] for other in unread], 1)
-        hint = f" Is {shown(near[0])} meant?" if near else ""
+        unread = {other[:100].lower(): other for other in others if isinstance(other, str) and other not in expected}
+        near = difflib.get_close_matches(missing[0][:100].lower(), list(unread)[:100], 1)
+        hint = f" Is {shown(unread[near[0]])} meant?" if near else ""
         raise Refused(f"{what} must have the columns {shown(expected, 200)}; missing: {shown(missing, 200)}.{hint}")
 
 
@@ -169,7 +169,7 @@ def _typed(port: Port, cells: list[str], columns: list[str]) -> list:
 def outward(method: Loaded, answers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The columns of a table of answers by name, each [rows]."""
     arrays = [answers[port.name] for port in method.outputs]
-    flat = [np.asarray(array).reshape(len(array), -1) for array in arrays]
+    flat = [np.asarray(array).reshape(len(array), math.prod(np.shape(array)[1:])) for array in arrays]
     names = labels(method.outputs, [array.shape[1] for array in flat], [np.ndim(array) for array in arrays])
     return {label: array[:, at] for each, array in zip(names, flat, strict=True) for at, label in enumerate(each)}
 

@@ -57,7 +57,7 @@ class Trial:
         return np.any([each > tolerance for each in far.values()], axis=0)
 
     def compare(self, got: dict[str, np.ndarray] | None, far: dict[str, np.ndarray]) -> None:
-        """Count by how much the rows of a shadow's answers are apart from the default version's; got: None if it failed."""
+        """Count by how much a shadow's rows are apart from the default version's; got: None where it failed."""
         differ = self.differing_rows(far)
         for name, each in far.items():
             counts = self.differences.setdefault(name, np.zeros(len(rollout.EDGES) + 1, np.int64))
@@ -151,7 +151,9 @@ class Observed:
         while True:
             self._answer(*self._waiting.get())
 
-    def _answer(self, trial: Trial, stable: Any, found: Any, inputs: dict, answers: dict, count: int, size: int) -> None:
+    def _answer(
+        self, trial: Trial, stable: Any, found: Any, inputs: dict, answers: dict, count: int, size: int
+    ) -> None:
         got = _infer(found, inputs)
         far = _apart(got, answers, count)
         # The caller's rows ran with those of others, in a program of another size, which may round otherwise: before

@@ -27,6 +27,12 @@ from arsenal_serving.refused import Refused
 X = example()
 
 
+@pytest.mark.parametrize("words", [np.array(["red", "blue"]), np.array(["red", "blue"], object), "red"])
+def test_an_example_of_strings_is_told_of_codes(words, tmp_path):
+    with pytest.raises(Refused, match=r"input 'colour' .* holds strings, .* give int32 codes, and name a codec"):
+        export(tmp_path / "x", lambda params, x: x["n"], {}, {"n": np.float32([1, 2]), "colour": words})
+
+
 def test_manifest_says_what_is_served(folder):
     manifest = artifact.manifest_of(folder, artifact.opened(folder).files)
     assert (manifest["format"], manifest["name"], manifest["version"], manifest["default"]) == (2, "zoo", 1, "predict")

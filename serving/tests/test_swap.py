@@ -275,6 +275,29 @@ def test_a_shadow_that_differs_stops_a_canary(repository):
     assert "rows differ" in repository.policy("scale")["policy"]["canary"]["stopped"]["why"]
 
 
+def test_twins_agree_however_the_caller_s_rows_were_rounded(tmp_path):
+    """Under load they ran with those of others, in a program of another size: before a row differs both run it alone."""
+    repository = Repository(made(tmp_path, 2.0, 2.0, 2.5), prepared)
+    repository.start()
+    rule = {"minimum": 10, "difference": 0}
+    for version, differ in ((2, 0), (3, 40)):
+        policy = {"default": 1, "canary": {"version": version, "weight": 0.01}, "shadow": {"version": version, "share": 1}, "rollback": rule}
+        repository.set_policy("scale", policy)
+        observed = Observed(repository)
+        for _ in range(20):
+            call = called(repository, operation="none")
+            call.inputs, call.answers, call.status = {"x": ONES}, {"predict": np.nextafter(2 * ONES, np.float32(3))}, 200
+            observed.call(call)
+        until(lambda: repository.policy("scale")["observed"]["shadow"]["rows"] == 40)
+        time.sleep(0.3)
+        observed.call(called(repository))
+        assert repository.policy("scale")["observed"]["shadow"]["differing"] == differ
+        if differ:
+            until(lambda: repository.rollbacks)
+        else:
+            assert not repository.rollbacks
+
+
 def test_a_shadow_is_dropped_while_the_queue_is_busy(repository):
     repository.set_policy("scale", {"shadow": {"version": 1, "share": 1}})
     observed, call = Observed(repository, busy=lambda: 1000), called(repository)

@@ -72,6 +72,12 @@ def test_a_table_holds_what_records_hold(model):
     same(tables.parse(embed, b"\xef\xbb\xbf" + text(EMBED, *zip(*EMBED.values(), strict=True))), wanted)
     for kind in (pyarrow.string(), pyarrow.large_string(), pyarrow.string_view(), pyarrow.dictionary(pyarrow.int8(), pyarrow.string())):
         same(arrow.parse(embed, stream({name: pyarrow.array(values).cast(kind) for name, values in EMBED.items()})), wanted)
+    others = {"id": [b"x", b"y"], **EMBED, "animals": [["dog"], None]}  # are left unread, whatever they are
+    same(arrow.parse(embed, stream(others)), wanted)
+    same(tables.parse(embed, text(["id", *EMBED], *zip("xy", *EMBED.values(), strict=True))), wanted)
+    nothing = {"animal": np.empty(0, object), "day": np.empty(0, object), "pair": np.empty((0, 2), object)}
+    same(arrow.parse(embed, stream({name: pyarrow.array([], pyarrow.string()) for name in EMBED})), nothing)
+    same(tables.parse(embed, text(EMBED)), nothing)
     dates = {**EMBED, "day": pyarrow.array(np.array(EMBED["day"], "datetime64[D]"))}
     same(arrow.parse(embed, stream(dates)), wanted)
 
