@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from arsenal_serving import codecs
+from arsenal_serving.artifact import codecs
 from arsenal_serving.export import Tensor
 
 from arsenal.data.codec import category

@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from arsenal_serving import artifact, codecs, golden, lengths, program, versions
-from arsenal_serving.manifest import INDEPENDENT, MOST_RANK, SINGLE
-from arsenal_serving.program import BATCH, Array
+from arsenal_serving.artifact import codecs, golden, lengths, program, versions
+from arsenal_serving.artifact import folder as artifact
+from arsenal_serving.artifact.manifest import INDEPENDENT, MOST_RANK, SINGLE
+from arsenal_serving.artifact.program import BATCH, Array
 from arsenal_serving.refused import Refused, shown, unknown
 
 MAX_BATCH, MAX_ROWS = 64, 16384

@@ -12,7 +12,7 @@ import traceback
 import h11
 import pytest
 
-from arsenal_serving.http1 import MAX_PIPELINED, SLICE, Exchange, Limits, Server
+from arsenal_serving.protocols.http1 import MAX_PIPELINED, SLICE, Exchange, Limits, Server
 
 QUICK = Limits(max_body=200_000, max_bodies=250_000, max_connections=3, grace=0.2, rate=1_000_000, idle=0.5)
 

@@ -14,9 +14,10 @@ import pytest
 from conftest import example, start
 from tensors import tensor
 
-from arsenal_serving import keys, protocol, records
 from arsenal_serving.model import Limits, load
+from arsenal_serving.protocols import open_inference, records
 from arsenal_serving.refused import Refused
+from arsenal_serving.security import api_keys
 
 X = example()
 
@@ -32,19 +33,19 @@ def bounded(folder):
 
 def test_too_many_elements_or_dimensions_in_every_encoding(bounded):
     predict, lengths = bounded.methods["predict"], bounded.methods["lengths"]
-    assert protocol.parse(predict, body(tensor(X[:3]))).inputs["x"].shape == (3, 8, 8)
+    assert open_inference.parse(predict, body(tensor(X[:3]))).inputs["x"].shape == (3, 8, 8)
     said = r"input 'x' must hold at most 200 elements; got \[4, 8, 8\]"
     with pytest.raises(Refused, match=said):
-        protocol.parse(predict, body(tensor(X[:4])))
+        open_inference.parse(predict, body(tensor(X[:4])))
     head = body({"name": "x", "shape": [4, 8, 8], "datatype": "FP32", "parameters": {"binary_data_size": 1024}})
     with pytest.raises(Refused, match=said):
-        protocol.parse(predict, head + X[:4].tobytes(), len(head))
+        open_inference.parse(predict, head + X[:4].tobytes(), len(head))
     with pytest.raises(Refused, match=said):
         records.parse(predict, orjson.dumps({"records": [{"x": x.tolist()} for x in X[:4]]}))
     with pytest.raises(Refused, match="at most 200 elements; got"):  # no array is made for it, however large it says it is
-        protocol.parse(lengths, body({"name": "x", "shape": [2**40, 2**40], "datatype": "FP32", "data": []}))
+        open_inference.parse(lengths, body({"name": "x", "shape": [2**40, 2**40], "datatype": "FP32", "data": []}))
     with pytest.raises(Refused, match=r"at most 3 sizes >= 1; got \[1, 1, 8, 8\]"):
-        protocol.parse(predict, body(tensor(X[:1], shape=[1, 1, 8, 8])))
+        open_inference.parse(predict, body(tensor(X[:1], shape=[1, 1, 8, 8])))
     with pytest.raises(Refused, match="at most 3 sizes >= 1"):
         records.parse(predict, orjson.dumps({"records": [{"x": [[[[[1.0]]]]]}]}))
 
@@ -103,7 +104,7 @@ def strange(token: bytes):
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
 def test_nothing_of_strangers_is_kept(folder, tmp_path):
     """Each kind of thing that a client can send, some 20 MB of it: the server is never much larger than before."""
-    token = keys.add(tmp_path / "keys.json", "own", ["infer:*"]).encode()
+    token = api_keys.add(tmp_path / "keys.json", "own", ["infer:*"]).encode()
     server = start(folder, "--keys", str(tmp_path / "keys.json"), "--max-batch", "2", "--request-log", str(tmp_path / "log"))
     try:
         grown = {}

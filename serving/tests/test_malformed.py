@@ -24,7 +24,7 @@ from hypothesis import example as given_example
 from hypothesis import strategies as st
 from tensors import tensor
 
-from arsenal_serving import protos
+from arsenal_serving.protocols import protos
 
 X = example()
 POOL = protos.pool()

@@ -16,7 +16,7 @@ from tensors import tensor
 from arsenal_serving.export import Method, Tensor, export
 from arsenal_serving.model import load
 from arsenal_serving.refused import Refused
-from arsenal_serving.repository import Repository
+from arsenal_serving.repository.models import Repository
 
 X = example()
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from test_http1 import echo
 
-from arsenal_serving.http1 import Limits, Server
+from arsenal_serving.protocols.http1 import Limits, Server
 
 LIMITS = Limits(max_body=100_000, grace=5.0)
 GET, POST = b"GET / HTTP/1.1\r\n", b"POST / HTTP/1.1\r\nHost: a\r\n"

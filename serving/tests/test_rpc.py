@@ -13,10 +13,10 @@ import pytest
 from conftest import example, methods
 from tensors import tensor
 
-from arsenal_serving import protos
-from arsenal_serving.golden import same_bits
-from arsenal_serving.protocol import DATATYPES
-from arsenal_serving.rpc import CONTENTS
+from arsenal_serving.artifact.golden import same_bits
+from arsenal_serving.protocols import protos
+from arsenal_serving.protocols.open_inference import DATATYPES
+from arsenal_serving.protocols.rpc import CONTENTS
 
 X = example()
 POOL = protos.pool()

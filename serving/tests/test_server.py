@@ -17,9 +17,9 @@ import pytest
 from conftest import embed, example, methods, parameters, predict, start
 from tensors import array, tensor
 
+from arsenal_serving.artifact.golden import same_bits
 from arsenal_serving.export import SERVED
-from arsenal_serving.golden import same_bits
-from arsenal_serving.protocol import DATATYPES
+from arsenal_serving.protocols.open_inference import DATATYPES
 
 X = example()
 PAIR = np.array([["cat", "dog"]], object)

@@ -19,13 +19,16 @@ import pytest
 from conftest import start
 from tensors import tensor
 
-from arsenal_serving import artifact, manifest, model, program, proving
+from arsenal_serving import model
+from arsenal_serving.artifact import folder as artifact
+from arsenal_serving.artifact import manifest, program
 from arsenal_serving.calls import Call, Stop
-from arsenal_serving.engine import Engine
 from arsenal_serving.export import export
 from arsenal_serving.refused import Refused
-from arsenal_serving.repository import Missing, Repository, Unready
-from arsenal_serving.trials import Observed
+from arsenal_serving.repository import proving
+from arsenal_serving.repository.engine import Engine
+from arsenal_serving.repository.models import Missing, Repository, Unready
+from arsenal_serving.repository.trials import Observed
 
 ONES = np.ones((2, 4), np.float32)
 
@@ -68,7 +71,7 @@ def repository(tmp_path):
 
 CRASH = """
 import os, sys
-from arsenal_serving import program
+from arsenal_serving.artifact import program
 source = open(sys.argv[1], "rb").read()
 for at in range(50, len(source)):
     broken = source[:at] + b"\\xff" + source[at + 1 :]

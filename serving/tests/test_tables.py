@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_clients import agreed, environment
 
-from arsenal_serving import arrow, records, tables
+from arsenal_serving.artifact.golden import same_bits
 from arsenal_serving.export import Method, Tensor, export
-from arsenal_serving.golden import same_bits
 from arsenal_serving.model import Limits, load
+from arsenal_serving.protocols import arrow, records, tables
 from arsenal_serving.refused import Refused
 
 pyarrow = pytest.importorskip("pyarrow")

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from conftest import example, parameters, predict
 
-from arsenal_serving import artifact, versions
+from arsenal_serving.artifact import folder as artifact
+from arsenal_serving.artifact import versions
 from arsenal_serving.export import export
 from arsenal_serving.model import load
 from arsenal_serving.refused import Refused
@@ -60,7 +61,7 @@ def test_a_version_is_a_whole_number(tmp_path, made, version):
 
 WRITER = """
 import json, sys
-from arsenal_serving import artifact
+from arsenal_serving.artifact import folder as artifact
 files = dict(artifact.opened(sys.argv[1]).files)
 manifest = json.loads(files.pop("manifest.json"))
 print("ready", flush=True)
@@ -143,7 +144,7 @@ def test_everything_is_synced_before_it_takes_its_name(tmp_path, made, monkeypat
 
 KILLED = """
 import json, os, signal, sys
-from arsenal_serving import artifact
+from arsenal_serving.artifact import folder as artifact
 files = dict(artifact.opened(sys.argv[1]).files)
 manifest = json.loads(files.pop("manifest.json"))
 os.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)

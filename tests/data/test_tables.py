@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from arsenal_serving import codecs
+from arsenal_serving.artifact import codecs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
