@@ -28,6 +28,9 @@ collect_ignore = ["clients"]  # programs of other environments
 # Servers keep what they compile; here in a folder of these tests, so that each session proves anew.
 SERVED_CACHE = tempfile.mkdtemp()
 atexit.register(shutil.rmtree, SERVED_CACHE, ignore_errors=True)
+# What is loaded in this process shares that folder: each program is compiled once, whoever runs it.
+jax.config.update("jax_compilation_cache_dir", f"{SERVED_CACHE}/arsenal-serving/jax")
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 ANIMALS = ["cat", "dog", "éléphant"]
 CODECS = {"animal": {"kind": "category", "values": ANIMALS}, "day": {"kind": "date"}}

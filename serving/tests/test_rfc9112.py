@@ -40,6 +40,7 @@ TABLE: list[tuple[bytes, list, str]] = [
     (b"GET foo HTTP/1.1\r\nHost: a\r\n\r\n", [400], "3.2: no form of a target"),
     (b"GET /#here HTTP/1.1\r\nHost: a\r\n\r\n", [400], "3.2.1: a fragment"),
     (b"GET http://a/x?y HTTP/1.1\r\nHost: b\r\n\r\n", [200], "3.2.2: the absolute form"),
+    (b"GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", [400], "9110, 4.2.1: an empty host"),
     (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", [200], "3.2.4: the asterisk form"),
     (b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", [501], "3.2.3: no tunnels here"),
     (b"GET / http/1.1\r\nHost: a\r\n\r\n", [400], "2.3: the name is case-sensitive"),
@@ -272,7 +273,7 @@ def test_what_is_broken_is_read_as_h11_reads_it_or_refused(data):
         content[at : at + data.draw(st.integers(0, 3))] = data.draw(st.sampled_from(PIECES))
     # What we take and h11 does not, since RFC 9112 allows it: empty lines before a request (2.2), two spaces in it (3).
     content = content.lstrip(b"\r\n")
-    assume(not re.search(rb"(^|\n)[A-Z]+ {2}", content))
+    assume(not re.search(rb" {2}[^\r\n]*HTTP/", content))
     ours, theirs = both(bytes(content))
     for mine, other in zip(ours, theirs, strict=False):
         assert (mine.method, mine.body) == (other.method, other.body), bytes(content)

@@ -30,6 +30,7 @@ MAX_HEAD = 64 << 10  # with the trailers; and what may stand between two pieces 
 MAX_TARGET = 16 << 10
 MAX_PIPELINED = 16
 SLICE = 4 << 10  # the parser gets so much at once, so that one read brings few requests beyond MAX_PIPELINED
+SWEEP = 1.0  # seconds between two looks at who is too slow
 LINGER = 2.0  # seconds in which a client that is still sending can read why it should not
 # uri-host [":" port], RFC 9112, 3.2 and RFC 3986, 3.2.2
 HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
@@ -175,7 +176,7 @@ class Server:
 
     async def _sweep(self) -> None:
         while True:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(SWEEP)
             self._tick()
             now = time.perf_counter()
             for connection in list(self.connections):
@@ -389,8 +390,8 @@ class Connection(asyncio.Protocol):
             return HEAD_TOO_LONG
         if method == "CONNECT":
             return 501, "this server is no proxy, and makes no tunnels"
-        if b"#" in target:
-            return 400, "the target of a request has no fragment"
+        if b"#" in target or b":///" in target[:9] or target.endswith(b"://"):
+            return 400, "the target of a request has a host, where it names a scheme, and no fragment"
         if self._hosts != 1 and (self._hosts or version == "1.1"):
             return 400, f"a request must have one Host header; got {self._hosts}"
         host = headers.get(b"host", b"")
