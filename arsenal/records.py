@@ -20,6 +20,33 @@ EXEMPTIONS = {
 }
 
 
+def brief(record: Any) -> str:
+    """A record in a line: of arrays the type and shape, of dictionaries the names; functions and defaults are left out.
+
+    >>> brief(Optimizer(None, None, {"learning_rate": 0.1}))
+    "Optimizer(hp={'learning_rate': 0.1})"
+    """
+    defaults = record._field_defaults
+
+    def leaf(value):
+        if hasattr(value, "dtype"):
+            return f"{value.dtype}{list(value.shape)}"
+        if callable(value):
+            return getattr(value, "__name__", type(value).__name__)
+        return {k: leaf(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    def text(name, value):
+        plain = isinstance(value, dict) and value and all(callable(v) for v in value.values())
+        return f"{name}={', '.join(value)}" if plain else f"{name}={leaf(value)!s:.400}"
+
+    def silent(name, value):
+        empty = value is None or (isinstance(value, dict | tuple) and not value)
+        return empty or callable(value) or value is defaults.get(name)
+
+    shown = [text(name, value) for name, value in record._asdict().items() if not silent(name, value)]
+    return f"{type(record).__name__}({', '.join(shown)})"
+
+
 class Batch(NamedTuple):
     """Rows that travel together; `weight` 0 means the row is not there, `row` is its identity for ever."""
 
@@ -303,6 +330,10 @@ class Scheduler(NamedTuple):
     """`() -> state`."""
     report: Callable
     """`(state, id, step, value) -> (state, decision)`; decision is CONTINUE, STOP or the id to clone, >= 0."""
+    trials: int = 0
+    """Trials that it compares with each other, all asked for at once; 0 where any number will do."""
+    clones: bool = False
+    """Whether a decision may be the id to clone, so that trials have to live side by side."""
 
 
 CONTINUE, STOP = -1, -2
@@ -325,3 +356,10 @@ class Detector(NamedTuple):
     """`(reference=None) -> state`."""
     update: Callable
     """`(state, batch) -> (state, report)`."""
+
+
+for record in (
+    Batch, Source, Model, Augmentation, Loss, Optimizer, Learner, Additive, Estimator, Transform, Codec, Metric, Search,
+    Scheduler, Env,
+):  # fmt: skip
+    record.__repr__ = brief  # type: ignore[method-assign]

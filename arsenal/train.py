@@ -17,9 +17,9 @@ def train(config: Config) -> None:
 
     def here(config: Config) -> None:
         with terminal(config.values["run"]["progress"]) as listener:
-            fit(config, listener)
+            fit(config, listener=listener)
 
-    build(config.values["launcher"], "launcher")(config, here)
+    build(config.values["launcher"], "launcher").launch(config, here)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 """XLA's compile cache: on by default, one per user, bounded, its hits and misses counted."""
 
 import functools
+import time
+import warnings
 from collections import Counter
+from pathlib import Path
 
 import jax
 
@@ -19,10 +22,30 @@ def compile_cache() -> Counter:
     Gives the `hits` and `misses` of this process, which go on counting.
     """
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
-        jax.config.update("jax_compilation_cache_dir", str(user_cache() / "jax"))
+        if (kept := user_cache()) is None:
+            warnings.warn("This user has no home: compiled programs are not kept; XDG_CACHE_HOME names a folder.", stacklevel=2)
+            jax.config.update("jax_compilation_cache_dir", "")
+            return counting()
+        heal(kept / "jax")
+        jax.config.update("jax_compilation_cache_dir", str(kept / "jax"))
         jax.config.update("jax_compilation_cache_max_size", BOUND)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     return counting()
+
+
+def heal(folder: Path, age: float = 60) -> None:
+    """Remove entries without a time stamp, of which one keeps JAX from caching anything: a full disk leaves such, or a kill.
+
+    Those younger than `age` seconds may be just being written.
+    """
+    for entry in folder.glob("*-cache"):
+        stamp = entry.with_name(f"{entry.name.removesuffix('-cache')}-atime")
+        try:
+            if (not stamp.exists() or stamp.stat().st_size != 8) and time.time() - entry.stat().st_mtime > age:
+                entry.unlink()
+                stamp.unlink(missing_ok=True)
+        except OSError:
+            continue  # another process removed it, or it is not ours
 
 
 @functools.cache

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from arsenal.records import Search
-from arsenal.search.gaussian import gaussian_process
-from arsenal.search.pareto import front
+from arsenal.search.samplers.gaussian_process import gaussian_process
+from arsenal.search.samplers.pareto import front
 from arsenal.search.space import Space
 
 

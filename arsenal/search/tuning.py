@@ -16,11 +16,11 @@ from arsenal.config import Config, ConfigError
 from arsenal.evaluation.sweep import Axis, Row, write_sweep
 from arsenal.experiment import Experiment, build, mathematics
 from arsenal.records import Scheduler, Search
-from arsenal.road import BEFORE, inherited
+from arsenal.road import inherited
 from arsenal.runs import folder, signals
 from arsenal.runs.cache import compile_cache
-from arsenal.search.lanes import Lanes
-from arsenal.search.programs import Programs
+from arsenal.search.engines.lanes import Lanes
+from arsenal.search.engines.programs import Programs
 from arsenal.search.searching import Searching
 from arsenal.search.space import Dimension, Space, space
 from arsenal.search.sweep import Sweep, SweepError, Trial, claimed, identity, said
@@ -66,11 +66,11 @@ def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Foun
     values = config.values
     if values["preflight"]:
         raise ConfigError("`preflight` looks at one run: give it to `arsenal train`.")
-    if not values["launcher"]["_target_"].endswith(".local"):
+    if not configs.build(values["launcher"], "launcher").alone:
         raise ConfigError("`launcher` places one run; where a sweep's trials go is said by `sweep.engine` and `sweep.gpus`.")
     compile_cache()
     with signals.interrupts() as interrupted:
-        with interrupted.at_once(lambda: BEFORE):
+        with interrupted.at_once(lambda: signals.BEFORE):
             dimensions = spaced(values["space"])
             search, scheduler = made(values, dimensions)
             programs = Programs(config.overrides, dimensions)
@@ -79,7 +79,7 @@ def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Foun
             origin = inherited(config)
             about = identity(config, mathematics(config, experiment.data, origin), dimensions)
         with claimed(config, about) as path, contextlib.closing(opened(path, values)) as sweep:
-            engine, reason = chosen(path, values, programs, experiment)
+            engine, reason = chosen(path, values, programs, experiment, scheduler)
             say(f"Sweep {path}")
             say(f"Engine {engine}: {reason}")
             if sweep.trials:
@@ -91,7 +91,7 @@ def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Foun
                 if engine == "lanes":
                     running = Lanes(sweep, config, experiment, programs, searching, interrupted, say, origin)
                 else:
-                    from arsenal.search.raytune import Processes
+                    from arsenal.search.engines.raytune import Processes
 
                     running = Processes(sweep, config, programs, searching, interrupted, say)
                 running.run()
@@ -132,7 +132,7 @@ def made(values: dict[str, Any], dimensions: Space) -> tuple[Search, Scheduler |
             found.append(factory(*given) if factory else None)
         except (ValueError, TypeError) as error:
             raise ConfigError(f"`{name}`: {error}") from error
-    together = (values["scheduler"] or {}).get("trials", 0)
+    together = found[1].trials if found[1] else 0
     if found[0] and found[0].learns and together > values["sweep"]["generation"]:
         raise ConfigError(
             f"`scheduler` compares {together} trials with each other, and a search that learns suggests "
@@ -147,7 +147,9 @@ def opened(path: Path, values: dict[str, Any]) -> Sweep:
     return Sweep(path, section["mode"], section["keep"], section["on_failure"])
 
 
-def chosen(path: Path, values: dict[str, Any], programs: Programs, experiment: Experiment) -> tuple[str, str]:
+def chosen(
+    path: Path, values: dict[str, Any], programs: Programs, experiment: Experiment, scheduler: Scheduler | None
+) -> tuple[str, str]:
     """The engine and why; a sweep that was begun goes on with its own."""
     asked, known = values["sweep"]["engine"], path / "engine.json"
     if known.exists():
@@ -163,7 +165,7 @@ def chosen(path: Path, values: dict[str, Any], programs: Programs, experiment: E
         engine, reason = asked, "as asked for"
     elif host:
         engine, reason = "ray", f"the learner does not run in a compiled program: {host}"
-    elif count > 1 and str((values["scheduler"] or {}).get("_target_")).endswith("population_based"):
+    elif count > 1 and scheduler and scheduler.clones:
         engine, reason = "ray", f"{varying} fix a program, and a population's members take over from each other"
     elif count == 1:
         engine, reason = "lanes", "only traced floats and seeds vary, so all trials are lanes of one compiled program"

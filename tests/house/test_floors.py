@@ -16,15 +16,16 @@ FLOORS = [
     {"cli", "dashboard", "preflight", "testing"},
     {"pipelines"},
     {"search", "monitoring"},
-    {"road"},
-    {"experiment", "session"},
+    {"road", "launchers"},
+    {"run", "session"},
+    {"experiment"},
     {"config"},
     {"training", "evaluation", "runs", "sklearn"},
     {"models", "estimators", "rl", "features"},
     {"combine"},
     {"data", "nn", "optim", "losses", "metrics"},
     {"numerics", "storage"},
-    {"records"},
+    {"records", "refusal"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
@@ -79,7 +80,7 @@ def test_imports_go_down(graph):
 
 
 def test_the_front_door_opens_on_the_road_only(graph):
-    assert graph.find_modules_directly_imported_by("arsenal") == {"arsenal.road"}
+    assert graph.find_modules_directly_imported_by("arsenal") - {"typing"} == {"arsenal.road"}
 
 
 def test_only_config_knows_hydra(graph):

@@ -218,7 +218,7 @@ def test_cma_es_keeps_whole_numbers_moving():
 
 
 def test_pareto_fronts():
-    from arsenal.search.pareto import best, front
+    from arsenal.search.samplers.pareto import best, front
 
     values = np.random.default_rng(0).random((300, 2)).round(2)
     dominated = [(np.all(values <= v, 1) & np.any(values < v, 1)).any() for v in values]

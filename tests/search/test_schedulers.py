@@ -10,7 +10,7 @@ import pytest
 
 from arsenal import search
 from arsenal.records import CONTINUE, STOP
-from arsenal.search.halving import ladder
+from arsenal.search.schedulers.halving import ladder
 
 
 def told(scheduler, reports, state=None):

@@ -15,7 +15,7 @@ import pytest
 from arsenal.config import ConfigError, compose
 from arsenal.road import fit, load
 from arsenal.runs.folder import RunError, held
-from arsenal.search.programs import Programs
+from arsenal.search.engines.programs import Programs
 from arsenal.search.space import space
 from arsenal.search.sweep import told
 from arsenal.search.tuning import tune
@@ -83,7 +83,7 @@ def test_a_lane_is_the_run_that_its_trial_would_be_alone(sweep, tmp_path):
         assert ours.keys() == theirs.keys() == {10, 20, 30}
         np.testing.assert_allclose(list(ours.values()), list(theirs.values()), rtol=1e-4)
         kinds: list[str] = []
-        fit(kept.config, lambda kind, step, values, kinds=kinds: kinds.append(kind))
+        fit(kept.config, listener=lambda kind, step, values, kinds=kinds: kinds.append(kind))
         assert kinds == ["complete"], "The command of the best trial finds it complete."
         assert found.commands[trial].startswith("python -m arsenal.train +experiment=digits_mlp")
 
@@ -153,7 +153,7 @@ POPULATION = ["scheduler=population_based", "scheduler.interval=10", "sweep.lane
 
 @pytest.mark.parametrize("more", [[], pytest.param(POPULATION, marks=pytest.mark.slow)], ids=["plain", "population"])
 def test_a_sweep_that_was_cut_goes_on_and_ends_as_if_it_had_not_been(sweep, tmp_path, monkeypatch, more):
-    monkeypatch.setattr("arsenal.search.lanes.TELLING", -1.0)
+    monkeypatch.setattr("arsenal.search.engines.lanes.TELLING", -1.0)
     words = ["every.save=10", "sweep.lanes=3", "sweep.trials=6", *more]
     whole = table(sweep(*words, root=tmp_path / "whole"))
 

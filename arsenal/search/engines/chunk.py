@@ -15,9 +15,9 @@ from jax.random import fold_in
 
 from arsenal.data import ahead
 from arsenal.records import CONTINUE, STOP, Mean, compute
-from arsenal.road import Interrupted
 from arsenal.runs.checkpoints import MARKER, Checkpoints, Keep
 from arsenal.runs.folder import RunError
+from arsenal.runs.signals import Interrupted
 from arsenal.search.searching import within
 from arsenal.search.sweep import ENDED, SweepError
 from arsenal.storage.files import read_json
@@ -27,7 +27,7 @@ from arsenal.training.length import Length
 from arsenal.training.stopping import exhausted
 
 if TYPE_CHECKING:
-    from arsenal.search.lanes import Group, Lanes
+    from arsenal.search.engines.lanes import Group, Lanes
 
 EMPTY = -1
 """The trial of a lane that has none."""

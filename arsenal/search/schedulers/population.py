@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arsenal.records import CONTINUE, Scheduler
-from arsenal.search.halving import added, empty, finite
+from arsenal.search.schedulers.halving import added, empty, finite
 from arsenal.search.space import Space
 
 FACTORS = (0.8, 1.25)
@@ -60,7 +60,7 @@ def population_based(trials: int, interval: int = 1, fraction: float = 0.25, see
             return state, CONTINUE
         return state, int(best[np.random.default_rng([seed, turn, int(number)]).integers(len(best))])
 
-    return Scheduler(empty, report)
+    return Scheduler(empty, report, trials, clones=True)
 
 
 def explore(key: jax.Array, space: Space, candidate: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from arsenal.records import Search
+from arsenal.search.samplers.trials import DONE, PENDING, generator, remembering
 from arsenal.search.space import Space
-from arsenal.search.trials import DONE, PENDING, generator, remembering
 
 SAMPLERS = ("TPESampler", "GPSampler", "RandomSampler")
 """Those that decide by the trials alone; others keep notes in their storage, which a rebuilt study would not have."""

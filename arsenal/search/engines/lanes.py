@@ -23,9 +23,9 @@ from arsenal.evaluation.answers import scorer
 from arsenal.experiment import Experiment, build, mathematics, prepared, seen
 from arsenal.records import CONTINUE, Source
 from arsenal.runs.signals import Interrupts
-from arsenal.search.chunk import Chunk
-from arsenal.search.exploit import explore
-from arsenal.search.programs import Program, Programs, different, flat
+from arsenal.search.engines.chunk import Chunk
+from arsenal.search.engines.programs import Program, Programs, different, flat
+from arsenal.search.schedulers.population import explore
 from arsenal.search.searching import Searching
 from arsenal.search.sweep import ENDED, Sweep, SweepError, Trial
 from arsenal.training import lanes

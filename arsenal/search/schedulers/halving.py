@@ -73,7 +73,7 @@ def successive_halving(trials: int, least: int = 1, factor: float = 3, most: int
     if trials < 1:
         raise ValueError(f"`trials` of `successive_halving` must be >= 1; got {trials}.")
     rungs = ladder(trials, least, factor, most)
-    return synchronous(lambda number: Bracket(number - number % trials, trials, rungs), factor, most)
+    return synchronous(lambda number: Bracket(number - number % trials, trials, rungs), factor, most, trials)
 
 
 def hyperband(most: int, least: int = 1, factor: float = 3) -> Scheduler:
@@ -95,10 +95,10 @@ def hyperband(most: int, least: int = 1, factor: float = 3) -> Scheduler:
         i = int(np.searchsorted(starts, place, "right")) - 1
         return Bracket(turn * int(starts[-1]) + int(starts[i]), sizes[i], ladders[i])
 
-    return synchronous(bracket, factor, most)
+    return synchronous(bracket, factor, most, max(sizes))
 
 
-def synchronous(bracket: Callable[[int], Bracket], factor: float, most: int | None) -> Scheduler:
+def synchronous(bracket: Callable[[int], Bracket], factor: float, most: int | None, trials: int) -> Scheduler:
     """Halving within brackets, `id -> Bracket`: who is left is a function of all reports, not of their order."""
 
     def report(state, number, step, value):
@@ -113,7 +113,7 @@ def synchronous(bracket: Callable[[int], Bracket], factor: float, most: int | No
         ended = most is not None and step >= most
         return state, CONTINUE if not ended and number in left(state, here, factor) else STOP
 
-    return Scheduler(empty, report)
+    return Scheduler(empty, report, trials)
 
 
 def left(state: Reports, here: Bracket, factor: float) -> set[int]:

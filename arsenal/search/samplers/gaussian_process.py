@@ -11,10 +11,10 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.special import ndtr
 
 from arsenal.records import Search
-from arsenal.search.pareto import best
-from arsenal.search.plain import evenly
+from arsenal.search.samplers.pareto import best
+from arsenal.search.samplers.points import evenly
+from arsenal.search.samplers.trials import DONE, FAILED, PENDING, Trials, generator, remembering
 from arsenal.search.space import Space
-from arsenal.search.trials import DONE, FAILED, PENDING, Trials, generator, remembering
 
 ROUNDS = 0.25 * 0.35 ** np.arange(8)
 """How far around the most promising points each round of candidates looks."""

@@ -11,10 +11,10 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from arsenal.records import Search
-from arsenal.search.pareto import best
-from arsenal.search.plain import evenly
+from arsenal.search.samplers.pareto import best
+from arsenal.search.samplers.points import evenly
+from arsenal.search.samplers.trials import DONE, generator, remembering
 from arsenal.search.space import Dimension, Space
-from arsenal.search.trials import DONE, generator, remembering
 
 RECENT = 25
 """Trials that count fully; older ones less, down to 1 / n."""

@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 from arsenal.records import CONTINUE, STOP
 
 if TYPE_CHECKING:
-    from arsenal.search.raytune import Processes
+    from arsenal.search.engines.raytune import Processes
 
 
 class Face:

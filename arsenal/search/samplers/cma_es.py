@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arsenal.records import Search
+from arsenal.search.samplers.trials import DONE, PENDING, Trials, asked, generator, started, told
 from arsenal.search.space import Space
-from arsenal.search.trials import DONE, PENDING, Trials, asked, generator, started, told
 
 CONVERGED = 1e-11
 """Largest deviation along any axis of the unit cube: nothing more to be found here. As in pycma."""

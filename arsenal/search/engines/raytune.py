@@ -19,14 +19,15 @@ import numpy as np
 from arsenal import config as configs
 from arsenal.config import Config
 from arsenal.experiment import as_learner, build, mathematics
+from arsenal.launchers.cluster import connected
 from arsenal.records import CONTINUE, STOP, hyperparameters
-from arsenal.road import Interrupted, fit, inherited, load
+from arsenal.road import fit, inherited
+from arsenal.run import load
 from arsenal.runs import folder
 from arsenal.runs.checkpoints import Checkpoints
-from arsenal.runs.signals import Interrupts
-from arsenal.search.cluster import connected
-from arsenal.search.exploit import explore
-from arsenal.search.programs import Programs
+from arsenal.runs.signals import Interrupted, Interrupts
+from arsenal.search.engines.programs import Programs
+from arsenal.search.schedulers.population import explore
 from arsenal.search.searching import Searching, within
 from arsenal.search.sweep import ENDED, Sweep, SweepError, Trial
 
@@ -61,7 +62,7 @@ def trial(given: dict[str, Any]) -> None:
             if kind in ("train", "validation"):
                 report(kind=kind, step=at, values=values, last=at >= length)
 
-        run = fit(config, listen)
+        run = fit(config, listener=listen)
         last = [event for event in run.history if event["kind"] == "validation"]
         report(kind="complete", step=run.step, values=last[-1]["values"] if last else {})
     except Exception as error:
@@ -92,7 +93,7 @@ class Processes:
         self.sweep, self.config, self.programs, self.searching = sweep, config, programs, searching
         self.interrupted, self.say = interrupted, say
         self.section = config.values["sweep"]
-        self.population = str((config.values["scheduler"] or {}).get("_target_")).endswith("population_based")
+        self.population = bool(searching.scheduler and searching.scheduler.clones)
         self.ending: SweepError | None = None
         """What ends the sweep."""
 
@@ -123,7 +124,7 @@ class Processes:
         }  # fmt: skip
         from ray import tune
 
-        from arsenal.search.rayadapters import Deciding, Stopping, Suggesting
+        from arsenal.search.engines.ray_faces import Deciding, Stopping, Suggesting
 
         place = (self.sweep.path / "ray").absolute()
         warnings.filterwarnings("ignore", "os.fork")  # a child of Ray's becomes another program at once

@@ -1,0 +1,1 @@
+"""Samplers: where to look next. Each is a `Search` over a space."""
