@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from arsenal_serving import compile_cache
 from arsenal_serving.export import Method, Tensor, export
 from arsenal_serving.model import Model, load
 
@@ -29,8 +30,7 @@ collect_ignore = ["clients"]  # programs of other environments
 SERVED_CACHE = tempfile.mkdtemp()
 atexit.register(shutil.rmtree, SERVED_CACHE, ignore_errors=True)
 # What is loaded in this process shares that folder: each program is compiled once, whoever runs it.
-jax.config.update("jax_compilation_cache_dir", f"{SERVED_CACHE}/arsenal-serving/jax")
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+compile_cache.use(Path(SERVED_CACHE) / "arsenal-serving" / "jax")
 
 ANIMALS = ["cat", "dog", "éléphant"]
 CODECS = {"animal": {"kind": "category", "values": ANIMALS}, "day": {"kind": "date"}}

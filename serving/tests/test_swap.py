@@ -346,7 +346,7 @@ def test_a_folder_that_cannot_be_written_is_told_in_one_line(repository, monkeyp
     def denied(*_):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(artifact, "rewrite", denied)
+    monkeypatch.setattr("arsenal_serving.repository.models.replace_file", denied)
     with pytest.raises(Stop, match=r"policy.json cannot be written: Read-only file system\."):
         repository.set_policy("scale", {"versions": [1]})
     assert repository.find("scale").model.version == 3

@@ -192,3 +192,15 @@ def test_the_artifact_of_0_1_0_is_served(tmp_path):
     assert model.methods["predict"].rows == "independent"
     assert model.manifest["jax"]["valid_until"] == "2026-12-17"
     assert model.infer("predict", {"x": np.zeros((3, 8, 8), np.float32)})["predict"].shape == (3,)
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next(tmp_path):
+    old, young = tmp_path / "model" / ".0123456789abcdef.partial", tmp_path / "model" / ".fedcba9876543210.partial"
+    for partial in (old, young):
+        (partial / "programs").mkdir(parents=True)
+        (partial / "programs" / "a.mlir").write_bytes(b"half")
+    for path in (old, old / "programs", old / "programs" / "a.mlir"):
+        os.utime(path, (0, 0))
+    with pytest.raises(Refused):  # of a manifest that is none
+        artifact.write(tmp_path / "model", {}, {})
+    assert (old.exists(), young.exists()) == (False, True)  # the other may be of an export that runs beside this one

@@ -101,7 +101,7 @@ def test_the_server_needs_nothing_of_training(graph):
 
 
 # The server's rooms from the roof down. Two vocabularies at the root are below all: what is refused, and a call.
-SERVING = ["__main__", "cli", "telemetry", "protocols", "security", "repository", ("model", "export", "explain"), "artifact", ("calls", "refused")]
+SERVING = ["__main__", "cli", "telemetry", "protocols", "security", "repository", ("model", "export", "explain"), "artifact", ("calls", "compile_cache", "files", "refused")]
 STOREY = {room: at for at, rooms in enumerate(SERVING) for room in ([rooms] if isinstance(rooms, str) else rooms)}
 
 

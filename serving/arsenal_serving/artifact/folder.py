@@ -17,7 +17,9 @@ import re
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,9 +29,11 @@ import safetensors
 from arsenal_serving.artifact import manifest as manifests
 from arsenal_serving.artifact import signing
 from arsenal_serving.artifact.versions import MANIFEST, POLICY, SUMS, VERSION, is_version, located, numbered, numbers
+from arsenal_serving.files import replace_file, sync_folder, write_file
 from arsenal_serving.refused import Refused, shown
 
 SIGNATURE = "SHA256SUMS.sig"
+ABANDONED = 3600.0  # seconds after which nobody writes to a partial version any more
 PARAMETERS, GOLDEN = "parameters.safetensors", "golden.safetensors"
 SUMS_LINE = re.compile(r"([0-9a-f]{64}) [ *]([^\x00-\x1f\x7f\\]+)")
 STORED = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "BOOL": "bool"} | {
@@ -58,11 +62,12 @@ def write(
     if folder.exists() and (others := sorted(name for name in os.listdir(folder) if not _of_versions(name))):
         raise Refused(f"{folder} is not an artifact's folder of versions: it holds {shown(others[0])}.")
     _make_folder(folder)
+    _sweep(folder)
     partial = folder / f".{secrets.token_hex(8)}.partial"
     partial.mkdir()
     try:
         for path, content in files.items():
-            _write_synced(partial / path, content)
+            write_file(partial / path, content)
         while True:
             number = version or max(numbers(folder), default=0) + 1
             if version is not None and (folder / str(number)).exists():
@@ -73,9 +78,9 @@ def write(
             sums = "".join(f"{_sha256(everything[path])}  {path}\n" for path in sorted(everything))
             for path, content in {**described, SUMS: sums.encode()}.items():
                 (partial / path).unlink(missing_ok=True)
-                _write_synced(partial / path, content)
+                write_file(partial / path, content)
             for inner in (partial, *(path for path in partial.rglob("*") if path.is_dir())):
-                _sync_folder(inner)
+                sync_folder(inner)
             try:
                 # A folder cannot take the name of one that holds something: whoever comes second learns it here.
                 os.rename(partial, folder / str(number))
@@ -83,7 +88,7 @@ def write(
                 if not (folder / str(number)).exists():
                     raise
                 continue
-            _sync_folder(folder)
+            sync_folder(folder)
             return folder / str(number)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -94,19 +99,8 @@ def sign(folder: str | os.PathLike, private_key: bytes) -> Path:
     folder = located(folder)
     if os.path.lexists(folder / SIGNATURE):
         raise Refused(f"{folder} is signed already; remove {SIGNATURE} first if it is to be signed anew.")
-    rewrite(folder / SIGNATURE, signing.sign(opened(folder).sums, private_key), folder.parent)
+    replace_file(folder / SIGNATURE, signing.sign(opened(folder).sums, private_key), folder.parent)
     return folder / SIGNATURE
-
-
-def rewrite(path: Path, content: bytes, beside: Path | None = None) -> None:
-    """Write a file so that a reader sees what it was or all of this; the partial one lies hidden, `beside` it."""
-    partial = (beside or path.parent) / f".{secrets.token_hex(8)}.partial"
-    try:
-        _write_synced(partial, content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    _sync_folder(path.parent)
 
 
 class Opened(NamedTuple):
@@ -200,29 +194,20 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def _sweep(folder: Path) -> None:
+    """Remove what an export that was killed left behind; one that still writes has done so within the hour."""
+    for partial in folder.glob(".*.partial"):
+        with suppress(OSError):
+            latest = max(path.stat().st_mtime for path in (partial, *partial.rglob("*")))
+            if time.time() - latest > ABANDONED:
+                shutil.rmtree(partial, ignore_errors=True)
+
+
 def _make_folder(folder: Path) -> None:
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
-        _sync_folder(path.parent)
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows cannot open a folder to sync it
-        return
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+        sync_folder(path.parent)
 
 
 def _plain_files(folder: Path) -> set[str]:

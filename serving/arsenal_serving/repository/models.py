@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from arsenal_serving.artifact import folder as artifact
 from arsenal_serving.artifact import versions
 from arsenal_serving.artifact.versions import MODEL_NAME
 from arsenal_serving.calls import Call, Stop
+from arsenal_serving.files import replace_file
 from arsenal_serving.model import Loaded, Model
 from arsenal_serving.refused import Refused, shown, unknown
 from arsenal_serving.repository import rollout
@@ -423,7 +423,7 @@ class Repository:
     def _write(self, name: str, given: Policy) -> None:
         path, form = self.folder / name / versions.POLICY, orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
         try:
-            artifact.rewrite(path, orjson.dumps(rollout.document(given), option=form))
+            replace_file(path, orjson.dumps(rollout.document(given), option=form))
         except OSError as error:
             raise Stop(503, f"{path} cannot be written: {error.strerror}.") from error
 

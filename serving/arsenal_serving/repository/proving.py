@@ -22,11 +22,8 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock
 
-from arsenal_serving import __version__
+from arsenal_serving import __version__, compile_cache
 from arsenal_serving.refused import Refused, shown
-
-BOUND = 2 << 30
-"""Bytes that the compile cache takes at most; what was used least recently goes."""
 
 
 class Proving(NamedTuple):
@@ -69,14 +66,9 @@ def proving(given: argparse.Namespace) -> Proving:
 
 
 def use_cache(folder: Path | None) -> None:
-    """Let jax keep what it compiles, unless it was told where. Call before the first array exists."""
-    import jax
-
-    if folder is not None and jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
-        jax.config.update("jax_compilation_cache_dir", str(folder / "jax"))
-        jax.config.update("jax_compilation_cache_max_size", BOUND)
-        # A swap is short only if nothing is left to compile, however small.
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    """Keep what is compiled, however small: a swap is short only if nothing is left to compile."""
+    if folder is not None:
+        compile_cache.use(folder / "jax")
 
 
 def prove(folder: Path, digest: str, how: dict[str, Any], limits: Proving) -> None:

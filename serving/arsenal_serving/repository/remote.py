@@ -27,6 +27,7 @@ from filelock import FileLock
 from arsenal_serving.artifact import folder as artifact
 from arsenal_serving.artifact import versions
 from arsenal_serving.artifact.manifest import MODEL_NAME
+from arsenal_serving.files import replace_file
 from arsenal_serving.refused import Refused, shown
 from arsenal_serving.repository import rollout
 
@@ -139,10 +140,10 @@ def _model(into: Mirror, name: str, there: list[int]) -> None:
     last = folder / FETCHED
     if (last.read_bytes() if last.exists() else b"") != fetched:
         if fetched:
-            artifact.rewrite(folder / versions.POLICY, fetched)
+            replace_file(folder / versions.POLICY, fetched)
         else:
             (folder / versions.POLICY).unlink(missing_ok=True)
-        artifact.rewrite(last, fetched)
+        replace_file(last, fetched)
     for number in rollout.chosen(_policy(folder), there, into.every):
         if not (folder / str(number)).exists():
             _version(into, f"{name}/{number}")
@@ -179,9 +180,9 @@ def _version(into: Mirror, path: str) -> None:
             if sha.hexdigest() != wanted:
                 got = f"{sha.hexdigest()[:12]}..., not {wanted[:12]}..."
                 raise Refused(f"{where}: {shown(file)} is not what {versions.SUMS} lists: its hash is {got}")
-        artifact.rewrite(partial / versions.SUMS, sums)
+        replace_file(partial / versions.SUMS, sums)
         with suppress(Absent):  # whether it must be signed is the server's --key
-            artifact.rewrite(partial / artifact.SIGNATURE, _read(origin, f"{path}/{artifact.SIGNATURE}", CHUNK))
+            replace_file(partial / artifact.SIGNATURE, _read(origin, f"{path}/{artifact.SIGNATURE}", CHUNK))
         os.rename(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -26,6 +26,7 @@ from typing import Any
 
 import orjson
 
+from arsenal_serving.files import replace_file
 from arsenal_serving.refused import Refused, shown, unknown
 from arsenal_serving.security import principal
 from arsenal_serving.security.principal import Principal
@@ -94,23 +95,17 @@ def add(path: str | os.PathLike, id: str, scopes: Sequence[str], **more: Any) ->
     beside = path.with_name(f"{path.name}.new")
     try:
         # Its name is also the lock: of two that add a key at the same moment one is told so.
-        opened = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError as error:
         why = "another command adds a key, or one died and left it; then remove it"
         raise Refused(f"{beside} is there: {why}.") from error
     try:
-        with os.fdopen(opened, "w") as file:
-            entries = _entries(path) if path.exists() else []
-            if any(isinstance(had, dict) and had.get("id") == id for had in entries):
-                raise Refused(f"{path} has a key {id!r} already; remove its entry to make another.")
-            json.dump({"keys": [*entries, entry]}, file, indent=1)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
+        entries = _entries(path) if path.exists() else []
+        if any(isinstance(had, dict) and had.get("id") == id for had in entries):
+            raise Refused(f"{path} has a key {id!r} already; remove its entry to make another.")
+        replace_file(path, (json.dumps({"keys": [*entries, entry]}, indent=1) + "\n").encode(), mode=0o600)
+    finally:
         beside.unlink(missing_ok=True)
-        raise
     return token
 
 

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from arsenal_serving.calls import Call, Stop
+from arsenal_serving.files import sync_folder
 from arsenal_serving.refused import Refused
 from arsenal_serving.telemetry.background import Background
 from arsenal_serving.telemetry.logs import stamp, written
@@ -52,7 +53,7 @@ class Audit:
         self._lock = threading.Lock()  # flock is of the open file: the threads of a process have it together
         try:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-            _synced(os.path.dirname(os.path.abspath(self.path)))
+            sync_folder(os.path.dirname(os.path.abspath(self.path)))
         except OSError as error:
             raise Refused(f"the audit log {self.path} cannot be opened: {error.strerror}.") from error
         self._denied = Background(self._write_denied, ADDRESSES, EVERY)
@@ -216,11 +217,3 @@ def main(words: Sequence[str], about: str) -> int:
     cut = f", {found.broken} of a crash" if found.broken else ""
     sys.stdout.write(f"{found.lines} lines hold{cut}; head {found.head}\n")
     return 0
-
-
-def _synced(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
