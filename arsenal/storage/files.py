@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from arsenal_serving.files import replace_file
+
 from arsenal.refusal import Refusal
 
 
@@ -20,15 +22,9 @@ class Damaged(Refusal, ValueError):
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace the file in one move, after its bytes have reached the disk."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        replace_file(path, content)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 

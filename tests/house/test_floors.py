@@ -100,6 +100,23 @@ def test_the_server_needs_nothing_of_training(graph):
     assert not wrong, lines(graph, wrong)
 
 
+# The server's rooms from the roof down. Two vocabularies at the root are below all: what is refused, and a call.
+SERVING = ["__main__", "cli", "telemetry", "protocols", "security", "repository", ("model", "export", "explain"), "artifact", ("calls", "compile_cache", "files", "refused")]
+STOREY = {room: at for at, rooms in enumerate(SERVING) for room in ([rooms] if isinstance(rooms, str) else rooms)}
+
+
+def test_the_servers_imports_go_down(graph):
+    modules = inside(graph, "arsenal_serving")
+    assert {room(name) for name in modules} == STOREY.keys()
+    wrong = [
+        (importer, imported)
+        for importer in modules
+        for imported in graph.find_modules_directly_imported_by(importer)
+        if imported.startswith("arsenal_serving.") and STOREY[room(imported)] < STOREY[room(importer)]
+    ]
+    assert not wrong, f"Imports that do not go down:\n{lines(graph, wrong)}"
+
+
 def test_nothing_is_pickled(graph):
     wrong = [(user, package) for package in PICKLES & graph.modules for user in graph.find_modules_that_directly_import(package)]
     assert not wrong, lines(graph, wrong)

@@ -6,11 +6,11 @@ import sys
 import time
 
 import pytest
+from arsenal_serving.compile_cache import heal
 
 from arsenal import fit, load
 from arsenal.refusal import Refusal
 from arsenal.road import evaluate
-from arsenal.runs.cache import heal
 
 
 @pytest.fixture(scope="module")
