@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Lt
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
@@ -43,6 +43,10 @@ class Config(NamedTuple):
 
 # What a config holds at its top level, beside keys that it refers to itself with ${...}. This is the one
 # place where their types and ranges stand; conf/train.yaml gives their values and says what they are for.
+Seed = Annotated[int, Ge(0), Lt(2**32)]
+"""What JAX makes a key of; it would cut the rest off without a word."""
+
+
 class Section(BaseModel, extra="forbid", strict=True):
     """No key but those below it."""
 
@@ -56,10 +60,10 @@ class Every(Section):
 
 
 class Better(Section):
-    """Which values of a metric of the validation rows are good."""
+    """Which values of a metric of the validation rows are good; `mode` null is as the metric knows."""
 
     metric: str
-    mode: Literal["min", "max"]
+    mode: Literal["min", "max"] | None
 
 
 class EarlyStopping(Better):
@@ -106,7 +110,7 @@ class Schema(Section):
     """An experiment."""
 
     name: str
-    seed: Annotated[int, Ge(0)]
+    seed: Seed
     length: str | Annotated[int, Gt(0)]
     batch_size: Annotated[int, Gt(0)] | None
     data: dict[str, Any]
@@ -136,11 +140,11 @@ class Sweep(Section):
 
     trials: Annotated[int, Gt(0)]
     metric: str
-    mode: Literal["min", "max"]
+    mode: Literal["min", "max"] | None
     engine: Literal["auto", "lanes", "ray"]
     lanes: Annotated[int, Gt(0)] | None
     generation: Annotated[int, Gt(0)]
-    seed: Annotated[int, Ge(0)]
+    seed: Seed
     keep: Annotated[int, Ge(0)]
     on_failure: Literal["go_on", "stop"]
     cpus: Annotated[float, Gt(0)]
@@ -375,14 +379,53 @@ def lengths(values: dict[str, Any]) -> None:
             raise ConfigError(f"`{path}` must be in steps, epochs or examples; got {text!r}.")
 
 
-def judging(values: dict[str, Any]) -> list[tuple[str, str]]:
-    """Every key that names a metric in use, and the metric as `split/name`."""
-    stopping, kept = values["early_stopping"], values["run"]["checkpoints"]
-    found = [("expect", name) for name in values["expect"]]
-    found += [("early_stopping.metric", stopping["metric"])] if stopping["patience"] else []
-    found += [("run.checkpoints.metric", kept["metric"])] if kept["best"] else []
-    found += [("sweep.metric", values["sweep"]["metric"])] if "sweep" in values else []
-    return [(key, name if "/" in name else f"validation/{name}") for key, name in found]
+SPLITS = ("train", "validation", "test")
+
+
+class Judging(NamedTuple):
+    """A metric that a config names: by which key, of which rows, and the rows that the key allows."""
+
+    key: str
+    split: str
+    metric: str
+    allowed: Sequence[str]
+    path: tuple[str, ...] = ()
+    """Of the section that gives the metric a mode."""
+
+
+def judging(values: dict[str, Any]) -> list[Judging]:
+    """Every metric in use that the config names. Whatever judges a run or a trial reads what its evaluations measured."""
+    found = []
+    for name in values["expect"]:
+        split, _, metric = name.partition("/")
+        found.append(Judging("expect", split, metric, ("validation", "test")))
+    judges: list[tuple[str, ...]] = [("early_stopping",)] if values["early_stopping"]["patience"] else []
+    judges += [("run", "checkpoints")] if values["run"]["checkpoints"]["best"] else []
+    judges += [("sweep",)] if "sweep" in values else []
+    for path in judges:
+        name = section(values, path)["metric"]
+        split, _, metric = name.partition("/") if name.partition("/")[0] in SPLITS else ("validation", "", name)
+        found.append(Judging(f"{'.'.join(path)}.metric", split, metric, ("validation",), path))
+    return found
+
+
+def section(values: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    """What stands at a path."""
+    for key in path:
+        values = values[key]
+    return values
+
+
+def with_modes(config: Config, modes: dict[tuple[str, ...], str]) -> Config:
+    """The config with a mode in each of these sections."""
+    values = dict(config.values)
+    for path, mode in modes.items():
+        inner = values
+        for key in path:
+            inner[key] = dict(inner[key])
+            inner = inner[key]
+        inner["mode"] = mode
+    return Config(values, config.overrides)
 
 
 def check(node: Any, path: str, trust: tuple[str, ...]) -> None:

@@ -43,6 +43,8 @@ class Experiment(NamedTuple):
     data: Dataset
     splits: dict[str, Batch]
     """Host rows of train, validation and test."""
+    modes: dict[str, str | None] = {}
+    """All that is measured, by name: whether small (min) or large (max) values are good; None where nobody knows."""
 
     @property
     def examples(self) -> Batch:
@@ -90,15 +92,31 @@ def build(config: Config) -> Experiment:
     except ValueError as error:
         raise configs.ConfigError(f"The data does not fit the learner: {error}") from error
     try:
-        names = quantities(made.learner, made.metrics, jax.eval_shape(lambda rows: living(rows), rows._replace(x=seen)))
+        modes = quantities(made.learner, made.metrics, jax.eval_shape(lambda rows: living(rows), rows._replace(x=seen)))
     except ValueError as error:
         raise configs.ConfigError(str(error)) from error
-    for key, name in configs.judging(values):
-        if name.rpartition("/")[2] not in names:
-            raise configs.ConfigError(f"`{key}` must name one of {', '.join(names)}; got {name}.")
-        if name.partition("/")[0] in splits and len(splits[name.partition("/")[0]].weight) == 0:
-            raise configs.ConfigError(f"`{key}` judges {name}, and `split` leaves no such rows.")
-    return Experiment(made, data, splits)
+    for key, split, name, allowed, _ in configs.judging(values):
+        if split not in allowed or name not in modes:
+            whose = " or ".join(allowed)
+            got = f"{split}/{name}" if name else split
+            raise configs.ConfigError(f"`{key}` must name one of {', '.join(modes)}, of the {whose} rows; got {got}.")
+        if len(splits[split].weight) == 0:
+            raise configs.ConfigError(f"`{key}` judges {split}/{name}, and `split` leaves no such rows.")
+    directed(config, modes)
+    return Experiment(made, data, splits, modes)
+
+
+def directed(config: Config, modes: dict[str, str | None]) -> Config:
+    """The config that says of every metric that judges which values are good, as `modes` know where it does not itself."""
+    found = {}
+    for key, _, name, _, path in configs.judging(config.values):
+        if path and configs.section(config.values, path)["mode"] is None:
+            mode = modes.get(name)
+            if mode is None:
+                word = key.removesuffix("metric") + "mode"
+                raise configs.ConfigError(f"`{word}` must be min or max: `{name}` does not say which of its values are good.")
+            found[path] = mode
+    return configs.with_modes(config, found)
 
 
 def some(rows: Batch, most: int, size: int, least: int = 1) -> Batch:
@@ -195,7 +213,7 @@ def seen(made: Parts, fitted: Any, rows: Batch) -> Batch:
 def judging(
     made: Parts, fitted: Any, rows: Batch, batch_size: int, interrupted: Callable[[], bool] | None = None,
     lay: Callable[[Source], Source] = lambda source: source,
-) -> Callable[[jax.Array, Any], dict[str, Any] | None] | None:  # fmt: skip
+) -> Callable[[jax.Array, Any, Any], dict[str, Any] | None] | None:  # fmt: skip
     """The scorer of rows as the data set gives them, in memory or read as it goes; None where there are none."""
     if len(rows.weight) == 0:
         return None

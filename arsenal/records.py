@@ -157,6 +157,8 @@ class Loss(NamedTuple):
     """Answers by name, `outputs -> answer`."""
     measures: dict = {}
     """Further values for the log, `(outputs, batch) -> [n]`."""
+    modes: dict = {}
+    """Of the measures, by name: `min` or `max`, which values are good, where that is known."""
     check: Callable = lambda outputs, rows: None
     """Host: `(shape of outputs, Batch)`; raises ValueError when the rows do not fit."""
     hp: dict = {}
@@ -184,8 +186,10 @@ class Learner(NamedTuple):
     """`state -> params`: all that inference needs, averages and batch statistics included."""
     apply: dict
     """Answers by name, `(params, inputs) -> outputs`."""
-    evaluate: Callable = lambda key, params, rows: {}
-    """`(key, params, batch) -> {name: Mean}`."""
+    evaluate: Callable = lambda key, params, rows, hp: {}
+    """`(key, params, batch, hp) -> {name: Mean}`: the floats are those that the parameters were learned with."""
+    modes: dict = {}
+    """Of what `evaluate` gives, by name: `min` or `max`, which values are good, where that is known."""
     inputs: dict = {}
     """`batch -> inputs` for the methods of `apply` that read something other than x."""
     check: Callable = anything
@@ -212,7 +216,8 @@ class Additive(NamedTuple):
     """`(key, state, sums, hp) -> (state, {name: Mean})`."""
     params: Callable
     apply: dict
-    evaluate: Callable = lambda key, params, rows: {}
+    evaluate: Callable = lambda key, params, rows, hp: {}
+    modes: dict = {}
     inputs: dict = {}
     check: Callable = anything
     adopt: Callable | None = None
@@ -277,8 +282,8 @@ class Metric(NamedTuple):
     """`(acc, acc) -> acc`."""
     compute: Callable
     """`acc -> {name: value}`."""
-    bounded: bool = True
-    """False where the memory grows with the rows."""
+    mode: str | None = None
+    """`min` or `max`: which of its values are good; None where that is not known."""
 
 
 class Search(NamedTuple):

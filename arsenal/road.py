@@ -25,6 +25,7 @@ from arsenal.experiment import (
     Experiment,
     Parts,
     build,
+    directed,
     first,
     judging,
     lying,
@@ -39,8 +40,9 @@ from arsenal.experiment import (
 from arsenal.records import Batch
 from arsenal.runs import events, folder, processes, schema, signals
 from arsenal.runs.cache import compile_cache
-from arsenal.runs.checkpoints import Checkpoints, Keep, digest
+from arsenal.runs.checkpoints import Checkpoints, digest
 from arsenal.runs.journal import MACHINE, Journal, Listener, Tracker
+from arsenal.runs.judge import Judge, evaluations
 from arsenal.storage.files import read_json
 from arsenal.training.driver import TrainState, streams
 from arsenal.training.length import Length
@@ -92,12 +94,16 @@ class Run:
         _, examples, n = self.kept
         rows = jax.tree.map(lambda v: jax.ShapeDtypeStruct((n, *v.shape[1:]), v.dtype), examples)
         like = shape_of(self.parts, self.config.values, rows)
-        kept = Keep(mode=self.config.values["run"]["checkpoints"]["mode"])
-        with contextlib.closing(Checkpoints(self.folder / "checkpoints", kept)) as saved:
+        with contextlib.closing(Checkpoints(self.folder / "checkpoints", best=self.ranking)) as saved:
             found = saved.restore(like, which=self.checkpoint)
         if found is None:
             raise folder.RunError(f"The run {self.folder} has no sound checkpoint; train it first.")
         return found
+
+    def ranking(self) -> list[int]:
+        """The steps that the log judges, best first; none where the config keeps none of the best."""
+        section = self.config.values["run"]["checkpoints"]
+        return Judge.of(section).best(evaluations(events.read(self.folder / "events.jsonl"))) if section["best"] else []
 
     @property
     def step(self) -> int:
@@ -142,7 +148,7 @@ class Run:
         learner, trained, fitted = self.parts.learner, self.restored["train"], self.restored["features"]
         params, size = self.params["learner"], self.config.values["batch_size"] or len(rows.weight)
         judge = judging(self.parts, fitted, rows, size)
-        values = judge(streams(trained.key)["evaluate"], params) if judge else None
+        values = judge(streams(trained.key)["evaluate"], params, trained.hp) if judge else None
         shown, apply = showing(self.parts, fitted, params, rows)
         given = answers(apply, learner.inputs, params, shown, size)
         return Judged(given, {name: np.asarray(value).tolist() for name, value in (values or {}).items()}, shown)
@@ -220,6 +226,7 @@ def fit(config: Config, listener: Listener = silent) -> Run:
     with signals.interrupts() as interrupted:
         with interrupted.at_once(lambda: BEFORE):
             experiment = build(config)
+            config = directed(config, experiment.modes)
             origin = inherited(config)
         sources = folder.fingerprints([package.split(".")[0] for package in values["trusted"]])
         identity = mathematics(config, experiment.data, origin)
@@ -271,11 +278,11 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: signals.In
             judge = judging(made, state["features"], held_out, source.batch_size, asked, how.source)
         step = int(state["train"].step)
         going = session.Session(
-            path, values, made.learner, source, state["features"], saved, interrupted, step, how, judge,
+            path, values, made.learner, source, state["features"], saved, interrupted, step, stop, how, judge,
             sample=sampling(made, state["features"], experiment.examples, experiment.data.schema),
             unchanged=experiment.data.unchanged,
         )  # fmt: skip
-        if (step >= stop and not going.unjudged(step, stop)) or going.exhausted:
+        if (step >= stop and not going.unjudged(step)) or going.exhausted:
             told(run, "complete", step=step, length=stop)
             listener("complete", step, {"length": stop, "folder": str(path)})
             return run
@@ -286,7 +293,8 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: signals.In
         told(run, "running", step=step, length=stop)
         journal = Journal(*session.trackers(path, step, values), Tracker(listener)) if writes else Journal()
         going.journal = stack.enter_context(contextlib.closing(journal))
-        journal.say("start", step, length=stop, folder=str(path), parallel=f"{how.name}, {how.why}")
+        about = {"length": stop, "evaluate": going.evaluate_every, "folder": str(path), "parallel": f"{how.name}, {how.why}"}
+        journal.say("start", step, **about)
         for text in session.overlong(values["learner"], stop):
             journal.say("warning", step, text=text)
         if streamed(experiment.splits["train"]) and values["features"]:
@@ -294,10 +302,10 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: signals.In
             journal.say("note", step, text=f"Transforms are fitted on {len(rows.weight):,} of {total:,} training rows.")
         if transferred:
             journal.say("note", step, text=inheritance(transferred, values["init_from"]))
-        trained = going.go(state["train"], stop)
+        trained = going.go(state["train"])
         saved.wait()
         step = int(trained.step)
-        cut = processes.agreed(bool(interrupted())) and not going.exhausted and (step < stop or going.unjudged(step, stop))
+        cut = processes.agreed(bool(interrupted())) and not going.exhausted and (step < stop or going.unjudged(step))
         journal.say("cache", step, **compile_cache())
         told(run, "interrupted" if cut else "complete", step=step, length=stop)
         journal.say("interrupted" if cut else "complete", step, length=stop, folder=str(path))

@@ -12,8 +12,9 @@ from jax.random import fold_in
 from arsenal import config as configs
 from arsenal.records import Learner, Mean, Source, compute
 from arsenal.runs import events, folder, processes
-from arsenal.runs.checkpoints import Checkpoints, Keep, Saved, best
+from arsenal.runs.checkpoints import Checkpoints, Keep
 from arsenal.runs.journal import Journal, Tracker
+from arsenal.runs.judge import Judge, evaluations
 from arsenal.runs.profile import Profiler
 from arsenal.runs.signals import Interrupts
 from arsenal.runs.tensorboard import tensorboard
@@ -38,7 +39,6 @@ def keep(values: dict[str, Any], source: Source) -> Keep:
         every=every.steps(source) if every and not timed else None,
         seconds=every.amount if every and timed else None,
         best=given["best"],
-        mode=given["mode"],
     )
 
 
@@ -56,14 +56,14 @@ class Session:
 
     def __init__(
         self, path: Path, values: dict[str, Any], learner: Learner, source: Source, fitted: Any,
-        saved: Checkpoints, interrupted: Interrupts, step: int, how: Strategy,
-        judge: Callable[[jax.Array, Any], dict[str, Any] | None] | None,
+        saved: Checkpoints, interrupted: Interrupts, step: int, stop: int, how: Strategy,
+        judge: Callable[[jax.Array, Any, Any], dict[str, Any] | None] | None,
         sample: Callable[[Any], Any] | None = None,
         unchanged: Callable[[], None] = lambda: None,
     ):  # fmt: skip
-        """From a step on, with what it judges and draws by.
+        """From a step on to another, with what it judges and draws by.
 
-        `judge(key, params)` gives the validation rows' metrics, or None where it was interrupted; `sample(params)`
+        `judge(key, params, hp)` gives the validation rows' metrics, or None where it was interrupted; `sample(params)`
         `pictures` and `texts` to look at; `unchanged()` raises where the data is no longer what it was.
         """
         self.path, self.values, self.learner, self.source, self.fitted = path, values, learner, source, fitted
@@ -71,22 +71,15 @@ class Session:
         self.how = how
         self.every = {name: Length.parse(text) for name, text in values["every"].items()}
         self.evaluate_every = self.every["evaluate"].steps(source) if judge else None
-        self.step = step
-        self.history = {
-            event["step"]: event["values"]
-            for event in events.read(path / "events.jsonl")
-            if event["kind"] == "validation" and event["step"] <= step
-        }
+        self.save_every = None if self.every["save"].unit == "seconds" else self.every["save"].steps(source)
+        self.step, self.stop = step, stop
+        log = [event for event in events.read(path / "events.jsonl") if event["step"] <= step]
+        self.history = evaluations(log, self.evaluate_every, stop)
+        self.stopping, self.keeping = Judge.of(values["early_stopping"]), Judge.of(values["run"]["checkpoints"])
+        saved.best = lambda: self.keeping.best(self.history)
         self.logged: tuple[int, float] | None = None
         self.paused, self.saved_at, self.operations = 0.0, time.perf_counter(), None
         self.worth_saving = False
-
-    def judged_by(self, section: dict[str, Any], values: dict[str, Any]) -> float | None:
-        """The value of a section's metric, of a population the mean; None where it was not a number."""
-        value = values.get(section["metric"].removeprefix("validation/"))
-        # The log has null where a number was not finite: a resumed run must judge as this one does.
-        mean = float(np.mean(np.array(np.nan if value is None else value, float)))
-        return mean if np.isfinite(mean) else None
 
     @property
     def exhausted(self) -> bool:
@@ -94,28 +87,31 @@ class Session:
         section = self.values["early_stopping"]
         if not section["patience"]:
             return False
-        values = [self.judged_by(section, self.history[step]) for step in sorted(self.history)]
-        return exhausted(values, section["patience"], section["min_delta"], section["mode"])
+        values = [self.stopping.value(self.history[step]) for step in sorted(self.history)]
+        return exhausted(values, section["patience"], section["min_delta"], self.stopping.mode)
 
-    def unjudged(self, step: int, stop: int) -> bool:
+    def scheduled(self, step: int) -> bool:
+        """Whether a run that goes on beyond a step is judged there."""
+        return self.evaluate_every is not None and step % self.evaluate_every == 0
+
+    def unjudged(self, step: int) -> bool:
         """Whether the evaluation that is due at a step was never made: the run was interrupted before it."""
-        due = self.evaluate_every is not None and step > 0 and (step % self.evaluate_every == 0 or step == stop)
+        due = self.evaluate_every is not None and step > 0 and (self.scheduled(step) or step == self.stop)
         return due and step not in self.history
 
-    def go(self, train: TrainState, stop: int) -> TrainState:
-        """Train to `stop` steps, or as far as signals, early stopping and the numbers allow."""
+    def go(self, train: TrainState) -> TrainState:
+        """Train to the end, or as far as signals, early stopping and the numbers allow."""
         run = advance(self.learner, self.source, keep_failing=self.values["on_nan"] == "replay")
         profiler, window = Profiler(self.path / "profile"), None
         if (begin := self.values["run"]["profile"]["start"]) is not None:
             profiler.check()
             window = (begin, begin + self.values["run"]["profile"]["steps"])
-        timed = self.every["save"].unit == "seconds"
         self.saved_at = time.perf_counter()
         return drive(
-            self.compiled(run), self.source, train, stop,
+            self.compiled(run), self.source, train, self.stop,
             log=self.log, log_every=self.every["log"].steps(self.source),
-            evaluate=self.evaluate, evaluate_every=self.evaluate_every, evaluate_first=self.unjudged(self.step, stop),
-            save=self.save, save_every=None if timed else self.every["save"].steps(self.source), save_due=self.save_due,
+            evaluate=self.evaluate, evaluate_every=self.evaluate_every, evaluate_first=self.unjudged(self.step),
+            save=self.save, save_every=self.save_every, save_due=self.save_due,
             window=window, enter=profiler.enter, leave=profiler.leave,
             failed=self.failed, interrupted=lambda: bool(self.interrupted()), agreed=processes.agreed,
         )  # fmt: skip
@@ -158,7 +154,7 @@ class Session:
         began = time.perf_counter()
         with self.interrupted.at_once(lambda: self.last_words(step, train)):
             params = self.learner.params(train.state)
-            values = self.judge(fold_in(streams(train.key)["evaluate"], step), params) if self.judge else None
+            values = self.judge(fold_in(streams(train.key)["evaluate"], step), params, train.hp) if self.judge else None
             if values is None:
                 return False
             drawn = self.sample(params) if self.sample else None
@@ -170,17 +166,10 @@ class Session:
         if drawn and drawn.texts:
             shown = {name: "\n\n".join(map("│".join, pairs[:TEXTS])) for name, pairs in drawn.texts.items()}
             self.journal.say("text", step, **shown)
-        self.worth_saving = self.among_the_best(step)
+        best = self.values["run"]["checkpoints"]["best"]
+        self.worth_saving = self.scheduled(step) and step in self.keeping.best(self.history)[:best]
         self.paused += time.perf_counter() - began
         return self.exhausted
-
-    def among_the_best(self, step: int) -> bool:
-        """Whether a checkpoint of this step would be kept for its value."""
-        section = self.values["run"]["checkpoints"]
-        if not section["best"]:
-            return False
-        judged = [Saved(at, 0.0, self.judged_by(section, values)) for at, values in self.history.items()]
-        return step in [one.step for one in best(judged, section["mode"])[: section["best"]]]
 
     def save_due(self, step: int) -> bool:
         """Whether it is time to save, or the last evaluation makes it worth it."""
@@ -191,9 +180,8 @@ class Session:
         """A checkpoint; writing goes on in the background."""
         began = time.perf_counter()
         self.unchanged()
-        section, values = self.values["run"]["checkpoints"], self.history.get(step)
-        value = self.judged_by(section, values) if values and section["best"] else None
-        self.saved.save(step, {"train": train, "features": self.fitted}, value)
+        due = self.save_due(step) or (self.save_every is not None and step % self.save_every == 0)
+        self.saved.save(step, {"train": train, "features": self.fitted}, due)
         self.worth_saving, self.saved_at = False, time.perf_counter()
         self.paused += self.saved_at - began
 
@@ -213,7 +201,7 @@ class Session:
     def last_words(self, step: int, train: TrainState | None = None) -> str:
         """Save what there is and say so, for a process that ends at once."""
         if train is not None and jax.process_count() == 1:  # several would have to agree, and nobody can be asked
-            self.saved.save(step, {"train": train, "features": self.fitted})
+            self.saved.save(step, {"train": train, "features": self.fitted}, due=False)
             self.saved.wait()
         if processes.first():
             folder.set_status(self.path, "interrupted", step=step)

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Interval
 
+from arsenal.numerics.wide import as_types, moving, wide
 from arsenal.records import Learner
 
 
 class Averaged(NamedTuple):
-    """The learner's own state and the average of its parameters."""
+    """The learner's own state and the average of its parameters, in float32 or more."""
 
     state: Any
     average: Any
@@ -19,33 +20,32 @@ class Averaged(NamedTuple):
 def ema(learner: Learner, decay: Annotated[float, Interval(ge=0, lt=1)] = 0.999) -> Learner:
     """The learner that answers with `average = decay * average + (1 - decay) * params` over its steps; `decay` is traced.
 
-    Whole numbers among the parameters are taken as they are. The learner's own parameters are the view `raw`.
+    The average is kept in float32 or more and answers in the parameters' types. Whole numbers are taken
+    as they are. The learner's own parameters are the view `raw`.
     hp: {"learner": ..., "decay": ...}.
     """
 
+    def copied(params):
+        # A copy also of what is wide already: the driver donates both states to the next step.
+        return jax.tree.map(jnp.copy, wide(params))
+
     def init(key, batch, hp):
         state = learner.init(key, batch, hp["learner"])
-        return Averaged(state, jax.tree.map(jnp.copy, learner.params(state)))
+        return Averaged(state, copied(learner.params(state)))
 
     def step(key, averaged, batch, hp):
         state, metrics = learner.step(key, averaged.state, batch, hp["learner"])
-
-        def mix(old, new):
-            if not jnp.issubdtype(new.dtype, jnp.floating):
-                return new
-            kept = hp["decay"].astype(new.dtype)
-            return kept * old + (1 - kept) * new
-
-        return Averaged(state, jax.tree.map(mix, averaged.average, learner.params(state))), metrics
+        return Averaged(state, moving(averaged.average, learner.params(state), hp["decay"])), metrics
 
     def adopt(averaged, params, hp):
-        return Averaged(learner.adopt(averaged.state, params, hp["learner"]), jax.tree.map(jnp.copy, params))
+        return Averaged(learner.adopt(averaged.state, params, hp["learner"]), copied(params))
 
     flops = learner.flops
     return learner._replace(
         init=init,
         step=step,
-        params=lambda averaged: averaged.average,
+        params=lambda averaged: as_types(averaged.average, learner.params(averaged.state)),
+        evaluate=lambda key, params, batch, hp: learner.evaluate(key, params, batch, hp["learner"]),
         adopt=learner.adopt and adopt,
         views={"raw": lambda averaged: learner.params(averaged.state)},
         flops=flops and (lambda averaged, batch: flops(averaged.state, batch)),

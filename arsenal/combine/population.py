@@ -40,8 +40,8 @@ def population(learner: Learner, seeds: Sequence[int], weigh: Callable = everyth
 
         return jax.vmap(one)(numbers, states, hp)
 
-    def evaluate(key, params, batch):
-        return jax.vmap(lambda s, p: learner.evaluate(fold_in(key, s), p, batch))(numbers, params)
+    def evaluate(key, params, batch, hp):
+        return jax.vmap(lambda s, p, h: learner.evaluate(fold_in(key, s), p, batch, h))(numbers, params, hp)
 
     def read(f):
         return jax.vmap(f, (0, None))

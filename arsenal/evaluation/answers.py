@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from arsenal.data import ahead, feed, through
+from arsenal.numerics.wide import as_types, wide
 from arsenal.records import Batch, Learner, Metric, Source, compute, hyperparameters, living
 
 PATIENCE = 2.0
@@ -43,33 +44,44 @@ def answering(apply: dict[str, Callable], inputs: dict[str, Callable]) -> Callab
     return lambda params, batch: {name: f(params, inputs.get(name, lambda b: b.x)(batch)) for name, f in apply.items()}
 
 
-def quantities(learner: Learner, metrics: dict[str, Metric], rows: Batch) -> list[str]:
-    """The names of all that a scorer gives, from rows or their shapes; ValueError where a metric does not fit the answers."""
-    answer = answering(learner.apply, learner.inputs)
+def quantities(learner: Learner, metrics: dict[str, Metric], rows: Batch) -> dict[str, str | None]:
+    """All that a scorer gives, by name: min or max, which of its values are good, or None; from rows or their shapes.
+
+    ValueError where a metric does not fit the answers, or two measure something of one name.
+    """
+    answer, modes = answering(learner.apply, learner.inputs), {}
 
     def judged(rows):
-        params = learner.params(learner.init(jax.random.key(0), rows, hyperparameters(learner.hp)))
-        found = compute(learner.evaluate(jax.random.key(0), params, rows))
-        outputs = answer(params, rows) if metrics else {}
+        hp = hyperparameters(learner.hp)
+        params = learner.params(learner.init(jax.random.key(0), rows, hp))
+        found = compute(learner.evaluate(jax.random.key(0), params, rows, hp))
+        modes.update({name: learner.modes.get(name, "min" if name == "loss" else None) for name in found})
+        outputs, of = answer(params, rows) if metrics else {}, {}
         for name, metric in metrics.items():
             try:
-                found |= metric.compute(metric.update(metric.empty(), outputs, rows))
+                values = metric.compute(metric.update(metric.empty(), outputs, rows))
             except (ValueError, TypeError, KeyError, IndexError) as error:
                 said = " ".join(str(error).split())
                 raise ValueError(f"The metric `{name}` does not fit what the learner answers: {said}") from error
+            for one in values:
+                if one in of:
+                    raise ValueError(f"The metrics `{of[one]}` and `{name}` both measure `{one}`.")
+            found, of = found | values, of | dict.fromkeys(values, name)
+            modes.update({one: metric.mode or modes.get(one) for one in values})
         return found
 
-    return list(jax.eval_shape(judged, rows))
+    jax.eval_shape(judged, rows)
+    return dict(sorted(modes.items()))
 
 
 def scorer(
     learner: Learner, metrics: dict[str, Metric], rows: Batch, batch_size: int, *,
     interrupted: Callable[[], bool] | None = None, seen: tuple[Callable, Any] | None = None,
     lay: Callable[[Source], Source] = lambda source: source, lanes: bool = False,
-) -> Callable[[jax.Array, Any], dict[str, Any] | None]:  # fmt: skip
-    """`(key, params) -> {name: value}` over the rows: the learner's own evaluation and the metrics.
+) -> Callable[[jax.Array, Any, Any], dict[str, Any] | None]:  # fmt: skip
+    """`(key, params, hp) -> {name: value}` over the rows: the learner's own evaluation and the metrics.
 
-    With `lanes` keys, parameters and values have a leading axis of runs, all judged in one program.
+    With `lanes` keys, parameters, floats and values have a leading axis of runs, all judged in one program.
 
     Rows in memory are one block that stays on the device; of others a block at a time is, read ahead. `interrupted` is
     asked every two seconds or so; once it says true the answer is None. `lay` puts blocks where they are computed with.
@@ -84,38 +96,38 @@ def scorer(
     def compiled(f, axes):
         return jax.jit(jax.vmap(f, axes) if lanes else f)
 
-    def nothing(key, params, block):
-        means = jax.eval_shape(lambda: learner.evaluate(key, params, batch_of(block, jnp.zeros((), jnp.int32))))
-        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), means)
+    def nothing(key, params, hp, block):
+        means = jax.eval_shape(lambda: learner.evaluate(key, params, batch_of(block, jnp.zeros((), jnp.int32)), hp))
+        zeros = wide(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), means))
         return zeros, {name: metric.empty() for name, metric in metrics.items()}
 
-    def judge(key, params, block, sums, begin, end):
+    def judge(key, params, hp, block, sums, begin, end):
         def one(carry):
             step, means, accs = carry
             batch = batch_of(block, step)
             outputs = answer(params, batch) if metrics else {}
             accs = {name: metric.update(accs[name], outputs, batch) for name, metric in metrics.items()}
-            own = learner.evaluate(jax.random.fold_in(key, step), params, batch)
-            return step + 1, jax.tree.map(jnp.add, means, own), accs
+            own = learner.evaluate(jax.random.fold_in(key, step), params, batch, hp)
+            return step + 1, jax.tree.map(jnp.add, means, as_types(own, means)), accs
 
         _, means, accs = lax.while_loop(lambda carry: carry[0] < end, one, (begin, *sums))
         values = {key: value for name, metric in metrics.items() for key, value in metric.compute(accs[name]).items()}
         return (means, accs), compute(means) | values
 
-    empty, run = compiled(nothing, (0, 0, None)), compiled(judge, (0, 0, None, 0, None, None))
+    empty, run = compiled(nothing, (0, 0, 0, None)), compiled(judge, (0, 0, 0, None, 0, None, None))
 
-    def score(key, params):
+    def score(key, params, hp):
         with ahead(source, steps(source)) as blocks:
             sums, values, pace = None, {}, None
             for start, stop in windows(source):
                 block = blocks.block(start, start + (source.window or stop))
-                sums = empty(key, params, block) if sums is None else sums
+                sums = empty(key, params, hp, block) if sums is None else sums
                 while start < stop:
                     if interrupted and interrupted():
                         return None
                     goal = min(stop, start + (max(1, int(PATIENCE / pace)) if pace else FIRST)) if interrupted else stop
                     began = time.perf_counter()
-                    sums, values = run(key, params, block, sums, np.int32(start), np.int32(goal))
+                    sums, values = run(key, params, hp, block, sums, np.int32(start), np.int32(goal))
                     if interrupted and goal < stop:
                         jax.block_until_ready(values)
                         pace = (time.perf_counter() - began) / (goal - start)

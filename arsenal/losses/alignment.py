@@ -62,7 +62,7 @@ def ctc(blank: Annotated[int, Ge(0)] = 0) -> Loss:
             raise ValueError(f"`ctc` takes padding [n, t], here {logits.shape[:2]}; the model gives {outputs['padding'].shape}.")
         check_sequences(blank, *logits.shape[1:], rows)
 
-    return Loss(value, readout={"predict": best_path}, measures={"accuracy": exact}, check=check)
+    return Loss(value, readout={"predict": best_path}, measures={"accuracy": exact}, modes={"accuracy": "max"}, check=check)
 
 
 def frames(outputs) -> tuple[jax.Array, jax.Array]:

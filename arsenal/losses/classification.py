@@ -35,7 +35,10 @@ def cross_entropy(label_smoothing: Annotated[float, Interval(ge=0, le=1)] = 0.0)
         else:
             check_labels("cross_entropy", outputs.shape[-1], rows, outputs.shape[1:-1])
 
-    return Loss(value, readout=CLASSES, measures={"accuracy": right}, check=check, hp={"label_smoothing": label_smoothing})
+    return Loss(
+        value, readout=CLASSES, measures={"accuracy": right}, modes={"accuracy": "max"}, check=check,
+        hp={"label_smoothing": label_smoothing},
+    )  # fmt: skip
 
 
 def focal(gamma: Annotated[float, Ge(0)] = 2.0) -> Loss:
@@ -59,7 +62,9 @@ def focal(gamma: Annotated[float, Ge(0)] = 2.0) -> Loss:
             raise ValueError(f"`focal` takes logits of two classes or more; the model gives {outputs.shape}.")
         check_labels("focal", outputs.shape[-1], rows, outputs.shape[1:-1])
 
-    return Loss(value, readout=CLASSES, measures={"accuracy": right}, check=check, hp={"gamma": gamma})
+    return Loss(
+        value, readout=CLASSES, measures={"accuracy": right}, modes={"accuracy": "max"}, check=check, hp={"gamma": gamma}
+    )  # fmt: skip
 
 
 def binary_cross_entropy() -> Loss:
@@ -84,6 +89,7 @@ def binary_cross_entropy() -> Loss:
             "predict_proba": lambda z: jax.nn.softmax(jnp.stack([jnp.zeros_like(flat(z)), flat(z)], -1)),
         },
         measures={"accuracy": lambda z, rows: ((flat(z) > 0) == (rows.y > 0)).astype(z.dtype)},
+        modes={"accuracy": "max"},
         check=check,
     )
 

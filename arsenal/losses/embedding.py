@@ -36,6 +36,7 @@ def triplet(margin: Annotated[float, Ge(0)] = 1.0) -> Loss:
         value,
         readout={"predict": lambda outputs: outputs["anchor"]},
         measures={"accuracy": nearer},
+        modes={"accuracy": "max"},
         check=check,
         hp={"margin": margin},
     )
@@ -75,6 +76,7 @@ def info_nce(temperature: Annotated[float, Gt(0)] = 0.07, symmetric: bool = True
         value,
         readout={"predict": lambda outputs: outputs["anchor"]},
         measures={"accuracy": nearest},
+        modes={"accuracy": "max"},
         check=check,
         hp={"temperature": temperature},
         exempt={"batch-coupled": "the other rows of a batch are a row's negatives"},
@@ -109,7 +111,10 @@ def contrastive(margin: Annotated[float, Gt(0)] = 1.0) -> Loss:
         if y.ndim != 1 or not np.isin(y[np.asarray(rows.weight) > 0], [0, 1]).all():
             raise ValueError(f"`contrastive` takes y [n] of 0 and 1; got {y.dtype} of shape {y.shape}.")
 
-    return Loss(value, readout={"predict": apart}, measures={"accuracy": right}, check=check, hp={"margin": margin})
+    return Loss(
+        value, readout={"predict": apart}, measures={"accuracy": right}, modes={"accuracy": "max"}, check=check,
+        hp={"margin": margin},
+    )  # fmt: skip
 
 
 def check_embeddings(name: str, count: str, shapes: list) -> None:

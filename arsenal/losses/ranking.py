@@ -24,6 +24,7 @@ def pairwise_logistic() -> Loss:
     return Loss(
         value,
         measures={"pair_accuracy": ordered},
+        modes={"pair_accuracy": "max"},
         check=lambda outputs, rows: check_lists("pairwise_logistic", outputs, rows),
     )
 
@@ -48,6 +49,7 @@ def listwise_softmax() -> Loss:
     return Loss(
         value,
         measures={"pair_accuracy": ordered},
+        modes={"pair_accuracy": "max"},
         check=lambda outputs, rows: check_lists("listwise_softmax", outputs, rows),
     )
 

@@ -20,6 +20,7 @@ def squared_error() -> Loss:
         value,
         readout={"predict": single},
         measures={"absolute_error": lambda outputs, rows: over_row(jnp.abs(apart(outputs, rows)))},
+        modes={"absolute_error": "min"},
         check=lambda outputs, rows: check_shape("squared_error", outputs, rows),
     )
 
@@ -37,6 +38,7 @@ def absolute_error() -> Loss:
         value,
         readout={"predict": single},
         measures={"squared_error": lambda outputs, rows: over_row(jnp.square(apart(outputs, rows)))},
+        modes={"squared_error": "min"},
         check=lambda outputs, rows: check_shape("absolute_error", outputs, rows),
     )
 
@@ -58,6 +60,7 @@ def huber(delta: Annotated[float, Gt(0)] = 1.0) -> Loss:
         value,
         readout={"predict": single},
         measures={"absolute_error": lambda outputs, rows: over_row(jnp.abs(apart(outputs, rows)))},
+        modes={"absolute_error": "min"},
         check=lambda outputs, rows: check_shape("huber", outputs, rows),
         hp={"delta": delta},
     )
@@ -86,7 +89,8 @@ def poisson() -> Loss:
             raise ValueError(f"Counts of `poisson` must be >= 0; got {y.min()}.")
 
     return Loss(
-        value, readout={"predict": lambda outputs: jnp.exp(single(outputs))}, measures={"absolute_error": off}, check=check
+        value, readout={"predict": lambda outputs: jnp.exp(single(outputs))}, measures={"absolute_error": off},
+        modes={"absolute_error": "min"}, check=check,
     )
 
 

@@ -67,6 +67,7 @@ def elbo(
         value,
         readout={"predict": predict, "embedding": lambda outputs: outputs["mean"]},
         measures={"kl": lambda outputs, rows: divergence(outputs["mean"], outputs["log_variance"]), "reconstruction": restoring},
+        modes={"reconstruction": "min"},
         check=check,
         hp={"beta": beta},
     )

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 from arsenal.records import Batch, Mean, Metric, compute
 
 
-def average(name: str, value: Callable[[dict, Batch], jax.Array]) -> Metric:
+def average(name: str, value: Callable[[dict, Batch], jax.Array], mode: str | None = None) -> Metric:
     """The weighted mean of `value(outputs, batch) -> [n]`, under `name`; NaN where no row was counted.
+
+    `mode` is `min` or `max` where small or large values are known to be good.
 
     >>> from arsenal.records import batch
     >>> metric = average("size", lambda outputs, batch: outputs["predict"])
@@ -28,6 +30,7 @@ def average(name: str, value: Callable[[dict, Batch], jax.Array]) -> Metric:
         update=update,
         merge=add,
         compute=lambda acc: compute({name: acc}),
+        mode=mode,
     )
 
 

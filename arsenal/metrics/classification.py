@@ -29,7 +29,7 @@ def accuracy() -> Metric:
         right = (predict == batch.y.astype(predict.dtype)).astype(float)
         return over_positions(right, batch.y)
 
-    return of_labelled(average("accuracy", value))
+    return of_labelled(average("accuracy", value, "max"))
 
 
 def log_loss() -> Metric:
@@ -47,7 +47,7 @@ def log_loss() -> Metric:
     def value(outputs, batch):
         return over_positions(surprise(outputs, batch, "log_loss"), batch.y)
 
-    return of_labelled(average("log_loss", value))
+    return of_labelled(average("log_loss", value, "min"))
 
 
 def top_k_accuracy(k: Annotated[int, Ge(1)]) -> Metric:
@@ -71,7 +71,7 @@ def top_k_accuracy(k: Annotated[int, Ge(1)]) -> Metric:
         ahead = jnp.where(place < y, ~(p < of_label), ~(p <= of_label)) & (place != y)
         return real(ahead.sum(1) < k)
 
-    return average(name, value)
+    return average(name, value, "max")
 
 
 def brier_score() -> Metric:
@@ -90,7 +90,7 @@ def brier_score() -> Metric:
         square = jnp.square(p - jax.nn.one_hot(batch.y, p.shape[1], dtype=p.dtype)).sum(1)
         return square / 2 if p.shape[1] == 2 else square
 
-    return average("brier_score", value)
+    return average("brier_score", value, "min")
 
 
 class Calibration(NamedTuple):
@@ -127,6 +127,7 @@ def calibration_error(bins: Annotated[int, Ge(1)] = 15) -> Metric:
         update=update,
         merge=add,
         compute=lambda acc: {"calibration_error": jnp.abs(acc.confidence - acc.right).sum() / acc.weight.sum()},
+        mode="min",
     )
 
 
@@ -183,7 +184,7 @@ def of_positive(name: str, value):
     def compute(acc):
         return {name: jnp.where(acc.true.sum() > 0, value(*(counts[1] for counts in acc)), jnp.nan)}
 
-    return Metric(lambda: no_counts(2), counting(name), add, compute)
+    return Metric(lambda: no_counts(2), counting(name), add, compute, "max")
 
 
 def share(part: jax.Array, whole: jax.Array) -> jax.Array:
@@ -208,7 +209,7 @@ def f1_macro(classes: Annotated[int, Ge(2)]) -> Metric:
         each = 2 * acc.right / jnp.where(either > 0, either, 1)
         return {"f1_macro": each.sum() / jnp.sum(either > 0).astype(each.dtype)}
 
-    return Metric(lambda: no_counts(classes), counting("f1_macro"), add, compute)
+    return Metric(lambda: no_counts(classes), counting("f1_macro"), add, compute, "max")
 
 
 def balanced_accuracy(classes: Annotated[int, Ge(2)]) -> Metric:
@@ -226,7 +227,7 @@ def balanced_accuracy(classes: Annotated[int, Ge(2)]) -> Metric:
     def compute(acc):
         return {"balanced_accuracy": mean_share(acc.right, acc.true, acc.true)}
 
-    return Metric(lambda: no_counts(classes), counting("balanced_accuracy"), add, compute)
+    return Metric(lambda: no_counts(classes), counting("balanced_accuracy"), add, compute, "max")
 
 
 def precision_macro(classes: Annotated[int, Ge(2)]) -> Metric:
@@ -245,7 +246,7 @@ def precision_macro(classes: Annotated[int, Ge(2)]) -> Metric:
     def compute(acc):
         return {"precision_macro": mean_share(acc.right, acc.predicted, acc.predicted + acc.true)}
 
-    return Metric(lambda: no_counts(classes), counting("precision_macro"), add, compute)
+    return Metric(lambda: no_counts(classes), counting("precision_macro"), add, compute, "max")
 
 
 def recall_macro(classes: Annotated[int, Ge(2)]) -> Metric:
@@ -264,7 +265,7 @@ def recall_macro(classes: Annotated[int, Ge(2)]) -> Metric:
     def compute(acc):
         return {"recall_macro": mean_share(acc.right, acc.true, acc.predicted + acc.true)}
 
-    return Metric(lambda: no_counts(classes), counting("recall_macro"), add, compute)
+    return Metric(lambda: no_counts(classes), counting("recall_macro"), add, compute, "max")
 
 
 def matthews(classes: Annotated[int, Ge(2)]) -> Metric:
@@ -292,7 +293,7 @@ def matthews(classes: Annotated[int, Ge(2)]) -> Metric:
         score = jnp.where(both > 0, shared / jnp.where(both > 0, both, 1), 0)
         return {"matthews": jnp.where(total > 0, score, jnp.nan)}
 
-    return Metric(lambda: no_counts(classes), counting("matthews"), add, compute)
+    return Metric(lambda: no_counts(classes), counting("matthews"), add, compute, "max")
 
 
 def no_counts(classes: int) -> Counts:
@@ -386,7 +387,7 @@ def by_score(name: str, bins: int, compute):
         positive = (batch.y > 0).astype(weight.dtype)
         return add(acc, Scores(histogram(at, weight * (1 - positive), bins), histogram(at, weight * positive, bins)))
 
-    return Metric(lambda: Scores(jnp.zeros(bins), jnp.zeros(bins)), update, add, compute)
+    return Metric(lambda: Scores(jnp.zeros(bins), jnp.zeros(bins)), update, add, compute, "max")
 
 
 def probabilities(outputs: dict, batch, metric: str) -> jax.Array:

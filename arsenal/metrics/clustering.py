@@ -77,4 +77,4 @@ def contingency(name: str, classes: int, clusters: int, value: Callable[[jax.Arr
     def compute(together):
         return {name: jnp.where(together.sum() > 0, value(together), jnp.nan)}
 
-    return Metric(lambda: jnp.zeros((classes, clusters)), update, jnp.add, compute)
+    return Metric(lambda: jnp.zeros((classes, clusters)), update, jnp.add, compute, "max")

@@ -15,4 +15,4 @@ def negative_log_likelihood() -> Metric:
     2.0
     """
     name = "negative_log_likelihood"
-    return average(name, lambda outputs, batch: -answer(outputs, "score_samples", name))
+    return average(name, lambda outputs, batch: -answer(outputs, "score_samples", name), "min")

@@ -29,6 +29,7 @@ def perplexity() -> Metric:
         update=lambda acc, outputs, batch: tokens(acc, outputs, batch, "perplexity"),
         merge=add,
         compute=lambda acc: {"perplexity": jnp.exp(acc.total / acc.weight)},
+        mode="min",
     )
 
 
@@ -49,6 +50,7 @@ def bits_per_byte(bytes_per_token: Annotated[float, Gt(0)] = 1.0) -> Metric:
         update=lambda acc, outputs, batch: tokens(acc, outputs, batch, "bits_per_byte"),
         merge=add,
         compute=lambda acc: {"bits_per_byte": acc.total / acc.weight / (math.log(2) * bytes_per_token)},
+        mode="min",
     )
 
 

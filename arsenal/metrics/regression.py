@@ -18,7 +18,8 @@ def mean_squared_error() -> Metric:
     >>> float(metric.compute(metric.update(metric.empty(), {"predict": jnp.array([1.0, 4.0])}, rows))["mean_squared_error"])
     2.0
     """
-    return average("mean_squared_error", lambda outputs, batch: per_row(jnp.square, outputs, batch, "mean_squared_error"))
+    name = "mean_squared_error"
+    return average(name, lambda outputs, batch: per_row(jnp.square, outputs, batch, name), "min")
 
 
 def mean_absolute_error() -> Metric:
@@ -29,7 +30,8 @@ def mean_absolute_error() -> Metric:
     >>> float(metric.compute(metric.update(metric.empty(), {"predict": jnp.array([1.0, 4.0])}, rows))["mean_absolute_error"])
     1.0
     """
-    return average("mean_absolute_error", lambda outputs, batch: per_row(jnp.abs, outputs, batch, "mean_absolute_error"))
+    name = "mean_absolute_error"
+    return average(name, lambda outputs, batch: per_row(jnp.abs, outputs, batch, name), "min")
 
 
 def root_mean_squared_error() -> Metric:
@@ -44,7 +46,7 @@ def root_mean_squared_error() -> Metric:
     1.0
     """
     name = "root_mean_squared_error"
-    squared = average(name, lambda outputs, batch: per_row(jnp.square, outputs, batch, name))
+    squared = average(name, lambda outputs, batch: per_row(jnp.square, outputs, batch, name), "min")
     return squared._replace(compute=lambda acc: {name: jnp.sqrt(squared.compute(acc)[name])})
 
 
@@ -65,7 +67,7 @@ def mean_absolute_percentage_error() -> Metric:
         y = real(batch.y)
         return per_row(lambda apart: jnp.abs(apart) / jnp.maximum(jnp.abs(y.astype(apart.dtype)), 2.0**-52), outputs, batch, name)
 
-    return average(name, share)
+    return average(name, share, "min")
 
 
 class Explained(NamedTuple):
@@ -105,6 +107,7 @@ def r2_score() -> Metric:
         update=update,
         merge=lambda a, b: Explained(a.residual + b.residual, join(a.target, b.target)),
         compute=compute,
+        mode="max",
     )
 
 
@@ -136,7 +139,7 @@ def explained_variance() -> Metric:
         score = jnp.where(total > 0, 1 - left / jnp.where(total > 0, total, 1), (left == 0).astype(total.dtype))
         return {"explained_variance": jnp.where(acc.weight > 0, score, jnp.nan)}
 
-    return Metric(lambda: no_rows(2), update, join, compute)
+    return Metric(lambda: no_rows(2), update, join, compute, "max")
 
 
 def per_row(size, outputs: dict, batch, metric: str) -> jax.Array:

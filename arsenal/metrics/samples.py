@@ -55,7 +55,7 @@ def frechet_distance(features: Annotated[int, Gt(0)]) -> Metric:
         apart = jnp.square(acc.real.mean - acc.drawn.mean).sum()
         return {"frechet_distance": jnp.maximum(apart + jnp.trace(real) + jnp.trace(drawn) - 2 * overlap, 0)}
 
-    return Metric(lambda: Pair(no_rows(features), no_rows(features)), update, merge, compute)
+    return Metric(lambda: Pair(no_rows(features), no_rows(features)), update, merge, compute, "min")
 
 
 def root(c):

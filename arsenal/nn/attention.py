@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-HALF = (jnp.bfloat16, jnp.float16)
+from arsenal.numerics.wide import HALF
 
 
 def attend(q: jax.Array, k: jax.Array, v: jax.Array, *, causal: bool = False, mask: jax.Array | None = None) -> jax.Array:

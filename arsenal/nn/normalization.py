@@ -4,8 +4,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
 
-from arsenal.nn.attention import HALF
 from arsenal.numerics.weighted import over_rows
+from arsenal.numerics.wide import HALF
 
 
 class BatchNorm(nn.Module):

@@ -7,29 +7,29 @@ import jax
 import optax
 from annotated_types import Ge, Gt, Interval
 
+from arsenal.numerics.wide import as_types, wide
 from arsenal.records import Optimizer
 
 
 def from_optax(factory: Callable[..., optax.GradientTransformation], static: Any = (), **hp: float) -> Optimizer:
     """Any Optax factory: the floats in `hp` are traced, `static` (pairs of name and value) is not.
 
-    The factory must not branch on its floats in Python; where it does, JAX says so when the step is traced. One that
+    Moments are kept in float32 or more, also of parameters in half precision; these are rounded once, when the step is
+    added. The factory must not branch on its floats in Python; where it does, JAX says so when the step is traced. One that
     takes the extra argument `value` gets the loss.
     """
     static = dict(static)
 
     def init(params, hp):
         with jax.numpy_dtype_promotion("standard"):
-            return factory(**hp, **static).init(params)
+            return factory(**hp, **static).init(wide(params))
 
     def update(state, params, gradient, hp, value):
         # Optax raises traced decays to whole powers, which strict promotion would refuse.
         with jax.numpy_dtype_promotion("standard"):
             transformation = optax.with_extra_args_support(factory(**hp, **static))
-            updates, after = transformation.update(gradient, state, params, value=value)
-            # A traced float32 times half precision is float32: the state keeps the types that it began with.
-            after = jax.tree.map(lambda new, old: new.astype(old.dtype), after, state)
-            return after, optax.apply_updates(params, updates)
+            updates, after = transformation.update(wide(gradient), state, wide(params), value=value)
+            return as_types(after, state), optax.apply_updates(params, updates)
 
     return Optimizer(init, update, hp)
 

@@ -152,7 +152,7 @@ def ppo(
         begin = worlds, observations, jnp.zeros(n), jnp.ones(n, bool), jnp.zeros((), jnp.int32)
         return lax.while_loop(lambda carry: carry[3].any(), move, begin)[2]
 
-    def evaluate(key, variables, rows):
+    def evaluate(key, variables, rows, hp):
         return {"return": Mean(jnp.vdot(rows.weight, episodes(variables, rows.x)), rows.weight.sum())}
 
     def adopt(agent, variables, hp):
@@ -175,6 +175,7 @@ def ppo(
             "predict_proba": lambda variables, x: jax.nn.softmax(logits(variables, x)),
         },
         evaluate=evaluate,
+        modes={"return": "max"},
         inputs=dict.fromkeys(("predict", "predict_proba"), first_observations),
         check=check,
         adopt=adopt,

@@ -9,10 +9,10 @@ import re
 import shutil
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -35,9 +35,7 @@ class Keep(NamedTuple):
     seconds: float | None = None
     """and of every so many seconds."""
     best: int = 0
-    """Also this many with the best value of the metric that judges them."""
-    mode: Literal["min", "max"] = "min"
-    """Which values are good."""
+    """Also this many of those that are judged best."""
 
 
 class Saved(NamedTuple):
@@ -46,54 +44,57 @@ class Saved(NamedTuple):
     step: int
     time: float
     """Seconds since 1970."""
-    value: float | None
-    """Of the metric that judges it, where it was judged."""
+    due: bool = True
+    """False where it was written only since the run ended or was interrupted there."""
     path: Path = Path()
 
 
-def kept(saved: list[Saved], keep: Keep) -> list[Saved]:
-    """Those of the checkpoints that stay, newest first.
+def kept(saved: list[Saved], keep: Keep, best: Sequence[int] = ()) -> list[Saved]:
+    """Those of the checkpoints that stay, newest first; `best` are the steps that were judged, best first.
 
-    >>> [one.step for one in kept([Saved(s, s, abs(s - 30)) for s in (10, 20, 30, 40, 50)], Keep(last=1, every=20, best=1))]
-    [50, 40, 30, 20, 10]
-    >>> [one.step for one in kept([Saved(s, s, abs(s - 30)) for s in (10, 20, 30, 40, 50)], Keep(last=1, best=2))]
-    [50, 30, 20]
+    One that was not due stays as the newest only: a run that goes on leaves what one that never ended would leave.
+
+    >>> [one.step for one in kept([Saved(s, s) for s in (10, 20, 30, 40, 50)], Keep(last=1, every=20), [30])]
+    [50, 40, 20, 10]
+    >>> [one.step for one in kept([Saved(s, s, s != 40) for s in (10, 20, 30, 40, 50)], Keep(last=2, best=1), [10, 30])]
+    [50, 30, 10]
     """
     newest = sorted(saved, reverse=True)
-    stay = set(newest[: keep.last]) | set(best(saved, keep.mode)[: keep.best])
+    due = [one for one in newest if one.due or one is newest[0]]
+    stay = set(due[: keep.last]) | set(ranked(saved, best)[: keep.best])
     for interval, of in ((keep.every, lambda one: one.step), (keep.seconds, lambda one: one.time)):
         if interval:
             # The oldest of each interval is met last, and stays.
-            stay |= set({of(one) // interval: one for one in newest}.values())
+            stay |= set({of(one) // interval: one for one in newest if one.due}.values())
     return [one for one in newest if one in stay]
 
 
-def best(saved: list[Saved], mode: Literal["min", "max"]) -> list[Saved]:
-    """The checkpoints that were judged, best first, the earlier one where two are equal."""
-    judged = [(one.value if mode == "min" else -one.value, one.step, one) for one in saved if one.value is not None]
-    return [one for _, _, one in sorted(judged)]
+def ranked(saved: list[Saved], best: Sequence[int]) -> list[Saved]:
+    """The checkpoints of these steps, in their order."""
+    there = {one.step: one for one in saved}
+    return [there[step] for step in best if step in there]
 
 
 class Checkpoints:
     """The folder `checkpoints/STEP/`: Orbax's `state/` and `commit.json`; without a marker it does not count."""
 
-    def __init__(self, folder: Path, keep: Keep = Keep()):  # noqa: B008
-        """Use the folder, made if need be."""
+    def __init__(self, folder: Path, keep: Keep = Keep(), best: Callable[[], Sequence[int]] = list):  # noqa: B008
+        """Use the folder, made if need be; `best()` are the steps that were judged so far, best first."""
         if keep.last < 1:
             raise ValueError(f"`last` of `keep` must be >= 1; got {keep.last}.")
         import orbax.checkpoint as ocp
 
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # its errors are raised as well
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.keep = folder, keep
+        self.folder, self.keep, self.best = folder, keep, best
         self.orbax = ocp.StandardCheckpointer()
         self.worker = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self.pending: Future | None = None
 
-    def save(self, step: int, tree: Any, value: float | None = None) -> None:
+    def save(self, step: int, tree: Any, due: bool = True) -> None:
         """Copy the arrays off the device and return; writing goes on. An earlier failure to write is raised here.
 
-        `value` is that of the metric which judges the checkpoint.
+        `due`: whether it is one of those that a run saves by itself, not just where it ends.
         """
         self.wait()
         target = self.folder / f"{step:010d}"
@@ -101,25 +102,36 @@ class Checkpoints:
         if first() and not sound:
             shutil.rmtree(target, ignore_errors=True)
             target.mkdir()
+        best = list(self.best())  # now: what is written in the background must not see later ones
         if agreed(sound):
+            self.pending = self.worker.submit(self.settle, target, due, best)
             return
         size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
         if shutil.disk_usage(target).free < size:  # Orbax would say so too, in hundreds of lines
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
         self.orbax.save(target.absolute() / "state", tree)
-        self.pending = self.worker.submit(self.commit, target, describe(tree), value)
+        self.pending = self.worker.submit(self.commit, target, describe(tree), due, best)
 
-    def commit(self, target: Path, leaves: dict[str, Any], value: float | None) -> None:
+    def commit(self, target: Path, leaves: dict[str, Any], due: bool, best: Sequence[int]) -> None:
         """Wait for Orbax, then write the marker and drop what is no longer kept: one process for all."""
         self.orbax.wait_until_finished()
         if not first():
             return
         files = sorted(path for path in (target / "state").rglob("*") if path.is_file())
         sums = {str(path.relative_to(target)): sha256(path) for path in files}
-        marker = {"leaves": leaves, "sums": sums, "sum": digest_of(leaves, sums), "time": time.time(), "value": value}
+        marker = {"leaves": leaves, "sums": sums, "sum": digest_of(leaves, sums), "time": time.time(), "due": due}
         write_json(target / MARKER, marker)
+        self.settle(target, due, best)
+
+    def settle(self, target: Path, due: bool, best: Sequence[int]) -> None:
+        """Say that a checkpoint was due after all, if it was, and drop what is no longer kept."""
+        if not first():
+            return
+        marker = read_json(target / MARKER)
+        if due and not marker.get("due", True):
+            write_json(target / MARKER, marker | {"due": True})
         there = [saved_in(path) for path in self.committed()]
-        for old in set(there) - set(kept(there, self.keep)):
+        for old in set(there) - set(kept(there, self.keep, best)):
             (old.path / MARKER).unlink()  # first, so that a half-removed one does not count
             shutil.rmtree(old.path, ignore_errors=True)
 
@@ -151,7 +163,7 @@ class Checkpoints:
         """The checkpoint `best`, or that of a step; a `RunError` where there is none."""
         there = [saved_in(path) for path in self.committed()]
         if which == "best":
-            found = best(there, self.keep.mode)[:1]
+            found = ranked(there, self.best())[:1]
             missing = "No checkpoint was judged: `run.checkpoints.best` says how many of the best are kept."
         else:
             found = [one for one in there if str(one.step) == str(which)]
@@ -186,12 +198,12 @@ class Checkpoints:
 
 
 def saved_in(path: Path) -> Saved:
-    """What the marker says of a checkpoint; those of version 0.1.0 tell neither time nor value."""
+    """What the marker says of a checkpoint; those of version 0.1.0 tell neither time nor whether they were due."""
     try:
         marker = read_json(path / MARKER)
     except ValueError:
         marker = {}
-    return Saved(int(path.name), marker.get("time", (path / MARKER).stat().st_mtime), marker.get("value"), path)
+    return Saved(int(path.name), marker.get("time", (path / MARKER).stat().st_mtime), marker.get("due", True), path)
 
 
 def damage(path: Path) -> str:

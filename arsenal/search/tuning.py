@@ -14,7 +14,7 @@ import numpy as np
 from arsenal import config as configs
 from arsenal.config import Config, ConfigError
 from arsenal.evaluation.sweep import Axis, Row, write_sweep
-from arsenal.experiment import Experiment, build, mathematics
+from arsenal.experiment import Experiment, build, directed, mathematics
 from arsenal.records import Scheduler, Search
 from arsenal.road import BEFORE, inherited
 from arsenal.runs import folder, signals
@@ -76,6 +76,8 @@ def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Foun
             programs = Programs(config.overrides, dimensions)
             programs.check()
             experiment = build(config)
+            config = directed(config, experiment.modes)
+            values = config.values
             origin = inherited(config)
             about = identity(config, mathematics(config, experiment.data, origin), dimensions)
         with claimed(config, about) as path, contextlib.closing(opened(path, values)) as sweep:

@@ -313,8 +313,26 @@ def learner_answers(case: Case) -> None:
             answer = jax.jit(f)(params, inputs)
             close(case, answer, f(params, inputs), f"jit equals eager in `{name}`")
             assert all(np.isfinite(plain(leaf)).all() for leaf in jax.tree.leaves(answer)), f"`{name}` answers NaN."
-        means = compute(jax.jit(learner.evaluate)(key(), params, rows))
-        close(case, compute(learner.evaluate(key(), params, rows)), means, "jit equals eager in `evaluate`")
+        means = compute(jax.jit(learner.evaluate)(key(), params, rows, hp))
+        close(case, compute(learner.evaluate(key(), params, rows, hp)), means, "jit equals eager in `evaluate`")
+
+
+def learner_evaluates_by_hp(case: Case) -> None:
+    """What judges parameters is a function of the floats that it is given: one trace for all values, lanes equal a loop."""
+    learner = case.record
+    with precise(case):
+        rows, hp = first_batch(case), hyperparameters(learner.hp)
+        params, _ = one_step(case, rows)
+        evaluate, calls = counted(lambda params, rows, hp: compute(learner.evaluate(key(), params, rows, hp)))
+        run, both = jax.jit(evaluate), [hp, varied(case, hp)]
+        alone = [run(params, rows, one) for one in both]
+        assert len(calls) == 1, f"No retrace: `evaluate` was traced {len(calls)} times for one program's worth of inputs."
+        if not jax.tree.leaves(hp):
+            return
+        stacked = jax.tree.map(lambda *v: jnp.stack(v), *both)
+        lanes = jax.jit(jax.vmap(lambda hp: compute(learner.evaluate(key(), params, rows, hp))))(stacked)
+        for i, one in enumerate(alone):
+            close(case, jax.tree.map(lambda v, i=i: v[i], lanes), one, f"A lane's floats judge it (lane {i})")
 
 
 def additive_adds(case: Case) -> None:
@@ -632,6 +650,7 @@ LEARNER: dict[str, Callable[[Case], None]] = {
     "sums": learner_sums_over_rows,
     "resume": learner_resumes,
     "answers": learner_answers,
+    "judged by its floats": learner_evaluates_by_hp,
 }
 
 

@@ -8,6 +8,7 @@ from annotated_types import Gt, Interval
 
 from arsenal.nn.linen import as_model
 from arsenal.numerics.weighted import over_rows
+from arsenal.numerics.wide import as_types, moving, wide
 from arsenal.records import Learner, Mean, Optimizer, Training, row_keys
 
 
@@ -53,7 +54,7 @@ def adversarial(
             g, d,
             generator_optimizer.init(g, hp["generator_optimizer"]),
             discriminator_optimizer.init(d, hp["discriminator_optimizer"]),
-            jax.tree.map(jnp.copy, g),
+            jax.tree.map(jnp.copy, wide(g)),
         )  # fmt: skip
 
     def step(key, state, batch, hp):
@@ -84,7 +85,7 @@ def adversarial(
         g_state, g = generator_optimizer.update(
             state.generator_optimizer, state.generator, slope, hp["generator_optimizer"], g_loss
         )
-        average = jax.tree.map(lambda old, new: hp["decay"] * old + (1 - hp["decay"]) * new, state.average, g)
+        average = moving(state.average, g, hp["decay"])
         means = {"generator_loss": Mean(g_loss * count, count), "discriminator_loss": Mean(d_loss * count, count)}
         return Adversarial(g, d, g_state, d_state, average), means
 
@@ -101,12 +102,12 @@ def adversarial(
 
     return Learner(
         init, step,
-        params=lambda state: state.average,
+        params=lambda state: as_types(state.average, state.generator),
         apply={"sample": sample},
         inputs={"sample": lambda batch: batch.row.astype(jnp.uint32)},
         check=check,
         adopt=lambda state, params, hp: state._replace(
-            generator=params, average=jax.tree.map(jnp.copy, params),
+            generator=params, average=jax.tree.map(jnp.copy, wide(params)),
             generator_optimizer=generator_optimizer.init(params, hp["generator_optimizer"]),
         ),
         views={"raw": lambda state: state.generator},

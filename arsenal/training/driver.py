@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 from jax.random import fold_in
 
+from arsenal.numerics.wide import as_types, wide
 from arsenal.records import Learner, Mean, Source, hyperparameters, living
 
 PATIENCE = 2.0
@@ -72,6 +73,7 @@ def advance(learner: Learner, source: Source, keep_failing: bool = False) -> Cal
     def many(train, block, stop):
         shapes = jax.eval_shape(one, train, block)[1]
         empty = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        none = wide(empty)
 
         def body(carry):
             before, sums, _ = carry
@@ -81,13 +83,14 @@ def advance(learner: Learner, source: Source, keep_failing: bool = False) -> Cal
             if keep_failing:
                 after = jax.tree.map(lambda new, old: lax.select(sound, new, old), after, before)
             step = jnp.where(sound, before.step + 1, -1 - before.step)
-            sums = jax.tree.map(lambda total, new: total + jnp.where(sound, new, jnp.zeros_like(new)), sums, means)
+            counted = jax.tree.map(lambda new: jnp.where(sound, new, jnp.zeros_like(new)), means)
+            sums = jax.tree.map(jnp.add, sums, as_types(counted, sums))
             return after._replace(step=step), sums, means
 
         def unfinished(carry):
             return (carry[0].step < stop) & (carry[0].step >= 0)
 
-        train, sums, last = lax.while_loop(unfinished, body, (train, empty, empty))
+        train, sums, last = lax.while_loop(unfinished, body, (train, none, empty))
         failed = jnp.where(train.step < 0, -1 - train.step, -1)
         return train, sums, Failure(failed, last)
 
@@ -145,8 +148,11 @@ def drive(
             if means is not None:
                 log(at, means)
 
-    if evaluate_first and evaluate(step, train):
-        stop = step
+    if evaluate_first:
+        if evaluate(step, train):
+            stop = step
+        if step < stop and agreed(save_due(step)):
+            save(step, train)
     while step < stop and not agreed(interrupted()):
         if window and not inside and window[0] <= step < window[1]:
             inside = True

@@ -13,6 +13,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from arsenal.numerics.wide import as_types, wide
 from arsenal.records import Learner, Mean, Source
 from arsenal.training.driver import Failure, TrainState, begun, finite, step_of
 
@@ -66,14 +67,14 @@ def advance(learner: Learner, source: Source, mesh: Mesh | None = None) -> Calla
     def many(train, block, stop):
         one = jax.vmap(lambda train, block: step_of(learner, source, train, block), (LANES, None))
         shapes = jax.eval_shape(one, train, block)[1]
-        empty = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        empty = wide(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))
 
         def body(carry):
             before, sums, failed = carry
             state, means = one(before, block)
             sound = jax.vmap(whole)(means) if means else jnp.ones(failed.shape, bool)
             failed = jnp.where(sound | (failed >= 0), failed, before.step)
-            return before._replace(state=state, step=before.step + 1), jax.tree.map(jnp.add, sums, means), failed
+            return before._replace(state=state, step=before.step + 1), jax.tree.map(jnp.add, sums, as_types(means, sums)), failed
 
         never = jnp.full(train.key.shape, -1, jnp.int32)
         train, sums, failed = lax.while_loop(lambda carry: carry[0].step < stop, body, (train, empty, never))

@@ -11,8 +11,9 @@ from arsenal.combine.accumulate import learner
 from arsenal.losses.plain import as_loss
 from arsenal.nn.linen import as_model
 from arsenal.numerics.weighted import over_rows
+from arsenal.numerics.wide import as_types, wide
 from arsenal.records import Additive, Augmentation, Learner, Loss, Mean, Model, Optimizer, Training
-from arsenal.training.precision import Float, Precision, Scale, all_finite, cast, first_scale, policy, precise, rescaled
+from arsenal.training.precision import Float, Precision, Scale, all_finite, first_scale, policy, precise, rescaled
 
 
 class Supervised(NamedTuple):
@@ -75,8 +76,8 @@ def additive(
 
     def metrics(outputs, values, batch):
         count = batch.weight.sum()
-        means = {"loss": Mean(jnp.vdot(values, batch.weight), count)}
-        return means | {name: Mean(jnp.vdot(f(outputs, batch), batch.weight), count) for name, f in loss.measures.items()}
+        means = {"loss": values} | {name: f(outputs, batch) for name, f in loss.measures.items()}
+        return {name: Mean(jnp.vdot(each, batch.weight), count) for name, each in wide(means).items()}
 
     def measure(key, state, batch, hp):
         if augmentation:
@@ -85,7 +86,7 @@ def additive(
 
         def total(params):
             outputs, collections = model.apply(state.variables | {"params": params}, batch.x, training)
-            values = loss.value(outputs, batch, hp["loss"])
+            values = wide(loss.value(outputs, batch, hp["loss"]))
             return jnp.vdot(values, batch.weight) * factor, (outputs, values, collections)
 
         count = batch.weight.sum()
@@ -94,9 +95,8 @@ def additive(
         if precision.scaled:
             factor = state.scale.value / jnp.maximum(over_rows(count), jnp.finfo(count.dtype).tiny)
         gradient, (outputs, values, collections) = jax.grad(total, has_aux=True)(state.variables["params"])
-        collections = jax.tree.map(lambda v: v * count.astype(v.dtype), collections)
-        if precision.parameters != "float32":
-            gradient = cast(gradient, "float32")
+        collections = jax.tree.map(lambda v: v * count.astype(v.dtype), wide(collections))
+        gradient = wide(gradient)
         if precision.scaled:
             gradient = jax.tree.map(lambda g: g / factor, gradient)
         return Sums(gradient, collections, count, metrics(outputs, values, batch))
@@ -109,6 +109,7 @@ def additive(
         value = sums.metrics["loss"].total / count
         moved, params = optimizer.update(state.optimizer, before, gradient, hp["optimizer"], value)
         collections = jax.tree.map(lambda v: v / count.astype(v.dtype), sums.collections)
+        collections = as_types(collections, {name: state.variables[name] for name in collections})
         after = state._replace(variables=state.variables | collections | {"params": params}, optimizer=moved)
         if not precision.scaled:
             return after, sums.metrics
@@ -118,10 +119,9 @@ def additive(
         scale = {"loss_scale": Mean(state.scale.value, jnp.ones(()))}
         return after._replace(scale=rescaled(state.scale, finite)), sums.metrics | scale
 
-    def evaluate(key, variables, batch):
+    def evaluate(key, variables, batch, hp):
         outputs, _ = model.apply(variables, batch.x)
-        hp = jax.tree.map(jnp.asarray, loss.hp)
-        return metrics(outputs, loss.value(outputs, batch, hp), batch)
+        return metrics(outputs, loss.value(outputs, batch, hp["loss"]), batch)
 
     def answer(readout):
         return lambda variables, inputs: readout(model.apply(variables, inputs)[0])
@@ -143,6 +143,7 @@ def additive(
         params=lambda state: state.variables,
         apply={name: answer(readout) for name, readout in loss.readout.items()} | methods,
         evaluate=evaluate,
+        modes={"loss": "min"} | loss.modes,
         inputs=model.inputs,
         check=check,
         adopt=adopt,

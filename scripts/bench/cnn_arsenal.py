@@ -35,7 +35,7 @@ def main(given: dict) -> dict:
     stop = warm + window * given["windows"]
     train = drive(advance(learner, source), source, start(learner, source, seed), stop, log=log, log_every=LOG)
     judge = scorer(learner, {}, rows, source.batch_size)
-    own = judge(streams(train.key)["evaluate"], learner.params(train.state))
+    own = judge(streams(train.key)["evaluate"], learner.params(train.state), train.hp)
     return {
         "rates": [window / (after - before) for before, after in itertools.pairwise(marks)],
         "loss": float(own["loss"]),

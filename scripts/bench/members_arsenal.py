@@ -42,7 +42,7 @@ def main(given: dict) -> dict:
         jax.block_until_ready(states)
         measured.append(window * len(SEEDS) / (time.perf_counter() - began))
     judge = scorer(learner, {}, rows, source.batch_size)
-    own = [judge(streams(s.key)["evaluate"], learner.params(s.state)) for s in states]
+    own = [judge(streams(s.key)["evaluate"], learner.params(s.state), s.hp) for s in states]
     return {
         "rates": measured[1:],
         "loss": float(np.max([values["loss"] for values in own])),

@@ -18,7 +18,7 @@ from arsenal.road import compose, export, fit, load
 from arsenal.runs.checkpoints import digest
 from arsenal.runs.events import read
 from arsenal.runs.folder import RunError, status
-from arsenal.session import Session
+from arsenal.runs.judge import Judge
 
 KEPT = Path(__file__).resolve().parents[1] / "kept"
 SMALL = ["model.hidden=[8]", "every.log=10", "every.evaluate=10", "run.tensorboard=false"]
@@ -66,8 +66,9 @@ def test_early_stopping_ends_where_patience_ends_and_the_best_is_kept(train):
 
 @pytest.mark.parametrize("value", [None, float("nan"), [1.0, None], [1.0, float("inf")]])
 def test_what_is_no_number_judges_nothing_now_or_after_it_is_read_back(value):
-    assert Session.judged_by(None, {"metric": "validation/loss"}, {"loss": value}) is None
-    assert Session.judged_by(None, {"metric": "loss"}, {"loss": [1.0, 3.0]}) == 2.0
+    judge = Judge.of({"metric": "validation/loss", "mode": "min"})
+    assert judge.value({"loss": value}) is None
+    assert judge.value({"loss": [1.0, 3.0]}) == 2.0
 
 
 def test_patience_is_counted_across_a_kill(train, tmp_path):
@@ -278,3 +279,65 @@ def test_what_was_interrupted_between_a_step_and_its_evaluation_is_evaluated_on_
     again = train("length=40")
     assert validations(again) == {**validations(whole)} and 40 in validations(again)
     assert len([e for e in read(log) if e["kind"] == "validation" and e["step"] == 40]) == 1
+
+
+# What judges a run.
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["early_stopping.patience=2", "early_stopping.metric=train/loss"], "`early_stopping.metric` must name one of accuracy, "
+         r".*, loss, .*of the validation rows; got train/loss"),
+        (["early_stopping.patience=2", "early_stopping.metric=test/accuracy"], "of the validation rows; got test/accuracy"),
+        (["run.checkpoints.best=1", "run.checkpoints.metric=acuracy"], "`run.checkpoints.metric` .*; got validation/acuracy"),
+        (["++expect={train/accuracy: {min: 0.5}}"], "`expect` must name .*, of the validation or test rows; got train/accuracy"),
+        (["++expect={accuracy: {min: 0.5}}"], "`expect` must name .*; got accuracy"),
+        (["seed=4294967296"], "`seed` must be less than 4294967296"),
+    ],
+)  # fmt: skip
+def test_what_cannot_judge_is_refused_before_anything_compiles(train, tmp_path, words, said):
+    with pytest.raises(ConfigError, match=said):
+        train(*words)
+    assert not list(tmp_path.iterdir())
+
+
+ACCURATE = ["run.checkpoints.best=1", "run.checkpoints.last=1", "run.checkpoints.metric=accuracy"]
+
+
+@pytest.mark.slow
+def test_the_best_is_judged_by_name_and_direction_however_the_run_was_judged_before(train):
+    train(*HASTY, "length=60", "run.checkpoints.best=3", "run.checkpoints.last=1")
+    run = train(*HASTY, "length=70", *ACCURATE, "run.checkpoints.best=3")
+    assert run.config.values["run"]["checkpoints"]["mode"] == "max", "Accuracy knows that."
+    measured = {e["step"]: e["values"]["accuracy"] for e in run.history if e["kind"] == "validation"}
+    there = steps_kept(run)
+    assert measured[load(run.folder, checkpoint="best").step] == max(measured[step] for step in there)
+
+
+@pytest.mark.slow
+def test_a_shorter_run_that_goes_on_is_the_longer_one(train, tmp_path):
+    words = [*HASTY, "early_stopping.patience=2", "every.evaluate=20", "every.save=1000 steps", "run.checkpoints.best=1", "run.checkpoints.last=1"]
+    whole = train(*words, "length=300")
+    assert whole.step < 300
+    for cut in sorted({whole.step - 15, whole.step - 5}):
+        train(*words, f"length={cut}", f"run.root={tmp_path}/{cut}")
+        again = train(*words, "length=300", f"run.root={tmp_path}/{cut}")
+        assert (again.step, steps_kept(again)) == (whole.step, steps_kept(whole))
+        assert digest(again.restored) == digest(whole.restored)
+        assert load(again.folder, checkpoint="best").step == load(whole.folder, checkpoint="best").step
+
+
+def test_a_signal_while_the_best_step_is_judged_keeps_that_step(train, tmp_path):
+    words = [*HASTY, "length=60", "every.evaluate=20", "every.save=1000 steps", "run.checkpoints.best=1", "run.checkpoints.last=1"]
+    whole = train(*words)
+    best = load(whole.folder, checkpoint="best").step
+    # As a signal leaves it: saved, since it ended there, and not judged.
+    copy = train(*words, f"length={best}", f"run.root={tmp_path}/cut")
+    log = copy.folder / "events.jsonl"
+    log.write_text("".join(line + "\n" for line in log.read_text().splitlines() if '"validation"' not in line or f'"step": {best}' not in line))
+    marker = copy.folder / "checkpoints" / f"{best:010d}" / "commit.json"
+    marker.write_text(json.dumps(json.loads(marker.read_text()) | {"due": False}))
+    again = train(*words, f"run.root={tmp_path}/cut")
+    assert steps_kept(again) == steps_kept(whole)
+    assert validations(again) == validations(whole)

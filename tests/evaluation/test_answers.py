@@ -24,7 +24,7 @@ SEEN = (lambda state, x: state["factor"] * x - 1, {"factor": jnp.float32(3)})
 
 
 def learner():
-    def evaluate(key, params, rows):
+    def evaluate(key, params, rows, hp):
         return {"size": Mean((rows.weight * rows.x[:, 0]).sum(), rows.weight.sum())}
 
     apply = {"predict": lambda params, x: jnp.argmax(x, -1).astype(jnp.int32), "predict_proba": lambda params, x: jax.nn.softmax(params * x), "ids": lambda params, row: row}
@@ -40,13 +40,13 @@ def few(monkeypatch):
 def test_blocks_change_no_number(few):
     kinds = {"accuracy": metrics.accuracy(), "log_loss": metrics.log_loss()}
     key, params = jax.random.key(0), jnp.float32(2)
-    whole = scorer(learner(), kinds, HERE, 4)(key, params)
+    whole = scorer(learner(), kinds, HERE, 4)(key, params, {})
     assert data.reading(AWAY, 4, key).window == 2
-    assert scorer(learner(), kinds, AWAY, 4)(key, params) == whole
+    assert scorer(learner(), kinds, AWAY, 4)(key, params, {}) == whole
     assert whole["size"] == pytest.approx((WEIGHT * X[:, 0]).sum() / WEIGHT.sum(), rel=1e-5)
     assert whole["accuracy"] == pytest.approx(WEIGHT[X.argmax(1) == Y].sum() / WEIGHT.sum(), rel=1e-5)
-    seen = scorer(learner(), kinds, HERE._replace(x=jnp.asarray(TOLD)), 4)(key, params)
-    for name, value in scorer(learner(), kinds, AWAY, 4, seen=SEEN)(key, params).items():
+    seen = scorer(learner(), kinds, HERE._replace(x=jnp.asarray(TOLD)), 4)(key, params, {})
+    for name, value in scorer(learner(), kinds, AWAY, 4, seen=SEEN)(key, params, {}).items():
         assert value == pytest.approx(seen[name]), name
 
 
@@ -59,18 +59,18 @@ def test_an_interruption_is_asked_for_between_blocks(few):
 
     for rows in (HERE, AWAY):
         for n in (0, 1):
-            assert scorer(learner(), {}, rows, 1, interrupted=after(n))(jax.random.key(0), jnp.float32(1)) is None
-        known = scorer(learner(), {}, rows, 1)(jax.random.key(0), jnp.float32(1))
-        assert scorer(learner(), {}, rows, 1, interrupted=after(99))(jax.random.key(0), jnp.float32(1)) == known
+            assert scorer(learner(), {}, rows, 1, interrupted=after(n))(jax.random.key(0), jnp.float32(1), {}) is None
+        known = scorer(learner(), {}, rows, 1)(jax.random.key(0), jnp.float32(1), {})
+        assert scorer(learner(), {}, rows, 1, interrupted=after(99))(jax.random.key(0), jnp.float32(1), {}) == known
 
 
 def test_dispatches_are_cut_by_the_clock_and_change_no_bit(monkeypatch):
     monkeypatch.setattr(module, "PATIENCE", 1e-9)
     monkeypatch.setattr(module, "FIRST", 3)
-    known = scorer(learner(), {"accuracy": metrics.accuracy()}, HERE, 2)(jax.random.key(0), jnp.float32(1))
+    known = scorer(learner(), {"accuracy": metrics.accuracy()}, HERE, 2)(jax.random.key(0), jnp.float32(1), {})
     asked = []
     cut = scorer(learner(), {"accuracy": metrics.accuracy()}, HERE, 2, interrupted=lambda: asked.append(1))
-    assert cut(jax.random.key(0), jnp.float32(1)) == known
+    assert cut(jax.random.key(0), jnp.float32(1), {}) == known
     assert len(asked) == 1 + (27 - 3)
 
 

@@ -383,7 +383,7 @@ def test_memory_does_not_grow(case):
     metric = case.metric
     after = jax.eval_shape(metric.update, metric.empty(), outputs, rows)
     sizes = lambda acc: [(v.shape, v.dtype) for v in jax.tree.leaves(acc)]  # noqa: E731
-    assert metric.bounded and sizes(after) == sizes(metric.empty())
+    assert sizes(after) == sizes(metric.empty())
 
 
 @pytest.mark.parametrize("name", ["log_loss", "calibration_error", "r2_score", "frechet_distance"])
@@ -501,3 +501,18 @@ def test_frechet_distance_in_float32_of_many_correlated_features():
 def test_errors_say_what_came(metric, outputs, message):
     with pytest.raises(ValueError, match=message):
         metric.update(metric.empty(), outputs, batch(x=np.zeros((2, 3)), y=np.zeros(2, np.int32)))
+
+
+def test_every_metric_says_which_of_its_values_are_good():
+    import inspect
+
+    from arsenal import metrics
+
+    small = {
+        "bits_per_byte", "brier_score", "calibration_error", "frechet_distance", "log_loss", "mean_absolute_error", "perplexity",
+        "mean_absolute_percentage_error", "mean_squared_error", "negative_log_likelihood", "root_mean_squared_error",
+    }  # fmt: skip
+    for name in set(metrics.__all__) - {"average"}:
+        factory = getattr(metrics, name)
+        needed = [one for one in inspect.signature(factory).parameters.values() if one.default is one.empty]
+        assert factory(**{one.name: 3 for one in needed}).mode == ("min" if name in small else "max"), name

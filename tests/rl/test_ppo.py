@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from arsenal import data, models, optim
-from arsenal.records import Env, batch, compute
+from arsenal.records import Env, batch, compute, hyperparameters
 from arsenal.rl import cartpole, ppo
 from arsenal.rl.ppo import Experience, advantages
 from arsenal.training import advance, start
@@ -54,7 +54,7 @@ def test_an_evaluation_is_the_return_of_whole_episodes():
     for action, paid in ((0, 0.0), (1, 2.0)):
         last["bias"] = jnp.array([0.0, 1e3]) if action else jnp.array([1e3, 0.0])
         rows = batch(x=seeds, weight=[1, 0, 2, 1, 0, 1])
-        found = compute(learner.evaluate(jax.random.key(0), variables, rows))["return"]
+        found = compute(learner.evaluate(jax.random.key(0), variables, rows, hyperparameters(learner.hp)))["return"]
         assert float(found) == pytest.approx(paid * np.average(lengths, weights=rows.weight))
 
 

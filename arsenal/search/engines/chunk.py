@@ -14,10 +14,12 @@ import numpy as np
 from jax.random import fold_in
 
 from arsenal.data import ahead
+from arsenal.experiment import directed
 from arsenal.records import CONTINUE, STOP, Mean, compute
 from arsenal.road import Interrupted
 from arsenal.runs.checkpoints import MARKER, Checkpoints, Keep
 from arsenal.runs.folder import RunError
+from arsenal.runs.judge import Judge
 from arsenal.search.searching import within
 from arsenal.search.sweep import ENDED, SweepError
 from arsenal.storage.files import read_json
@@ -41,8 +43,8 @@ class Chunk:
         self.engine, self.sweep, self.group, self.size = engine, engine.sweep, group, size
         self.all, self.place = list(trials), engine.sweep.path / "chunks" / str(number)
         self.trials = [*trials, *[EMPTY] * (size - len(trials))]
-        values = group.program.config.values
-        self.values = values
+        self.values = values = directed(group.program.config, group.experiment.modes).values
+        self.stopping = Judge.of(self.values["early_stopping"])
         self.every = {name: Length.parse(text) for name, text in values["every"].items()}
         self.stop = Length.parse(values["length"]).steps(group.source)
         self.judged: dict[int, list[float | None]] = {i: [] for i in trials}
@@ -127,7 +129,7 @@ class Chunk:
         """Judge all lanes; whether some are to be moved before it goes on."""
         engine, sweep, section = self.engine, self.sweep, self.values["early_stopping"]
         keys = jax.vmap(lambda key: fold_in(streams(key)["evaluate"], step))(train.key)
-        values = self.group.judge(keys, jax.vmap(self.group.experiment.parts.learner.params)(train.state))
+        values = self.group.judge(keys, jax.vmap(self.group.experiment.parts.learner.params)(train.state), train.hp)
         if values is None:
             return False
         alive = self.alive
@@ -143,7 +145,7 @@ class Chunk:
         for at, i in zip(alive, trials, strict=True):
             if i not in sound or step >= self.stop:
                 continue
-            if section["patience"] and exhausted(self.judged[i], section["patience"], section["min_delta"], section["mode"]):
+            if section["patience"] and exhausted(self.judged[i], section["patience"], section["min_delta"], self.stopping.mode):
                 self.complete([at], train)
             elif decisions[i] == STOP:
                 sweep.ended(i, "stopped", step, sound[i])
@@ -240,6 +242,6 @@ class Chunk:
         found = dict(zip(trials, self.engine.judged(values), strict=True))
         self.last |= {i: value for i, value in found.items() if value is not None}
         if section["patience"]:
-            for i, value in zip(trials, self.engine.judged(values, section["metric"]), strict=True):
+            for i, value in zip(trials, self.engine.judged(values, self.stopping), strict=True):
                 self.judged[i].append(value)
         return found

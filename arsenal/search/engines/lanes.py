@@ -20,8 +20,9 @@ from arsenal import config as configs
 from arsenal.config import Config
 from arsenal.data.column import streamed
 from arsenal.evaluation.answers import scorer
-from arsenal.experiment import Experiment, build, mathematics, prepared, seen
+from arsenal.experiment import Experiment, build, directed, mathematics, prepared, seen
 from arsenal.records import CONTINUE, Source
+from arsenal.runs.judge import Judge, as_number
 from arsenal.runs.signals import Interrupts
 from arsenal.search.engines.chunk import Chunk
 from arsenal.search.engines.programs import Program, Programs, different, flat
@@ -122,11 +123,9 @@ class Lanes:
                     found[i] = int(decision)
         return found
 
-    def judged(self, values: dict[str, Any], metric: str | None = None) -> list[float | None]:
-        """The metric's value for each trial, of a learner with members their mean; None where it is not a number."""
-        found = values[(metric or self.section["metric"]).removeprefix("validation/")]
-        means = [float(np.mean(np.array(np.nan if value is None else value, float))) for value in found]
-        return [value if np.isfinite(value) else None for value in means]
+    def judged(self, values: dict[str, Any], judge: Judge | None = None) -> list[float | None]:
+        """The metric's value for each trial; the judge is the sweep's unless given."""
+        return [as_number(value) for value in values[(judge or Judge.of(self.section)).metric]]
 
     def train(self, ids: list[int]) -> None:
         """Train these trials to their ends: chunks that were begun as they were, then the others."""
@@ -186,7 +185,7 @@ class Lanes:
     def seed_matters(self, program: Program) -> bool:
         """Whether the fitted transforms, or the order in which rows are read, are others for every seed."""
         if id(program) not in self.bound:
-            made, _, splits = self.described(program)
+            made, _, splits, _ = self.described(program)
             self.bound[id(program)] = streamed(splits["train"])
             if not self.bound[id(program)]:
                 try:
@@ -258,7 +257,8 @@ class Lanes:
         """Compile what judges so many lanes, by judging zeros."""
         shapes = self.like(group, size)
         params = jax.eval_shape(jax.vmap(group.experiment.parts.learner.params), shapes.state)
-        group.judge(lanes.keys_of([0] * size), jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), params))
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (params, shapes.hp))
+        group.judge(lanes.keys_of([0] * size), *zeros)
 
     def exchanging(self, group: Group, size: int) -> Callable:
         """The compiled `(train, source [lanes], moved [lanes], key) -> (train, {name: values [lanes]})` of a population.
@@ -350,6 +350,7 @@ class Lanes:
     def promote(self, trial: Trial, config: Config) -> Path:
         """Make a trial whose state was kept a run folder."""
         group = self.group(trial.id)
+        config = directed(config, group.experiment.modes)
         about = mathematics(config, group.experiment.data, self.origin)
         return self.sweep.promote(trial, config, group.experiment, group.rows, about)
 

@@ -23,6 +23,7 @@ from arsenal.records import CONTINUE, STOP, hyperparameters
 from arsenal.road import Interrupted, fit, inherited, load
 from arsenal.runs import folder
 from arsenal.runs.checkpoints import Checkpoints
+from arsenal.runs.judge import Judge
 from arsenal.runs.signals import Interrupts
 from arsenal.search.engines.programs import Programs
 from arsenal.search.launchers.cluster import connected
@@ -192,9 +193,7 @@ class Processes:
 
     def judged(self, values: dict[str, Any]) -> float | None:
         """The metric's value, of a learner with members their mean; None where it is not a number."""
-        value = values.get(self.section["metric"].removeprefix("validation/"))
-        mean = float(np.mean(np.array(np.nan if value is None else value, float)))
-        return mean if np.isfinite(mean) else None
+        return Judge.of(self.section).value(values)
 
     def heard(self, id: int, result: dict[str, Any]) -> int:
         """A report of a trial: CONTINUE, STOP or the trial to go on from."""
@@ -307,5 +306,9 @@ class Processes:
                 if item.name not in (".lock", "identity.json"):
                     shutil.rmtree(path / item.name, ignore_errors=True)
                     (shutil.copytree if item.is_dir() else shutil.copy2)(item, path / item.name)
+            values = configs.read(found).values  # what the trial was judged by: the modes of its metrics are filled in there
+            judges = {"early_stopping": values["early_stopping"]}
+            judges["run"] = config.values["run"] | {"checkpoints": values["run"]["checkpoints"]}
+            config = Config(config.values | judges, config.overrides)
             folder.describe(path, configs.text(config), config.overrides, folder.environment())
             return path
