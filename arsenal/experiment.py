@@ -187,7 +187,7 @@ def mathematics(config: Config, data: Dataset, inherited: Any = None) -> dict[st
 def prepare(made: Parts, seed: int, rows: Batch) -> tuple[Any, Batch]:
     """The transforms fitted on the training rows, and these rows as training shall see them."""
     key = streams(jax.random.key(seed))["features"]
-    return jax.jit(made.features.fit)(key, living(jax.tree.map(jnp.asarray, rows)), hyperparameters(made.features.hp))
+    return jax.jit(made.features.fit)(key, jax.jit(living)(jax.tree.map(jnp.asarray, rows)), hyperparameters(made.features.hp))
 
 
 def strategy(made: Parts, values: dict[str, Any], rows: Batch) -> Strategy:

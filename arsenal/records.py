@@ -20,6 +20,33 @@ EXEMPTIONS = {
 }
 
 
+def brief(record: Any) -> str:
+    """A record in a line: of arrays the type and shape, of dictionaries the names; functions and defaults are left out.
+
+    >>> brief(Optimizer(None, None, {"learning_rate": 0.1}))
+    "Optimizer(hp={'learning_rate': 0.1})"
+    """
+    defaults = record._field_defaults
+
+    def leaf(value):
+        if hasattr(value, "dtype"):
+            return f"{value.dtype}{list(value.shape)}"
+        if callable(value):
+            return getattr(value, "__name__", type(value).__name__)
+        return {k: leaf(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    def text(name, value):
+        plain = isinstance(value, dict) and value and all(callable(v) for v in value.values())
+        return f"{name}={', '.join(value)}" if plain else f"{name}={leaf(value)!s:.400}"
+
+    def silent(name, value):
+        empty = value is None or (isinstance(value, dict | tuple) and not value)
+        return empty or callable(value) or value is defaults.get(name)
+
+    shown = [text(name, value) for name, value in record._asdict().items() if not silent(name, value)]
+    return f"{type(record).__name__}({', '.join(shown)})"
+
+
 class Batch(NamedTuple):
     """Rows that travel together; `weight` 0 means the row is not there, `row` is its identity for ever."""
 
@@ -363,3 +390,10 @@ class Detector(NamedTuple):
     """`(reference=None) -> state`."""
     update: Callable
     """`(state, batch) -> (state, report)`."""
+
+
+for record in (
+    Batch, Source, Model, Augmentation, Loss, Optimizer, Learner, Additive, Estimator, Transform, Split, Codec, Metric, Search,
+    Scheduler, Env,
+):  # fmt: skip
+    record.__repr__ = brief  # type: ignore[method-assign]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge, Interval
-from arsenal_serving import codecs
+from arsenal_serving.artifact import codecs
 
 from arsenal.data.column import in_memory
 from arsenal.records import Batch, Split

@@ -78,4 +78,7 @@ def as_model(model: Any) -> Model:
         return linen(model)
     if hasattr(model, "init") and hasattr(model, "apply"):
         return Model(model.init, model.apply)
-    raise TypeError(f"`model` must be a Model, a Flax linen module or have init and apply; got {type(model).__name__}.")
+    raise TypeError(
+        f"`model` must be a Model, a Flax linen module or have init and apply; got {type(model).__name__}. NNX, Equinox and "
+        "Haiku modules become a Model in a few lines, which docs/own/model.md shows."
+    )

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from annotated_types import Ge, Gt, Interval
 
+from arsenal.optim.gradient import as_optimizer
 from arsenal.optim.nested import multiplied, reads
 from arsenal.records import Optimizer
 
@@ -34,7 +35,7 @@ class Scheduled(NamedTuple):
     optimizer: Any
 
 
-def scheduled(optimizer: Optimizer, schedule: Schedule) -> Optimizer:
+def scheduled(optimizer: Any, schedule: Schedule) -> Optimizer:
     """The optimizer with its `learning_rate` times the schedule's factor; `hp` is {"optimizer": ..., "schedule": ...}.
 
     The learning rate may stand inside further combinators. Schedules multiply where they are nested. Raises
@@ -48,6 +49,7 @@ def scheduled(optimizer: Optimizer, schedule: Schedule) -> Optimizer:
     >>> float(x)
     -1.5
     """
+    optimizer = as_optimizer(optimizer)
     if not reads(optimizer.hp, "learning_rate"):
         names = ", ".join(f"`{name}`" for name in optimizer.hp) or "nothing"
         raise ValueError(f"`optimizer` of `scheduled` must have a `learning_rate` in its hp; its hp has {names}.")

@@ -14,6 +14,7 @@ from arsenal.losses.plain import as_loss
 from arsenal.nn.linen import as_model
 from arsenal.numerics.weighted import over_rows
 from arsenal.numerics.wide import as_types, wide
+from arsenal.optim.gradient import as_optimizer
 from arsenal.records import Additive, Augmentation, Learner, Loss, Mean, Model, Optimizer, Training, hyperparameters
 from arsenal.training.precision import Float, Precision, Scale, all_finite, first_scale, policy, precise, rescaled
 
@@ -48,20 +49,21 @@ class Sums(NamedTuple):
 def supervised(
     model: Any,
     loss: Any,
-    optimizer: Optimizer,
+    optimizer: Any,
     parts: Annotated[int, Gt(0)] = 1,
     precision: Float | Mapping[str, Float] = "float32",
     augmentation: Augmentation | None = None,
 ) -> Learner:
     """Lower the weighted mean of `loss` over `model`'s outputs, `parts` pieces of the batch at a time.
 
-    `model` is a `Model` or a Flax linen module, `loss` a `Loss` or a function `(outputs, y) -> [n]`. `precision` is what
+    `model` is a `Model` or a Flax linen module, `loss` a `Loss` or a function `(outputs, y) -> [n]`,
+    `optimizer` an `Optimizer` or one of Optax's. `precision` is what
     the model computes in, or a dict of `parameters`, `compute` and `output`; in float16 the loss is scaled, and a step
     whose gradient overflows leaves everything but the scale as it was. `augmentation` changes the batches of training.
     The answers are the loss's readouts and those methods of the model that have inputs; the metrics are `loss`, the
     loss's measures and, in float16, `loss_scale`.
     """
-    return learner(additive(as_model(model), as_loss(loss), optimizer, policy(precision), augmentation), parts)
+    return learner(additive(as_model(model), as_loss(loss), as_optimizer(optimizer), policy(precision), augmentation), parts)
 
 
 def additive(

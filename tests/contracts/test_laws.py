@@ -1,45 +1,38 @@
-"""Every public record keeps every law of its kind, and none is without a case."""
+"""No public record is without a case, and what only the tests need is what others say it is."""
+
+import importlib.util
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import worlds
-from cases import CASES, TOKENS
+from rows import TOKENS
 
 from arsenal import estimators
 from arsenal.nn.convolution import by_library, by_slices
 from arsenal.records import batch, hyperparameters
-from arsenal.testing import LAWS, factories
+from arsenal.testing import factories
+
+TESTS = Path(__file__).parents[1]
 
 
-def test_every_factory_has_a_case():
-    assert set(CASES) >= LONG
-    missing = sorted(set(factories()) - set(CASES))
-    assert not missing, f"No row in tests/contracts/cases.py for: {', '.join(missing)}."
-    stale = sorted(name for name in CASES if name.startswith("arsenal.") and name not in factories())
-    assert not stale, f"Rows in tests/contracts/cases.py for what is not there: {', '.join(stale)}."
+def table(path):
+    """The cases of a room."""
+    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_cases", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.CASES
 
 
-# What compiles longest is checked with the slow tests.
-LONG = {
-    "arsenal.combine.ema.ema", "arsenal.combine.population.ensemble", "arsenal.combine.population.population", "arsenal.estimators.cluster.kmeans", "arsenal.models.autoencoder.variational",
-    "arsenal.models.transformer.transformer",
-    "arsenal.rl.ppo.ppo", "arsenal.training.adversarial.adversarial", "arsenal.training.parallel.lying",
-    "arsenal.training.supervised.supervised", "arsenal.training.supervised.additive", "supervised without labels",
-    "arsenal.losses.alignment.ctc", "arsenal.combine.skipping.skipping", "arsenal.combine.chain.after",
-    "arsenal.combine.accumulate.learner", "arsenal.estimators.linear.logistic", "arsenal.optim.gradient.lamb", "gpt",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in CASES])
-def test_laws(name):
-    for case in CASES[name]():
-        for law, holds in LAWS[type(case.record)].items():
-            try:
-                holds(case)
-            except AssertionError as error:
-                raise AssertionError(f"{name}, law `{law}`: {error}") from error
+def test_every_factory_has_a_case_beside_its_room():
+    tables = {path.parent.name: table(path) for path in sorted(TESTS.glob("*/cases.py"))}
+    for name in factories():
+        room = name.split(".")[1]
+        assert name in tables.get(room, {}), f"No row in tests/{room}/cases.py for {name}."
+    stale = [name for cases in tables.values() for name in cases if name.startswith("arsenal.") and name not in factories()]
+    assert not stale, f"Rows for what is not there: {', '.join(stale)}."
 
 
 def test_cached_decoding_is_the_whole_sequence():

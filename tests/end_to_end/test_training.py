@@ -32,7 +32,7 @@ def train(tmp_path):
     def one(*overrides, experiment="digits_mlp"):
         said.clear()
         config = compose(experiment, [*SMALL, f"run.root={tmp_path}", *overrides])
-        return fit(config, lambda kind, step, values: said.append((kind, step, values)))
+        return fit(config, listener=lambda kind, step, values: said.append((kind, step, values)))
 
     one.said = said
     return one

@@ -488,3 +488,10 @@ def test_an_unknown_likelihood_is_refused():
         losses.elbo(likelihood="laplace")
     with pytest.raises(ValueError, match="`target` of `elbo` must be y or x; got z"):
         losses.elbo(target="z")
+
+
+def test_a_plain_function_of_logits_answers_with_classes():
+    made = losses.as_loss(lambda outputs, y: optax.softmax_cross_entropy_with_integer_labels(outputs, y), answers="classes")
+    logits = jnp.array([[0.0, 2.0, 1.0], [3.0, 0.0, 0.0]])
+    assert made.readout["predict"](logits).tolist() == [1, 0]
+    np.testing.assert_allclose(made.readout["predict_proba"](logits), jax.nn.softmax(logits), rtol=1e-6)

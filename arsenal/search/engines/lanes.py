@@ -21,7 +21,7 @@ from arsenal.config import Config
 from arsenal.data.column import streamed
 from arsenal.evaluation.answers import scorer
 from arsenal.experiment import Experiment, build, checking, directed, mathematics, prepared, seen
-from arsenal.records import CONTINUE, Source, anything, hyperparameters
+from arsenal.records import CONTINUE, STOP, Source, anything, hyperparameters
 from arsenal.runs.judge import Judge, as_number
 from arsenal.runs.signals import Interrupts
 from arsenal.search.engines.chunk import Chunk
@@ -109,7 +109,8 @@ class Lanes:
     def decide(self, step: int, trials: Sequence[int], values: dict[int, float | None]) -> dict[int, int]:
         """What becomes of the trials of a chunk after an evaluation: CONTINUE, STOP or the trial to go on from.
 
-        Of those that failed the scheduler hears NaN. It is asked twice: only once all have reported may a rung be decided.
+        Of those that failed the scheduler hears NaN. It is asked twice, and the second answer counts: only once all have
+        reported may a rung be decided. A clone is told once, so that answer stands.
         """
         scheduler, sweep = self.searching.scheduler, self.sweep
         found = dict.fromkeys(values, CONTINUE)
@@ -119,7 +120,7 @@ class Lanes:
         for _ in range(2):
             for i, value in sorted((values | gone).items()):
                 self.scheduling, decision = scheduler.report(self.scheduling, i, step, sweep.signed(value))
-                if i in found and found[i] == CONTINUE:
+                if i in found and found[i] in (CONTINUE, STOP):
                     found[i] = int(decision)
         return found
 

@@ -1,0 +1,13 @@
+"""What the laws are tried on in this room: a row for every public factory of a record."""
+
+from rows import ROWS, away
+from table import law_test
+
+from arsenal.evaluation.answers import ordered
+from arsenal.testing import Case
+
+CASES = {
+    "arsenal.evaluation.answers.ordered": lambda: [Case(ordered(rows, 4, None)) for rows in (ROWS, away())],
+}
+
+test_laws = law_test(CASES)

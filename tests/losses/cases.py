@@ -1,0 +1,62 @@
+"""What the laws are tried on in this room: a row for every public factory of a record."""
+
+import jax
+import jax.numpy as jnp
+from rows import CLASSES, LABELS, ROWS, SENTENCES, floats
+from table import law_test
+
+from arsenal import losses
+from arsenal.records import Loss
+from arsenal.testing import Case
+
+SPOKEN = ROWS._replace(x=floats(6, 7, 4), y=jnp.array([[1, 2, 3], [2, 2, -1], [-1, -1, -1], [3, 1, 1], [1, -1, -1], [2, 1, 2]]))
+TRIPLES = ROWS._replace(x=floats(6, 3, 4), y=jax.nn.sigmoid(floats(6, 4)))
+COUNTS = ROWS._replace(x=ROWS.x[:, :1], y=jnp.array([0.0, 3.0, 1.0, 0.0, 7.0, 2.0]))
+LISTS = ROWS._replace(y=jnp.array([[0, 1, 2], [2, 2, -1], [-1, -1, -1], [0, 0, 0], [3, 0, 1], [1, 0, -1]]))
+
+
+def by_name(loss: Loss, *names: str) -> Loss:
+    """A loss of several outputs as one of x [n, outputs, d]."""
+
+    def split(x):
+        return {name: x[:, i] for i, name in enumerate(names)}
+
+    return loss._replace(
+        value=lambda x, rows, hp: loss.value(split(x), rows._replace(x=rows.x[:, 0]), hp),
+        measures={name: lambda x, rows, f=f: f(split(x), rows._replace(x=rows.x[:, 0])) for name, f in loss.measures.items()},
+        check=lambda outputs, rows: loss.check(jax.eval_shape(split, outputs), rows._replace(x=rows.x[:, 0])),
+    )
+
+
+CASES = {f"arsenal.losses.{name}": make for name, make in {
+    "classification.cross_entropy": lambda: [Case(losses.cross_entropy(0.1), CLASSES), Case(losses.cross_entropy(0.1), SENTENCES)],
+    "classification.binary_cross_entropy": lambda: [Case(losses.binary_cross_entropy(), LABELS._replace(x=ROWS.x[:, :1]))],
+    "classification.focal": lambda: [Case(losses.focal(), SENTENCES)],
+    "regression.squared_error": lambda: [
+        Case(losses.squared_error(), ROWS._replace(y=ROWS.x * 2)),
+        Case(losses.squared_error(), ROWS._replace(x=ROWS.x[:, :1])),
+    ],
+    "regression.absolute_error": lambda: [Case(losses.absolute_error(), ROWS._replace(x=ROWS.x[:, :1]))],
+    "regression.huber": lambda: [Case(losses.huber(), ROWS._replace(y=ROWS.x * 2))],
+    "regression.poisson": lambda: [Case(losses.poisson(), COUNTS)],
+    "plain.as_loss": lambda: [Case(losses.as_loss(lambda outputs, y: jnp.abs(outputs[:, 0] - y)), ROWS)],
+    "reconstruction.reconstruction_error": lambda: [
+        Case(by_name(losses.reconstruction_error(), "reconstruction", "embedding"), TRIPLES._replace(x=floats(6, 2, 4)))
+    ],
+    "embedding.info_nce": lambda: [
+        Case(by_name(losses.info_nce(0.5, symmetric), "anchor", "positive"), TRIPLES) for symmetric in (True, False)
+    ],
+    "embedding.contrastive": lambda: [
+        Case(by_name(losses.contrastive(), "first", "second"), TRIPLES._replace(y=jnp.array([0, 1, 1, 0, 1, 0])))
+    ],
+    "embedding.triplet": lambda: [Case(by_name(losses.triplet(), "anchor", "positive", "negative"), TRIPLES)],
+    "variational.elbo": lambda: [
+        Case(by_name(losses.elbo(0.5, likelihood), "mean", "log_variance", "reconstruction"), TRIPLES)
+        for likelihood in ("bernoulli", "gaussian")
+    ],
+    "ranking.pairwise_logistic": lambda: [Case(losses.pairwise_logistic(), LISTS)],
+    "ranking.listwise_softmax": lambda: [Case(losses.listwise_softmax(), LISTS)],
+    "alignment.ctc": lambda: [Case(losses.ctc(), SPOKEN)],
+}.items()}  # fmt: skip
+
+test_laws = law_test(CASES)

@@ -1,0 +1,24 @@
+"""What the laws are tried on in this room: a row for every public factory of a record."""
+
+from rows import IMAGES, ROWS, WINDOWS, dense, likely
+from table import law_test
+
+from arsenal import models
+from arsenal.testing import Case
+
+CASES = {
+    "arsenal.models.autoencoder.autoencoder": lambda: [
+        Case(models.autoencoder(models.perceptron(2, (4,)), models.perceptron(3, (4,), dropout=0.3)), ROWS)
+    ],
+    "arsenal.models.autoencoder.variational": lambda: [Case(likely(), ROWS), Case(likely(likelihood="gaussian"), ROWS)],
+    "arsenal.models.convolutional.convolutional": lambda: [Case(models.convolutional(3, (2,), 4), IMAGES)],
+    "arsenal.models.perceptron.perceptron": lambda: [
+        Case(dense(), ROWS),
+        Case(models.perceptron((2, 2), (4,), dropout=0.5), IMAGES),
+    ],
+    "arsenal.models.transformer.transformer": lambda: [
+        Case(models.transformer(7, layers=2, heads=2, width=8, context=6, dropout=0.2), WINDOWS)
+    ],
+}
+
+test_laws = law_test(CASES)

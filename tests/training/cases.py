@@ -1,0 +1,46 @@
+"""What the laws are tried on in this room: a row for every public factory of a record."""
+
+import jax
+from rows import CLASSES, IMAGES, ROWS, classifier, dense, likely
+from table import law_test
+
+from arsenal import data, features, losses, models, optim, training
+from arsenal.testing import Case
+from arsenal.training import parallel, precision
+
+
+def convolutional(loss):
+    """Images by the smallest convolutional network."""
+    return training.supervised(models.convolutional(3, (2,), 4), loss, optim.sgd(0.1))
+
+
+def adversarial():
+    """The smallest pair of networks."""
+    return training.adversarial(
+        models.perceptron((4, 4), (4,)), models.perceptron(1, (4,)), optim.sgd(0.1), optim.sgd(0.1), latent=2
+    )
+
+
+CASES = {
+    "arsenal.training.parallel.laid": lambda: [Case(parallel.sharded()(classifier(), 4).source(data.arrays(ROWS, 4)))],
+    "arsenal.training.parallel.lying": lambda: [Case(parallel.sharded()(classifier(), 6).learner(classifier()), CLASSES)],
+    "arsenal.training.supervised.supervised": lambda: [
+        Case(classifier(), CLASSES),
+        Case(classifier(augmentation=features.mixup(0.3, 3)), CLASSES),
+        Case(convolutional(losses.cross_entropy()), IMAGES, tolerance=1e-4),
+        # Small inputs: with the first loss scale larger ones overflow in one partition of the rows and not in another.
+        Case(classifier(precision="float16", parts=2), CLASSES._replace(x=ROWS.x / 8), tolerance=5e-3),
+    ],
+    "supervised without labels": lambda: [
+        Case(training.supervised(likely(), losses.elbo(target="x"), optim.sgd(0.01)), ROWS._replace(x=jax.nn.sigmoid(ROWS.x)))
+    ],
+    "arsenal.training.supervised.additive": lambda: [
+        Case(training.supervised_additive(dense(), losses.cross_entropy(), optim.sgd(0.1)), CLASSES)
+    ],
+    "arsenal.training.precision.precise": lambda: [
+        Case(precision.precise(dense(), precision.policy("bfloat16")), ROWS, tolerance=2e-2)
+    ],
+    "arsenal.training.adversarial.adversarial": lambda: [Case(adversarial(), IMAGES)],
+}
+
+test_laws = law_test(CASES)
