@@ -260,11 +260,13 @@ class Estimator(NamedTuple):
     """Anything that learns from all rows at once."""
 
     fit: Callable
-    """`(key, batch, hp) -> (params, info)`."""
+    """`(key, batch, hp) -> (params, info)`; on the host (`exempt`) of NumPy's arrays, the key as its words, uint32 [2]."""
     apply: dict
     """Answers by name, `(params, inputs) -> outputs`."""
     inputs: dict = {}
     check: Callable = anything
+    shapes: Callable | None = None
+    """Of one that fits on the host: `(batch, hp) -> (params, info)`, the shapes of what it will learn, from those of the rows."""
     hp: dict = {}
     exempt: dict = {}
 

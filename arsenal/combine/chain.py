@@ -3,6 +3,7 @@
 import jax
 from jax.random import fold_in
 
+from arsenal.combine.whole import trace_host
 from arsenal.records import Batch, Estimator, Transform, hyperparameters
 
 
@@ -48,6 +49,7 @@ def after(transform: Transform, estimator: Estimator) -> Estimator:
 
     hp: the estimator's; where the transform has floats too, {"transform": ..., "estimator": ...}.
     """
+    estimator = trace_host(estimator)
     floats = bool(jax.tree.leaves(transform.hp))
 
     def fit(key, batch, hp):

@@ -18,6 +18,7 @@ import numpy as np
 from arsenal import records
 from arsenal.combine import learner as as_steps
 from arsenal.combine import population, whole
+from arsenal.combine.whole import trace_host
 from arsenal.data import arrays
 from arsenal.numerics.weighted import ROWS
 from arsenal.records import Batch, Source, Training, compute, hyperparameters, living
@@ -352,8 +353,8 @@ def additive_adds(case: Case) -> None:
 
 def fitted(case: Case, rows: Batch, hp: Any = None) -> Any:
     """Parameters after a fit."""
-    hp = hyperparameters(case.record.hp) if hp is None else hp
-    return jax.jit(lambda rows, hp: case.record.fit(key(), living(rows), hp))(rows, hp)[0]
+    hp, fit = hyperparameters(case.record.hp) if hp is None else hp, trace_host(case.record).fit
+    return jax.jit(lambda rows, hp: fit(key(), living(rows), hp))(rows, hp)[0]
 
 
 def estimator_jit_is_eager(case: Case) -> None:
@@ -362,7 +363,7 @@ def estimator_jit_is_eager(case: Case) -> None:
         rows = typed(case.rows)
         params = fitted(case, rows)
         same(fitted(case, rows), params, "Same inputs, same bits")
-        close(case, case.record.fit(key(), rows, hyperparameters(case.record.hp))[0], params, "jit equals eager")
+        close(case, trace_host(case.record).fit(key(), rows, hyperparameters(case.record.hp))[0], params, "jit equals eager")
         for name, f in case.record.apply.items():
             inputs = case.record.inputs.get(name, lambda b: b.x)(rows)
             close(case, jax.jit(f)(params, inputs), f(params, inputs), f"jit equals eager in `{name}`")
@@ -371,19 +372,19 @@ def estimator_jit_is_eager(case: Case) -> None:
 def estimator_vmap_is_a_loop(case: Case) -> None:
     """A regularisation path is a vmap."""
     with precise(case):
-        rows, hp = typed(case.rows), hyperparameters(case.record.hp)
+        rows, hp, fit = typed(case.rows), hyperparameters(case.record.hp), trace_host(case.record).fit
         values = [hp, varied(case, hp)]
         stacked = jax.tree.map(lambda *v: jnp.stack(v), *values)
         axes = (None, 0) if jax.tree.leaves(hp) else (0, None)
         many = (rows, stacked) if jax.tree.leaves(hp) else (jax.tree.map(lambda v: jnp.stack([v, v]), rows), hp)
-        lanes = jax.jit(jax.vmap(lambda rows, hp: case.record.fit(key(), rows, hp)[0], axes))(*many)
+        lanes = jax.jit(jax.vmap(lambda rows, hp: fit(key(), rows, hp)[0], axes))(*many)
         for i, one in enumerate(values):
             close(case, jax.tree.map(lambda v, i=i: v[i], lanes), fitted(case, rows, one), f"vmap equals a loop (lane {i})")
 
 
 def estimator_traces_once(case: Case) -> None:
     """Other hyperparameters do not trace the fit again."""
-    fit, calls = counted(case.record.fit)
+    fit, calls = counted(trace_host(case.record).fit)
     run, rows, hp = jax.jit(fit), typed(case.rows), hyperparameters(case.record.hp)
     run(key(), rows, hp)
     run(key(1), rows, varied(case, hp))
