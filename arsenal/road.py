@@ -19,7 +19,7 @@ from arsenal.experiment import (
     Experiment,
     Parts,
     build,
-    directed,
+    fill_modes,
     first,
     judging,
     lying,
@@ -79,7 +79,7 @@ def walk(config: Config, listener: Listener) -> Run:
     with signals.interrupts() as interrupted:
         with interrupted.at_once(lambda: BEFORE), processes.together():
             experiment = build(config)
-            config = directed(config, experiment.modes)
+            config = fill_modes(config, experiment.modes)
             origin = inherited(config)
         sources = folder.fingerprints([package.split(".")[0] for package in values["trusted"]])
         identity = mathematics(config, experiment.data, origin)
@@ -146,7 +146,7 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts
         going.journal = stack.enter_context(contextlib.closing(journal))
         about = {"length": stop, "evaluate": going.evaluate_every, "folder": str(path), "parallel": f"{how.name}, {how.why}"}
         journal.say("start", step, **about)
-        for text in session.misfits(values, stop):
+        for text in session.schedule_warnings(values, stop):
             journal.say("warning", step, text=text)
         if streamed(experiment.splits["train"]) and values["features"]:
             total = len(experiment.splits["train"].weight)
@@ -156,8 +156,8 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts
         trained = going.go(state["train"])
         saved.wait()
         step = int(trained.step)
-        if going.left_out:
-            journal.say("warning", step, text=going.left_out)
+        if going.skip_warning:
+            journal.say("warning", step, text=going.skip_warning)
         cut = processes.agreed(bool(interrupted())) and not going.exhausted and (step < stop or going.unjudged(step))
         journal.say("cache", step, **compile_cache())
         told(run, "interrupted" if cut else "complete", step=step, length=stop)

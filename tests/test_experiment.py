@@ -4,16 +4,16 @@ import jax
 import pytest
 
 from arsenal.config import ConfigError, compose
-from arsenal.experiment import build, directed, parts
+from arsenal.experiment import build, fill_modes, parts
 
 
 def test_a_known_metric_says_which_of_its_values_are_good():
     config = compose("digits_mlp", ["sweep.metric=accuracy", "early_stopping.patience=3"], name="tune")
-    found = directed(config, build(config).modes).values
+    found = fill_modes(config, build(config).modes).values
     assert (found["sweep"]["mode"], found["early_stopping"]["mode"]) == ("max", "min")
     assert config.values["sweep"]["mode"] is None, "The config that was given stays as it was."
     given = compose("digits_mlp", ["sweep.metric=accuracy", "sweep.mode=min"], name="tune")
-    assert directed(given, build(given).modes).values["sweep"]["mode"] == "min", "What is said is done."
+    assert fill_modes(given, build(given).modes).values["sweep"]["mode"] == "min", "What is said is done."
 
 
 def test_of_others_the_direction_must_be_given():

@@ -19,7 +19,7 @@ def by_row(validation: Fraction = 0.15, test: Fraction = 0.15, seed: Annotated[i
 
     The sizes are those fractions on average: each row is drawn by a hash of its id and the seed.
     """
-    leaves_some("by_row", validation, test)
+    check_fractions("by_row", validation, test)
     return Split(lambda rows, schema: parts(uniform(rows.row, seed), validation, test))
 
 
@@ -29,7 +29,7 @@ def by_position(validation: Fraction = 0.1, test: Fraction = 0.1, gap: Annotated
     For rows in a sequence, where neighbours overlap: the `gap` ids before validation and before test belong to no
     side. The sizes are those fractions of the rows, gaps included.
     """
-    leaves_some("by_position", validation, test)
+    check_fractions("by_position", validation, test)
     return Split(lambda rows, schema: cut(np.asarray(rows.row).astype(np.int64), validation, test, gap))
 
 
@@ -41,7 +41,7 @@ def by_time(
     `column` is one of numbers or of ISO dates, among the inputs, in `aux`, or `y`. Rows less than `gap` before a cut, in the
     column's units (of dates: in different dates), belong to no side. The sizes are about those fractions of the rows.
     """
-    leaves_some("by_time", validation, test)
+    check_fractions("by_time", validation, test)
     return Split(lambda rows, schema: cut(values(rows, schema, column)[0].astype(np.float64), validation, test, gap))
 
 
@@ -53,7 +53,7 @@ def by_group(
     `column` is one of whole numbers or strings, among the inputs or in `aux`. The sizes are those fractions of the groups, on
     average.
     """
-    leaves_some("by_group", validation, test)
+    check_fractions("by_group", validation, test)
 
     def masks(rows, schema):
         found, codec = values(rows, schema, column)
@@ -75,7 +75,7 @@ def stratified(
     Within its class the rows with the lowest hashes of their ids validate, the next test. Unlike in `by_row` a row may change
     its side when others join. A class of one row trains.
     """
-    leaves_some("stratified", validation, test)
+    check_fractions("stratified", validation, test)
 
     def masks(rows, schema):
         found, _ = values(rows, schema, column)
@@ -101,7 +101,7 @@ def as_split(made: Any) -> Split:
     raise TypeError(f"`split` must be a Split or a function of row ids; got {type(made).__name__}.")
 
 
-def leaves_some(name: str, validation: float, test: float) -> None:
+def check_fractions(name: str, validation: float, test: float) -> None:
     """Raise ValueError unless something is left for training."""
     if validation + test >= 1:
         raise ValueError(f"`validation` + `test` of `{name}` must be < 1; got {validation} + {test}.")

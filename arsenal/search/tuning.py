@@ -16,7 +16,7 @@ from arsenal import session
 from arsenal.config import Config, ConfigError
 from arsenal.data import feed
 from arsenal.evaluation.sweep import Axis, Row, write_sweep
-from arsenal.experiment import Experiment, build, directed, mathematics
+from arsenal.experiment import Experiment, build, fill_modes, mathematics
 from arsenal.records import Scheduler, Search
 from arsenal.road import inherited
 from arsenal.runs import folder, signals
@@ -80,9 +80,9 @@ def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Foun
             programs.check()
             experiment = build(config)
             source = feed(experiment.splits["train"], values["batch_size"], jax.random.key(0))
-            for text in session.misfits(values, Length.parse(values["length"]).steps(source)):
+            for text in session.schedule_warnings(values, Length.parse(values["length"]).steps(source)):
                 say(text)
-            config = directed(config, experiment.modes)
+            config = fill_modes(config, experiment.modes)
             values = config.values
             origin = inherited(config)
             about = identity(config, mathematics(config, experiment.data, origin), dimensions)

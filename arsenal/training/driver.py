@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from jax.random import fold_in
 
-from arsenal.numerics.wide import as_types, wide
+from arsenal.numerics.wide import as_types, widen
 from arsenal.records import Learner, Mean, Source, hyperparameters, living
 
 PATIENCE = 2.0
@@ -75,7 +75,7 @@ def advance(learner: Learner, source: Source, keep_failing: bool = False) -> Cal
     def many(train, block, stop):
         shapes = jax.eval_shape(one, train, block)[1]
         empty = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-        none = wide(empty)
+        none = widen(empty)
 
         def body(carry):
             before, sums, _ = carry
