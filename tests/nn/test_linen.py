@@ -38,9 +38,10 @@ def by_flax(steps: int, size: int):
         outputs, changed = model.apply({"params": params, "batch_stats": stats}, x, train=True, mutable=["batch_stats"])
         return jnp.mean((outputs - y) ** 2), changed["batch_stats"]
 
+    slope_of = jax.jit(jax.value_and_grad(loss, has_aux=True))
     for step in range(steps):
         at = slice(step % per_epoch * size, (step % per_epoch + 1) * size)
-        (_, stats), slope = jax.value_and_grad(loss, has_aux=True)(params, stats, jnp.asarray(X[at]), jnp.asarray(Y[at]))
+        (_, stats), slope = slope_of(params, stats, jnp.asarray(X[at]), jnp.asarray(Y[at]))
         updates, state = optimizer.update(slope, state)
         params = optax.apply_updates(params, updates)
     return params, stats
