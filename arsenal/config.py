@@ -142,6 +142,7 @@ class Schema(Section):
     run: Keep
     expect: dict[str, dict[str, float]]
     trusted: list[str]
+    tags: list[str]
     fresh: bool
     preflight: bool
 
