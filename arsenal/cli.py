@@ -1,7 +1,6 @@
 """The command `arsenal`: a verb, then its own arguments; what goes wrong becomes one line and an exit code."""
 
 import contextlib
-import difflib
 import errno
 import importlib
 import inspect
@@ -11,6 +10,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 
+from arsenal.nearest import nearest
 from arsenal.refusal import Refusal
 
 # Verbs by name, with the module that tells their story and what they do. A Hydra verb takes an experiment.
@@ -21,7 +21,7 @@ VERBS = {
     "export": "a run as an artifact to serve: run=FOLDER [to=FOLDER]",
     "predict": "answers for the rows of a file: run=FOLDER input=FILE output=FILE",
     "verify-resume": "prove that a killed run resumes bit for bit: +experiment=NAME",
-    "runs": "what runs there are: list, show run=FOLDER, compare runs=A,B, rm runs=A,B",
+    "runs": "what runs there are: list, show run=FOLDER, compare runs=A,B, note run=FOLDER text=..., rm runs=A,B",
     "new": "a project of your own that trains at once: NAME [to=FOLDER]",
 }
 MODULES = {"runs": "runs_verbs"}
@@ -65,8 +65,7 @@ class UsageError(Refusal):
 
 def hint(name: str, names) -> str:
     """' Did you mean …?' or, when nothing is near, what there is."""
-    close = difflib.get_close_matches(name, list(names), 1)
-    return f" Did you mean `{close[0]}`?" if close else f" There are: {', '.join(names)}."
+    return nearest(name, names) or f" There are: {', '.join(names)}."
 
 
 def group(program: str, verbs: dict[str, Callable[..., None]]) -> None:

@@ -231,6 +231,8 @@ class Learner(NamedTuple):
     """`(state, batch) -> number`, of shapes: floating-point operations of one step, by the published formula."""
     sums: bool = False
     """Whether a step sees rows only through sums that `over_rows` makes: then the rows of a batch may lie on many devices."""
+    axis: tuple[str, int] = ("step", 1)
+    """What people count its steps in, and how many there are to a step: an agent's moves, for instance."""
     hp: dict = {}
     exempt: dict = {}
 

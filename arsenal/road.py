@@ -1,6 +1,7 @@
 """The road from an experiment to an artifact, as functions: compose, build, fit, evaluate, export, load."""
 
 import contextlib
+import shlex
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -8,12 +9,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from arsenal import config as configs
 from arsenal import session
+from arsenal.complete import ask, completed
 from arsenal.config import Config, compose
 from arsenal.data import ahead, arrays
 from arsenal.data.column import streamed
+from arsenal.data.source import feed
 from arsenal.evaluation.report import write_report
 from arsenal.experiment import (
     Experiment,
@@ -29,10 +33,11 @@ from arsenal.experiment import (
     strategy,
 )
 from arsenal.run import Run, load
-from arsenal.runs import folder, processes, schema, signals
+from arsenal.runs import events, folder, processes, schema, signals
 from arsenal.runs.cache import compile_cache
 from arsenal.runs.checkpoints import Checkpoints, digest
 from arsenal.runs.journal import Journal, Listener, Tracker, of_learning
+from arsenal.runs.notes import notes
 from arsenal.runs.signals import BEFORE, Interrupted, Interrupts
 from arsenal.runs.terminal import watched
 from arsenal.storage.files import read_json
@@ -84,8 +89,16 @@ def walk(config: Config, listener: Listener) -> Run:
         sources = folder.fingerprints([package.split(".")[0] for package in values["trusted"]])
         identity = mathematics(config, experiment.data, origin)
         with claimed(values, identity, sources) as path:
+            run = Run(path, config)
+            if (step := nothing_left(run, experiment)) is not None:
+                stop = steps_of(config.values, experiment)
+                if processes.first():
+                    ask(run, step, stop, listener, evaluate)
+                told(run, "complete", step=step, length=max(step, stop))
+                listener("complete", step, {"length": stop, "folder": str(path)})
+                return run
             try:
-                return train(Run(path, config), experiment, origin, interrupted, listener if processes.first() else silent)
+                return train(run, experiment, origin, interrupted, listener if processes.first() else silent)
             except Exception as error:
                 if not isinstance(error, Interrupted) and processes.first():
                     with contextlib.suppress(OSError):  # on a full disk the first error is the one to tell
@@ -105,6 +118,20 @@ def claimed(values: dict[str, Any], identity: dict[str, Any], sources: dict[str,
             if processes.first():
                 path = stack.enter_context(folder.claim(root, name, identity, sources, values["fresh"]))
         yield path
+
+
+def steps_of(values: dict[str, Any], experiment: Experiment, key: str = "length") -> int:
+    """A length of the config in steps of the experiment's training rows."""
+    text = values["length"] if key == "length" else values["every"][key]
+    return Length.parse(text).steps(feed(experiment.splits["train"], values["batch_size"], jax.random.key(0)))
+
+
+def nothing_left(run: Run, experiment: Experiment) -> int | None:
+    """The step at which a run is complete, by its folder alone; None where something is left."""
+    values, held_out = run.config.values, experiment.splits["validation"]
+    every = steps_of(values, experiment, "evaluate") if len(held_out.weight) else None
+    step = processes.agreed(completed(run.folder, values, steps_of(values, experiment), every) or 0)
+    return step or None
 
 
 def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts, listener: Listener) -> Run:
@@ -133,10 +160,6 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts
             sample=sampling(made, state["features"], experiment.examples, experiment.data.schema),
             unchanged=experiment.data.unchanged,
         )  # fmt: skip
-        if (step >= stop and not going.unjudged(step)) or going.exhausted:
-            told(run, "complete", step=step, length=stop)
-            listener("complete", step, {"length": stop, "folder": str(path)})
-            return run
         writes = processes.first()
         if writes:
             folder.describe(path, configs.text(run.config), run.config.overrides, folder.environment())
@@ -144,8 +167,9 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts
         told(run, "running", step=step, length=stop)
         journal = Journal(*session.trackers(path, step, values), Tracker(listener)) if writes else Journal()
         going.journal = stack.enter_context(contextlib.closing(journal))
-        about = {"length": stop, "evaluate": going.evaluate_every, "folder": str(path), "parallel": f"{how.name}, {how.why}"}
-        journal.say("start", step, **about)
+        modes = {name: mode for name, mode in experiment.modes.items() if mode}
+        about = {"evaluate": going.evaluate_every, "folder": str(path), "parallel": f"{how.name}, {how.why}", "modes": modes}
+        journal.say("start", step, length=stop, **about)
         for text in session.schedule_warnings(values, stop):
             journal.say("warning", step, text=text)
         if streamed(experiment.splits["train"]) and values["features"]:
@@ -205,13 +229,19 @@ def evaluate(run: Run) -> dict[str, float]:
         title=run.config.values["name"],
         status={
             "state": status.get("state", "unknown"),
+            "time": status.get("time"),
+            "duration": events.duration(events.read(run.folder / "events.jsonl")),
             "step": run.step,
             "seed": run.config.values["seed"],
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.params["learner"])),
         },
-        command=" ".join(["python -m arsenal.train", *run.config.overrides]),
+        command=shlex.join(["arsenal", "train", *run.config.overrides]),
         config=configs.text(run.config),
         environment=read_json(run.folder / "environment.json"),
+        notes=notes(run.folder),
+        tags=run.config.values["tags"],
+        axis=run.parts.learner.axis,
+        slope=slope_of(run),
         history=history,
         metrics=run.metrics,
         expect=run.config.values["expect"],
@@ -221,6 +251,15 @@ def evaluate(run: Run) -> dict[str, float]:
         texts={name: run.texts(name) for name in run.results},
     )
     return run.metrics
+
+
+def slope_of(run: Run) -> tuple[np.ndarray, list[str]] | None:
+    """The coefficients of a linear run, and the names of its inputs; None for another one."""
+    slope, given = getattr(run.params["learner"], "slope", None), run.kept[0].inputs.get("x")
+    if slope is None or np.ndim(slope) not in (1, 2):
+        return None
+    known = list(given.columns) if given is not None and given.columns and len(given.columns) == len(slope) else None
+    return np.asarray(slope), known or [f"input {i + 1}" for i in range(len(slope))]
 
 
 EXPLANATIONS = {"gradient": False, "gradient_times_input": True}

@@ -187,6 +187,7 @@ def ppo(
         },
         evaluate=evaluate,
         modes={"return": "max"},
+        axis=("environment steps", envs * horizon),
         inputs=dict.fromkeys(("predict", "predict_proba"), first_observations),
         check=check,
         adopt=adopt,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from arsenal.runs.journal import MEASURES, Tracker
-from arsenal.storage.files import write_bytes
+from arsenal.storage.files import finite, write_bytes
 
 
 def events(folder: Path) -> Tracker:
@@ -49,13 +49,17 @@ class Events:
         os.close(self.file)
 
 
-def finite(value: Any) -> Any:
-    """The value with every NaN and infinity replaced by None, since JSON has neither."""
-    if isinstance(value, dict):
-        return {key: finite(v) for key, v in value.items()}
-    if isinstance(value, list):
-        return [finite(v) for v in value]
-    return None if isinstance(value, float) and not abs(value) < float("inf") else value
+def duration(log: list[dict[str, Any]]) -> float | None:
+    """Seconds in which a run was trained: from each `start` to the last word before the next; None where none is known."""
+    total, began, last = 0.0, None, None
+    for event in log:
+        if "time" not in event:
+            return None
+        if event["kind"] == "start":
+            total += last - began if began is not None and last is not None else 0.0
+            began = event["time"]
+        last = event["time"]
+    return None if began is None or last is None else total + last - began
 
 
 def read(path: Path, tail: int | None = None) -> list[dict[str, Any]]:

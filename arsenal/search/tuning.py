@@ -201,7 +201,7 @@ def promoted(sweep: Sweep, programs: Programs, engine: Any) -> tuple[dict[int, P
         config = programs.configured(trial.now)
         runs[trial.id] = engine.promote(trial, config)
         if not trial.changes:
-            commands[trial.id] = " ".join(["python -m arsenal.train", *map(shlex.quote, config.overrides)])
+            commands[trial.id] = shlex.join(["arsenal", "train", *config.overrides])
     return runs, commands
 
 
