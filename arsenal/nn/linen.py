@@ -1,5 +1,6 @@
 """A Flax linen module as a `Model`."""
 
+import contextlib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -36,7 +37,9 @@ def linen(module: flax.linen.Module | Callable[..., flax.linen.Module], **hp: fl
         if training is None:
             return build(**hp).apply(variables, inputs, **asked(None)), {}
         changing = [name for name in variables if name != "params"]
-        with flax.linen.intercept_methods(mask_rows(training.weight)):
+        # What normalises by the batch keeps statistics in a collection: a module without any is called as it is.
+        masked = flax.linen.intercept_methods(mask_rows(training.weight)) if changing else contextlib.nullcontext()
+        with masked:
             outputs, collections = build(**training.hp).apply(
                 variables, inputs, **asked(training), rngs={"dropout": training.key}, mutable=changing
             )
