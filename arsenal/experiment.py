@@ -69,6 +69,8 @@ def transforms(values: dict[str, Any], schema: Schema | None) -> Transform:
 
     def one(name: str, node: Any) -> Transform:
         path = f"features.{name}"
+        if not isinstance(node, dict) or "_target_" not in node:
+            raise configs.ConfigError(f"`{path}` must be a factory of a transform, {{_target_: ...}}; got {node!r}.")
         made = configs.build(node | {"_partial_": True}, path)
         if "schema" in inspect.signature(made.func).parameters:
             return configs.build(node, path, schema=schema)

@@ -186,3 +186,9 @@ def test_labels_are_checked_as_they_are_read(mapped, words):
 
     with pytest.raises(ValueError, match=SAID):
         fit(mapped("length=2 epochs", "batch_size=32", *words))
+
+
+@pytest.mark.parametrize("node", ["null", "3", "{factor: 2.0}"])
+def test_a_feature_that_is_no_factory_is_refused(node):
+    with pytest.raises(ConfigError, match="`features.more` must be a factory of a transform"):
+        build(compose("digits_mlp", [f"+features.more={node}"]))

@@ -29,6 +29,8 @@ def population(learner: Learner, seeds: Sequence[int], weigh: Callable = everyth
     """
     if len(set(seeds)) != len(seeds) or not seeds:
         raise ValueError(f"`seeds` of `population` must be distinct and at least one; got {list(seeds)}.")
+    if not all(0 <= seed < 2**32 for seed in seeds):
+        raise ValueError(f"`seeds` of `population` must be in 0..{2**32 - 1}; got {list(seeds)}.")
     numbers = np.asarray(seeds, dtype=np.uint32)
 
     def init(key, batch, hp):

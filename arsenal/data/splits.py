@@ -5,16 +5,17 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import numpy as np
-from annotated_types import Ge, Interval
+from annotated_types import Ge, Interval, Lt
 from arsenal_serving.artifact import codecs
 
 from arsenal.data.column import in_memory
 from arsenal.records import Batch, Split
 
 Fraction = Annotated[float, Interval(ge=0, lt=1)]
+Seed = Annotated[int, Ge(0), Lt(2**64)]
 
 
-def by_row(validation: Fraction = 0.15, test: Fraction = 0.15, seed: Annotated[int, Ge(0)] = 0) -> Split:
+def by_row(validation: Fraction = 0.15, test: Fraction = 0.15, seed: Seed = 0) -> Split:
     """By a hash of the row's id, so that a row stays on its side whatever joins.
 
     The sizes are those fractions on average: each row is drawn by a hash of its id and the seed.
@@ -46,7 +47,7 @@ def by_time(
 
 
 def by_group(
-    column: str, validation: Fraction = 0.15, test: Fraction = 0.15, seed: Annotated[int, Ge(0)] = 0
+    column: str, validation: Fraction = 0.15, test: Fraction = 0.15, seed: Seed = 0
 ) -> Split:
     """By a hash of a column's value, so that rows of one group (a patient, an author) are on one side, whatever joins.
 
@@ -68,7 +69,7 @@ def by_group(
 
 
 def stratified(
-    validation: Fraction = 0.15, test: Fraction = 0.15, seed: Annotated[int, Ge(0)] = 0, column: str = "y"
+    validation: Fraction = 0.15, test: Fraction = 0.15, seed: Seed = 0, column: str = "y"
 ) -> Split:
     """Each class, a value of y or of another column, in the same shares on all sides, to the row.
 
