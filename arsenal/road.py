@@ -23,7 +23,7 @@ from arsenal.experiment import (
     Experiment,
     Parts,
     build,
-    directed,
+    fill_modes,
     first,
     judging,
     lying,
@@ -84,7 +84,7 @@ def walk(config: Config, listener: Listener) -> Run:
     with signals.interrupts() as interrupted:
         with interrupted.at_once(lambda: BEFORE), processes.together():
             experiment = build(config)
-            config = directed(config, experiment.modes)
+            config = fill_modes(config, experiment.modes)
             origin = inherited(config)
         sources = folder.fingerprints([package.split(".")[0] for package in values["trusted"]])
         identity = mathematics(config, experiment.data, origin)
@@ -170,7 +170,7 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts
         modes = {name: mode for name, mode in experiment.modes.items() if mode}
         about = {"evaluate": going.evaluate_every, "folder": str(path), "parallel": f"{how.name}, {how.why}", "modes": modes}
         journal.say("start", step, length=stop, **about)
-        for text in session.misfits(values, stop):
+        for text in session.schedule_warnings(values, stop):
             journal.say("warning", step, text=text)
         if streamed(experiment.splits["train"]) and values["features"]:
             total = len(experiment.splits["train"].weight)
@@ -180,8 +180,8 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts
         trained = going.go(state["train"])
         saved.wait()
         step = int(trained.step)
-        if going.left_out:
-            journal.say("warning", step, text=going.left_out)
+        if going.skip_warning:
+            journal.say("warning", step, text=going.skip_warning)
         cut = processes.agreed(bool(interrupted())) and not going.exhausted and (step < stop or going.unjudged(step))
         journal.say("cache", step, **compile_cache())
         told(run, "interrupted" if cut else "complete", step=step, length=stop)

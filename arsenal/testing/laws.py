@@ -18,6 +18,7 @@ import numpy as np
 from arsenal import records
 from arsenal.combine import learner as as_steps
 from arsenal.combine import population, whole
+from arsenal.combine.whole import trace_host
 from arsenal.data import arrays
 from arsenal.numerics.weighted import ROWS
 from arsenal.records import Batch, Source, Training, compute, hyperparameters, living
@@ -352,8 +353,8 @@ def additive_adds(case: Case) -> None:
 
 def fitted(case: Case, rows: Batch, hp: Any = None) -> Any:
     """Parameters after a fit."""
-    hp = hyperparameters(case.record.hp) if hp is None else hp
-    return jax.jit(lambda rows, hp: case.record.fit(key(), living(rows), hp))(rows, hp)[0]
+    hp, fit = hyperparameters(case.record.hp) if hp is None else hp, trace_host(case.record).fit
+    return jax.jit(lambda rows, hp: fit(key(), living(rows), hp))(rows, hp)[0]
 
 
 def estimator_jit_is_eager(case: Case) -> None:
@@ -362,7 +363,7 @@ def estimator_jit_is_eager(case: Case) -> None:
         rows = typed(case.rows)
         params = fitted(case, rows)
         same(fitted(case, rows), params, "Same inputs, same bits")
-        close(case, case.record.fit(key(), rows, hyperparameters(case.record.hp))[0], params, "jit equals eager")
+        close(case, trace_host(case.record).fit(key(), rows, hyperparameters(case.record.hp))[0], params, "jit equals eager")
         for name, f in case.record.apply.items():
             inputs = case.record.inputs.get(name, lambda b: b.x)(rows)
             close(case, jax.jit(f)(params, inputs), f(params, inputs), f"jit equals eager in `{name}`")
@@ -371,19 +372,19 @@ def estimator_jit_is_eager(case: Case) -> None:
 def estimator_vmap_is_a_loop(case: Case) -> None:
     """A regularisation path is a vmap."""
     with precise(case):
-        rows, hp = typed(case.rows), hyperparameters(case.record.hp)
+        rows, hp, fit = typed(case.rows), hyperparameters(case.record.hp), trace_host(case.record).fit
         values = [hp, varied(case, hp)]
         stacked = jax.tree.map(lambda *v: jnp.stack(v), *values)
         axes = (None, 0) if jax.tree.leaves(hp) else (0, None)
         many = (rows, stacked) if jax.tree.leaves(hp) else (jax.tree.map(lambda v: jnp.stack([v, v]), rows), hp)
-        lanes = jax.jit(jax.vmap(lambda rows, hp: case.record.fit(key(), rows, hp)[0], axes))(*many)
+        lanes = jax.jit(jax.vmap(lambda rows, hp: fit(key(), rows, hp)[0], axes))(*many)
         for i, one in enumerate(values):
             close(case, jax.tree.map(lambda v, i=i: v[i], lanes), fitted(case, rows, one), f"vmap equals a loop (lane {i})")
 
 
 def estimator_traces_once(case: Case) -> None:
     """Other hyperparameters do not trace the fit again."""
-    fit, calls = counted(case.record.fit)
+    fit, calls = counted(trace_host(case.record).fit)
     run, rows, hp = jax.jit(fit), typed(case.rows), hyperparameters(case.record.hp)
     run(key(), rows, hp)
     run(key(1), rows, varied(case, hp))
@@ -591,6 +592,20 @@ def codec_round_trips(case: Case) -> None:
     assert list(codec.decode(state, codes)) == [str(v) for v in values], "Codes come back as what they were."
 
 
+def split_is_a_partition(case: Case) -> None:
+    """Of rows and their schema: a row is on one side or none, the same again, and in whatever order the rows come."""
+    split, (rows, schema) = case.record, case.rows
+    masks, n = split.masks(rows, schema), len(rows.weight)
+    assert sorted(masks) == ["test", "train", "validation"], f"A split names train, validation and test; got {', '.join(masks)}."
+    for name, mask in masks.items():
+        assert mask.shape == (n,) and mask.dtype == bool, f"Masks are bool [n]; `{name}` is {mask.dtype} {list(mask.shape)}."
+    assert sum(mask.astype(int) for mask in masks.values()).max(initial=0) <= 1, "A row is on one side or none."
+    same(split.masks(rows, schema), masks, "Same rows, same sides")
+    order = np.random.default_rng(0).permutation(n)
+    moved = split.masks(jax.tree.map(lambda v: np.asarray(v)[order], rows), schema)
+    same(moved, {name: mask[order] for name, mask in masks.items()}, "The order of rows does not matter")
+
+
 def source_is_a_function_of_step(case: Case) -> None:
     """A batch depends on key and step alone, an epoch holds every row once, and jit equals eager."""
     source = case.record
@@ -632,15 +647,26 @@ def scheduler_decides(case: Case) -> None:
 
 
 def env_has_fixed_shapes(case: Case) -> None:
-    """Steps keep the shapes of reset; jit equals eager; a fleet is a vmap."""
+    """Steps keep the shapes of reset, which lie in the spaces that it names; jit equals eager; a fleet is a vmap."""
     env, action = case.record, case.rows
+    assert inside(env.action, action), f"The action {action} is not in {env.action}."
     observation, state = env.reset(key())
     after = jax.jit(env.step)(key(1), state, action)
     close(case, env.step(key(1), state, action), after, "jit equals eager")
+    for seen in (observation, after[0]):
+        assert inside(env.observation, seen), f"The observation {seen} is not in {env.observation}."
     shapes = jax.tree.map(lambda v: (v.shape, v.dtype), (observation, state))
     assert jax.tree.map(lambda v: (v.shape, v.dtype), after[:2]) == shapes, "Steps keep the shapes of reset."
     fleet = jax.vmap(env.reset)(jnp.stack([key(), key(1)]))
     close(case, jax.tree.map(lambda v: v[0], fleet), env.reset(key()), "vmap equals a loop")
+
+
+def inside(space: records.Discrete | records.Box, value: Any) -> bool:
+    """Whether a value lies in a space."""
+    value = plain(value)
+    if isinstance(space, records.Discrete):
+        return value.shape == () and np.issubdtype(value.dtype, np.integer) and bool(0 <= value < space.n)
+    return value.shape == tuple(space.shape) and bool(((value >= space.low) & (value <= space.high)).all())
 
 
 LEARNER: dict[str, Callable[[Case], None]] = {
@@ -687,6 +713,7 @@ LAWS: dict[type, dict[str, Callable[[Case], None]]] = {
     records.Optimizer: {"hyperparameters": optimizer_is_a_function_of_hp},
     records.Metric: {"monoid": metric_is_a_monoid},
     records.Codec: {"round trip": codec_round_trips},
+    records.Split: {"partition": split_is_a_partition},
     records.Source: {"function of step": source_is_a_function_of_step},
     records.Search: {"resumable": search_is_resumable},
     records.Scheduler: {"decides": scheduler_decides},

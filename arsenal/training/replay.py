@@ -9,8 +9,8 @@ from jax.experimental import checkify
 from arsenal.records import Learner, Source
 from arsenal.training.driver import TrainState, step_of
 
-LIBRARIES = re.compile(r"[\\/](jax|jaxlib|flax|optax|chex)[\\/]")
-"""Whose lines are not what anybody looks for."""
+LIBRARIES = re.compile(r"[\\/](jax|jaxlib|flax|optax|chex)[\\/]|arsenal[\\/]nn[\\/]linen\.py$")
+"""Whose lines are not what anybody looks for; what stands around every Flax module is one of them."""
 
 
 def replay(learner: Learner, source: Source, train: TrainState, block: Any) -> str:
