@@ -91,7 +91,7 @@ class Exchange:
             await self._waiter
         return self.body
 
-    async def left(self) -> None:
+    async def wait_gone(self) -> None:
         """Wait until the client has gone without an answer."""
         if not (self._ended and self.body is None):
             gone = asyncio.Event()
