@@ -11,6 +11,8 @@ import traceback
 import warnings
 from collections.abc import Callable
 
+from arsenal.refusal import Refusal
+
 # Verbs by name, with the module that tells their story and what they do. A Hydra verb takes an experiment.
 VERBS = {
     "train": "train an experiment: +experiment=NAME key=value ...",
@@ -57,7 +59,7 @@ def arsenal() -> None:
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class UsageError(Exception):
+class UsageError(Refusal):
     """The words of a command are off."""
 
 
@@ -110,7 +112,9 @@ def call(verb: Callable[..., None], program: str = "") -> None:
             if not equals and (free := [n for n in plain if n not in given]):
                 key, value = free[0], word
             elif not equals:
-                raise UsageError(f"`{name}` takes key=value; got {word}.")
+                needed = next((n for n, p in parameters.items() if p.default is p.empty and n not in given), None)
+                meant = f" Did you mean `{needed}={word}`?" if needed and not word.startswith("-") else ""
+                raise UsageError(f"`{name}` takes key=value; got {word}.{meant}")
             if key not in parameters:
                 raise UsageError(f"`{name}` has no argument `{key}`.{hint(key, parameters)}")
             given[key] = value
@@ -160,6 +164,6 @@ def speaks(error: BaseException) -> bool:
 def one_line(error: BaseException) -> str:
     """The message without line breaks."""
     if isinstance(error, OSError) and error.strerror:
-        saved = "What was saved before is whole; the same command goes on from there."
-        return f"{error.filename or 'A file'}: {error.strerror}. {saved}"
+        saved = " What was saved before is whole; the same command goes on from there." if error.errno in NO_SPACE else ""
+        return f"{error.filename or 'A file'}: {error.strerror}.{saved}"
     return " ".join(str(error).split()) or type(error).__name__

@@ -9,6 +9,7 @@ import re
 import sys
 import typing
 from collections.abc import Callable, Sequence
+from html import escape
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -16,7 +17,9 @@ from annotated_types import Ge, Gt, Lt
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
+from arsenal.refusal import Refusal
 from arsenal.runs import migrations
+from arsenal.storage.files import Damaged
 
 HERE = Path(__file__).resolve().parent
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
@@ -29,7 +32,7 @@ EXTRAS = ("grain", "tokenizers")
 """Libraries that arsenal's installation leaves out unless it is told, by extra."""
 
 
-class ConfigError(Exception):
+class ConfigError(Refusal):
     """A config cannot be used; the message says what, what is allowed and what came."""
 
 
@@ -39,6 +42,14 @@ class Config(NamedTuple):
     values: dict[str, Any]
     """Plain data, every reference resolved."""
     overrides: list[str]
+
+    def __repr__(self) -> str:
+        """The experiment and what was said of it."""
+        return f"Config({' '.join([str(self.values.get('name')), *self.overrides])})"
+
+    def _repr_html_(self) -> str:
+        """The config in a notebook, as YAML."""
+        return f"<details><summary>{escape(repr(self))}</summary><pre>{escape(text(self))}</pre></details>"
 
 
 # What a config holds at its top level, beside keys that it refers to itself with ${...}. This is the one
@@ -199,11 +210,35 @@ def hydra(name: str, words: Sequence[str]) -> Any:
 
 
 def replacing(arguments: Sequence[str]) -> list[str]:
-    """The words for Hydra: `space=...` takes the place of an experiment's space, where Hydra would merge the two."""
+    """The words for Hydra: `space=...` takes the place of an experiment's space, where Hydra would merge the two.
+
+    A home directory is written out, `key=~/folder`, since no shell does it there.
+    """
     found = []
     for word in arguments:
+        key, equals, value = word.partition("=")
+        if equals and re.match(r"~\w*/", value):
+            word = f"{key}='{os.path.expanduser(value)}'"
         found += ["~space", f"+{word}"] if word.startswith("space=") else [word]
     return found
+
+
+def unreadable(override: str, error: BaseException) -> str:
+    """Why Hydra's grammar does not take the words of an override."""
+    key, equals, value = override.partition("=")
+    if not equals and not override.startswith("~"):
+        return f"values are given as key=value, without blanks around `=`; got {override!r}."
+    if key != key.rstrip() or value != value.lstrip():
+        return f"there are no blanks around `=`: {key.strip()}={value.strip()}"
+    return f"{first_line(error).partition(': ')[2] or first_line(error)}; a value with other signs takes quotes, '{key}=\"...\"'."
+
+
+def refuse_options(words: Sequence[str], flags: Sequence[str]) -> None:
+    """Raise a `ConfigError` for the first word that looks like an option and is none of Hydra's."""
+    for word in words:
+        option = word.partition("=")[0]
+        if option.startswith("--") and not any(flag.startswith(option) for flag in flags):
+            raise ConfigError(f"There is no option `{option}`; values are given as key=value, as optimizer.learning_rate=3e-3.")
 
 
 def main(task: Callable[[Config], Any], program: str, telling: Callable, name: str = "train") -> None:
@@ -213,23 +248,42 @@ def main(task: Callable[[Config], Any], program: str, telling: Callable, name: s
     train, or tune for a sweep.
     """
     from hydra import main as hydra_main
+    from hydra._internal.utils import get_args_parser
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     words = sys.argv[1:]
+    flags = [flag for action in get_args_parser()._actions for flag in action.option_strings]
+
+    failed: list[str] = []
 
     def job(made):
-        with telling():
-            about = HydraConfig.get()
-            own = [source.path for source in about.runtime.config_sources if source.provider == "command-line"]
-            given = [word for word in about.overrides.task if word != "~space" and not word.startswith("+space=")]
-            given += [word for word in words if word.startswith("space=")]
-            given += [f"hydra.searchpath=[{','.join(own)}]"] if own else []
-            task(checked(made, given, SCHEMAS[name]))
+        about = HydraConfig.get()
+        own = [source.path for source in about.runtime.config_sources if source.provider == "command-line"]
+        given = [word for word in about.overrides.task if word != "~space" and not word.startswith("+space=")]
+        given += [word for word in words if word.startswith("space=")]
+        given += [f"hydra.searchpath=[{','.join(own)}]"] if own else []
+        try:
+            with telling():
+                task(checked(made, given, SCHEMAS[name]))
+        except SystemExit as end:
+            # One run of many that fails is no reason to leave the others out; a signal is meant for all of them.
+            if about.mode != RunMode.MULTIRUN or (isinstance(end.code, int) and end.code > 128):
+                raise
+            failed.append(" ".join(varied(words, given)))
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come through to here, where they become one line
     sys.argv = [program, *replacing(words)]
     with telling(), explained(words, name):
+        refuse_options(words, flags)
         hydra_main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
+        if failed:
+            raise ConfigError(f"{len(failed)} of these runs failed: {'; '.join(failed)}.")
+
+
+def varied(words: Sequence[str], given: Sequence[str]) -> list[str]:
+    """Of a multirun's job, the words that the command line does not have as they are: those that tell it from the others."""
+    return [word for word in given if word not in words]
 
 
 @contextlib.contextmanager
@@ -244,11 +298,17 @@ def explained(arguments: Sequence[str] = (), name: str = "train"):
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
         raise ConfigError(f"There is no {group or 'config'} `{name}`.{nearest(name, error.options or [])}") from error
     except OverrideParseException as error:
-        raise ConfigError(f"The override `{error.override}` cannot be read: {first_line(error)}") from error
+        raise ConfigError(f"The override `{error.override}` cannot be read: {unreadable(str(error.override), error)}") from error
     except ConfigCompositionException as error:
         key = re.search(r"Could not (?:override|append to config|delete from config)\.? ?'?([\w./@]+)?", str(error))
         if key and key[1]:
             known = keys(arguments, name)
+            if key[1] == "experiment":
+                chosen = next((word for word in arguments if word.startswith("experiment=")), "experiment=NAME")
+                raise ConfigError(f"An experiment is chosen with a plus: `+{chosen}`.") from error
+            if key[1] not in known and (CONF / key[1]).is_dir():
+                options = ", ".join(sorted(path.stem for path in (CONF / key[1]).glob("*.yaml")))
+                raise ConfigError(f"This experiment has no `{key[1]}`, a group of options; there are: {options}.") from error
             if key[1] in known:  # a group of keys that was given others
                 raise ConfigError(f"`{key[1]}` takes no keys but those it has; `++{key[1]}.NAME=...` adds one.") from error
             raise ConfigError(f"There is no key `{key[1]}`.{nearest(key[1], known, ' `+` adds one.')}") from error
@@ -299,8 +359,13 @@ def checked(composed: Any, overrides: list[str], schema: type[Schema] = Schema) 
     from omegaconf.errors import OmegaConfBaseException
 
     raw: Any = OmegaConf.to_container(composed, resolve=False)
+    if "experiment" in raw:  # where Hydra puts the keys of a file of this group that does not say otherwise
+        raise ConfigError("The experiment's file must begin with the line `# @package _global_`; nothing may stand above it.")
     referred = set(re.findall(r"\$\{([A-Za-z_]\w*)", str(raw)))
-    missing = sorted(OmegaConf.missing_keys(composed))
+    try:
+        missing = sorted(OmegaConf.missing_keys(composed))
+    except OmegaConfBaseException as error:
+        raise ConfigError(first_line(error)) from error
     if "name" in missing:
         known = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
         raise ConfigError(f"Choose an experiment with +experiment=NAME, for instance {', '.join(known)}.")
@@ -346,6 +411,15 @@ def word(key: str, value: Any) -> str:
         return {True: "true", False: "false", None: "null"}[value] if value is None or isinstance(value, bool) else repr(value)
 
     return f"{key}={spelt(value)}"
+
+
+def words(key: str, value: Any) -> list[str]:
+    """The words of a command line that give a key a value and nothing else: Hydra would merge a dictionary into what is there.
+
+    >>> words("seed", 3), words("model", {"width": 8})
+    (['seed=3'], ['~model', '+model={width:8}'])
+    """
+    return [f"~{key}", f"+{word(key, value)}"] if isinstance(value, dict) else [word(key, value)]
 
 
 def own_words(words: Sequence[str], taken: Sequence[str]) -> list[str]:
@@ -460,15 +534,16 @@ def locate(target: str, path: str, trust: tuple[str, ...]) -> Callable:
     if not callable(getattr(found, name, None)):
         names = [n for n in dir(found) if not n.startswith("_") and callable(getattr(found, n))]
         raise ConfigError(f"`{path}._target_`: `{module}` has no function `{name}`.{nearest(name, names)}")
-    home = getattr(getattr(found, name), "__module__", "").split(".")[0]
+    made = getattr(found, name)
+    home = getattr(getattr(made, "func", made), "__module__", "").split(".")[0]  # of a partial, that of its function
     if home not in {package.split(".")[0] for package in trust}:  # something that the module merely imports
         raise ConfigError(f"`{path}._target_`: `{target}` comes from `{home}`, which is not trusted.")
-    return getattr(found, name)
+    return made
 
 
 def callable_with(factory: Callable, node: dict[str, Any], path: str) -> None:
     """Raise a `ConfigError` unless the factory's signature accepts the node's keys, types and ranges."""
-    name = factory.__name__
+    name = node["_target_"].rpartition(".")[2]
     parameters = inspect.signature(factory).parameters
     given = {key: value for key, value in node.items() if not key.startswith("_")}
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -480,7 +555,8 @@ def callable_with(factory: Callable, node: dict[str, Any], path: str) -> None:
         if needed and key not in given and not node.get("_partial_") and "_args_" not in node:
             raise ConfigError(f"`{name}` at `{path}` needs `{key}`.")
     try:
-        hints = typing.get_type_hints(factory if inspect.isfunction(factory) else factory.__init__, include_extras=True)
+        whole = getattr(factory, "func", factory)
+        hints = typing.get_type_hints(whole if inspect.isfunction(whole) else whole.__init__, include_extras=True)
     except (NameError, TypeError, AttributeError):
         return  # annotations that cannot be read promise nothing
     for key, value in given.items():
@@ -499,10 +575,14 @@ def conforms(hint: Any, value: Any, path: str, owner: str = "") -> None:
     try:
         adapter.validate_python(value, strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
+        wrong = error.errors()
+        # Of a union every part complains: the one of the value's own type says what is wrong with the value.
+        first = next((one for one in wrong if not one["type"].endswith(("_type", "_parsing"))), wrong[0])
         where = ".".join([*([path] if path else []), *(str(part) for part in first["loc"] if part in keys_of(value))])
         said = first["msg"].removeprefix("Input ").removeprefix("should ")
-        raise ConfigError(f"`{where}`{owner} must {said}; got {first['input']!r}.") from error
+        dots = re.fullmatch(r"(\d+)\.\.(\d+)", str(first["input"]))
+        meant = f" With --multirun, range({dots[1]},{int(dots[2]) + 1}) gives each." if dots else ""
+        raise ConfigError(f"`{where}`{owner} must {said}; got {first['input']!r}.{meant}") from error
 
 
 def keys_of(value: Any) -> set[Any]:
@@ -512,18 +592,27 @@ def keys_of(value: Any) -> set[Any]:
     return set(range(len(value))).union(*(keys_of(v) for v in value)) if isinstance(value, list) else set()
 
 
-def build(node: Any, path: str) -> Any:
-    """What a checked node describes: its `_target_` called, innermost first. A refusal is a `ConfigError`."""
+def build(node: Any, path: str, **given: Any) -> Any:
+    """What a checked node describes: its `_target_` called, innermost first, with what else it is given.
+
+    A refusal is a `ConfigError`.
+    """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
     try:
-        return instantiate(node, _convert_="all")
+        if not given:
+            return instantiate(node, _convert_="all")
+        return instantiate(node | {"_partial_": True}, _convert_="all")(**given)
     except InstantiationException as error:
         cause = error.__cause__ or error
         if isinstance(cause, ValueError | TypeError | OSError):
             raise ConfigError(f"`{path}`: {cause}") from error
         raise
+    except (ValueError, TypeError) as error:
+        if not given:
+            raise
+        raise ConfigError(f"`{path}`: {error}") from error
 
 
 def text(config: Config) -> str:
@@ -538,8 +627,15 @@ def read(folder: Path) -> Config:
     import yaml
     from omegaconf import OmegaConf
 
-    overrides = (folder / "overrides.txt").read_text(encoding="utf-8").splitlines()
-    values = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    path, words = folder / "config.yaml", folder / "overrides.txt"
+    if not words.is_file():
+        raise ConfigError(f"{folder} has no overrides.txt, which says how the run was composed; bring it back from a copy.")
+    overrides = words.read_text(encoding="utf-8").splitlines()
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values["run"]["checkpoints"], values["learner"]
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise Damaged(path, f"{type(error).__name__}: {first_line(error)}") from error
     today = yaml.safe_load((CONF / "train.yaml").read_text(encoding="utf-8"))
     for entry in today["defaults"]:
         for group, option in entry.items() if isinstance(entry, dict) else ():

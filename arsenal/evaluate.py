@@ -9,15 +9,16 @@ def evaluate(run: str, params: str | None = None, checkpoint: str = "last") -> N
     run: the run's folder. params: raw, say, for another view of an average. checkpoint: last, best or a step.
     """
     from arsenal import road
+    from arsenal.run import Unmet, load
 
-    loaded = road.load(run, params, checkpoint)
+    loaded = load(run, params, checkpoint)
     metrics = road.evaluate(loaded)
     width = max(map(len, metrics), default=0)
     for name, value in metrics.items():
         print(f"{name:<{width}}  {value if isinstance(value, list) else f'{value:.4f}'}")
     print(f"report: {loaded.folder / 'report' / 'index.html'}")
     if loaded.unmet:
-        raise road.Unmet("; ".join(loaded.unmet))
+        raise Unmet("; ".join(loaded.unmet))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """What a config describes, built: transforms, learner and metrics, the data and its splits, and what is made of them."""
 
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,6 +11,7 @@ import numpy as np
 
 from arsenal import config as configs
 from arsenal.combine import chain, learner, skipping, whole
+from arsenal.combine.chain import changed
 from arsenal.config import Config
 from arsenal.data import arrays, as_dataset, reading, through
 from arsenal.data.column import evenly, gathered, row_bytes, row_shapes, rows_at, streamed, take
@@ -17,7 +20,7 @@ from arsenal.data.text import decode
 from arsenal.evaluation.answers import answering, quantities, scorer
 from arsenal.evaluation.plot import is_images
 from arsenal.evaluation.report import draws
-from arsenal.records import Additive, Batch, Estimator, Learner, Metric, Source, Transform, living
+from arsenal.records import Additive, Batch, Estimator, Learner, Metric, Source, Transform, anything, hyperparameters, living
 from arsenal.runs import schema
 from arsenal.runs.checkpoints import digest
 from arsenal.training.driver import TrainState, start, streams
@@ -53,13 +56,25 @@ class Experiment(NamedTuple):
         return some(rows, schema.EXAMPLES, SAMPLE_BYTES)
 
 
-def parts(config: Config) -> Parts:
-    """Build everything but the data."""
+def parts(config: Config, schema: Schema | None = None) -> Parts:
+    """Build everything but the data, which is described by `schema` where it is known."""
     values = config.values
-    features = [configs.build(node, f"features.{name}") for name, node in values["features"].items()]
     metrics = {name: configs.build(node, f"metrics.{name}") for name, node in values["metrics"].items()}
     learner = as_learner(configs.build(values["learner"], "learner"))
-    return Parts(chain(*features), skipping(learner) if values["on_nan"] == "skip" else learner, metrics)
+    return Parts(transforms(values, schema), skipping(learner) if values["on_nan"] == "skip" else learner, metrics)
+
+
+def transforms(values: dict[str, Any], schema: Schema | None) -> Transform:
+    """The transforms of a config as one. A factory with an argument `schema` is given that of the data."""
+
+    def one(name: str, node: Any) -> Transform:
+        path = f"features.{name}"
+        made = configs.build(node | {"_partial_": True}, path)
+        if "schema" in inspect.signature(made.func).parameters:
+            return configs.build(node, path, schema=schema)
+        return configs.build(node, path)
+
+    return chain(*(one(name, node) for name, node in values["features"].items()))
 
 
 def as_learner(made: Any) -> Learner:
@@ -81,18 +96,20 @@ def build(config: Config) -> Experiment:
         data = as_dataset(configs.build(values["data"], "data"))
     except (ValueError, TypeError) as error:
         raise configs.ConfigError(f"`data`: {error}") from error
+    made = made._replace(features=transforms(values, data.schema))
     masks = configs.build(values["split"], "split")(data.rows.row)
     splits = {name: take(data.rows, mask) for name, mask in masks.items()}
     if len(splits["train"].weight) == 0:
         raise configs.ConfigError(f"`split` leaves no row for training; the data has {len(data.rows.weight)}.")
     try:
         rows = some(data.rows, SAMPLE_ROWS, SAMPLE_BYTES)
-        seen = jax.eval_shape(lambda rows: made.features.fit(jax.random.key(0), rows)[1].x, rows)
-        made.learner.check(rows._replace(x=seen))
+        checking(made)(rows)
+        seen = changed(made.features, rows).x
     except ValueError as error:
         raise configs.ConfigError(f"The data does not fit the learner: {error}") from error
     try:
-        modes = quantities(made.learner, made.metrics, jax.eval_shape(lambda rows: living(rows), rows._replace(x=seen)))
+        modes, shapes = quantities(made.learner, made.metrics, jax.eval_shape(living, rows._replace(x=seen)))
+        labelled(data.schema, shapes.get("predict"), rows)
     except ValueError as error:
         raise configs.ConfigError(str(error)) from error
     for key, split, name, allowed, _ in configs.judging(values):
@@ -104,6 +121,33 @@ def build(config: Config) -> Experiment:
             raise configs.ConfigError(f"`{key}` judges {split}/{name}, and `split` leaves no such rows.")
     directed(config, modes)
     return Experiment(made, data, splits, modes)
+
+
+def checking(made: Parts) -> Callable[[Batch], None]:
+    """What raises ValueError where rows, as the data set gives them, do not fit the transforms or the learner."""
+
+    @functools.lru_cache(8)  # data that is read as it goes comes in blocks of one shape
+    def seen(structure, *leaves):
+        return changed(made.features, jax.tree.unflatten(structure, leaves)).x
+
+    def check(rows):
+        leaves, structure = jax.tree.flatten(rows)
+        made.features.check(rows)
+        x = seen(structure, *(jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype) for leaf in leaves))
+        made.learner.check(rows._replace(x=x))
+
+    return check
+
+
+def labelled(schema: Schema, predict: Any, rows: Batch) -> None:
+    """Raise ValueError where strings are the target and the answer is a number, which would be learned from their codes."""
+    numbers = predict is not None and jnp.issubdtype(predict.dtype, jnp.floating)
+    if schema.target.codec and numbers and predict.shape in (np.shape(rows.y), (*np.shape(rows.y), 1)):
+        known = ", ".join(f"`{label}`" for label in (schema.target.columns or ())[:3])
+        raise ValueError(
+            f"The target holds labels ({known}, …) and `predict` gives numbers: that takes a loss or an estimator of classes, "
+            "such as cross_entropy, or a target of numbers."
+        )
 
 
 def directed(config: Config, modes: dict[str, str | None]) -> Config:
@@ -140,7 +184,7 @@ def mathematics(config: Config, data: Dataset, inherited: Any = None) -> dict[st
 def prepare(made: Parts, seed: int, rows: Batch) -> tuple[Any, Batch]:
     """The transforms fitted on the training rows, and these rows as training shall see them."""
     key = streams(jax.random.key(seed))["features"]
-    return jax.jit(made.features.fit)(key, living(jax.tree.map(jnp.asarray, rows)))
+    return jax.jit(made.features.fit)(key, jax.jit(living)(jax.tree.map(jnp.asarray, rows)), hyperparameters(made.features.hp))
 
 
 def strategy(made: Parts, values: dict[str, Any], rows: Batch) -> Strategy:
@@ -164,7 +208,7 @@ def prepared(
     if not streamed(rows):
         fitted, rows = prepare(made, values["seed"], rows)
         return fitted, rows, lay(arrays(rows, size))
-    source = lay(reading(rows, size, streams(key)["data"]))
+    source = lay(reading(rows, size, streams(key)["data"], check=checking(made)))
     known = some(rows, SAMPLE_ROWS if values["features"] else 1, SAMPLE_BYTES, least=size)
     fitted, known_seen = prepare(made, values["seed"], known)
     if not alike(known_seen, seen(made, fitted, known)):
@@ -219,7 +263,8 @@ def judging(
         return None
     behind = (made.features.apply, fitted) if streamed(rows) else None
     rows = rows if behind else seen(made, fitted, rows)
-    return scorer(made.learner, made.metrics, rows, batch_size, interrupted=interrupted, seen=behind, lay=lay)
+    check = checking(made) if behind else anything
+    return scorer(made.learner, made.metrics, rows, batch_size, interrupted=interrupted, seen=behind, lay=lay, check=check)
 
 
 class Drawn(NamedTuple):

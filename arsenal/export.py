@@ -13,8 +13,9 @@ def export(
     explain: gradient or gradient_times_input, for a method that says what of an input moved the answer.
     """
     from arsenal import road
+    from arsenal.run import load
 
-    print(f"artifact: {road.export(road.load(run, params, checkpoint), to, explain)}")
+    print(f"artifact: {road.export(load(run, params, checkpoint), to, explain)}")
 
 
 if __name__ == "__main__":

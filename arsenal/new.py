@@ -7,12 +7,13 @@ from pathlib import Path
 
 from arsenal import __version__
 from arsenal.cli import call
+from arsenal.refusal import Refusal
 
 NAMES = {"gitignore": ".gitignore", "package.py": "__init__.py"}
 """Files that would mean something in this package under their own names."""
 
 
-class ProjectError(Exception):
+class ProjectError(Refusal):
     """A project cannot be made as asked."""
 
 

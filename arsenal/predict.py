@@ -13,10 +13,10 @@ def predict(
     """
     from pathlib import Path
 
-    from arsenal import road
     from arsenal.data.files import read, write
+    from arsenal.run import load
 
-    frame = road.load(run, params, checkpoint).predict(read(input), method)
+    frame = load(run, params, checkpoint).predict(read(input), method)
     write(Path(output), frame)
     print(f"{len(frame)} rows: {output}")
 

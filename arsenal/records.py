@@ -20,6 +20,33 @@ EXEMPTIONS = {
 }
 
 
+def brief(record: Any) -> str:
+    """A record in a line: of arrays the type and shape, of dictionaries the names; functions and defaults are left out.
+
+    >>> brief(Optimizer(None, None, {"learning_rate": 0.1}))
+    "Optimizer(hp={'learning_rate': 0.1})"
+    """
+    defaults = record._field_defaults
+
+    def leaf(value):
+        if hasattr(value, "dtype"):
+            return f"{value.dtype}{list(value.shape)}"
+        if callable(value):
+            return getattr(value, "__name__", type(value).__name__)
+        return {k: leaf(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    def text(name, value):
+        plain = isinstance(value, dict) and value and all(callable(v) for v in value.values())
+        return f"{name}={', '.join(value)}" if plain else f"{name}={leaf(value)!s:.400}"
+
+    def silent(name, value):
+        empty = value is None or (isinstance(value, dict | tuple) and not value)
+        return empty or callable(value) or value is defaults.get(name)
+
+    shown = [text(name, value) for name, value in record._asdict().items() if not silent(name, value)]
+    return f"{type(record).__name__}({', '.join(shown)})"
+
+
 class Batch(NamedTuple):
     """Rows that travel together; `weight` 0 means the row is not there, `row` is its identity for ever."""
 
@@ -159,6 +186,8 @@ class Loss(NamedTuple):
     """Further values for the log, `(outputs, batch) -> [n]`."""
     modes: dict = {}
     """Of the measures, by name: `min` or `max`, which values are good, where that is known."""
+    counts: Callable | None = None
+    """`batch -> [n]`: how many values, such as tokens, a row stands for where rows are averaged; None: one each."""
     check: Callable = lambda outputs, rows: None
     """Host: `(shape of outputs, Batch)`; raises ValueError when the rows do not fit."""
     hp: dict = {}
@@ -253,10 +282,13 @@ class Transform(NamedTuple):
     """A change of the inputs that is learned from rows."""
 
     fit: Callable
-    """`(key, batch) -> (state, batch)`: the batch as training shall see it, out-of-fold where that differs."""
+    """`(key, batch, hp) -> (state, batch)`: the batch as training shall see it, out-of-fold where that differs."""
     apply: Callable
     """`(state, x) -> x`: as everybody else shall see it."""
     inverse: Callable | None = None
+    check: Callable = anything
+    """Host: raises ValueError when rows do not fit; behind another transform x is shapes only."""
+    hp: dict = {}
     exempt: dict = {}
 
 
@@ -334,3 +366,10 @@ class Detector(NamedTuple):
     """`(reference=None) -> state`."""
     update: Callable
     """`(state, batch) -> (state, report)`."""
+
+
+for record in (
+    Batch, Source, Model, Augmentation, Loss, Optimizer, Learner, Additive, Estimator, Transform, Codec, Metric, Search,
+    Scheduler, Env,
+):  # fmt: skip
+    record.__repr__ = brief  # type: ignore[method-assign]

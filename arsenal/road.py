@@ -1,25 +1,19 @@
 """The road from an experiment to an artifact, as functions: compose, build, fit, evaluate, export, load."""
 
 import contextlib
-import dataclasses
-import functools
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from arsenal import config as configs
 from arsenal import session
 from arsenal.config import Config, compose
 from arsenal.data import ahead, arrays
 from arsenal.data.column import streamed
-from arsenal.data.dataset import Schema
-from arsenal.data.frame import framed, shaped, tensors
-from arsenal.evaluation.answers import answers
 from arsenal.evaluation.report import write_report
 from arsenal.experiment import (
     Experiment,
@@ -30,26 +24,24 @@ from arsenal.experiment import (
     judging,
     lying,
     mathematics,
-    parts,
     prepared,
     sampling,
-    shape_of,
-    showing,
     strategy,
 )
-from arsenal.records import Batch
-from arsenal.runs import events, folder, processes, schema, signals
+from arsenal.run import Run, load
+from arsenal.runs import folder, processes, schema, signals
 from arsenal.runs.cache import compile_cache
 from arsenal.runs.checkpoints import Checkpoints, digest
-from arsenal.runs.journal import MACHINE, Journal, Listener, Tracker
-from arsenal.runs.judge import Judge, evaluations
+from arsenal.runs.journal import Journal, Listener, Tracker, of_learning
+from arsenal.runs.signals import BEFORE, Interrupted, Interrupts
+from arsenal.runs.terminal import watched
 from arsenal.storage.files import read_json
-from arsenal.training.driver import TrainState, streams
+from arsenal.training.driver import TrainState
 from arsenal.training.length import Length
 from arsenal.training.parallel import place
 from arsenal.training.transfer import Transfer, transfer
 
-__all__ = ["Config", "Run", "build", "compose", "evaluate", "export", "fit", "load", "predict"]
+__all__ = ["Config", "Run", "build", "compose", "evaluate", "export", "fit", "load"]
 
 
 
@@ -59,172 +51,33 @@ def inherited(config: Config) -> Any:
     return None if path is None else load(path).params["learner"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A run folder and what is needed to answer from it; the data is read when first asked for."""
-
-    folder: Path
-    config: Config
-    view: str | None = None
-    """Which of the learner's views answers, such as `raw`; None: what it answers with by itself."""
-    checkpoint: str = "last"
-    """last, best or a step."""
-
-    @functools.cached_property
-    def parts(self) -> Parts:
-        """Transforms, learner and metrics."""
-        return parts(self.config)
-
-    @functools.cached_property
-    def experiment(self) -> Experiment:
-        """The parts with the data, which must be what the run was trained on."""
-        built = build(self.config)
-        if built.data.fingerprint != folder.mathematics(self.folder)["data"]:
-            raise folder.RunError(f"The data is not what {self.folder} was trained on: its names, types or values changed.")
-        return built
-
-    @functools.cached_property
-    def kept(self) -> tuple[Schema, Batch, int]:
-        """The schema, a few rows as the data set gives them, and how many rows the transforms were fitted on."""
-        return schema.kept(self.folder)
-
-    @functools.cached_property
-    def restored(self) -> dict[str, Any]:
-        """The newest sound checkpoint: `train` and `features`."""
-        _, examples, n = self.kept
-        rows = jax.tree.map(lambda v: jax.ShapeDtypeStruct((n, *v.shape[1:]), v.dtype), examples)
-        like = shape_of(self.parts, self.config.values, rows)
-        with contextlib.closing(Checkpoints(self.folder / "checkpoints", best=self.ranking)) as saved:
-            found = saved.restore(like, which=self.checkpoint)
-        if found is None:
-            raise folder.RunError(f"The run {self.folder} has no sound checkpoint; train it first.")
-        return found
-
-    def ranking(self) -> list[int]:
-        """The steps that the log judges, best first; none where the config keeps none of the best."""
-        section = self.config.values["run"]["checkpoints"]
-        return Judge.of(section).best(evaluations(events.read(self.folder / "events.jsonl"))) if section["best"] else []
-
-    @property
-    def step(self) -> int:
-        """Steps taken."""
-        return int(self.restored["train"].step)
-
-    @functools.cached_property
-    def params(self) -> dict[str, Any]:
-        """What inference needs: the transforms' state and the learner's parameters."""
-        learner = self.parts.learner
-        read = learner.params if self.view is None else learner.views.get(self.view)
-        if read is None:
-            known = ", ".join(learner.views) or "none"
-            raise folder.RunError(f"`params` of this run must be one of its learner's views, {known}; got {self.view}.")
-        return {"features": self.restored["features"], "learner": read(self.restored["train"].state)}
-
-    @functools.cached_property
-    def apply(self) -> dict[str, Callable]:
-        """Answers by name, `(params, inputs) -> outputs`, on inputs as the data gives them."""
-        made = self.parts
-
-        def through(name, f):
-            if name in made.learner.inputs:
-                return lambda params, inputs: f(params["learner"], inputs)
-            return lambda params, x: f(params["learner"], made.features.apply(params["features"], x))
-
-        return {name: through(name, f) for name, f in made.learner.apply.items()}
-
-    @property
-    def history(self) -> list[dict[str, Any]]:
-        """What was logged: `{"kind": "train" or "validation", "step": ..., "values": {...}}`."""
-        return [event for event in events.read(self.folder / "events.jsonl") if "values" in event]
-
-    @functools.cached_property
-    def results(self) -> dict[str, "Judged"]:
-        """Validation and test, as far as they have rows."""
-        splits = self.experiment.splits
-        return {name: self.score(rows) for name, rows in splits.items() if name != "train" and len(rows.weight)}
-
-    def score(self, rows: Batch) -> "Judged":
-        """Metrics of all rows as the data set gives them, and the answers that a report shows."""
-        learner, trained, fitted = self.parts.learner, self.restored["train"], self.restored["features"]
-        params, size = self.params["learner"], self.config.values["batch_size"] or len(rows.weight)
-        judge = judging(self.parts, fitted, rows, size)
-        values = judge(streams(trained.key)["evaluate"], params, trained.hp) if judge else None
-        shown, apply = showing(self.parts, fitted, params, rows)
-        given = answers(apply, learner.inputs, params, shown, size)
-        return Judged(given, {name: np.asarray(value).tolist() for name, value in (values or {}).items()}, shown)
-
-    def texts(self, split: str) -> list[tuple[str, str]]:
-        """Prompts from a few rows of a split, and how the learner goes on; empty where it writes no text."""
-        rows, described = self.experiment.splits[split], self.kept[0]
-        sample = sampling(self.parts, self.restored["features"], rows, described)
-        return [pair for pairs in sample(self.params["learner"]).texts.values() for pair in pairs] if sample else []
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """`{"test/accuracy": 0.98, ...}` over validation and test."""
-        return {f"{split}/{name}": v for split, judged in self.results.items() for name, v in judged.metrics.items()}
-
-    @property
-    def unmet(self) -> list[str]:
-        """What the experiment states and this run does not reach, one line each."""
-        return [
-            f"{name} must be {'>=' if side == 'min' else '<='} {bound}; got {self.metrics.get(name)}"
-            for name, bounds in self.config.values["expect"].items()
-            for side, bound in bounds.items()
-            if not met(self.metrics.get(name), side, bound)
-        ]
-
-    def predict(self, frame: Any, method: str | None = None) -> Any:
-        """Answer a data frame, an array or a dict of arrays: a frame of one row each, labels decoded.
-
-        All methods that read the data's inputs answer unless `method` names one.
-        """
-        return predict(self, frame, method)
-
-
-class Judged(NamedTuple):
-    """What a run is worth on some rows."""
-
-    answers: dict[str, np.ndarray]
-    """[m, ...] by name: those that a report shows, for the rows that it shows."""
-    metrics: dict[str, float]
-    """Over all rows."""
-    shown: Batch
-    """[m]: the rows of the answers, as the learner sees them."""
-
-
-def met(value: Any, side: str, bound: float) -> bool:
-    """Whether a number keeps to a bound; `side` is min or max."""
-    return isinstance(value, int | float) and (value >= bound if side == "min" else value <= bound)
-
-
-class Interrupted(Exception):
-    """A signal ended training early; everything is saved."""
-
-    def __init__(self, number: int, path: Path, step: int):
-        """`number` is the signal's."""
-        super().__init__(f"Interrupted at step {step} and saved; the same command resumes {path}.")
-        self.number = number
-
-
-BEFORE = "Interrupted before the first step; the same command begins or resumes the run."
-
-
 def silent(kind: str, step: int, values: dict[str, Any]) -> None:
     """Hear nothing."""
 
 
-def fit(config: Config, listener: Listener = silent) -> Run:
-    """Train to the config's length in its run folder: begin, go on, extend, or find that it is complete.
+def fit(experiment: str | Config, overrides: Sequence[str] = (), listener: Listener | None = None) -> Run:
+    """Train an experiment, by its name or composed, to its length: begin, go on, extend, or find that it is complete.
 
-    `listener(kind, step, values)` hears what the log hears. SIGTERM and Ctrl-C save and raise `Interrupted`; where the
-    main thread is busy with something that cannot be asked, as compiling, SIGTERM saves and ends the process.
+    `listener(kind, step, values)` hears what the log hears; unless it is given, progress is shown where a person looks, in
+    a terminal or a notebook, and `run.progress` is true. SIGTERM and Ctrl-C save and raise `Interrupted`; where the main
+    thread is busy with something that cannot be asked, as compiling, SIGTERM saves and ends the process.
     """
+    if isinstance(experiment, Config) and overrides:
+        raise TypeError("`overrides` are for an experiment's name; those of a Config are given to `compose`.")
+    config = experiment if isinstance(experiment, Config) else compose(experiment, overrides)
+    if listener is not None:
+        return walk(config, listener)
+    with watched(config.values["run"]["progress"]) as shown:
+        return walk(config, shown)
+
+
+def walk(config: Config, listener: Listener) -> Run:
+    """Train to the config's length in its run folder."""
     values = config.values
     processes.enough_threads()
     compile_cache()
     with signals.interrupts() as interrupted:
-        with interrupted.at_once(lambda: BEFORE):
+        with interrupted.at_once(lambda: BEFORE), processes.together():
             experiment = build(config)
             config = directed(config, experiment.modes)
             origin = inherited(config)
@@ -247,16 +100,14 @@ def claimed(values: dict[str, Any], identity: dict[str, Any], sources: dict[str,
     path = root / name / folder.identity(identity)
     if not processes.alike(folder.identity(identity)):
         raise folder.RunError(f"Process {jax.process_index()} has another run than the first: its data or its config differ.")
-    if not processes.first():
-        processes.agreed(True)
-        yield path
-        return
-    with folder.claim(root, name, identity, sources, values["fresh"]) as path:
-        processes.agreed(True)  # what the others wait for
+    with contextlib.ExitStack() as stack:
+        with processes.together():
+            if processes.first():
+                path = stack.enter_context(folder.claim(root, name, identity, sources, values["fresh"]))
         yield path
 
 
-def train(run: Run, experiment: Experiment, origin: Any, interrupted: signals.Interrupts, listener: Listener) -> Run:
+def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts, listener: Listener) -> Run:
     """Train in a folder that this process holds."""
     path, values, made = run.folder, run.config.values, experiment.parts
     with contextlib.ExitStack() as stack:
@@ -295,7 +146,7 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: signals.In
         going.journal = stack.enter_context(contextlib.closing(journal))
         about = {"length": stop, "evaluate": going.evaluate_every, "folder": str(path), "parallel": f"{how.name}, {how.why}"}
         journal.say("start", step, **about)
-        for text in session.overlong(values["learner"], stop):
+        for text in session.misfits(values, stop):
             journal.say("warning", step, text=text)
         if streamed(experiment.splits["train"]) and values["features"]:
             total = len(experiment.splits["train"].weight)
@@ -305,6 +156,8 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: signals.In
         trained = going.go(state["train"])
         saved.wait()
         step = int(trained.step)
+        if going.left_out:
+            journal.say("warning", step, text=going.left_out)
         cut = processes.agreed(bool(interrupted())) and not going.exhausted and (step < stop or going.unjudged(step))
         journal.say("cache", step, **compile_cache())
         told(run, "interrupted" if cut else "complete", step=step, length=stop)
@@ -343,18 +196,6 @@ def inheritance(transferred: Transfer, path: str) -> str:
     return "; ".join(parts)
 
 
-def load(path: str | Path, params: str | None = None, checkpoint: str = "last") -> Run:
-    """The run in a folder; a copy of the folder on another machine will do.
-
-    `params` names one of the learner's views, as `raw` beside an average; `checkpoint` is last, best or a step.
-    """
-    path = Path(path)
-    if not (path / "config.yaml").is_file():
-        raise folder.RunError(f"{path} is not a run folder: it has no config.yaml.")
-    compile_cache()
-    return Run(path, configs.read(path), params, checkpoint)
-
-
 def evaluate(run: Run) -> dict[str, float]:
     """Write `report/` (a page, its pictures and `metrics.json`) into the run folder and return the metrics."""
     history = [{"step": e["step"], "split": e["kind"], "values": of_learning(e["values"])} for e in run.history]
@@ -363,7 +204,7 @@ def evaluate(run: Run) -> dict[str, float]:
         run.folder / "report",
         title=run.config.values["name"],
         status={
-            "state": status["state"],
+            "state": status.get("state", "unknown"),
             "step": run.step,
             "seed": run.config.values["seed"],
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.params["learner"])),
@@ -380,15 +221,6 @@ def evaluate(run: Run) -> dict[str, float]:
         texts={name: run.texts(name) for name in run.results},
     )
     return run.metrics
-
-
-def of_learning(values: dict[str, Any]) -> dict[str, Any]:
-    """The values that tell of learning, not of the machine."""
-    return {name: value for name, value in values.items() if name not in MACHINE}
-
-
-class Unmet(Exception):
-    """A run does not reach the result that its experiment states."""
 
 
 EXPLANATIONS = {"gradient": False, "gradient_times_input": True}
@@ -410,7 +242,9 @@ def export(run: Run, to: str | Path | None = None, explain: str | None = None) -
     target = Path(to) if to is not None else run.folder / "artifact"
     if explain is not None and explain not in EXPLANATIONS:
         raise ValueError(f"`explain` must be one of {', '.join(EXPLANATIONS)}; got {explain!r}.")
-    coded = {"predict": described.target._replace(columns=None)} if described.target.codec else {}
+    codes = described.target.codec and "predict" in run.apply and "predict" not in run.parts.learner.inputs
+    codes = codes and jnp.issubdtype(jax.eval_shape(run.apply["predict"], run.params, rows.x).dtype, jnp.integer)
+    coded = {"predict": described.target._replace(columns=None)} if codes else {}
     proba = {"predict_proba": described.target._replace(codec=None)} if described.target.columns else {}
     methods = {
         name: Method(
@@ -446,24 +280,3 @@ def _scores(run: Run) -> Callable:
     if predict is None or run.kept[0].target.codec:
         raise ValueError(f"`explain` needs `predict_proba` or a predicted number; this run answers {', '.join(run.apply)}.")
     return predict
-
-
-def predict(run: Run, inputs: Any, method: str | None = None) -> Any:
-    """Answers as a data frame: a column for each answer, one for each label of `predict_proba`."""
-    import pandas as pd
-
-    names = [name for name in run.apply if name not in run.parts.learner.inputs] if method is None else [method]
-    for name in names:
-        if name not in run.apply:
-            raise ValueError(f"`method` must be one of {', '.join(run.apply)}; got {name!r}.")
-    if not names:
-        raise ValueError(f"No method of this run reads the data's inputs; name one of {', '.join(run.apply)} as `method`.")
-    described, examples, _ = run.kept
-    x = tensors(inputs, described) if isinstance(inputs, pd.DataFrame) else shaped(inputs, examples.x)
-    n = len(jax.tree.leaves(x)[0])
-    if n == 0:
-        raise ValueError("There is no row to answer.")
-    rows = Batch(x, None, np.ones(n, np.float32), np.arange(n, dtype=np.int32))
-    size = run.config.values["batch_size"] or 1024
-    given = answers({name: run.apply[name] for name in names}, {}, run.params, rows, size)
-    return framed(given, described)

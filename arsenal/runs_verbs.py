@@ -117,10 +117,14 @@ def several(runs: str) -> list[Path]:
     """Run folders by paths with commas between them; a path may be a pattern with * and ?."""
     found: list[Path] = []
     for text in runs.split(","):
-        paths = sorted(glob.glob(text)) if glob.has_magic(text) else [text]
+        if not glob.has_magic(text):
+            found.append(existing(text))
+            continue
+        # A pattern also fits what lies beside runs, as the folder of sweeps.
+        paths = [path for path in map(Path, sorted(glob.glob(text))) if index.is_run(path)]
         if not paths:
-            raise RunError(f"`runs`: nothing fits {text}.")
-        found += [existing(path) for path in paths]
+            raise RunError(f"`runs`: no run folder fits {text}.")
+        found += paths
     return list({path.resolve(): path for path in found}.values())
 
 

@@ -1,16 +1,20 @@
 """One run while it trains: what the driver calls to log, evaluate, sample, save, profile and fail, in the run's folder."""
 
+import contextlib
 import time
-from collections.abc import Callable
+import typing
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.random import fold_in
 
 from arsenal import config as configs
-from arsenal.records import Learner, Mean, Source, compute
+from arsenal.optim import Schedule
+from arsenal.records import Learner, Mean, Source, compute, hyperparameters
 from arsenal.runs import events, folder, processes
 from arsenal.runs.checkpoints import Checkpoints, Keep
 from arsenal.runs.journal import Journal, Tracker
@@ -25,6 +29,8 @@ from arsenal.training.parallel import Strategy
 from arsenal.training.replay import replay
 from arsenal.training.stopping import exhausted
 
+NOTHING = 0.01
+"""A factor of the learning rate below which a run that goes on learns next to nothing."""
 TEXTS = 2
 """Texts that are shown of what a run writes while it trains."""
 
@@ -80,6 +86,8 @@ class Session:
         self.logged: tuple[int, float] | None = None
         self.paused, self.saved_at, self.operations = 0.0, time.perf_counter(), None
         self.worth_saving = False
+        self.skipped = np.zeros(2)
+        """Steps that were left out, and steps."""
 
     @property
     def exhausted(self) -> bool:
@@ -137,10 +145,20 @@ class Session:
     def log(self, step: int, means: dict[str, Mean]) -> None:
         """The means since the last log, and the pace: evaluations and saves are no part of it."""
         before, self.logged = self.logged, (step, time.perf_counter() - self.paused)
+        if self.values["on_nan"] == "skip":
+            self.skipped += [np.mean(part) for part in jax.device_get(means["skipped"])]
         # The first interval holds the compilation, which is no pace.
         pace = self.pace((step - before[0]) / (self.logged[1] - before[1])) if before else {}
         with np.errstate(divide="ignore", invalid="ignore"):  # nothing counted is NaN
             self.journal.measure("train", step, compute(jax.device_get(means)) | pace)
+
+    @property
+    def left_out(self) -> str:
+        """What to say of the steps that `on_nan: skip` left out; empty where it left out none."""
+        out, of = self.skipped
+        if not out:
+            return ""
+        return f"`on_nan=skip` left out {out:,.0f} of {of:,.0f} steps ({out / of:.0%}), whose numbers were not finite."
 
     def pace(self, rate: float) -> dict[str, float]:
         """Steps a second in other words; MFU where the model has a formula and the device a peak."""
@@ -208,21 +226,33 @@ class Session:
         return f"Interrupted at step {step} and saved; the same command resumes {self.path}."
 
 
-def overlong(node: Any, stop: int, path: str = "learner") -> list[str]:
-    """What to say of every schedule below a config's node that is longer than the run of `stop` steps."""
+def misfits(values: dict[str, Any], stop: int) -> list[str]:
+    """What to say of every schedule of a learner that is longer than the run of `stop` steps, or ends in nothing before it."""
+    found = []
+    for path, schedule in schedules(values["learner"], "learner", configs.trusted(values["trusted"])):
+        hp = hyperparameters(schedule.hp)
+        length = None if schedule.length is None else float(schedule.length(hp))
+        if length is None:
+            continue
+        last = float(schedule.factor(jnp.asarray(int(np.ceil(length)), jnp.int32), hp))
+        if length > stop:
+            found.append(f"The schedule `{path}` is {length:g} steps long and the run {stop}: it does not reach its end.")
+        elif length < stop and last < NOTHING:
+            found.append(
+                f"The schedule `{path}` ends at step {length:g} and the run at {stop}: from there the learning rate is "
+                f"multiplied by {last:g}, and little is learned."
+            )
+    return found
+
+
+def schedules(node: Any, path: str, trust: tuple[str, ...]) -> Iterator[tuple[str, Schedule]]:
+    """Every schedule that is described at or below a config's node, the outermost of those in each other, with its path."""
     if not isinstance(node, dict):
-        return []
-    found = [text for key, value in node.items() for text in overlong(value, stop, f"{path}.{key}")]
-    length = span(node)
-    if length is None or length <= stop:
-        return found
-    return [f"The schedule `{path}` is {length:g} steps long and the run {stop}: it does not reach its end."]
-
-
-def span(node: Any) -> float | None:
-    """The steps that a config's node of a schedule takes, a warm-up and what it warms up for together."""
-    if not isinstance(node, dict) or not str(node.get("_target_")).startswith("arsenal.optim."):
-        return None
-    if "schedule" in node and "steps" in node:
-        return node["steps"] + (span(node["schedule"]) or 0)
-    return node.get("length")
+        return
+    if "_target_" in node:
+        with contextlib.suppress(NameError, TypeError):  # annotations that cannot be read promise nothing
+            if typing.get_type_hints(configs.locate(node["_target_"], path, trust)).get("return") is Schedule:
+                yield path, configs.build(node, path)
+                return
+    for key, value in node.items():
+        yield from schedules(value, f"{path}.{key}", trust)

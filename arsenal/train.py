@@ -17,7 +17,7 @@ def train(config: Config) -> None:
 
     def here(config: Config) -> None:
         with terminal(config.values["run"]["progress"]) as listener:
-            fit(config, listener)
+            fit(config, listener=listener)
 
     build(config.values["launcher"], "launcher").launch(config, here)
 

@@ -15,9 +15,9 @@ def verify_resume(config: Config) -> None:
     """Train twice in folders of its own, once killed with SIGKILL half way; print both hashes."""
     import jax
 
-    from arsenal import road
     from arsenal.data.source import feed
     from arsenal.experiment import build
+    from arsenal.run import load
     from arsenal.runs.checkpoints import digest
     from arsenal.runs.folder import RunError
     from arsenal.training.length import Length
@@ -37,7 +37,7 @@ def verify_resume(config: Config) -> None:
         if done.returncode:
             raise RunError(f"Training failed: {done.stderr.strip()}")
         folder = next(path.parent for path in Path(root).glob("*/*/config.yaml"))
-        return digest(road.load(folder).restored)
+        return digest(load(folder).restored)
 
     with tempfile.TemporaryDirectory() as root:
         one, other = f"{root}/uninterrupted", f"{root}/killed"

@@ -25,7 +25,7 @@ def written(config: configs.Config, folder) -> configs.Config:
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rate=RATE, widths=WIDTHS, seed=st.integers(0, 2**62), name=NAMES, note=st.text(max_size=40))
+@given(rate=RATE, widths=WIDTHS, seed=st.integers(0, 2**32 - 1), name=NAMES, note=st.text(max_size=40))
 def test_what_is_composed_is_what_a_folder_gives_back(tmp_path, rate, widths, seed, name, note):
     config = compose("digits_mlp", [f"optimizer.learning_rate={rate!r}", f"model.hidden={widths}", f"seed={seed}", f"name='{name}'"])
     assert config.values["learner"]["optimizer"]["learning_rate"] == rate
@@ -56,3 +56,55 @@ def test_a_misspelt_key_is_answered_with_one_that_is_near(monkeypatch, key, data
 def test_a_value_of_the_wrong_type_is_named(value):
     with pytest.raises(ConfigError, match="`seed` must "):
         compose("digits_mlp", [f"seed={value}"])
+
+
+REFUSED = [
+    (["optimizer.learning_rate = 3e-3"], "there are no blanks around `=`: optimizer.learning_rate=3e-3$"),
+    (["length=0"], "`length` must be greater than 0; got 0.$"),
+    (["batch_size=0"], "`batch_size` must be greater than 0"),
+    (["seed=0..3"], r"`seed` must be a valid integer; got '0\.\.3'\. With --multirun, range\(0,4\) gives each\.$"),
+    (["model={_target_: sys.exit}"], "`model._target_` must be in"),
+]
+
+
+@pytest.mark.parametrize("words, said", REFUSED)
+def test_what_cannot_be_read_is_said_in_a_line(words, said):
+    with pytest.raises(ConfigError, match=said) as error:
+        compose("digits_mlp", words)
+    assert "\n" not in str(error.value) and "Lexer" not in str(error.value)
+
+
+def test_an_experiment_is_chosen_with_a_plus():
+    with pytest.raises(ConfigError, match=r"chosen with a plus: `\+experiment=digits_cnn`"):
+        configs.composed(["experiment=digits_cnn"])
+
+
+def test_a_group_that_an_experiment_does_not_use():
+    with pytest.raises(ConfigError, match="This experiment has no `optimizer`, a group of options; there are: adam, adamw"):
+        compose("diabetes_ridge", ["optimizer=adam"])
+
+
+def test_a_home_directory_is_written_out(monkeypatch):
+    monkeypatch.setenv("HOME", "/somebodys/home")
+    assert compose("digits_mlp", ["run.root=~/runs"]).values["run"]["root"] == "/somebodys/home/runs"
+
+
+def test_a_file_whose_package_is_not_said_first(tmp_path):
+    folder = tmp_path / "experiment"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text("# mine\n# @package _global_\ndefaults: [/data: digits]\nname: mine\n")
+    with pytest.raises(ConfigError, match="must begin with the line `# @package _global_`"):
+        compose("mine", config_dir=tmp_path)
+
+
+def test_csv_and_parquet_name_what_they_may_be_told():
+    for kind in ("csv", "parquet"):
+        values = compose("digits_mlp", [f"data={kind}", "data.path=a", "data.target=b", "data.missing=drop", "data.id=c"]).values
+        assert values["data"]["missing"] == "drop" and values["data"]["id"] == "c"
+
+
+def test_a_dictionary_takes_the_place_of_what_is_there():
+    """As a choice of a space: merged, `hidden` would stay, and a conv net that does not know it would be refused."""
+    chosen = {"_target_": "arsenal.models.convolutional", "output": 10}
+    values = compose("digits_mlp", configs.words("model", chosen)).values
+    assert values["learner"]["model"] == values["model"] == chosen

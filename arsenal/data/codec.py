@@ -1,7 +1,7 @@
 """Codecs: strings to integer codes and back; how each kind reads its JSON state is the serving package's affair."""
 
 import numpy as np
-from arsenal_serving import codecs
+from arsenal_serving.artifact import codecs
 
 from arsenal.records import Codec
 

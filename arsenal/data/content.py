@@ -29,13 +29,14 @@ def contents(paths: Iterable[Path]) -> dict[Path, Content]:
     stamps = {Path(path): stamped(Path(path)) for path in paths}
     big = sum(stamp[0] for stamp in stamps.values()) >= REMEMBERED
     name = hashlib.sha256(repr([(str(path.resolve()), *stamp) for path, stamp in stamps.items()]).encode()).hexdigest()
-    kept = user_cache() / "content" / f"{name}.json"
-    if big and kept.is_file():
+    cache = user_cache()
+    kept = cache / "content" / f"{name}.json" if cache else None
+    if big and kept and kept.is_file():
         sums = read_json(kept)
     else:
         sums = [sha256(path) for path in stamps]
         settled = all(time.time() - stamp[1] / 1e9 > SETTLED and stamped(path) == stamp for path, stamp in stamps.items())
-        if big and settled:
+        if big and kept and settled:
             with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 write_json(kept, sums)

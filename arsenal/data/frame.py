@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from arsenal_serving import codecs
+from arsenal_serving.artifact import codecs
 from arsenal_serving.export import Tensor
 
 from arsenal.data.codec import category
@@ -85,17 +85,28 @@ def tensors(frame: Any, schema: Schema) -> Any:
         part = frame[field.columns]
         if field.codec:
             names = [field.codec] * len(field.columns) if isinstance(field.codec, str) else field.codec
-            columns = zip(names, field.columns, strict=True)
-            coded = [category().encode(schema.codecs[codec], part[column].to_numpy(dtype=object)) for codec, column in columns]
+            coded = []
+            for codec, column in zip(names, field.columns, strict=True):
+                state = schema.codecs[codec]
+                # An empty text is a missing value here as for the server, unless the data had it as a category.
+                refuse_missing(part[column], "" if "" not in state.get("values", ("",)) else None)
+                coded.append(category().encode(state, part[column].to_numpy(dtype=object)))
             made[name] = np.stack(coded, 1)
             continue
         for column in field.columns:
             if not is_number(part[column]):
                 raise ValueError(f"Column `{column}` must hold numbers; got {part[column].iloc[0]!r}.")
-            if part[column].isna().any():
-                raise ValueError(f"Column `{column}` must have no missing values; got {int(part[column].isna().sum())}.")
+            refuse_missing(part[column])
         made[name] = part.to_numpy(dtype=np.float32)
     return made["x"] if list(made) == ["x"] else made
+
+
+def refuse_missing(column: Any, empty: str | None = None) -> None:
+    """Raise ValueError for a column with a missing value, or with a text that stands for one."""
+    gaps = (column.isna() | (column == empty)).to_numpy()
+    if gaps.any():
+        found = f"{int(gaps.sum())}, the first in row {int(gaps.argmax()) + 1}"
+        raise ValueError(f"Column `{column.name}` must have no missing values; got {found}.")
 
 
 def is_number(column: Any) -> bool:
@@ -162,7 +173,7 @@ def framed(given: dict[str, np.ndarray], schema: Schema) -> Any:
 
     columns = {}
     for name, values in given.items():
-        if name == "predict" and isinstance(schema.target.codec, str):
+        if name == "predict" and isinstance(schema.target.codec, str) and np.issubdtype(values.dtype, np.integer):
             columns[name] = codecs.decode(schema.codecs[schema.target.codec], values)
         elif values.ndim == 1:
             columns[name] = values

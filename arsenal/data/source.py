@@ -13,7 +13,7 @@ from jax.random import fold_in
 
 from arsenal.data.column import gathered, row_bytes, streamed
 from arsenal.data.order import by_chunk, shuffled
-from arsenal.records import Batch, Source, batch
+from arsenal.records import Batch, Source, anything, batch
 
 BLOCK = 32 * 2**20
 """Bytes of a block that is read at once, about."""
@@ -53,14 +53,15 @@ def fits(size: int, n: int) -> None:
 
 def reading(
     rows: Batch, batch_size: int | None, key: jax.Array, shuffle: bool = True, window: int | None = None,
-    part: int | None = None, parts: int | None = None,
+    part: int | None = None, parts: int | None = None, check: Callable[[Batch], None] = anything,
 ) -> Source:  # fmt: skip
     """Rows of columns that are read when asked, in the order that `arrays` gives them for the same key.
 
     A block holds `window` steps, by default as many as 32 MB do. Which rows a step reads is a function of key and step
     alone, so a resumed run goes on at the very row. Columns in chunks (row groups of a Parquet file) come in an order of
     their own: chunks in random order, rows shuffled among the chunks that are at hand together. Of every batch this source
-    reads the rows of one of `parts` equal parts, by default those of this process among all.
+    reads the rows of one of `parts` equal parts, by default those of this process among all. `check` sees every block, as
+    rows [m, ...], and raises ValueError where they do not fit.
     """
     n = len(rows.weight)
     if batch_size is None:
@@ -97,6 +98,7 @@ def reading(
             at = placed(step // per_epoch, np.minimum(position, n - 1)).reshape(-1).astype(np.int64)
         taken = gathered(rows, at)
         taken = taken._replace(weight=np.where(position.reshape(-1) < n, taken.weight, np.zeros_like(taken.weight)))
+        check(taken)
         return jax.tree.map(lambda v: jnp.asarray(v.reshape(len(step), own, *v.shape[1:])), taken)
 
     return Source(block, lambda key, block, step: jax.tree.map(lambda v: v[step % window], block), n, batch_size, window)

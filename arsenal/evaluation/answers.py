@@ -11,7 +11,7 @@ from jax import lax
 
 from arsenal.data import ahead, feed, through
 from arsenal.numerics.wide import as_types, wide
-from arsenal.records import Batch, Learner, Metric, Source, compute, hyperparameters, living
+from arsenal.records import Batch, Learner, Metric, Source, anything, compute, hyperparameters, living
 
 PATIENCE = 2.0
 """Seconds of work in one dispatch, about: how long an interruption waits for an answer."""
@@ -20,10 +20,14 @@ FIRST = 16
 
 
 def ordered(
-    rows: Batch, batch_size: int, seen: tuple[Callable, Any] | None, lay: Callable[[Source], Source] = lambda source: source
-) -> Source:
-    """The rows in their order, the ragged last batch filled up; `seen` is a transform's apply and its state."""
-    source = lay(feed(rows, min(batch_size, len(rows.weight)), None, shuffle=False))
+    rows: Batch, batch_size: int, seen: tuple[Callable, Any] | None, lay: Callable[[Source], Source] = lambda source: source,
+    check: Callable[[Batch], None] = anything,
+) -> Source:  # fmt: skip
+    """The rows in their order, the ragged last batch filled up; `seen` is a transform's apply and its state.
+
+    Rows that are read as they go are checked as they come.
+    """
+    source = lay(feed(rows, min(batch_size, len(rows.weight)), None, shuffle=False, check=check))
     return source if seen is None else through(source, *seen)
 
 
@@ -44,19 +48,29 @@ def answering(apply: dict[str, Callable], inputs: dict[str, Callable]) -> Callab
     return lambda params, batch: {name: f(params, inputs.get(name, lambda b: b.x)(batch)) for name, f in apply.items()}
 
 
-def quantities(learner: Learner, metrics: dict[str, Metric], rows: Batch) -> dict[str, str | None]:
-    """All that a scorer gives, by name: min or max, which of its values are good, or None; from rows or their shapes.
+def quantities(learner: Learner, metrics: dict[str, Metric], rows: Batch) -> tuple[dict[str, str | None], dict[str, Any]]:
+    """All that a scorer gives, by name: min or max, which of its values are good, or None; and the shapes of the answers.
 
-    ValueError where a metric does not fit the answers, or two measure something of one name.
+    From rows or their shapes. ValueError where an answer is no array with a row for each of x, where a metric does not fit
+    the answers, or two measure something of one name.
     """
-    answer, modes = answering(learner.apply, learner.inputs), {}
+    modes = {}
+    # What reads something other than x is asked for only where a metric may read it.
+    asked = {name: f for name, f in learner.apply.items() if metrics or name not in learner.inputs}
+    answer = answering(asked, learner.inputs)
 
     def judged(rows):
         hp = hyperparameters(learner.hp)
         params = learner.params(learner.init(jax.random.key(0), rows, hp))
         found = compute(learner.evaluate(jax.random.key(0), params, rows, hp))
         modes.update({name: learner.modes.get(name, "min" if name == "loss" else None) for name in found})
-        outputs, of = answer(params, rows) if metrics else {}, {}
+        outputs, of = answer(params, rows), {}
+        for name in asked.keys() - learner.inputs.keys():
+            if not getattr(outputs[name], "shape", ()):
+                raise ValueError(
+                    f"The answer `{name}` must be an array with a row for each row of x; got {type(outputs[name]).__name__}. "
+                    "Of several outputs the `readout` of the loss takes one for each answer."
+                )
         for name, metric in metrics.items():
             try:
                 values = metric.compute(metric.update(metric.empty(), outputs, rows))
@@ -68,16 +82,16 @@ def quantities(learner: Learner, metrics: dict[str, Metric], rows: Batch) -> dic
                     raise ValueError(f"The metrics `{of[one]}` and `{name}` both measure `{one}`.")
             found, of = found | values, of | dict.fromkeys(values, name)
             modes.update({one: metric.mode or modes.get(one) for one in values})
-        return found
+        return outputs
 
-    jax.eval_shape(judged, rows)
-    return dict(sorted(modes.items()))
+    shapes = jax.eval_shape(judged, rows)
+    return dict(sorted(modes.items())), shapes
 
 
 def scorer(
     learner: Learner, metrics: dict[str, Metric], rows: Batch, batch_size: int, *,
     interrupted: Callable[[], bool] | None = None, seen: tuple[Callable, Any] | None = None,
-    lay: Callable[[Source], Source] = lambda source: source, lanes: bool = False,
+    lay: Callable[[Source], Source] = lambda source: source, lanes: bool = False, check: Callable[[Batch], None] = anything,
 ) -> Callable[[jax.Array, Any, Any], dict[str, Any] | None]:  # fmt: skip
     """`(key, params, hp) -> {name: value}` over the rows: the learner's own evaluation and the metrics.
 
@@ -85,10 +99,10 @@ def scorer(
 
     Rows in memory are one block that stays on the device; of others a block at a time is, read ahead. `interrupted` is
     asked every two seconds or so; once it says true the answer is None. `lay` puts blocks where they are computed with.
-    `seen`: see `ordered`.
+    `seen`, `check`: see `ordered`.
     """
     answer = answering(learner.apply, learner.inputs)
-    source = ordered(rows, batch_size, seen, lay)
+    source = ordered(rows, batch_size, seen, lay, check)
 
     def batch_of(block, step):
         return living(source.at(None, block, step))

@@ -28,13 +28,13 @@ def scale(factor: float, offset: float = 0.0) -> Transform:
     def inverse(state, x):
         return (x - jnp.asarray(offset, x.dtype)) / jnp.asarray(factor, x.dtype)
 
-    return Transform(lambda key, rows: ((), rows._replace(x=apply((), rows.x))), apply, inverse)
+    return Transform(lambda key, rows, hp: ((), rows._replace(x=apply((), rows.x))), apply, inverse)
 
 
 def standardize() -> Transform:
     """Zero mean and unit variance of every feature of x [n, ...], by weight; a constant feature becomes 0."""
 
-    def fit(key, rows):
+    def fit(key, rows, hp):
         x = fractional(rows.x)
         mean = weighted_mean(x, rows.weight)
         variance = weighted_mean(jnp.square(x - mean), rows.weight)

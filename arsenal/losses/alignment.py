@@ -19,7 +19,7 @@ def ctc(blank: Annotated[int, Ge(0)] = 0) -> Loss:
     gives a dict: `logits` and `padding` [n, t], 1 behind the row's last frame, else 0. A row of more labels than frames
     (two equal neighbours need a third frame between them) has no alignment and a value of about 1e5.
 
-    Answers: `predict` [n, t] int32, the labels along the best path, filled up with -1. Also measures `accuracy`, the
+    Answers: `predict` [n, t] int32, the labels along the best path, filled up with -1. Also measures `exact_match`, the
     share of rows where they are y.
     """
 
@@ -62,7 +62,7 @@ def ctc(blank: Annotated[int, Ge(0)] = 0) -> Loss:
             raise ValueError(f"`ctc` takes padding [n, t], here {logits.shape[:2]}; the model gives {outputs['padding'].shape}.")
         check_sequences(blank, *logits.shape[1:], rows)
 
-    return Loss(value, readout={"predict": best_path}, measures={"accuracy": exact}, modes={"accuracy": "max"}, check=check)
+    return Loss(value, readout={"predict": best_path}, measures={"exact_match": exact}, modes={"exact_match": "max"}, check=check)
 
 
 def frames(outputs) -> tuple[jax.Array, jax.Array]:

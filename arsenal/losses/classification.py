@@ -1,6 +1,8 @@
 """Cross entropies for exclusive classes and for a single yes or no."""
 
-from typing import Annotated
+import math
+from collections.abc import Callable
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -10,16 +12,21 @@ from annotated_types import Ge, Interval
 
 from arsenal.records import Batch, Loss
 
+Over = Literal["rows", "tokens"]
+"""What a mean is taken over: rows, each the mean over its own positions, or all positions alike."""
 
-def cross_entropy(label_smoothing: Annotated[float, Interval(ge=0, le=1)] = 0.0) -> Loss:
+
+def cross_entropy(label_smoothing: Annotated[float, Interval(ge=0, le=1)] = 0.0, over: Over = "rows") -> Loss:
     """`-log p(y)` of logits [n, classes] and labels [n] in 0..classes-1; `label_smoothing` is traced.
 
     Of tokens or pixels, logits [n, t, classes] and labels [n, t] (or more axes in place of t), a row's value is the mean
-    over its positions. There a label of -1 is a position that does not count; a row without any that does has value 0.
-    In place of labels y may hold probabilities, floats of the logits' shape.
+    over its positions. There a label of -1 is a position that does not count, and a row without any that does is not there.
+    With `over` "tokens" rows count by their positions, so that the loss is the mean over all tokens, the logarithm of the
+    perplexity. In place of labels y may hold probabilities, floats of the logits' shape.
 
     Answers: `predict` [n] int32, `predict_proba` [n, classes]; of tokens [n, t] and [n, t, classes]. Also measures
-    `accuracy`. Szegedy et al. 2016 (1512.00567) for smoothing: the target is `(1 - s) * onehot + s / classes`.
+    `accuracy`, over tokens `token_accuracy`. Szegedy et al. 2016 (1512.00567) for smoothing: the target is
+    `(1 - s) * onehot + s / classes`.
     """
 
     def value(logits, rows, hp):
@@ -35,17 +42,14 @@ def cross_entropy(label_smoothing: Annotated[float, Interval(ge=0, le=1)] = 0.0)
         else:
             check_labels("cross_entropy", outputs.shape[-1], rows, outputs.shape[1:-1])
 
-    return Loss(
-        value, readout=CLASSES, measures={"accuracy": right}, modes={"accuracy": "max"}, check=check,
-        hp={"label_smoothing": label_smoothing},
-    )  # fmt: skip
+    return of_classes(value, check, {"label_smoothing": label_smoothing}, over)
 
 
-def focal(gamma: Annotated[float, Ge(0)] = 2.0) -> Loss:
+def focal(gamma: Annotated[float, Ge(0)] = 2.0, over: Over = "rows") -> Loss:
     """`-(1 - p(y))^gamma log p(y)` of logits [n, classes] and labels [n]: what is known well counts little.
 
-    `gamma >= 0` is traced; with 0 this is `cross_entropy()`. Logits [n, t, classes] and labels of -1 are taken as there,
-    and the answers are the same. Lin et al. 2017 (1708.02002), without their weights of classes: rows have a weight.
+    `gamma >= 0` is traced; with 0 this is `cross_entropy()`. Logits [n, t, classes], labels of -1 and `over` are taken as
+    there, and the answers are the same. Lin et al. 2017 (1708.02002), without their weights of classes: rows have a weight.
     """
 
     def value(logits, rows, hp):
@@ -62,8 +66,23 @@ def focal(gamma: Annotated[float, Ge(0)] = 2.0) -> Loss:
             raise ValueError(f"`focal` takes logits of two classes or more; the model gives {outputs.shape}.")
         check_labels("focal", outputs.shape[-1], rows, outputs.shape[1:-1])
 
+    return of_classes(value, check, {"gamma": gamma}, over)
+
+
+def of_classes(value: Callable, check: Callable, hp: dict, over: Over) -> Loss:
+    """A loss of logits [n, ..., classes] with its answers, its accuracy and how rows count."""
+
+    def counts(rows):
+        y = rows.y
+        if jnp.issubdtype(y.dtype, jnp.floating):  # probabilities of positions, all of which count
+            labelled = jnp.full(y.shape[0], math.prod(y.shape[1:-1]), jnp.int32)
+        else:
+            labelled = (y >= 0).sum(tuple(range(1, y.ndim)), dtype=jnp.int32) if y.ndim > 1 else jnp.ones(y.shape, jnp.int32)
+        return labelled if over == "tokens" else labelled > 0
+
+    accuracy = "accuracy" if over == "rows" else "token_accuracy"
     return Loss(
-        value, readout=CLASSES, measures={"accuracy": right}, modes={"accuracy": "max"}, check=check, hp={"gamma": gamma}
+        value, readout=CLASSES, measures={accuracy: right}, modes={accuracy: "max"}, counts=counts, check=check, hp=hp
     )  # fmt: skip
 
 
@@ -150,12 +169,15 @@ def check_labels(name: str, classes: int, rows, positions: tuple[int, ...] = ())
         raise ValueError(
             f"`{name}` takes whole labels [{wanted}]; got {labels.dtype} of shape {labels.shape}, beside logits [{logits}]."
         )
-    labels = labels[np.asarray(rows.weight) > 0]
-    if labels.size and not (labels.min() >= (-1 if positions else 0) and labels.max() < classes):
+    alive = np.asarray(rows.weight) > 0
+    labels, least = labels[alive], -1 if positions else 0
+    if labels.size and not (labels.min() >= least and labels.max() < classes):
+        wrong = ((labels < least) | (labels >= classes)).reshape(len(labels), -1).any(1)
+        bad = int(np.asarray(rows.row)[alive][wrong.argmax()])
         unlabelled = " (-1 where a position does not count)" if positions else ""
         raise ValueError(
             f"Labels of `{name}` must be in 0..{classes - 1}{unlabelled}, since there are {classes} outputs; "
-            f"got labels from {labels.min()} to {labels.max()}."
+            f"got labels from {labels.min()} to {labels.max()}, the first that does not fit in row {bad}."
         )
 
 

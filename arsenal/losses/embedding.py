@@ -87,7 +87,7 @@ def contrastive(margin: Annotated[float, Gt(0)] = 1.0) -> Loss:
     """`|a - b|² / 2` of pairs that belong together, y 1, and `max(margin - |a - b|, 0)² / 2` of those that do not, y 0.
 
     Outputs are a dict of the embeddings `first` and `second` [n, d]; `margin > 0` is traced. Answers: `predict` [n], the
-    distance. Also measures `accuracy`, the share of pairs on the right side of half the margin. Hadsell, Chopra & LeCun,
+    distance. Also measures `pair_accuracy`, the share of pairs on the right side of half the margin. Hadsell, Chopra & LeCun,
     CVPR 2006, eq. 4, where Y is 1 - y.
     """
     names = ("first", "second")
@@ -112,7 +112,7 @@ def contrastive(margin: Annotated[float, Gt(0)] = 1.0) -> Loss:
             raise ValueError(f"`contrastive` takes y [n] of 0 and 1; got {y.dtype} of shape {y.shape}.")
 
     return Loss(
-        value, readout={"predict": apart}, measures={"accuracy": right}, modes={"accuracy": "max"}, check=check,
+        value, readout={"predict": apart}, measures={"pair_accuracy": right}, modes={"pair_accuracy": "max"}, check=check,
         hp={"margin": margin},
     )  # fmt: skip
 

@@ -101,7 +101,7 @@ def aligned(outputs: jax.Array, y: jax.Array) -> jax.Array:
 
 def apart(outputs: jax.Array, rows: Batch) -> jax.Array:
     """`outputs - y` in y's shape."""
-    return aligned(outputs, rows.y) - rows.y
+    return aligned(outputs, rows.y) - rows.y.astype(outputs.dtype)
 
 
 def single(outputs: jax.Array) -> jax.Array:

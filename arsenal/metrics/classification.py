@@ -1,6 +1,6 @@
 """Metrics of labels and of probabilities of labels."""
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +10,15 @@ from arsenal.metrics.average import add, alive, answer, average, real
 from arsenal.metrics.histogram import histogram
 from arsenal.records import Metric
 
+Over = Literal["rows", "tokens"]
+"""What a mean is taken over: rows, each the mean over its own positions, or all positions alike."""
 
-def accuracy() -> Metric:
+
+def accuracy(over: Over = "rows") -> Metric:
     """The share of right labels: `predict` is y. Both [n], or [n, ...] with the mean over a row's labels first.
 
-    Of tokens [n, t] a label of -1 is a position that does not count, and a row without any that does is not there.
+    Of tokens [n, t] a label of -1 is a position that does not count, and a row without any that does is not there. With
+    `over` "tokens" every position counts alike, and the name is `token_accuracy`.
 
     >>> from arsenal.records import batch
     >>> acc = accuracy().update(accuracy().empty(), {"predict": jnp.array([0, 1])}, batch(y=[0, 0], weight=[3, 1]))
@@ -29,14 +33,15 @@ def accuracy() -> Metric:
         right = (predict == batch.y.astype(predict.dtype)).astype(float)
         return over_positions(right, batch.y)
 
-    return of_labelled(average("accuracy", value, "max"))
+    return of_labelled(average(named("accuracy", over), value, "max"), over)
 
 
-def log_loss() -> Metric:
+def log_loss(over: Over = "rows") -> Metric:
     """`-log p(y)` of `predict_proba` [n, classes] and labels [n]; p is at least the type's epsilon, as in scikit-learn.
 
     Of tokens, [n, t, classes] and [n, t], a row's value is the mean over its positions; a label of -1 is one that does
-    not count, and a row without any that does is not there.
+    not count, and a row without any that does is not there. With `over` "tokens" every position counts alike, and the name is
+    `token_log_loss`.
 
     >>> from arsenal.records import batch
     >>> acc = log_loss().update(log_loss().empty(), {"predict_proba": jnp.array([[0.5, 0.5]])}, batch(y=[1]))
@@ -47,7 +52,7 @@ def log_loss() -> Metric:
     def value(outputs, batch):
         return over_positions(surprise(outputs, batch, "log_loss"), batch.y)
 
-    return of_labelled(average("log_loss", value, "min"))
+    return of_labelled(average(named("log_loss", over), value, "min"), over)
 
 
 def top_k_accuracy(k: Annotated[int, Ge(1)]) -> Metric:
@@ -425,13 +430,19 @@ def alive_positions(each: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.where(y >= 0, each, jnp.zeros_like(each))
 
 
-def of_labelled(metric: Metric):
-    """The metric without the rows [n, ...] that have no position with a label."""
+def named(name: str, over: Over) -> str:
+    """The name of a mean: one that is over tokens says so, since it is another number."""
+    return name if over == "rows" else f"token_{name}"
+
+
+def of_labelled(metric: Metric, over: Over):
+    """The metric without the rows [n, ...] that have no position with a label; over tokens, rows count by those they have."""
 
     def update(acc, outputs, batch):
         if batch.y.ndim > 1:
-            labelled = (batch.y >= 0).any(axis=tuple(range(1, batch.y.ndim)))
-            batch = batch._replace(weight=jnp.where(labelled, batch.weight, jnp.zeros_like(batch.weight)))
+            labelled = (batch.y >= 0).sum(tuple(range(1, batch.y.ndim)), dtype=jnp.int32)
+            labelled = labelled if over == "tokens" else labelled > 0
+            batch = batch._replace(weight=batch.weight * labelled.astype(batch.weight.dtype))
         return metric.update(acc, outputs, batch)
 
     return metric._replace(update=update)

@@ -5,8 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen
+import jax
+import jax.numpy as jnp
 from flax.core import unfreeze
 
+from arsenal.numerics.weighted import mapped
 from arsenal.records import Model, Training
 
 
@@ -15,7 +18,8 @@ def linen(module: flax.linen.Module | Callable[..., flax.linen.Module], **hp: fl
 
     A module whose call takes `training` is given the `Training` record (None when it answers); one that takes
     `train` is given a bool. The random stream is called `dropout`. Further methods of the module are not exposed;
-    `Model._replace(methods=...)` adds them.
+    `Model._replace(methods=...)` adds them. Flax's own `BatchNorm` leaves out rows of weight 0, which fill up the last
+    batch of an epoch, and counts all others once; `arsenal.nn.BatchNorm` counts them by weight.
     """
     build = module if hp else lambda: module
     accepted = inspect.signature(type(build(**hp)).__call__).parameters
@@ -32,12 +36,38 @@ def linen(module: flax.linen.Module | Callable[..., flax.linen.Module], **hp: fl
         if training is None:
             return build(**hp).apply(variables, inputs, **asked(None)), {}
         changing = [name for name in variables if name != "params"]
-        outputs, collections = build(**training.hp).apply(
-            variables, inputs, **asked(training), rngs={"dropout": training.key}, mutable=changing
-        )
+        with flax.linen.intercept_methods(counting(training.weight)):
+            outputs, collections = build(**training.hp).apply(
+                variables, inputs, **asked(training), rngs={"dropout": training.key}, mutable=changing
+            )
         return outputs, unfreeze(collections)
 
     return Model(init, apply, hp=hp)
+
+
+def counting(weight: jax.Array) -> Callable:
+    """What calls Flax's `BatchNorm` with a mask of the rows that are there, by weight [n]; of none, as if all were."""
+    there = weight > 0
+    there = there | ~there.any()
+
+    def call(method, args, kwargs, context):
+        if not isinstance(context.module, flax.linen.BatchNorm) or context.method_name != "__call__":
+            return method(*args, **kwargs)
+        shape = jnp.shape(args[0] if args else kwargs["x"])
+        if shape[0] != weight.shape[0]:
+            raise ValueError(
+                f"Flax's BatchNorm takes rows along the first axis, here {weight.shape[0]}, so that those that only fill up a "
+                f"batch do not count; got x of shape {shape}."
+            )
+        if mapped():
+            raise ValueError(
+                "Flax's BatchNorm sees the rows of one device only where a step is mapped over devices; `arsenal.nn.BatchNorm` "
+                "adds over all, and `parallel=sharded` takes either."
+            )
+        mask, own = there.reshape(-1, *(1,) * (len(shape) - 1)), kwargs.pop("mask", None)
+        return method(*args, **kwargs, mask=mask if own is None else mask & own)
+
+    return call
 
 
 def as_model(model: Any) -> Model:
@@ -48,4 +78,7 @@ def as_model(model: Any) -> Model:
         return linen(model)
     if hasattr(model, "init") and hasattr(model, "apply"):
         return Model(model.init, model.apply)
-    raise TypeError(f"`model` must be a Model, a Flax linen module or have init and apply; got {type(model).__name__}.")
+    raise TypeError(
+        f"`model` must be a Model, a Flax linen module or have init and apply; got {type(model).__name__}. NNX, Equinox and "
+        "Haiku modules become a Model in a few lines, which docs/own/model.md shows."
+    )

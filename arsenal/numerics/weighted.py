@@ -12,10 +12,16 @@ ROWS = "rows"
 
 def over_rows(sums: Any) -> Any:
     """Sums over rows as sums over the rows of all devices: `psum` where the axis `rows` is mapped, else as they are."""
+    return lax.psum(sums, ROWS) if mapped() else sums
+
+
+def mapped() -> bool:
+    """Whether a step is mapped over the axis `rows`."""
     try:
-        return lax.psum(sums, ROWS)
+        lax.axis_index(ROWS)
     except NameError:  # JAX's word for an axis that is not mapped
-        return sums
+        return False
+    return True
 
 
 def weighted_mean(x: jax.Array, weight: jax.Array) -> jax.Array:

@@ -1,7 +1,7 @@
 """Optimizers as functions of their hyperparameters, and what goes around them."""
 
 from arsenal.optim.clipping import clipped
-from arsenal.optim.gradient import adam, adamw, from_optax, lamb, lion, rmsprop, sgd
+from arsenal.optim.gradient import adam, adamw, as_optimizer, from_optax, lamb, lion, rmsprop, sgd
 from arsenal.optim.groups import Match, grouped, matches
 from arsenal.optim.plateau import plateau
 from arsenal.optim.schedule import (
@@ -21,6 +21,7 @@ __all__ = [
     "Schedule",
     "adam",
     "adamw",
+    "as_optimizer",
     "clipped",
     "constant",
     "cosine",

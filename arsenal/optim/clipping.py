@@ -1,15 +1,16 @@
 """Gradients that are cut down to a length before they are followed."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from annotated_types import Gt
 
+from arsenal.optim.gradient import as_optimizer
 from arsenal.records import Optimizer
 
 
-def clipped(optimizer: Optimizer, norm: Annotated[float, Gt(0)]) -> Optimizer:
+def clipped(optimizer: Any, norm: Annotated[float, Gt(0)]) -> Optimizer:
     """The optimizer with the whole gradient scaled down to the Euclidean norm `norm` where it is longer.
 
     Pascanu et al., ICML 2013 (1211.5063), section 3.2. `hp` is {"optimizer": ..., "norm": ...}; an infinite norm
@@ -22,6 +23,7 @@ def clipped(optimizer: Optimizer, norm: Annotated[float, Gt(0)]) -> Optimizer:
     >>> x.tolist()
     [0.0, -1.0]
     """
+    optimizer = as_optimizer(optimizer)
 
     def init(params, hp):
         return optimizer.init(params, hp["optimizer"])

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from annotated_types import Ge, Gt, Interval
 
@@ -32,6 +33,31 @@ def from_optax(factory: Callable[..., optax.GradientTransformation], static: Any
             return as_types(after, state), optax.apply_updates(params, updates)
 
     return Optimizer(init, update, hp)
+
+
+def as_optimizer(optimizer: Any) -> Optimizer:
+    """An `Optimizer` as it is; a `GradientTransformation` of Optax's, `optax.chain` too, as one whose floats are fixed.
+
+    A sweep over its floats compiles a program for each value; `from_optax` traces them. Raises ValueError for one that
+    asks for more than the gradient, the parameters and the loss, such as a line search.
+    """
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    if not isinstance(optimizer, optax.GradientTransformation):
+        got = getattr(optimizer, "__name__", type(optimizer).__name__)
+        raise TypeError(f"`optimizer` must be an Optimizer or an Optax GradientTransformation; got {got}.")
+    made = from_optax(lambda: optimizer)
+
+    def init(params, hp):
+        state = made.init(params, hp)
+        try:
+            jax.eval_shape(made.update, state, params, params, hp, jnp.zeros(()))
+        except TypeError as error:
+            said = f"`optimizer` gets the gradient, the parameters and the loss; Optax's wants more: {error}."
+            raise ValueError(said) from error
+        return state
+
+    return made._replace(init=init)
 
 
 def adam(

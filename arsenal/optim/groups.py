@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from arsenal.optim.gradient import as_optimizer
 from arsenal.optim.nested import multiplied, reads
 from arsenal.records import Optimizer
 
@@ -25,7 +26,7 @@ class Match(NamedTuple):
     """The group's pattern."""
 
 
-def grouped(groups: Sequence[dict[str, Any]], optimizer: Optimizer) -> Optimizer:
+def grouped(groups: Sequence[dict[str, Any]], optimizer: Any) -> Optimizer:
     """An optimizer for each group of parameters; `hp` is {"optimizer": ..., "groups": [...]}.
 
     A group is a dict of `pattern`, a regular expression for the whole path of a parameter (`.*/bias`); where it
@@ -44,6 +45,7 @@ def grouped(groups: Sequence[dict[str, Any]], optimizer: Optimizer) -> Optimizer
     >>> float(params["b"]), float(params["w"])
     (0.0, -0.5)
     """
+    optimizer = as_optimizer(optimizer)
     groups = [checked(group) for group in groups]
     paces = [name for name in PACES if reads(optimizer.hp, name)]
     for group in groups:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, NamedTuple
 import jax.numpy as jnp
 from annotated_types import Ge, Interval
 
+from arsenal.optim.gradient import as_optimizer
 from arsenal.optim.nested import multiplied, reads
 from arsenal.records import Optimizer
 
@@ -22,7 +23,7 @@ class Plateau(NamedTuple):
 
 
 def plateau(
-    optimizer: Optimizer,
+    optimizer: Any,
     factor: Annotated[float, Interval(gt=0, lt=1)] = 0.1,
     patience: Annotated[float, Ge(1)] = 10,
     threshold: Annotated[float, Interval(ge=0, lt=1)] = 1e-4,
@@ -46,6 +47,7 @@ def plateau(
     >>> float(x)
     -2.5
     """
+    optimizer = as_optimizer(optimizer)
     if not reads(optimizer.hp, "learning_rate"):
         names = ", ".join(f"`{name}`" for name in optimizer.hp) or "nothing"
         raise ValueError(f"`optimizer` of `plateau` must have a `learning_rate` in its hp; its hp has {names}.")

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from annotated_types import Ge, Gt, Interval
 
+from arsenal.optim.gradient import as_optimizer
 from arsenal.optim.nested import multiplied, reads
 from arsenal.records import Optimizer
 
@@ -23,6 +24,8 @@ class Schedule(NamedTuple):
     """`(step, hp) -> []`, a float; step [] is int32 and counts from 0."""
     hp: dict = {}
     """A tree of floats, as in every record."""
+    length: Callable | None = None
+    """`hp -> steps` after which the factor stays as it is; None where it never does."""
 
 
 class Scheduled(NamedTuple):
@@ -32,7 +35,7 @@ class Scheduled(NamedTuple):
     optimizer: Any
 
 
-def scheduled(optimizer: Optimizer, schedule: Schedule) -> Optimizer:
+def scheduled(optimizer: Any, schedule: Schedule) -> Optimizer:
     """The optimizer with its `learning_rate` times the schedule's factor; `hp` is {"optimizer": ..., "schedule": ...}.
 
     The learning rate may stand inside further combinators. Schedules multiply where they are nested. Raises
@@ -46,6 +49,7 @@ def scheduled(optimizer: Optimizer, schedule: Schedule) -> Optimizer:
     >>> float(x)
     -1.5
     """
+    optimizer = as_optimizer(optimizer)
     if not reads(optimizer.hp, "learning_rate"):
         names = ", ".join(f"`{name}`" for name in optimizer.hp) or "nothing"
         raise ValueError(f"`optimizer` of `scheduled` must have a `learning_rate` in its hp; its hp has {names}.")
@@ -70,7 +74,7 @@ def constant() -> Schedule:
     >>> float(constant().factor(jnp.int32(7), {}))
     1.0
     """
-    return Schedule(lambda step, hp: jnp.ones(()))
+    return Schedule(lambda step, hp: jnp.ones(()), length=lambda hp: 0.0)
 
 
 def linear(length: Annotated[float, Ge(0)], end: Annotated[float, Ge(0)] = 0.0) -> Schedule:
@@ -84,7 +88,7 @@ def linear(length: Annotated[float, Ge(0)], end: Annotated[float, Ge(0)] = 0.0) 
     def factor(step, hp):
         return between(1.0, hp["end"], progress(step, hp["length"]))
 
-    return Schedule(factor, {"length": length, "end": end})
+    return Schedule(factor, {"length": length, "end": end}, lambda hp: hp["length"])
 
 
 def cosine(length: Annotated[float, Ge(0)], end: Annotated[float, Ge(0)] = 0.0) -> Schedule:
@@ -98,7 +102,7 @@ def cosine(length: Annotated[float, Ge(0)], end: Annotated[float, Ge(0)] = 0.0) 
     def factor(step, hp):
         return between(1.0, hp["end"], eased(progress(step, hp["length"])))
 
-    return Schedule(factor, {"length": length, "end": end})
+    return Schedule(factor, {"length": length, "end": end}, lambda hp: hp["length"])
 
 
 def warmup(schedule: Schedule, steps: Annotated[float, Ge(0)], start: Annotated[float, Ge(0)] = 0.0) -> Schedule:
@@ -117,7 +121,10 @@ def warmup(schedule: Schedule, steps: Annotated[float, Ge(0)], start: Annotated[
         ramp = between(hp["start"], 1.0, progress(step, hp["steps"]))
         return ramp * schedule.factor(jnp.maximum(step - whole, 0), hp["schedule"])
 
-    return Schedule(factor, {"schedule": schedule.hp, "steps": steps, "start": start})
+    def length(hp):
+        return hp["steps"] + schedule.length(hp["schedule"])
+
+    return Schedule(factor, {"schedule": schedule.hp, "steps": steps, "start": start}, schedule.length and length)
 
 
 def one_cycle(
@@ -142,7 +149,7 @@ def one_cycle(
         fall = between(1.0, hp["end"], eased(progress(step - peak, hp["length"] - peak)))
         return jnp.where(step < peak, rise, fall)
 
-    return Schedule(factor, {"length": length, "peak_at": peak_at, "start": start, "end": end})
+    return Schedule(factor, {"length": length, "peak_at": peak_at, "start": start, "end": end}, lambda hp: hp["length"])
 
 
 def inverse_square_root(warmup: Annotated[float, Gt(0)]) -> Schedule:
@@ -186,7 +193,8 @@ def piecewise(boundaries: Sequence[Annotated[float, Ge(0)]], factors: Sequence[A
             value = jnp.where(step >= boundary, later, value)
         return value
 
-    return Schedule(factor, {"boundaries": boundaries, "factors": factors})
+    own = {"boundaries": boundaries, "factors": factors}
+    return Schedule(factor, own, lambda hp: hp["boundaries"][-1] if boundaries else 0.0)
 
 
 def progress(step: Any, length: Any) -> jax.Array:

@@ -10,7 +10,8 @@ from jax import lax
 from jax.random import fold_in, split
 
 from arsenal.nn import as_model
-from arsenal.records import Env, Learner, Mean, Optimizer, Training
+from arsenal.optim import as_optimizer
+from arsenal.records import Env, Learner, Mean, Training
 
 PositiveInt = Annotated[int, Gt(0)]
 
@@ -42,7 +43,7 @@ def ppo(
     env: Env,
     policy: Any,
     value: Any,
-    optimizer: Optimizer,
+    optimizer: Any,
     envs: PositiveInt = 16,
     horizon: PositiveInt = 128,
     epochs: PositiveInt = 4,
@@ -63,6 +64,7 @@ def ppo(
 
     Answers: `predict` [n] int32, the likeliest action for observations, and `predict_proba` [n, actions].
     """
+    optimizer = as_optimizer(optimizer)
     models = {"policy": as_model(policy), "value": as_model(value)}
     if envs * horizon % minibatches:
         raise ValueError(f"`minibatches` of `ppo` must divide `envs` * `horizon`, {envs * horizon}; got {minibatches}.")

@@ -1,14 +1,13 @@
 """XLA's compile cache: on by default, one per user, bounded, its hits and misses counted."""
 
 import functools
+import warnings
 from collections import Counter
 
 import jax
+from arsenal_serving.compile_cache import use
 
 from arsenal.storage.files import user_cache
-
-BOUND = 2 * 2**30
-"""Bytes."""
 
 COUNTED = {"/jax/compilation_cache/cache_hits": "hits", "/jax/compilation_cache/cache_misses": "misses"}
 
@@ -19,9 +18,11 @@ def compile_cache() -> Counter:
     Gives the `hits` and `misses` of this process, which go on counting.
     """
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
-        jax.config.update("jax_compilation_cache_dir", str(user_cache() / "jax"))
-        jax.config.update("jax_compilation_cache_max_size", BOUND)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+        if (kept := user_cache()) is None:
+            warnings.warn("This user has no home: compiled programs are not kept; XDG_CACHE_HOME names a folder.", stacklevel=2)
+            jax.config.update("jax_compilation_cache_dir", "")
+            return counting()
+        use(kept / "jax", seconds=0.1)
     return counting()
 
 

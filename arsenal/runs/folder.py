@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from arsenal.storage.files import read_json, sha256, write_json, write_text
+from arsenal.refusal import Refusal
+from arsenal.storage.files import Damaged, read_json, sha256, write_json, write_text
 
 
-class RunError(Exception):
+class RunError(Refusal):
     """A run folder cannot be used as asked; the message says why and what to do."""
 
 
@@ -48,7 +49,7 @@ def occupied(path: Path, mathematics: dict[str, Any], sources: dict[str, str], f
         if known.exists() and fresh:
             set_aside(path)
         if known.exists():
-            found = read_json(known)
+            found = identified(path)
             if found["mathematics"] != mathematics:
                 raise RunError(f"The run folder {path} is of another run with the same hash; name this one differently.")
             changed = sorted(n for n in sources.keys() | found["sources"].keys() if sources.get(n) != found["sources"].get(n))
@@ -59,9 +60,17 @@ def occupied(path: Path, mathematics: dict[str, Any], sources: dict[str, str], f
         yield path
 
 
+def identified(path: Path) -> dict[str, Any]:
+    """What `identity.json` says: the run's mathematics, and the sums of the user's files that it began with."""
+    found = read_json(path / "identity.json")
+    if not isinstance(found, dict) or not all(isinstance(found.get(key), dict) for key in ("mathematics", "sources")):
+        raise Damaged(path / "identity.json", "it lacks mathematics or sources")
+    return found
+
+
 def mathematics(path: Path) -> dict[str, Any]:
     """What defines the run in the folder."""
-    return read_json(path / "identity.json")["mathematics"]
+    return identified(path)["mathematics"]
 
 
 @contextlib.contextmanager
@@ -109,7 +118,10 @@ def set_status(path: Path, state: str, **more: Any) -> None:
 
 def status(path: Path) -> dict[str, Any]:
     """What `status.json` says; empty before the first one."""
-    return read_json(path / "status.json") if (path / "status.json").exists() else {}
+    found = read_json(path / "status.json") if (path / "status.json").exists() else {}
+    if not isinstance(found, dict):
+        raise Damaged(path / "status.json", "it is no JSON object")
+    return found
 
 
 def environment() -> dict[str, Any]:

@@ -17,6 +17,11 @@ TOLD = ("start", "warning", "note", "cache", "complete", "interrupted", "failed"
 KINDS = (*MEASURES, *SHOWN, *TOLD)
 
 
+def of_learning(values: dict[str, Any]) -> dict[str, Any]:
+    """The numbers that tell of learning, not of the machine."""
+    return {name: value for name, value in values.items() if name not in MACHINE}
+
+
 class Tracker(NamedTuple):
     """Where a run is written down. A factory of one takes the run folder, the step that it begins at and the config."""
 

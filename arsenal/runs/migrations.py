@@ -4,7 +4,7 @@ from typing import Any
 
 SECTIONS = ("every", "early_stopping", "run")
 """Parts of a config that may have got further keys."""
-MOVED = {"arsenal.search.launch.": "arsenal.search.launchers."}
+MOVED = {"arsenal.search.launch.": "arsenal.launchers."}
 """Import paths that shipped configs named, by their beginning: 0.2.0."""
 
 
@@ -34,7 +34,7 @@ def renamed(target: str) -> str:
     """An import path where it is now.
 
     >>> renamed("arsenal.search.launch.local")
-    'arsenal.search.launchers.local'
+    'arsenal.launchers.local'
     """
     for before, now in MOVED.items():
         if target.startswith(before):

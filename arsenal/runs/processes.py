@@ -1,13 +1,25 @@
 """The processes of one run: the first speaks and writes, and what only one can know all of them do as it says."""
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from typing import TypeVar
 
 import jax
 import numpy as np
 
+from arsenal.runs.folder import RunError
+
 Number = TypeVar("Number", bool, int)
+LOST = 75
+"""Exit code of a process that failed by no fault of its own, but because another one did (EX_TEMPFAIL)."""
+
+
+class OtherProcess(RunError):
+    """Another process of the run is gone, or refused."""
+
+    code = LOST
 
 
 def enough_threads() -> None:
@@ -32,6 +44,24 @@ def agreed(value: Number) -> Number:
     from jax.experimental import multihost_utils
 
     return type(value)(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """What all processes do before the first step: where one raises, the others raise `OtherProcess` and wait for nobody."""
+    error = None
+    try:
+        yield
+    except Exception as raised:
+        error = raised
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        refused = np.flatnonzero(multihost_utils.process_allgather(np.int32(error is not None)))
+        if error is None and len(refused):
+            raise OtherProcess(f"Process {refused[0]} of {jax.process_count()} cannot train this run.")
+    if error is not None:
+        raise error
 
 
 def alike(word: str) -> bool:

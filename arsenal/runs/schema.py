@@ -1,5 +1,7 @@
 """What a run answers about, kept in its folder, so that it answers where its data is not."""
 
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from arsenal_serving.export import Tensor
 from arsenal.data.dataset import Schema
 from arsenal.records import Batch
 from arsenal.runs.folder import RunError
-from arsenal.storage.files import read_json, write_json
+from arsenal.storage.files import Damaged, read_json, write_json
 
 EXAMPLES = 8
 """Rows kept: they give shapes, and the artifact its golden answers."""
@@ -40,12 +42,19 @@ def kept(path: Path) -> tuple[Schema, Batch, int]:
             flat = dict(stored)
     except FileNotFoundError as error:
         raise RunError(f"{path} has no {Path(error.filename).name}: nothing was trained there yet.") from error
+    except Damaged:
+        raise
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise Damaged(path / "examples.npz", error) from error
 
     def part(name: str) -> Any:
         nested = {key.partition(".")[2]: value for key, value in flat.items() if key.startswith(f"{name}.")}
         return nested or flat.get(name)
 
     aux = part("aux")
-    inputs = {n: Tensor(**f) for n, f in found["inputs"].items()}
-    schema = Schema(inputs, Tensor(**found["target"]), found["codecs"], found.get("tokenizer", {}))
-    return schema, Batch(part("x"), part("y"), part("weight"), part("row"), () if aux is None else aux), found["rows"]
+    try:
+        inputs = {n: Tensor(**f) for n, f in found["inputs"].items()}
+        schema, n = Schema(inputs, Tensor(**found["target"]), found["codecs"], found.get("tokenizer", {})), int(found["rows"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise Damaged(path / "schema.json", f"{type(error).__name__}: {error}") from error
+    return schema, Batch(part("x"), part("y"), part("weight"), part("row"), () if aux is None else aux), n

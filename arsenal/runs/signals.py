@@ -5,6 +5,22 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from arsenal.refusal import Refusal
+
+
+class Interrupted(Refusal):
+    """A signal ended training early; everything is saved."""
+
+    def __init__(self, number: int, path: Path, step: int):
+        """`number` is the signal's."""
+        super().__init__(f"Interrupted at step {step} and saved; the same command resumes {path}.")
+        self.number = number
+
+
+BEFORE = "Interrupted before the first step; the same command begins or resumes the run."
+
 
 
 class Interrupts:

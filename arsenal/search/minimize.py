@@ -1,4 +1,4 @@
-"""Gradient-free minimisation of a function that JAX can compile."""
+"""Gradient-free minimisation of a function, compiled by JAX or called as it is."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,6 +11,11 @@ from arsenal.records import Search
 from arsenal.search.samplers.gaussian_process import gaussian_process
 from arsenal.search.samplers.pareto import front
 from arsenal.search.space import Space
+
+UNTRACEABLE = (
+    jax.errors.TracerArrayConversionError, jax.errors.TracerBoolConversionError, jax.errors.TracerIntegerConversionError,
+    jax.errors.ConcretizationTypeError,
+)  # fmt: skip
 
 
 class Found(NamedTuple):
@@ -29,13 +34,15 @@ class Found(NamedTuple):
 
 
 def minimize(
-    fn: Callable[[dict[str, jax.Array]], jax.Array], space: Space, search: Search | Callable[[Space], Search] = gaussian_process,
-    budget: int = 100, *, key: jax.Array | None = None, batch: int = 1,
+    fn: Callable[[dict[str, Any]], Any], space: Space, search: Search | Callable[[Space], Search] = gaussian_process,
+    budget: int = 100, *, key: jax.Array | None = None, batch: int = 1, vectorize: bool = True,
 ) -> Found:  # fmt: skip
     """The candidate of least `fn` after `budget` evaluations, `batch` at a time by one compiled `vmap`.
 
     `fn` takes one candidate, name -> [] (the index of a choice; dimensions that are not there have a value all the same) and
-    gives a scalar, or a vector of objectives. `search` is a sampler of this space, or what makes one, such as `cma_es`.
+    gives a scalar, or a vector of objectives. With `vectorize=False` it is any Python function, called for one candidate
+    after the other: name -> plain value, a choice as it is, without dimensions that are not there. `search` is a sampler of
+    this space, or what makes one, such as `cma_es`.
     Values that are not finite count as failed. Raises ValueError where none is finite.
 
     >>> from arsenal.search import cma_es, functions
@@ -48,7 +55,21 @@ def minimize(
             raise ValueError(f"`{name}` of `minimize` must be >= 1; got {number}.")
     key = jax.random.key(0) if key is None else key
     sampler = search if isinstance(search, Search) else search(space)
-    evaluate, state = jax.jit(jax.vmap(fn)), sampler.init(key)
+    state, compiled = sampler.init(key), jax.jit(jax.vmap(fn))
+
+    def evaluate(candidates: dict[str, np.ndarray], n: int) -> np.ndarray:
+        if not vectorize:
+            return np.asarray([fn(space.values(candidates, i)) for i in range(n)], float)
+        filled = {name: np.resize(column, (batch, *column.shape[1:])) for name, column in candidates.items()}
+        try:
+            return np.asarray(compiled({name: jnp.asarray(column) for name, column in filled.items()}), float)[:n]
+        except UNTRACEABLE as error:
+            said = str(error).splitlines()[0].rstrip(".")
+            raise ValueError(
+                "`fn` of `minimize` cannot be compiled by JAX, which NumPy and a Python `if` on a value prevent; "
+                f"vectorize=False calls it for one candidate at a time. JAX says: {said}."
+            ) from error
+
     tried, values, done = [], [], 0
     while done < budget:
         ids, candidates, state = sampler.ask(key, state, min(batch, budget - done))
@@ -57,8 +78,7 @@ def minimize(
         if candidates.keys() != space.dimensions.keys():
             other = ", ".join(f"`{name}`" for name in candidates)
             raise ValueError(f"`search` of `minimize` must be a sampler of `space`; got one of another, with {other}.")
-        filled = {name: np.resize(column, (batch, *column.shape[1:])) for name, column in candidates.items()}
-        made = np.asarray(evaluate({name: jnp.asarray(column) for name, column in filled.items()}), float)[:n]
+        made = evaluate(candidates, n)
         if made.ndim > 2:
             raise ValueError(f"`fn` of `minimize` must give a scalar or a vector; got shape {list(made.shape[1:])}.")
         state = sampler.tell(state, ids, made.reshape(n, -1), np.isfinite(made.reshape(n, -1)).all(1))

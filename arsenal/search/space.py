@@ -25,6 +25,8 @@ class Dimension(NamedTuple):
     """The values of a choice."""
     when: dict[str, tuple] = {}
     """Values of other dimensions under which this one is there."""
+    step: int = 1
+    """From one whole number to the next."""
 
     @property
     def size(self) -> int | None:
@@ -34,7 +36,12 @@ class Dimension(NamedTuple):
     @property
     def levels(self) -> int:
         """How many whole numbers lie between the ends, both included."""
-        return int(self.high - self.low) + 1
+        return int(self.high - self.low) // self.step + 1
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """All whole numbers from end to end."""
+        return np.arange(self.low, self.high + 1, self.step)
 
     @property
     def ordered(self) -> bool:
@@ -51,7 +58,8 @@ class Dimension(NamedTuple):
         """The ends of what the unit interval is stretched along: cells of whole numbers are whole."""
         if self.size is None:
             return self.low, self.high
-        return (self.low - 0.5, self.high + 0.5) if self.ordered else (0.0, float(self.size))
+        half = self.step / 2
+        return (self.low - half, self.high + half) if self.ordered else (0.0, float(self.size))
 
     def from_unit(self, u: np.ndarray) -> np.ndarray:
         """Values [n] of numbers in [0, 1], [n]."""
@@ -59,7 +67,7 @@ class Dimension(NamedTuple):
         value = low * (high / low) ** u if self.logarithmic else low + u * (high - low)
         if self.size is None:
             return np.clip(value, self.low, self.high)
-        value = np.rint(value) if self.ordered else np.floor(value)
+        value = self.low + self.step * np.rint((value - self.low) / self.step) if self.ordered else np.floor(value)
         return np.clip(value, self.low, self.high).astype(np.int32)
 
     def to_unit(self, value: np.ndarray) -> np.ndarray:
@@ -80,7 +88,7 @@ class Dimension(NamedTuple):
         if self.kind == "choice":
             return next((i for i, choice in enumerate(self.choices) if alike(choice, value)), None)
         number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and self.low <= value <= self.high
-        return value if number and (self.size is None or value == int(value)) else None
+        return value if number and (self.size is None or (value - self.low) % self.step == 0) else None
 
 
 class Space(NamedTuple):
@@ -147,8 +155,8 @@ def space(spec: Mapping[str, Any]) -> Space:
     """The space that YAML describes, one entry for each dimension; ValueError says what is wrong in one line.
 
     Kinds: `{float: [low, high]}`, `{log: [low, high]}` uniform in the logarithm, `{int: [low, high]}` and
-    `{log_int: [low, high]}` with both ends, `{choice: [...]}` of any values, `{seed: n}` for 0..n-1. `when: {other: value}`,
-    or a list of values, makes a dimension conditional.
+    `{log_int: [low, high]}` with both ends, `{choice: [...]}` of any values, `{seed: n}` for 0..n-1. An int may have a `step`,
+    `{int: [16, 64], step: 16}`. `when: {other: value}`, or a list of values, makes a dimension conditional.
     >>> made = space({"dropout": {"float": [0, 0.5]}, "width": {"int": [1, 4]}})
     >>> made.values(made.from_unit([[0.5, 0.9]]), 0)
     {'dropout': 0.25, 'width': 4}
@@ -172,10 +180,12 @@ def space(spec: Mapping[str, Any]) -> Space:
 
 def dimension(name: str, entry: Any) -> Dimension:
     """One dimension from its entry."""
-    if not isinstance(entry, Mapping) or len(entry.keys() - {"when"}) != 1:
+    if not isinstance(entry, Mapping) or len(entry.keys() - {"when", "step"}) != 1:
         raise ValueError(f"`{name}` must have one of {', '.join(KINDS)}, and may have `when`; got {entry!r}.")
-    (kind,) = entry.keys() - {"when"}
-    given, when = entry[kind], entry.get("when") or {}
+    (kind,) = entry.keys() - {"when", "step"}
+    given, when, step = entry[kind], entry.get("when") or {}, entry.get("step", 1)
+    if "step" in entry and kind != "int":
+        raise ValueError(f"Only an int may have a `step`; `{name}` is a {kind}.")
     if kind not in KINDS:
         raise ValueError(f"`{name}` must be one of {', '.join(KINDS)}; got `{kind}`.{nearest(str(kind), KINDS)}")
     if not isinstance(when, Mapping):
@@ -186,6 +196,9 @@ def dimension(name: str, entry: Any) -> Dimension:
     if kind == "choice":
         if not isinstance(given, (list, tuple)) or not given:
             raise ValueError(f"The choice `{name}` must list at least one value; got {given!r}.")
+        twice = next((value for i, value in enumerate(given) if any(alike(value, other) for other in given[:i])), None)
+        if twice is not None:
+            raise ValueError(f"The choice `{name}` lists {twice!r} twice; the same run would be trained again.")
         return Dimension(kind, 0, len(given) - 1, tuple(given), when)
     if kind == "seed":
         if not whole(given) or given < 1:
@@ -200,7 +213,9 @@ def dimension(name: str, entry: Any) -> Dimension:
         raise ValueError(f"The range of `{name}` must have low < high; got {list(given)}.")
     if kind in ("log", "log_int") and low <= 0:
         raise ValueError(f"The range of `{name}` is logarithmic and must lie above 0; got {list(given)}.")
-    return Dimension(kind, low, high, (), when)
+    if not whole(step) or step < 1 or (step > 1 and (high - low) % step):
+        raise ValueError(f"`step` of `{name}` must be a whole number that divides {high} - {low}; got {step!r}.")
+    return Dimension(kind, low, high, (), when, step)
 
 
 def acyclic(dimensions: Mapping[str, Dimension]) -> None:
@@ -220,7 +235,9 @@ def spelt(one: Dimension) -> dict[str, Any]:
     """A dimension's entry, without its condition."""
     if one.kind == "choice":
         return {"choice": list(one.choices)}
-    return {"seed": one.size} if one.kind == "seed" else {one.kind: [one.low, one.high]}
+    if one.kind == "seed":
+        return {"seed": one.size}
+    return {one.kind: [one.low, one.high]} | ({"step": one.step} if one.step > 1 else {})
 
 
 def alike(a: Any, b: Any) -> bool:

@@ -12,11 +12,13 @@ import jax
 import numpy as np
 
 from arsenal import config as configs
+from arsenal import session
 from arsenal.config import Config, ConfigError
+from arsenal.data import feed
 from arsenal.evaluation.sweep import Axis, Row, write_sweep
 from arsenal.experiment import Experiment, build, directed, mathematics
 from arsenal.records import Scheduler, Search
-from arsenal.road import BEFORE, inherited
+from arsenal.road import inherited
 from arsenal.runs import folder, signals
 from arsenal.runs.cache import compile_cache
 from arsenal.search.engines.lanes import Lanes
@@ -25,6 +27,7 @@ from arsenal.search.searching import Searching
 from arsenal.search.space import Dimension, Space, space
 from arsenal.search.sweep import Sweep, SweepError, Trial, claimed, identity, said
 from arsenal.storage.files import read_json, write_json
+from arsenal.training.length import Length
 
 FEW = 8
 """Values of a dimension up to which each is named along its axis."""
@@ -70,12 +73,15 @@ def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Foun
         raise ConfigError("`launcher` places one run; where a sweep's trials go is said by `sweep.engine` and `sweep.gpus`.")
     compile_cache()
     with signals.interrupts() as interrupted:
-        with interrupted.at_once(lambda: BEFORE):
+        with interrupted.at_once(lambda: signals.BEFORE):
             dimensions = spaced(values["space"])
             search, scheduler = made(values, dimensions)
             programs = Programs(config.overrides, dimensions)
             programs.check()
             experiment = build(config)
+            source = feed(experiment.splits["train"], values["batch_size"], jax.random.key(0))
+            for text in session.misfits(values, Length.parse(values["length"]).steps(source)):
+                say(text)
             config = directed(config, experiment.modes)
             values = config.values
             origin = inherited(config)
@@ -217,6 +223,6 @@ def axis(name: str, one: Dimension, trials: Sequence[Trial]) -> Axis:
     unit = np.full(len(trials), 0.5)
     unit[known] = one.to_unit(np.array([number for number in numbers if number is not None], float))
     if one.size is not None and one.size <= FEW:
-        every = np.arange(one.low, one.high + 1)
+        every = one.numbers
         return Axis(name, unit, {float(u): str(one.value(v)) for u, v in zip(one.to_unit(every), every, strict=True)})
     return Axis(name, unit, {u: f"{one.value(one.from_unit(np.array([u]))[0]):.3g}" for u in (0.0, 0.5, 1.0)})

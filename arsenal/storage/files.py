@@ -6,18 +6,25 @@ import os
 from pathlib import Path
 from typing import Any
 
+from arsenal_serving.files import replace_file
+
+from arsenal.refusal import Refusal
+
+
+class Damaged(Refusal, ValueError):
+    """A file of ours does not hold what we write there: it was cut off or edited."""
+
+    def __init__(self, path: Path, why: object):
+        """`why` is what the reader said."""
+        said = " ".join(str(why).split()) or type(why).__name__
+        super().__init__(f"{path} is damaged ({said}); bring it back from a copy, or begin the run anew with fresh=true.")
+
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace the file in one move, after its bytes have reached the disk."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        replace_file(path, content)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
@@ -32,8 +39,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON value in the file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The JSON value in the file; `Damaged` where it holds none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise Damaged(path, error) from error
 
 
 def sha256(path: Path) -> str:
@@ -42,6 +52,9 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def user_cache() -> Path:
-    """The folder of this user's that holds what can be made again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "arsenal"
+def user_cache() -> Path | None:
+    """The folder of this user's that holds what can be made again; None for a user who has no home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "arsenal"
+    except RuntimeError:
+        return None

@@ -509,7 +509,7 @@ class Transformed(NamedTuple):
 
 def transformed(transform: records.Transform, lane: Lane, x: Any) -> Transformed:
     """A fit of the lane, and `x` through it."""
-    state, changed = transform.fit(jax.random.fold_in(key(), lane.seed), living(lane.rows))
+    state, changed = transform.fit(jax.random.fold_in(key(), lane.seed), living(lane.rows), lane.hp)
     return Transformed(state, changed.x, transform.apply(state, x))
 
 
@@ -545,7 +545,8 @@ def transform_obeys_weights(case: Case) -> None:
     with precise(case):
         rows = typed(case.rows)
         if exempt(case.record, "in expectation"):
-            weigh_on_average(case, lambda seed, rows_: transformed(case.record, Lane(seed, rows_, {}), rows.x).applied, rows)
+            hp = hyperparameters(case.record.hp)
+            weigh_on_average(case, lambda seed, rows_: transformed(case.record, Lane(seed, rows_, hp), rows.x).applied, rows)
             return
         got = transform_side_by_side(case, rows)
         weigh(case, {name: one._replace(training=()) for name, one in got.items()})
@@ -555,11 +556,17 @@ def transform_obeys_weights(case: Case) -> None:
             )
 
 
+def transform_reads_its_floats(case: Case) -> None:
+    """No hyperparameter is one that the fit never looks at."""
+    reads_every_float(lambda hp: case.record.fit(key(), typed(case.rows), hp), hyperparameters(case.record.hp))
+
+
 def transform_keeps_rows(case: Case) -> None:
     """The batch keeps its rows, ids and weights; an inverse undoes what was done."""
     with precise(case):
         rows = typed(case.rows)
-        state, changed = case.record.fit(key(), rows)
+        case.record.check(rows)
+        state, changed = case.record.fit(key(), rows, hyperparameters(case.record.hp))
         same((changed.row, changed.weight), (rows.row, rows.weight), "Rows keep their ids and weights")
         if case.record.inverse:
             close(case, case.record.inverse(state, case.record.apply(state, rows.x)), rows.x, "The inverse undoes the transform")
@@ -837,7 +844,9 @@ def scheduler_decides(case: Case) -> None:
     decisions, state = go(lambda state: state)
     assert go(stored)[0] == decisions, "A scheduler that was saved and restored decides as if it had not been."
     best, worst = decisions[0], decisions[trials - 1]
-    assert set(best[:-1]) <= {records.CONTINUE}, f"Who is best at every step goes on; the decisions were {best}."
+    assert len(best) == steps and set(best[:-1]) <= {records.CONTINUE}, (
+        f"Who is best at every step goes on; the decisions were {best}."
+    )
     assert set(worst) - {records.CONTINUE}, f"Who never has a finite value does not go on; the decisions were {worst}."
     clones = {decision for made in decisions.values() for decision in made} - {records.CONTINUE, records.STOP}
     assert scheduler.clones or not clones, f"A decision is CONTINUE or STOP, unless `clones` says otherwise; got {clones}."
@@ -888,6 +897,7 @@ LAWS: dict[type, dict[str, Callable[[Case], None]]] = {
     },
     records.Transform: {
         "jit is eager": transform_jit_is_eager,
+        "reads its floats": transform_reads_its_floats,
         "weights": transform_obeys_weights,
         "rows": transform_keeps_rows,
     },

@@ -9,7 +9,8 @@ from annotated_types import Gt, Interval
 from arsenal.nn.linen import as_model
 from arsenal.numerics.weighted import over_rows
 from arsenal.numerics.wide import as_types, moving, wide
-from arsenal.records import Learner, Mean, Optimizer, Training, row_keys
+from arsenal.optim.gradient import as_optimizer
+from arsenal.records import Learner, Mean, Training, row_keys
 
 
 class Adversarial(NamedTuple):
@@ -26,8 +27,8 @@ class Adversarial(NamedTuple):
 def adversarial(
     generator: Any,
     discriminator: Any,
-    generator_optimizer: Optimizer,
-    discriminator_optimizer: Optimizer,
+    generator_optimizer: Any,
+    discriminator_optimizer: Any,
     latent: Annotated[int, Gt(0)] = 16,
     decay: Annotated[float, Interval(ge=0, lt=1)] = 0.999,
 ) -> Learner:
@@ -38,6 +39,7 @@ def adversarial(
     batch statistics are refused: the generator's would mix real and made rows.
     """
     generator, discriminator = as_model(generator), as_model(discriminator)
+    generator_optimizer, discriminator_optimizer = as_optimizer(generator_optimizer), as_optimizer(discriminator_optimizer)
 
     def noise(key, row):
         return jax.vmap(lambda k: jax.random.normal(k, (latent,)))(row_keys(key, row))

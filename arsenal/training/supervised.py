@@ -1,10 +1,12 @@
 """Supervised learning: a model, a loss and an optimizer make a learner."""
 
+import functools
 from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from annotated_types import Gt
 
 from arsenal.combine.accumulate import learner
@@ -12,7 +14,8 @@ from arsenal.losses.plain import as_loss
 from arsenal.nn.linen import as_model
 from arsenal.numerics.weighted import over_rows
 from arsenal.numerics.wide import as_types, wide
-from arsenal.records import Additive, Augmentation, Learner, Loss, Mean, Model, Optimizer, Training
+from arsenal.optim.gradient import as_optimizer
+from arsenal.records import Additive, Augmentation, Learner, Loss, Mean, Model, Optimizer, Training, hyperparameters
 from arsenal.training.precision import Float, Precision, Scale, all_finite, first_scale, policy, precise, rescaled
 
 
@@ -37,26 +40,30 @@ class Sums(NamedTuple):
     gradient: Any
     collections: Any
     weight: Any
+    """Of the values that the loss is the mean of."""
+    rows: Any
+    """The weight of the rows."""
     metrics: dict
 
 
 def supervised(
     model: Any,
     loss: Any,
-    optimizer: Optimizer,
+    optimizer: Any,
     parts: Annotated[int, Gt(0)] = 1,
     precision: Float | Mapping[str, Float] = "float32",
     augmentation: Augmentation | None = None,
 ) -> Learner:
     """Lower the weighted mean of `loss` over `model`'s outputs, `parts` pieces of the batch at a time.
 
-    `model` is a `Model` or a Flax linen module, `loss` a `Loss` or a function `(outputs, y) -> [n]`. `precision` is what
+    `model` is a `Model` or a Flax linen module, `loss` a `Loss` or a function `(outputs, y) -> [n]`,
+    `optimizer` an `Optimizer` or one of Optax's. `precision` is what
     the model computes in, or a dict of `parameters`, `compute` and `output`; in float16 the loss is scaled, and a step
     whose gradient overflows leaves everything but the scale as it was. `augmentation` changes the batches of training.
     The answers are the loss's readouts and those methods of the model that have inputs; the metrics are `loss`, the
     loss's measures and, in float16, `loss_scale`.
     """
-    return learner(additive(as_model(model), as_loss(loss), optimizer, policy(precision), augmentation), parts)
+    return learner(additive(as_model(model), as_loss(loss), as_optimizer(optimizer), policy(precision), augmentation), parts)
 
 
 def additive(
@@ -74,10 +81,15 @@ def additive(
         begun = optimizer.init(variables["params"], hp["optimizer"])
         return Scaled(variables, begun, first_scale()) if precision.scaled else Supervised(variables, begun)
 
+    def weighed(batch):
+        """How much a row's value counts, [n]."""
+        return batch.weight if loss.counts is None else batch.weight * loss.counts(batch).astype(batch.weight.dtype)
+
     def metrics(outputs, values, batch):
-        count = batch.weight.sum()
+        weight = weighed(batch)
+        count = weight.sum()
         means = {"loss": values} | {name: f(outputs, batch) for name, f in loss.measures.items()}
-        return {name: Mean(jnp.vdot(each, batch.weight), count) for name, each in wide(means).items()}
+        return {name: Mean(jnp.vdot(each, weight), count) for name, each in wide(means).items()}
 
     def measure(key, state, batch, hp):
         if augmentation:
@@ -87,28 +99,29 @@ def additive(
         def total(params):
             outputs, collections = model.apply(state.variables | {"params": params}, batch.x, training)
             values = wide(loss.value(outputs, batch, hp["loss"]))
-            return jnp.vdot(values, batch.weight) * factor, (outputs, values, collections)
+            return jnp.vdot(values, weight) * factor, (outputs, values, collections)
 
-        count = batch.weight.sum()
+        weight, rows = weighed(batch), batch.weight.sum()
+        count = weight.sum()
         # Of float16 the mean is taken, which has the right size for the scale, and its gradient made the sum's again.
         factor = 1
         if precision.scaled:
             factor = state.scale.value / jnp.maximum(over_rows(count), jnp.finfo(count.dtype).tiny)
         gradient, (outputs, values, collections) = jax.grad(total, has_aux=True)(state.variables["params"])
-        collections = jax.tree.map(lambda v: v * count.astype(v.dtype), wide(collections))
+        collections = jax.tree.map(lambda v: v * rows.astype(v.dtype), wide(collections))
         gradient = wide(gradient)
         if precision.scaled:
             gradient = jax.tree.map(lambda g: g / factor, gradient)
-        return Sums(gradient, collections, count, metrics(outputs, values, batch))
+        return Sums(gradient, collections, count, rows, metrics(outputs, values, batch))
 
     def update(key, state, sums, hp):
         # A batch of dead rows only has gradient 0: dividing by any positive number leaves it there.
-        count = jnp.maximum(sums.weight, jnp.finfo(sums.weight.dtype).tiny)
+        count, rows = (jnp.maximum(weight, jnp.finfo(weight.dtype).tiny) for weight in (sums.weight, sums.rows))
         before = state.variables["params"]
         gradient = jax.tree.map(lambda g, p: (g / count).astype(p.dtype), sums.gradient, before)
         value = sums.metrics["loss"].total / count
         moved, params = optimizer.update(state.optimizer, before, gradient, hp["optimizer"], value)
-        collections = jax.tree.map(lambda v: v / count.astype(v.dtype), sums.collections)
+        collections = jax.tree.map(lambda v: v / rows.astype(v.dtype), sums.collections)
         collections = as_types(collections, {name: state.variables[name] for name in collections})
         after = state._replace(variables=state.variables | collections | {"params": params}, optimizer=moved)
         if not precision.scaled:
@@ -129,12 +142,40 @@ def additive(
     def adopt(state, variables, hp):
         return state._replace(variables=variables, optimizer=optimizer.init(variables["params"], hp["optimizer"]))
 
+    @functools.lru_cache(8)  # data that is read as it goes is checked block by block
+    def answered(structure, *leaves):
+        rows = jax.tree.unflatten(structure, leaves)
+        return jax.eval_shape(lambda x: model.apply(model.init(jax.random.key(0), x), x)[0], rows.x)
+
+    @functools.lru_cache(8)
+    def tried(structure, *leaves):
+        def values(rows):
+            variables, training = model.init(key, rows.x), Training(key, rows.weight, rows.row, hyperparameters(model.hp))
+            if augmentation:
+                rows = augmentation.apply(key, rows, hyperparameters(augmentation.hp))
+            outputs = model.apply(variables, rows.x, training)[0]
+            try:
+                found = {"loss": loss.value(outputs, rows, hyperparameters(loss.hp))}
+                return outputs, found | {name: f(outputs, rows) for name, f in loss.measures.items()}
+            except (TypeError, ValueError) as error:
+                said = " ".join(str(error).split())
+                raise ValueError(f"The loss cannot take outputs {shown(outputs)} and y {shown(rows.y)}: {said}") from error
+
+        key, rows = jax.random.key(0), jax.tree.unflatten(structure, leaves)
+        outputs, found = jax.eval_shape(values, rows)
+        for name, each in found.items():
+            if getattr(each, "shape", None) != rows.weight.shape:
+                what = "A loss" if name == "loss" else f"The measure `{name}` of a loss"
+                raise ValueError(
+                    f"{what} must give one value for every row, {shown(rows.weight)}; got {shown(each)} for outputs "
+                    f"{shown(outputs)} and y {shown(rows.y)}."
+                )
+
     def check(rows):
-        if augmentation:
-            hp = jax.tree.map(jnp.asarray, augmentation.hp)
-            jax.eval_shape(lambda rows: augmentation.apply(jax.random.key(0), rows, hp), rows)
-        outputs = jax.eval_shape(lambda x: model.apply(model.init(jax.random.key(0), x), x)[0], rows.x)
-        loss.check(outputs, rows)
+        leaves, structure = jax.tree.flatten(rows)
+        shapes = [jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype) for leaf in leaves]
+        loss.check(answered(structure, *shapes), rows)
+        tried(structure, *shapes)
 
     methods = {name: model.methods[name] for name in model.inputs}
     hp, flops = {"model": model.hp, "loss": loss.hp, "optimizer": optimizer.hp}, model.flops
@@ -151,3 +192,10 @@ def additive(
         hp=hp | ({"augmentation": augmentation.hp} if augmentation else {}),
         exempt=model.exempt | loss.exempt | (augmentation.exempt if augmentation else {}),
     )  # fmt: skip
+
+
+def shown(tree: Any) -> str:
+    """The shapes of a tree's arrays."""
+    if hasattr(tree, "shape"):
+        return str(list(tree.shape))
+    return f"{type(tree).__name__} of {', '.join(str(list(np.shape(leaf))) for leaf in jax.tree.leaves(tree)) or 'nothing'}"

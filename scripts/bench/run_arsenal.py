@@ -29,7 +29,7 @@ def main(given: dict) -> dict:
         def train(length, listener):
             every = ["every.log=100 steps", "every.evaluate=1000 steps", f"every.save={window} steps"]
             overrides = [f"length={length}", f"run.root={root}", *every]
-            return fit(compose("digits_mlp", ["optimizer=adam", *overrides]), listener)
+            return fit(compose("digits_mlp", ["optimizer=adam", *overrides]), listener=listener)
 
         with contextlib.redirect_stdout(nowhere), terminal(progress=True) as shown:
 

@@ -10,7 +10,7 @@ import sys
 import time
 
 import uvloop
-from arsenal_serving.asking import Asking, Place, Question, ask, latencies
+from arsenal_serving.cli.load_client import Asking, Place, Question, ask, latencies
 
 
 async def loaded(port, request, connections, seconds, count):

@@ -1,6 +1,6 @@
 """Pure JAX functions as saved artifact folders, and a server for them.
 
-`arsenal_serving.export` writes an artifact, `arsenal_serving.model` runs one, `arsenal_serving.server` puts a
+`arsenal_serving.export` writes an artifact, `arsenal_serving.model` runs one, `arsenal_serving.protocols.routes` puts a
 protocol over it. Nothing is imported here, so that `arsenal-serve --help` does not wait for jax.
 """
 

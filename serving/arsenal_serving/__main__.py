@@ -8,10 +8,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from arsenal_serving import __version__, audit, auth, process
-from arsenal_serving.process import FOLDER, KEY
+from arsenal_serving import __version__
+from arsenal_serving.artifact.versions import located
+from arsenal_serving.cli import process
+from arsenal_serving.cli.process import FOLDER, KEY
 from arsenal_serving.refused import Refused, failed
-from arsenal_serving.versions import located
+from arsenal_serving.security import auth
+from arsenal_serving.telemetry import audit
 
 VERBS = {
     "serve": "Serve an artifact folder over HTTP (Open Inference Protocol, version 2).",
@@ -33,11 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[:1] == ["audit"]:
         return audit.main(words[1:], VERBS["audit"])
     if words[:1] == ["replay"]:
-        from arsenal_serving import replay  # it imports jax
+        from arsenal_serving.cli import replay  # it imports jax
 
         return replay.main(words[1:], VERBS["replay"])
     if words[:1] == ["bench"]:
-        from arsenal_serving import bench  # so does this
+        from arsenal_serving.cli import bench  # so does this
 
         return bench.main(words[1:], VERBS["bench"])
     if words and words[0] in VERBS and words[0] != "serve":
@@ -69,7 +72,7 @@ def _verb(verb: str, words: Sequence[str]) -> int:
     given = parser.parse_args(words)
     try:
         located(given.folders[0])  # before jax, which takes a second to import
-        from arsenal_serving import verbs
+        from arsenal_serving.cli import verbs
 
         more: list[Any] = []
         if verb != "diff":

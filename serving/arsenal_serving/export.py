@@ -22,11 +22,12 @@ import numpy as np
 import safetensors.numpy
 from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
 
-from arsenal_serving import artifact, codecs, golden, lengths, manifest, program
-from arsenal_serving.manifest import COUPLED, INDEPENDENT, METHOD_NAME, SERVED, SINGLE
-from arsenal_serving.program import BATCH, PLATFORMS, Array
+from arsenal_serving.artifact import codecs, golden, lengths, manifest, program
+from arsenal_serving.artifact import folder as artifact
+from arsenal_serving.artifact.manifest import COUPLED, INDEPENDENT, METHOD_NAME, SERVED, SINGLE
+from arsenal_serving.artifact.program import BATCH, PLATFORMS, Array
+from arsenal_serving.artifact.versions import MODEL_NAME
 from arsenal_serving.refused import Refused, shown, unknown
-from arsenal_serving.versions import MODEL_NAME
 
 SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -55,7 +56,7 @@ class Method(NamedTuple):
 
     example: inputs with the batch on the leading axis, any pytree of arrays, after codecs (integer codes).
     inputs, outputs: descriptions by name. constraints: on symbolic dimensions, such as "length <= 512".
-    tolerance: {"rtol", "atol"} of the golden check on other machines (see `arsenal_serving.golden`).
+    tolerance: {"rtol", "atol"} of the golden check on other machines (see `arsenal_serving.artifact.golden`).
     batch: False for a function without a batch axis, which then takes the example's shapes and no others.
     sizes: the padded sizes that are compiled; by default every power of two. Few of them for what compiles slowly.
     """
@@ -442,6 +443,9 @@ def _named_parameters(params: Any) -> dict[str, np.ndarray]:
 def _as_jax_takes_it(value: Any, what: str) -> np.ndarray:
     if jax.dtypes.issubdtype(getattr(value, "dtype", None), jax.dtypes.prng_key):
         raise Refused(f"{what} is a typed random key; pass jax.random.key_data(key) and wrap it inside.")
+    if isinstance(value, str) or getattr(getattr(value, "dtype", None), "kind", "") in ("O", "U", "S"):
+        remedy = "give int32 codes, and name a codec for them, Tensor(codec=...)"
+        raise Refused(f"{what} holds strings, which enter no program: {remedy}.")
     try:
         taken = np.array(jnp.asarray(value), order="C")
     except (TypeError, ValueError, OverflowError) as error:

@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from arsenal_serving import artifact, codecs, golden, lengths, program, versions
-from arsenal_serving.manifest import INDEPENDENT, MOST_RANK, SINGLE
-from arsenal_serving.program import BATCH, Array
+from arsenal_serving.artifact import codecs, golden, lengths, program, versions
+from arsenal_serving.artifact import folder as artifact
+from arsenal_serving.artifact.manifest import INDEPENDENT, MOST_RANK, SINGLE
+from arsenal_serving.artifact.program import BATCH, Array
 from arsenal_serving.refused import Refused, shown, unknown
 
 MAX_BATCH, MAX_ROWS = 64, 16384
@@ -188,10 +189,9 @@ class Model:
         return dict(zip([port.name for port in loaded.outputs], self._rounded(loaded, inputs), strict=True))
 
     def _rounded(self, loaded: Loaded, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        if not loaded.lengths:
-            return self.run(loaded, arrays)
         arrays, back = rounded(loaded, arrays)
-        return back(self.run(loaded, arrays))
+        answers = self.run(loaded, arrays)
+        return answers if back is None else back(answers)
 
     def _method(self, method: str) -> Loaded:
         if method not in self.methods:
@@ -209,8 +209,8 @@ class Model:
             raise Refused(f"method {loaded.name!r} needs the inputs {known}; missing: {missing}.")
         sizes: dict[str, int] = {}
         arrays = [_array(loaded, port, named[port.name], sizes) for port in loaded.inputs]
-        if loaded.rows != SINGLE and not 1 <= sizes[BATCH] <= self.max_rows:
-            raise Refused(f"method {loaded.name!r} takes 1 to {self.max_rows} rows; got {sizes[BATCH]}.")
+        if loaded.rows != SINGLE and not sizes[BATCH] <= self.max_rows:
+            raise Refused(f"method {loaded.name!r} takes 0 to {self.max_rows} rows; got {sizes[BATCH]}.")
         for at, port in enumerate(loaded.inputs):
             array = arrays[at]
             if port.code:
@@ -247,10 +247,24 @@ class Model:
             raise Refused(f"method {loaded.name!r} does not run at {got}: {program.first_line(error)}") from error
 
 
+def none(port: Port) -> np.ndarray:
+    """An input of no rows, [0, ...]; dimensions that vary are 1."""
+    dims = [dim if isinstance(dim, int) else 1 for dim in port.shape[1:]]
+    return np.empty((0, *dims), object if port.code else port.dtype)
+
+
 def rounded(
     loaded: Loaded, arrays: list[np.ndarray]
-) -> tuple[list[np.ndarray], Callable[[list[np.ndarray]], list[np.ndarray]]]:
-    """Checked inputs with their lengths rounded up, and what cuts the answers back. Raises `Refused` for too long."""
+) -> tuple[list[np.ndarray], Callable[[list[np.ndarray]], list[np.ndarray]] | None]:
+    """Checked inputs with their lengths rounded up, and what cuts the answers back, None where nothing must be cut.
+
+    No rows are rounded up to one of zeros: no program runs at none. Raises `Refused` for too long.
+    """
+    if loaded.rows != SINGLE and not arrays[0].shape[0]:
+        arrays, back = rounded(loaded, [np.zeros((1, *array.shape[1:]), array.dtype) for array in arrays])
+        return arrays, lambda answers: [answer[:0] for answer in (answers if back is None else back(answers))]
+    if not loaded.lengths:
+        return arrays, None
     sizes = lengths.sizes(loaded.inputs, arrays, loaded.lengths)
     to = {}
     for dim, size in sizes.items():

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from arsenal_serving import compile_cache
 from arsenal_serving.export import Method, Tensor, export
 from arsenal_serving.model import Model, load
 
@@ -28,6 +29,8 @@ collect_ignore = ["clients"]  # programs of other environments
 # Servers keep what they compile; here in a folder of these tests, so that each session proves anew.
 SERVED_CACHE = tempfile.mkdtemp()
 atexit.register(shutil.rmtree, SERVED_CACHE, ignore_errors=True)
+# What is loaded in this process shares that folder: each program is compiled once, whoever runs it.
+compile_cache.use(Path(SERVED_CACHE) / "arsenal-serving" / "jax")
 
 ANIMALS = ["cat", "dog", "éléphant"]
 CODECS = {"animal": {"kind": "category", "values": ANIMALS}, "day": {"kind": "date"}}

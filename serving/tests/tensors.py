@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from arsenal_serving.protocol import DATATYPES, DTYPES
+from arsenal_serving.protocols.open_inference import DATATYPES, DTYPES
 
 
 def tensor(array, name: str = "x", **change) -> dict:

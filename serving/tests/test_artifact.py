@@ -14,7 +14,8 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arsenal_serving import artifact, manifest
+from arsenal_serving.artifact import folder as artifact
+from arsenal_serving.artifact import manifest
 from arsenal_serving.model import load, made
 from arsenal_serving.refused import Refused
 
@@ -149,7 +150,7 @@ def rewritten(folder, target, **change):
 
 
 def test_nothing_is_parsed_before_the_sums_hold(copy, monkeypatch):
-    mlir = "arsenal_serving.program.check_calls"
+    mlir = "arsenal_serving.artifact.program.check_calls"
     for parser in ("json.loads", "safetensors.deserialize", "jax.export.deserialize", mlir):
         monkeypatch.setattr(parser, lambda *_: pytest.fail("parsed"))
     (copy / "programs/types.mlir").write_bytes(b"")

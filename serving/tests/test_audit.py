@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from arsenal_serving import audit
 from arsenal_serving.__main__ import main
-from arsenal_serving.audit import Audit, verified
 from arsenal_serving.calls import Call, Stop
 from arsenal_serving.refused import Refused
+from arsenal_serving.telemetry import audit
+from arsenal_serving.telemetry.audit import Audit, verified
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_log_that_was_taken_away_refuses(path):
 
 def test_processes_make_one_chain(path):
     program = (
-        "import sys; from arsenal_serving.audit import Audit\n"
+        "import sys; from arsenal_serving.telemetry.audit import Audit\n"
         "log = Audit(sys.argv[1])\n"
         "for k in range(25): log.record('load', {'by': sys.argv[2], 'model': str(k)})"
     )

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from arsenal_serving import codecs
+from arsenal_serving.artifact import codecs
 from arsenal_serving.refused import Refused
 
 COLOURS = {"kind": "category", "values": ["red", "green", "", "日本"]}

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from conftest import example
 
-from arsenal_serving.engine import Engine, Expired, Full, Gone, Statistics
-from arsenal_serving.golden import same_bits
+from arsenal_serving.artifact.golden import same_bits
 from arsenal_serving.model import load
 from arsenal_serving.refused import Refused
+from arsenal_serving.repository.engine import Engine, Expired, Full, Gone, Statistics
 
 X = np.tile(example(), (4, 1, 1))
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from arsenal_serving.artifact.golden import same_bits
 from arsenal_serving.explain import gradient
 from arsenal_serving.export import Method, export
-from arsenal_serving.golden import same_bits
 from arsenal_serving.model import load
 from arsenal_serving.refused import Refused
 

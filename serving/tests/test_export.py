@@ -18,13 +18,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensors import tensor
 
-from arsenal_serving import artifact, protocol
+from arsenal_serving.artifact import folder as artifact
+from arsenal_serving.artifact.golden import same_bits
 from arsenal_serving.export import Method, Tensor, export
-from arsenal_serving.golden import same_bits
 from arsenal_serving.model import load
+from arsenal_serving.protocols import open_inference
 from arsenal_serving.refused import Refused
 
 X = example()
+
+
+@pytest.mark.parametrize("words", [np.array(["red", "blue"]), np.array(["red", "blue"], object), "red"])
+def test_an_example_of_strings_is_told_of_codes(words, tmp_path):
+    with pytest.raises(Refused, match=r"input 'colour' .* holds strings, .* give int32 codes, and name a codec"):
+        export(tmp_path / "x", lambda params, x: x["n"], {}, {"n": np.float32([1, 2]), "colour": words})
 
 
 def test_manifest_says_what_is_served(folder):
@@ -130,7 +137,7 @@ CODE = np.ones((2, 3), np.int32)
         (Method(lambda p, x: x + p["k"], F), {"params": {"k": jax.random.key(0)}}, "typed random key"),
         (Method(lambda p, x: x, F), {"params": {"a.b": F, "a": {"b": F}}}, "two arrays have the path 'a.b'"),
         (Method(lambda p, x: x, F), {"params": {"k": np.array([2**40])}}, "beyond int32"),
-        (Method(lambda p, x: x, F), {"params": {"k": "text"}}, "parameter 'k' must be an array; got str"),
+        (Method(lambda p, x: x, F), {"params": {"k": object()}}, "parameter 'k' must be an array; got object"),
     ],
 )
 def test_what_cannot_be_served_is_refused_at_export(tmp_path, method, more, says):
@@ -158,7 +165,8 @@ def test_sums_are_in_the_format_of_sha256sum(folder):
 def test_serving_needs_none_of_the_training_side(folder):
     code = (
         "import sys\n"
-        "from arsenal_serving import export, server\n"
+        "from arsenal_serving import export\n"
+        "from arsenal_serving.protocols import routes\n"
         "from arsenal_serving.model import load\n"
         f"model = load({str(folder)!r}, max_batch=1); model.warm()\n"
         "print(sorted({name.partition('.')[0] for name in sys.modules}\n"
@@ -262,13 +270,13 @@ def test_half_precision_goes_through_json(tmp_path):
     for name, wanted in (("half", -x), ("brain", x.astype(jnp.bfloat16))):
         method = model.methods[name]
         body = json.dumps({"inputs": [tensor(x)]}).encode()
-        request = protocol.parse(method, body)
-        text, _ = protocol.written(model, method, name, request, model.infer(name, request.inputs))
+        request = open_inference.parse(method, body)
+        text, _ = open_inference.written(model, method, name, request, model.infer(name, request.inputs))
         (output,) = json.loads(text)["outputs"]
         assert output["datatype"] == {"half": "FP16", "brain": "BF16"}[name]
         assert same_bits(np.array(output["data"], np.float32).reshape(2, 2).astype(wanted.dtype), wanted)
     with pytest.raises(Refused, match="must be numbers for FP16"):
-        protocol.parse(model.methods["half"], json.dumps({"inputs": [tensor(x, data=["1"] * 4)]}).encode())
+        open_inference.parse(model.methods["half"], json.dumps({"inputs": [tensor(x, data=["1"] * 4)]}).encode())
 
 
 def host(params, x):

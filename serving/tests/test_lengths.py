@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from arsenal_serving import lengths
-from arsenal_serving.engine import Engine, Statistics
+from arsenal_serving.artifact import lengths
 from arsenal_serving.export import Method, Tensor, export
 from arsenal_serving.model import load
 from arsenal_serving.refused import Refused
+from arsenal_serving.repository.engine import Engine, Statistics
 
 TABLE = np.random.default_rng(0).standard_normal((10, 4)).astype(np.float32)
 TOKENS = np.random.default_rng(1).integers(1, 10, (3, 5)).astype(np.int32)

@@ -24,7 +24,7 @@ from hypothesis import example as given_example
 from hypothesis import strategies as st
 from tensors import tensor
 
-from arsenal_serving import protos
+from arsenal_serving.protocols import protos
 
 X = example()
 POOL = protos.pool()
@@ -220,7 +220,7 @@ def test_ten_thousand_over_grpc(addresses, witness):
 
 def test_what_is_no_http_at_all(addresses, witness):
     random = np.random.default_rng(0)
-    head = b"POST /v2/models/zoo/infer HTTP/1.1\r\nHost: a\r\n"
+    head = b"POST /v2/models/zoo/infer HTTP/1.1\r\nHost: localhost\r\n"
     lines = [b"Content-Length: -1\r\n\r\n", b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", b"A" * 100_000, b"\0\r\n\r\n"]
     lines += [b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", b"Content-Length: 9999999999999999999999\r\n\r\n"]
     for content in [*(head + line for line in lines), *(random.bytes(n) for n in (1, 10, 1000, 100_000))]:

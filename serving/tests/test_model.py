@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import example, parameters, predict
 
-from arsenal_serving.golden import same_bits
+from arsenal_serving.artifact.golden import same_bits
 from arsenal_serving.model import load
 from arsenal_serving.refused import Refused
 
@@ -93,8 +93,7 @@ def test_symbolic_dimensions_must_agree_and_keep_the_constraints(folder, model):
         ("predict", {"x": X.tolist()}, "must be a numpy array; got list"),
         ("predict", {"x": X[0]}, r"got float32 \[8, 8\]"),
         ("predict", {"x": X[:, :7]}, r"got float32 \[5, 7, 8\]"),
-        ("predict", {"x": X[:0]}, "takes 1 to 100 rows; got 0"),
-        ("predict", {"x": np.tile(X, (21, 1, 1))}, "takes 1 to 100 rows; got 105"),
+        ("predict", {"x": np.tile(X, (21, 1, 1))}, "takes 0 to 100 rows; got 105"),
         ("predict", {"x": np.where(np.equal(X, X[2, 1, 0]), np.nan, X)}, r"must be finite; got nan at \[2, 1, 0\]"),
         ("predict", {"x": X.astype(object)}, "got strings"),
         ("embed", {"animal": np.int32([1]), "day": np.int32([1]), "pair": np.int32([[1, 1]])}, "must be strings"),

@@ -15,7 +15,7 @@ import pytest
 from conftest import start
 from tensors import tensor
 
-from arsenal_serving.asking import Asking, Question, ask, place
+from arsenal_serving.cli.load_client import Asking, Question, ask, place
 from arsenal_serving.export import Method, export
 
 QUEUED = 16

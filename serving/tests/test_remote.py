@@ -17,9 +17,10 @@ import pytest
 from conftest import start
 from tensors import tensor
 
-from arsenal_serving import artifact, remote
+from arsenal_serving.artifact import folder as artifact
 from arsenal_serving.export import export
 from arsenal_serving.refused import Refused
+from arsenal_serving.repository import remote
 
 ONES = np.ones((2, 4), np.float32)
 

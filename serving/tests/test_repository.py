@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +14,9 @@ from conftest import CODECS, example, methods, start
 from tensors import tensor
 
 from arsenal_serving.export import Method, Tensor, export
+from arsenal_serving.model import load
+from arsenal_serving.refused import Refused
+from arsenal_serving.repository.models import Repository
 
 X = example()
 
@@ -138,13 +143,101 @@ def test_records_with_strings_and_methods(server):
     assert words.body["records"] == [{"logarithm": ["Infinity", "-Infinity"]}]
 
 
+def test_records_by_the_names_of_columns_as_a_table_has_them(several, server):
+    """One meaning in every route: columns beside those that are needed are left alone, what is empty is missing."""
+    named = "/models/named/predict"
+    wanted = several.ask("POST", named, {"records": [{"x": [1, 2, 3, 4]}]}).body
+    for record in ({"a": 1, "b": 2, "c": 3, "d": 4}, {"d": 4, "c": 3, "b": 2, "a": 1, "id": 7, "target": "yes"},
+                   {"x": {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5}, "id": None}):  # fmt: skip
+        assert several.ask("POST", named, {"records": [record]}).body == wanted, record
+    assert several.ask("POST", named, b"id,d,c,b,a\nq,4,3,2,1\n", {"Content-Type": "text/csv"}).body == wanted
+    said = several.ask("POST", named, {"records": [{"x": [1] * 4}, {"a": 1, "B": 2, "c": 3, "d": 4}]}).body["error"]
+    assert said == "record 2 must have the columns ['a', 'b', 'c', 'd']; missing: ['b']. Is 'B' meant?"
+
+    embed = "/models/zoo.embed/predict"
+    flat = {"animal": "dog", "day": "2024-02-28", "a": "cat", "b": "cow"}
+    nested = {"animal": "dog", "day": "2024-02-28", "pair": ["cat", "cow"]}
+    both = [server.ask("POST", embed, {"records": [flat, record]}).body["records"] for record in (nested, flat | {"more": 1})]
+    assert both[0] == both[1] and both[0][0] == both[0][1]
+    for column in ("animal", "a"):
+        row = flat | {column: ""}
+        csv = ",".join(row) + "\n" + ",".join(flat.values()) + "\n" + ",".join(row.values()) + "\n"
+        answers = [
+            server.ask("POST", embed, {"records": [flat, row]}),
+            server.ask("POST", embed, csv.encode(), {"Content-Type": "text/csv"}),
+            server.infer("zoo.embed", tensor(np.array(["dog", row["animal"]], object), "animal"), tensor(np.array([flat["day"]] * 2, object), "day"),
+                         tensor(np.array([[flat["a"], flat["b"]], [row["a"], row["b"]]], object), "pair")),
+        ]  # fmt: skip
+        assert [(reply.status, reply.body["error"]) for reply in answers] == [(400, "a category must not be empty; got '' in row 2.")] * 3
+
+
+def test_pages_of_other_sites_change_nothing(several):
+    """A page may send a form, or no media type at all, to any server that its visitor reaches."""
+    load, policy = "/v2/repository/models/scale/load", "/v2/repository/models/scale/policy"
+    own, before = f"http://127.0.0.1:{several.port}", several.ask("GET", policy).body["policy"]
+    for path, verb, body in ((load, "POST", b"{}"), (load.replace("load", "unload"), "POST", b""), (policy, "PUT", b'{"default": 1}')):
+        for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Origin": own.replace("http:", "https:") + "0"},
+                        {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}):  # fmt: skip
+            reply = several.ask(verb, path, body, headers)
+            assert (reply.status, "may not change what is served" in reply.body["error"]) == (403, True), (path, headers)
+        assert several.ask(verb, path, body, {"Content-Type": "text/plain"}).status == 415
+        for headers in ({"Origin": own}, {"Sec-Fetch-Site": "none"}, {"User-Agent": "Mozilla/5.0"}):
+            assert plain(several, verb, path, body, headers)[0] == 415, headers
+    assert several.ask("POST", load, {}, {"Origin": own}).status == 200
+    assert plain(several, "POST", load, b"{}", {})[0] == 200  # as Triton's client sends it
+    status, said = plain(several, "PUT", policy, b"", {"Content-Type": "application/json"})
+    assert (status, b"must be the whole policy; got none" in said) == (400, True)
+    assert several.ask("GET", policy).body["policy"] == before
+
+
+def plain(server, verb, path, body, headers):
+    """A request with these headers alone."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection.request(verb, path, body, headers)
+    response = connection.getresponse()
+    found = response.status, response.read()
+    connection.close()
+    return found
+
+
+@pytest.mark.parametrize(("host", "status"), [("localhost", 200), ("127.0.0.1:1", 200), ("[::1]:9", 200), ("LOCALHOST:80", 200),
+                                              ("evil.example", 421), ("127.0.0.1.evil.example", 421), ("localhost.evil:80", 421)])  # fmt: skip
+def test_a_name_that_means_this_machine_is_none_of_the_servers(several, host, status):
+    """DNS rebinding: a page's own name may be made to mean 127.0.0.1."""
+    assert several.ask("GET", "/v2/models/scale", None, {"Host": host}).status == status
+
+
+@pytest.mark.parametrize("path", ["//v2/models/scale", "/v2//models/scale", "/v2/models//scale", "/v2%2Fmodels/scale", "/v2/models%2fscale",
+                                  "/v2/models/scale//", "/v2/models/x/../scale", "/v2/repository%2fmodels/scale/unload", "/models//predict"])  # fmt: skip
+def test_a_path_has_one_spelling(several, path):
+    """Of what a proxy's rule would not see as the path that it forbids."""
+    assert several.ask("POST" if path.endswith(("unload", "predict")) else "GET", path).status == 404
+
+
+def test_the_configuration_that_tritons_clients_read(several, server):
+    found = several.ask("GET", "/v2/models/scale/config").body
+    assert found["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [4]}]
+    assert (found["name"], found["max_batch_size"], found["platform"]) == ("scale", 16384, "jax_export")
+    assert several.ask("GET", "/v2/models/pairs/versions/1/config").body["max_batch_size"] == 0
+    kinds = {each["name"]: each["data_type"] for each in server.ask("GET", "/v2/models/zoo.embed/config").body["input"]}
+    assert kinds == {"animal": "TYPE_STRING", "day": "TYPE_STRING", "pair": "TYPE_STRING"}
+    assert several.ask("GET", "/v2/models/none/config").status == 404
+
+
+def test_parameters_that_are_null_are_none(several):
+    body = {"inputs": [tensor(np.ones((1, 4), np.float32)) | {"parameters": None}], "parameters": None, "outputs": [{"name": "predict", "parameters": None}]}
+    assert several.ask("POST", "/v2/models/scale/infer", body).status == 200
+    assert several.ask("POST", "/v2/repository/models/named/load", {"parameters": None}).status == 200
+
+
 @pytest.mark.parametrize(
     ("body", "says"),
     [
         ({}, "the body must have 'records'"),
-        ({"records": []}, "at least one record; got []"),
-        ({"records": [3]}, "a record must be an object"),
-        ({"records": [{"X": 1}]}, "unknown field 'X' of a record. There is: 'x'."),
+        ({"records": {}}, "'records' must be a list of records; got {}"),
+        ({"records": [{"x": X[0].tolist()}, 3]}, "record 2 must be an object"),
+        ({"records": [{"X": 1}]}, "record 1 must have the columns ['x']; missing: ['x']. Is 'X' meant?"),
+        ({"records": [{"x.0": 1}]}, "record 1 must have the columns ['x.0'"),
         ({"records": [{"x": 1.0}]}, "must be float32 [batch, 8, 8]; got float32 [1]"),
         ({"records": [{"x": X[0].tolist()}, {"x": X[0, :3].tolist()}]}, "see axis 1"),
         ({"records": [{"x": [[]]}]}, "sizes >= 1"),
@@ -166,12 +259,19 @@ def test_the_openapi_document_is_what_is_served(server):
     }
     values = {"string": "2024-02-29", "number": 1.5, "integer": 1, "boolean": True}
 
-    def made(schema):
-        schema = schema["anyOf"][0] if "anyOf" in schema else schema
+    def made(schema, which):
+        if "allOf" in schema:
+            rest = made({k: v for k, v in schema.items() if k != "allOf"}, which)
+            return rest | {k: v for each in schema["allOf"] for k, v in made(each, which).items()}
+        if "anyOf" in schema:
+            schema = schema["anyOf"][which]
+            schema = {"type": "object", **schema} if "properties" in schema else schema
+        if "enum" in schema:
+            return schema["enum"][0]
         if schema["type"] == "array":
-            return [made(schema["items"])] * schema["minItems"]
+            return [made(schema["items"], which)] * schema.get("minItems", 1)
         if schema["type"] == "object":
-            return {name: made(inner) for name, inner in schema["properties"].items()}
+            return {name: made(inner, which) for name, inner in schema["properties"].items() if inner is not False}
         return values[schema["type"]]
 
     def fits(value, schema):
@@ -189,9 +289,10 @@ def test_the_openapi_document_is_what_is_served(server):
 
     for path, verbs in document["paths"].items():
         operation = verbs["post"]
-        asked = made(operation["requestBody"]["content"]["application/json"]["schema"])
-        reply = server.ask("POST", path, asked)
-        assert reply.status == 200, (path, reply.body)
+        for which in (0, -1):
+            asked = made(operation["requestBody"]["content"]["application/json"]["schema"], which)
+            reply = server.ask("POST", path, asked)
+            assert reply.status == 200, (path, reply.body)
         assert fits(reply.body, operation["responses"]["200"]["content"]["application/json"]["schema"]), path
 
 
@@ -203,3 +304,14 @@ def test_a_folder_where_nothing_can_be_served_says_why(models, tmp_path):
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert "no model could be loaded" in done.stderr
     assert "SHA256SUMS is missing" in done.stderr
+
+
+def test_a_model_that_is_a_link_is_said_to_be_one(models, tmp_path):
+    (tmp_path / "scale").symlink_to(models / "scale")
+    found = Repository(tmp_path, load)
+    with pytest.raises(Refused, match="no model could be loaded: scale: it is a link"):
+        found.start()
+    shutil.copytree(models / "named", tmp_path / "named")
+    found.follow()
+    rows = {row["name"]: (row["state"], row["reason"]) for row in found.index()}
+    assert rows["named"] == ("READY", "") and rows["scale"][0] == "UNAVAILABLE" and "it is a link" in rows["scale"][1]

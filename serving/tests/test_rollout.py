@@ -10,9 +10,9 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arsenal_serving import rollout
 from arsenal_serving.refused import Refused
-from arsenal_serving.rollout import Rollback
+from arsenal_serving.repository import rollout
+from arsenal_serving.repository.rollout import Rollback
 
 CANARY = {"version": 3, "weight": 0.1}
 FULL = {

@@ -13,10 +13,10 @@ import pytest
 from conftest import example, methods
 from tensors import tensor
 
-from arsenal_serving import protos
-from arsenal_serving.golden import same_bits
-from arsenal_serving.protocol import DATATYPES
-from arsenal_serving.rpc import CONTENTS
+from arsenal_serving.artifact.golden import same_bits
+from arsenal_serving.protocols import protos
+from arsenal_serving.protocols.open_inference import DATATYPES
+from arsenal_serving.protocols.rpc import CONTENTS
 
 X = example()
 POOL = protos.pool()
@@ -118,7 +118,14 @@ def test_errors_have_codes_and_say_what_is_wrong(served, asked, code, says):
     assert (caught.value.code().name, says in caught.value.details()) == (code, True), caught.value.details()
 
 
+@pytest.mark.parametrize("raw", [True, False])
+def test_no_rows_are_answered_with_no_rows(served, raw):
+    answer = served("ModelInfer", request({"x": X[:0]}, raw))
+    assert list(answer.outputs[0].shape) == [0, 3]
+
+
 def test_metadata_index_statistics_and_control(served):
+    assert not served("ModelReady", name="zo").ready and not served("ModelReady", name="zoo", version="9").ready
     assert served("ServerLive").live and served("ServerReady").ready and served("ModelReady", name="zoo.label").ready
     assert served("ServerMetadata").name == "arsenal-serve"
     found = served("ModelMetadata", name="zoo")

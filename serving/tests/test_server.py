@@ -17,9 +17,9 @@ import pytest
 from conftest import embed, example, methods, parameters, predict, start
 from tensors import array, tensor
 
+from arsenal_serving.artifact.golden import same_bits
 from arsenal_serving.export import SERVED
-from arsenal_serving.golden import same_bits
-from arsenal_serving.protocol import DATATYPES
+from arsenal_serving.protocols.open_inference import DATATYPES
 
 X = example()
 PAIR = np.array([["cat", "dog"]], object)
@@ -134,7 +134,9 @@ WRONG = [
     ([tensor(ONE, shape=[2, 8, 8])], {}, "must hold 128 elements for the shape [2, 8, 8]; got 64"),
     ([tensor(ONE, shape=[1, 8, -8])], {}, "sizes >= 1"),
     ([tensor(ONE, shape=[1, 8, True])], {}, "sizes >= 1"),
-    ([tensor(ONE, shape=[0, 8, 8], data=[])], {}, "sizes >= 1"),
+    ([tensor(ONE, shape=[1, 0, 8], data=[])], {}, "sizes >= 1"),
+    ([tensor(ONE, shape=[0, 8, -8], data=[])], {}, "sizes >= 1"),
+    ([tensor(ONE, shape=[0, 8, 7], data=[])], {}, "got float32 [0, 8, 7]"),
     ([tensor(ONE, shape=[2**63, 2**63])], {}, "must hold at most 16777216 elements"),
     ([tensor(ONE, shape=[1] * 33)], {}, "at most 32 sizes"),
     ([tensor(ONE, shape="1,8,8")], {}, "'shape' of input 'x' must be a list"),
@@ -147,7 +149,7 @@ WRONG = [
     ([tensor(ONE, data=[None] * 64)], {}, "got None"),
     ([tensor(ONE, data=[[1.0]] * 64)], {}, "see axis 0"),
     ([tensor(ONE, data=[1e39] * 64)], {}, "must be finite; got inf at [0, 0, 0]"),
-    ([tensor(np.zeros((101, 8, 8), np.float32))], {}, "takes 1 to 100 rows; got 101"),
+    ([tensor(np.zeros((101, 8, 8), np.float32))], {}, "takes 0 to 100 rows; got 101"),
     ([{"name": "x"}], {}, "an input must have 'data'"),
     ([{**tensor(ONE), "dta": 1}], {}, "unknown field 'dta' of an input; did you mean 'data'"),
     ([{**tensor(ONE), "parameters": {"binary_data_size": 256}}], {}, "unknown field 'data' of an input with 'binary_da"),
@@ -267,7 +269,7 @@ def test_other_media_types_are_refused(server, headers):
 def test_a_body_is_read_no_further_than_allowed(server):
     assert server.ask("POST", "/v2/models/zoo/infer", b" " * 200_001).status == 413
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
-        client.sendall(b"POST /v2/models/zoo/infer HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        client.sendall(b"POST /v2/models/zoo/infer HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
         for _ in range(4):  # never says how long it will be, never ends
             client.sendall(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
         assert client.recv(1000).startswith(b"HTTP/1.1 413 ")
@@ -276,7 +278,7 @@ def test_a_body_is_read_no_further_than_allowed(server):
 def test_a_client_that_goes_away_half_way_harms_nobody(server):
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", server.port)) as client:
-            client.sendall(b"POST /v2/models/zoo/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{")
+            client.sendall(b"POST /v2/models/zoo/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{")
     assert server.infer("zoo", tensor(X)).status == 200
 
 
@@ -284,7 +286,7 @@ def test_sigterm_answers_what_is_in_flight_and_refuses_what_is_new(folder):
     server = start(folder, "--max-batch", "1")
     body = json.dumps({"inputs": [tensor(X[:1])]}).encode()
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
-        client.sendall(b"POST /v2/models/zoo/infer HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body))
+        client.sendall(b"POST /v2/models/zoo/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body))
         client.sendall(body[:100])
         time.sleep(0.2)
         server.process.send_signal(signal.SIGTERM)

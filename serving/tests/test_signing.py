@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from arsenal_serving import artifact
 from arsenal_serving.__main__ import main
+from arsenal_serving.artifact import folder as artifact
 from arsenal_serving.model import load
 from arsenal_serving.refused import Refused
 

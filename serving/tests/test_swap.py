@@ -19,13 +19,16 @@ import pytest
 from conftest import start
 from tensors import tensor
 
-from arsenal_serving import artifact, manifest, model, program, proving
+from arsenal_serving import model
+from arsenal_serving.artifact import folder as artifact
+from arsenal_serving.artifact import manifest, program
 from arsenal_serving.calls import Call, Stop
-from arsenal_serving.engine import Engine
 from arsenal_serving.export import export
 from arsenal_serving.refused import Refused
-from arsenal_serving.repository import Missing, Repository, Unready
-from arsenal_serving.trials import Observed
+from arsenal_serving.repository import proving
+from arsenal_serving.repository.engine import Engine
+from arsenal_serving.repository.models import Missing, Repository, Unready
+from arsenal_serving.repository.trials import Observed
 
 ONES = np.ones((2, 4), np.float32)
 
@@ -68,7 +71,7 @@ def repository(tmp_path):
 
 CRASH = """
 import os, sys
-from arsenal_serving import program
+from arsenal_serving.artifact import program
 source = open(sys.argv[1], "rb").read()
 for at in range(50, len(source)):
     broken = source[:at] + b"\\xff" + source[at + 1 :]
@@ -275,6 +278,29 @@ def test_a_shadow_that_differs_stops_a_canary(repository):
     assert "rows differ" in repository.policy("scale")["policy"]["canary"]["stopped"]["why"]
 
 
+def test_twins_agree_however_the_caller_s_rows_were_rounded(tmp_path):
+    """Under load they ran with those of others, in a program of another size: before a row differs both run it alone."""
+    repository = Repository(made(tmp_path, 2.0, 2.0, 2.5), prepared)
+    repository.start()
+    rule = {"minimum": 10, "difference": 0}
+    for version, differ in ((2, 0), (3, 40)):
+        policy = {"default": 1, "canary": {"version": version, "weight": 0.01}, "shadow": {"version": version, "share": 1}, "rollback": rule}
+        repository.set_policy("scale", policy)
+        observed = Observed(repository)
+        for _ in range(20):
+            call = called(repository, operation="none")
+            call.inputs, call.answers, call.status = {"x": ONES}, {"predict": np.nextafter(2 * ONES, np.float32(3))}, 200
+            observed.call(call)
+        until(lambda: repository.policy("scale")["observed"]["shadow"]["rows"] == 40)
+        time.sleep(0.3)
+        observed.call(called(repository))
+        assert repository.policy("scale")["observed"]["shadow"]["differing"] == differ
+        if differ:
+            until(lambda: repository.rollbacks)
+        else:
+            assert not repository.rollbacks
+
+
 def test_a_shadow_is_dropped_while_the_queue_is_busy(repository):
     repository.set_policy("scale", {"shadow": {"version": 1, "share": 1}})
     observed, call = Observed(repository, busy=lambda: 1000), called(repository)
@@ -320,7 +346,7 @@ def test_a_folder_that_cannot_be_written_is_told_in_one_line(repository, monkeyp
     def denied(*_):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(artifact, "rewrite", denied)
+    monkeypatch.setattr("arsenal_serving.repository.models.replace_file", denied)
     with pytest.raises(Stop, match=r"policy.json cannot be written: Read-only file system\."):
         repository.set_policy("scale", {"versions": [1]})
     assert repository.find("scale").model.version == 3

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from conftest import CODECS, example, parameters, predict
 
-from arsenal_serving import artifact
 from arsenal_serving.__main__ import VERBS, main
+from arsenal_serving.artifact import folder as artifact
+from arsenal_serving.artifact.golden import same_bits
 from arsenal_serving.export import Method, Tensor, export
-from arsenal_serving.golden import same_bits
 from arsenal_serving.model import load
 
 X = example()

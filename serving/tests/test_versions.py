@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from conftest import example, parameters, predict
 
-from arsenal_serving import artifact, versions
+from arsenal_serving.artifact import folder as artifact
+from arsenal_serving.artifact import versions
 from arsenal_serving.export import export
 from arsenal_serving.model import load
 from arsenal_serving.refused import Refused
@@ -60,7 +61,7 @@ def test_a_version_is_a_whole_number(tmp_path, made, version):
 
 WRITER = """
 import json, sys
-from arsenal_serving import artifact
+from arsenal_serving.artifact import folder as artifact
 files = dict(artifact.opened(sys.argv[1]).files)
 manifest = json.loads(files.pop("manifest.json"))
 print("ready", flush=True)
@@ -143,7 +144,7 @@ def test_everything_is_synced_before_it_takes_its_name(tmp_path, made, monkeypat
 
 KILLED = """
 import json, os, signal, sys
-from arsenal_serving import artifact
+from arsenal_serving.artifact import folder as artifact
 files = dict(artifact.opened(sys.argv[1]).files)
 manifest = json.loads(files.pop("manifest.json"))
 os.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
@@ -191,3 +192,15 @@ def test_the_artifact_of_0_1_0_is_served(tmp_path):
     assert model.methods["predict"].rows == "independent"
     assert model.manifest["jax"]["valid_until"] == "2026-12-17"
     assert model.infer("predict", {"x": np.zeros((3, 8, 8), np.float32)})["predict"].shape == (3,)
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next(tmp_path):
+    old, young = tmp_path / "model" / ".0123456789abcdef.partial", tmp_path / "model" / ".fedcba9876543210.partial"
+    for partial in (old, young):
+        (partial / "programs").mkdir(parents=True)
+        (partial / "programs" / "a.mlir").write_bytes(b"half")
+    for path in (old, old / "programs", old / "programs" / "a.mlir"):
+        os.utime(path, (0, 0))
+    with pytest.raises(Refused):  # of a manifest that is none
+        artifact.write(tmp_path / "model", {}, {})
+    assert (old.exists(), young.exists()) == (False, True)  # the other may be of an export that runs beside this one

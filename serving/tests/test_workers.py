@@ -18,7 +18,7 @@ import pytest
 from conftest import example, start
 from tensors import tensor
 
-from arsenal_serving import workers
+from arsenal_serving.cli import workers
 from arsenal_serving.export import export
 from arsenal_serving.refused import Refused
 

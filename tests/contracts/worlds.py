@@ -69,7 +69,7 @@ def target_encode(size: int, folds: int = 2, prior: float = 1.0) -> Transform:
     def apply(state, x):
         return jax.vmap(lambda means, codes: means[codes], (0, 1), 1)(state, x)
 
-    def fit(key, rows):
+    def fit(key, rows, hp):
         fold = rows.row % folds  # by id, never by position
         out = sum(
             jnp.where((fold == i)[:, None], apply(table(rows, jnp.where(fold == i, 0.0, rows.weight)), rows.x), 0.0)

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_digits, load_iris
 
-from arsenal.data import csv, seeds
+from arsenal.data import csv, digits, seeds
 from arsenal.data.files import located
 
 
@@ -13,6 +13,13 @@ def test_iris_is_scikit_learns():
     np.testing.assert_array_equal(data.rows.x, theirs.data.astype(np.float32))
     assert [data.schema.target.columns[code] for code in data.rows.y] == [theirs.target_names[code] for code in theirs.target]
     assert data.schema.inputs["x"].columns == ["sepal_length", "sepal_width", "petal_length", "petal_width"]
+
+
+def test_digits_are_scikit_learns():
+    data, theirs = digits(), load_digits()
+    np.testing.assert_array_equal(data.rows.x, theirs.images.astype(np.float32))
+    np.testing.assert_array_equal(data.rows.y, theirs.target)
+    assert data.schema.target.columns == [str(name) for name in theirs.target_names]
 
 
 def test_a_path_into_a_package(tmp_path, monkeypatch):

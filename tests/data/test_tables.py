@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from arsenal_serving import codecs
+from arsenal_serving.artifact import codecs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arsenal.data import by_row, csv, npz, parquet
+from arsenal.data import frame as frames
 from arsenal.data.files import read, write
 from arsenal.data.frame import tensors
 
@@ -204,6 +205,16 @@ def test_an_unknown_ending_is_named(tmp_path):
         read(tmp_path / "rows.xls")
     with pytest.raises(ValueError, match=r"ends in \.csv.*got rows\.xls"):
         write(tmp_path / "rows.xls", FRAME)
+
+
+@pytest.mark.parametrize("gap", [None, float("nan"), ""])
+def test_what_is_empty_is_missing_when_a_run_answers_too(gap):
+    """As for the server, which says so of an empty category in every route."""
+    frame = pd.DataFrame({"colour": ["red", "blue"], "height": [1.0, 2.0], "more": [1, 2]})
+    schema = frames.table(frame[["colour", "height"]], None, None, None, "error").schema
+    assert tensors(frame, schema)["categorical"].tolist() == [[1], [0]]  # another column is left alone
+    with pytest.raises(ValueError, match="Column `colour` must have no missing values; got 1, the first in row 2"):
+        tensors(frame.assign(colour=["red", gap]), schema)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import json
 import struct
 
 import pytest
-from arsenal_serving import artifact
+from arsenal_serving.artifact import folder as artifact
 
 from arsenal.config import CONF
 from arsenal.road import compose, evaluate, export, fit, load

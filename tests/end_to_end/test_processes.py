@@ -178,3 +178,25 @@ def test_a_cluster_that_does_not_answer_is_said_within_seconds(tmp_path):
     done = run(tmp_path, "launcher=ray", "ray.address=127.0.0.1:1")
     assert done.returncode == 1 and time.monotonic() - began < 20
     assert done.stderr.startswith("arsenal: No Ray cluster answers at `ray.address=127.0.0.1:1`")
+
+
+def test_processes_end_with_the_launcher_that_started_them(tmp_path):
+    launcher = subprocess.Popen(command(tmp_path, *TWO, "length=100000"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while launcher.poll() is None and not list(tmp_path.glob("*/*/status.json")):
+        time.sleep(0.05)
+    children = [worker(launcher.pid, index) for index in (0, 1)]
+    launcher.kill()
+    launcher.wait()
+    ended = time.monotonic() + 10
+    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < ended:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+
+
+def test_what_one_process_refuses_ends_all_with_its_words(unbroken, tmp_path):
+    from arsenal.runs.folder import held
+
+    with held(unbroken):
+        done = run(unbroken.parents[1], *TWO, "length=90")
+    assert done.returncode == 1 and "is held by process" in done.stderr, done.stderr
+    assert "SIGABRT" not in done.stderr and "*** Check failure" not in done.stderr

@@ -11,7 +11,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from arsenal_serving.golden import same_bits
+from arsenal_serving.artifact.golden import same_bits
 from arsenal_serving.model import load
 
 from arsenal.road import compose, export, fit

@@ -25,7 +25,7 @@ class Squares:
 
 def early():
     from arsenal.records import Transform
-    return Transform(lambda key, rows: ((), rows._replace(x=rows.x + rows.row[:, None, None].astype(rows.x.dtype))), lambda state, x: x)
+    return Transform(lambda key, rows, hp: ((), rows._replace(x=rows.x + rows.row[:, None, None].astype(rows.x.dtype))), lambda state, x: x)
 """
 
 
@@ -172,5 +172,5 @@ def test_a_file_that_changes_while_training_ends_it_and_what_was_saved_stays(fil
     assert (folder / "checkpoints" / "0000000020" / "commit.json").is_file()
     (data / "y.npy").write_bytes(before)
     steps = []
-    run = fit(compose("digits_mlp", words), lambda kind, step, values: steps.append(step))
+    run = fit(compose("digits_mlp", words), listener=lambda kind, step, values: steps.append(step))
     assert run.folder == folder and steps[0] in (20, 40) and run.step == 60

@@ -32,7 +32,7 @@ def train(tmp_path):
     def one(*overrides, experiment="digits_mlp"):
         said.clear()
         config = compose(experiment, [*SMALL, f"run.root={tmp_path}", *overrides])
-        return fit(config, lambda kind, step, values: said.append((kind, step, values)))
+        return fit(config, listener=lambda kind, step, values: said.append((kind, step, values)))
 
     one.said = said
     return one
@@ -137,6 +137,8 @@ def test_steps_that_go_wrong_can_be_left_out(train):
     assert run.step == 40
     logged = [e["values"]["skipped"] for e in run.history if e["kind"] == "train"]
     assert logged == [pytest.approx(0.9), 1.0, 1.0, 1.0], "All but the very first."
+    (warning,) = [values["text"] for kind, _, values in train.said if kind == "warning"]
+    assert warning == "`on_nan=skip` left out 39 of 40 steps (98%), whose numbers were not finite."
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.params["learner"]))
 
 
@@ -168,6 +170,33 @@ def test_a_schedule_longer_than_the_run_is_a_warning(train):
     assert warning == (
         "The schedule `learner.optimizer.schedule` is 105 steps long and the run 20: it does not reach its end."
     )
+
+
+SCHEDULED = "learner.optimizer={_target_: arsenal.optim.scheduled, optimizer: ${optimizer}, schedule: ${schedule}}"
+
+
+def test_a_schedule_that_ends_in_nothing_before_the_run_is_a_warning(train, tmp_path, monkeypatch):
+    (tmp_path / "paces.py").write_text(
+        "from arsenal.optim import Schedule\n"
+        "def halves(steps: float) -> Schedule:\n"
+        "    return Schedule(lambda step, hp: 0.5 * (step.astype(float) < hp['steps']).astype(float), {'steps': steps}, lambda hp: hp['steps'])\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    from arsenal.session import misfits
+
+    def said(*words, stop=100):
+        return misfits(compose("digits_mlp", [SCHEDULED, *words]).values, stop)
+
+    ends = "The schedule `learner.optimizer.schedule` ends at step 60 and the run at 100: from there the learning rate is multiplied by 0,"
+    assert said("+schedule=cosine", "schedule.length=60")[0].startswith(ends)
+    assert said("+schedule=warmup_cosine", "schedule.steps=5", "schedule.schedule.length=55")[0].startswith(ends)
+    assert said("trusted=[paces]", "+schedule={_target_: paces.halves, steps: 60}")[0].startswith(ends), "One's own too."
+    for words in (
+        ["+schedule=cosine", "schedule.length=60", "schedule.end=0.1"], ["+schedule=cosine", "schedule.length=100"],
+        ["+schedule={_target_: arsenal.optim.warmup, steps: 10, schedule: {_target_: arsenal.optim.constant}}"],
+        ["+schedule=inverse_square_root"], ["+schedule={_target_: arsenal.optim.piecewise, boundaries: [50], factors: [0.1]}"],
+    ):  # fmt: skip
+        assert said(*words) == [], words
 
 
 def test_preflight_says_what_would_be_and_leaves_nothing_behind(tmp_path, monkeypatch):

@@ -317,7 +317,7 @@ def test_a_dead_row_is_no_negative_and_a_heavy_one_is_two(symmetric):
 
 def test_pairs_are_told_apart_at_half_the_margin():
     loss, outputs = losses.contrastive(2.0), {"first": jnp.zeros((3, 1)), "second": jnp.array([[0.9], [1.1], [0.5]])}
-    assert measured(loss, "accuracy", outputs, jnp.array([1, 0, 0])).tolist() == [1, 1, 0]
+    assert measured(loss, "pair_accuracy", outputs, jnp.array([1, 0, 0])).tolist() == [1, 1, 0]
     np.testing.assert_allclose(loss.readout["predict"](outputs), [0.9, 1.1, 0.5], atol=1e-5)
 
 
@@ -411,7 +411,7 @@ def test_the_best_path_without_blanks_and_repeats():
     assert found.tolist() == [[1, 1, 2, -1, -1, -1], [2, 1, -1, -1, -1, -1], [-1] * 6]
     assert found.dtype == jnp.int32
     y = jnp.array([[1, 1, 2], [2, -1, -1], [-1, -1, -1]])
-    assert measured(loss, "accuracy", logits, y).tolist() == [1, 0, 1]
+    assert measured(loss, "exact_match", logits, y).tolist() == [1, 0, 1]
     padding = jnp.array([[0, 0, 0, 0, 0, 1]] * 3)
     assert jax.jit(loss.readout["predict"])({"logits": logits, "padding": padding})[:2].tolist() == [[1, 1, -1, -1, -1, -1], [2, -1, -1, -1, -1, -1]]
 
@@ -488,3 +488,10 @@ def test_an_unknown_likelihood_is_refused():
         losses.elbo(likelihood="laplace")
     with pytest.raises(ValueError, match="`target` of `elbo` must be y or x; got z"):
         losses.elbo(target="z")
+
+
+def test_a_plain_function_of_logits_answers_with_classes():
+    made = losses.as_loss(lambda outputs, y: optax.softmax_cross_entropy_with_integer_labels(outputs, y), answers="classes")
+    logits = jnp.array([[0.0, 2.0, 1.0], [3.0, 0.0, 0.0]])
+    assert made.readout["predict"](logits).tolist() == [1, 0]
+    np.testing.assert_allclose(made.readout["predict_proba"](logits), jax.nn.softmax(logits), rtol=1e-6)

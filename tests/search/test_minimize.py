@@ -89,3 +89,18 @@ def test_several_objectives_give_a_pareto_set():
     found = minimize(lambda c: jnp.stack([c["x"] ** 2, (c["x"] - 2) ** 2]), space, search.tpe, 60, batch=4)
     assert len(found.best) == len(found.value) > 5 and found.values.shape == found.trace.shape == (60, 2)
     assert all(-0.1 < one["x"] < 2.1 for one in found.best)
+
+
+def test_a_function_that_jax_cannot_compile_is_said_to_be_one_and_minimised_as_it_is():
+    def shaped(candidate):
+        return (candidate["x"] - 1) ** 2 if candidate["kind"] == "square" else np.abs(candidate["x"]) + 3.0
+
+    def compiled(candidate):
+        return np.sin(candidate["x"])
+
+    where = search.space({"x": {"float": [-2, 2]}, "kind": {"choice": ["absolute", "square"]}})
+    for fn in (compiled, lambda candidate: 1.0 if candidate["x"] > 0 else 0.0, lambda candidate: float(candidate["x"])):
+        with pytest.raises(ValueError, match="cannot be compiled by JAX.*vectorize=False calls it for one candidate at a time"):
+            minimize(fn, where, search.random, budget=4)
+    found = minimize(shaped, where, search.tpe, budget=60, vectorize=False)
+    assert found.best["kind"] == "square" and found.value < 0.1 and found.values.shape == (60,)

@@ -227,3 +227,16 @@ def test_pareto_fronts():
     assert set(best(values, n).tolist()) == set(front(values).tolist()) and len(set(best(values, n + 5).tolist())) == n + 5
     ends = values[best(values, 2)]
     assert ends[:, 0].min() == values[:, 0].min() and ends[:, 1].min() == values[:, 1].min()
+
+
+@pytest.mark.parametrize("sampler", [search.random, search.sobol, search.tpe, search.gaussian_process])
+def test_no_point_of_a_space_without_floats_is_given_twice(sampler):
+    small = space({"seed": {"seed": 3}, "width": {"int": [8, 24], "step": 8}, "kind": {"choice": ["a", {"b": 1}]}})
+    made, key = sampler(small), jax.random.key(1)
+    state, seen = made.init(key), []
+    for _ in range(5):
+        ids, candidates, state = made.ask(key, state, 4)
+        seen += [str(small.values(candidates, i)) for i in range(len(ids))]
+        state = made.tell(state, ids, np.arange(float(len(ids)))[:, None], np.ones(len(ids), bool))
+    assert len(seen) == len(set(seen)) == 18
+    assert {"'width': 8", "'width': 16", "'width': 24"} == {one.split(", ")[1] for one in seen}

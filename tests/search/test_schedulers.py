@@ -169,3 +169,13 @@ def test_a_population_solves_jaderbergs_toy():
     without = run(False)
     theta, h, state = np.full((2, 2), 0.9), np.array([[1.0, 0.0], [0.0, 1.0]]), scheduler.init()
     assert without < 0.4 and run(True) > 1.1
+
+
+def test_asha_in_lockstep_keeps_the_best_whatever_their_order():
+    """As lanes are asked: all report, then all again."""
+    for order in ([0, 1, 2, 3, 4, 5, 6, 7], [7, 6, 5, 4, 3, 2, 1, 0], [3, 0, 7, 1, 6, 2, 5, 4]):
+        asha = search.asha(least=1, factor=4)
+        _, state = told(asha, [(trial, 1, float(trial)) for trial in order])
+        decisions, state = told(asha, [(trial, 1, float(trial)) for trial in order], state)
+        assert {trial for trial, decision in zip(order, decisions, strict=True) if decision == CONTINUE} == {0, 1}
+        assert told(asha, [(0, 2, 0.5), (5, 2, 0.0)], state)[0] == [CONTINUE, STOP]

@@ -98,3 +98,20 @@ def test_a_faulty_space_is_told_in_one_line(spec, message):
 def test_a_faulty_candidate_is_told(values, message):
     with pytest.raises(ValueError, match=message):
         space({"a": {"float": [0, 1]}, "b": {"choice": ["x", "y"]}}).candidate(values)
+
+
+def test_whole_numbers_in_steps():
+    made = space({"width": {"int": [16, 64], "step": 16}})
+    one = made.dimensions["width"]
+    assert one.numbers.tolist() == [16, 32, 48, 64] and one.size == 4
+    drawn = one.from_unit(np.linspace(0, 1, 1001))
+    assert sorted(set(drawn.tolist())) == [16, 32, 48, 64] and min(np.bincount(drawn)[[16, 32, 48, 64]]) > 240
+    np.testing.assert_array_equal(one.from_unit(one.to_unit(one.numbers)), one.numbers)
+    assert one.number(32) == 32 and one.number(40) is None and space(made.described()) == made
+    for entry, said in (
+        ({"int": [16, 60], "step": 16}, "`step` of `width` must be a whole number that divides 60 - 16; got 16"),
+        ({"float": [0, 1], "step": 1}, "Only an int may have a `step`; `width` is a float"),
+        ({"choice": [1, 2, 1]}, "The choice `width` lists 1 twice"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            space({"width": entry})

@@ -83,7 +83,7 @@ def test_a_lane_is_the_run_that_its_trial_would_be_alone(sweep, tmp_path):
         assert ours.keys() == theirs.keys() == {10, 20, 30}
         np.testing.assert_allclose(list(ours.values()), list(theirs.values()), rtol=1e-4)
         kinds: list[str] = []
-        fit(kept.config, lambda kind, step, values, kinds=kinds: kinds.append(kind))
+        fit(kept.config, listener=lambda kind, step, values, kinds=kinds: kinds.append(kind))
         assert kinds == ["complete"], "The command of the best trial finds it complete."
         assert found.commands[trial].startswith("python -m arsenal.train +experiment=digits_mlp")
 

@@ -16,10 +16,10 @@ from jax.random import fold_in
 from arsenal.data import ahead
 from arsenal.experiment import directed
 from arsenal.records import CONTINUE, STOP, Mean, compute
-from arsenal.road import Interrupted
 from arsenal.runs.checkpoints import MARKER, Checkpoints, Keep
 from arsenal.runs.folder import RunError
 from arsenal.runs.judge import Judge
+from arsenal.runs.signals import Interrupted
 from arsenal.search.searching import within
 from arsenal.search.sweep import ENDED, SweepError
 from arsenal.storage.files import read_json

@@ -20,8 +20,8 @@ from arsenal import config as configs
 from arsenal.config import Config
 from arsenal.data.column import streamed
 from arsenal.evaluation.answers import scorer
-from arsenal.experiment import Experiment, build, directed, mathematics, prepared, seen
-from arsenal.records import CONTINUE, Source
+from arsenal.experiment import Experiment, build, checking, directed, mathematics, prepared, seen
+from arsenal.records import CONTINUE, STOP, Source, anything, hyperparameters
 from arsenal.runs.judge import Judge, as_number
 from arsenal.runs.signals import Interrupts
 from arsenal.search.engines.chunk import Chunk
@@ -109,7 +109,8 @@ class Lanes:
     def decide(self, step: int, trials: Sequence[int], values: dict[int, float | None]) -> dict[int, int]:
         """What becomes of the trials of a chunk after an evaluation: CONTINUE, STOP or the trial to go on from.
 
-        Of those that failed the scheduler hears NaN. It is asked twice: only once all have reported may a rung be decided.
+        Of those that failed the scheduler hears NaN. It is asked twice, and the second answer counts: only once all have
+        reported may a rung be decided. A clone is told once, so that answer stands.
         """
         scheduler, sweep = self.searching.scheduler, self.sweep
         found = dict.fromkeys(values, CONTINUE)
@@ -119,7 +120,7 @@ class Lanes:
         for _ in range(2):
             for i, value in sorted((values | gone).items()):
                 self.scheduling, decision = scheduler.report(self.scheduling, i, step, sweep.signed(value))
-                if i in found and found[i] == CONTINUE:
+                if i in found and found[i] in (CONTINUE, STOP):
                     found[i] = int(decision)
         return found
 
@@ -189,7 +190,9 @@ class Lanes:
             self.bound[id(program)] = streamed(splits["train"])
             if not self.bound[id(program)]:
                 try:
-                    jax.eval_shape(jax.vmap(made.features.fit, (0, None), None), lanes.keys_of([0, 1]), splits["train"])
+                    fit, hp = made.features.fit, hyperparameters(made.features.hp)
+                    one = jax.vmap(lambda key, rows: fit(key, rows, hp), (0, None), None)
+                    jax.eval_shape(one, lanes.keys_of([0, 1]), splits["train"])
                 except ValueError:  # what is fitted has a value for each key
                     self.bound[id(program)] = True
         return self.bound[id(program)]
@@ -228,7 +231,7 @@ class Lanes:
         shown = held_out if behind else seen(made, fitted, held_out)
         judge = scorer(
             made.learner, made.metrics, shown, source.batch_size, interrupted=lambda: bool(self.interrupted()), seen=behind,
-            lanes=True,
+            lanes=True, check=checking(made) if behind else anything,
         )  # fmt: skip
         return Group(program, experiment, fitted, rows, source, mesh, judge)
 

@@ -53,7 +53,8 @@ class Program(NamedTuple):
         for name, value in values.items():
             for path in self.leaves.get(name, []):
                 made = replaced(made, path, value)
-        return Config(made, [*self.words, *(configs.word(name, values[name]) for name in self.order if name in values)])
+        own = [word for name in self.order if name in values for word in configs.words(name, values[name])]
+        return Config(made, [*self.words, *own])
 
     def seeds(self, trials: Sequence[Mapping[str, Any]]) -> list[int]:
         """The seed of each trial."""
@@ -107,7 +108,7 @@ class Programs:
 
     def composed(self, values: Mapping[str, Any]) -> Config:
         """The config of a command line with these values."""
-        return configs.composed([*self.words, *(configs.word(name, value) for name, value in values.items())])
+        return configs.composed([*self.words, *(word for name, value in values.items() for word in configs.words(name, value))])
 
     def of(self, values: Mapping[str, Any]) -> Program:
         """The program of a trial; a `ConfigError` where its config cannot be used."""

@@ -19,14 +19,15 @@ import numpy as np
 from arsenal import config as configs
 from arsenal.config import Config
 from arsenal.experiment import as_learner, build, mathematics
+from arsenal.launchers.cluster import connected
 from arsenal.records import CONTINUE, STOP, hyperparameters
-from arsenal.road import Interrupted, fit, inherited, load
+from arsenal.road import fit, inherited
+from arsenal.run import load
 from arsenal.runs import folder
 from arsenal.runs.checkpoints import Checkpoints
 from arsenal.runs.judge import Judge
-from arsenal.runs.signals import Interrupts
+from arsenal.runs.signals import Interrupted, Interrupts
 from arsenal.search.engines.programs import Programs
-from arsenal.search.launchers.cluster import connected
 from arsenal.search.schedulers.population import explore
 from arsenal.search.searching import Searching, within
 from arsenal.search.sweep import ENDED, Sweep, SweepError, Trial
@@ -62,7 +63,7 @@ def trial(given: dict[str, Any]) -> None:
             if kind in ("train", "validation"):
                 report(kind=kind, step=at, values=values, last=at >= length)
 
-        run = fit(config, listen)
+        run = fit(config, listener=listen)
         last = [event for event in run.history if event["kind"] == "validation"]
         report(kind="complete", step=run.step, values=last[-1]["values"] if last else {})
     except Exception as error:
@@ -176,7 +177,7 @@ class Processes:
         values = trial.now
         section, generation = self.section, len(trial.changes)
         root = (self.sweep.path / "runs" / str(trial.id) / str(generation)).absolute()
-        words = [configs.word(name, value) for name, value in values.items()]
+        words = [word for name, value in values.items() for word in configs.words(name, value)]
         quiet = [f"run.root={root}", "run.progress=false", "run.tensorboard=false", "fresh=false"]
         quiet += ["parallel=jit"] if (section["gpus"] or 0) <= 1 else []
         if self.searching.scheduler is not None:  # what is cloned must be there

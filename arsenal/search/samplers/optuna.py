@@ -30,13 +30,15 @@ def optuna(space: Space, sampler: str = "TPESampler", **settings: Any) -> Search
         if not one.ordered:
             return trial.suggest_categorical(name, list(range(one.levels)))
         suggest = trial.suggest_float if one.size is None else trial.suggest_int
-        return suggest(name, one.low, one.high, log=one.logarithmic)
+        step = {"step": one.step} if one.step > 1 else {}
+        return suggest(name, one.low, one.high, log=one.logarithmic, **step)
 
     def distribution(one):
         if not one.ordered:
             return library.distributions.CategoricalDistribution(list(range(one.levels)))
         make = library.distributions.FloatDistribution if one.size is None else library.distributions.IntDistribution
-        return make(one.low, one.high, log=one.logarithmic)
+        step = {"step": one.step} if one.step > 1 else {}
+        return make(one.low, one.high, log=one.logarithmic, **step)
 
     axes = {name: distribution(one) for name, one in space.dimensions.items()}
     states = library.trial.TrialState

@@ -29,7 +29,7 @@ def grid(space: Space, points: int | Mapping[str, int] = 5) -> Search:
             raise ValueError(f"`points` of `grid` must be >= 1; got {n} for `{name}`.")
         size = one.size if one.size is not None and (one.size <= n or not one.ordered) else None
         ends = one.from_unit(np.linspace(0, 1, n) if n > 1 else np.array([0.5]))
-        axes.append(one.to_unit(np.arange(one.low, one.low + size) if size else np.unique(ends)))
+        axes.append(one.to_unit(one.numbers if size else np.unique(ends)))
     sizes = [len(axis) for axis in axes]
     if (total := float(np.prod([float(n) for n in sizes]))) > LARGEST:
         raise ValueError(f"A grid must have at most {LARGEST:,} points; got {' x '.join(map(str, sizes))} = {total:,.0f}.")

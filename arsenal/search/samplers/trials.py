@@ -1,5 +1,7 @@
 """What a search remembers: every point that was asked for, and what came of it."""
 
+import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,6 +12,8 @@ from arsenal.records import Search
 from arsenal.search.space import Space
 
 PENDING, DONE, FAILED = 0, 1, 2
+FEW, TRIES = 20_000, 100
+"""Points of a space up to which one that is new is looked for among all; else so many are drawn."""
 
 
 class Trials(NamedTuple):
@@ -77,15 +81,56 @@ def told(trials: Trials, ids: Any, values: Any, valid: Any) -> Trials:
     return trials._replace(values=kept, status=status)
 
 
+def distinct(space: Space, trials: Trials, unit: np.ndarray) -> np.ndarray:
+    """The points [n, d] with others, drawn by the trial's id, in place of those that were asked for before.
+
+    Fewer points where the space has no more. A space with a float in it is left alone.
+    """
+    axes = list(space.dimensions.values())
+    if not len(unit) or any(one.size is None for one in axes):
+        return unit
+
+    def names(points: np.ndarray) -> list[tuple]:
+        """What tells points from each other: the values of the dimensions that are there."""
+        candidates = space.from_unit(points)
+        active = space.active(candidates)
+        return list(map(tuple, np.stack([np.where(active[name], candidates[name], -1) for name in candidates], 1).tolist()))
+
+    @functools.cache
+    def every() -> tuple[np.ndarray, list[tuple]]:
+        """All points of the space."""
+        at = np.indices([one.levels for one in axes]).reshape(len(axes), -1)
+        points = np.stack([one.to_unit(one.numbers)[at[i]] for i, one in enumerate(axes)], 1)
+        return points, names(points)
+
+    def other(id: int) -> np.ndarray | None:
+        """A point that nobody has; None where there is none."""
+        draws = generator(trials.seed, id)
+        if math.prod(one.levels for one in axes) <= FEW:
+            left = [point for point, name in zip(*every(), strict=True) if name not in known]
+            return left[draws.integers(len(left))] if left else None
+        drawn = draws.random((TRIES, len(axes)))
+        return next((point for point, name in zip(drawn, names(drawn), strict=True) if name not in known), drawn[0])
+
+    known, chosen = set(names(trials.unit)), []
+    for i, (point, name) in enumerate(zip(unit, names(unit), strict=True)):
+        found = other(len(trials.unit) + i) if name in known else point
+        if found is None:
+            break
+        known.add(names(found[None])[0])
+        chosen.append(found)
+    return np.array(chosen).reshape(-1, len(axes))
+
+
 def remembering(space: Space, suggest: Callable[[Any, Trials, int], np.ndarray], size: int | None = None) -> Search:
     """The search whose state is its trials: `suggest(key, trials, n) -> [n, d]` gives further points in the unit cube.
 
     A sampler is one function of what happened so far. It may give fewer than n points where there are no more; `size`
-    says how many there are.
+    says how many there are. In a space without floats no point is given twice: it would be the same run again.
     """
 
     def ask(key, state, n):
-        ids, grown = asked(state, suggest(key, state, n))
+        ids, grown = asked(state, distinct(space, state, suggest(key, state, n)))
         return ids, space.from_unit(grown.unit[ids]), grown
 
     return Search(lambda key: started(key, len(space.dimensions)), ask, told, size)

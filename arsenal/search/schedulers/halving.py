@@ -40,18 +40,24 @@ def asha(least: int = 1, factor: float = 4, most: int | None = None) -> Schedule
 
     Rungs are at `least`, `least * factor`, ... steps, below `most`, at which a trial ends. Nobody waits: the first to
     come goes on. A report counts for the highest rung that its step has reached, once; what is not finite stops, and so
-    does whoever was stopped before.
+    does whoever was stopped before. The same report again is decided again, by all that have come since: trials in
+    lockstep, which report at once, are asked twice, and no order among them matters.
     """
     checked("asha", least, factor, most)
 
     def report(state, number, step, value):
         value = finite(value)
         mine = state.trial == number
-        if (mine & state.stopped).any() or (most is not None and step >= most):
+        again = mine & (state.rung == reached(least, factor, step)) & (state.value == value)
+        if (mine & state.stopped & ~again).any() or (most is not None and step >= most):
             return state, STOP
         rung = reached(least, factor, step)
         if math.isinf(value):
             return added(state, number, rung, value, True), STOP
+        if again.any():
+            here = state.rung == rung
+            stop = bool((state.value[here] < value).sum() >= max(1.0, here.sum() / factor))
+            return state._replace(stopped=np.where(mine & here, stop, state.stopped)), STOP if stop else CONTINUE
         if rung < 0 or (mine & (state.rung >= rung)).any():
             return state, CONTINUE
         peers = np.append(state.value[state.rung == rung], value)

@@ -53,6 +53,7 @@ def over_http():
     assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("zoo")
     assert client.is_model_ready("zoo", "1") and not client.is_model_ready("zo")
     assert client.get_server_metadata()["name"] == "arsenal-serve"
+    assert client.get_model_config("zoo", "1")["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [8, 8]}]
     metadata = client.get_model_metadata("zoo", "1")
     assert metadata["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 8, 8]}]
     for binary_in in (True, False):

@@ -1,0 +1,1 @@
+"""The command: one server process or several, and the verbs beside it."""

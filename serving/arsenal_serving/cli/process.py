@@ -1,0 +1,302 @@
+"""What one server process is made of, from the command's options to the last answer: models, ports, and the way down.
+
+jax and what stands on it take a second to import: not before the options are known to be good.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from arsenal_serving.artifact.versions import is_version, located, numbers
+from arsenal_serving.cli import workers
+from arsenal_serving.refused import Refused, failed
+from arsenal_serving.repository import proving
+from arsenal_serving.security import auth
+from arsenal_serving.telemetry import operations
+
+if TYPE_CHECKING:
+    from arsenal_serving.repository.models import Repository
+
+FOLDER = "a model's folder, one version in it, or a run folder that holds artifact/"
+KEY = "a public key, Ed25519: artifacts that none of these signed are refused; repeatable"
+FOLLOW = 1  # seconds after which workers see what another one was told
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """The options of a server, those of what it is made of among them."""
+    parser.add_argument("folder", metavar="FOLDER", help=f"{FOLDER}; or a folder or URL of models, NAME/VERSION/")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=8000, help="0 picks a free one (default: %(default)s)")
+    parser.add_argument("--admin-port", type=_port, metavar="PORT", help="load, unload and metrics here; off otherwise")
+    parser.add_argument("--admin-host", default="127.0.0.1", help="address of that port (default: %(default)s)")
+    parser.add_argument("--grpc-port", type=_port, metavar="PORT", help="serve gRPC too; 0 picks a free one")
+    parser.add_argument("--max-batch", type=_positive, default=64, help="rows run at once (default: %(default)s)")
+    parser.add_argument("--max-rows", type=_positive, default=16384, help="rows of a request (default: %(default)s)")
+    parser.add_argument("--max-rank", type=_positive, default=32, help="dimensions of a tensor (default: %(default)s)")
+    parser.add_argument("--max-elements", type=_positive, default=1 << 24, help="of a tensor (default: %(default)s)")
+    parser.add_argument("--max-body", type=_positive, default=64 << 20, help="bytes of a body (default: %(default)s)")
+    parser.add_argument("--max-queue-rows", type=_positive, default=65536, help="that wait (default: %(default)s)")
+    parser.add_argument("--max-queue-bytes", type=_positive, default=512 << 20, help="that wait (default: %(default)s)")
+    parser.add_argument(
+        "--versions", choices=("newest", "all"), default="newest", help="of each model in a folder of models"
+    )
+    parser.add_argument("--control", action="store_true", help="let clients load and unload models, and set policies")
+    parser.add_argument("--anonymous", action="store_true", help="read a bucket without credentials")
+    parser.add_argument(
+        "--max-version", type=_positive, default=16384, metavar="MIB", help="fetched by URL (default: %(default)s)"
+    )
+    parser.add_argument("--poll", type=_positive, metavar="S", help="follow what changes in a folder of models")
+    parser.add_argument("--drain", type=_positive, default=30, help="seconds to finish in (default: %(default)s)")
+    parser.add_argument("--form", choices=("auto", "versioned", "durable"), default="auto", help="of the programs")
+    parser.add_argument("--key", action="append", default=[], metavar="PEM", help=KEY)
+    proving.options(parser)
+    workers.options(parser)
+    auth.options(parser)
+    operations.options(parser)
+
+
+def start(given: argparse.Namespace, words: list[str]) -> int:
+    """Serve as the options say until a signal comes: the exit status. words: the options themselves, for workers."""
+    # Before it serves nothing is in flight.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os._exit(0))
+    try:
+        folder = Path(given.folder)
+        if not _is_url(given.folder) and not _repository(folder):
+            folder = located(folder)
+        guard = auth.guard(given)
+        if workers.number() is not None:
+            return _serve(given, folder, guard, *workers.inherited())
+        places = [(given.host, given.port)]
+        if given.admin_port is not None:
+            places.append((given.admin_host, given.admin_port))
+        if given.workers > 1 or given.devices:
+            return _several(given, words, places)
+        listening = [_listen(*place) for place in places]
+    except (Refused, OSError) as error:
+        return failed(error)
+    return _serve(given, folder, guard, *listening)
+
+
+def _several(given: argparse.Namespace, words: list[str], places: list[tuple[str, int]]) -> int:
+    """Serve from several processes; raises `Refused`."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    each = workers.environments(given.workers, given.devices, os.environ, cores)
+    sockets = list(zip(*(workers.opened(*place, len(each)) for place in places), strict=True))
+    if given.grpc_port is None:
+        return workers.supervise(words, each, sockets, given.drain)
+    (reserved,) = workers.opened(given.host, given.grpc_port, 1)  # gRPC opens its own
+    port = reserved.getsockname()[1]
+    reserved.close()
+    return workers.supervise([*words, "--grpc-port", str(port)], each, sockets, given.drain)
+
+
+def _serve(
+    given: argparse.Namespace, folder: Path, guard: auth.Guard, listening: socket.socket, *more: socket.socket
+) -> int:
+    import jax
+
+    from arsenal_serving.protocols import http1
+    from arsenal_serving.protocols.routes import handler
+    from arsenal_serving.protocols.serving import Serving
+    from arsenal_serving.repository.engine import Engine
+    from arsenal_serving.repository.trials import Observed
+
+    if given.grpc_port is not None:
+        try:
+            from arsenal_serving.protocols.rpc import Rpc
+        except ImportError as error:
+            return failed(Refused(f"--grpc-port needs grpcio: pip install 'ml-arsenal-serving[grpc]' ({error})."))
+
+    # An answer is waited for at once, so handing a small program to another thread only costs: 150 us became 40.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    # A thread that lowers programs gives way to the event loop after 1 ms, not 5: p99 while a version is loaded.
+    sys.setswitchinterval(0.001)
+
+    try:
+        repository, follow = _models(given, folder)
+    except Refused as error:
+        return failed(error)
+    engine = Engine(given.max_queue_rows, given.max_queue_bytes)
+    observed = Observed(repository, lambda: engine.rows)
+    serving = Serving(repository, engine, given.max_body, given.control, guard.admit, (observed.call,))
+    try:
+        around = operations.Operations(given, serving, workers.number())
+    except Refused as error:
+        return failed(error)
+    serving = around.serving
+    failure: list[BaseException] = []
+    limits = http1.Limits(max_body=given.max_body)
+    context = guard.tls and guard.tls.context
+    web = "https" if context else "http"
+    public = serving._replace(metrics=None) if more else serving
+    servers = [(http1.Server(handler(public, auth.names(given, given.host)), limits, context), listening)]
+    for admin in more:
+        controlled = handler(serving._replace(control=True), auth.names(given, given.admin_host))
+        servers.append((http1.Server(controlled, limits, context), admin))
+    stopping = asyncio.Event()
+
+    async def listen() -> None:
+        for server, on in servers:
+            await server.start(on)
+
+    async def become_ready(rpc: Any) -> None:
+        # The port answers /v2/health/live from the start; the model joins once it is proven and compiled.
+        try:
+            bound = rpc and await rpc.start(given.host, given.grpc_port, guard.tls)
+            await asyncio.to_thread(follow)
+            around.ready()
+            if workers.number() is not None:
+                await listen()
+        except Exception as error:
+            failure.append(error)
+            stopping.set()
+            return
+        # What is there now stays: the collector, which would look through all of it again and again, leaves it alone.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        host, port = listening.getsockname()[:2]
+        place = f"[{host}]" if ":" in host else host
+        for row in repository.index():
+            if row["reason"]:
+                sys.stderr.write(f"arsenal-serve: not served: {row['name']} {row['version']}: {row['reason']}\n")
+        for name, model in repository.models.items():
+            methods = ", ".join(model.methods)
+            also = f", grpc{web[4:]}://{place}:{bound}" if rpc else ""
+            sys.stdout.write(f"ready: {web}://{place}:{port}/v2/models/{name} (methods: {methods}){also}\n")
+        for admin in more:
+            sys.stdout.write(f"admin: {web}://{given.admin_host}:{admin.getsockname()[1]}/\n")
+        if workers.number() is not None:
+            sys.stdout.write("\n")
+        sys.stdout.flush()
+        if (given.poll or workers.number() is not None) and repository.many:
+            threading.Thread(target=poll, name="poll", daemon=True).start()
+
+    def poll() -> None:
+        while True:
+            time.sleep(given.poll or FOLLOW)
+            try:
+                follow()
+            except Exception as error:  # a disk that is full, who refuses the change: it may pass
+                failed(error)
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stopping.set))
+        around.begin()
+        if workers.number() is None:
+            await listen()
+        else:  # who calls a worker that is replaced waits until it is ready
+            workers.follow_parent()
+        rpc = None if given.grpc_port is None else Rpc(serving, guard.recognise, workers.number() is not None)
+        loading = asyncio.create_task(become_ready(rpc))
+        await stopping.wait()
+        around.drain(given.drain)
+        if not repository.started and not failure:
+            around.close()
+            os._exit(0)  # a compile on another thread is not worth waiting for
+        ends = [server.stop(given.drain) for server, _ in servers] + ([rpc.stop(given.drain)] if rpc else [])
+        await asyncio.gather(*ends)
+        await loading
+        proving.end()
+
+    with asyncio.Runner(loop_factory=_loop) as runner:
+        runner.run(run())
+    around.close()
+    return failed(failure[0]) if failure else 0
+
+
+def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callable[[], None]]:
+    """The repository, and what has it serve what the folder or the URL says now; raises `Refused`."""
+    from arsenal_serving.artifact import folder as artifact
+    from arsenal_serving.cli.verbs import public_keys
+    from arsenal_serving.model import Limits, Model, familiar, made
+    from arsenal_serving.repository import remote
+    from arsenal_serving.repository.models import Repository
+
+    proof, mirror = proving.proving(given), None
+    if _is_url(given.folder):
+        every, most = given.versions == "all", given.max_version << 20
+        mirror = remote.mirror(given.folder, proof.cache, every, most, given.anonymous)
+        folder = mirror.folder
+    proving.use_cache(proof.cache)
+    how = {"max_batch": given.max_batch, "max_rows": given.max_rows, "form": given.form}
+
+    def prepared(version: Path) -> Model:
+        held = artifact.opened(version, public_keys(given.key))
+        # Programs that are in use already are safe to read, and a server of one artifact has nobody to disturb.
+        if repository.many and not familiar(version, held.files, given.form):
+            proving.prove(version, held.digest, how, proof)
+        model = made(version, held.files, **how, limits=Limits(given.max_rank, given.max_elements))
+        model.warm()
+        return model
+
+    def follow() -> None:
+        """Serve what the folder, or the URL, says now."""
+        told = remote.sync(mirror) if mirror else []
+        if not repository.started:
+            try:
+                repository.start()
+            except Refused as error:
+                raise Refused(told[0] if told else str(error)) from error
+        else:
+            told += repository.follow()
+        if mirror:
+            remote.prune(mirror, repository.served)
+        for why in told:
+            sys.stderr.write(f"arsenal-serve: not served: {why}\n")
+
+    repository = Repository(folder, prepared, every=given.versions == "all")
+    return repository, follow
+
+
+def _is_url(place: str) -> bool:
+    return "://" in place
+
+
+def _repository(folder: Path) -> bool:
+    """Whether a path is a folder with models in it, NAME/VERSION/, and no artifact itself."""
+    if not folder.is_dir() or is_version(folder) or numbers(folder) or (folder / "artifact").exists():
+        return False
+    return any(inner.is_dir() and numbers(inner) for inner in folder.iterdir())
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=2048)
+    except OSError as error:
+        raise Refused(f"cannot listen on {host}:{port}: {error.strerror or error}.") from error
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    if os.name == "nt":
+        return asyncio.new_event_loop()
+    import uvloop
+
+    return uvloop.new_event_loop()
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1; got {text!r}")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"must be 0 to 65535; got {text!r}")
+    return int(text)

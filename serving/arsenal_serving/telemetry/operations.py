@@ -1,0 +1,141 @@
+"""What stands around the answers of a running server: metrics, logs, the audit log and the request log."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any
+
+from arsenal_serving import __version__
+from arsenal_serving.calls import Stop
+from arsenal_serving.refused import Refused
+from arsenal_serving.telemetry.audit import Audit
+from arsenal_serving.telemetry.logs import Log
+
+if TYPE_CHECKING:  # it imports jax, which takes a second: not before the arguments are known to be good
+    from arsenal_serving.protocols.serving import Serving
+
+REFRESH = 1.0  # seconds between two times that a worker tells the others what it counted
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """The options of this module."""
+    group = parser.add_argument_group("logs")
+    group.add_argument(
+        "--log", choices=("errors", "requests"), default="errors", help="lines on stderr (default: %(default)s)"
+    )
+    group.add_argument("--audit", metavar="FILE", help="append who changed what, as a chain of hashes")
+    group.add_argument("--request-log", metavar="FOLDER", help="keep a sample of requests and answers; off otherwise")
+    group.add_argument("--sample", type=_share, default=0.01, help="of the requests (default: %(default)s)")
+    group.add_argument(
+        "--redact", action="append", default=[], metavar="INPUT[.COLUMN]", help="not kept; an output alike; repeatable"
+    )
+    group.add_argument(
+        "--request-log-bytes", type=_size, default=1 << 30, metavar="N", help="in all; the oldest go (default: 1 GiB)"
+    )
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 < value <= 1.0:
+        raise argparse.ArgumentTypeError(f"must be more than 0 and at most 1; got {text!r}")
+    return value
+
+
+def _size(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1 << 20:
+        raise argparse.ArgumentTypeError(f"must be at least {1 << 20}; got {text!r}")
+    return int(text)
+
+
+class Operations:
+    """As the command's options say; `serving` is what was given, watched. Raises `Refused` for a log that is none.
+
+    worker: which of several this process is.
+
+    `begin` on the event loop, `ready` when models are, `drain` when nothing new is taken, `close` at the end.
+    """
+
+    def __init__(self, given: argparse.Namespace, serving: Serving, worker: int | None = None):
+        from arsenal_serving.telemetry.metrics import Metrics
+        from arsenal_serving.telemetry.request_log import RequestLog
+
+        self._repository, self._said_ready, self._worker = serving.repository, False, worker
+        self._audit = Audit(given.audit) if given.audit else None
+        self._requests = None
+        if given.request_log:
+            self._requests = RequestLog(
+                given.request_log, self._repository, given.sample, given.redact, given.request_log_bytes
+            )
+        elif given.redact:
+            raise Refused("--redact is of a request log: it needs --request-log FOLDER.")
+        self._log = log = Log(given.log == "requests", worker=worker)
+        observers: list[Any] = [log.observe]
+        counts: list[Any] = [("log_lines_dropped", "Lines of the log that were not written.", lambda: log.dropped)]
+        if (audit := self._audit) is not None:
+            observers.append(audit.observe)
+            counts.append(("audit_failures", "Lines that the audit log did not take.", lambda: audit.failures))
+            try:
+                audit.record("start", {**self._process(), "server": __version__, "folder": str(given.folder)})
+            except Stop as error:
+                raise Refused(str(error).replace("; nothing was changed", "")) from error
+        if (requests := self._requests) is not None:
+            observers.append(requests.observe)
+            about = "Requests of the sample that are not in the request log."
+            counts.append(("request_log_dropped", about, lambda: requests.dropped))
+        self._metrics = Metrics(self._repository, serving.engine, counts)
+        self._repository.on_change = self.changed
+        self.serving = serving._replace(
+            observers=(self._metrics.observe, *serving.observers, *observers),
+            metrics=self._metrics.exposed,
+        )
+
+    def changed(self, event: str, details: dict[str, Any]) -> None:
+        """Tell of a change before it takes effect; raises `Stop` where the audit log does not take it."""
+        if self._audit is not None:
+            try:
+                self._audit.record(event, details)
+            except Stop as error:
+                self._log.event("error", "audit", error=str(error))
+                raise
+        self._log.event("info", event, **details)
+
+    def begin(self) -> None:
+        """From now on other workers know what this one counts."""
+        if self._worker is not None:
+            self._metrics.refresh()
+            asyncio.get_running_loop().call_later(REFRESH, self.begin)
+
+    def ready(self) -> None:
+        """Say that models are ready; raises `Refused` for what should be redacted and is nowhere."""
+        if self._requests is not None:
+            self._requests.check()
+        models = [f"{name}/{version}" for name, version, _ in self._repository.ready()]
+        self._said_ready = True
+        self._log.event("info", "ready", **self._process(), models=models)
+
+    def drain(self, seconds: float) -> None:
+        """Say that nothing new is taken."""
+        if self._said_ready:
+            self._log.event("info", "drain", **self._process(), most=seconds)
+
+    def close(self) -> None:
+        """Write the last lines of all logs."""
+        if self._requests is not None:
+            self._requests.close()
+        if self._audit is not None:
+            try:
+                self._audit.record("stop", self._process())
+            except Stop as error:
+                self._log.event("error", "audit", error=str(error))
+            self._audit.close()
+        if self._said_ready:
+            self._log.event("info", "stop", **self._process())
+        self._log.close()
+
+    def _process(self) -> dict[str, Any]:
+        return {"process": os.getpid()} | ({} if self._worker is None else {"worker": self._worker})
