@@ -1,7 +1,6 @@
 """The command `arsenal`: a verb, then its own arguments; what goes wrong becomes one line and an exit code."""
 
 import contextlib
-import difflib
 import errno
 import importlib
 import inspect
@@ -11,6 +10,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 
+from arsenal.nearest import nearest
 from arsenal.refusal import Refusal
 
 # Verbs by name, with the module that tells their story and what they do. A Hydra verb takes an experiment.
@@ -65,8 +65,7 @@ class UsageError(Refusal):
 
 def hint(name: str, names) -> str:
     """' Did you mean …?' or, when nothing is near, what there is."""
-    close = difflib.get_close_matches(name, list(names), 1)
-    return f" Did you mean `{close[0]}`?" if close else f" There are: {', '.join(names)}."
+    return nearest(name, names) or f" There are: {', '.join(names)}."
 
 
 def group(program: str, verbs: dict[str, Callable[..., None]]) -> None:

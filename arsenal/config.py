@@ -1,7 +1,6 @@
 """Configuration: compose with Hydra, check before anything is built, build. The only file that imports Hydra."""
 
 import contextlib
-import difflib
 import importlib
 import inspect
 import os
@@ -17,6 +16,7 @@ from annotated_types import Ge, Gt, Lt
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
+from arsenal.nearest import nearest
 from arsenal.refusal import Refusal
 from arsenal.runs import migrations
 from arsenal.storage.files import Damaged
@@ -296,7 +296,7 @@ def explained(arguments: Sequence[str] = (), name: str = "train"):
         yield
     except MissingConfigException as error:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
-        raise ConfigError(f"There is no {group or 'config'} `{name}`.{nearest(name, error.options or [])}") from error
+        raise ConfigError(f"There is no {group or 'config'} `{name}`.{suggested(name, error.options or [])}") from error
     except OverrideParseException as error:
         raise ConfigError(f"The override `{error.override}` cannot be read: {unreadable(str(error.override), error)}") from error
     except ConfigCompositionException as error:
@@ -311,7 +311,7 @@ def explained(arguments: Sequence[str] = (), name: str = "train"):
                 raise ConfigError(f"This experiment has no `{key[1]}`, a group of options; there are: {options}.") from error
             if key[1] in known:  # a group of keys that was given others
                 raise ConfigError(f"`{key[1]}` takes no keys but those it has; `++{key[1]}.NAME=...` adds one.") from error
-            raise ConfigError(f"There is no key `{key[1]}`.{nearest(key[1], known, ' `+` adds one.')}") from error
+            raise ConfigError(f"There is no key `{key[1]}`.{suggested(key[1], known, ' `+` adds one.')}") from error
         raise ConfigError(first_line(error)) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(first_line(error)) from error
@@ -339,11 +339,10 @@ def paths(node: Any, prefix: str = ""):
                 yield from paths(value, f"{prefix}{key}.")
 
 
-def nearest(name: str, names: Sequence[str], otherwise: str = "") -> str:
+def suggested(name: str, names: Sequence[str], otherwise: str = "") -> str:
     """' Did you mean …?' or, when nothing is near, what there is."""
-    close = difflib.get_close_matches(name, [str(n) for n in names], 1, 0.6)
-    if close:
-        return f" Did you mean `{close[0]}`?{otherwise}"
+    if near := nearest(name, names):
+        return f"{near}{otherwise}"
     top = [str(n) for n in names if "." not in str(n)]
     return f" There are: {', '.join(top)}.{otherwise}" if top else otherwise
 
@@ -383,7 +382,7 @@ def examine(values: dict[str, Any], referred: set[str], schema: type[Schema] = S
     """Raise a `ConfigError` for the first value that cannot be used; `referred` are keys that only other keys read."""
     for key in values:
         if key not in schema.model_fields and key not in referred:
-            raise ConfigError(f"Nothing reads the key `{key}`.{nearest(key, [*schema.model_fields, *referred])}")
+            raise ConfigError(f"Nothing reads the key `{key}`.{suggested(key, [*schema.model_fields, *referred])}")
     conforms(schema, {key: values[key] for key in schema.model_fields if key in values}, "")
     lengths(values)
     trust = trusted(values["trusted"])
@@ -533,7 +532,7 @@ def locate(target: str, path: str, trust: tuple[str, ...]) -> Callable:
         raise ConfigError(f"`{path}._target_`: there is no module `{error.name}`; got {target}.") from error
     if not callable(getattr(found, name, None)):
         names = [n for n in dir(found) if not n.startswith("_") and callable(getattr(found, n))]
-        raise ConfigError(f"`{path}._target_`: `{module}` has no function `{name}`.{nearest(name, names)}")
+        raise ConfigError(f"`{path}._target_`: `{module}` has no function `{name}`.{suggested(name, names)}")
     made = getattr(found, name)
     home = getattr(getattr(made, "func", made), "__module__", "").split(".")[0]  # of a partial, that of its function
     if home not in {package.split(".")[0] for package in trust}:  # something that the module merely imports
@@ -549,7 +548,7 @@ def callable_with(factory: Callable, node: dict[str, Any], path: str) -> None:
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for key in given:
         if key not in parameters and not open_ended:
-            raise ConfigError(f"`{name}` at `{path}` has no argument `{key}`.{nearest(key, list(parameters))}")
+            raise ConfigError(f"`{name}` at `{path}` has no argument `{key}`.{suggested(key, list(parameters))}")
     for key, parameter in parameters.items():
         needed = parameter.default is parameter.empty and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         if needed and key not in given and not node.get("_partial_") and "_args_" not in node:

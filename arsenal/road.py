@@ -11,9 +11,11 @@ import jax.numpy as jnp
 
 from arsenal import config as configs
 from arsenal import session
+from arsenal.complete import ask, completed
 from arsenal.config import Config, compose
 from arsenal.data import ahead, arrays
 from arsenal.data.column import streamed
+from arsenal.data.source import feed
 from arsenal.evaluation.report import write_report
 from arsenal.experiment import (
     Experiment,
@@ -84,8 +86,16 @@ def walk(config: Config, listener: Listener) -> Run:
         sources = folder.fingerprints([package.split(".")[0] for package in values["trusted"]])
         identity = mathematics(config, experiment.data, origin)
         with claimed(values, identity, sources) as path:
+            run = Run(path, config)
+            if (step := nothing_left(run, experiment)) is not None:
+                stop = steps_of(config.values, experiment)
+                if processes.first():
+                    ask(run, step, stop, listener, evaluate)
+                told(run, "complete", step=step, length=max(step, stop))
+                listener("complete", step, {"length": stop, "folder": str(path)})
+                return run
             try:
-                return train(Run(path, config), experiment, origin, interrupted, listener if processes.first() else silent)
+                return train(run, experiment, origin, interrupted, listener if processes.first() else silent)
             except Exception as error:
                 if not isinstance(error, Interrupted) and processes.first():
                     with contextlib.suppress(OSError):  # on a full disk the first error is the one to tell
@@ -105,6 +115,20 @@ def claimed(values: dict[str, Any], identity: dict[str, Any], sources: dict[str,
             if processes.first():
                 path = stack.enter_context(folder.claim(root, name, identity, sources, values["fresh"]))
         yield path
+
+
+def steps_of(values: dict[str, Any], experiment: Experiment, key: str = "length") -> int:
+    """A length of the config in steps of the experiment's training rows."""
+    text = values["length"] if key == "length" else values["every"][key]
+    return Length.parse(text).steps(feed(experiment.splits["train"], values["batch_size"], jax.random.key(0)))
+
+
+def nothing_left(run: Run, experiment: Experiment) -> int | None:
+    """The step at which a run is complete, by its folder alone; None where something is left."""
+    values, held_out = run.config.values, experiment.splits["validation"]
+    every = steps_of(values, experiment, "evaluate") if len(held_out.weight) else None
+    step = processes.agreed(completed(run.folder, values, steps_of(values, experiment), every) or 0)
+    return step or None
 
 
 def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts, listener: Listener) -> Run:
@@ -133,10 +157,6 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts
             sample=sampling(made, state["features"], experiment.examples, experiment.data.schema),
             unchanged=experiment.data.unchanged,
         )  # fmt: skip
-        if (step >= stop and not going.unjudged(step)) or going.exhausted:
-            told(run, "complete", step=step, length=stop)
-            listener("complete", step, {"length": stop, "folder": str(path)})
-            return run
         writes = processes.first()
         if writes:
             folder.describe(path, configs.text(run.config), run.config.overrides, folder.environment())

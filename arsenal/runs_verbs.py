@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from arsenal.cli import group
+from arsenal.nested import flat
 from arsenal.runs import events, folder, index, query, table
 from arsenal.runs.folder import RunError
 from arsenal.runs.journal import MACHINE
@@ -155,7 +156,7 @@ def as_compared(path: Path) -> Any:
     logged = [event for event in events.read(path / "events.jsonl") if isinstance(event.get("values"), dict)]
     history = [{"step": e["step"], "split": e["kind"], "values": learned(e["values"])} for e in logged]
     last = {f"{row['split']}/{name}": value for row in history for name, value in row["values"].items()}
-    config = {key: index.cell(value)[1] for key, value in index.flat(told.get("config.yaml", {}))}
+    config = {key: index.cell(value)[1] for key, value in flat(told.get("config.yaml", {}))}
     return Compared(str(path), index.describe(path)["state"][1], config, last | told.get("report/metrics.json", {}), history)
 
 

@@ -1,6 +1,5 @@
 """Data frames and arrays as inputs, and answers as data frames."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from arsenal_serving.export import Tensor
 
 from arsenal.data.codec import category
 from arsenal.data.dataset import Dataset, Schema, dataset
+from arsenal.nearest import nearest
 
 
 def table(
@@ -140,9 +140,7 @@ def known(name: str, names: Any, what: str) -> None:
     """Raise ValueError, with the nearest name, unless `name` is one of `names`."""
     names = [str(n) for n in names]
     if name not in names:
-        near = difflib.get_close_matches(name, names, 1)
-        hint = f" Did you mean `{near[0]}`?" if near else ""
-        raise ValueError(f"There is no {what} `{name}`.{hint} There are: {', '.join(names[:20])}.")
+        raise ValueError(f"There is no {what} `{name}`.{nearest(name, names)} There are: {', '.join(names[:20])}.")
 
 
 def shaped(x: Any, like: Any) -> Any:

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ import numpy as np
 
 from arsenal.evaluation import plot
 from arsenal.records import Batch
-from arsenal.storage.files import write_bytes, write_json, write_text
+from arsenal.storage.files import finite, write_bytes, write_json, write_text
 
 ORDER = ("test", "validation", "train")
 TILES, CLASSES_SHOWN, NUMBERS = 8, 100, 8
@@ -69,7 +68,7 @@ def write_report(
         "sections": [s for s in sections if s],
         "command": command,
         "config": [colour(line) for line in config.splitlines()],
-        "environment": list(flat(environment)),
+        "environment": list(chips(environment)),
     }
     write_json(folder / "metrics.json", finite(metrics))
     write_text(folder / "index.html", rendered("report.html", page))
@@ -407,24 +406,14 @@ def colour(line: str) -> tuple[str, str, str]:
     return key, value, comment
 
 
-def flat(tree: dict, prefix: str = ""):
+def chips(tree: dict, prefix: str = ""):
     """Pairs of name and texts from a nested dict: `packages` of versions is one line of chips."""
     for key, value in tree.items():
         if isinstance(value, dict) and any(isinstance(v, dict) for v in value.values()):
-            yield from flat(value, f"{prefix}{key} ")
+            yield from chips(value, f"{prefix}{key} ")
         elif isinstance(value, dict):
             yield f"{prefix}{key}", [(str(k), str(v)) for k, v in value.items()]
         elif isinstance(value, list | tuple):
             yield f"{prefix}{key}", [("", str(v)) for v in value]
         else:
             yield f"{prefix}{key}", [("", str(value))]
-
-
-def finite(value: Any) -> Any:
-    """The value as plain JSON: arrays as lists, numbers that are not finite as None."""
-    if isinstance(value, dict):
-        return {str(k): finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple | np.ndarray | np.generic):
-        listed = np.asarray(value).tolist()
-        return [finite(v) for v in listed] if isinstance(listed, list) else finite(listed)
-    return None if isinstance(value, float) and not math.isfinite(value) else json.loads(json.dumps(value))

@@ -1,6 +1,5 @@
 """Groups of parameters by the pattern of their paths: paces of their own, or frozen."""
 
-import difflib
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from arsenal.nearest import nearest
 from arsenal.optim.gradient import as_optimizer
 from arsenal.optim.nested import multiplied, reads
 from arsenal.records import Optimizer
@@ -37,7 +37,8 @@ def grouped(groups: Sequence[dict[str, Any]], optimizer: Any) -> Optimizer:
     one that no group covers and for a group that gets none. `.*` as the last pattern covers the rest, if any.
     Discriminative rates: Howard & Ruder, ACL 2018 (1801.06146), section 3.2.
 
-    >>> from arsenal.optim.gradient import sgd
+    >>> from arsenal.nearest import nearest
+from arsenal.optim.gradient import sgd
     >>> optimizer = grouped([{"pattern": "b", "freeze": True}, {"pattern": ".*", "learning_rate": 0.5}], sgd(1.0))
     >>> params = {"b": jax.numpy.array(0.0), "w": jax.numpy.array(0.0)}
     >>> gradient = {"b": jax.numpy.array(1.0), "w": jax.numpy.array(1.0)}
@@ -130,9 +131,7 @@ def checked(group: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"A group needs a `pattern`; got {group}.")
     for key in group:
         if key not in KEYS:
-            close = difflib.get_close_matches(str(key), KEYS, 1)
-            hint = f" Did you mean `{close[0]}`?" if close else ""
-            raise ValueError(f"A group has {quoted(KEYS)}; `{group['pattern']}` has `{key}`.{hint}")
+            raise ValueError(f"A group has {quoted(KEYS)}; `{group['pattern']}` has `{key}`.{nearest(key, KEYS)}")
     try:
         re.compile(group["pattern"])
     except (re.error, TypeError) as error:

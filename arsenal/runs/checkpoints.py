@@ -197,6 +197,12 @@ class Checkpoints:
         return None
 
 
+def newest_sound(folder: Path) -> int | None:
+    """The step of the newest checkpoint whose files are as they were written; None where there is none."""
+    there = sorted((path.parent for path in folder.glob(f"*/{MARKER}")), reverse=True)
+    return next((int(path.name) for path in there if not damage(path)), None)
+
+
 def saved_in(path: Path) -> Saved:
     """What the marker says of a checkpoint; those of version 0.1.0 tell neither time nor whether they were due."""
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from arsenal.runs.journal import MEASURES, Tracker
-from arsenal.storage.files import write_bytes
+from arsenal.storage.files import finite, write_bytes
 
 
 def events(folder: Path) -> Tracker:
@@ -47,15 +47,6 @@ class Events:
     def close(self) -> None:
         """Close the file."""
         os.close(self.file)
-
-
-def finite(value: Any) -> Any:
-    """The value with every NaN and infinity replaced by None, since JSON has neither."""
-    if isinstance(value, dict):
-        return {key: finite(v) for key, v in value.items()}
-    if isinstance(value, list):
-        return [finite(v) for v in value]
-    return None if isinstance(value, float) and not abs(value) < float("inf") else value
 
 
 def read(path: Path, tail: int | None = None) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from arsenal.nested import flat
 from arsenal.runs import events
 from arsenal.runs.folder import RunError
 from arsenal.runs.query import Cell, Condition, known
@@ -225,19 +226,6 @@ def logged(log: list[dict[str, Any]]) -> dict[str, Cell]:
     """The last numbers in the log, `train/loss` and the like."""
     last = {event["kind"]: event["values"] for event in log if isinstance(event.get("values"), dict)}
     return {f"{kind}/{name}": cell(value) for kind, values in last.items() for name, value in values.items()}
-
-
-def flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Paths with dots, and what is there; an empty mapping is a value.
-
-    >>> dict(flat({"a": {"b": 1, "c": {}}}))
-    {'a.b': 1, 'a.c': {}}
-    """
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def cell(value: Any) -> Cell:

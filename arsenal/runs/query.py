@@ -1,11 +1,11 @@
 """The words in which runs are chosen: `test/accuracy>0.97 and config.optimizer.learning_rate<1e-3`, `-test/accuracy`."""
 
-import difflib
 import operator
 import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from arsenal.nearest import nearest
 from arsenal.runs.folder import RunError
 
 Cell = tuple[float | None, str]
@@ -62,8 +62,7 @@ def known(key: str, keys: Iterable[str], argument: str) -> str:
     if key in keys:
         return key
     ends = [name for name in keys if name.endswith(f".{key}") or name.endswith(f"/{key}")]
-    close = sorted(ends, key=len)[:1] or difflib.get_close_matches(key, keys, 1, 0.5)
-    raise RunError(f"`{argument}`: no run has `{key}`.{f' Did you mean `{close[0]}`?' if close else ''}")
+    raise RunError(f"`{argument}`: no run has `{key}`.{nearest(key, sorted(ends, key=len)[:1] or keys, 0.0 if ends else 0.5)}")
 
 
 def numeric(text: str) -> float | None:

@@ -4,12 +4,13 @@
 A dimension that is conditional and not active in a candidate has a value there all the same; `Space.active` tells.
 """
 
-import difflib
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from arsenal.nearest import nearest
 
 KINDS = ("float", "log", "int", "log_int", "choice", "seed")
 
@@ -253,9 +254,3 @@ def numeric(value: Any) -> bool:
 def whole(value: Any) -> bool:
     """A whole number."""
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def nearest(name: str, known: Any) -> str:
-    """` Did you mean ...?`, where something is near."""
-    found = difflib.get_close_matches(name, list(known), 1)
-    return f" Did you mean `{found[0]}`?" if found else ""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,17 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise Damaged(path, error) from error
+
+
+def finite(value: Any) -> Any:
+    """The value as JSON has it: arrays are lists, and numbers that are not finite None."""
+    if isinstance(value, dict):
+        return {str(key): finite(one) for key, one in value.items()}
+    if hasattr(value, "tolist"):  # NumPy's
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def sha256(path: Path) -> str:

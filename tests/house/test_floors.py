@@ -17,6 +17,7 @@ FLOORS = [
     {"pipelines"},
     {"search", "monitoring"},
     {"road", "launchers"},
+    {"complete"},
     {"run", "session"},
     {"experiment"},
     {"config"},
@@ -25,7 +26,7 @@ FLOORS = [
     {"combine"},
     {"data", "nn", "optim", "losses", "metrics"},
     {"numerics", "storage"},
-    {"records", "refusal"},
+    {"records", "refusal", "nearest", "nested"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from arsenal.nearest import nearest
 from arsenal.records import Search
 from arsenal.search.samplers.trials import Trials, generator, remembering, words
-from arsenal.search.space import Space, nearest
+from arsenal.search.space import Space
 
 LARGEST = 1_000_000
 """Points of a grid."""
