@@ -699,7 +699,7 @@ def optimizer_is_a_function_of_hp(case: Case) -> None:
         return lax.scan(lambda carry, _: (step(carry, hp), None), (optimizer.init(params, hp), params), length=3)[0][1]
 
     values = [hp, varied(case, hp)]
-    lanes = jax.jit(jax.vmap(steps, (None, 0)))(
+    lanes = jax.jit(jax.vmap(steps, (None, 0), axis_size=2))(
         params, jax.tree.map(lambda *v: np.stack([np.asarray(one) for one in v]), *values)
     )
     reads_every_float(lambda hp: steps(params, hp), hp)
