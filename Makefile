@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-slow test-all lint types docs bench bench-serving notebooks wheels lock clean
+.PHONY: help setup quickstart mutants test test-slow test-all lint types docs bench bench-serving notebooks wheels lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,9 @@ test-slow: setup ## The tests that are marked slow, twenty kills among them
 	cd serving && $(abspath $(BIN))/python -m pytest -n 2 --dist loadfile -q -m slow
 
 test-all: lint types test test-slow notebooks docs ## Style, types, all tests, the executed notebooks, the docs
+
+mutants: setup ## Make the house wrong in some forty ways: its tests must notice each
+	$(BIN)/python scripts/mutants.py
 
 lint: setup ## Style
 	$(BIN)/ruff check .

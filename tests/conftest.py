@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import platform
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -17,26 +18,37 @@ QUICK = (
     "--xla_backend_optimization_level=0",
     "--xla_llvm_disable_expensive_passes=true",
     "--xla_cpu_use_fusion_emitters=false",
+    # What the older emitters fuse they may compute twice, with and without a fused multiply-add: a maximum is then none of the
+    # values that it was taken of. AVX has none, and is what every x86 machine of these years has.
+    *(["--xla_cpu_max_isa=AVX"] if platform.machine() in ("x86_64", "AMD64") else []),
 )
 """Most of a cold test's CPU time goes into XLA's optimisations of programs that run once: without them it is less than half."""
 
 
 def pytest_configure(config):
-    """The slow tests, which train at length, and what they say of bits and speed, run as users' programs do."""
-    if config.option.markexpr != "slow":
-        flags = [os.environ.get("XLA_FLAGS", ""), *(flag for flag in QUICK if known(flag))]
-        os.environ["XLA_FLAGS"] = " ".join(flags).strip()  # processes that tests start have them too
+    """The slow tests, which train at length, and what they say of bits and speed, run as users' programs do.
+
+    ARSENAL_TEST_QUICK=0 lets the others run so too.
+    """
+    if config.option.markexpr != "slow" and os.environ.get("ARSENAL_TEST_QUICK") != "0":
+        given = os.environ.get("XLA_FLAGS", "")
+        flags = [flag for flag in QUICK if name_of(flag) not in given and known(flag)]
+        os.environ["XLA_FLAGS"] = " ".join([given, *flags]).strip()  # processes that tests start have them too
+
+
+def name_of(flag: str) -> str:
+    """A flag without its value."""
+    return flag.partition("=")[0]
 
 
 def known(flag: str) -> bool:
     """Whether this jaxlib has the flag: an unknown one ends the process."""
     with (Path(jaxlib.__file__).parent / "libjax_common.so").open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ).find(flag.strip("-").partition("=")[0].encode()) >= 0
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ).find(name_of(flag).strip("-").encode()) >= 0
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cache():
     from arsenal.runs.cache import compile_cache
 
-    compile_cache()
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    compile_cache()  # not of every small program: to store one takes longer than to compile it

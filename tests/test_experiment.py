@@ -1,10 +1,13 @@
 """What a config describes is built, and what cannot be honoured is refused in one line before anything compiles."""
 
+from types import SimpleNamespace
+
 import jax
+import numpy as np
 import pytest
 
 from arsenal.config import ConfigError, compose
-from arsenal.experiment import build, fill_modes, parts
+from arsenal.experiment import build, fill_modes, mathematics, parts
 
 
 def test_a_known_metric_says_which_of_its_values_are_good():
@@ -192,3 +195,19 @@ def test_labels_are_checked_as_they_are_read(mapped, words):
 def test_a_feature_that_is_no_factory_is_refused(node):
     with pytest.raises(ConfigError, match="`features.more` must be a factory of a transform"):
         build(compose("digits_mlp", [f"+features.more={node}"]))
+
+
+def test_what_defines_a_run_is_its_mathematics_and_no_more():
+    def identity(*overrides, fingerprint="a", params=None):
+        config = compose("digits_mlp", list(overrides))
+        return mathematics(config, SimpleNamespace(fingerprint=fingerprint), params)
+
+    plain = identity()
+    assert identity("length=7", "run.root=elsewhere", "every.log=3", "early_stopping.patience=2") == plain
+    for changed in (
+        "seed=5", "batch_size=31", "split.seed=9", "+features.one={_target_: arsenal.features.scale, factor: 2.0}",
+        "optimizer.learning_rate=0.123", "on_nan=skip",
+    ):  # fmt: skip
+        assert identity(changed) != plain, changed
+    assert identity(fingerprint="b") != plain and identity(params={"w": np.zeros(2)}) != plain
+    assert identity(params={"w": np.zeros(2)}) != identity(params={"w": np.ones(2)})

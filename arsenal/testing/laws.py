@@ -5,6 +5,7 @@ kind by name. A record gets out of a law only by an exemption that it declares i
 """
 
 import functools
+import io
 import json
 import tempfile
 from collections.abc import Callable
@@ -14,16 +15,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from arsenal import records
 from arsenal.combine import learner as as_steps
-from arsenal.combine import population, whole
+from arsenal.combine import whole
 from arsenal.combine.whole import trace_host
 from arsenal.data import arrays
 from arsenal.numerics.weighted import ROWS
 from arsenal.records import Batch, Source, Training, compute, hyperparameters, living
 from arsenal.runs.checkpoints import Checkpoints, digest
-from arsenal.training.driver import advance, start
+from arsenal.training.driver import advance, begun, start
 
 
 class Case(NamedTuple):
@@ -89,7 +91,8 @@ def typed(rows: Any) -> Any:
     """The rows with floats in the precision that now holds."""
 
     def one(leaf):
-        return jnp.asarray(leaf, dtype=float) if jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating) else jnp.asarray(leaf)
+        leaf = np.asarray(leaf)  # NumPy converts without a program
+        return jnp.asarray(leaf.astype(jnp.result_type(float)) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf)
 
     return jax.tree.map(one, rows)
 
@@ -104,43 +107,109 @@ def varied(case: Case, hp: Any) -> Any:
     return jax.tree.map(lambda v: v * (case.pace or 0.5) + 0.01, hp)
 
 
-def counted(function: Callable) -> tuple[Callable, list]:
-    """The function, and a list that grows whenever Python runs it."""
-    calls = []
-
-    def counting(*arguments):
-        calls.append(1)
-        return function(*arguments)
-
-    return counting, calls
+def reads_every_float(run: Callable, hp: Any) -> None:
+    """No float of `hp` is one that `run(hp)` never looks at, as one that a record closes over would be."""
+    program = jax.make_jaxpr(run)(hp).jaxpr
+    read = {id(variable) for equation in program.eqns for variable in equation.invars} | {id(v) for v in program.outvars}
+    for (path, _), variable in zip(jax.tree_util.tree_leaves_with_path(hp), program.invars, strict=True):
+        assert id(variable) in read, f"Every float of `hp` is read: `{jax.tree_util.keystr(path)}` is not."
 
 
 def with_dead(rows: Batch) -> Batch:
     """The rows with two more between and after them that are not there: weight 0, floats NaN."""
 
     def one(value):
-        bad = jnp.full_like(value[:1], jnp.nan) if jnp.issubdtype(value.dtype, jnp.floating) else value[:1]
-        return jnp.concatenate([value[:1], bad, value[1:], bad])
+        return np.concatenate([value[:1], bad(value), value[1:], bad(value)])
 
-    grown = jax.tree.map(one, rows)
-    n = rows.weight.shape[0]
-    return grown._replace(weight=grown.weight.at[jnp.array([1, n + 1])].set(0))
+    n = len(rows.weight)
+    grown = jax.tree.map(lambda v: one(np.asarray(v)), rows)
+    return typed(grown._replace(weight=np.where(np.isin(np.arange(n + 2), [1, n + 1]), 0, grown.weight)))
 
 
-def twice(rows: Batch, position: int = 1) -> tuple[Batch, Batch]:
-    """The rows with one of weight 2, and the rows with that one there twice, in place; as long as `with_dead(rows)`.
+def padded(rows: Batch, more: int = 1) -> Batch:
+    """The rows and more behind them that are not there, as a ragged last batch has."""
+    grown = jax.tree.map(lambda v: np.concatenate([np.asarray(v), *[bad(np.asarray(v))] * more]), rows)
+    return typed(grown._replace(weight=np.where(np.arange(len(grown.weight)) < len(rows.weight), grown.weight, 0)))
 
-    One length for all three, so that one program serves them.
+
+def bad(value: np.ndarray) -> np.ndarray:
+    """A row that nobody may read: NaN where it can be."""
+    return np.full_like(value[:1], np.nan) if jnp.issubdtype(value.dtype, jnp.floating) else value[:1]
+
+
+def heavy_and_twice(rows: Batch, position: int = 1) -> tuple[Batch, Batch]:
+    """The rows with one of weight 2, and the rows with that one there twice, in place."""
+    heavy = rows._replace(weight=np.where(np.arange(len(rows.weight)) == position, 2, 1) * np.asarray(rows.weight))
+    twice = jax.tree.map(lambda v: np.concatenate([np.asarray(v)[: position + 1], np.asarray(v)[position:]]), rows)
+    return typed(heavy), typed(twice)
+
+
+class Lane(NamedTuple):
+    """What one program tries beside others of the same shapes."""
+
+    seed: int
+    rows: Batch
+    hp: Any
+
+
+def lanes_of(case: Case, rows: Batch) -> dict[str, Lane]:
+    """The lanes of a record's one program, all of two rows more than `rows`, which are not there.
+
+    `alone` and `other`, with another seed and other hyperparameters; with rows `between` that are not there; one row
+    `heavy` and that row `twice`. Of a record that may see the order of rows, those that are not there stand behind all others;
+    of one whose laws hold in expectation, there are the first two, of the rows as they are.
     """
-    heavy = rows._replace(weight=rows.weight.at[position].mul(2))
-    double = jax.tree.map(lambda v: jnp.concatenate([v[: position + 1], v[position:]]), rows)
-    return with_dead(heavy), padded(double)
+    record, hp = case.record, hyperparameters(getattr(case.record, "hp", {}))
+    if exempt(record, "in expectation"):
+        return {"alone": Lane(0, rows, hp), "other": Lane(3, rows, varied(case, hp))}
+    lanes = {"alone": Lane(0, padded(rows, 2), hp), "other": Lane(3, padded(rows, 2), varied(case, hp))}
+    if not exempt(record, "batch-coupled"):
+        heavy, twice = heavy_and_twice(rows)
+        lanes |= {
+            "between": Lane(0, with_dead(rows), hp),
+            "heavy": Lane(0, with_dead(heavy), hp),
+            "twice": Lane(0, padded(twice), hp),
+        }
+    return lanes
 
 
-def padded(rows: Batch) -> Batch:
-    """The rows and one more of weight 0."""
-    grown = jax.tree.map(lambda v: jnp.concatenate([v, v[-1:]]), rows)
-    return grown._replace(weight=grown.weight.at[-1].set(0))
+def side_by_side(run: Callable, lanes: dict[str, Lane], *more: Any) -> dict[str, Any]:
+    """What a compiled `run(lane, *more)` gives for each of the lanes, by name."""
+    stacked = jax.tree.map(lambda *leaves: np.stack([np.asarray(v) for v in leaves]), *lanes.values())
+    stacked = stacked._replace(rows=typed(stacked.rows), hp=typed(stacked.hp))
+    made = run(stacked, *more)
+    return {name: jax.tree.map(lambda v, i=i: v[i], made) for i, name in enumerate(lanes)}
+
+
+def weigh(case: Case, got: dict[str, Any]) -> None:
+    """A row of weight 0 is not there, NaN included; weight 2 is the row twice: as far as the lanes say.
+
+    That rows behind the others are not there is what the comparison with the rows alone, uncompiled, shows.
+    """
+    if "between" in got:
+        close(case, got["between"], got["alone"], "A row of weight 0 is not there")
+        close(case, got["heavy"], got["twice"], "Weight 2 is the row twice")
+
+
+def weigh_on_average(case: Case, draw: Callable, rows: Batch) -> None:
+    """The same of the mean over many keys, `draw(seed, rows) -> answers`: within five standard errors of each other."""
+    heavy, twice = heavy_and_twice(rows)
+    run = jax.jit(jax.vmap(draw, (0, None)))
+    pairs = {
+        "A row of weight 0 is not there": (rows, with_dead(rows)),
+        "Weight 2 is the row twice": (with_dead(heavy), padded(twice)),
+    }
+    for law, both in pairs.items():
+        many = [run(jnp.arange(i * DRAWS, (i + 1) * DRAWS, dtype=jnp.uint32), one) for i, one in enumerate(both)]
+        for first, second in zip(*map(jax.tree.leaves, many), strict=True):
+            first, second = plain(first).astype(float), plain(second).astype(float)
+            error = np.sqrt((first.var(0) + second.var(0)) / DRAWS)
+            beyond = np.abs(first.mean(0) - second.mean(0)) - 5 * error - case.tolerance
+            assert (beyond <= 0).all(), f"{law}, on average over {DRAWS} keys: means differ by more than five standard errors."
+
+
+DRAWS = 512
+"""Keys of a law that holds in expectation."""
 
 
 def exempt(record: Any, *words: str) -> bool:
@@ -165,73 +234,101 @@ def source_of(case: Case) -> Source:
     return case.source(rows) if case.source else arrays(rows, max(1, len(rows.weight) // 2))
 
 
-def one_step(case: Case, rows: Batch) -> tuple[Any, dict]:
-    """Parameters and metrics after one step over the rows."""
-    return stepping(case.record.init, case.record.step, case.record.params)(rows, hyperparameters(case.record.hp))
-
-
-@functools.lru_cache(64)
-def stepping(init: Callable, step: Callable, params: Callable) -> Callable:
-    """`(rows, hp) -> (params, metrics)`, compiled once for all laws of a learner."""
-
-    @jax.jit
-    def run(rows, hp):
-        rows = living(rows)
-        state, metrics = step(key(1), init(key(), rows, hp), rows, hp)
-        return params(state), metrics
-
-    return run
-
-
 def first_batch(case: Case) -> Batch:
     """A batch of the case."""
     source = source_of(case)
     return living(source.at(key(), source.block(0, source.window or 1), jnp.zeros((), jnp.int32)))
 
 
+class Learned(NamedTuple):
+    """What comes of one step."""
+
+    params: Any
+    metrics: dict
+    answers: dict
+    evaluation: dict
+
+
+def learned(learner: records.Learner, lane: Lane, inputs: dict) -> Learned:
+    """One step of the lane, its answers for `inputs`, and what evaluation on its rows says of them."""
+    rows = living(lane.rows)
+    state = learner.init(jax.random.fold_in(key(), lane.seed), rows, lane.hp)
+    state, metrics = learner.step(jax.random.fold_in(key(1), lane.seed), state, rows, lane.hp)
+    params = learner.params(state)
+    answers = {name: f(params, inputs[name]) for name, f in learner.apply.items()}
+    return Learned(params, metrics, answers, learner.evaluate(key(), params, rows, lane.hp))
+
+
+def inputs_of(case: Case, rows: Batch) -> dict:
+    """What each answer of a record reads, of these rows."""
+    return {name: case.record.inputs.get(name, lambda b: b.x)(rows) for name in case.record.apply}
+
+
+def learn_side_by_side(case: Case, rows: Batch) -> dict[str, Learned]:
+    """One step of every lane, by one program that all laws of a learner share."""
+    learner = case.record
+    names = tuple(learner.apply.items())
+    run = learner_program(learner.init, learner.step, learner.params, names, learner.evaluate)
+    return side_by_side(run, lanes_of(case, rows), inputs_of(case, rows))
+
+
+@functools.lru_cache(16)
+def learner_program(init: Callable, step: Callable, params: Callable, apply: tuple, evaluate: Callable) -> Callable:
+    """`(lanes, inputs) -> Learned` of every lane, compiled once."""
+    learner = records.Learner(init, step, params, dict(apply), evaluate)
+    return jax.jit(jax.vmap(lambda lane, inputs: learned(learner, lane, inputs), (0, None)))
+
+
 def learner_is_a_function(case: Case) -> None:
     """Same key, same inputs: same bits."""
-    rows = first_batch(case)
-    same(one_step(case, rows), one_step(case, rows), "Same inputs, same bits")
+    with precise(case):
+        rows = first_batch(case)
+        same(learn_side_by_side(case, rows), learn_side_by_side(case, rows), "Same inputs, same bits")
+
+
+JIT = "jit, with rows of weight 0 behind the others, equals eager without them"
 
 
 def learner_jit_is_eager(case: Case) -> None:
-    """`jit` changes nothing but speed."""
+    """`jit` changes nothing but speed, in a step, its answers and its evaluation; no answer is NaN."""
     with precise(case):
-        learner, hp, rows = case.record, hyperparameters(case.record.hp), first_batch(case)
-        state, metrics = learner.step(key(1), learner.init(key(), rows, hp), rows, hp)
-        close(case, (learner.params(state), metrics), one_step(case, rows), "jit equals eager")
+        rows = first_batch(case)
+        wanted = learned(case.record, Lane(0, rows, hyperparameters(case.record.hp)), inputs_of(case, rows))
+        got = learn_side_by_side(case, rows)["alone"]
+        close(
+            case,
+            got._replace(evaluation=compute(got.evaluation)),
+            wanted._replace(evaluation=compute(wanted.evaluation)),
+            JIT,
+        )
+        for name, answer in got.answers.items():
+            assert all(np.isfinite(plain(leaf)).all() for leaf in jax.tree.leaves(answer)), f"`{name}` answers NaN."
 
 
 def learner_vmap_is_a_loop(case: Case) -> None:
-    """A member of a population is the learner alone."""
-    learner, seeds = case.record, (0, 3)
+    """A lane with a seed and hyperparameters of its own is the learner alone, judged by its own floats."""
     with precise(case):
         rows = first_batch(case)
-        many = population(learner, seeds)
-        hp = hyperparameters(learner.hp)
-        many_hp = hyperparameters(many.hp)
-
-        @jax.jit
-        def together(rows, hp):
-            return many.params(many.step(key(1), many.init(key(), rows, hp), rows, hp)[0])
-
-        @jax.jit
-        def alone(seed, rows, hp):
-            state = learner.init(jax.random.fold_in(key(), seed), rows, hp)
-            return learner.params(learner.step(jax.random.fold_in(key(1), seed), state, rows, hp)[0])
-
-        lanes = together(rows, many_hp)
-        for i, seed in enumerate(seeds):
-            lane = jax.tree.map(lambda v, i=i: v[i], lanes)
-            close(case, lane, alone(jnp.uint32(seed), rows, hp), f"vmap equals a loop (member {i})")
+        lane = lanes_of(case, rows)["other"]._replace(rows=rows)
+        wanted = learned(case.record, lane, inputs_of(case, rows))
+        got = learn_side_by_side(case, rows)["other"]
+        close(
+            case,
+            got._replace(evaluation=compute(got.evaluation)),
+            wanted._replace(evaluation=compute(wanted.evaluation)),
+            "vmap equals a loop",
+        )
 
 
 def learner_traces_once(case: Case) -> None:
-    """Neither a second call nor other hyperparameters trace the step again."""
-    learner = case.record
-    step, calls = counted(learner.step)
-    source = source_of(case)
+    """Neither a second call nor other hyperparameters trace the step again; every one of them is read."""
+    learner, source = case.record, source_of(case)
+    calls = []
+
+    def step(*arguments):
+        calls.append(1)
+        return learner.step(*arguments)
+
     rows, train = first_batch(case), jax.eval_shape(lambda: start(learner, source, 0))
     state = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), train.state)
     # Lowering traces exactly when a call would, and compiles nothing.
@@ -240,18 +337,34 @@ def learner_traces_once(case: Case) -> None:
     state = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), run.eval_shape(key(), state, rows, hp)[0])
     run.lower(key(2), state, rows, varied(case, hp))
     assert len(calls) == 1, f"No retrace: the step was traced {len(calls)} times for one program's worth of inputs."
+    reads_every_float(lambda hp: learned(learner, Lane(0, rows, hp), inputs_of(case, rows)), hp)
 
 
 def learner_obeys_weights(case: Case) -> None:
     """A row of weight 0 is not there, NaN included; weight 2 is the row twice."""
-    if exempt(case.record, "batch-coupled", "in expectation", "host"):
+    if exempt(case.record, "host"):
         return
     with precise(case):
         rows = first_batch(case)
-        wanted = one_step(case, rows)
-        close(case, one_step(case, with_dead(rows)), wanted, "A row of weight 0 is not there")
-        heavy, double = twice(rows)
-        close(case, one_step(case, heavy), one_step(case, double), "Weight 2 is the row twice")
+        if exempt(case.record, "in expectation"):
+            inputs, hp = inputs_of(case, rows), hyperparameters(case.record.hp)
+            weigh_on_average(case, lambda seed, rows: learned(case.record, Lane(seed, rows, hp), inputs).answers, rows)
+            return
+        got = {name: one._replace(evaluation=compute(one.evaluation)) for name, one in learn_side_by_side(case, rows).items()}
+        weigh(case, got)
+
+
+def one_step(case: Case, rows: Batch) -> tuple[Any, dict]:
+    """Parameters and metrics after one step over the rows."""
+    learner = case.record
+
+    @jax.jit
+    def run(rows, hp):
+        rows = living(rows)
+        state, metrics = learner.step(key(1), learner.init(key(), rows, hp), rows, hp)
+        return learner.params(state), metrics
+
+    return run(rows, hyperparameters(learner.hp))
 
 
 def learner_sums_over_rows(case: Case) -> None:
@@ -261,7 +374,6 @@ def learner_sums_over_rows(case: Case) -> None:
         return
 
     def spread(key, state, rows, hp):
-        rows = padded(rows) if rows.weight.shape[0] % 2 else rows
         halves = jax.tree.map(lambda v: v.reshape(2, -1, *v.shape[1:]), rows)
         # A mapped axis is what rows on many devices are, also on one device.
         both = jax.vmap(learner.step, (None, None, 0, None), axis_name=ROWS)(key, state, halves, hp)
@@ -269,7 +381,7 @@ def learner_sums_over_rows(case: Case) -> None:
 
     with precise(case):
         rows = first_batch(case)
-        got = one_step(case._replace(record=learner._replace(step=spread)), rows)
+        got = one_step(case._replace(record=learner._replace(step=spread)), padded(rows, len(rows.weight) % 2))
         close(case, got, one_step(case, rows), "Sums over devices are sums over rows")
 
 
@@ -278,62 +390,30 @@ def learner_resumes(case: Case) -> None:
     if exempt(case.record, "host"):
         return
     learner, source = case.record, source_of(case)
-    run = advance(learner, source)
+    run, block = advance(learner, source), source.block(0, source.window or 1)
+    begin = jax.jit(lambda key, block: begun(learner, source, key, block, hyperparameters(learner.hp)))
 
     def go(train, *stops):
         for stop in stops:
-            begin = int(train.step)
-            while begin < stop:
+            first = int(train.step)
+            while first < stop:
                 window = source.window or stop
-                end = min(stop, (begin // window + 1) * window)
-                block = source.block(begin // window * window, (begin // window + 1) * window)
+                end = min(stop, (first // window + 1) * window)
+                block = source.block(first // window * window, (first // window + 1) * window)
                 train, *_ = run(train, block, jnp.asarray(end, jnp.int32))
-                begin = end
+                first = end
         return train
 
-    wanted = go(start(learner, source, 0), 6)
-    same(go(start(learner, source, 0), 1, 2, 4, 6), wanted, "Other chunks, same bits")
+    wanted = go(begin(key(), block), 6)
+    same(go(begin(key(), block), 1, 2, 4, 6), wanted, "Other chunks, same bits")
     with tempfile.TemporaryDirectory() as folder:
         saved = Checkpoints(Path(folder))
-        half = go(start(learner, source, 0), 3)
+        half = go(begin(key(), block), 3)
         saved.save(3, half)
         saved.wait()
-        restored = saved.restore(jax.eval_shape(lambda: start(learner, source, 0)))
+        restored = saved.restore(jax.eval_shape(begin, key(), block))
         saved.close()
     same(go(restored, 6), wanted, "N steps, a checkpoint and N more are 2N steps")
-
-
-def learner_answers(case: Case) -> None:
-    """Every answer is a function of parameters and inputs: jit equals eager, NaN nowhere."""
-    with precise(case):
-        learner, hp, rows = case.record, hyperparameters(case.record.hp), first_batch(case)
-        state, _ = jax.jit(learner.step)(key(1), learner.init(key(), rows, hp), rows, hp)
-        params = learner.params(state)
-        for name, f in learner.apply.items():
-            inputs = learner.inputs.get(name, lambda b: b.x)(rows)
-            answer = jax.jit(f)(params, inputs)
-            close(case, answer, f(params, inputs), f"jit equals eager in `{name}`")
-            assert all(np.isfinite(plain(leaf)).all() for leaf in jax.tree.leaves(answer)), f"`{name}` answers NaN."
-        means = compute(jax.jit(learner.evaluate)(key(), params, rows, hp))
-        close(case, compute(learner.evaluate(key(), params, rows, hp)), means, "jit equals eager in `evaluate`")
-
-
-def learner_evaluates_by_hp(case: Case) -> None:
-    """What judges parameters is a function of the floats that it is given: one trace for all values, lanes equal a loop."""
-    learner = case.record
-    with precise(case):
-        rows, hp = first_batch(case), hyperparameters(learner.hp)
-        params, _ = one_step(case, rows)
-        evaluate, calls = counted(lambda params, rows, hp: compute(learner.evaluate(key(), params, rows, hp)))
-        run, both = jax.jit(evaluate), [hp, varied(case, hp)]
-        alone = [run(params, rows, one) for one in both]
-        assert len(calls) == 1, f"No retrace: `evaluate` was traced {len(calls)} times for one program's worth of inputs."
-        if not jax.tree.leaves(hp):
-            return
-        stacked = jax.tree.map(lambda *v: jnp.stack(v), *both)
-        lanes = jax.jit(jax.vmap(lambda hp: compute(learner.evaluate(key(), params, rows, hp))))(stacked)
-        for i, one in enumerate(alone):
-            close(case, jax.tree.map(lambda v, i=i: v[i], lanes), one, f"A lane's floats judge it (lane {i})")
 
 
 def additive_adds(case: Case) -> None:
@@ -342,69 +422,76 @@ def additive_adds(case: Case) -> None:
         return
     with precise(case):
         rows = first_batch(case)
-        n = rows.weight.shape[0] // 2 * 2
-        rows = jax.tree.map(lambda v: v[:n], rows)
+        both = padded(rows, len(rows.weight) % 2)
         whole_step = one_step(case._replace(record=as_steps(case.record)), rows)
-        close(case, one_step(case._replace(record=as_steps(case.record, 2)), rows), whole_step, "Sums add over parts")
+        close(case, one_step(case._replace(record=as_steps(case.record, 2)), both), whole_step, "Sums add over parts")
 
 
 # Estimators and transforms.
 
 
-def fitted(case: Case, rows: Batch, hp: Any = None) -> Any:
-    """Parameters after a fit."""
-    hp, fit = hyperparameters(case.record.hp) if hp is None else hp, trace_host(case.record).fit
-    return jax.jit(lambda rows, hp: fit(key(), living(rows), hp))(rows, hp)[0]
+def fitted(estimator: records.Estimator, lane: Lane, inputs: dict) -> tuple[Any, dict]:
+    """Parameters after a fit of the lane, and the answers for `inputs`."""
+    params, _ = estimator.fit(jax.random.fold_in(key(), lane.seed), living(lane.rows), lane.hp)
+    return params, {name: f(params, inputs[name]) for name, f in estimator.apply.items()}
+
+
+def fit_side_by_side(case: Case, rows: Batch) -> dict[str, tuple[Any, dict]]:
+    """A fit of every lane, by one program that all laws of an estimator share."""
+    run = estimator_program(trace_host(case.record).fit, tuple(case.record.apply.items()))
+    return side_by_side(run, lanes_of(case, rows), inputs_of(case, rows))
+
+
+@functools.lru_cache(16)
+def estimator_program(fit: Callable, apply: tuple) -> Callable:
+    """`(lanes, inputs) -> (params, answers)` of every lane, compiled once."""
+    estimator = records.Estimator(fit, dict(apply))
+    return jax.jit(jax.vmap(lambda lane, inputs: fitted(estimator, lane, inputs), (0, None)))
+
+
+def close_fit(case: Case, got: tuple[Any, dict], wanted: tuple[Any, dict], law: str) -> None:
+    """Equal answers, and equal parameters unless they hold rows, of which one side has two more that are not there."""
+    shapes = [jax.tree.map(jnp.shape, params) for params, _ in (got, wanted)]
+    whole = shapes[0] == shapes[1]
+    close(case, got if whole else got[1], wanted if whole else wanted[1], law)
 
 
 def estimator_jit_is_eager(case: Case) -> None:
     """`jit` changes nothing but speed, and the same inputs give the same bits."""
     with precise(case):
         rows = typed(case.rows)
-        params = fitted(case, rows)
-        same(fitted(case, rows), params, "Same inputs, same bits")
-        close(case, trace_host(case.record).fit(key(), rows, hyperparameters(case.record.hp))[0], params, "jit equals eager")
-        for name, f in case.record.apply.items():
-            inputs = case.record.inputs.get(name, lambda b: b.x)(rows)
-            close(case, jax.jit(f)(params, inputs), f(params, inputs), f"jit equals eager in `{name}`")
+        got = fit_side_by_side(case, rows)
+        same(fit_side_by_side(case, rows), got, "Same inputs, same bits")
+        wanted = fitted(trace_host(case.record), Lane(0, rows, hyperparameters(case.record.hp)), inputs_of(case, rows))
+        close_fit(case, got["alone"], wanted, JIT)
 
 
 def estimator_vmap_is_a_loop(case: Case) -> None:
     """A regularisation path is a vmap."""
     with precise(case):
-        rows, hp, fit = typed(case.rows), hyperparameters(case.record.hp), trace_host(case.record).fit
-        values = [hp, varied(case, hp)]
-        stacked = jax.tree.map(lambda *v: jnp.stack(v), *values)
-        axes = (None, 0) if jax.tree.leaves(hp) else (0, None)
-        many = (rows, stacked) if jax.tree.leaves(hp) else (jax.tree.map(lambda v: jnp.stack([v, v]), rows), hp)
-        lanes = jax.jit(jax.vmap(lambda rows, hp: fit(key(), rows, hp)[0], axes))(*many)
-        for i, one in enumerate(values):
-            close(case, jax.tree.map(lambda v, i=i: v[i], lanes), fitted(case, rows, one), f"vmap equals a loop (lane {i})")
+        rows = typed(case.rows)
+        lane = lanes_of(case, rows)["other"]._replace(rows=rows)
+        wanted = fitted(trace_host(case.record), lane, inputs_of(case, rows))
+        close_fit(case, fit_side_by_side(case, rows)["other"], wanted, "vmap equals a loop")
 
 
-def estimator_traces_once(case: Case) -> None:
-    """Other hyperparameters do not trace the fit again."""
-    fit, calls = counted(trace_host(case.record).fit)
-    run, rows, hp = jax.jit(fit), typed(case.rows), hyperparameters(case.record.hp)
-    run(key(), rows, hp)
-    run(key(1), rows, varied(case, hp))
-    assert len(calls) == 1, f"No retrace: the fit was traced {len(calls)} times."
+def estimator_reads_its_floats(case: Case) -> None:
+    """No hyperparameter is one that the fit never looks at."""
+    reads_every_float(lambda hp: trace_host(case.record).fit(key(), typed(case.rows), hp), hyperparameters(case.record.hp))
 
 
 def estimator_obeys_weights(case: Case) -> None:
     """A row of weight 0 is not there, NaN included; weight 2 is the row twice."""
-    if exempt(case.record, "batch-coupled", "in expectation", "host"):
+    if exempt(case.record, "host"):
         return
     with precise(case):
         rows = typed(case.rows)
-
-        def answers(params):
-            return {name: f(params, rows.x) for name, f in case.record.apply.items() if name not in case.record.inputs}
-
-        wanted = answers(fitted(case, rows))
-        close(case, answers(fitted(case, with_dead(rows))), wanted, "A row of weight 0 is not there")
-        heavy, double = twice(rows)
-        close(case, answers(fitted(case, heavy)), answers(fitted(case, double)), "Weight 2 is the row twice")
+        if exempt(case.record, "in expectation"):
+            inputs, hp = inputs_of(case, rows), hyperparameters(case.record.hp)
+            weigh_on_average(case, lambda seed, rows: fitted(case.record, Lane(seed, rows, hp), inputs)[1], rows)
+            return
+        got = {name: answers for name, (_, answers) in fit_side_by_side(case, rows).items()}
+        weigh(case, got)
 
 
 def estimator_is_a_learner(case: Case) -> None:
@@ -412,31 +499,68 @@ def estimator_is_a_learner(case: Case) -> None:
     learner_resumes(case._replace(record=whole(case.record), source=everything))
 
 
+class Transformed(NamedTuple):
+    """What comes of a transform."""
+
+    state: Any
+    training: Any
+    """Inputs as training sees them."""
+    applied: Any
+    """The rows of the case as everybody else sees them."""
+
+
+def transformed(transform: records.Transform, lane: Lane, x: Any) -> Transformed:
+    """A fit of the lane, and `x` through it."""
+    state, changed = transform.fit(jax.random.fold_in(key(), lane.seed), living(lane.rows), lane.hp)
+    return Transformed(state, changed.x, transform.apply(state, x))
+
+
+def transform_side_by_side(case: Case, rows: Batch) -> dict[str, Transformed]:
+    """A fit of every lane, by one program; of what training sees, the rows that are there."""
+    run = transform_program(case.record.fit, case.record.apply)
+    lanes = lanes_of(case, rows)
+    made = side_by_side(run, lanes, rows.x)
+    there = {name: np.flatnonzero(plain(lane.rows.weight) > 0) for name, lane in lanes.items()}
+    return {
+        name: one._replace(training=jax.tree.map(lambda v, at=there[name]: v[at], one.training)) for name, one in made.items()
+    }
+
+
+@functools.lru_cache(16)
+def transform_program(fit: Callable, apply: Callable) -> Callable:
+    """`(lanes, x) -> Transformed` of every lane, compiled once."""
+    return jax.jit(jax.vmap(lambda lane, x: transformed(records.Transform(fit, apply), lane, x), (0, None)))
+
+
 def transform_jit_is_eager(case: Case) -> None:
-    """`jit` changes nothing but speed."""
+    """`jit` changes nothing but speed; a fold of a cross-validation is a lane."""
     with precise(case):
         rows = typed(case.rows)
-        hp = hyperparameters(case.record.hp)
-        made = jax.jit(case.record.fit)(key(), rows, hp)
-        close(case, case.record.fit(key(), rows, hp), made, "jit equals eager")
-        close(case, case.record.apply(made[0], rows.x), jax.jit(case.record.apply)(made[0], rows.x), "jit equals eager in apply")
+        got = transform_side_by_side(case, rows)
+        for name in ("alone", "other"):
+            lane = lanes_of(case, rows)[name]._replace(rows=rows)
+            close(case, got[name], transformed(case.record, lane, rows.x), JIT)
 
 
 def transform_obeys_weights(case: Case) -> None:
     """A row of weight 0 is not there, NaN included; weight 2 is the row twice."""
-    if exempt(case.record, "batch-coupled", "in expectation"):
-        return
     with precise(case):
         rows = typed(case.rows)
+        if exempt(case.record, "in expectation"):
+            hp = hyperparameters(case.record.hp)
+            weigh_on_average(case, lambda seed, rows_: transformed(case.record, Lane(seed, rows_, hp), rows.x).applied, rows)
+            return
+        got = transform_side_by_side(case, rows)
+        weigh(case, {name: one._replace(training=()) for name, one in got.items()})
+        if "between" in got:
+            close(
+                case, got["between"].training, got["alone"].training, "A row of weight 0 is not there for the others in training"
+            )
 
-        def apply(rows_):
-            state, _ = case.record.fit(key(), living(rows_), hyperparameters(case.record.hp))
-            return case.record.apply(state, rows.x)
 
-        wanted = apply(rows)
-        close(case, apply(with_dead(rows)), wanted, "A row of weight 0 is not there")
-        heavy, double = twice(rows)
-        close(case, apply(heavy), apply(double), "Weight 2 is the row twice")
+def transform_reads_its_floats(case: Case) -> None:
+    """No hyperparameter is one that the fit never looks at."""
+    reads_every_float(lambda hp: case.record.fit(key(), typed(case.rows), hp), hyperparameters(case.record.hp))
 
 
 def transform_keeps_rows(case: Case) -> None:
@@ -453,12 +577,18 @@ def transform_keeps_rows(case: Case) -> None:
 # Models, losses, optimizers.
 
 
+def model_program(case: Case) -> tuple[Any, Callable]:
+    """The model's variables, and its compiled answer."""
+    model = case.record
+    return jax.jit(model.init)(key(), case.rows.x), jax.jit(lambda variables, x: model.apply(variables, x)[0])
+
+
 def model_jit_is_eager(case: Case) -> None:
     """`jit` changes nothing but speed; same key, same parameters."""
     model, x = case.record, case.rows.x
-    variables = model.init(key(), x)
-    same(model.init(key(), x), variables, "Same key, same parameters")
-    close(case, jax.jit(lambda v, x: model.apply(v, x)[0])(variables, x), model.apply(variables, x)[0], "jit equals eager")
+    variables, apply = model_program(case)
+    same(jax.jit(model.init)(key(), x), variables, "Same key, same parameters")
+    close(case, apply(variables, x), model.apply(variables, x)[0], "jit equals eager")
     for name, given in model.inputs.items():
         f, inputs = model.methods[name], given(case.rows)
         close(case, jax.jit(f)(variables, inputs), f(variables, inputs), f"jit equals eager in `{name}`")
@@ -467,9 +597,9 @@ def model_jit_is_eager(case: Case) -> None:
 def model_rows_are_strangers(case: Case) -> None:
     """An answer has the same bits whatever its neighbours; hyperparameters are for training only."""
     model, x = case.record, case.rows.x
-    variables = model.init(key(), x)
-    apply = jax.jit(lambda v, x: model.apply(v, x)[0])
-    others = jax.tree.map(lambda v: v.at[1:].set(v[1:][::-1]), x)
+    variables, apply = model_program(case)
+    n = len(jax.tree.leaves(x)[0])
+    others = jax.tree.map(lambda v: jnp.asarray(np.asarray(v)[[0, *[n - 1] * (n - 1)]]), x)
     if not exempt(model, "batch-coupled"):
         first, second = (jax.tree.map(lambda v: v[:1], apply(variables, value)) for value in (x, others))
         same(first, second, "Rows are strangers")
@@ -483,71 +613,106 @@ def model_rows_are_strangers(case: Case) -> None:
 def model_training_obeys_weights(case: Case) -> None:
     """In training a row of weight 0 changes neither the others' outputs nor the collections."""
     model, hp = case.record, hyperparameters(case.record.hp)
-    if exempt(model, "batch-coupled", "in expectation"):
+    variables, rows = jax.jit(model.init)(key(), case.rows.x), case.rows
+
+    def train(seed, rows):
+        rows = living(rows)
+        return model.apply(variables, rows.x, Training(jax.random.fold_in(key(1), seed), rows.weight, rows.row, hp))
+
+    if exempt(model, "in expectation"):
+        weigh_on_average(case, lambda seed, rows: train(seed, rows)[1], rows)
         return
-    variables = model.init(key(), case.rows.x)
-    apply = jax.jit(lambda rows, hp: model.apply(variables, rows.x, Training(key(1), rows.weight, rows.row, hp)))
-    rows = case.rows
-    outputs, collections = apply(rows, hp)
-    grown_outputs, grown_collections = apply(living(with_dead(rows)), hp)
-    kept = jnp.array([0, *range(2, rows.weight.shape[0] + 1)])
-    grown_outputs = jax.tree.map(lambda v: v[kept], grown_outputs)
-    close(case, (grown_outputs, grown_collections), (outputs, collections), "A row of weight 0 is not there")
+    # Of a model that may see the order of rows, those that are not there stand behind all others.
+    grown = padded(rows, 2) if exempt(model, "batch-coupled") else with_dead(rows)
+    kept = np.flatnonzero(plain(grown.weight) > 0)
+    apply = jax.jit(train)
+    outputs, collections = apply(0, rows)
+    grown_outputs, grown_collections = apply(0, grown)
+    there = np.flatnonzero(plain(rows.weight) > 0)
+    got, wanted = jax.tree.map(lambda v: v[kept], grown_outputs), jax.tree.map(lambda v: v[there], outputs)
+    close(case, (got, grown_collections), (wanted, collections), "A row of weight 0 is not there")
 
 
 def augmentation_keeps_rows(case: Case) -> None:
-    """Ids and weights stay, dead rows lend nothing to the others; a function of key and batch, traced once."""
+    """Ids and weights stay, dead rows lend nothing to the others; a function of key and batch."""
     augmentation, hp, rows = case.record, hyperparameters(case.record.hp), case.rows
     exempt(augmentation)
-    apply, calls = counted(augmentation.apply)
-    run = jax.jit(apply)
+    run = jax.jit(augmentation.apply)
     changed = run(key(1), rows, hp)
     same(run(key(1), rows, hp), changed, "Same key, same inputs, same bits")
-    run(key(2), rows, varied(case, hp))
-    assert len(calls) == 1, f"No retrace: the augmentation was traced {len(calls)} times."
+    reads_every_float(lambda hp: augmentation.apply(key(1), rows, hp), hp)
     close(case, augmentation.apply(key(1), rows, hp), changed, "jit equals eager")
     same((changed.row, changed.weight), (rows.row, rows.weight), "Rows keep their ids and weights")
-    grown = jax.jit(augmentation.apply)(key(1), with_dead(rows), hp)
-    kept = jnp.array([0, *range(2, rows.weight.shape[0] + 1)])
+    grown = run(key(1), with_dead(rows), hp)
+    kept = np.array([0, *range(2, len(rows.weight) + 1)])
     close(case, jax.tree.map(lambda v: v[kept], grown), changed, "A row of weight 0 is not there")
 
 
 def loss_is_per_row(case: Case) -> None:
-    """One value for every row, from that row alone unless rows are coupled; other hyperparameters do not trace it again."""
-    loss, hp = case.record, hyperparameters(case.record.hp)
-    value, calls = counted(loss.value)
-    run = jax.jit(value)
-    values = run(case.rows.x, case.rows, hp)
-    assert values.shape == case.rows.weight.shape, f"A loss gives one value for every row; got shape {values.shape}."
-    close(case, loss.value(case.rows.x, case.rows, hp), values, "jit equals eager")
+    """One value for every row, from that row alone unless rows are coupled; a row that is not there moves no other's value."""
+    loss, rows = case.record, typed(case.rows)
+    n = len(rows.weight)
+
+    def measure(lane):
+        given = living(lane.rows)
+        return {"": loss.value(given.x, given, lane.hp)} | {name: f(given.x, given) for name, f in loss.measures.items()}
+
+    lanes = lanes_of(case, rows)
     if not exempt(loss, "batch-coupled"):
-        few = jax.tree.map(lambda v: v[:2], case.rows)
-        close(case, loss.value(few.x, few, hp), values[:2], "Rows are strangers")
-    run(case.rows.x, case.rows, varied(case, hp))
-    assert len(calls) == 1, f"No retrace: the loss was traced {len(calls)} times."
-    loss.check(jax.ShapeDtypeStruct(case.rows.x.shape, case.rows.x.dtype), case.rows)
+        others = jax.tree.map(lambda v: v[np.array([0, *[n - 1] * (n + 1)])], rows)
+        lanes["strange"] = lanes["alone"]._replace(rows=others)
+    got = side_by_side(jax.jit(jax.vmap(measure)), lanes)
+    reads_every_float(lambda hp: loss.value(rows.x, rows, hp), lanes["alone"].hp)
+    for name in ("alone", "other"):
+        wanted = measure(lanes[name]._replace(rows=rows))
+        for what, values in wanted.items():
+            assert values.shape == (n,), f"A loss gives one value for every row; got shape {values.shape} in `{what or 'value'}`."
+        close(
+            case,
+            jax.tree.map(lambda v: v[:n], got[name]),
+            wanted,
+            JIT,
+        )
+    if "between" in got:
+        alone = jax.tree.map(lambda v: v[:n], got["alone"])
+        kept = np.array([0, *range(2, n + 1)])
+        close(case, jax.tree.map(lambda v: v[kept], got["between"]), alone, "A row of weight 0 is not there")
+        close(case, jax.tree.map(lambda v: v[kept], got["heavy"]), alone, "A row's value does not know its weight")
+        close(
+            case,
+            jax.tree.map(lambda v: v[np.array([0, 2, *range(3, n + 1)])], got["twice"]),
+            alone,
+            "Each of two rows has the value of the one",
+        )
+        close(case, jax.tree.map(lambda v: v[:1], got["strange"]), jax.tree.map(lambda v: v[:1], alone), "Rows are strangers")
+    loss.check(jax.ShapeDtypeStruct(rows.x.shape, rows.x.dtype), rows)
 
 
 def optimizer_is_a_function_of_hp(case: Case) -> None:
     """One program for all values; vmap over values equals a loop; it goes downhill on a bowl."""
     optimizer, params, hp = case.record, case.rows, hyperparameters(case.record.hp)
 
-    def steps(params, hp):
-        state = optimizer.init(params, hp)
-        for _ in range(3):
-            value = sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(params)) / 2
-            state, params = optimizer.update(state, params, params, hp, value)  # params is the gradient of value
-        return params
+    def step(carry, hp):
+        state, params = carry
+        value = sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(params)) / 2
+        return optimizer.update(state, params, params, hp, value)  # params is the gradient of value
 
-    counting, calls = counted(steps)
-    run, other = jax.jit(counting), varied(case, hp)
-    moved = run(params, hp)
-    run(params, other)
-    assert len(calls) == 1, f"No retrace: the optimizer was traced {len(calls)} times."
-    close(case, steps(params, hp), moved, "jit equals eager")
-    lanes = jax.vmap(steps, (None, 0))(params, jax.tree.map(lambda a, b: jnp.stack([a, b]), hp, other))
-    close(case, jax.tree.map(lambda v: v[0], lanes), moved, "vmap equals a loop")
-    before, after = (sum(float((leaf**2).sum()) for leaf in jax.tree.leaves(tree)) for tree in (params, moved))
+    def steps(params, hp):
+        return lax.scan(lambda carry, _: (step(carry, hp), None), (optimizer.init(params, hp), params), length=3)[0][1]
+
+    values = [hp, varied(case, hp)]
+    lanes = jax.jit(jax.vmap(steps, (None, 0), axis_size=2))(
+        params, jax.tree.map(lambda *v: np.stack([np.asarray(one) for one in v]), *values)
+    )
+    reads_every_float(lambda hp: steps(params, hp), hp)
+    for i, one in enumerate(values):
+        carry = optimizer.init(params, one), params
+        for _ in range(3):
+            carry = step(carry, one)
+        close(case, jax.tree.map(lambda v, i=i: v[i], lanes), carry[1], f"jit and vmap equal an eager loop (value {i})")
+    before, after = (
+        sum(float((leaf**2).sum()) for leaf in jax.tree.leaves(tree)) for tree in (params, jax.tree.map(lambda v: v[0], lanes))
+    )
     assert after < before, f"Downhill: |params|² went from {before} to {after}."
 
 
@@ -557,39 +722,55 @@ def optimizer_is_a_function_of_hp(case: Case) -> None:
 def metric_is_a_monoid(case: Case) -> None:
     """Any partition of the rows, merged, gives the whole; dead rows are not there, weight 2 is twice."""
     metric, (outputs, rows) = case.record, case.rows
+    n = len(rows.weight)
 
-    def over(outputs, rows, acc=None):
-        return jax.jit(metric.update)(metric.empty() if acc is None else acc, outputs, rows)
+    @jax.jit
+    def over(acc, outputs, rows):
+        acc = metric.update(acc, outputs, rows)
+        return acc, metric.compute(acc)
 
-    def part(tree, at):
-        return jax.tree.map(lambda v: v[at], tree)
+    @jax.jit
+    def merge(first, second):
+        return metric.compute(metric.merge(first, second))
 
-    wanted = metric.compute(over(outputs, rows))
-    left, right = slice(0, 3), slice(3, None)
-    halves = [over(part(outputs, at), part(rows, at)) for at in (left, right)]
-    close(case, metric.compute(metric.merge(*halves)), wanted, "Merging parts gives the whole")
-    close(
-        case, metric.compute(over(part(outputs, right), part(rows, right), halves[0])), wanted, "Updating in turn gives the whole"
-    )
-    at = jnp.array([0, 0, *range(1, rows.weight.shape[0])])
-    grown = part(rows, at)
-    close(
-        case,
-        metric.compute(over(part(outputs, at), grown._replace(weight=grown.weight.at[1].set(0)))),
-        wanted,
-        "A row of weight 0 is not there",
-    )
-    heavy = rows._replace(weight=rows.weight.at[0].mul(2))
-    close(case, metric.compute(over(part(outputs, at), grown)), metric.compute(over(outputs, heavy)), "Weight 2 is the row twice")
+    def part(at, weight):
+        """The rows at these positions, seven always, so that one program serves all."""
+        at = np.array([*at, *[0] * (n + 1 - len(at))])
+        given, measured = (jax.tree.map(lambda v: jnp.asarray(np.asarray(v)[at]), tree) for tree in (outputs, rows))
+        return given, measured._replace(
+            weight=measured.weight * jnp.asarray(np.array([*weight, *[0] * (n + 1 - len(weight))], np.float32))
+        )
+
+    wanted = over(metric.empty(), outputs, rows)[1]
+    left, right = (part(at, np.ones(len(at))) for at in (range(3), range(3, n)))
+    halves = [over(metric.empty(), *one)[0] for one in (left, right)]
+    close(case, merge(*halves), wanted, "Merging parts gives the whole")
+    close(case, over(halves[0], *right)[1], wanted, "Updating in turn gives the whole")
+    dead = over(metric.empty(), *part([0, 0, *range(1, n)], [1, 0, *np.ones(n - 1)]))[1]
+    close(case, dead, wanted, "A row of weight 0 is not there")
+    twice, heavy = part([0, 0, *range(1, n)], np.ones(n + 1)), part(range(n), [2, *np.ones(n - 1)])
+    close(case, over(metric.empty(), *twice)[1], over(metric.empty(), *heavy)[1], "Weight 2 is the row twice")
 
 
 def codec_round_trips(case: Case) -> None:
-    """Codes come back as what they were; the state is JSON; what is unknown gets a code of its own."""
+    """Codes come back as what they were; the state is JSON; what is unknown gets a code of its own, or is refused."""
     codec, values = case.record, np.asarray(case.rows, dtype=object)
     state = json.loads(json.dumps(codec.fit(values)))
     codes = codec.encode(state, values)
     assert codes.dtype == np.int32, f"Codes are int32; got {codes.dtype}."
     assert list(codec.decode(state, codes)) == [str(v) for v in values], "Codes come back as what they were."
+    few = json.loads(json.dumps(codec.fit(values[1:])))
+    known = dict(zip(codec.encode(few, values[1:]).tolist(), values[1:], strict=True))
+    for stranger in {str(values[0]), "no such value"} - set(values[1:]):
+        try:
+            code = codec.encode(few, np.array([stranger], object))
+        except ValueError:
+            continue
+        back = codec.decode(few, code)[0]
+        assert int(code[0]) not in known, (
+            f"What is unknown has a code of its own; `{stranger}` got that of `{known.get(int(code[0]))}`."
+        )
+        assert back not in known.values(), f"The code of the unknown `{stranger}` comes back as `{back}`, which is known."
 
 
 def split_is_a_partition(case: Case) -> None:
@@ -626,24 +807,70 @@ def source_is_a_function_of_step(case: Case) -> None:
 # Search and worlds.
 
 
+def stored(state: Any) -> Any:
+    """The state after it was written to a file of arrays and read again, as a sweep does it."""
+    leaves, structure = jax.tree.flatten(state)
+    with io.BytesIO() as file:
+        np.savez(file, **{f"leaf{i}": leaf for i, leaf in enumerate(leaves)}, allow_pickle=False)
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as found:
+            return jax.tree.unflatten(structure, [found[f"leaf{i}"] for i in range(len(leaves))])
+
+
 def search_is_resumable(case: Case) -> None:
-    """Asking is a function of key and state; late, missing and invalid results are taken as they come."""
+    """A search that was saved goes on as if it had not been; late, missing and invalid results are taken as they come."""
     search = case.record
-    ids, candidates, state = search.ask(key(1), search.init(key()), 4)
-    same((ids, candidates), search.ask(key(1), search.init(key()), 4)[:2], "Same key, same candidates")
-    values = jnp.arange(4.0)[:, None]
-    late = search.tell(search.tell(state, ids[2:], values[2:], jnp.ones(2, bool)), ids[:2], values[:2], jnp.ones(2, bool))
-    more = search.ask(key(2), late, 4)
-    assert len(set(np.asarray(ids).tolist()) & set(np.asarray(more[0]).tolist())) == 0, "Ids are never given twice."
-    search.tell(state, ids[:1], jnp.full((1, 1), jnp.nan), jnp.zeros(1, bool))
+
+    def go(keep):
+        """Two asks, results that come late, in another order, invalid or never, and one more ask."""
+        ids, first, state = search.ask(key(1), keep(search.init(key())), 4)
+        values = np.arange(4.0)[:, None]
+        state = search.tell(keep(state), ids[2:], values[2:], np.ones(2, bool))
+        more, second, state = search.ask(key(2), keep(state), 4)
+        state = search.tell(keep(state), ids[:1], values[:1], np.ones(1, bool))
+        state = search.tell(keep(state), more[:1], np.full((1, 1), np.nan), np.zeros(1, bool))
+        last, third, state = search.ask(key(3), keep(state), 2)
+        return (ids, more, last), (first, second, third), state
+
+    wanted = go(lambda state: state)
+    same(go(lambda state: state), wanted, "Asking is a function of key and state")
+    same(go(stored), wanted, "A search that was saved and restored goes on as if it had not been")
+    ids = np.concatenate(wanted[0])
+    assert len(set(ids.tolist())) == len(ids), "Ids are never given twice."
+    for candidates in wanted[1]:
+        assert all(np.isfinite(np.asarray(column, float)).all() for column in candidates.values()), "Candidates are numbers."
 
 
 def scheduler_decides(case: Case) -> None:
-    """Every report gets a decision, in whatever order reports come."""
-    state = case.record.init()
-    for number, step, value in ((3, 1, 0.1), (0, 1, 0.5), (1, 1, 0.9), (2, 1, 0.7), (0, 2, 0.4)):
-        state, decision = case.record.report(state, number, step, value)
-        assert int(decision) >= records.STOP, f"A decision is CONTINUE, STOP or an id; got {decision}."
+    """The best go on and who is not finite does not; clones are of the better; a state that was saved decides alike."""
+    scheduler, steps = case.record, 9
+    trials = scheduler.trials or 6
+
+    def go(keep):
+        """Trial i reports i at every step, the last NaN, and whoever was stopped no more."""
+        state, decisions = keep(scheduler.init()), {number: [] for number in range(trials)}
+        for step in range(1, steps + 1):
+            for number in range(trials):
+                if records.STOP not in decisions[number]:
+                    value = float(number) if number < trials - 1 else float("nan")
+                    state, decision = scheduler.report(keep(state), number, step, value)
+                    decisions[number].append(int(decision))
+        return decisions, state
+
+    decisions, state = go(lambda state: state)
+    assert go(stored)[0] == decisions, "A scheduler that was saved and restored decides as if it had not been."
+    best, worst = decisions[0], decisions[trials - 1]
+    assert len(best) == steps and set(best[:-1]) <= {records.CONTINUE}, (
+        f"Who is best at every step goes on; the decisions were {best}."
+    )
+    assert set(worst) - {records.CONTINUE}, f"Who never has a finite value does not go on; the decisions were {worst}."
+    clones = {decision for made in decisions.values() for decision in made} - {records.CONTINUE, records.STOP}
+    assert scheduler.clones or not clones, f"A decision is CONTINUE or STOP, unless `clones` says otherwise; got {clones}."
+    assert clones <= set(range(trials // 2)), f"Clones are of the better half, 0 to {trials // 2 - 1}; got {clones}."
+    for number, made in decisions.items():
+        if records.STOP in made:
+            again = scheduler.report(state, number, steps, -1.0)[1]
+            assert int(again) == records.STOP, f"Who was stopped stays so; trial {number} was told {again}."
 
 
 def env_has_fixed_shapes(case: Case) -> None:
@@ -657,7 +884,7 @@ def env_has_fixed_shapes(case: Case) -> None:
         assert inside(env.observation, seen), f"The observation {seen} is not in {env.observation}."
     shapes = jax.tree.map(lambda v: (v.shape, v.dtype), (observation, state))
     assert jax.tree.map(lambda v: (v.shape, v.dtype), after[:2]) == shapes, "Steps keep the shapes of reset."
-    fleet = jax.vmap(env.reset)(jnp.stack([key(), key(1)]))
+    fleet = jax.jit(jax.vmap(env.reset))(jnp.stack([key(), key(1)]))
     close(case, jax.tree.map(lambda v: v[0], fleet), env.reset(key()), "vmap equals a loop")
 
 
@@ -677,10 +904,7 @@ LEARNER: dict[str, Callable[[Case], None]] = {
     "weights": learner_obeys_weights,
     "sums": learner_sums_over_rows,
     "resume": learner_resumes,
-    "answers": learner_answers,
-    "judged by its floats": learner_evaluates_by_hp,
 }
-
 
 
 def after_steps(law: Callable[[Case], None], case: Case) -> None:
@@ -694,12 +918,13 @@ LAWS: dict[type, dict[str, Callable[[Case], None]]] = {
     records.Estimator: {
         "jit is eager": estimator_jit_is_eager,
         "vmap is a loop": estimator_vmap_is_a_loop,
-        "no retrace": estimator_traces_once,
+        "reads its floats": estimator_reads_its_floats,
         "weights": estimator_obeys_weights,
         "as a learner": estimator_is_a_learner,
     },
     records.Transform: {
         "jit is eager": transform_jit_is_eager,
+        "reads its floats": transform_reads_its_floats,
         "weights": transform_obeys_weights,
         "rows": transform_keeps_rows,
     },

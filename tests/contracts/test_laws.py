@@ -28,9 +28,9 @@ def table(path):
 
 def test_every_factory_has_a_case_beside_its_room():
     tables = {path.parent.name: table(path) for path in sorted(TESTS.glob("*/cases.py"))}
-    for name in factories():
-        room = name.split(".")[1]
-        assert name in tables.get(room, {}), f"No row in tests/{room}/cases.py for {name}."
+    rows = [(name.split(".")[1], name) for name in factories()]
+    missing = [f"{name} in tests/{room}/cases.py" for room, name in rows if name not in tables.get(room, {})]
+    assert not missing, f"No row for {', '.join(missing)}."
     stale = [name for cases in tables.values() for name in cases if name.startswith("arsenal.") and name not in factories()]
     assert not stale, f"Rows for what is not there: {', '.join(stale)}."
 

@@ -140,7 +140,8 @@ def autoregression() -> Estimator:
         weight = rows.weight[:-1] * rows.weight[1:]
         mean_before, mean_after = weighted_mean(before, weight), weighted_mean(after, weight)
         slope = (weight @ ((before - mean_before) * (after - mean_after))) / (weight @ jnp.square(before - mean_before))
-        return Series(slope, mean_after - slope * mean_before, rows.y[-1]), Converged(jnp.array(True), jnp.array(1))
+        last = jnp.max(jnp.where(rows.weight > 0, jnp.arange(len(rows.y)), 0))
+        return Series(slope, mean_after - slope * mean_before, rows.y[last]), Converged(jnp.array(True), jnp.array(1))
 
     def forecast(fitted, ahead):
         level = fitted.intercept / (1 - fitted.slope)

@@ -23,6 +23,7 @@ CASES = {f"arsenal.optim.{name}": make for name, make in {
     "gradient.adamw": lambda: [Case(optim.adamw(0.01), PARAMS)],
     "gradient.sgd": lambda: [Case(optim.sgd(0.01, 0.9), PARAMS)],
     "gradient.from_optax": lambda: [Case(optim.from_optax(optax.lion, learning_rate=0.01), PARAMS)],
+    "gradient.as_optimizer": lambda: [Case(optim.as_optimizer(optax.chain(optax.clip(1.0), optax.sgd(0.01))), PARAMS)],
     "gradient.lamb": lambda: [Case(optim.lamb(0.01, weight_decay=0.1), PARAMS)],
     "gradient.lion": lambda: [Case(optim.lion(0.01), PARAMS)],
     "gradient.rmsprop": lambda: [Case(optim.rmsprop(0.01, momentum=0.5), PARAMS)],

@@ -43,4 +43,6 @@ CASES = {
     "arsenal.training.adversarial.adversarial": lambda: [Case(adversarial(), IMAGES)],
 }
 
-test_laws = law_test(CASES)
+DEAR = {"arsenal.training.supervised.supervised": "four learners: plain, augmented, with running statistics, and in float16 by parts"}
+
+test_laws = law_test(CASES, DEAR)

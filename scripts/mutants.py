@@ -1,0 +1,190 @@
+"""Mutants: each is the house with one line made wrong, and its tests must say so. `make mutants`.
+
+    python scripts/mutants.py            all of them
+    python scripts/mutants.py ema kmeans those whose name has one of these words
+
+A mutant is a file, its text, what stands there instead, and the tests that must fail then. It is applied to a copy of the
+tree. First the tests must pass on the copy as it is; then every mutant must be killed by its tests, and quickly. A mutant
+that lives is a hole in the tests: a behaviour that nobody checks against anything outside. One whose text is no longer
+there is to be written anew.
+"""
+
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+WORKERS = 2
+PATIENCE = 300
+"""Seconds for the tests of one mutant."""
+
+
+class Mutant(NamedTuple):
+    """One wrong line."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+    """Arguments of pytest."""
+
+
+COMBINATORS = "tests/combine/test_combinators.py"
+MUTANTS = (
+    # Those that lived when the tests were first tried with mutants.
+    Mutant("ema takes 1 - decay", "arsenal/combine/ema.py", 'learner.params(state), hp["decay"])', 'learner.params(state), 1 - hp["decay"])', f"{COMBINATORS} -k optaxs"),
+    Mutant("members share the step's key", "arsenal/combine/population.py", "return learner.step(fold_in(key, seed), state", "return learner.step(key, state", f"{COMBINATORS} -k member_is"),
+    Mutant("every step draws the same noise", "arsenal/training/driver.py", 'learner.step(fold_in(key["step"], train.step)', 'learner.step(key["step"]', f"{COMBINATORS} -k every_step"),
+    Mutant("features are not of a run's identity", "arsenal/experiment.py", '"split", "features", "learner")', '"split", "learner")', "tests/test_experiment.py -k defines"),
+    Mutant("best ignores max", "arsenal/runs/judge.py", 'sorted((value if self.mode == "min" else -value, step)', "sorted((value, step)", "tests/runs/test_judge.py -k direction"),
+    Mutant("min_delta with the wrong sign", "arsenal/training/stopping.py", "signed < best - min_delta", "signed < best + min_delta", "tests/training/test_stopping.py"),
+    Mutant("standardize with twice the variance", "arsenal/features/scaling.py", "variance = weighted_mean(", "variance = 2 * weighted_mean(", "tests/features/test_transforms.py -k standard"),
+    # Combinators.
+    Mutant("members start alike", "arsenal/combine/population.py", "learner.init(fold_in(key, s)", "learner.init(key", f"{COMBINATORS} -k member_is"),
+    Mutant("members see all rows", "arsenal/combine/population.py", "state, weigh(seed, batch), h)", "state, batch, h)", f"{COMBINATORS} -k members_see"),
+    Mutant("an ensemble adds up", "arsenal/combine/population.py", "else outputs.mean(0)", "else outputs.sum(0)", f"{COMBINATORS} -k ensemble"),
+    Mutant("a part is lost", "arsenal/combine/accumulate.py", "jax.tree.map(jnp.add, acc, one(piece))", "one(piece)", f"{COMBINATORS} -k parts"),
+    Mutant("a chain inverts from the left", "arsenal/combine/chain.py", "zip(reversed(transforms), reversed(states), strict=True)", "zip(transforms, states, strict=True)", f"{COMBINATORS} -k right_and_back"),
+    Mutant("a pipeline forgets its transform", "arsenal/combine/chain.py", "f(params[1], transform.apply(params[0], x))", "f(params[1], x)", f"{COMBINATORS} -k pipeline"),
+    Mutant("skipping keeps what went wrong", "arsenal/combine/skipping.py", "jnp.where(sound, new, old)", "jnp.where(sound, new, new)", f"{COMBINATORS} -k wrong"),
+    # Transforms.
+    Mutant("standardize without weights", "arsenal/features/scaling.py", "mean = weighted_mean(x, rows.weight)", "mean = weighted_mean(x, jnp.ones_like(rows.weight))", "tests/features/test_transforms.py -k standard"),
+    Mutant("what is unknown is the first category", "arsenal/features/encoding.py", "jax.nn.one_hot(codes[:, i], size", "jax.nn.one_hot(codes[:, i] % size, size", "tests/features/test_transforms.py -k codes"),
+    Mutant("a scale subtracts", "arsenal/features/scaling.py", "+ jnp.asarray(offset, x.dtype)", "- jnp.asarray(offset, x.dtype)", "tests/features/test_transforms.py -k formula"),
+    # The ground: weights, rows, keys, order.
+    Mutant("dead rows count", "arsenal/numerics/weighted.py", "jnp.tensordot(weight.astype(x.dtype), x, 1)", "jnp.tensordot(jnp.ones_like(weight, x.dtype), x, 1)", "tests/features/test_transforms.py -k standard"),
+    Mutant("NaN of a dead row lives", "arsenal/records.py", "jnp.where(alive, value, jnp.zeros_like(value))", "value", "tests/features/cases.py -k standardize"),
+    Mutant("rows share their noise", "arsenal/records.py", "jax.vmap(lambda one: fold_in(key, one))(row)", "jax.vmap(lambda one: fold_in(key, 0 * one))(row)", "tests/features/test_mixing.py -k by_hand"),
+    Mutant("an epoch repeats", "arsenal/data/source.py", "rows = shuffled(fold_in(key, step // per_epoch), n, rows)", "rows = shuffled(key, n, rows)", "tests/data/test_batches.py -k epochs"),
+    Mutant("the last batch counts its filling", "arsenal/data/source.py", "weight=jnp.where(position < n, taken.weight, jnp.zeros_like(taken.weight))", "weight=taken.weight", "tests/data/cases.py -k source.arrays"),
+    Mutant("shuffling loses rows", "arsenal/data/order.py", "jnp.where(value < n, value, walk(value))", "jnp.where(value < n, value, value % jnp.uint32(n))", "tests/data/test_batches.py -k epoch_is"),
+    # Losses and metrics.
+    Mutant("no smoothing", "arsenal/losses/classification.py", "target = (1 - smooth) * given(rows.y, logits) + smooth / classes", "target = given(rows.y, logits)", "tests/losses/test_losses.py -k other_library"),
+    Mutant("focal forgets gamma", "arsenal/losses/classification.py", 'hp["gamma"].astype(logits.dtype) * unknown', "2 * unknown", "tests/losses/test_losses.py -k 'focal_without_gamma'"),
+    Mutant("huber is twice the square", "arsenal/losses/regression.py", "near * near / 2", "near * near", "tests/losses/test_losses.py -k other_library"),
+    Mutant("poisson without its constant", "arsenal/losses/regression.py", " + jax.scipy.special.gammaln(y + 1)", "", "tests/losses/test_losses.py -k other_library"),
+    Mutant("recall is precision", "arsenal/metrics/classification.py", "share(right, true))", "share(right, predicted))", "tests/metrics/test_metrics.py -k 'other_library and recall'"),
+    Mutant("a root without a root", "arsenal/metrics/regression.py", "{name: jnp.sqrt(squared.compute(acc)[name])}", "{name: squared.compute(acc)[name]}", "tests/metrics/test_metrics.py -k 'other_library and root'"),
+    Mutant("r2 of the wrong sign", "arsenal/metrics/regression.py", "1 - acc.residual /", "1 + acc.residual /", "tests/metrics/test_metrics.py -k 'other_library and r2'"),
+    # Optimizers, schedules, estimators.
+    Mutant("clipping to half the norm", "arsenal/optim/clipping.py", '/ length * hp["norm"])', '/ length * hp["norm"] / 2)', "tests/optim/test_gradient.py -k clipping_is"),
+    Mutant("adamw without decay", "arsenal/optim/gradient.py", "eps=eps, weight_decay=weight_decay)\n\n\ndef sgd", "eps=eps, weight_decay=0 * weight_decay)\n\n\ndef sgd", "tests/optim/test_gradient.py -k 'optaxs and adamw'"),
+    Mutant("ridge penalises nothing", "arsenal/estimators/linear.py", 'gram + hp["alpha"] * jnp.eye', 'gram + 0 * hp["alpha"] * jnp.eye', "tests/contracts/test_laws.py -k ridge"),
+    Mutant("kmeans counts rows once", "arsenal/estimators/cluster.py", ".add(x * weight[:, None])", ".add(x)", "tests/estimators/cases.py -k kmeans"),
+    # The driver, runs and searches.
+    Mutant("a stream forgets its window", "arsenal/data/source.py", "lambda v: v[step % window], block), n, batch_size, window)", "lambda v: v[0], block), n, batch_size, window)", "tests/data/test_columns.py -k order"),
+    Mutant("a NaN goes on", "arsenal/training/driver.py", "jnp.where(sound, before.step + 1, -1 - before.step)", "before.step + 1", "tests/end_to_end/test_training.py -k diverges_says"),
+    Mutant("a flipped byte is sound", "arsenal/runs/checkpoints.py", "if sha256(path / name) != expected:", "if not (path / name).is_file():", "tests/runs/test_checkpoints.py -k flipped"),
+    Mutant("the worst go on", "arsenal/search/schedulers/halving.py", "stop = bool((peers < value).sum()", "stop = bool((peers > value).sum()", "tests/search/cases.py -k asha"),
+    Mutant("halving keeps the worst", "arsenal/search/schedulers/halving.py", "key=lambda one: (seen[one][1], one))", "key=lambda one: (-seen[one][1], one))", "tests/search/cases.py -k successive"),
+    Mutant("the best clone the worst", "arsenal/search/schedulers/population.py", "worst = state.trial[ranked[trials - many :]]", "worst = state.trial[ranked[:many]]", "tests/search/cases.py -k population"),
+    Mutant("logarithms are lines", "arsenal/search/space.py", "low * (high / low) ** u if", "low + (high - low) * u if", "tests/search/test_space.py -k unit"),
+    Mutant("epochs are cut off", "arsenal/training/length.py", "math.ceil(self.amount / source.batch_size)", "math.floor(self.amount / source.batch_size)", "tests/training/test_length.py -k steps_are"),
+)  # fmt: skip
+
+
+def copy(folder: Path) -> None:
+    """The tracked files, as they are in this working tree, and those that git does not ignore."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=CHECKOUT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (CHECKOUT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(CHECKOUT / name, folder / name)
+
+
+def passes(tree: Path, cache: Path, tests: str) -> tuple[bool, str]:
+    """Whether the tests pass in this tree; and what they said last. Tests that are not found are an error."""
+    paths = os.pathsep.join([str(tree), str(tree / "serving")])
+    environment = os.environ | {"PYTHONPATH": paths, "XDG_CACHE_HOME": str(cache), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = f"{sys.executable} -m pytest -x -q -p no:xdist -p no:cacheprovider {tests}"
+    try:
+        done = subprocess.run(command, shell=True, cwd=tree, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        return False, f"not done after {PATIENCE} seconds"
+    if done.returncode not in (0, 1):
+        raise SystemExit(
+            f"mutants: `pytest {tests}` did not run (exit {done.returncode}):\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        )
+    return done.returncode == 0, (done.stdout.strip().splitlines() or [""])[-1]
+
+
+def chosen(words: list[str]) -> list[Mutant]:
+    """The mutants whose name has one of the words; all without words. SystemExit where one's text is not there, once."""
+    found = [mutant for mutant in MUTANTS if not words or any(word in mutant.name for word in words)]
+    for mutant in found:
+        times = (CHECKOUT / mutant.file).read_text().count(mutant.old) if mutant.old else 0
+        if times != 1 or mutant.old == mutant.new:
+            raise SystemExit(
+                f"mutants: the text of `{mutant.name}` stands {times} times in {mutant.file}, not once: {mutant.old!r}"
+            )
+    return found
+
+
+def main(words: list[str]) -> int:
+    """1 where a mutant lives."""
+    mutants = chosen(words)
+    lived: list[str] = []
+    waiting: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
+    with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
+        cache = Path(scratch) / "cache"
+        trees = [Path(scratch) / f"tree{i}" for i in range(WORKERS)]
+        for tree in trees:
+            copy(tree)
+
+        def sound(tree: Path, mine: list[str]) -> None:
+            for tests in mine:
+                ok, said = passes(tree, cache, tests)
+                if not ok:
+                    lived.append(f"The tests fail without any mutant: {tests}: {said}")
+
+        selections = sorted({mutant.tests for mutant in mutants})
+        together([threading.Thread(target=sound, args=(tree, selections[i::WORKERS])) for i, tree in enumerate(trees)])
+        if lived:
+            print(*lived, sep="\n")
+            return 1
+        for mutant in mutants:
+            waiting.put(mutant)
+
+        def kill(tree: Path) -> None:
+            while True:
+                try:
+                    mutant = waiting.get_nowait()
+                except queue.Empty:
+                    return
+                file = tree / mutant.file
+                text = file.read_text()
+                file.write_text(text.replace(mutant.old, mutant.new))
+                alive, said = passes(tree, cache, mutant.tests)
+                file.write_text(text)
+                print(f"{'LIVES ' if alive else 'killed'}  {mutant.name}  ({said})", flush=True)
+                if alive:
+                    lived.append(mutant.name)
+
+        together([threading.Thread(target=kill, args=(tree,)) for tree in trees])
+    print(f"{len(mutants) - len(lived)} of {len(mutants)} mutants killed.")
+    return 1 if lived else 0
+
+
+def together(threads: list[threading.Thread]) -> None:
+    """Run them all to their end."""
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
