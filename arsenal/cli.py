@@ -21,7 +21,7 @@ VERBS = {
     "export": "a run as an artifact to serve: run=FOLDER [to=FOLDER]",
     "predict": "answers for the rows of a file: run=FOLDER input=FILE output=FILE",
     "verify-resume": "prove that a killed run resumes bit for bit: +experiment=NAME",
-    "runs": "what runs there are: list, show run=FOLDER, compare runs=A,B, rm runs=A,B",
+    "runs": "what runs there are: list, show run=FOLDER, compare runs=A,B, note run=FOLDER text=..., rm runs=A,B",
     "new": "a project of your own that trains at once: NAME [to=FOLDER]",
 }
 MODULES = {"runs": "runs_verbs"}

@@ -142,6 +142,7 @@ class Schema(Section):
     run: Keep
     expect: dict[str, dict[str, float]]
     trusted: list[str]
+    tags: list[str]
     fresh: bool
     preflight: bool
 
@@ -489,7 +490,7 @@ def section(values: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
     return values
 
 
-def with_modes(config: Config, modes: dict[tuple[str, ...], str]) -> Config:
+def set_modes(config: Config, modes: dict[tuple[str, ...], str]) -> Config:
     """The config with a mode in each of these sections."""
     values = dict(config.values)
     for path, mode in modes.items():

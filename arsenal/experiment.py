@@ -11,9 +11,9 @@ import numpy as np
 
 from arsenal import config as configs
 from arsenal.combine import chain, learner, skipping, whole
-from arsenal.combine.chain import changed
+from arsenal.combine.chain import shapes_behind
 from arsenal.config import Config
-from arsenal.data import arrays, as_dataset, reading, through
+from arsenal.data import arrays, as_dataset, as_split, reading, through
 from arsenal.data.column import evenly, gathered, row_bytes, row_shapes, rows_at, streamed, take
 from arsenal.data.dataset import Dataset, Schema
 from arsenal.data.text import decode
@@ -97,19 +97,22 @@ def build(config: Config) -> Experiment:
     except (ValueError, TypeError) as error:
         raise configs.ConfigError(f"`data`: {error}") from error
     made = made._replace(features=transforms(values, data.schema))
-    masks = configs.build(values["split"], "split")(data.rows.row)
+    try:
+        masks = as_split(configs.build(values["split"], "split")).masks(data.rows, data.schema)
+    except (ValueError, TypeError) as error:
+        raise configs.ConfigError(f"`split`: {error}") from error
     splits = {name: take(data.rows, mask) for name, mask in masks.items()}
     if len(splits["train"].weight) == 0:
         raise configs.ConfigError(f"`split` leaves no row for training; the data has {len(data.rows.weight)}.")
     try:
         rows = some(data.rows, SAMPLE_ROWS, SAMPLE_BYTES)
-        checking(made)(rows)
-        seen = changed(made.features, rows).x
+        row_check(made)(rows)
+        seen = shapes_behind(made.features, rows).x
     except ValueError as error:
         raise configs.ConfigError(f"The data does not fit the learner: {error}") from error
     try:
         modes, shapes = quantities(made.learner, made.metrics, jax.eval_shape(living, rows._replace(x=seen)))
-        labelled(data.schema, shapes.get("predict"), rows)
+        check_target(data.schema, shapes.get("predict"), rows)
     except ValueError as error:
         raise configs.ConfigError(str(error)) from error
     for key, split, name, allowed, _ in configs.judging(values):
@@ -119,16 +122,16 @@ def build(config: Config) -> Experiment:
             raise configs.ConfigError(f"`{key}` must name one of {', '.join(modes)}, of the {whose} rows; got {got}.")
         if len(splits[split].weight) == 0:
             raise configs.ConfigError(f"`{key}` judges {split}/{name}, and `split` leaves no such rows.")
-    directed(config, modes)
+    fill_modes(config, modes)
     return Experiment(made, data, splits, modes)
 
 
-def checking(made: Parts) -> Callable[[Batch], None]:
+def row_check(made: Parts) -> Callable[[Batch], None]:
     """What raises ValueError where rows, as the data set gives them, do not fit the transforms or the learner."""
 
     @functools.lru_cache(8)  # data that is read as it goes comes in blocks of one shape
     def seen(structure, *leaves):
-        return changed(made.features, jax.tree.unflatten(structure, leaves)).x
+        return shapes_behind(made.features, jax.tree.unflatten(structure, leaves)).x
 
     def check(rows):
         leaves, structure = jax.tree.flatten(rows)
@@ -139,7 +142,7 @@ def checking(made: Parts) -> Callable[[Batch], None]:
     return check
 
 
-def labelled(schema: Schema, predict: Any, rows: Batch) -> None:
+def check_target(schema: Schema, predict: Any, rows: Batch) -> None:
     """Raise ValueError where strings are the target and the answer is a number, which would be learned from their codes."""
     numbers = predict is not None and jnp.issubdtype(predict.dtype, jnp.floating)
     if schema.target.codec and numbers and predict.shape in (np.shape(rows.y), (*np.shape(rows.y), 1)):
@@ -150,7 +153,7 @@ def labelled(schema: Schema, predict: Any, rows: Batch) -> None:
         )
 
 
-def directed(config: Config, modes: dict[str, str | None]) -> Config:
+def fill_modes(config: Config, modes: dict[str, str | None]) -> Config:
     """The config that says of every metric that judges which values are good, as `modes` know where it does not itself."""
     found = {}
     for key, _, name, _, path in configs.judging(config.values):
@@ -160,7 +163,7 @@ def directed(config: Config, modes: dict[str, str | None]) -> Config:
                 word = key.removesuffix("metric") + "mode"
                 raise configs.ConfigError(f"`{word}` must be min or max: `{name}` does not say which of its values are good.")
             found[path] = mode
-    return configs.with_modes(config, found)
+    return configs.set_modes(config, found)
 
 
 def some(rows: Batch, most: int, size: int, least: int = 1) -> Batch:
@@ -208,7 +211,7 @@ def prepared(
     if not streamed(rows):
         fitted, rows = prepare(made, values["seed"], rows)
         return fitted, rows, lay(arrays(rows, size))
-    source = lay(reading(rows, size, streams(key)["data"], check=checking(made)))
+    source = lay(reading(rows, size, streams(key)["data"], check=row_check(made)))
     known = some(rows, SAMPLE_ROWS if values["features"] else 1, SAMPLE_BYTES, least=size)
     fitted, known_seen = prepare(made, values["seed"], known)
     if not alike(known_seen, seen(made, fitted, known)):
@@ -263,7 +266,7 @@ def judging(
         return None
     behind = (made.features.apply, fitted) if streamed(rows) else None
     rows = rows if behind else seen(made, fitted, rows)
-    check = checking(made) if behind else anything
+    check = row_check(made) if behind else anything
     return scorer(made.learner, made.metrics, rows, batch_size, interrupted=interrupted, seen=behind, lay=lay, check=check)
 
 

@@ -73,7 +73,7 @@ def preflight(config: Config) -> Iterator[str]:
         for name, what in (("argument", "state and data"), ("output", "new state"), ("temp", "intermediate results")):
             yield f"  {what:<32}  {getattr(memory, f'{name}_size_in_bytes') / 2**20:,.1f} MB on each device"
     yield f"  {stop:,} steps of {source.batch_size} rows on {len(how.devices)} {how.devices[0].device_kind}"
-    yield from (f"  {text}" for text in session.misfits(values, stop))
+    yield from (f"  {text}" for text in session.schedule_warnings(values, stop))
     yield "\nNothing was trained; leave `preflight` out to begin."
 
 

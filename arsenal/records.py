@@ -231,6 +231,8 @@ class Learner(NamedTuple):
     """`(state, batch) -> number`, of shapes: floating-point operations of one step, by the published formula."""
     sums: bool = False
     """Whether a step sees rows only through sums that `over_rows` makes: then the rows of a batch may lie on many devices."""
+    axis: tuple[str, int] = ("step", 1)
+    """What people count its steps in, and how many there are to a step: an agent's moves, for instance."""
     hp: dict = {}
     exempt: dict = {}
 
@@ -260,13 +262,13 @@ class Estimator(NamedTuple):
     """Anything that learns from all rows at once."""
 
     fit: Callable
-    """`(key, batch, hp) -> (params, info)`."""
+    """`(key, batch, hp) -> (params, info)`; on the host (`exempt`) of NumPy's arrays, the key as its words, uint32 [2]."""
     apply: dict
     """Answers by name, `(params, inputs) -> outputs`."""
-    update: Callable | None = None
-    """`(key, params, batch, hp) -> (params, info)` where learning can go on."""
     inputs: dict = {}
     check: Callable = anything
+    shapes: Callable | None = None
+    """Of one that fits on the host: `(batch, hp) -> (params, info)`, the shapes of what it will learn, from those of the rows."""
     hp: dict = {}
     exempt: dict = {}
 
@@ -289,6 +291,14 @@ class Transform(NamedTuple):
     check: Callable = anything
     """Host: raises ValueError when rows do not fit; behind another transform x is shapes only."""
     hp: dict = {}
+    exempt: dict = {}
+
+
+class Split(NamedTuple):
+    """Which rows train, validate and test: a function of the rows alone, so that every seed of a run has the same."""
+
+    masks: Callable
+    """Host: `(rows, schema) -> {"train": [n] bool, "validation": [n], "test": [n]}`; a row is on one side or on none."""
     exempt: dict = {}
 
 
@@ -349,6 +359,20 @@ class Scheduler(NamedTuple):
 CONTINUE, STOP = -1, -2
 
 
+class Discrete(NamedTuple):
+    """Whole numbers 0..n-1, int32 []."""
+
+    n: int
+
+
+class Box(NamedTuple):
+    """Floats of a shape, each within the bounds."""
+
+    shape: tuple[int, ...]
+    low: float = float("-inf")
+    high: float = float("inf")
+
+
 class Env(NamedTuple):
     """A world with fixed shapes. A host environment says so in `exempt`."""
 
@@ -356,6 +380,10 @@ class Env(NamedTuple):
     """`key -> (observation, state)`."""
     step: Callable
     """`(key, state, action) -> (observation, state, reward, terminated, truncated, info)`."""
+    observation: Discrete | Box
+    """What is seen of it."""
+    action: Discrete | Box
+    """What may be done in it."""
     exempt: dict = {}
 
 
@@ -369,7 +397,7 @@ class Detector(NamedTuple):
 
 
 for record in (
-    Batch, Source, Model, Augmentation, Loss, Optimizer, Learner, Additive, Estimator, Transform, Codec, Metric, Search,
+    Batch, Source, Model, Augmentation, Loss, Optimizer, Learner, Additive, Estimator, Transform, Split, Codec, Metric, Search,
     Scheduler, Env,
 ):  # fmt: skip
     record.__repr__ = brief  # type: ignore[method-assign]

@@ -1,6 +1,7 @@
 """The road from an experiment to an artifact, as functions: compose, build, fit, evaluate, export, load."""
 
 import contextlib
+import shlex
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from arsenal import config as configs
 from arsenal import session
@@ -21,7 +23,7 @@ from arsenal.experiment import (
     Experiment,
     Parts,
     build,
-    directed,
+    fill_modes,
     first,
     judging,
     lying,
@@ -31,10 +33,11 @@ from arsenal.experiment import (
     strategy,
 )
 from arsenal.run import Run, load
-from arsenal.runs import folder, processes, schema, signals
+from arsenal.runs import events, folder, processes, schema, signals
 from arsenal.runs.cache import compile_cache
 from arsenal.runs.checkpoints import Checkpoints, digest
 from arsenal.runs.journal import Journal, Listener, Tracker, of_learning
+from arsenal.runs.notes import notes
 from arsenal.runs.signals import BEFORE, Interrupted, Interrupts
 from arsenal.runs.terminal import watched
 from arsenal.storage.files import read_json
@@ -81,7 +84,7 @@ def walk(config: Config, listener: Listener) -> Run:
     with signals.interrupts() as interrupted:
         with interrupted.at_once(lambda: BEFORE), processes.together():
             experiment = build(config)
-            config = directed(config, experiment.modes)
+            config = fill_modes(config, experiment.modes)
             origin = inherited(config)
         sources = folder.fingerprints([package.split(".")[0] for package in values["trusted"]])
         identity = mathematics(config, experiment.data, origin)
@@ -164,9 +167,10 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts
         told(run, "running", step=step, length=stop)
         journal = Journal(*session.trackers(path, step, values), Tracker(listener)) if writes else Journal()
         going.journal = stack.enter_context(contextlib.closing(journal))
-        about = {"length": stop, "evaluate": going.evaluate_every, "folder": str(path), "parallel": f"{how.name}, {how.why}"}
-        journal.say("start", step, **about)
-        for text in session.misfits(values, stop):
+        modes = {name: mode for name, mode in experiment.modes.items() if mode}
+        about = {"evaluate": going.evaluate_every, "folder": str(path), "parallel": f"{how.name}, {how.why}", "modes": modes}
+        journal.say("start", step, length=stop, **about)
+        for text in session.schedule_warnings(values, stop):
             journal.say("warning", step, text=text)
         if streamed(experiment.splits["train"]) and values["features"]:
             total = len(experiment.splits["train"].weight)
@@ -176,8 +180,8 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts
         trained = going.go(state["train"])
         saved.wait()
         step = int(trained.step)
-        if going.left_out:
-            journal.say("warning", step, text=going.left_out)
+        if going.skip_warning:
+            journal.say("warning", step, text=going.skip_warning)
         cut = processes.agreed(bool(interrupted())) and not going.exhausted and (step < stop or going.unjudged(step))
         journal.say("cache", step, **compile_cache())
         told(run, "interrupted" if cut else "complete", step=step, length=stop)
@@ -225,13 +229,19 @@ def evaluate(run: Run) -> dict[str, float]:
         title=run.config.values["name"],
         status={
             "state": status.get("state", "unknown"),
+            "time": status.get("time"),
+            "duration": events.duration(events.read(run.folder / "events.jsonl")),
             "step": run.step,
             "seed": run.config.values["seed"],
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.params["learner"])),
         },
-        command=" ".join(["python -m arsenal.train", *run.config.overrides]),
+        command=shlex.join(["arsenal", "train", *run.config.overrides]),
         config=configs.text(run.config),
         environment=read_json(run.folder / "environment.json"),
+        notes=notes(run.folder),
+        tags=run.config.values["tags"],
+        axis=run.parts.learner.axis,
+        slope=slope_of(run),
         history=history,
         metrics=run.metrics,
         expect=run.config.values["expect"],
@@ -241,6 +251,15 @@ def evaluate(run: Run) -> dict[str, float]:
         texts={name: run.texts(name) for name in run.results},
     )
     return run.metrics
+
+
+def slope_of(run: Run) -> tuple[np.ndarray, list[str]] | None:
+    """The coefficients of a linear run, and the names of its inputs; None for another one."""
+    slope, given = getattr(run.params["learner"], "slope", None), run.kept[0].inputs.get("x")
+    if slope is None or np.ndim(slope) not in (1, 2):
+        return None
+    known = list(given.columns) if given is not None and given.columns and len(given.columns) == len(slope) else None
+    return np.asarray(slope), known or [f"input {i + 1}" for i in range(len(slope))]
 
 
 EXPLANATIONS = {"gradient": False, "gradient_times_input": True}

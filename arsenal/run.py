@@ -16,6 +16,7 @@ from arsenal.config import Config
 from arsenal.data.dataset import Schema
 from arsenal.data.frame import framed, shaped, tensors
 from arsenal.evaluation.answers import answers
+from arsenal.evaluation.labels import written
 from arsenal.evaluation.plot import learning_curves
 from arsenal.evaluation.report import number, png, uri
 from arsenal.experiment import Experiment, Parts, build, judging, parts, sampling, shape_of, showing
@@ -178,7 +179,7 @@ def card(run: Run) -> str:
     status, history = folder.status(run.folder), run.history
     rows = [{"step": event["step"], "split": event["kind"], "values": of_learning(event["values"])} for event in history]
     last = next((row["values"] for row in reversed(rows) if row["split"] == "validation"), {})
-    named = ((escape(name.replace("_", " ")), number(value)) for name, value in last.items())
+    named = ((escape(written(name)), number(value)) for name, value in last.items())
     cells = "".join(f"<tr><td>validation {name}</td><td>{value}</td></tr>" for name, value in named)
     where = f"{status.get('state')} at step {status.get('step')}<br><code>{escape(str(run.folder))}</code>"
     head = f"<b>{escape(run.config.values['name'])}</b> {where}"

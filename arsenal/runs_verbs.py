@@ -12,7 +12,9 @@ from arsenal.cli import group
 from arsenal.nested import flat
 from arsenal.runs import events, folder, index, query, table
 from arsenal.runs.folder import RunError
-from arsenal.runs.journal import MACHINE
+from arsenal.runs.journal import of_learning
+from arsenal.runs.notes import FILE, add_note, notes
+from arsenal.storage.files import read_json
 
 ALWAYS = ("folder", "state", "step", "time")
 METRICS_SHOWN = 5
@@ -74,7 +76,14 @@ def show(run: str) -> None:
     lines = [("state", ": ".join([about["state"], *([cells["problem"][1]] if "problem" in cells else [])]))]
     if "step" in about:
         lines.append(("step", f"{about['step']} of {about.get('length', '?')}, {about.get('time', '')}"))
-    last = {e["kind"]: e for e in events.read(path / "events.jsonl") if isinstance(e.get("values"), dict)}
+    log = events.read(path / "events.jsonl")
+    if (seconds := events.duration(log)) is not None:
+        lines.append(("trained for", f"{seconds:.0f} s"))
+    if told.get("config.yaml", {}).get("tags"):
+        lines.append(("tags", ", ".join(map(str, told["config.yaml"]["tags"]))))
+    lines += [("note", text) for text in notes(path)]
+    lines += made_with(path)
+    last = {e["kind"]: e for e in log if isinstance(e.get("values"), dict)}
     for kind, event in last.items():
         values = {name: table.shown(name, index.cell(value)) for name, value in event["values"].items()}
         lines.append((f"last {kind}", f"step {event['step']}: {', '.join(f'{name} {text}' for name, text in values.items())}"))
@@ -88,6 +97,32 @@ def show(run: str) -> None:
     print(f"{path}\n\n{table.aligned(lines[0], lines[1:])}")
     if "config.yaml" in told:
         print((path / "config.yaml").read_text(encoding="utf-8"), end="")
+
+
+def note(run: str, text: str) -> None:
+    """Write a line about a run into its folder; `show` and the report tell it.
+
+    run: the run's folder. text: the note.
+    """
+    path = existing(run)
+    if not text.strip():
+        raise RunError("`text` must say something.")
+    add_note(path, text)
+    print(f"noted: {path / FILE}")
+
+
+def made_with(path: Path) -> list[tuple[str, str]]:
+    """Where and by what a run was trained last: host, git commit, versions."""
+    try:
+        about = read_json(path / "environment.json")
+        lines = [("host", about["host"])] if "host" in about else []
+        if "git" in about:
+            lines.append(("git", f"{about['git']['commit'][:12]}, {about['git']['state']}"))
+        shown = ("ml-arsenal", "jax", "flax", "optax")
+        versions = ", ".join(f"{name} {about['packages'][name]}" for name in shown if name in about["packages"])
+        return [*lines, ("versions", f"{versions}, Python {about['python']}")]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []  # a folder of which this is not known is shown all the same
 
 
 def checkpoints(path: Path) -> list[int]:
@@ -134,13 +169,17 @@ def compare(runs: str, to: str = "compare.html") -> None:
 
     runs: run folders with commas between them, or a pattern with * and ?. to: the page.
     """
-    from arsenal.evaluation.comparison import differences, letters, reached, write_comparison
+    from arsenal.evaluation.comparison import best, differences, letters, reached, write_comparison
 
     paths = several(runs)
     if len(paths) < 2:
         raise RunError(f"`runs` must name two runs or more; got {runs}.")
     compared = [as_compared(path) for path in paths]
-    rows = [[key, *values] for found in (differences(compared), reached(compared)) for key, values in found.items()]
+    marks = best(compared)
+    rows = [[key, *values] for key, values in differences(compared).items()]
+    for key, values in reached(compared).items():
+        good = marks.get(key, [False] * len(values))
+        rows.append([key, *(text + "*" * mark for text, mark in zip(values, good, strict=True))])
     columns = letters(compared)
     print("\n".join(f"{letter}  {run.folder}" for letter, run in zip(columns, compared, strict=True)) + "\n")
     print(table.aligned(["", *columns], rows, range(1, len(columns) + 1)))
@@ -153,16 +192,19 @@ def as_compared(path: Path) -> Any:
     from arsenal.evaluation.comparison import Compared
 
     told, _ = index.contents(path)
-    logged = [event for event in events.read(path / "events.jsonl") if isinstance(event.get("values"), dict)]
+    log = events.read(path / "events.jsonl")
+    logged = [event for event in log if isinstance(event.get("values"), dict)]
     history = [{"step": e["step"], "split": e["kind"], "values": learned(e["values"])} for e in logged]
     last = {f"{row['split']}/{name}": value for row in history for name, value in row["values"].items()}
     config = {key: index.cell(value)[1] for key, value in flat(told.get("config.yaml", {}))}
-    return Compared(str(path), index.describe(path)["state"][1], config, last | told.get("report/metrics.json", {}), history)
+    modes = next((event.get("modes", {}) for event in reversed(log) if event["kind"] == "start"), {})
+    metrics = last | told.get("report/metrics.json", {})
+    return Compared(str(path), index.describe(path)["state"][1], config, metrics, history, modes)
 
 
 def learned(values: dict[str, Any]) -> dict[str, Any]:
     """The numbers that tell of learning."""
-    return {name: value for name, value in values.items() if name not in MACHINE and index.cell(value)[0] is not None}
+    return {name: value for name, value in of_learning(values).items() if index.cell(value)[0] is not None}
 
 
 def rm(
@@ -210,7 +252,7 @@ def megabytes(path: Path) -> float:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink()) / 1e6
 
 
-VERBS: dict[str, Callable[..., None]] = {"list": list_runs, "show": show, "compare": compare, "rm": rm}
+VERBS: dict[str, Callable[..., None]] = {"list": list_runs, "show": show, "compare": compare, "note": note, "rm": rm}
 
 if __name__ == "__main__":
     group("arsenal runs", VERBS)

@@ -98,13 +98,13 @@ class Session:
         values = [self.stopping.value(self.history[step]) for step in sorted(self.history)]
         return exhausted(values, section["patience"], section["min_delta"], self.stopping.mode)
 
-    def scheduled(self, step: int) -> bool:
+    def is_due(self, step: int) -> bool:
         """Whether a run that goes on beyond a step is judged there."""
         return self.evaluate_every is not None and step % self.evaluate_every == 0
 
     def unjudged(self, step: int) -> bool:
         """Whether the evaluation that is due at a step was never made: the run was interrupted before it."""
-        due = self.evaluate_every is not None and step > 0 and (self.scheduled(step) or step == self.stop)
+        due = self.evaluate_every is not None and step > 0 and (self.is_due(step) or step == self.stop)
         return due and step not in self.history
 
     def go(self, train: TrainState) -> TrainState:
@@ -153,7 +153,7 @@ class Session:
             self.journal.measure("train", step, compute(jax.device_get(means)) | pace)
 
     @property
-    def left_out(self) -> str:
+    def skip_warning(self) -> str:
         """What to say of the steps that `on_nan: skip` left out; empty where it left out none."""
         out, of = self.skipped
         if not out:
@@ -185,7 +185,7 @@ class Session:
             shown = {name: "\n\n".join(map("│".join, pairs[:TEXTS])) for name, pairs in drawn.texts.items()}
             self.journal.say("text", step, **shown)
         best = self.values["run"]["checkpoints"]["best"]
-        self.worth_saving = self.scheduled(step) and step in self.keeping.best(self.history)[:best]
+        self.worth_saving = self.is_due(step) and step in self.keeping.best(self.history)[:best]
         self.paused += time.perf_counter() - began
         return self.exhausted
 
@@ -226,7 +226,7 @@ class Session:
         return f"Interrupted at step {step} and saved; the same command resumes {self.path}."
 
 
-def misfits(values: dict[str, Any], stop: int) -> list[str]:
+def schedule_warnings(values: dict[str, Any], stop: int) -> list[str]:
     """What to say of every schedule of a learner that is longer than the run of `stop` steps, or ends in nothing before it."""
     found = []
     for path, schedule in schedules(values["learner"], "learner", configs.trusted(values["trusted"])):

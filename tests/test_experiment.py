@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from arsenal.config import ConfigError, compose
-from arsenal.experiment import build, directed, mathematics, parts
+from arsenal.experiment import build, fill_modes, mathematics, parts
 
 
 def test_a_known_metric_says_which_of_its_values_are_good():
     config = compose("digits_mlp", ["sweep.metric=accuracy", "early_stopping.patience=3"], name="tune")
-    found = directed(config, build(config).modes).values
+    found = fill_modes(config, build(config).modes).values
     assert (found["sweep"]["mode"], found["early_stopping"]["mode"]) == ("max", "min")
     assert config.values["sweep"]["mode"] is None, "The config that was given stays as it was."
     given = compose("digits_mlp", ["sweep.metric=accuracy", "sweep.mode=min"], name="tune")
-    assert directed(given, build(given).modes).values["sweep"]["mode"] == "min", "What is said is done."
+    assert fill_modes(given, build(given).modes).values["sweep"]["mode"] == "min", "What is said is done."
 
 
 def test_of_others_the_direction_must_be_given():
@@ -151,8 +151,8 @@ def test_sizes_are_held_against_codes_that_nobody_described():
     from arsenal.features import one_hot
     from arsenal.records import batch
 
-    rows = batch(x={"categorical": np.array([[0, 1], [2, 0], [9, 9]], np.int32)}, weight=[1.0, 1.0, 0.0])
-    one_hot([3, 2]).check(rows)
+    rows = batch(x={"categorical": np.array([[0, 2], [3, 0], [9, 9]], np.int32)}, weight=[1.0, 1.0, 0.0])
+    one_hot([3, 2]).check(rows)  # 3 and 2 are the codes of what is unknown
     with pytest.raises(ValueError, match=r"at least \[3, 2\].*; got \[2, 2\]: column 1 has 3"):
         one_hot([2, 2]).check(rows)
     with pytest.raises(ValueError, match="`sizes` of `one_hot` must be given"):

@@ -3,6 +3,7 @@
 import jax
 from jax.random import fold_in
 
+from arsenal.combine.whole import trace_host
 from arsenal.records import Batch, Estimator, Transform, hyperparameters
 
 
@@ -29,7 +30,7 @@ def chain(*transforms: Transform) -> Transform:
     def check(batch):
         for transform in transforms:
             transform.check(batch)
-            batch = changed(transform, batch)
+            batch = shapes_behind(transform, batch)
 
     invertible = all(transform.inverse for transform in transforms)
     exempt = {word: why for transform in transforms for word, why in transform.exempt.items()}
@@ -37,7 +38,7 @@ def chain(*transforms: Transform) -> Transform:
     return Transform(fit, apply, inverse if invertible else None, check, hp, exempt)
 
 
-def changed(transform: Transform, batch: Batch) -> Batch:
+def shapes_behind(transform: Transform, batch: Batch) -> Batch:
     """The rows with the shapes that x has behind the transform."""
     hp = hyperparameters(transform.hp)
     return batch._replace(x=jax.eval_shape(lambda batch: transform.fit(jax.random.key(0), batch, hp)[1].x, batch))
@@ -48,6 +49,7 @@ def after(transform: Transform, estimator: Estimator) -> Estimator:
 
     hp: the estimator's; where the transform has floats too, {"transform": ..., "estimator": ...}.
     """
+    estimator = trace_host(estimator)
     floats = bool(jax.tree.leaves(transform.hp))
 
     def fit(key, batch, hp):
@@ -63,7 +65,7 @@ def after(transform: Transform, estimator: Estimator) -> Estimator:
 
     def check(batch):
         transform.check(batch)
-        estimator.check(changed(transform, batch))
+        estimator.check(shapes_behind(transform, batch))
 
     return estimator._replace(
         fit=fit, apply={name: read(name, f) for name, f in estimator.apply.items()}, check=check,

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Interval
 
-from arsenal.numerics.wide import as_types, moving, wide
+from arsenal.numerics.wide import as_types, move_average, widen
 from arsenal.records import Learner
 
 
@@ -27,7 +27,7 @@ def ema(learner: Learner, decay: Annotated[float, Interval(ge=0, lt=1)] = 0.999)
 
     def copied(params):
         # A copy also of what is wide already: the driver donates both states to the next step.
-        return jax.tree.map(jnp.copy, wide(params))
+        return jax.tree.map(jnp.copy, widen(params))
 
     def init(key, batch, hp):
         state = learner.init(key, batch, hp["learner"])
@@ -35,7 +35,7 @@ def ema(learner: Learner, decay: Annotated[float, Interval(ge=0, lt=1)] = 0.999)
 
     def step(key, averaged, batch, hp):
         state, metrics = learner.step(key, averaged.state, batch, hp["learner"])
-        return Averaged(state, moving(averaged.average, learner.params(state), hp["decay"])), metrics
+        return Averaged(state, move_average(averaged.average, learner.params(state), hp["decay"])), metrics
 
     def adopt(averaged, params, hp):
         return Averaged(learner.adopt(averaged.state, params, hp["learner"]), copied(params))

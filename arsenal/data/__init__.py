@@ -7,11 +7,11 @@ from arsenal.data.grain import grain
 from arsenal.data.images import images
 from arsenal.data.mapped import memmap, tokens
 from arsenal.data.source import ahead, arrays, feed, nothing, reading, stream, through
-from arsenal.data.splits import by_position, by_row
+from arsenal.data.splits import as_split, by_group, by_position, by_row, by_time, stratified
 from arsenal.data.text import decode, encode, text
 
 __all__ = [
-    "Dataset", "Schema", "ahead", "arrays", "as_dataset", "breast_cancer", "by_position", "by_row", "csv",
-    "decode", "diabetes", "digits", "encode", "feed", "grain", "images", "memmap", "nothing", "npz",
-    "parquet", "reading", "seeds", "stream", "text", "through", "tokens",
+    "Dataset", "Schema", "ahead", "arrays", "as_dataset", "as_split", "breast_cancer", "by_group", "by_position", "by_row",
+    "by_time", "csv", "decode", "diabetes", "digits", "encode", "feed", "grain", "images", "memmap", "nothing", "npz",
+    "parquet", "reading", "seeds", "stratified", "stream", "text", "through", "tokens",
 ]  # fmt: skip

@@ -15,23 +15,23 @@ from arsenal.data.groups import row_groups
 
 def csv(
     path: str, target: str | None = None, features: Sequence[str] | None = None, id: str | None = None,
-    missing: Literal["error", "drop"] = "error", separator: str = ",",
+    missing: Literal["error", "drop"] = "error", separator: str = ",", aux: Sequence[str] = (),
 ) -> Dataset:  # fmt: skip
     """A CSV file with a header: numbers in one input, strings in another, coded; see `table`.
 
     `path` may name data that a package brings, as in `arsenal:data/iris.csv`.
     """
-    return table(read(path, separator), target, features, id, missing, [located(path)])
+    return table(read(path, separator), target, features, id, missing, [located(path)], aux)
 
 
 def parquet(
     path: str, target: str | None = None, features: Sequence[str] | None = None, id: str | None = None,
-    missing: Literal["error", "drop"] = "error", stream: bool = False,
+    missing: Literal["error", "drop"] = "error", stream: bool = False, aux: Sequence[str] = (),
 ) -> Dataset:  # fmt: skip
     """A Parquet file; see `table`. `stream` reads its row groups when their rows are asked for; see `row_groups`."""
     if stream:
-        return row_groups(there(path), target, features, id, missing)
-    return table(read(path), target, features, id, missing, [located(path)])
+        return row_groups(there(path), target, features, id, missing, aux)
+    return table(read(path), target, features, id, missing, [located(path)], aux)
 
 
 def npz(path: str, x: str | Sequence[str] = "x", y: str | None = "y", row: str | None = None) -> Dataset:

@@ -14,13 +14,15 @@ from arsenal.nearest import nearest
 
 
 def table(
-    frame: Any, target: str | None, features: Sequence[str] | None, id: str | None, missing: str, files: Iterable[Path] = ()
-) -> Dataset:
+    frame: Any, target: str | None, features: Sequence[str] | None, id: str | None, missing: str, files: Iterable[Path] = (),
+    aux: Sequence[str] = (),
+) -> Dataset:  # fmt: skip
     """A data frame as rows: numeric columns as x [n, d]; with string columns too, x is {"numeric", "categorical"}.
 
-    A target of strings becomes labels; a column that holds both numbers and other text is an error.
+    A target of strings becomes labels; a column that holds both numbers and other text is an error. Columns `aux` are kept
+    beside the inputs, for a split or a loss of one's own.
     """
-    names, used = chosen_columns(frame.columns, target, features, id)
+    names, used = chosen_columns(frame.columns, target, features, id, aux)
     kept = frame[used]
     gaps = kept.isna()
     if gaps.to_numpy().any():
@@ -31,17 +33,18 @@ def table(
     text = [name for name in used if name != id and not is_number(kept[name])]
     schema = described(names, target, {name: category().fit(kept[name].to_numpy(dtype=object)) for name in text})
     row = kept[id].to_numpy() if id else kept.index.to_numpy()
-    return dataset(tensors(kept, schema), answer(kept, target, schema), row, schema=schema, files=files)
+    beside = others(kept, aux, schema)
+    return dataset(tensors(kept, schema), answer(kept, target, schema), row, aux=beside, schema=schema, files=files)
 
 
 def chosen_columns(
-    columns: Any, target: str | None, features: Sequence[str] | None, id: str | None
+    columns: Any, target: str | None, features: Sequence[str] | None, id: str | None, aux: Sequence[str] = ()
 ) -> tuple[list[str], list[str]]:
     """The feature columns, and all columns that are read; ValueError where one is not there."""
-    names = list(features) if features is not None else [c for c in columns if c not in (target, id)]
+    names = list(features) if features is not None else [c for c in columns if c not in (target, id, *aux)]
     if not names:
         raise ValueError(f"A table needs at least one feature column; the columns are {list(columns)}.")
-    used = [*dict.fromkeys([*names, *([target] if target else []), *([id] if id else [])])]
+    used = [*dict.fromkeys([*names, *([target] if target else []), *([id] if id else []), *aux])]
     for name in used:
         known(name, columns, "column")
     return names, used
@@ -72,6 +75,16 @@ def answer(frame: Any, target: str | None, schema: Schema) -> np.ndarray | None:
     if schema.target.codec:
         return category().encode(schema.codecs[target], frame[target].to_numpy(dtype=object))
     return frame[target].to_numpy()
+
+
+def others(frame: Any, aux: Sequence[str], schema: Schema) -> Any:
+    """The further columns [n] by name, codes of strings and numbers; () where there are none."""
+
+    def one(name):
+        values = frame[name].to_numpy(dtype=object if name in schema.codecs else None)
+        return category().encode(schema.codecs[name], values) if name in schema.codecs else values
+
+    return {name: one(name) for name in aux} or ()
 
 
 def tensors(frame: Any, schema: Schema) -> Any:

@@ -11,13 +11,15 @@ import numpy as np
 from arsenal.data.codec import category
 from arsenal.data.column import columns, plain, row_bytes
 from arsenal.data.dataset import Dataset, dataset
-from arsenal.data.frame import answer, apart, chosen_columns, described, is_number, refuse_gaps, tensors
+from arsenal.data.frame import answer, apart, chosen_columns, described, is_number, others, refuse_gaps, tensors
 
 HELD = 256 * 2**20
 """Bytes of decoded groups at hand at once, about; one group at least."""
 
 
-def row_groups(path: Path, target: str | None, features: Sequence[str] | None, id: str | None, missing: str) -> Dataset:
+def row_groups(
+    path: Path, target: str | None, features: Sequence[str] | None, id: str | None, missing: str, aux: Sequence[str] = ()
+) -> Dataset:
     """The rows of a Parquet file, typed as `frame.table` does; one pass over the file learns which strings there are.
 
     A row's id is its place in the file unless a column `id` is named. Rows of a group are cheap together: write files
@@ -31,7 +33,7 @@ def row_groups(path: Path, target: str | None, features: Sequence[str] | None, i
     except (ValueError, OSError) as error:  # pyarrow's errors are ValueErrors
         raise ValueError(f"Data file {path} cannot be read: {str(error).splitlines()[0]}") from error
     empty = file.schema_arrow.empty_table().to_pandas()
-    names, used = chosen_columns(empty.columns, target, features, id)
+    names, used = chosen_columns(empty.columns, target, features, id, aux)
     text = [name for name in used if name != id and not is_number(empty[name])]
 
     def group(number: int) -> Any:
@@ -67,7 +69,9 @@ def row_groups(path: Path, target: str | None, features: Sequence[str] | None, i
     def decode(number: int) -> dict[str, Any]:
         frame = group(number).dropna()
         y = answer(frame, target, schema)
-        return {"x": tensors(frame, schema)} | ({} if y is None else {"y": plain(y if kind is None else y.astype(kind))})
+        beside = {name: plain(values) for name, values in (others(frame, aux, schema) or {}).items()}
+        made = {"x": tensors(frame, schema), "aux": beside or ()}
+        return made | ({} if y is None else {"y": plain(y if kind is None else y.astype(kind))})
 
     like = jax.tree.map(lambda v: v[:1], decode(there[0]))
     largest = max(sizes) * row_bytes(like)
@@ -91,5 +95,5 @@ def row_groups(path: Path, target: str | None, features: Sequence[str] | None, i
 
     made = columns(read, like, int(chunks[-1]), chunks, together)
     return dataset(
-        made["x"], made.get("y"), np.concatenate(ids), schema=schema, files=[path], settings={"target": target}
+        made["x"], made.get("y"), np.concatenate(ids), aux=made["aux"], schema=schema, files=[path], settings={"target": target}
     )

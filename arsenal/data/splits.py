@@ -1,53 +1,156 @@
-"""Splits by row id: by its hash, so that a row stays on its side whatever joins, or by its place in the sequence."""
+"""Splits: by row id, or by what rows hold, as their class, the group that they belong to, or the time that they are of."""
 
+import hashlib
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge, Interval
+from arsenal_serving.artifact import codecs
+
+from arsenal.data.column import in_memory
+from arsenal.records import Batch, Split
 
 Fraction = Annotated[float, Interval(ge=0, lt=1)]
 
 
-def by_row(validation: Fraction = 0.15, test: Fraction = 0.15, seed: Annotated[int, Ge(0)] = 0) -> Callable:
-    """A function of row ids [n] that gives masks [n] for `train`, `validation` and `test`.
+def by_row(validation: Fraction = 0.15, test: Fraction = 0.15, seed: Annotated[int, Ge(0)] = 0) -> Split:
+    """By a hash of the row's id, so that a row stays on its side whatever joins.
 
     The sizes are those fractions on average: each row is drawn by a hash of its id and the seed.
     """
-    if validation + test >= 1:
-        raise ValueError(f"`validation` + `test` of `by_row` must be < 1; got {validation} + {test}.")
-
-    def split(row: np.ndarray) -> dict[str, np.ndarray]:
-        at = uniform(row, seed)
-        return {
-            "train": at >= validation + test,
-            "validation": at < validation,
-            "test": (at >= validation) & (at < validation + test),
-        }
-
-    return split
+    check_fractions("by_row", validation, test)
+    return Split(lambda rows, schema: parts(uniform(rows.row, seed), validation, test))
 
 
-def by_position(validation: Fraction = 0.1, test: Fraction = 0.1, gap: Annotated[int, Ge(0)] = 0) -> Callable:
-    """A function of row ids [n] that gives masks [n]: the first ids train, the next validate, the last test.
+def by_position(validation: Fraction = 0.1, test: Fraction = 0.1, gap: Annotated[int, Ge(0)] = 0) -> Split:
+    """By place in the sequence: the first ids train, the next validate, the last test.
 
     For rows in a sequence, where neighbours overlap: the `gap` ids before validation and before test belong to no
     side. The sizes are those fractions of the rows, gaps included.
     """
+    check_fractions("by_position", validation, test)
+    return Split(lambda rows, schema: cut(np.asarray(rows.row).astype(np.int64), validation, test, gap))
+
+
+def by_time(
+    column: str, validation: Fraction = 0.15, test: Fraction = 0.15, gap: Annotated[float, Ge(0)] = 0.0
+) -> Split:
+    """By the values of a column: the earliest rows train, the next validate, the latest test; rows of one time stay together.
+
+    `column` is one of numbers or of ISO dates, among the inputs, in `aux`, or `y`. Rows less than `gap` before a cut, in the
+    column's units (of dates: in different dates), belong to no side. The sizes are about those fractions of the rows.
+    """
+    check_fractions("by_time", validation, test)
+    return Split(lambda rows, schema: cut(values(rows, schema, column)[0].astype(np.float64), validation, test, gap))
+
+
+def by_group(
+    column: str, validation: Fraction = 0.15, test: Fraction = 0.15, seed: Annotated[int, Ge(0)] = 0
+) -> Split:
+    """By a hash of a column's value, so that rows of one group (a patient, an author) are on one side, whatever joins.
+
+    `column` is one of whole numbers or strings, among the inputs or in `aux`. The sizes are those fractions of the groups, on
+    average.
+    """
+    check_fractions("by_group", validation, test)
+
+    def masks(rows, schema):
+        found, codec = values(rows, schema, column)
+        if not np.issubdtype(found.dtype, np.integer):
+            raise ValueError(f"`column` of `by_group` must hold whole numbers or strings; `{column}` holds {found.dtype}.")
+        codes, of = np.unique(found, return_inverse=True)
+        names = codes if codec is None else codecs.decode(codec, codes)  # codes move when another value joins
+        hashed = [int.from_bytes(hashlib.sha256(str(name).encode()).digest()[:8], "big") for name in names]
+        return parts(uniform(np.array(hashed, np.uint64), seed)[of], validation, test)
+
+    return Split(masks)
+
+
+def stratified(
+    validation: Fraction = 0.15, test: Fraction = 0.15, seed: Annotated[int, Ge(0)] = 0, column: str = "y"
+) -> Split:
+    """Each class, a value of y or of another column, in the same shares on all sides, to the row.
+
+    Within its class the rows with the lowest hashes of their ids validate, the next test. Unlike in `by_row` a row may change
+    its side when others join. A class of one row trains.
+    """
+    check_fractions("stratified", validation, test)
+
+    def masks(rows, schema):
+        found, _ = values(rows, schema, column)
+        if not np.issubdtype(found.dtype, np.integer):
+            raise ValueError(f"`column` of `stratified` must hold classes; `{column}` holds {found.dtype}.")
+        at, place = uniform(rows.row, seed), np.empty(len(found))
+        for one in np.unique(found):
+            mine = np.flatnonzero(found == one)
+            order = np.argsort(at[mine], kind="stable")
+            # Places 0.5/m, 1.5/m, ...: a share of them is as many rows as it rounds to.
+            place[mine[order]] = (np.arange(len(mine)) + 0.5) / len(mine)
+        return parts(place, validation, test)
+
+    return Split(masks)
+
+
+def as_split(made: Any) -> Split:
+    """A `Split` as it is; a function of row ids [n] that gives the masks as one."""
+    if isinstance(made, Split):
+        return made
+    if callable(made):
+        return Split(lambda rows, schema: made(rows.row))
+    raise TypeError(f"`split` must be a Split or a function of row ids; got {type(made).__name__}.")
+
+
+def check_fractions(name: str, validation: float, test: float) -> None:
+    """Raise ValueError unless something is left for training."""
     if validation + test >= 1:
-        raise ValueError(f"`validation` + `test` of `by_position` must be < 1; got {validation} + {test}.")
+        raise ValueError(f"`validation` + `test` of `{name}` must be < 1; got {validation} + {test}.")
 
-    def split(row: np.ndarray) -> dict[str, np.ndarray]:
-        row = np.asarray(row).astype(np.int64)
-        ordered = np.append(np.sort(row), np.iinfo(np.int64).max)
-        first, second = (ordered[len(row) - round(len(row) * share)] for share in (validation + test, test))
-        return {
-            "train": row < first - gap,
-            "validation": (row >= first) & (row < second - gap),
-            "test": row >= second,
-        }
 
-    return split
+def parts(at: np.ndarray, validation: float, test: float) -> dict[str, np.ndarray]:
+    """The masks of rows at places in [0, 1): the lowest validate, the next test, the others train."""
+    return {
+        "train": at >= validation + test,
+        "validation": at < validation,
+        "test": (at >= validation) & (at < validation + test),
+    }
+
+
+def cut(at: np.ndarray, validation: float, test: float, gap: float) -> dict[str, np.ndarray]:
+    """The masks of rows in order: the last test, those before them validate; what lies within `gap` before a cut is left out."""
+    last = np.iinfo(np.int64).max if np.issubdtype(at.dtype, np.integer) else np.inf
+    ordered = np.append(np.sort(at), last)
+    first, second = (ordered[len(at) - round(len(at) * share)] for share in (validation + test, test))
+    return {"train": at < first - gap, "validation": (at >= first) & (at < second - gap), "test": at >= second}
+
+
+def values(rows: Batch, schema: Any, column: str) -> tuple[np.ndarray, dict | None]:
+    """A column [n] by name, and the state of its codec; ValueError where there is none."""
+    inputs = rows.x if isinstance(rows.x, dict) else {"x": rows.x}
+    aux = rows.aux if isinstance(rows.aux, dict) else {}
+    there: dict[str, tuple[Callable, Any]] = {}
+    if rows.y is not None:
+        there["y"] = (lambda: read(rows.y), schema.target.codec)
+    for name, leaf in inputs.items():
+        field = schema.inputs.get(name)
+        for i, own in enumerate((field.columns if field else None) or ()):
+            codec = field.codec if isinstance(field.codec, str | None) else field.codec[i]
+            there[own] = (lambda leaf=leaf, i=i: read(leaf)[:, i], codec)
+        if len(leaf.shape) == 1:
+            there[name] = (lambda leaf=leaf: read(leaf), field.codec if field else None)
+    there |= {name: (lambda leaf=leaf: read(leaf), name if name in schema.codecs else None) for name, leaf in aux.items()}
+    if column not in there:
+        raise ValueError(f"The split reads the column `{column}`; there are {', '.join(there) or 'none'}.")
+    get, codec = there[column]
+    found = get()
+    if found.ndim != 1:
+        raise ValueError(f"The split reads one value of each row; `{column}` has shape {found.shape}.")
+    return found, schema.codecs.get(codec) if isinstance(codec, str) else None
+
+
+def read(leaf: Any) -> np.ndarray:
+    """All of a column."""
+    return np.asarray(leaf) if in_memory(leaf) else np.asarray(leaf[np.arange(leaf.shape[0])])
 
 
 def uniform(row: np.ndarray, seed: int) -> np.ndarray:

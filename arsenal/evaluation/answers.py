@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from arsenal.data import ahead, feed, through
-from arsenal.numerics.wide import as_types, wide
+from arsenal.numerics.wide import as_types, widen
 from arsenal.records import Batch, Learner, Metric, Source, anything, compute, hyperparameters, living
 
 PATIENCE = 2.0
@@ -112,7 +112,7 @@ def scorer(
 
     def nothing(key, params, hp, block):
         means = jax.eval_shape(lambda: learner.evaluate(key, params, batch_of(block, jnp.zeros((), jnp.int32)), hp))
-        zeros = wide(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), means))
+        zeros = widen(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), means))
         return zeros, {name: metric.empty() for name, metric in metrics.items()}
 
     def judge(key, params, hp, block, sums, begin, end):

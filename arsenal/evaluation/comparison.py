@@ -1,15 +1,19 @@
 """Several runs side by side: where their configs differ, what they reached, their curves in one picture."""
 
 import string
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from arsenal.evaluation import plot
+from arsenal.evaluation.labels import written
 from arsenal.evaluation.report import Pictures, number, place, rendered
 from arsenal.storage.files import write_text
 
-DIFFERENCES_NAMED = 2
-"""A curve is named by its run's settings where the runs differ in no more than so many."""
+DIFFERENCES_NAMED = 3
+"""Settings that a run is called by; where more differ, the first, and an ellipsis."""
 
 
 class Compared(NamedTuple):
@@ -23,6 +27,8 @@ class Compared(NamedTuple):
     """By "split/name"; of a population, a list."""
     history: list[dict]
     """Rows `{"step", "split", "values"}`."""
+    modes: dict[str, str] = {}
+    """Which values of a metric are good, min or max, by name, as far as it is known."""
 
 
 def letters(runs: list[Compared]) -> list[str]:
@@ -55,13 +61,46 @@ def reached(runs: list[Compared]) -> dict[str, list[str]]:
 
 def named(runs: list[Compared]) -> list[str]:
     """What the runs' curves are called: the letter, and few settings that differ."""
-    differ = differences(runs)
-    if not differ or len(differ) > DIFFERENCES_NAMED:
-        return letters(runs)
+    return [" ".join(filter(None, (letter, text))) for letter, text in zip(letters(runs), told_apart(runs), strict=True)]
+
+
+def told_apart(runs: list[Compared]) -> list[str]:
+    """What tells each run from the others in a few words: the settings that differ, those with most values first."""
+    differ = sorted(((k, v) for k, v in differences(runs).items() if k != "tags"), key=lambda item: -len(set(item[1])))
+    few = differ[:DIFFERENCES_NAMED]
+    more = ", …" if len(differ) > len(few) else ""
     return [
-        f"{letter}  " + ", ".join(f"{key.rpartition('.')[2].replace('_', ' ')} {values[i]}" for key, values in differ.items())
-        for i, letter in enumerate(letters(runs))
+        ", ".join(f"{written(key.rpartition('.')[2])} {values[i]}" for key, values in few) + more for i in range(len(runs))
     ]
+
+
+def best(runs: list[Compared]) -> dict[str, list[bool]]:
+    """Which runs reached the best value of each metric whose good values are known; none where all are alike."""
+    modes = {name: mode for run in runs for name, mode in run.modes.items() if mode}
+    found = {}
+    for key in dict.fromkeys(key for run in runs for key in run.metrics if not key.startswith("train/")):
+        mode = modes.get(key.rpartition("/")[2])
+        values = np.array([mean(run.metrics.get(key)) for run in runs])
+        there = values[np.isfinite(values)]
+        if mode and len(there) > 1 and np.ptp(there) > 0:
+            found[key] = (values == (there.min() if mode == "min" else there.max())).tolist()
+    return found
+
+
+def mean(value: Any) -> float:
+    """A metric's value as a number, of a population the mean; NaN where it is none."""
+    parts = np.array([np.nan if part is None else part for part in (value if isinstance(value, list) else [value])], float)
+    return float(parts.mean())
+
+
+def drawn(runs: list[Compared], logged: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The quantities of splits less those that are another one in every run, as the loss may be the log loss."""
+    found = []
+    for split in dict.fromkeys(split for split, _ in logged):
+        names = [name for of, name in logged if of == split]
+        same = [set(plot.repeated([row for row in run.history if row["split"] == split], names)) for run in runs]
+        found += [(split, name) for name in names if not all(name in one for one in same)]
+    return found
 
 
 def write_comparison(path: Path, runs: list[Compared]) -> None:
@@ -80,14 +119,16 @@ def write_comparison(path: Path, runs: list[Compared]) -> None:
             f"{split}_{name}", lambda theme, split=split, name=name: plot.compared_curves(histories, name, split, theme),
             f"{name} of {split} over step, a line for each run",
         )
-        for split, name in sorted(logged, key=lambda key: (key[1], place(key[0])))
+        for split, name in sorted(drawn(runs, logged), key=lambda key: (key[1], place(key[0])))
     ]  # fmt: skip
     page = {
         "title": f"{len(runs)} runs",
         "runs": [
-            {"letter": letter, "folder": run.folder, "state": run.state} for letter, run in zip(letters(runs), runs, strict=True)
+            {"letter": letter, "folder": run.folder, "state": run.state, "name": name}
+            for letter, run, name in zip(letters(runs), runs, told_apart(runs), strict=True)
         ],
         "groups": [("Settings that differ", differences(runs)), ("Metrics", reached(runs))],
+        "best": best(runs),
         "curves": curves,
     }
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from arsenal.evaluation.labels import written
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -35,11 +37,14 @@ MATRIX_LIMIT, MATRIX_SHOWN, PAIRS_LIMIT, PAIRS_SHOWN = 50, 30, 200, 25
 CURVES_SHOWN, CLOUD, THIN, NAMED = 30, 4000, 2000, 8
 
 
-def learning_curves(history: list[dict], quantities: Sequence[str] | None = None, theme: Theme = LIGHT) -> "Figure":
-    """Every quantity over step, one axis each: training and validation, from rows `{"step", "split", "values"}`.
+def learning_curves(
+    history: list[dict], quantities: Sequence[str] | None = None, theme: Theme = LIGHT, axis: tuple[str, float] = ("step", 1)
+) -> "Figure":
+    """Every quantity over step, one plot each: training and validation, from rows `{"step", "split", "values"}`.
 
     A value may be a number, None (not finite) or a list with one number per member of a population: members are thin lines,
-    their median a thick one. An axis is logarithmic where a falling positive quantity spans more than a factor of 30.
+    their median a thick one. An axis is logarithmic where a falling positive quantity spans more than a factor of 30. `axis`
+    is what steps are counted in, and how many there are to a step.
     """
     names = list(dict.fromkeys(name for row in history for name in row["values"]))
     names = names if quantities is None else list(quantities)
@@ -50,13 +55,13 @@ def learning_curves(history: list[dict], quantities: Sequence[str] | None = None
     figure = new(4.7 * columns, 3.0 * lines, theme)
     for at, name in enumerate(names):
         axes = figure.add_subplot(lines, columns, at + 1)
-        dress(axes, theme, clip(name.replace("_", " "), 30))
+        dress(axes, theme, clip(written(name), 30))
         everything = []
         for split in ("train", "validation", *sorted({row["split"] for row in history} - {"train", "validation"})):
             rows = [row for row in history if row["split"] == split and row["values"].get(name) is not None]
             if not rows:
                 continue
-            step = np.array([row["step"] for row in rows])
+            step = axis[1] * np.array([row["step"] for row in rows])
             order = np.argsort(step, kind="stable")
             width = max(np.size(row["values"][name]) for row in rows)
             values = np.stack([np.broadcast_to(np.asarray(row["values"][name], float), (width,)) for row in rows])
@@ -71,10 +76,32 @@ def learning_curves(history: list[dict], quantities: Sequence[str] | None = None
             axes.plot(step, middle, color=colour, linewidth=1.8, marker=marker, markersize=3.5, label=label)
             axes.plot(step[-1:], middle[-1:], "o", color=colour, markersize=4.5, clip_on=False)
         scale(axes, everything)
-        axes.set_xlabel("step")
+        axes.set_xlabel(axis[0])
         axes.margins(x=0.02)
         keys(axes, theme)
     return figure
+
+
+def repeated(history: list[dict], names: Sequence[str]) -> dict[str, str]:
+    """Quantities that are another one by every number that they have, as the loss may be the log loss: name -> the other.
+
+    >>> repeated([{"step": 1, "split": "validation", "values": {"loss": 0.5, "log_loss": 0.5}}], ["loss", "log_loss"])
+    {'log_loss': 'loss'}
+    """
+    values = {name: {(row["step"], row["split"]): row["values"].get(name) for row in history} for name in names}
+    values = {name: {at: value for at, value in of.items() if value is not None} for name, of in values.items()}
+
+    def within(one, other):
+        return all(at in other and np.array_equal(np.array(value), np.array(other[at])) for at, value in one.items())
+
+    found: dict[str, str] = {}
+    for name in names:
+        for other in names:
+            longer = len(values[other]) > len(values[name]) or names.index(other) < names.index(name)
+            if other != name and other not in found and longer and within(values[name], values[other]):
+                found[name] = other
+                break
+    return found
 
 
 def compared_curves(histories: dict[str, list[dict]], quantity: str, split: str, theme: Theme = LIGHT) -> "Figure":
@@ -85,7 +112,7 @@ def compared_curves(histories: dict[str, list[dict]], quantity: str, split: str,
     colours = (theme.right, theme.wrong, theme.third, theme.fourth)
     figure = new(4.7, 3.2 + 0.17 * min(len(histories), NAMED), theme)
     axes = figure.add_subplot()
-    dress(axes, theme, f"{clip(quantity.replace('_', ' '), 30)}, {split}")
+    dress(axes, theme, f"{clip(written(quantity), 30)}, {split}")
     everything = []
     for i, (name, history) in enumerate(histories.items()):
         rows = [row for row in history if row["split"] == split and row["values"].get(quantity) is not None]
@@ -280,6 +307,81 @@ def roc(
     legend.set_title("area under the curve" if proba.shape[1] > 2 else "")
     legend.get_title().set_fontsize(8)
     legend.get_title().set_color(theme.muted)
+    return figure
+
+
+def precision_recall_curve(
+    y: np.ndarray, score: np.ndarray, weight: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Recall and precision [m] of y [n] in {0, 1} by score [n], from the highest threshold down; the average precision.
+
+    The average is the sum of precision times the growth of recall, without interpolation. NaN where a class is absent.
+    >>> float(precision_recall_curve(np.array([0, 1, 0, 1]), np.array([0.1, 0.4, 0.6, 0.8]))[2])
+    0.8333333333333333
+    """
+    y, score, weight = kept(weight, np.asarray(y), np.asarray(score))
+    order = np.argsort(-score, kind="stable")
+    y, score, weight = y[order] > 0, score[order], weight[order]
+    last = np.append(np.nonzero(np.diff(score))[0], len(score) - 1) if len(score) else np.empty(0, int)
+    true, all_ = (np.cumsum(part)[last] for part in (weight * y, weight))
+    if not (len(true) and 0 < true[-1] < all_[-1]):
+        return np.full(len(true), np.nan), np.full(len(true), np.nan), float("nan")
+    precision, recall = true / all_, true / true[-1]
+    return recall, precision, float(np.sum(np.diff(recall, prepend=0) * precision))
+
+
+def precision_recall(
+    y: np.ndarray, proba: np.ndarray, weight: np.ndarray | None = None, labels: Sequence[str] | None = None,
+    theme: Theme = LIGHT,
+) -> "Figure":  # fmt: skip
+    """Precision over recall of labels y [n] and probabilities [n, classes]: of two classes the second, else each.
+
+    Up to four classes have a colour each; of more, all are faint but the worst. Of more than 30, the 30 with most weight.
+    """
+    y, proba, weight = kept(weight, np.asarray(y), np.asarray(proba))
+    figure = new(4.1, 4.0, theme, layout=None)
+    axes = figure.add_axes((0.135, 0.125, 0.835, 0.785))
+    dress(axes, theme, "Precision and recall")
+    size = np.bincount(y, weight, proba.shape[1])
+    classes = [1] if proba.shape[1] == 2 else np.sort(np.argsort(-size, kind="stable")[:CURVES_SHOWN])
+    found = {int(c): precision_recall_curve(y == c, proba[:, c], weight) for c in classes if 0 < size[c] < size.sum()}
+    colours = (theme.right, theme.wrong, theme.third, theme.fourth)
+    worst = min(found, key=lambda c: found[c][2], default=None)
+    for i, (c, (recall, precision, area)) in enumerate(found.items()):
+        name = clip(labels[c] if labels and c < len(labels) else str(c), 16)
+        told = len(found) <= 4 or c == worst
+        text = f"{'worst: ' if len(found) > 4 else ''}{name}  {area:.4f}" if told else None
+        look: dict[str, Any] = {"linewidth": 1.6, "alpha": 1} if told else {"linewidth": 0.8, "alpha": 0.4}
+        colour = colours[i] if len(found) <= 4 else theme.wrong if c == worst else theme.muted
+        axes.plot(*thinned(recall, precision), color=colour, label=text, clip_on=False, **look)
+    if proba.shape[1] == 2 and found:
+        axes.axhline(size[1] / size.sum(), color=theme.muted, linewidth=0.8, linestyle=(0, (4, 4)))
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
+    if found:
+        legend = axes.legend(loc="lower left", frameon=False, fontsize=8.5, labelcolor=theme.ink)
+        legend.set_title("average precision")
+        legend.get_title().set_fontsize(8)
+        legend.get_title().set_color(theme.muted)
+    return figure
+
+
+def coefficients(slope: np.ndarray, names: Sequence[str], classes: Sequence[str] = (), theme: Theme = LIGHT) -> "Figure":
+    """Slopes [d] or [d, classes] of named inputs as bars, the longest first; of more than 20 inputs the 20 longest."""
+    slope = np.asarray(slope, float).reshape(len(names), -1)
+    order = np.argsort(np.abs(slope).max(1), kind="stable")[-20:]
+    figure = new(4.7, max(2.2, 0.24 * len(order) + 1.0), theme)
+    axes = figure.add_subplot()
+    dress(axes, theme, "Coefficients")
+    colours, bar = (theme.right, theme.wrong, theme.third, theme.fourth), 0.8 / slope.shape[1]
+    for k in range(slope.shape[1]):
+        text = classes[k] if k < len(classes) and slope.shape[1] > 1 else None
+        at = np.arange(len(order)) + (k - (slope.shape[1] - 1) / 2) * bar
+        axes.barh(at, slope[order, k], bar, color=colours[k % 4], label=text)
+    axes.axvline(0, color=theme.muted, linewidth=0.8)
+    axes.set_yticks(range(len(order)), [clip(names[i], 26) for i in order])
+    axes.grid(visible=False, axis="y")
+    if slope.shape[1] > 1:
+        keys(axes, theme)
     return figure
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arsenal.evaluation import plot
+from arsenal.evaluation.labels import written
 from arsenal.records import Batch
 from arsenal.storage.files import finite, write_bytes, write_json, write_text
 
@@ -38,6 +39,8 @@ def write_report(
     metrics: dict[str, float], expect: dict[str, dict], labels: Sequence[str] | None,
     results: dict[str, tuple[Batch, dict[str, np.ndarray]]], totals: dict[str, float] = {},  # noqa: B006
     texts: dict[str, list[tuple[str, str]]] = {},  # noqa: B006
+    tags: Sequence[str] = (), notes: Sequence[str] = (), axis: tuple[str, float] = ("step", 1),
+    slope: tuple[np.ndarray, list[str]] | None = None,
 ) -> Path:  # fmt: skip
     """Write `folder/index.html`, the PNGs beside it and `metrics.json`; the path of the page.
 
@@ -48,8 +51,9 @@ def write_report(
     `predict` gives a confusion matrix and a table of classes, with `predict_proba` also ROC and calibration and, for
     images, the worst mistakes; other y with `predict` gives residuals; images in `sample` come beside real ones, those
     in `predict` below x. `texts` are a split's prompts, each with how it goes on. What is absent has no section. `totals`
-    are the weights of whole splits, of which `results` may hold some rows only. The page loads nothing and runs no
-    script. Each file is replaced in one move.
+    are the weights of whole splits, of which `results` may hold some rows only. `axis` is what steps are counted in and how
+    many there are to a step; `slope` are coefficients [d] or [d, classes] and the inputs' names. The page loads nothing and
+    runs no script. Each file is replaced in one move.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pictures = Pictures(folder)
@@ -61,10 +65,13 @@ def write_report(
         "title": title,
         "state": str(status.get("state", "unknown")),
         "facts": facts(status),
+        "tags": list(tags),
+        "notes": list(notes),
         "checks": checks(metrics, expect),
         "tiles": tiles(metrics, expect),
         "table": table(metrics),
-        "curves": curves(history, pictures),
+        "curves": curves(history, pictures, axis) + linear(slope, labels, pictures),
+        "curves_title": "The model" if slope is not None else "Learning curves",
         "sections": [s for s in sections if s],
         "command": command,
         "config": [colour(line) for line in config.splitlines()],
@@ -159,12 +166,12 @@ def duration(seconds: float) -> str:
 
 def facts(status: dict) -> list[tuple[str, str]]:
     """What the status says beside the state, as names and texts."""
-    known = {"seconds": ("time", duration), "time": ("written", moment)}
+    known = {"duration": ("trained for", duration), "time": ("ended", moment)}
     told = []
     for key, value in status.items():
         if key in ("state", "process") or value is None or isinstance(value, dict):
             continue
-        name, text = known.get(key, (key.replace("_", " "), number))
+        name, text = known.get(key, (written(key), number))
         told.append((name, text(value)))
     return told
 
@@ -198,7 +205,7 @@ def tiles(metrics: dict, expect: dict[str, dict]) -> list[dict]:
     shown = [name for name in expect if name in metrics] + rest
     return [
         {
-            "name": name.rpartition("/")[2].replace("_", " "),
+            "name": written(name.rpartition("/")[2]),
             "split": name.rpartition("/")[0],
             "value": number(metrics[name]),
             "check": check(name, metrics, expect[name] or {}) if name in expect else None,
@@ -218,19 +225,33 @@ def table(metrics: dict) -> dict | None:
         key = f"{split}/{name}" if split else name
         return number(metrics[key]) if key in metrics else ""
 
-    return {"splits": splits, "lines": [(name.replace("_", " "), [cell(s, name) for s in splits]) for name in names]}
+    return {"splits": splits, "lines": [(written(name), [cell(s, name) for s in splits]) for name in names]}
 
 
-def curves(history: list[dict], pictures: Pictures) -> list[Picture]:
-    """One figure per quantity that was ever a number."""
+def curves(history: list[dict], pictures: Pictures, axis: tuple[str, float] = ("step", 1)) -> list[Picture]:
+    """One figure per quantity that was a number at two steps or more; a quantity of two names is drawn once."""
     names = dict.fromkeys(name for row in history for name, value in row["values"].items() if value is not None)
+    names = {name: None for name in names if len({row["step"] for row in history if row["values"].get(name) is not None}) > 1}
+    same = plot.repeated(history, list(names))
     return [
         pictures(
-            f"curve_{name}", lambda theme, name=name: plot.learning_curves(history, [name], theme),
-            f"{name} over step, in training and validation",
+            f"curve_{name}", lambda theme, name=name: plot.learning_curves(history, [name], theme, axis),
+            f"{written(name)} over {axis[0]}, in training and validation",
+            "".join(f"In validation {written(other)} is the same number. " for other, of in same.items() if of == name).strip(),
         )
         for name in names
+        if name not in same
     ]  # fmt: skip
+
+
+def linear(slope: tuple[np.ndarray, list[str]] | None, labels: Sequence[str] | None, pictures: Pictures) -> list[Picture]:
+    """The coefficients of a linear model, where it is one."""
+    if slope is None:
+        return []
+    values, names = slope
+    note = "What a unit of each input, as the learner sees it, adds to the answer" + (" of a class." if values.ndim > 1 else ".")
+    draw = lambda theme: plot.coefficients(values, names, labels or (), theme)  # noqa: E731
+    return [pictures("coefficients", draw, "The coefficients of the inputs", note)]
 
 
 def draws(name: str, answer: Any) -> bool:
@@ -311,6 +332,11 @@ def classified(split, x, y, said, proba, weight, labels, pictures) -> list[Pictu
         pictures(
             f"{split}_roc", lambda theme: plot.roc(y, proba, weight, labels, theme), f"ROC curves of the {split} rows",
             "Each class against the rest; the dashed line is chance." if proba.shape[1] > 2 else "The dashed line is chance.",
+        ),
+        pictures(
+            f"{split}_precision_recall", lambda theme: plot.precision_recall(y, proba, weight, labels, theme),
+            f"Precision and recall of the {split} rows",
+            "Dashed: the share of the class, which chance would have." if proba.shape[1] == 2 else "Each class against the rest.",
         ),
         pictures(
             f"{split}_calibration", lambda theme: plot.calibration(y, proba, weight, theme=theme),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from arsenal.evaluation.labels import written
 from arsenal.evaluation.plot import LIGHT, Theme, clip, dress, keys, new, rgb
 from arsenal.evaluation.report import Pictures, colour, facts, number, rendered
 from arsenal.storage.files import write_text
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 LINES, TABLED, FAILURES, DOTS = 500, 100, 20, 2000
 """Most trials that are drawn as lines, listed, listed of those that failed, and drawn as dots."""
+WILD = 4
+"""A range so many times that of 95 % of the trials is not drawn whole."""
 TREES, GROWN, BACKGROUND, PLACES = 48, 2000, 256, 24
 """Of the importance: trees, trials that they learn from, points behind a marginal, places along it."""
 
@@ -167,27 +170,61 @@ def best_so_far(value: np.ndarray, metric: str, mode: str, theme: Theme = LIGHT)
     """Values [n] over trials as dots, NaN where there is none, and the best so far as a line."""
     figure = new(4.7, 3.4, theme)
     axes = figure.add_subplot()
-    dress(axes, theme, f"Best {clip(metric.replace('_', ' '), 24)} so far")
+    dress(axes, theme, f"Best {clip(written(metric), 24)} so far")
     good = np.isfinite(value)
     at = np.nonzero(good)[0]
     reach = np.fmin.accumulate(value) if mode == "min" else np.fmax.accumulate(value)
     shown = at if len(at) <= DOTS else at[np.linspace(0, len(at) - 1, DOTS).astype(int)]
     axes.scatter(shown, value[shown], 10, color=theme.muted, alpha=0.5, linewidth=0)
     axes.step(np.arange(len(value)), reach, where="post", color=theme.right, linewidth=2)
-    ranged(axes, value[good], mode)
+    ranged(axes, at, value[good], mode, theme)
     axes.set_xlabel("trial")
     return figure
 
 
-def ranged(axes: Any, value: np.ndarray, mode: str) -> None:
-    """An axis of values that a few wild ones do not stretch; logarithmic where they are positive and span much."""
-    low, high = np.quantile(value, (0.0, 0.95) if mode == "min" else (0.05, 1.0))
+class Span(NamedTuple):
+    """The values between which a picture is drawn, and how many lie beyond, all on the side of the bad ones."""
+
+    low: float
+    high: float
+    beyond: int
+
+
+def span(value: np.ndarray, mode: str) -> Span:
+    """All values [n]; where a few wild ones would take most of the picture, those up to the 95th percentile."""
+    # Values that are there, not numbers between two of them.
+    low, high = (np.min(value), kth(value, 0.95)) if mode == "min" else (kth(value, 0.05), np.max(value))
+    least, most = float(value.min()), float(value.max())
+    if most - least <= WILD * (high - low) or high == low:
+        return Span(least, most, 0)
+    return Span(float(low), float(high), int(((value < low) | (value > high)).sum()))
+
+
+def kth(value: np.ndarray, share: float) -> float:
+    """The value below which this share of them lies."""
+    return float(np.sort(value)[round(share * (len(value) - 1))])
+
+
+def ranged(axes: Any, at: np.ndarray, value: np.ndarray, mode: str, theme: Theme) -> None:
+    """A value axis for dots at `at` [n] with values [n]: logarithmic where they are positive and span much.
+
+    Dots beyond its end are triangles at the edge, and it is said how many there are and how far the worst lies.
+    """
+    low, high, beyond = span(value, mode)
     wide = (high - low) or abs(high) or 1.0
     if low > 0 and high / low > 30:
         axes.set_yscale("log")
-        axes.set_ylim(low / 1.3, high * 1.3)
+        bottom, top = low / 1.3, high * 1.3
     else:
-        axes.set_ylim(low - 0.07 * wide, high + 0.07 * wide)
+        bottom, top = low - 0.07 * wide, high + 0.07 * wide
+    axes.set_ylim(bottom, top)
+    if beyond:
+        edge, marker, worst = (top, "^", value.max()) if mode == "min" else (bottom, "v", value.min())
+        out = (value > high) | (value < low)
+        axes.scatter(at[out], np.full(beyond, edge), 22, marker=marker, color=theme.wrong, clip_on=False, linewidth=0, zorder=3)
+        text = f"{beyond} beyond, to {number(float(worst))}"
+        place = {"va": "top", "y": 0.97} if mode == "min" else {"va": "bottom", "y": 0.03}
+        axes.text(0.98, s=text, transform=axes.transAxes, ha="right", fontsize=7.5, color=theme.wrong, **place)
 
 
 def importances(names: Sequence[str], shares: np.ndarray, theme: Theme = LIGHT) -> "Figure":
@@ -211,7 +248,7 @@ def parallel(
     """Parallel coordinates (Inselberg, 1985): a line for each of the `drawn` trials, best first, over all axes and the value."""
     from matplotlib.collections import LineCollection
 
-    low, high = np.quantile(value[drawn], (0.0, 0.95) if mode == "min" else (0.05, 1.0))
+    low, high, beyond = span(value[drawn], mode)
     place = np.clip((value[drawn] - low) / ((high - low) or 1.0), 0, 1)
     places = np.stack([axis.unit[drawn] for axis in axes] + [place], 1)
     m = places.shape[1]
@@ -226,9 +263,12 @@ def parallel(
     plain.plot(np.arange(m), places[0], color=theme.right, linewidth=2.6)
     for i in range(m):
         plain.axvline(i, color=theme.muted, linewidth=0.8)
-        ticks = axes[i].ticks if i < m - 1 else {0.0: number(float(low)), 1.0: number(float(high))}
+        ticks = axes[i].ticks if i < m - 1 else {0.0: number(low), 1.0: number(high)}
+        if i == m - 1 and beyond:  # those lines end at the edge, whose number is not theirs
+            end, worst = (1.0, value[drawn].max()) if mode == "min" else (0.0, value[drawn].min())
+            ticks[end] = f"{number(high if mode == 'min' else low)} to {number(float(worst))}"
         for at, text in ticks.items():
-            plain.text(i + 0.02, at, clip(text, 16), fontsize=7.5, color=theme.ink, va="center")
+            plain.text(i + 0.02, at, clip(text, 24), fontsize=7.5, color=theme.ink, va="center")
     names = [clip(axis.name, 22) for axis in axes] + [clip(metric, 22)]
     plain.set_xticks(range(m), names)
     plain.set(xlim=(-0.05, m - 1 + 0.25), ylim=(-0.05, 1.05), yticks=[])
@@ -251,9 +291,9 @@ def slices(axes: Sequence[Axis], value: np.ndarray, drawn: np.ndarray, metric: s
         place.set_xticks(list(axis.ticks), [clip(text, 12) for text in axis.ticks.values()])
         place.set(xlim=(-0.05, 1.05))
         place.set_xlabel(clip(axis.name, 30))
-        ranged(place, value[drawn], mode)
+        ranged(place, axis.unit[drawn], value[drawn], mode, theme)
     for place in grid[len(shown) :]:
         place.set_visible(False)
-    grid[0].set_ylabel(clip(metric.replace("_", " "), 20))
+    grid[0].set_ylabel(clip(written(metric), 20))
     keys(grid[0], theme)
     return figure

@@ -37,8 +37,8 @@ def one_hot(sizes: Sequence[Annotated[int, Gt(0)]] | None = None, schema: Any = 
     def check(rows):
         jax.eval_shape(lambda x: apply((), x), rows.x)
         codes, there = rows.x["categorical"], known or []
-        if not there and not isinstance(codes, jax.ShapeDtypeStruct):
-            there = (np.asarray(codes)[np.asarray(rows.weight) > 0].max(0, initial=-1) + 1).tolist()
+        if not there and not isinstance(codes, jax.ShapeDtypeStruct):  # where nobody knows, the last code may be the unknown one
+            there = np.asarray(codes)[np.asarray(rows.weight) > 0].max(0, initial=0).tolist()
         for i, (size, least) in enumerate(zip(sizes or (), there, strict=False)):
             if size < least:
                 raise ValueError(

@@ -69,7 +69,7 @@ def focal(gamma: Annotated[float, Ge(0)] = 2.0, over: Over = "rows") -> Loss:
     return of_classes(value, check, {"gamma": gamma}, over)
 
 
-def of_classes(value: Callable, check: Callable, hp: dict, over: Over) -> Loss:
+def of_classes(value: Callable, check: Callable, hp: dict, over: Over):
     """A loss of logits [n, ..., classes] with its answers, its accuracy and how rows count."""
 
     def counts(rows):

@@ -1,5 +1,6 @@
 """A Flax linen module as a `Model`."""
 
+import contextlib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax.core import unfreeze
 
-from arsenal.numerics.weighted import mapped
+from arsenal.numerics.weighted import is_mapped
 from arsenal.records import Model, Training
 
 
@@ -36,7 +37,9 @@ def linen(module: flax.linen.Module | Callable[..., flax.linen.Module], **hp: fl
         if training is None:
             return build(**hp).apply(variables, inputs, **asked(None)), {}
         changing = [name for name in variables if name != "params"]
-        with flax.linen.intercept_methods(counting(training.weight)):
+        # What normalises by the batch keeps statistics in a collection: a module without any is called as it is.
+        masked = flax.linen.intercept_methods(mask_rows(training.weight)) if changing else contextlib.nullcontext()
+        with masked:
             outputs, collections = build(**training.hp).apply(
                 variables, inputs, **asked(training), rngs={"dropout": training.key}, mutable=changing
             )
@@ -45,7 +48,7 @@ def linen(module: flax.linen.Module | Callable[..., flax.linen.Module], **hp: fl
     return Model(init, apply, hp=hp)
 
 
-def counting(weight: jax.Array) -> Callable:
+def mask_rows(weight: jax.Array) -> Callable:
     """What calls Flax's `BatchNorm` with a mask of the rows that are there, by weight [n]; of none, as if all were."""
     there = weight > 0
     there = there | ~there.any()
@@ -59,7 +62,7 @@ def counting(weight: jax.Array) -> Callable:
                 f"Flax's BatchNorm takes rows along the first axis, here {weight.shape[0]}, so that those that only fill up a "
                 f"batch do not count; got x of shape {shape}."
             )
-        if mapped():
+        if is_mapped():
             raise ValueError(
                 "Flax's BatchNorm sees the rows of one device only where a step is mapped over devices; `arsenal.nn.BatchNorm` "
                 "adds over all, and `parallel=sharded` takes either."

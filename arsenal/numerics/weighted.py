@@ -12,10 +12,10 @@ ROWS = "rows"
 
 def over_rows(sums: Any) -> Any:
     """Sums over rows as sums over the rows of all devices: `psum` where the axis `rows` is mapped, else as they are."""
-    return lax.psum(sums, ROWS) if mapped() else sums
+    return lax.psum(sums, ROWS) if is_mapped() else sums
 
 
-def mapped() -> bool:
+def is_mapped() -> bool:
     """Whether a step is mapped over the axis `rows`."""
     try:
         lax.axis_index(ROWS)

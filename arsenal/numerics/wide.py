@@ -11,7 +11,7 @@ import jax.numpy as jnp
 HALF = (jnp.bfloat16, jnp.float16)
 
 
-def wide(tree: Any) -> Any:
+def widen(tree: Any) -> Any:
     """The tree with its floats of 16 bits as float32; everything else as it is."""
     return jax.tree.map(lambda leaf: leaf.astype(jnp.float32) if leaf.dtype in HALF else leaf, tree)
 
@@ -21,10 +21,10 @@ def as_types(tree: Any, like: Any) -> Any:
     return jax.tree.map(lambda leaf, other: leaf.astype(other.dtype), tree, like)
 
 
-def moving(average: Any, new: Any, decay: Any) -> Any:
+def move_average(average: Any, new: Any, decay: Any) -> Any:
     """`decay * average + (1 - decay) * new` of two trees in the average's types; what is no float is the new one's.
 
-    >>> average = moving(wide(jnp.ones((), jnp.bfloat16)), jnp.zeros((), jnp.bfloat16), jnp.float32(0.999))
+    >>> average = move_average(widen(jnp.ones((), jnp.bfloat16)), jnp.zeros((), jnp.bfloat16), jnp.float32(0.999))
     >>> round(float(average), 4)
     0.999
     """

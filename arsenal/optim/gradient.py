@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from annotated_types import Ge, Gt, Interval
 
-from arsenal.numerics.wide import as_types, wide
+from arsenal.numerics.wide import as_types, widen
 from arsenal.records import Optimizer
 
 
@@ -23,13 +23,13 @@ def from_optax(factory: Callable[..., optax.GradientTransformation], static: Any
 
     def init(params, hp):
         with jax.numpy_dtype_promotion("standard"):
-            return factory(**hp, **static).init(wide(params))
+            return factory(**hp, **static).init(widen(params))
 
     def update(state, params, gradient, hp, value):
         # Optax raises traced decays to whole powers, which strict promotion would refuse.
         with jax.numpy_dtype_promotion("standard"):
             transformation = optax.with_extra_args_support(factory(**hp, **static))
-            updates, after = transformation.update(wide(gradient), state, wide(params), value=value)
+            updates, after = transformation.update(widen(gradient), state, widen(params), value=value)
             return as_types(after, state), optax.apply_updates(params, updates)
 
     return Optimizer(init, update, hp)

@@ -37,8 +37,7 @@ def grouped(groups: Sequence[dict[str, Any]], optimizer: Any) -> Optimizer:
     one that no group covers and for a group that gets none. `.*` as the last pattern covers the rest, if any.
     Discriminative rates: Howard & Ruder, ACL 2018 (1801.06146), section 3.2.
 
-    >>> from arsenal.nearest import nearest
-from arsenal.optim.gradient import sgd
+    >>> from arsenal.optim.gradient import sgd
     >>> optimizer = grouped([{"pattern": "b", "freeze": True}, {"pattern": ".*", "learning_rate": 0.5}], sgd(1.0))
     >>> params = {"b": jax.numpy.array(0.0), "w": jax.numpy.array(0.0)}
     >>> gradient = {"b": jax.numpy.array(1.0), "w": jax.numpy.array(1.0)}

@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from arsenal.records import Env
+from arsenal.records import Box, Discrete, Env
 
 
 def cartpole() -> Env:
@@ -34,4 +34,4 @@ def cartpole() -> Env:
         terminated = (jnp.abs(state[0]) > 2.4) | (jnp.abs(state[2]) > 12 * math.pi / 180)
         return state, (state, time + 1), jnp.ones(()), terminated, time + 1 >= 500, {}
 
-    return Env(reset, step)
+    return Env(reset, step, observation=Box((4,)), action=Discrete(2))

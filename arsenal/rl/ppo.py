@@ -11,7 +11,7 @@ from jax.random import fold_in, split
 
 from arsenal.nn import as_model
 from arsenal.optim import as_optimizer
-from arsenal.records import Env, Learner, Mean, Training
+from arsenal.records import Discrete, Env, Learner, Mean, Training
 
 PositiveInt = Annotated[int, Gt(0)]
 
@@ -66,6 +66,8 @@ def ppo(
     """
     optimizer = as_optimizer(optimizer)
     models = {"policy": as_model(policy), "value": as_model(value)}
+    if not isinstance(env.action, Discrete):
+        raise ValueError(f"`ppo` chooses among Discrete actions; the world takes {env.action}.")
     if envs * horizon % minibatches:
         raise ValueError(f"`minibatches` of `ppo` must divide `envs` * `horizon`, {envs * horizon}; got {minibatches}.")
 
@@ -165,6 +167,13 @@ def ppo(
         dtype, shape = getattr(rows.x, "dtype", type(rows.x).__name__), np.shape(rows.x)
         if len(shape) != 1 or not jnp.issubdtype(dtype, jnp.integer):
             raise ValueError(f"`ppo` takes x [n] of whole numbers, seeds of episodes (arsenal.data.seeds); got {dtype} {shape}.")
+        seen = jax.eval_shape(first_observations, rows)
+        logit = f"a logit for each of {env.action.n} actions"
+        for name, what, allowed in (("policy", logit, [(env.action.n,)]), ("value", "one number", [(), (1,)])):
+            model = models[name]
+            made = jax.eval_shape(lambda x, model=model: model.apply(model.init(jax.random.key(0), x), x)[0], seen).shape
+            if made[1:] not in allowed:
+                raise ValueError(f"`{name}` of `ppo` must give {what} for an observation; got shape {list(made[1:])}.")
 
     def first_observations(rows):
         return jax.vmap(lambda seed: env.reset(jax.random.key(seed))[0])(jnp.asarray(rows.x))
@@ -178,6 +187,7 @@ def ppo(
         },
         evaluate=evaluate,
         modes={"return": "max"},
+        axis=("environment steps", envs * horizon),
         inputs=dict.fromkeys(("predict", "predict_proba"), first_observations),
         check=check,
         adopt=adopt,

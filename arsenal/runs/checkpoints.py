@@ -61,7 +61,7 @@ def kept(saved: list[Saved], keep: Keep, best: Sequence[int] = ()) -> list[Saved
     """
     newest = sorted(saved, reverse=True)
     due = [one for one in newest if one.due or one is newest[0]]
-    stay = set(due[: keep.last]) | set(ranked(saved, best)[: keep.best])
+    stay = set(due[: keep.last]) | set(in_order(saved, best)[: keep.best])
     for interval, of in ((keep.every, lambda one: one.step), (keep.seconds, lambda one: one.time)):
         if interval:
             # The oldest of each interval is met last, and stays.
@@ -69,7 +69,7 @@ def kept(saved: list[Saved], keep: Keep, best: Sequence[int] = ()) -> list[Saved
     return [one for one in newest if one in stay]
 
 
-def ranked(saved: list[Saved], best: Sequence[int]) -> list[Saved]:
+def in_order(saved: list[Saved], best: Sequence[int]) -> list[Saved]:
     """The checkpoints of these steps, in their order."""
     there = {one.step: one for one in saved}
     return [there[step] for step in best if step in there]
@@ -163,7 +163,7 @@ class Checkpoints:
         """The checkpoint `best`, or that of a step; a `RunError` where there is none."""
         there = [saved_in(path) for path in self.committed()]
         if which == "best":
-            found = ranked(there, self.best())[:1]
+            found = in_order(there, self.best())[:1]
             missing = "No checkpoint was judged: `run.checkpoints.best` says how many of the best are kept."
         else:
             found = [one for one in there if str(one.step) == str(which)]

@@ -49,6 +49,19 @@ class Events:
         os.close(self.file)
 
 
+def duration(log: list[dict[str, Any]]) -> float | None:
+    """Seconds in which a run was trained: from each `start` to the last word before the next; None where none is known."""
+    total, began, last = 0.0, None, None
+    for event in log:
+        if "time" not in event:
+            return None
+        if event["kind"] == "start":
+            total += last - began if began is not None and last is not None else 0.0
+            began = event["time"]
+        last = event["time"]
+    return None if began is None or last is None else total + last - began
+
+
 def read(path: Path, tail: int | None = None) -> list[dict[str, Any]]:
     """The events as the run finally was: a `start` at a step drops what came before beyond that step.
 

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -135,12 +136,25 @@ def environment() -> dict[str, Any]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     return {
+        "host": socket.gethostname(),
+        **({"git": git} if (git := commit()) else {}),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
         "packages": versions,
     }
+
+
+def commit() -> dict[str, str]:
+    """The git commit of the working directory, and whether anything differs from it; empty outside a repository."""
+    try:
+        asked = {"capture_output": True, "text": True, "timeout": 5, "check": True}
+        head = subprocess.run(["git", "rev-parse", "HEAD"], **asked).stdout.strip()  # type: ignore[call-overload]
+        changed = subprocess.run(["git", "status", "--porcelain", "-uno"], **asked).stdout  # type: ignore[call-overload]
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"commit": head, "state": "dirty: files differ from the commit" if changed else "clean"}
 
 
 def fingerprints(packages: list[str]) -> dict[str, str]:

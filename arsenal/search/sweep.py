@@ -238,6 +238,15 @@ class Sweep:
                 found.append((line.kind, line.step, {name: values[i] for name, values in line.values.items()}))
         return found
 
+    def share_skipped(self, id: int) -> float:
+        """The share of a trial's steps that `on_nan: skip` left out, as its log has it."""
+        before, out = 0, 0.0
+        for kind, step, values in self.history(id):
+            if kind == "train" and values.get("skipped") is not None:
+                out += float(np.mean(values["skipped"])) * (step - before)
+                before = step
+        return out / before if before else 0.0
+
     def promote(self, trial: Trial, config: Config, experiment: Experiment, rows: Any, mathematics: dict[str, Any]) -> Path:
         """Make a kept trial a run folder like any other, complete; one that is there and complete stays as it is."""
         values = config.values

@@ -16,7 +16,7 @@ from arsenal import session
 from arsenal.config import Config, ConfigError
 from arsenal.data import feed
 from arsenal.evaluation.sweep import Axis, Row, write_sweep
-from arsenal.experiment import Experiment, build, directed, mathematics
+from arsenal.experiment import Experiment, build, fill_modes, mathematics
 from arsenal.records import Scheduler, Search
 from arsenal.road import inherited
 from arsenal.runs import folder, signals
@@ -29,6 +29,8 @@ from arsenal.search.sweep import Sweep, SweepError, Trial, claimed, identity, sa
 from arsenal.storage.files import read_json, write_json
 from arsenal.training.length import Length
 
+NAMED = 5
+"""So many of the best trials are named at the end."""
 FEW = 8
 """Values of a dimension up to which each is named along its axis."""
 
@@ -46,14 +48,18 @@ class Found(NamedTuple):
     commands: dict[int, str]
     """What trains each of them again."""
     metric: str
+    skipped: dict[int, float] = {}
+    """The share of steps that `on_nan: skip` left out, of the best trials that left out any."""
 
     def summary(self) -> Iterator[str]:
         """What there is to say, in lines."""
         yield "Trials: " + ", ".join(f"{n} {state}" for state, n in self.counted.items())
-        for trial in self.trials[:5]:
+        for trial in self.trials[:NAMED]:
             pairs = ((name, f"{value:.4g}" if isinstance(value, float) else value) for name, value in trial.now.items())
             values = ", ".join(f"{name} {value}" for name, value in pairs)
             yield f"  trial {trial.id}: {self.metric} {trial.value:.4g} at step {trial.step}: {values}"
+            if trial.id in self.skipped:
+                yield f"    `on_nan=skip` left out {self.skipped[trial.id]:.0%} of its steps, whose numbers were not finite."
         for i, path in self.runs.items():
             yield f"Run folder of trial {i}: {path}"
             if i in self.commands:
@@ -80,9 +86,9 @@ def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Foun
             programs.check()
             experiment = build(config)
             source = feed(experiment.splits["train"], values["batch_size"], jax.random.key(0))
-            for text in session.misfits(values, Length.parse(values["length"]).steps(source)):
+            for text in session.schedule_warnings(values, Length.parse(values["length"]).steps(source)):
                 say(text)
-            config = directed(config, experiment.modes)
+            config = fill_modes(config, experiment.modes)
             values = config.values
             origin = inherited(config)
             about = identity(config, mathematics(config, experiment.data, origin), dimensions)
@@ -114,7 +120,9 @@ def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Foun
             runs, commands = promoted(sweep, programs, running)
             folder.set_status(path, "complete", **said(list(sweep.trials.values())))
             report(sweep, config, dimensions, runs, commands)
-            return Found(path, sweep.ranked(), said(list(sweep.trials.values())), runs, commands, values["sweep"]["metric"])
+            best, metric = sweep.ranked(), values["sweep"]["metric"]
+            skipped = {one.id: share for one in best[:NAMED] if (share := sweep.share_skipped(one.id))}
+            return Found(path, best, said(list(sweep.trials.values())), runs, commands, metric, skipped)
 
 
 def spaced(spec: dict[str, Any]) -> Space:
@@ -193,7 +201,7 @@ def promoted(sweep: Sweep, programs: Programs, engine: Any) -> tuple[dict[int, P
         config = programs.configured(trial.now)
         runs[trial.id] = engine.promote(trial, config)
         if not trial.changes:
-            commands[trial.id] = " ".join(["python -m arsenal.train", *map(shlex.quote, config.overrides)])
+            commands[trial.id] = shlex.join(["arsenal", "train", *config.overrides])
     return runs, commands
 
 

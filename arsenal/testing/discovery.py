@@ -11,7 +11,7 @@ from arsenal import records
 KINDS = (
     records.Source, records.Model, records.Augmentation, records.Loss, records.Optimizer, records.Learner, records.Additive,
     records.Estimator, records.Transform, records.Codec, records.Metric, records.Search, records.Scheduler,
-    records.Env, records.Detector,
+    records.Env, records.Split, records.Detector,
 )  # fmt: skip
 
 

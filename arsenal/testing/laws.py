@@ -20,6 +20,7 @@ from jax import lax
 from arsenal import records
 from arsenal.combine import learner as as_steps
 from arsenal.combine import whole
+from arsenal.combine.whole import trace_host
 from arsenal.data import arrays
 from arsenal.numerics.weighted import ROWS
 from arsenal.records import Batch, Source, Training, compute, hyperparameters, living
@@ -437,7 +438,7 @@ def fitted(estimator: records.Estimator, lane: Lane, inputs: dict) -> tuple[Any,
 
 def fit_side_by_side(case: Case, rows: Batch) -> dict[str, tuple[Any, dict]]:
     """A fit of every lane, by one program that all laws of an estimator share."""
-    run = estimator_program(case.record.fit, tuple(case.record.apply.items()))
+    run = estimator_program(trace_host(case.record).fit, tuple(case.record.apply.items()))
     return side_by_side(run, lanes_of(case, rows), inputs_of(case, rows))
 
 
@@ -451,7 +452,8 @@ def estimator_program(fit: Callable, apply: tuple) -> Callable:
 def close_fit(case: Case, got: tuple[Any, dict], wanted: tuple[Any, dict], law: str) -> None:
     """Equal answers, and equal parameters unless they hold rows, of which one side has two more that are not there."""
     shapes = [jax.tree.map(jnp.shape, params) for params, _ in (got, wanted)]
-    close(case, *((got, wanted) if shapes[0] == shapes[1] else (got[1], wanted[1])), law)
+    whole = shapes[0] == shapes[1]
+    close(case, got if whole else got[1], wanted if whole else wanted[1], law)
 
 
 def estimator_jit_is_eager(case: Case) -> None:
@@ -460,7 +462,7 @@ def estimator_jit_is_eager(case: Case) -> None:
         rows = typed(case.rows)
         got = fit_side_by_side(case, rows)
         same(fit_side_by_side(case, rows), got, "Same inputs, same bits")
-        wanted = fitted(case.record, Lane(0, rows, hyperparameters(case.record.hp)), inputs_of(case, rows))
+        wanted = fitted(trace_host(case.record), Lane(0, rows, hyperparameters(case.record.hp)), inputs_of(case, rows))
         close_fit(case, got["alone"], wanted, JIT)
 
 
@@ -469,13 +471,13 @@ def estimator_vmap_is_a_loop(case: Case) -> None:
     with precise(case):
         rows = typed(case.rows)
         lane = lanes_of(case, rows)["other"]._replace(rows=rows)
-        wanted = fitted(case.record, lane, inputs_of(case, rows))
+        wanted = fitted(trace_host(case.record), lane, inputs_of(case, rows))
         close_fit(case, fit_side_by_side(case, rows)["other"], wanted, "vmap equals a loop")
 
 
 def estimator_reads_its_floats(case: Case) -> None:
     """No hyperparameter is one that the fit never looks at."""
-    reads_every_float(lambda hp: case.record.fit(key(), typed(case.rows), hp), hyperparameters(case.record.hp))
+    reads_every_float(lambda hp: trace_host(case.record).fit(key(), typed(case.rows), hp), hyperparameters(case.record.hp))
 
 
 def estimator_obeys_weights(case: Case) -> None:
@@ -771,6 +773,20 @@ def codec_round_trips(case: Case) -> None:
         assert back not in known.values(), f"The code of the unknown `{stranger}` comes back as `{back}`, which is known."
 
 
+def split_is_a_partition(case: Case) -> None:
+    """Of rows and their schema: a row is on one side or none, the same again, and in whatever order the rows come."""
+    split, (rows, schema) = case.record, case.rows
+    masks, n = split.masks(rows, schema), len(rows.weight)
+    assert sorted(masks) == ["test", "train", "validation"], f"A split names train, validation and test; got {', '.join(masks)}."
+    for name, mask in masks.items():
+        assert mask.shape == (n,) and mask.dtype == bool, f"Masks are bool [n]; `{name}` is {mask.dtype} {list(mask.shape)}."
+    assert sum(mask.astype(int) for mask in masks.values()).max(initial=0) <= 1, "A row is on one side or none."
+    same(split.masks(rows, schema), masks, "Same rows, same sides")
+    order = np.random.default_rng(0).permutation(n)
+    moved = split.masks(jax.tree.map(lambda v: np.asarray(v)[order], rows), schema)
+    same(moved, {name: mask[order] for name, mask in masks.items()}, "The order of rows does not matter")
+
+
 def source_is_a_function_of_step(case: Case) -> None:
     """A batch depends on key and step alone, an epoch holds every row once, and jit equals eager."""
     source = case.record
@@ -858,15 +874,26 @@ def scheduler_decides(case: Case) -> None:
 
 
 def env_has_fixed_shapes(case: Case) -> None:
-    """Steps keep the shapes of reset; jit equals eager; a fleet is a vmap."""
+    """Steps keep the shapes of reset, which lie in the spaces that it names; jit equals eager; a fleet is a vmap."""
     env, action = case.record, case.rows
+    assert inside(env.action, action), f"The action {action} is not in {env.action}."
     observation, state = env.reset(key())
     after = jax.jit(env.step)(key(1), state, action)
     close(case, env.step(key(1), state, action), after, "jit equals eager")
+    for seen in (observation, after[0]):
+        assert inside(env.observation, seen), f"The observation {seen} is not in {env.observation}."
     shapes = jax.tree.map(lambda v: (v.shape, v.dtype), (observation, state))
     assert jax.tree.map(lambda v: (v.shape, v.dtype), after[:2]) == shapes, "Steps keep the shapes of reset."
     fleet = jax.jit(jax.vmap(env.reset))(jnp.stack([key(), key(1)]))
     close(case, jax.tree.map(lambda v: v[0], fleet), env.reset(key()), "vmap equals a loop")
+
+
+def inside(space: records.Discrete | records.Box, value: Any) -> bool:
+    """Whether a value lies in a space."""
+    value = plain(value)
+    if isinstance(space, records.Discrete):
+        return value.shape == () and np.issubdtype(value.dtype, np.integer) and bool(0 <= value < space.n)
+    return value.shape == tuple(space.shape) and bool(((value >= space.low) & (value <= space.high)).all())
 
 
 LEARNER: dict[str, Callable[[Case], None]] = {
@@ -911,6 +938,7 @@ LAWS: dict[type, dict[str, Callable[[Case], None]]] = {
     records.Optimizer: {"hyperparameters": optimizer_is_a_function_of_hp},
     records.Metric: {"monoid": metric_is_a_monoid},
     records.Codec: {"round trip": codec_round_trips},
+    records.Split: {"partition": split_is_a_partition},
     records.Source: {"function of step": source_is_a_function_of_step},
     records.Search: {"resumable": search_is_resumable},
     records.Scheduler: {"decides": scheduler_decides},

@@ -8,7 +8,7 @@ from annotated_types import Gt, Interval
 
 from arsenal.nn.linen import as_model
 from arsenal.numerics.weighted import over_rows
-from arsenal.numerics.wide import as_types, moving, wide
+from arsenal.numerics.wide import as_types, move_average, widen
 from arsenal.optim.gradient import as_optimizer
 from arsenal.records import Learner, Mean, Training, row_keys
 
@@ -56,7 +56,7 @@ def adversarial(
             g, d,
             generator_optimizer.init(g, hp["generator_optimizer"]),
             discriminator_optimizer.init(d, hp["discriminator_optimizer"]),
-            jax.tree.map(jnp.copy, wide(g)),
+            jax.tree.map(jnp.copy, widen(g)),
         )  # fmt: skip
 
     def step(key, state, batch, hp):
@@ -87,7 +87,7 @@ def adversarial(
         g_state, g = generator_optimizer.update(
             state.generator_optimizer, state.generator, slope, hp["generator_optimizer"], g_loss
         )
-        average = moving(state.average, g, hp["decay"])
+        average = move_average(state.average, g, hp["decay"])
         means = {"generator_loss": Mean(g_loss * count, count), "discriminator_loss": Mean(d_loss * count, count)}
         return Adversarial(g, d, g_state, d_state, average), means
 
@@ -109,7 +109,7 @@ def adversarial(
         inputs={"sample": lambda batch: batch.row.astype(jnp.uint32)},
         check=check,
         adopt=lambda state, params, hp: state._replace(
-            generator=params, average=jax.tree.map(jnp.copy, wide(params)),
+            generator=params, average=jax.tree.map(jnp.copy, widen(params)),
             generator_optimizer=generator_optimizer.init(params, hp["generator_optimizer"]),
         ),
         views={"raw": lambda state: state.generator},

@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from jax.random import fold_in
 
-from arsenal.numerics.wide import as_types, wide
+from arsenal.numerics.wide import as_types, widen
 from arsenal.records import Learner, Mean, Source, hyperparameters, living
 
 PATIENCE = 2.0
@@ -32,7 +32,9 @@ def streams(key: jax.Array) -> dict[str, jax.Array]:
 
 
 def start(learner: Learner, source: Source, seed: int, hp: Any = None) -> TrainState:
-    """The state before the first step. `hp` defaults to the learner's own."""
+    """The state before the first step. `seed` is in 0..2**32 - 1, as JAX's keys are; `hp` the learner's own unless given."""
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"`seed` must be in 0..{2**32 - 1}; got {seed}.")
     hp = hyperparameters(learner.hp if hp is None else hp)
     block = source.block(0, source.window or 1)
     return jax.jit(lambda key, block, hp: begun(learner, source, key, block, hp))(jax.random.key(seed), block, hp)
@@ -73,7 +75,7 @@ def advance(learner: Learner, source: Source, keep_failing: bool = False) -> Cal
     def many(train, block, stop):
         shapes = jax.eval_shape(one, train, block)[1]
         empty = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-        none = wide(empty)
+        none = widen(empty)
 
         def body(carry):
             before, sums, _ = carry

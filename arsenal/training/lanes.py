@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from arsenal.numerics.wide import as_types, wide
+from arsenal.numerics.wide import as_types, widen
 from arsenal.records import Learner, Mean, Source
 from arsenal.training.driver import Failure, TrainState, begun, finite, step_of
 
@@ -67,7 +67,7 @@ def advance(learner: Learner, source: Source, mesh: Mesh | None = None) -> Calla
     def many(train, block, stop):
         one = jax.vmap(lambda train, block: step_of(learner, source, train, block), (LANES, None))
         shapes = jax.eval_shape(one, train, block)[1]
-        empty = wide(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))
+        empty = widen(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))
 
         def body(carry):
             before, sums, failed = carry

@@ -13,7 +13,7 @@ from arsenal.records import Learner, Source
 from arsenal.training.driver import TrainState, step_of
 
 LIBRARIES = re.compile(r"[\\/](jax|jaxlib|flax|optax|chex)[\\/]|[\\/]arsenal[\\/]nn[\\/]linen\.py$")
-"""Whose lines are not what anybody looks for."""
+"""Whose lines are not what anybody looks for; what stands around every Flax module is one of them."""
 
 
 def replay(learner: Learner, source: Source, train: TrainState, block: Any) -> str:
@@ -86,7 +86,7 @@ def inside(equation: JaxprEqn, given: list, place: str) -> str:
 
 def is_nan(value: Any) -> bool:
     """Whether an array holds NaN."""
-    return jnp.issubdtype(getattr(value, "dtype", None), jnp.inexact) and bool(np.isnan(np.asarray(value, dtype=float)).any())
+    return jnp.issubdtype(getattr(value, "dtype", bool), jnp.inexact) and bool(np.isnan(np.asarray(value, dtype=float)).any())
 
 
 def place_of(equation: JaxprEqn) -> str:

@@ -13,7 +13,7 @@ from arsenal.combine.accumulate import learner
 from arsenal.losses.plain import as_loss
 from arsenal.nn.linen import as_model
 from arsenal.numerics.weighted import over_rows
-from arsenal.numerics.wide import as_types, wide
+from arsenal.numerics.wide import as_types, widen
 from arsenal.optim.gradient import as_optimizer
 from arsenal.records import Additive, Augmentation, Learner, Loss, Mean, Model, Optimizer, Training, hyperparameters
 from arsenal.training.precision import Float, Precision, Scale, all_finite, first_scale, policy, precise, rescaled
@@ -81,15 +81,15 @@ def additive(
         begun = optimizer.init(variables["params"], hp["optimizer"])
         return Scaled(variables, begun, first_scale()) if precision.scaled else Supervised(variables, begun)
 
-    def weighed(batch):
+    def row_weight(batch):
         """How much a row's value counts, [n]."""
         return batch.weight if loss.counts is None else batch.weight * loss.counts(batch).astype(batch.weight.dtype)
 
     def metrics(outputs, values, batch):
-        weight = weighed(batch)
+        weight = row_weight(batch)
         count = weight.sum()
         means = {"loss": values} | {name: f(outputs, batch) for name, f in loss.measures.items()}
-        return {name: Mean(jnp.vdot(each, weight), count) for name, each in wide(means).items()}
+        return {name: Mean(jnp.vdot(each, weight), count) for name, each in widen(means).items()}
 
     def measure(key, state, batch, hp):
         if augmentation:
@@ -98,18 +98,18 @@ def additive(
 
         def total(params):
             outputs, collections = model.apply(state.variables | {"params": params}, batch.x, training)
-            values = wide(loss.value(outputs, batch, hp["loss"]))
+            values = widen(loss.value(outputs, batch, hp["loss"]))
             return jnp.vdot(values, weight) * factor, (outputs, values, collections)
 
-        weight, rows = weighed(batch), batch.weight.sum()
+        weight, rows = row_weight(batch), batch.weight.sum()
         count = weight.sum()
         # Of float16 the mean is taken, which has the right size for the scale, and its gradient made the sum's again.
         factor = 1
         if precision.scaled:
             factor = state.scale.value / jnp.maximum(over_rows(count), jnp.finfo(count.dtype).tiny)
         gradient, (outputs, values, collections) = jax.grad(total, has_aux=True)(state.variables["params"])
-        collections = jax.tree.map(lambda v: v * rows.astype(v.dtype), wide(collections))
-        gradient = wide(gradient)
+        collections = jax.tree.map(lambda v: v * rows.astype(v.dtype), widen(collections))
+        gradient = widen(gradient)
         if precision.scaled:
             gradient = jax.tree.map(lambda g: g / factor, gradient)
         return Sums(gradient, collections, count, rows, metrics(outputs, values, batch))
@@ -143,12 +143,12 @@ def additive(
         return state._replace(variables=variables, optimizer=optimizer.init(variables["params"], hp["optimizer"]))
 
     @functools.lru_cache(8)  # data that is read as it goes is checked block by block
-    def answered(structure, *leaves):
+    def output_shapes(structure, *leaves):
         rows = jax.tree.unflatten(structure, leaves)
         return jax.eval_shape(lambda x: model.apply(model.init(jax.random.key(0), x), x)[0], rows.x)
 
     @functools.lru_cache(8)
-    def tried(structure, *leaves):
+    def try_loss(structure, *leaves):
         def values(rows):
             variables, training = model.init(key, rows.x), Training(key, rows.weight, rows.row, hyperparameters(model.hp))
             if augmentation:
@@ -159,7 +159,8 @@ def additive(
                 return outputs, found | {name: f(outputs, rows) for name, f in loss.measures.items()}
             except (TypeError, ValueError) as error:
                 said = " ".join(str(error).split())
-                raise ValueError(f"The loss cannot take outputs {shown(outputs)} and y {shown(rows.y)}: {said}") from error
+                given = f"outputs {shape_text(outputs)} and y {shape_text(rows.y)}"
+                raise ValueError(f"The loss cannot take {given}: {said}") from error
 
         key, rows = jax.random.key(0), jax.tree.unflatten(structure, leaves)
         outputs, found = jax.eval_shape(values, rows)
@@ -167,15 +168,15 @@ def additive(
             if getattr(each, "shape", None) != rows.weight.shape:
                 what = "A loss" if name == "loss" else f"The measure `{name}` of a loss"
                 raise ValueError(
-                    f"{what} must give one value for every row, {shown(rows.weight)}; got {shown(each)} for outputs "
-                    f"{shown(outputs)} and y {shown(rows.y)}."
+                    f"{what} must give one value for every row, {shape_text(rows.weight)}; got {shape_text(each)} for outputs "
+                    f"{shape_text(outputs)} and y {shape_text(rows.y)}."
                 )
 
     def check(rows):
         leaves, structure = jax.tree.flatten(rows)
         shapes = [jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype) for leaf in leaves]
-        loss.check(answered(structure, *shapes), rows)
-        tried(structure, *shapes)
+        loss.check(output_shapes(structure, *shapes), rows)
+        try_loss(structure, *shapes)
 
     methods = {name: model.methods[name] for name in model.inputs}
     hp, flops = {"model": model.hp, "loss": loss.hp, "optimizer": optimizer.hp}, model.flops
@@ -194,7 +195,7 @@ def additive(
     )  # fmt: skip
 
 
-def shown(tree: Any) -> str:
+def shape_text(tree: Any) -> str:
     """The shapes of a tree's arrays."""
     if hasattr(tree, "shape"):
         return str(list(tree.shape))

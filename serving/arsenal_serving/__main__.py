@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from arsenal_serving import __version__
-from arsenal_serving.artifact.versions import located
+from arsenal_serving.artifact.versions import locate
 from arsenal_serving.cli import process
 from arsenal_serving.cli.process import FOLDER, KEY
-from arsenal_serving.refused import Refused, failed
+from arsenal_serving.refused import Refused, report
 from arsenal_serving.security import auth
 from arsenal_serving.telemetry import audit
 
@@ -53,7 +53,7 @@ def _key(words: Sequence[str]) -> int:
     try:
         return auth.key(words, VERBS["key"])
     except (Refused, OSError) as error:
-        return failed(error)
+        return report(error)
 
 
 def _verb(verb: str, words: Sequence[str]) -> int:
@@ -71,7 +71,7 @@ def _verb(verb: str, words: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="say it in JSON")
     given = parser.parse_args(words)
     try:
-        located(given.folders[0])  # before jax, which takes a second to import
+        locate(given.folders[0])  # before jax, which takes a second to import
         from arsenal_serving.cli import verbs
 
         more: list[Any] = []
@@ -81,8 +81,8 @@ def _verb(verb: str, words: Sequence[str]) -> int:
             more.append(given.to)
         facts = getattr(verbs, verb)(*given.folders, *more)
     except (Refused, OSError) as error:
-        return failed(error)
-    sys.stdout.write(f"{json.dumps(facts, indent=1)}\n" if given.json else verbs.said(verb, facts))
+        return report(error)
+    sys.stdout.write(f"{json.dumps(facts, indent=1)}\n" if given.json else verbs.tell(verb, facts))
     return 0
 
 

@@ -10,7 +10,7 @@ BOUND = 2 << 30
 
 
 def use(folder: Path, seconds: float = 0.0) -> None:
-    """Let JAX keep here what took `seconds` to compile, unless told where. Call before the first array exists."""
+    """Let JAX keep here what took `seconds` to compile, unless it was told where. Call before any array exists."""
     import jax
 
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]

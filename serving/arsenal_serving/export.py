@@ -27,7 +27,7 @@ from arsenal_serving.artifact import folder as artifact
 from arsenal_serving.artifact.manifest import COUPLED, INDEPENDENT, METHOD_NAME, SERVED, SINGLE
 from arsenal_serving.artifact.program import BATCH, PLATFORMS, Array
 from arsenal_serving.artifact.versions import MODEL_NAME
-from arsenal_serving.refused import Refused, shown, unknown
+from arsenal_serving.refused import Refused, show, unknown_name
 
 SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -161,7 +161,7 @@ def _method(
     except Refused as error:
         raise Refused(f"method {name!r}: {error}") from error
     except Exception as error:  # jax's own words follow as the cause
-        raise Refused(f"method {name!r} cannot be exported: {_explained(error, method)}") from error
+        raise Refused(f"method {name!r} cannot be exported: {_explain(error, method)}") from error
     output_names, made = list(names_seen), calling["out_avals"]
     if not made:
         raise Refused(f"method {name!r} gives no array.")
@@ -177,8 +177,8 @@ def _method(
         for key, got, want in zip(output_names, run(inputs), wanted, strict=True):
             # A program for every batch size may be fused in another way than one for the example's: that is rounding.
             bits = bits and golden.same_bits(got, want)
-            if not golden.near(got, want, rtol, atol):
-                far, may = golden.difference(got, want), golden.allowed(want, rtol, atol)
+            if not golden.is_near(got, want, rtol, atol):
+                far, may = golden.difference(got, want), golden.tolerate(want, rtol, atol)
                 raise Refused(
                     f"method {name!r}, output {key!r}: the {form} program does not give the answers of jax.jit(fn); "
                     f"{got.dtype.name}{list(got.shape)} against {want.dtype.name}{list(want.shape)}, "
@@ -188,7 +188,7 @@ def _method(
     few = inputs if whole else [x[: golden.ROWS] for x in inputs]
     answers = wanted if whole else run(few)
     for key, answer in zip(output_names, answers, strict=True):
-        if method.outputs.get(key, Tensor()).finite and not golden.finite(answer):
+        if method.outputs.get(key, Tensor()).finite and not golden.is_finite(answer):
             raise Refused(
                 f"method {name!r}, output {key!r} holds NaN or infinity for the example; "
                 f"say outputs={{{key!r}: Tensor(finite=False)}} if that is meant."
@@ -207,11 +207,11 @@ def _method(
         "programs": {"versioned": f"programs/{name}.exported", "durable": f"programs/{name}.mlir"},
         "calling": calling,
         "inputs": [
-            _described(port.name, port.shape, x.dtype.name, method.inputs.get(port.name, Tensor())) | {"pad": port.pad}
+            _describe(port.name, port.shape, x.dtype.name, method.inputs.get(port.name, Tensor())) | {"pad": port.pad}
             for port, x in zip(ports, inputs, strict=True)
         ],
         "outputs": [
-            _described(key, aval["shape"], aval["dtype"], method.outputs.get(key, Tensor()))
+            _describe(key, aval["shape"], aval["dtype"], method.outputs.get(key, Tensor()))
             for key, aval in zip(output_names, made, strict=True)
         ],
         "platforms": calling["platforms"],
@@ -241,7 +241,7 @@ def _prove_padding(
     except Refused as error:
         raise Refused(f"method {name!r}: {error}") from error
     for port, x in zip(ports, inputs, strict=True):
-        if port.pad is not None and not lengths.fills(port.pad, x.dtype):
+        if port.pad is not None and not lengths.can_fill(port.pad, x.dtype):
             raise Refused(f"`pad` of input {port.name!r} of method {name!r} must be of {x.dtype.name}; got {port.pad}.")
     for port in gives:
         for dim in port.shape:
@@ -254,10 +254,10 @@ def _prove_padding(
         short = lengths.cut(ports, inputs, sizes)
         wanted = run(short)
         for to in ({dim: next(b for b in known[dim] if b >= size) for dim, size in sizes.items()}, _largest(known)):
-            got = lengths.cut(gives, run(lengths.widened(ports, short, to)), sizes)
+            got = lengths.cut(gives, run(lengths.widen(ports, short, to)), sizes)
             for port, answer, want in zip(gives, got, wanted, strict=True):
-                if not golden.near(answer, want, rtol, atol):
-                    far, may = golden.difference(answer, want), golden.allowed(want, rtol, atol)
+                if not golden.is_near(answer, want, rtol, atol):
+                    far, may = golden.difference(answer, want), golden.tolerate(want, rtol, atol)
                     raise Refused(
                         f"method {name!r}, output {port.name!r}: filling {sizes} up to {to} with `pad` changes the "
                         f"answer; largest difference {far:g}, allowed {may:g}. Mask the padding, or leave `pad` out."
@@ -268,7 +268,7 @@ def _largest(known: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
     return {dim: sizes[-1] for dim, sizes in known.items()}
 
 
-def _explained(error: Exception, method: Method) -> str:
+def _explain(error: Exception, method: Method) -> str:
     """jax's words in one line, and what to do about the usual reasons."""
     said, words = program.first_line(error).rstrip("."), str(error)
     advice = ""
@@ -302,7 +302,7 @@ def rows_independent(
     reference = run(base)
 
     def rounding(got: np.ndarray, wanted: np.ndarray) -> bool:
-        return golden.near(got, wanted, **golden.TOLERANCE)
+        return golden.is_near(got, wanted, **golden.TOLERANCE)
 
     for row in (0, size // 2 - 1, size - 1):
         others = np.delete(np.arange(size), row)
@@ -312,7 +312,7 @@ def rows_independent(
                 changed = x.copy()
                 shuffled = x[random.permutation(others)]
                 if scale is not None and not np.isnan(scale):
-                    shuffled = _perturbed(shuffled, x, scale, random)
+                    shuffled = _perturb(shuffled, x, scale, random)
                 elif scale is not None and may and _floating(x):
                     shuffled = np.full_like(shuffled, np.nan)
                 changed[others] = shuffled
@@ -330,7 +330,7 @@ def rows_independent(
     return all(rounding(got[:rows], want[:rows]) for got, want in zip(answers, reference, strict=True))
 
 
-def _perturbed(rows: np.ndarray, x: np.ndarray, scale: float, random: np.random.Generator) -> np.ndarray:
+def _perturb(rows: np.ndarray, x: np.ndarray, scale: float, random: np.random.Generator) -> np.ndarray:
     if x.dtype == bool:
         return random.random(rows.shape) < 0.5
     if x.dtype.kind in "iu":
@@ -352,7 +352,7 @@ def runner(exported: jax.export.Exported, arrays: Sequence[np.ndarray]) -> Calla
     call = jax.jit(exported.call)
 
     def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        with program.wide(exported):
+        with program.widen_types(exported):
             return [np.asarray(output) for output in call(*arrays, *inputs)]
 
     return run
@@ -362,25 +362,25 @@ def _check_names(
     name: str, methods: Mapping, default: str | None, states: Mapping[str, dict], platforms: Sequence[str]
 ) -> None:
     if not MODEL_NAME.fullmatch(name):
-        raise Refused(f"`name` must be letters, digits, '.', '_' or '-', at most 100; got {shown(name)}.")
+        raise Refused(f"`name` must be letters, digits, '.', '_' or '-', at most 100; got {show(name)}.")
     if not methods:
         raise Refused("`methods` must hold at least one method; got none.")
     for key, method in methods.items():
         if not isinstance(key, str) or not METHOD_NAME.fullmatch(key):
-            raise Refused(f"a method's name must be an identifier of at most 100 letters; got {shown(key)}.")
+            raise Refused(f"a method's name must be an identifier of at most 100 letters; got {show(key)}.")
         if not callable(method.fn):
-            raise Refused(f"method {key!r} must be a function `fn(params, inputs)`; got {shown(method.fn)}.")
+            raise Refused(f"method {key!r} must be a function `fn(params, inputs)`; got {show(method.fn)}.")
         if method.sizes is not None and not (
             method.batch and method.sizes and all(type(size) is int and size >= 1 for size in method.sizes)
         ):
-            raise Refused(f"`sizes` of method {key!r} must be batch sizes >= 1; got {shown(method.sizes)}.")
+            raise Refused(f"`sizes` of method {key!r} must be batch sizes >= 1; got {show(method.sizes)}.")
     if default is not None and default not in methods:
-        raise unknown("default method", default, methods)
-    codecs.named(states, dict(states))
+        raise unknown_name("default method", default, methods)
+    codecs.find_codecs(states, dict(states))
     known = ("rocm", *PLATFORMS)
     if program.platform() not in platforms or not set(platforms) <= set(known):
         allowed = f"{', '.join(known)}, with {program.platform()!r}, where it is proven, among them"
-        raise Refused(f"`platforms` must be of {allowed}; got {shown(tuple(platforms))}.")
+        raise Refused(f"`platforms` must be of {allowed}; got {show(tuple(platforms))}.")
 
 
 def _check_described(name, method, input_names, inputs, output_names, made, states) -> None:
@@ -388,7 +388,7 @@ def _check_described(name, method, input_names, inputs, output_names, made, stat
     for what, described, names in (("input", method.inputs, input_names), ("output", method.outputs, output_names)):
         for key in described:
             if key not in names:
-                raise unknown(what, key, names, of=f"method {name!r}")
+                raise unknown_name(what, key, names, of=f"method {name!r}")
     typed = [("input", key, x.dtype, x.shape) for key, x in zip(input_names, inputs, strict=True)]
     typed += [("output", key, np.dtype(a["dtype"]), a["shape"]) for key, a in zip(output_names, made, strict=True)]
     for what, key, dtype, shape in typed:
@@ -407,7 +407,7 @@ def _check_described(name, method, input_names, inputs, output_names, made, stat
         if not isinstance(tensor.codec, str) and len(tensor.codec) != last:
             raise Refused(f"{where} has {len(tensor.codec)} codecs for a last axis of {last}.")
         used = [tensor.codec] if isinstance(tensor.codec, str) else tensor.codec
-        codecs.named(used, states)
+        codecs.find_codecs(used, states)
         for state in (states[codec] for codec in used):
             needed = np.iinfo(np.int32).max if state["kind"] == "date" else len(state["values"])
             if what == "input" and np.iinfo(dtype).max < needed:
@@ -463,7 +463,7 @@ def _by_path(tree: Any, bare: str) -> dict[str, Any]:
         if key in named:
             raise Refused(f"two arrays have the path {key!r}; rename one.")
         if not key or not key.isprintable() or len(key) > 500:
-            raise Refused(f"the path of an array must be printable and at most 500 letters; got {shown(key)}.")
+            raise Refused(f"the path of an array must be printable and at most 500 letters; got {show(key)}.")
         named[key] = leaf
     return named
 
@@ -494,7 +494,7 @@ def _symbolic_shape(name: str, key: str, x: np.ndarray, tensor: Tensor | None, b
     return shape
 
 
-def _described(key: str, shape: Sequence, dtype: str, tensor: Tensor) -> dict:
+def _describe(key: str, shape: Sequence, dtype: str, tensor: Tensor) -> dict:
     listed = tensor.codec if tensor.codec is None or isinstance(tensor.codec, str) else list(tensor.codec)
     columns = None if tensor.columns is None else list(tensor.columns)
     return {

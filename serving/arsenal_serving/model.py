@@ -25,7 +25,7 @@ from arsenal_serving.artifact import codecs, golden, lengths, program, versions
 from arsenal_serving.artifact import folder as artifact
 from arsenal_serving.artifact.manifest import INDEPENDENT, MOST_RANK, SINGLE
 from arsenal_serving.artifact.program import BATCH, Array
-from arsenal_serving.refused import Refused, shown, unknown
+from arsenal_serving.refused import Refused, show, unknown_name
 
 MAX_BATCH, MAX_ROWS = 64, 16384
 # Sizes beyond the warm ones are compiled as they come; so many of them are kept, or sizes would fill the memory.
@@ -115,13 +115,13 @@ class Model:
         A row-independent method gives the bits of its program at the padded size, whatever the other rows are.
         Raises `Refused` for a name, dtype, rank, dimension, number of rows or value that is not allowed.
         """
-        loaded, arrays = self.checked(method, named_inputs)
-        return named(loaded, self._rounded(loaded, arrays))
+        loaded, arrays = self.check(method, named_inputs)
+        return name_answers(loaded, self._run_rounded(loaded, arrays))
 
-    def checked(self, method: str, named_inputs: Mapping[str, np.ndarray]) -> tuple[Loaded, list[np.ndarray]]:
+    def check(self, method: str, named_inputs: Mapping[str, np.ndarray]) -> tuple[Loaded, list[np.ndarray]]:
         """The method, and the inputs in its program's order, strings as codes; raises `Refused` as `infer` does."""
         loaded = self._method(method)
-        return loaded, self._checked(loaded, named_inputs)
+        return loaded, self._check(loaded, named_inputs)
 
     def run(self, loaded: Loaded, arrays: list[np.ndarray]) -> list[np.ndarray]:
         """Checked inputs [rows, ...] to the program's outputs, padded and split as the method allows."""
@@ -130,7 +130,7 @@ class Model:
         rows, most = arrays[0].shape[0], loaded.sizes[-1]
         if rows <= most:
             size = loaded.sizes[bisect_left(loaded.sizes, rows)]
-            answers = self._piece(loaded, arrays if size == rows else [_grown(array, size) for array in arrays])
+            answers = self._piece(loaded, arrays if size == rows else [_grow(array, size) for array in arrays])
             return answers if size == rows else [answer[:rows] for answer in answers]
         pieces = [self.run(loaded, [array[start : start + most] for array in arrays]) for start in range(0, rows, most)]
         return [np.concatenate(answers) for answers in zip(*pieces, strict=True)]
@@ -138,7 +138,7 @@ class Model:
     def warm(self) -> None:
         """Compile and time every padded size; then nothing compiles later but sizes that cannot be foreseen."""
         for loaded in self.methods.values():
-            if not _foreseen(loaded):
+            if not _is_foreseen(loaded):
                 continue
             rows = loaded.sizes if loaded.rows != SINGLE else (1,)
             for size, *given in product(rows, *loaded.lengths.values()):
@@ -166,45 +166,45 @@ class Model:
         slack = 1.0 if self.manifest["platform"] == program.platform() else golden.OTHER_PLATFORM
         found: dict[str, dict[str, float]] = {}
         for loaded in self.methods.values():
-            answers = self.repeated(loaded.name, arrays)
+            answers = self.repeat(loaded.name, arrays)
             found[loaded.name] = {}
             for port in loaded.outputs:
                 got, wanted = answers[port.name], arrays[f"{loaded.name}/output/{port.name}"]
                 rtol, atol = (loaded.tolerance[key] * slack for key in ("rtol", "atol"))
                 found[loaded.name][port.name] = golden.difference(got, wanted)
-                if not golden.near(got, wanted, rtol, atol):
+                if not golden.is_near(got, wanted, rtol, atol):
                     raise Refused(
                         f"golden check of method {loaded.name!r}, output {port.name!r}: largest difference "
-                        f"{golden.difference(got, wanted):g}, allowed {golden.allowed(wanted, rtol, atol):g}."
+                        f"{golden.difference(got, wanted):g}, allowed {golden.tolerate(wanted, rtol, atol):g}."
                     )
         return found
 
-    def repeated(self, method: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def repeat(self, method: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The answers, as codes, to a method's stored inputs among the arrays of a golden file."""
         loaded, sizes = self._method(method), dict[str, int]()
         inputs = [
             _array(loaded, port._replace(code=None), arrays[f"{method}/input/{port.name}"], sizes)
             for port in loaded.inputs
         ]
-        return dict(zip([port.name for port in loaded.outputs], self._rounded(loaded, inputs), strict=True))
+        return dict(zip([port.name for port in loaded.outputs], self._run_rounded(loaded, inputs), strict=True))
 
-    def _rounded(self, loaded: Loaded, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        arrays, back = rounded(loaded, arrays)
+    def _run_rounded(self, loaded: Loaded, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        arrays, back = round_up(loaded, arrays)
         answers = self.run(loaded, arrays)
         return answers if back is None else back(answers)
 
     def _method(self, method: str) -> Loaded:
         if method not in self.methods:
-            raise unknown("method", method, self.methods, of=repr(self.name))
+            raise unknown_name("method", method, self.methods, of=repr(self.name))
         return self.methods[method]
 
-    def _checked(self, loaded: Loaded, named: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    def _check(self, loaded: Loaded, named: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The inputs in program order, as codes; raises `Refused` for the first thing that is wrong."""
         if len(named) != len(loaded.inputs) or any(port.name not in named for port in loaded.inputs):
             known = [port.name for port in loaded.inputs]
             for name in named:
                 if name not in known:
-                    raise unknown("input", name, known, of=repr(loaded.name))
+                    raise unknown_name("input", name, known, of=repr(loaded.name))
             missing = [name for name in known if name not in named]
             raise Refused(f"method {loaded.name!r} needs the inputs {known}; missing: {missing}.")
         sizes: dict[str, int] = {}
@@ -215,18 +215,18 @@ class Model:
             array = arrays[at]
             if port.code:
                 arrays[at] = port.code(array).astype(port.dtype, copy=False)
-            elif port.finite and not golden.finite(array):
+            elif port.finite and not golden.is_finite(array):
                 where = np.argwhere(~np.isfinite(array))[0].tolist()
                 raise Refused(f"input {port.name!r} of {loaded.name!r} must be finite; got {array[*where]} at {where}.")
         return arrays
 
     def _piece(self, loaded: Loaded, arrays: list[np.ndarray]) -> list[np.ndarray]:
         key = (loaded.name, *[array.shape for array in arrays])
-        compiled = self._warm.get(key) or self._compiled(loaded, key)
+        compiled = self._warm.get(key) or self._compile_once(loaded, key)
         with jax.enable_x64(True) if loaded.wide else nullcontext():
             return [np.asarray(answer) for answer in compiled(*self._params, *arrays)]
 
-    def _compiled(self, loaded: Loaded, key: tuple) -> Callable:
+    def _compile_once(self, loaded: Loaded, key: tuple) -> Callable:
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
@@ -247,13 +247,13 @@ class Model:
             raise Refused(f"method {loaded.name!r} does not run at {got}: {program.first_line(error)}") from error
 
 
-def none(port: Port) -> np.ndarray:
+def no_rows(port: Port) -> np.ndarray:
     """An input of no rows, [0, ...]; dimensions that vary are 1."""
     dims = [dim if isinstance(dim, int) else 1 for dim in port.shape[1:]]
     return np.empty((0, *dims), object if port.code else port.dtype)
 
 
-def rounded(
+def round_up(
     loaded: Loaded, arrays: list[np.ndarray]
 ) -> tuple[list[np.ndarray], Callable[[list[np.ndarray]], list[np.ndarray]] | None]:
     """Checked inputs with their lengths rounded up, and what cuts the answers back, None where nothing must be cut.
@@ -261,7 +261,7 @@ def rounded(
     No rows are rounded up to one of zeros: no program runs at none. Raises `Refused` for too long.
     """
     if loaded.rows != SINGLE and not arrays[0].shape[0]:
-        arrays, back = rounded(loaded, [np.zeros((1, *array.shape[1:]), array.dtype) for array in arrays])
+        arrays, back = round_up(loaded, [np.zeros((1, *array.shape[1:]), array.dtype) for array in arrays])
         return arrays, lambda answers: [answer[:0] for answer in (answers if back is None else back(answers))]
     if not loaded.lengths:
         return arrays, None
@@ -271,10 +271,10 @@ def rounded(
         if not size <= loaded.lengths[dim][-1]:
             raise Refused(f"method {loaded.name!r} takes {dim!r} up to {loaded.lengths[dim][-1]}; got {size}.")
         to[dim] = loaded.lengths[dim][bisect_left(loaded.lengths[dim], size)]
-    return lengths.widened(loaded.inputs, arrays, to), lambda answers: lengths.cut(loaded.outputs, answers, sizes)
+    return lengths.widen(loaded.inputs, arrays, to), lambda answers: lengths.cut(loaded.outputs, answers, sizes)
 
 
-def named(loaded: Loaded, answers: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+def name_answers(loaded: Loaded, answers: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """A program's outputs by name, codes as strings."""
     return {
         port.name: port.code(answer) if port.code else answer
@@ -306,12 +306,12 @@ def load(
     keys: PEMs of Ed25519 public keys; with them, what none of them signed is refused. limits: of requests. Raises
     `Refused`, in one line, for an artifact that does not hold what it promises.
     """
-    folder = versions.located(folder)
-    held = artifact.opened(folder, keys).files
-    return made(folder, held, max_batch=max_batch, max_rows=max_rows, form=form, limits=limits)
+    folder = versions.locate(folder)
+    held = artifact.open_version(folder, keys).files
+    return make(folder, held, max_batch=max_batch, max_rows=max_rows, form=form, limits=limits)
 
 
-def made(
+def make(
     folder: str | os.PathLike,
     held: Mapping[str, bytes],
     *,
@@ -327,12 +327,13 @@ def made(
         raise Refused(f"`limits` must be a rank of 1 to {MOST_RANK} and at least 1 element; got {tuple(limits)}.")
     files = dict(held)
     try:
-        manifest = artifact.manifest_of(folder, files)
-        stored = artifact.arrays(files.pop(artifact.PARAMETERS), artifact.PARAMETERS)
-        kept = artifact.arrays(files.pop(artifact.GOLDEN), artifact.GOLDEN)
+        manifest = artifact.read_manifest(folder, files)
+        stored = artifact.read_arrays(files.pop(artifact.PARAMETERS), artifact.PARAMETERS)
+        kept = artifact.read_arrays(files.pop(artifact.GOLDEN), artifact.GOLDEN)
         params = [_parameter(stored, entry) for entry in manifest["parameters"]["arrays"]]
         methods = {
-            name: _loaded(name, manifest, files, params, kept, form, max_batch, limits) for name in manifest["methods"]
+            name: _method_of(name, manifest, files, params, kept, form, max_batch, limits)
+            for name in manifest["methods"]
         }
         with jax.enable_x64(any(p.dtype.itemsize == 8 for p in params) or jax.config.jax_enable_x64):  # type: ignore[attr-defined]
             model = Model(manifest, methods, jax.device_put(params), max_batch, max_rows)
@@ -347,20 +348,20 @@ def made(
     return model
 
 
-def familiar(folder: str | os.PathLike, held: Mapping[str, bytes], form: str = "auto") -> bool:
-    """Whether every program among an artifact's files that held is in use already; raises `Refused` as `made` does."""
+def runs_already(folder: str | os.PathLike, held: Mapping[str, bytes], form: str = "auto") -> bool:
+    """Whether every program among an artifact's files that held is in use already; raises `Refused` as `make` does."""
     try:
-        entries = artifact.manifest_of(folder, held)["methods"].values()
+        entries = artifact.read_manifest(folder, held)["methods"].values()
     except Refused as error:
         raise Refused(f"{folder}: {error}") from error
     return all(
-        program.known(held[stored["versioned"]], held[stored["durable"]], entry["calling"], form)
+        program.is_in_use(held[stored["versioned"]], held[stored["durable"]], entry["calling"], form)
         for entry in entries
         for stored in [entry["programs"]]
     )
 
 
-def _loaded(
+def _method_of(
     name: str, manifest: dict, files: dict, params: list, kept: dict, form: str, max_batch: int, limits: Limits
 ) -> Loaded:
     entry, states = manifest["methods"][name], manifest["codecs"]
@@ -403,7 +404,7 @@ def _loaded(
 def _port(described: dict, states: dict, inward: bool) -> Port:
     listed = described["codec"]
     names = [listed] if isinstance(listed, str) else listed or []
-    made = codecs.named(names, states)
+    made = codecs.find_codecs(names, states)
     each = [codec.encode if inward else codec.decode for codec in made]
 
     def by_column(array: np.ndarray) -> np.ndarray:
@@ -412,15 +413,15 @@ def _port(described: dict, states: dict, inward: bool) -> Port:
     code = None if listed is None else each[0] if isinstance(listed, str) else by_column
     columns, finite, pad = described["columns"], described["finite"], described.get("pad")
     dtype = np.dtype(described["dtype"])
-    if pad is not None and not lengths.fills(pad, dtype):
-        raise Refused(f"'pad' of input {described['name']!r} must be of {dtype.name}; got {shown(pad)}.")
+    if pad is not None and not lengths.can_fill(pad, dtype):
+        raise Refused(f"'pad' of input {described['name']!r} must be of {dtype.name}; got {show(pad)}.")
     kinds = tuple(states[name]["kind"] for name in names)
     return Port(described["name"], dtype, tuple(described["shape"]), columns, finite, code, pad, kinds=kinds)
 
 
 def _parameter(stored: dict[str, np.ndarray], entry: dict) -> np.ndarray:
     if entry["name"] not in stored:
-        raise Refused(f"{artifact.PARAMETERS} holds no array {shown(entry['name'])}.")
+        raise Refused(f"{artifact.PARAMETERS} holds no array {show(entry['name'])}.")
     array = stored[entry["name"]]
     if array.dtype.name != entry["dtype"] or list(array.shape) != entry["shape"]:
         got = f"{array.dtype.name}{list(array.shape)}"
@@ -451,16 +452,16 @@ def _array(loaded: Loaded, port: Port, array: Any, sizes: dict[str, int]) -> np.
 
 def _misfit(loaded: Loaded, port: Port, array: np.ndarray) -> Refused:
     got = "strings" if array.dtype.kind in "OU" else array.dtype.name
-    return Refused(f"input {port.name!r} of {loaded.name!r} must be {port}; got {got} {shown(list(array.shape))}.")
+    return Refused(f"input {port.name!r} of {loaded.name!r} must be {port}; got {got} {show(list(array.shape))}.")
 
 
-def _foreseen(loaded: Loaded) -> bool:
+def _is_foreseen(loaded: Loaded) -> bool:
     if loaded.rows != SINGLE and not loaded.padded:
         return False
     known = (BATCH, *loaded.lengths)
     return all(isinstance(dim, int) or dim in known for port in loaded.inputs for dim in port.shape)
 
 
-def _grown(array: np.ndarray, size: int) -> np.ndarray:
+def _grow(array: np.ndarray, size: int) -> np.ndarray:
     # The last row again: values of the kind the program expects, where zeros might be slow or out of range.
     return np.concatenate([array, np.broadcast_to(array[-1:], (size - array.shape[0], *array.shape[1:]))])

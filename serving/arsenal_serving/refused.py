@@ -12,7 +12,7 @@ class Refused(ValueError):
     """Says in one line what was refused, what is allowed and what came."""
 
 
-def shown(value: object, limit: int = 80) -> str:
+def show(value: object, limit: int = 80) -> str:
     """A value from a stranger as one short printable line, whatever its length and depth.
 
     >>> len(shown("x" * 1000, limit=20))
@@ -24,7 +24,7 @@ def shown(value: object, limit: int = 80) -> str:
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
-def unknown(what: str, name: str, allowed: Iterable[str], of: str = "") -> Refused:
+def unknown_name(what: str, name: str, allowed: Iterable[str], of: str = "") -> Refused:
     """The error for a name that does not exist: suggests the nearest one and lists what there is.
 
     >>> str(unknown("method", "predct", ["predict", "embed"]))
@@ -34,10 +34,10 @@ def unknown(what: str, name: str, allowed: Iterable[str], of: str = "") -> Refus
     near = get_close_matches(name[:200], names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     listed = ", ".join(repr(n) for n in names[:20]) + (", ..." if len(names) > 20 else "")
-    return Refused(f"unknown {what} {shown(name)}{of and f' of {of}'}{hint} There is: {listed or 'none'}.")
+    return Refused(f"unknown {what} {show(name)}{of and f' of {of}'}{hint} There is: {listed or 'none'}.")
 
 
-def failed(error: BaseException) -> int:
+def report(error: BaseException) -> int:
     """Say an error in one line on stderr; the exit status of a command that ends with it."""
     text = " ".join(str(error).split()) or type(error).__name__
     sys.stderr.write(f"arsenal-serve: {text}\n")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from arsenal_serving.artifact import folder as artifact
 from arsenal_serving.artifact import manifest
-from arsenal_serving.model import load, made
+from arsenal_serving.model import load, make
 from arsenal_serving.refused import Refused
 
 FILES = (
@@ -52,7 +52,7 @@ def test_one_flipped_bit_anywhere(copy, path):
             (copy / path).write_bytes(content)
             refused(copy, path)
     (copy / path).write_bytes(sound)
-    artifact.opened(copy)
+    artifact.open_version(copy)
 
 
 @pytest.mark.parametrize("path", FILES)
@@ -106,14 +106,14 @@ def test_linked(copy, tmp_path, path):
 def test_a_hard_link_is_taken_for_what_was_hashed(copy, tmp_path):
     """Backups and stores link files that are alike: the bytes count, and those that were hashed are those that run."""
     os.link(copy / "golden.safetensors", tmp_path / "alias")
-    held = artifact.opened(copy)
+    held = artifact.open_version(copy)
     (tmp_path / "alias").write_bytes(b"changed by its other name")
     assert load_held(copy, held).version == 1
     refused(copy, "golden.safetensors")
 
 
 def load_held(copy, held):
-    return made(copy, held.files, max_batch=1)
+    return make(copy, held.files, max_batch=1)
 
 
 def test_a_version_is_no_link(copy, tmp_path):
@@ -141,7 +141,7 @@ def test_outside(copy, tmp_path, path):
 def rewritten(folder, target, **change):
     """The artifact with other content under true sums: what a hash cannot find."""
     shutil.copytree(folder, target)
-    files = dict(artifact.opened(folder).files) | change
+    files = dict(artifact.open_version(folder).files) | change
     for path, content in files.items():
         (target / path).write_bytes(content)
     sums = "".join(f"{hashlib.sha256(files[path]).hexdigest()}  {path}\n" for path in sorted(files))
@@ -159,7 +159,7 @@ def test_nothing_is_parsed_before_the_sums_hold(copy, monkeypatch):
 
 
 def test_another_answer_than_the_golden_one_is_refused(folder, tmp_path):
-    kept = {key: x.copy() for key, x in artifact.arrays((folder / artifact.GOLDEN).read_bytes(), "golden").items()}
+    kept = {key: x.copy() for key, x in artifact.read_arrays((folder / artifact.GOLDEN).read_bytes(), "golden").items()}
     kept["predict/output/predict"][1, 2] += np.float32(0.01)
     rewritten(folder, tmp_path / "a", **{artifact.GOLDEN: safetensors.numpy.save(kept)})
     with pytest.raises(Refused, match=r"method 'predict', output 'predict': largest difference 0.01") as caught:
@@ -261,6 +261,6 @@ def test_whatever_a_manifest_says_it_is_taken_or_refused_in_one_line(folder, dat
     else:
         del inner[key]
     try:
-        manifest.parsed(json.dumps(whole).encode())
+        manifest.parse(json.dumps(whole).encode())
     except Refused as error:
         assert "\n" not in str(error)

@@ -13,7 +13,7 @@ from arsenal_serving.__main__ import main
 from arsenal_serving.calls import Call, Stop
 from arsenal_serving.refused import Refused
 from arsenal_serving.telemetry import audit
-from arsenal_serving.telemetry.audit import Audit, verified
+from arsenal_serving.telemetry.audit import Audit, verify
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_it_goes_on_after_a_restart_and_when_the_clock_jumps_back(path, monkeypa
     written(path, 3)
     monkeypatch.setattr(audit.time, "time", lambda: 0.0)
     assert json.loads(written(path, 2).splitlines()[-1])["time"].startswith("1970")
-    assert verified(path).lines == 5
+    assert verify(path).lines == 5
 
 
 def changes(lines):
@@ -61,15 +61,15 @@ def changes(lines):
 
 def test_every_change_is_noticed_at_its_line(path):
     lines = written(path).splitlines()
-    head = verified(path).head
+    head = verify(path).head
     for k, changed in changes(lines):
         path.write_bytes(b"\n".join(changed) + b"\n")
         with pytest.raises(Refused, match=rf"line ({k + 1}|{k + 2})\b"):
-            verified(path)
+            verify(path)
     path.write_bytes(b"\n".join(lines[:-1]) + b"\n")  # its end is gone: only who kept the head can tell
-    assert verified(path).lines == 4
+    assert verify(path).lines == 4
     with pytest.raises(Refused, match="no line has the hash"):
-        verified(path, head)
+        verify(path, head)
 
 
 def test_a_line_that_a_crash_cut_short_is_kept_and_told_wherever_it_was_cut(path):
@@ -80,20 +80,20 @@ def test_a_line_that_a_crash_cut_short_is_kept_and_told_wherever_it_was_cut(path
         lines = written(path, 1).splitlines()
         assert path.read_bytes().startswith(whole[:cut])
         broken = cut not in (first - 1, first, len(whole) - 1)  # where only the end of the line is missing, it is whole
-        assert verified(path).broken == broken, cut
+        assert verify(path).broken == broken, cut
         if broken:
             assert json.loads(lines[-2])["event"] == "truncated"
         if broken and cut not in (1, first + 1):
             path.write_bytes(path.read_bytes().replace(whole[:cut], whole[: cut - 1], 1))
             with pytest.raises(Refused, match="was changed"):
-                verified(path)
+                verify(path)
 
 
 def test_twice_cut_short(path):
     whole = written(path, 1)
     path.write_bytes(whole + whole[:20] + b"\n" + whole[:30])
     written(path, 1)
-    assert verified(path) == (3, verified(path).head, 2)
+    assert verify(path) == (3, verify(path).head, 2)
 
 
 def test_what_is_no_audit_log_is_left_alone(path):
@@ -115,7 +115,7 @@ def test_a_log_that_was_taken_away_refuses(path):
     with pytest.raises(Stop, match="another file than when the server started"):
         log.record("load", {})
     log.close()
-    assert verified(path.with_suffix(".1")).lines == 1
+    assert verify(path.with_suffix(".1")).lines == 1
 
 
 def test_processes_make_one_chain(path):
@@ -126,7 +126,7 @@ def test_processes_make_one_chain(path):
     )
     each = [subprocess.Popen([sys.executable, "-c", program, path, str(k)]) for k in range(4)]
     assert [process.wait(timeout=60) for process in each] == [0] * 4
-    assert verified(path).lines == 100
+    assert verify(path).lines == 100
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     for k in range(4):
         assert [row["details"]["model"] for row in rows if row["principal"] == str(k)] == [str(m) for m in range(25)]
@@ -150,7 +150,7 @@ def test_a_full_disk_refuses_and_leaves_the_chain_whole(path):
     assert path.read_bytes() == before
     log.record("load", {"model": "m"})
     log.close()
-    assert verified(path).lines == 3
+    assert verify(path).lines == 3
 
 
 def test_denials_are_counted_by_address_in_a_line_a_second(path):
@@ -170,12 +170,12 @@ def test_a_name_that_is_no_unicode_is_written_all_the_same(path):
     log = Audit(path)
     log.record("load", {"by": "a\ud800", "model": "m"})
     log.close()
-    assert verified(path).lines == 1
+    assert verify(path).lines == 1
 
 
 def test_the_verb(path, capsys):
     written(path, 2)
-    head = verified(path).head
+    head = verify(path).head
     assert main(["audit", str(path)]) == 0
     assert capsys.readouterr().out == f"2 lines hold; head {head}\n"
     assert main(["audit", str(path), "--head", head]) == 0

@@ -40,7 +40,7 @@ from arsenal_serving.refused import Refused
 from arsenal_serving.security import api_keys, auth, tls
 from arsenal_serving.security.api_keys import Keys
 from arsenal_serving.security.clock import PATIENCE, Clock
-from arsenal_serving.security.principal import Rate, admissible
+from arsenal_serving.security.principal import Rate, may_go_on
 from arsenal_serving.security.tokens import ASK_AGAIN, LEEWAY, RENEW, Tokens, Wrong, key_set
 
 POOL = protos.pool()
@@ -158,7 +158,7 @@ def test_what_is_wrong_with_a_token_is_said():
     for content, said in wrong:
         with pytest.raises(Wrong, match=re.escape(said)):
             verified(tokens, content)
-        assert tokens.remembered(sha256(content).digest()) is None
+        assert tokens.recall(sha256(content).digest()) is None
     # A moment within the leeway is none too late, nor too early.
     assert verified(tokens, token(now, exp=int(now) - 29, nbf=int(now) + 29)).name == "jwt:alice"
 
@@ -207,7 +207,7 @@ def test_an_unknown_key_is_fetched_once_in_a_while_and_the_old_ones_stay_when_th
         verified(tokens, new)  # too soon after the first
     assert asked == ["MainThread"]
     old = token(now)
-    assert verified(tokens, old).name == tokens.remembered(sha256(old).digest()).name == "jwt:alice"
+    assert verified(tokens, old).name == tokens.recall(sha256(old).digest()).name == "jwt:alice"
     moment.move(ASK_AGAIN)
     holds[0] = OSError("the issuer is down")
     with pytest.raises(Wrong, match="not known"):
@@ -222,14 +222,14 @@ def test_an_unknown_key_is_fetched_once_in_a_while_and_the_old_ones_stay_when_th
     settle()
     assert asked == ["MainThread", "jwks", "jwks"]
     assert verified(tokens, new).name == "jwt:alice"
-    assert tokens.remembered(sha256(old).digest()) is None  # its key has gone, and what it verified with it
+    assert tokens.recall(sha256(old).digest()) is None  # its key has gone, and what it verified with it
     with pytest.raises(Wrong, match="not known"):
         verified(tokens, old)
     holds[0] = jwks(ed=EDWARDS)
     moment.move(RENEW)
-    tokens.remembered(sha256(new).digest())
+    tokens.recall(sha256(new).digest())
     settle()
-    assert not tokens.remembered(sha256(new).digest())
+    assert not tokens.recall(sha256(new).digest())
 
 
 def test_keys_behind_https_never_block_and_redirects_are_not_followed(tmp_path, monkeypatch):
@@ -304,7 +304,7 @@ def admitting(moment: Time, file=None, limit: Rate | None = None, tokens: Tokens
     clock = moment.clock()
     found = None if file is None else Keys(file, clock.monotonic)
     rates = auth.Rates(clock.monotonic)
-    return auth.by_credential(auth.recognising(found, tokens, limit, rates, clock), limit, rates)
+    return auth.by_credential(auth.recognise_by(found, tokens, limit, rates, clock), limit, rates)
 
 
 def test_a_clock_that_jumps_locks_nobody_out_and_revives_nothing(tmp_path):
@@ -458,7 +458,7 @@ def test_a_file_of_keys_that_is_wrong_is_refused(tmp_path):
     ],
 )
 def test_what_a_scope_admits_to(scopes, need, model, admitted):
-    assert admissible(frozenset(scopes.split()), need, model) is admitted
+    assert may_go_on(frozenset(scopes.split()), need, model) is admitted
 
 
 def certificate(folder, name: str = "localhost"):

@@ -35,7 +35,7 @@ def test_an_example_of_strings_is_told_of_codes(words, tmp_path):
 
 
 def test_manifest_says_what_is_served(folder):
-    manifest = artifact.manifest_of(folder, artifact.opened(folder).files)
+    manifest = artifact.read_manifest(folder, artifact.open_version(folder).files)
     assert (manifest["format"], manifest["name"], manifest["version"], manifest["default"]) == (2, "zoo", 1, "predict")
     assert manifest["provenance"] == {"by": "a test"}
     names = [entry["name"] for entry in manifest["parameters"]["arrays"]]
@@ -64,7 +64,7 @@ def test_both_forms_give_the_bits_of_jit(folder):
 
 
 def test_a_refused_versioned_form_falls_back_to_the_durable_one(folder, tmp_path):
-    files = dict(artifact.opened(folder).files) | {"programs/predict.exported": b"from another time"}
+    files = dict(artifact.open_version(folder).files) | {"programs/predict.exported": b"from another time"}
     artifact.write(tmp_path / "aged", json.loads(files.pop("manifest.json")), files)
     model = load(tmp_path / "aged")
     assert model.methods["predict"].program.form == "durable"
@@ -271,7 +271,7 @@ def test_half_precision_goes_through_json(tmp_path):
         method = model.methods[name]
         body = json.dumps({"inputs": [tensor(x)]}).encode()
         request = open_inference.parse(method, body)
-        text, _ = open_inference.written(model, method, name, request, model.infer(name, request.inputs))
+        text, _ = open_inference.write(model, method, name, request, model.infer(name, request.inputs))
         (output,) = json.loads(text)["outputs"]
         assert output["datatype"] == {"half": "FP16", "brain": "BF16"}[name]
         assert same_bits(np.array(output["data"], np.float32).reshape(2, 2).astype(wanted.dtype), wanted)

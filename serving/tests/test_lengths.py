@@ -107,7 +107,7 @@ def test_padding_that_changes_an_answer_is_refused_at_export(tmp_path, made, say
     [(0, "int32", True), (0.5, "int8", False), (300, "int8", False), (0.1, "float32", True), (1e5, "float16", False), (2, "bool", False)],
 )
 def test_what_can_stand_in_an_array(pad, dtype, may):
-    assert lengths.fills(pad, np.dtype(dtype)) == may
+    assert lengths.can_fill(pad, np.dtype(dtype)) == may
 
 
 def test_an_artifact_without_the_field_is_what_it_was(tmp_path, model):

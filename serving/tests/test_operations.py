@@ -314,7 +314,7 @@ def test_what_happens_to_models_is_audited_before_and_logged(watched):
     for operation in ("unload", "load"):
         assert watched.server.ask("POST", f"/v2/repository/models/twice/{operation}", {}).status == 200
     watched.rpc("RepositoryModelLoad", model_name="twice")
-    found = audit.verified(watched.folder / "audit")
+    found = audit.verify(watched.folder / "audit")
     rows = [json.loads(line) for line in (watched.folder / "audit").read_text().splitlines()]
     assert len(rows) == found.lines
     events = [row["event"] for row in rows if row["event"] != "denied"]
@@ -345,7 +345,7 @@ def test_a_full_disk_refuses_changes_and_inference_goes_on(watched):
         resource.prlimit(process, resource.RLIMIT_FSIZE, limit)
     assert log.read_bytes() == before
     assert watched.server.ask("POST", "/v2/repository/models/twice/load", {}).status == 200
-    assert audit.verified(log).lines == len(before.splitlines()) + 1
+    assert audit.verify(log).lines == len(before.splitlines()) + 1
 
 
 def kept(folder: Path) -> list[dict]:
@@ -370,10 +370,10 @@ def test_requests_are_kept_and_what_is_redacted_is_not(watched):
 
 def test_two_servers_keep_the_same_requests():
     ids = [f"request {k}" for k in range(20_000)]
-    small, large = ({id for id in ids if request_log.sampled(id, share)} for share in (0.01, 0.1))
+    small, large = ({id for id in ids if request_log.is_sampled(id, share)} for share in (0.01, 0.1))
     assert small < large
     assert len(small) == pytest.approx(200, abs=60) and len(large) == pytest.approx(2000, abs=180)
-    assert all(request_log.sampled(id, 1.0) for id in ids)
+    assert all(request_log.is_sampled(id, 1.0) for id in ids)
 
 
 @pytest.fixture(scope="module")
@@ -458,7 +458,7 @@ def test_sigterm_writes_the_last_lines_of_all_logs(models, tmp_path):
     assert [line["event"] for line in one.lines()][-2:] == ["drain", "stop"]
     assert [row["id"] for row in kept(tmp_path / "kept")] == ids
     rows = [json.loads(line)["event"] for line in (tmp_path / "audit").read_text().splitlines()]
-    assert rows == ["start", "load", "stop"] and audit.verified(tmp_path / "audit").lines == 3
+    assert rows == ["start", "load", "stop"] and audit.verify(tmp_path / "audit").lines == 3
 
 
 def test_a_request_log_is_replayed_against_another_version(models, tmp_path, capsys):
@@ -553,7 +553,7 @@ def test_bench_sends_strings_as_a_client_does(folder, model):
     from arsenal_serving.artifact import folder as artifact
     from arsenal_serving.cli import bench
 
-    golden = artifact.arrays((folder / artifact.GOLDEN).read_bytes(), artifact.GOLDEN)
+    golden = artifact.read_arrays((folder / artifact.GOLDEN).read_bytes(), artifact.GOLDEN)
     inputs = bench.golden_inputs(model, golden, "embed", 7)
     assert inputs["animal"].tolist()[:3] == ["cat", "dog", "éléphant"]
     assert inputs["day"][0] == "1970-01-01" and inputs["pair"].shape == (7, 2)

@@ -58,8 +58,8 @@ def test_a_program_that_calls_something_else_is_refused(tmp_path):
     """An artifact of true sums whose module calls a library that somebody registered in the server."""
     x = np.ones((2, 3), np.float32)
     folder = export(tmp_path / "m", lambda params, x: x + 1, {}, x)
-    files = dict(artifact.opened(folder).files)
-    manifest = artifact.manifest_of(folder, files)
+    files = dict(artifact.open_version(folder).files)
+    manifest = artifact.read_manifest(folder, files)
     del files["manifest.json"]
 
     def evil(x):
@@ -80,7 +80,7 @@ def test_a_program_that_calls_something_else_is_refused(tmp_path):
 
 
 def test_nothing_of_the_exporting_machine_is_in_the_artifact(folder, tmp_path):
-    held = dict(artifact.opened(folder).files)
+    held = dict(artifact.open_version(folder).files)
     words = {str(Path.home()), os.getcwd(), str(Path(__file__).parent), str(Path(jax.__file__).parents[1])}
     words |= {str(tmp_path.parent), socket.gethostname(), __file__, ".py", "conftest", "site-packages"}
     if len(getpass.getuser()) > 3 and getpass.getuser() != "root":
@@ -91,7 +91,7 @@ def test_nothing_of_the_exporting_machine_is_in_the_artifact(folder, tmp_path):
     # and it is there before the locations are taken out
     raw = jax.export.export(jax.jit(lambda x: x + 1))(jax.ShapeDtypeStruct((2,), np.float32)).mlir_module_serialized
     assert Path(__file__).name.encode() in raw
-    assert b".py" not in program.without_locations(raw)
+    assert b".py" not in program.strip_locations(raw)
 
 
 def test_a_module_of_a_newer_stablehlo_is_told_apart_before_it_is_read(folder, capfd):
@@ -108,7 +108,7 @@ def test_a_module_of_a_newer_stablehlo_is_told_apart_before_it_is_read(folder, c
 def test_two_exports_of_one_function_are_the_same_bytes(tmp_path):
     x = np.ones((2, 3), np.float32)
     one, other = (
-        artifact.opened(export(tmp_path / "m", lambda params, x: jnp.tanh(x @ params), np.eye(3), x)).files
+        artifact.open_version(export(tmp_path / "m", lambda params, x: jnp.tanh(x @ params), np.eye(3), x)).files
         for _ in range(2)
     )
     assert {path for path in one if one[path] != other[path]} == {"manifest.json"}
@@ -126,7 +126,7 @@ def test_sizes_that_were_chosen_are_those_that_compile(tmp_path):
     x = np.ones((2, 3), np.float32)
     methods = {"few": Method(lambda _, x: x * 2, x, sizes=(8, 1)), "all": Method(lambda _, x: x * 2, x)}
     folder = export(tmp_path / "m", methods, {})
-    assert artifact.manifest_of(folder, artifact.opened(folder).files)["methods"]["few"]["sizes"] == [1, 8]
+    assert artifact.read_manifest(folder, artifact.open_version(folder).files)["methods"]["few"]["sizes"] == [1, 8]
     for most, wanted in ((64, (1, 8)), (8, (1, 8)), (4, (1, 4))):
         model = load(folder, max_batch=most)
         assert model.methods["few"].sizes == wanted

@@ -66,7 +66,7 @@ def test_what_the_policy_chooses_is_fetched_and_the_rest_removed(origin, tmp_pat
     folder, url = origin
     mirror = mirrored(url, tmp_path)
     assert (remote.sync(mirror), versions(mirror)) == ([], ["2"])
-    assert artifact.opened(mirror.folder / "scale/2").files == artifact.opened(folder / "scale/2").files
+    assert artifact.open_version(mirror.folder / "scale/2").files == artifact.open_version(folder / "scale/2").files
     (folder / "scale/policy.json").write_text('{"versions": [1]}')
     assert (remote.sync(mirror), versions(mirror)) == ([], ["1", "2"])
     remote.prune(mirror, {"scale": [2]})

@@ -46,14 +46,14 @@ FULL = {
 )
 def test_which_versions_are_served(document, there, every, served, default):
     given = rollout.policy(document)
-    assert rollout.chosen(given, there, every) == served
+    assert rollout.choose(given, there, every) == served
     assert not served or rollout.default(given, served) == default
 
 
 @pytest.mark.parametrize("document", [{}, FULL, {"versions": [2, 1], "canary": CANARY}])
 def test_a_policy_is_the_same_after_it_was_written(document):
     given = rollout.policy(document)
-    assert rollout.parsed(json.dumps(rollout.document(given)).encode()) == given
+    assert rollout.parse(json.dumps(rollout.document(given)).encode()) == given
 
 
 @pytest.mark.parametrize(
@@ -102,9 +102,9 @@ def test_whatever_a_policy_says_it_is_taken_or_refused_in_one_line(document):
     except Refused as error:
         assert "\n" not in str(error)
         return
-    assert rollout.parsed(json.dumps(rollout.document(taken)).encode()) == taken
+    assert rollout.parse(json.dumps(rollout.document(taken)).encode()) == taken
     try:
-        served = rollout.chosen(taken, [1, 2, 3], every=False)
+        served = rollout.choose(taken, [1, 2, 3], every=False)
     except Refused as error:
         assert "is not there" in str(error)
         return
@@ -115,7 +115,7 @@ def test_whatever_a_policy_says_it_is_taken_or_refused_in_one_line(document):
 @pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000, b" " * (rollout.LONGEST + 1)])
 def test_a_file_that_is_no_policy_is_refused(content):
     with pytest.raises(Refused):
-        rollout.parsed(content)
+        rollout.parse(content)
 
 
 def test_a_key_keeps_its_version_while_the_weight_grows():
@@ -175,8 +175,8 @@ def test_how_far_rows_are_apart():
     nan, inf = np.nan, np.inf
     got = np.float32([[1, 2], [nan, 1], [inf, 1], [inf, 1], [1, nan]])
     want = np.float32([[1, 2.5], [nan, 1], [inf, 1], [-inf, 1], [1, 0]])
-    assert rollout.apart(got, want, 5).tolist() == [0.5, 0, 0, inf, inf]
-    assert rollout.apart(np.array(["a", "b"], object), np.array(["a", "c"], object), 2).tolist() == [0, 1]
-    assert rollout.apart(np.uint8([3, 250]), np.uint8([250, 250]), 2).tolist() == [247, 0]
-    assert rollout.apart(got, want[:, :1], 5).tolist() == [inf] * 5
-    assert rollout.apart(np.int32([[1]]), np.float32([[1]]), 1).tolist() == [inf]
+    assert rollout.measure_apart(got, want, 5).tolist() == [0.5, 0, 0, inf, inf]
+    assert rollout.measure_apart(np.array(["a", "b"], object), np.array(["a", "c"], object), 2).tolist() == [0, 1]
+    assert rollout.measure_apart(np.uint8([3, 250]), np.uint8([250, 250]), 2).tolist() == [247, 0]
+    assert rollout.measure_apart(got, want[:, :1], 5).tolist() == [inf] * 5
+    assert rollout.measure_apart(np.int32([[1]]), np.float32([[1]]), 1).tolist() == [inf]

@@ -48,8 +48,8 @@ def test_openssl_checks_what_we_sign(copy, keys):
 def test_we_check_what_openssl_signs(copy, keys):
     sign = ("pkeyutl", "-sign", "-rawin", "-in", copy / "SHA256SUMS", "-out", copy / "SHA256SUMS.sig", "-inkey")
     openssl(*sign, keys / "theirs.pem")
-    held = artifact.opened(copy, pems(keys, "ours", "theirs"))
-    assert held.signer and held.signer != artifact.opened(copy).signer
+    held = artifact.open_version(copy, pems(keys, "ours", "theirs"))
+    assert held.signer and held.signer != artifact.open_version(copy).signer
     assert load(copy, max_batch=1, keys=pems(keys, "theirs")).name == "zoo"
     with pytest.raises(Refused, match=r"SHA256SUMS.sig: none of the known keys signed this: [0-9a-f]{16}\.$"):
         load(copy, keys=pems(keys, "ours"))
@@ -74,16 +74,16 @@ def test_what_was_signed_cannot_change(copy, keys):
     (copy / "note").write_text("")
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     (copy / "SHA256SUMS").write_text(f"{sums}{empty}  note\n")
-    artifact.opened(copy)  # the sums are true, only not those that were signed
+    artifact.open_version(copy)  # the sums are true, only not those that were signed
     with pytest.raises(Refused, match="none of the known keys signed this"):
-        artifact.opened(copy, pems(keys, "ours"))
+        artifact.open_version(copy, pems(keys, "ours"))
     (copy / "SHA256SUMS").write_text(sums)
     with pytest.raises(Refused, match="'note' is not listed"):
-        artifact.opened(copy, pems(keys, "ours"))
+        artifact.open_version(copy, pems(keys, "ours"))
     (copy / "note").unlink()
     (copy / "programs/predict.mlir").write_bytes(b"")
     with pytest.raises(Refused, match=r"'programs/predict.mlir' has changed"):
-        artifact.opened(copy, pems(keys, "ours"))
+        artifact.open_version(copy, pems(keys, "ours"))
 
 
 def test_another_versions_signature_does_not_fit(folder, keys, tmp_path):
@@ -104,7 +104,7 @@ def test_only_what_holds_is_signed_and_only_once(copy, keys):
     artifact.sign(copy, (keys / "ours.pem").read_bytes())
     with pytest.raises(Refused, match=r"is signed already; remove SHA256SUMS.sig first"):
         artifact.sign(copy, (keys / "theirs.pem").read_bytes())
-    assert artifact.opened(copy, pems(keys, "ours")).signer
+    assert artifact.open_version(copy, pems(keys, "ours")).signer
 
 
 def test_keys_of_another_kind(copy, keys):
@@ -114,7 +114,7 @@ def test_keys_of_another_kind(copy, keys):
     artifact.sign(copy, (keys / "ours.pem").read_bytes())
     for pem in ((keys / "ours.pem").read_bytes(), (keys / "odd.pub").read_bytes(), b"", b"\xff"):
         with pytest.raises(Refused, match="must be the PEM of a public Ed25519 key"):
-            artifact.opened(copy, [pem])
+            artifact.open_version(copy, [pem])
 
 
 def test_by_commands(copy, keys, capsys):

@@ -48,8 +48,8 @@ def made(folder, *scales, fn=scaled, example=ONES):
 
 
 def prepared(folder):
-    held = artifact.opened(folder)
-    found = model.made(folder, held.files, max_batch=2)
+    held = artifact.open_version(folder)
+    found = model.make(folder, held.files, max_batch=2)
     found.warm()
     return found
 
@@ -91,10 +91,10 @@ def deadly(folder, to):
     """A version whose sums are true and whose program ends the process that reads it."""
     durable = subprocess.run([sys.executable, "-c", CRASH, str(folder / "programs/predict.mlir")], capture_output=True).stdout
     assert durable, "no change of a byte kills this jaxlib"
-    held = artifact.opened(folder)
+    held = artifact.open_version(folder)
     files = {path: content for path, content in held.files.items() if path != "manifest.json"}
     files |= {"programs/predict.mlir": durable, "programs/predict.exported": b""}
-    artifact.write(to, manifest.parsed(held.files["manifest.json"]), files)
+    artifact.write(to, manifest.parse(held.files["manifest.json"]), files)
 
 
 def answer(server, path="scale", **headers):
@@ -188,11 +188,11 @@ def test_a_swap_compiles_nothing_where_only_parameters_differ(tmp_path, monkeypa
     first = prepared(tmp_path / "scale/1")
     lowered, lower = [], program.lower
     monkeypatch.setattr(program, "lower", lambda *given: lowered.append(given) or lower(*given))
-    assert model.familiar(tmp_path / "scale/2", artifact.opened(tmp_path / "scale/2").files)
+    assert model.runs_already(tmp_path / "scale/2", artifact.open_version(tmp_path / "scale/2").files)
     second = prepared(tmp_path / "scale/2")
     assert (lowered, second.infer("predict", {"x": ONES})["predict"].tolist()) == ([], (2 * ONES).tolist())
     assert first.infer("predict", {"x": ONES})["predict"].tolist() == ONES.tolist()
-    assert not model.familiar(tmp_path / "scale/3", artifact.opened(tmp_path / "scale/3").files)
+    assert not model.runs_already(tmp_path / "scale/3", artifact.open_version(tmp_path / "scale/3").files)
     prepared(tmp_path / "scale/3")
     assert lowered
     kept = weakref.ref(second.methods["predict"].program)
@@ -371,7 +371,7 @@ def test_a_version_that_is_refused_leaves_the_one_before_it(tmp_path):
 @pytest.mark.slow
 def test_the_child_is_limited(tmp_path):
     folder, how = made(tmp_path, 1.0) / "scale/1", {"max_batch": 2, "max_rows": 10, "form": "auto"}
-    digest = artifact.opened(folder).digest
+    digest = artifact.open_version(folder).digest
     with pytest.raises(Refused, match=r"did not end within 0.2 s and was stopped"):
         proving.prove(folder, digest, how, proving.Proving(None, 0.2, 1 << 40))
     with pytest.raises(Refused, match=r"changed while it was proven"):

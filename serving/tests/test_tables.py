@@ -187,9 +187,9 @@ def test_answers_as_tables(model):
     answers = model.infer("embed", tables.parse(embed, text(EMBED, *zip(*EMBED.values(), strict=True))))
     wanted = {"embedding.0": answers["embedding"][:, 0], "embedding.1": answers["embedding"][:, 1], "next_day": answers["next_day"],
               "a": answers["pair"][:, 0], "b": answers["pair"][:, 1]}  # fmt: skip
-    rows = list(csv.DictReader(io.StringIO(tables.written(model, embed, "zoo.embed", answers).decode(), newline="")))
+    rows = list(csv.DictReader(io.StringIO(tables.write(model, embed, "zoo.embed", answers).decode(), newline="")))
     assert [row["a"] for row in rows] == ["cat", "unknown"] and rows[0]["next_day"] == "2024-02-29"
-    table = pyarrow.ipc.open_stream(arrow.written(model, embed, "zoo.embed", answers)).read_all()
+    table = pyarrow.ipc.open_stream(arrow.write(model, embed, "zoo.embed", answers)).read_all()
     assert table.schema.metadata == {b"model": b"zoo.embed", b"version": b"1"}
     assert set(rows[0]) == set(table.column_names) == wanted.keys()
     for name, column in wanted.items():
@@ -198,9 +198,9 @@ def test_answers_as_tables(model):
             assert same_bits(np.float32([row[name] for row in rows]), column)
     logs = model.methods["logarithm"]
     answers = model.infer("logarithm", {"x": np.float32([[-1, 0], [math.inf, 1]])})
-    assert tables.written(model, logs, "x", answers) == b"logarithm.0,logarithm.1\r\nNaN,-Infinity\r\nInfinity,0.0\r\n"
+    assert tables.write(model, logs, "x", answers) == b"logarithm.0,logarithm.1\r\nNaN,-Infinity\r\nInfinity,0.0\r\n"
     kinds = model.infer("types", TYPES)
-    assert b"false" in tables.written(model, model.methods["types"], "x", kinds)
+    assert b"false" in tables.write(model, model.methods["types"], "x", kinds)
 
 
 @settings(max_examples=200, **PACE)

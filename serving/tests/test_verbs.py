@@ -67,14 +67,14 @@ def test_verify_does_what_the_server_does(ask, folder, tmp_path):
 
 @pytest.mark.slow
 def test_renew_gives_the_same_bits_under_the_next_number(ask, folder, tmp_path):
-    files = dict(artifact.opened(folder).files)
+    files = dict(artifact.open_version(folder).files)
     manifest = json.loads(files.pop("manifest.json"))
     manifest["methods"] = {name: manifest["methods"][name] for name in ("predict", "label", "lengths", "centre")}
     before = artifact.write(tmp_path / "zoo", manifest, files)
     assert "renewed     on 20" in ask("renew", tmp_path / "zoo")
     old, new = (load(tmp_path / "zoo" / number, max_batch=8) for number in ("1", "2"))
     assert new.version == 2
-    assert new.manifest["renewed"]["sums"] == artifact.opened(before).digest
+    assert new.manifest["renewed"]["sums"] == artifact.open_version(before).digest
     for name, method in old.manifest["methods"].items():
         after = new.manifest["methods"][name]
         assert {**after, "calling": 0} == {**method, "calling": 0}, name
@@ -87,7 +87,7 @@ def test_renew_gives_the_same_bits_under_the_next_number(ask, folder, tmp_path):
 
 
 def test_renew_where_the_versioned_form_has_expired(ask, folder, tmp_path):
-    files = dict(artifact.opened(folder).files) | {"programs/predict.exported": b"of another time"}
+    files = dict(artifact.open_version(folder).files) | {"programs/predict.exported": b"of another time"}
     manifest = json.loads(files.pop("manifest.json"))
     manifest["methods"] = {"predict": manifest["methods"]["predict"]}
     artifact.write(tmp_path / "aged", manifest, files)
@@ -98,10 +98,10 @@ def test_renew_where_the_versioned_form_has_expired(ask, folder, tmp_path):
 
 def test_renew_of_what_0_1_0_wrote_leaves_no_path_in_it(ask, tmp_path):
     kept = Path(__file__).parents[2] / "tests/kept/0.1.0/digits_mlp/56836d524a87"
-    assert any(b"/perceptron.py" in content for content in artifact.opened(kept / "artifact").files.values())
+    assert any(b"/perceptron.py" in content for content in artifact.open_version(kept / "artifact").files.values())
     assert "is not a version in a model's folder, as NAME/1 is; say to which" in ask("renew", kept, code=1)
     ask("renew", kept, "--to", tmp_path / "digits")
-    assert not any(b".py" in content for name, content in artifact.opened(tmp_path / "digits/1").files.items()
+    assert not any(b".py" in content for name, content in artifact.open_version(tmp_path / "digits/1").files.items()
                    if name.startswith("programs/"))  # fmt: skip
     x = np.random.default_rng(0).random((8, 8, 8), np.float32)
     old, new = (load(path, max_batch=8).infer("predict_proba", {"x": x}) for path in (kept, tmp_path / "digits"))

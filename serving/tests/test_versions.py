@@ -24,18 +24,18 @@ X = example()
 @pytest.fixture
 def made(folder) -> tuple[dict, dict[str, bytes]]:
     """The manifest and the other files of a sound artifact."""
-    files = dict(artifact.opened(folder).files)
+    files = dict(artifact.open_version(folder).files)
     return json.loads(files.pop("manifest.json")), files
 
 
 def test_the_next_number_is_taken_and_a_version_stays_as_it_is(tmp_path):
     model = tmp_path / "flowers"
     assert export(model, predict, parameters(), X) == model / "1"
-    first = artifact.opened(model / "1").digest
+    first = artifact.open_version(model / "1").digest
     assert export(model, {"label": predict}, parameters(), X) == model / "2"
     assert export(model, predict, parameters(), X, version=7, name="other") == model / "7"
     assert export(model, predict, parameters(), X) == model / "8"
-    assert artifact.opened(model / "1").digest == first
+    assert artifact.open_version(model / "1").digest == first
     assert sorted(path.name for path in model.iterdir()) == ["1", "2", "7", "8"]
     assert [load(model / number, max_batch=1).name for number in ("1", "7")] == ["flowers", "other"]
     newest = load(model, max_batch=1)
@@ -45,10 +45,10 @@ def test_the_next_number_is_taken_and_a_version_stays_as_it_is(tmp_path):
 def test_an_existing_version_is_never_overwritten(tmp_path, made):
     manifest, files = made
     written = artifact.write(tmp_path / "m", manifest, files, version=3)
-    digest = artifact.opened(written).digest
+    digest = artifact.open_version(written).digest
     with pytest.raises(Refused, match=r"m/3 exists; a version is never overwritten\.$"):
         artifact.write(tmp_path / "m", manifest, files | {"note": b"another"}, version=3)
-    assert artifact.opened(written).digest == digest
+    assert artifact.open_version(written).digest == digest
     assert os.listdir(tmp_path / "m") == ["3"]
 
 
@@ -62,7 +62,7 @@ def test_a_version_is_a_whole_number(tmp_path, made, version):
 WRITER = """
 import json, sys
 from arsenal_serving.artifact import folder as artifact
-files = dict(artifact.opened(sys.argv[1]).files)
+files = dict(artifact.open_version(sys.argv[1]).files)
 manifest = json.loads(files.pop("manifest.json"))
 print("ready", flush=True)
 sys.stdin.readline()
@@ -94,7 +94,7 @@ def test_two_exporters_at_the_same_moment_do_not_collide(folder, tmp_path):
         took |= dict.fromkeys(numbers, name)
     assert sorted(map(int, took)) == list(range(1, 21))
     for number, name in took.items():
-        assert artifact.opened(tmp_path / "m" / number).files["by"].decode() == name
+        assert artifact.open_version(tmp_path / "m" / number).files["by"].decode() == name
     assert sorted(os.listdir(tmp_path / "m")) == sorted(took)
 
 
@@ -109,7 +109,7 @@ def test_who_comes_second_takes_the_next(tmp_path, made, monkeypatch):
 
     monkeypatch.setattr(os, "rename", late)
     assert artifact.write(tmp_path / "m", *made).name == "2"
-    assert artifact.manifest_of(tmp_path / "m/2", artifact.opened(tmp_path / "m/2").files)["version"] == 2
+    assert artifact.read_manifest(tmp_path / "m/2", artifact.open_version(tmp_path / "m/2").files)["version"] == 2
     monkeypatch.setattr(os, "rename", late)
     with pytest.raises(Refused, match="m/3 exists; a version is never overwritten"):
         artifact.write(tmp_path / "m", *made, version=3)
@@ -145,7 +145,7 @@ def test_everything_is_synced_before_it_takes_its_name(tmp_path, made, monkeypat
 KILLED = """
 import json, os, signal, sys
 from arsenal_serving.artifact import folder as artifact
-files = dict(artifact.opened(sys.argv[1]).files)
+files = dict(artifact.open_version(sys.argv[1]).files)
 manifest = json.loads(files.pop("manifest.json"))
 os.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 artifact.write(sys.argv[2], manifest, files)
@@ -156,7 +156,7 @@ def test_a_kill_half_way_is_seen_by_nobody(folder, tmp_path, made):
     artifact.write(tmp_path / "m", *made)
     done = subprocess.run([sys.executable, "-c", KILLED, folder, tmp_path / "m"], timeout=60)
     assert done.returncode == -9
-    assert versions.located(tmp_path / "m").name == "1"
+    assert versions.locate(tmp_path / "m").name == "1"
     assert load(tmp_path / "m", max_batch=1).version == 1
     assert artifact.write(tmp_path / "m", *made).name == "2"
 
@@ -175,14 +175,14 @@ def test_folders_of_something_else_are_left_alone(folder, tmp_path, made):
 
 def test_which_version_a_path_means(folder, tmp_path):
     run = folder.parent.parent
-    assert versions.located(folder) == versions.located(folder.parent) == versions.located(run) == folder
+    assert versions.locate(folder) == versions.locate(folder.parent) == versions.locate(run) == folder
     for number in ("2", "10", "x", "01"):
         (tmp_path / number).mkdir()
-    assert versions.located(tmp_path).name == "10"
+    assert versions.locate(tmp_path).name == "10"
     assert versions.numbers(tmp_path) == [2, 10]
     for path in (tmp_path / "none", tmp_path / "x", Path("/dev/null")):
         with pytest.raises(Refused, match="is not an artifact folder, nor one with versions, nor a run"):
-            versions.located(path)
+            versions.locate(path)
 
 
 def test_the_artifact_of_0_1_0_is_served(tmp_path):

@@ -2,8 +2,9 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import worlds
-from rows import ROWS, away
+from rows import LABELS, ROWS, away
 from table import law_test
 
 from arsenal import data
@@ -11,6 +12,8 @@ from arsenal.data import codec
 from arsenal.testing import Case
 
 KEY = jax.random.key(0)
+AUX = {"group": np.array([3, 3, 1, 1, 2, 2], np.int32), "time": np.array([5, 1, 4, 2, 6, 3], np.int32)}
+TABLE = (jax.tree.map(np.asarray, LABELS)._replace(aux=AUX), data.Schema())
 
 CASES = {
     "arsenal.data.codec.category": lambda: [Case(codec.category(), ["b", "a", "b", "ç", ""])],
@@ -30,6 +33,14 @@ CASES = {
     "arsenal.data.source.through": lambda: [
         Case(data.through(data.arrays(ROWS, 4), lambda state, x: x * state, jnp.float32(2))),
         Case(data.through(data.reading(away(), 4, KEY), lambda state, x: x * state, jnp.float32(2))),
+    ],
+    "arsenal.data.splits.by_row": lambda: [Case(data.by_row(), TABLE)],
+    "arsenal.data.splits.by_position": lambda: [Case(data.by_position(0.2, 0.2, gap=1), TABLE)],
+    "arsenal.data.splits.stratified": lambda: [Case(data.stratified(0.3, 0.3), TABLE)],
+    "arsenal.data.splits.by_group": lambda: [Case(data.by_group("group", 0.3, 0.3), TABLE)],
+    "arsenal.data.splits.by_time": lambda: [Case(data.by_time("time", 0.2, 0.2), TABLE)],
+    "arsenal.data.splits.as_split": lambda: [
+        Case(data.as_split(lambda row: {"train": row > 3, "validation": row < 2, "test": row == 2}), TABLE)
     ],
     "arsenal.data.source.stream": lambda: [Case(worlds.ticks())],
 }

@@ -63,7 +63,7 @@ def test_with_ids_the_split_follows_the_row_and_not_its_place(tmp_path):
     tests = []
     for table in (frame, frame.sample(frac=1, random_state=0), frame[frame.key % 3 > 0]):
         data = csv(saved(tmp_path, table), target="y", id="key")
-        tests.append(set(data.rows.y[by_row()(data.rows.row)["test"]].tolist()))
+        tests.append(set(data.rows.y[by_row().masks(data.rows, data.schema)["test"]].tolist()))
     assert tests[0] == tests[1]
     assert tests[2] == {y for y in tests[0] if y % 3}
 

@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arsenal.data import by_position, text
+from arsenal.data import Schema, by_position, text
+from arsenal.records import Batch
+
+
+def ids_of(ids) -> Batch:
+    """Rows of which nothing but the ids is known."""
+    return Batch(None, None, np.ones(len(ids), np.float32), np.asarray(ids))
 
 
 def saved(tmp_path, content: bytes, name="some.txt") -> str:
@@ -76,7 +82,7 @@ def test_parts_share_no_letter(tmp_path_factory, context, stride, length, shares
     # Letters are numbered by their place, so a letter in two parts would be seen.
     content = "".join(chr(0x4E00 + i) for i in range(length))
     data = text(saved(tmp_path_factory.mktemp("text"), content.encode()), context, stride, "characters")
-    masks = by_position(*shares, gap=context // stride)(data.rows.row)
+    masks = by_position(*shares, gap=context // stride).masks(data.rows, data.schema)
     letters = [set(np.unique([data.rows.x[mask], data.rows.y[mask]])) for mask in masks.values()]
     assert sum(map(len, letters)) == len(set().union(*letters))
     ids = [data.rows.row[mask] for mask in masks.values()]
@@ -85,25 +91,25 @@ def test_parts_share_no_letter(tmp_path_factory, context, stride, length, shares
 
 def test_a_smaller_gap_would_leak(tmp_path):
     data = text(saved(tmp_path, bytes(range(200))), 16, 4)
-    masks = by_position(0.2, 0.2, gap=3)(data.rows.row)
+    masks = by_position(0.2, 0.2, gap=3).masks(data.rows, data.schema)
     parts = [set(np.unique([data.rows.x[mask], data.rows.y[mask]])) for mask in masks.values()]
     assert parts[0] & parts[1] and parts[1] & parts[2]
 
 
 def test_parts_are_in_the_order_of_ids_whatever_the_order_of_rows():
     ids = np.random.default_rng(0).permutation(np.arange(100) * 3 - 50)
-    masks = by_position(0.2, 0.1, gap=6)(ids)
+    masks = by_position(0.2, 0.1, gap=6).masks(ids_of(ids), Schema())
     train, validation, held_out = (np.sort(ids[masks[name]]) for name in ("train", "validation", "test"))
     assert (len(train), len(validation), len(held_out)) == (68, 18, 10)
     assert train[-1] + 6 < validation[0] and validation[-1] + 6 < held_out[0]
 
 
 def test_a_part_of_size_zero_is_empty():
-    masks = by_position(0.0, 0.0, gap=5)(np.arange(20))
+    masks = by_position(0.0, 0.0, gap=5).masks(ids_of(np.arange(20)), Schema())
     assert masks["train"].all() and not masks["validation"].any() and not masks["test"].any()
-    masks = by_position(0.0, 0.25, gap=2)(np.arange(20))
+    masks = by_position(0.0, 0.25, gap=2).masks(ids_of(np.arange(20)), Schema())
     assert masks["train"].sum() == 13 and masks["test"].sum() == 5 and not masks["validation"].any()
-    masks = by_position(0.25, 0.0, gap=2)(np.arange(20))
+    masks = by_position(0.25, 0.0, gap=2).masks(ids_of(np.arange(20)), Schema())
     assert masks["train"].sum() == 13 and masks["validation"].sum() == 5 and not masks["test"].any()
 
 

@@ -59,7 +59,7 @@ def test_the_report_shows_every_metric(run):
 
 def test_it_becomes_an_artifact(run):
     folder = export(run)
-    manifest = artifact.manifest_of(folder, artifact.opened(folder).files)
+    manifest = artifact.read_manifest(folder, artifact.open_version(folder).files)
     assert manifest["name"] == run.config.values["name"]
     assert manifest["methods"].keys() == run.apply.keys()
     for method in manifest["methods"].values():

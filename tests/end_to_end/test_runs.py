@@ -94,7 +94,7 @@ def test_compare(arsenal, tmp_path):
         assert words in page, words
     assert "http://" not in page and "https://" not in page and "<script" not in page
     assert "two runs or more" in arsenal("compare", f"runs={folders(said)[0]}")
-    assert arsenal("compare", "runs=nothing*") == "arsenal: `runs`: nothing fits nothing*.\n"
+    assert arsenal("compare", "runs=nothing*") == "arsenal: `runs`: no run folder fits nothing*.\n"
 
 
 def test_rm_says_first_and_removes_when_told(arsenal, tmp_path):

@@ -183,10 +183,10 @@ def test_a_schedule_that_ends_in_nothing_before_the_run_is_a_warning(train, tmp_
         "    return Schedule(lambda step, hp: 0.5 * (step.astype(float) < hp['steps']).astype(float), {'steps': steps}, lambda hp: hp['steps'])\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    from arsenal.session import misfits
+    from arsenal.session import schedule_warnings
 
     def said(*words, stop=100):
-        return misfits(compose("digits_mlp", [SCHEDULED, *words]).values, stop)
+        return schedule_warnings(compose("digits_mlp", [SCHEDULED, *words]).values, stop)
 
     ends = "The schedule `learner.optimizer.schedule` ends at step 60 and the run at 100: from there the learning rate is multiplied by 0,"
     assert said("+schedule=cosine", "schedule.length=60")[0].startswith(ends)
@@ -195,7 +195,7 @@ def test_a_schedule_that_ends_in_nothing_before_the_run_is_a_warning(train, tmp_
     for words in (
         ["+schedule=cosine", "schedule.length=60", "schedule.end=0.1"], ["+schedule=cosine", "schedule.length=100"],
         ["+schedule={_target_: arsenal.optim.warmup, steps: 10, schedule: {_target_: arsenal.optim.constant}}"],
-        ["+schedule=inverse_square_root"], ["+schedule={_target_: arsenal.optim.piecewise, boundaries: [50], factors: [0.1]}"],
+        ["+schedule=inverse_square_root", "schedule.warmup=10"], ["+schedule={_target_: arsenal.optim.piecewise, boundaries: [50], factors: [0.1]}"],
     ):  # fmt: skip
         assert said(*words) == [], words
 

@@ -3,7 +3,7 @@
 import pytest
 
 from arsenal.evaluation import plot
-from arsenal.evaluation.comparison import Compared, differences, named, reached, write_comparison
+from arsenal.evaluation.comparison import Compared, best, differences, named, reached, write_comparison
 
 
 def run(number: int, rows: int = 3, **config) -> Compared:
@@ -41,3 +41,14 @@ def test_what_users_write_is_text(tmp_path):
     write_comparison(tmp_path / "page.html", [run(0, note="<b>&$x$"), run(1, note="other")])
     page = (tmp_path / "page.html").read_text()
     assert "<b>&$" not in page and "&lt;b&gt;&amp;$x$" in page
+
+
+def test_the_best_of_a_metric_is_marked_where_it_is_known_which_values_are_good():
+    runs = [run(i)._replace(modes={"loss": "min", "accuracy": "max"}) for i in (2, 1, 3)]
+    runs = [one._replace(metrics=one.metrics | {"test/accuracy": v, "test/other": v}) for one, v in zip(runs, (0.5, [0.2, 0.4], 0.9), strict=True)]
+    assert best(runs) == {"test/loss": [False, True, False], "test/accuracy": [False, False, True]}
+
+
+def test_runs_are_named_by_what_tells_them_apart():
+    runs = [run(i, **{"optimizer.learning_rate": str(i), "a": "1", "b": str(i % 2), "c": str(i // 2), "tags": str(i)}) for i in range(3)]
+    assert named(runs)[1] == "B learning rate 1, b 1, c 0"

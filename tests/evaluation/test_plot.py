@@ -190,3 +190,32 @@ def test_very_many_classes_show_the_pairs_that_are_confused_most():
     weight = np.where(y == 1234, 0.0, 1.0)
     assert plot.confused_pairs(y, said, weight).axes[0].patches[0].get_width() < 5
     assert plot.confused_pairs(y, y).axes[0].get_title("left") == f"No mistakes, {y.max() + 1:,} classes"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_precision_and_recall_are_scikit_learns(seed):
+    rng = np.random.default_rng(seed)
+    y, score, weight = rng.integers(0, 2, 40), rng.integers(0, 12, 40) / 12, rng.integers(0, 3, 40).astype(float)
+    recall, precision, area = plot.precision_recall_curve(y, score, weight)
+    there = weight > 0
+    theirs, their_recall, _ = sk.precision_recall_curve(y[there], score[there], sample_weight=weight[there])
+    np.testing.assert_allclose(precision, theirs[::-1][1:])
+    np.testing.assert_allclose(recall, their_recall[::-1][1:])
+    assert area == pytest.approx(sk.average_precision_score(y[there], score[there], sample_weight=weight[there]))
+    assert np.isnan(plot.precision_recall_curve(np.ones(3, int), np.ones(3))[2])
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_a_sweeps_picture_shows_no_number_that_is_not_there(mode):
+    from arsenal.evaluation.sweep import Axis, parallel, slices, span
+
+    sign = 1 if mode == "min" else -1
+    value = sign * np.array([0.1, 0.2, 0.3, 0.25, 0.15] * 6 + [1.5, 9.0])
+    found = span(value, mode)
+    assert found.beyond == 2 and {abs(found.low), abs(found.high)} == {0.1, 0.3}
+    assert span(value[:-2], mode).beyond == 0 and span(np.array([1.0, 1.536]), mode) == (1.0, 1.536, 0)
+    axes, drawn = [Axis("rate", np.linspace(0, 1, 32), {0.0: "a", 1.0: "b"})], np.argsort(sign * value)
+    texts = [text.get_text() for text in slices(axes, value, drawn, "loss", mode).axes[0].texts]
+    assert texts == [f"2 beyond, to {9 * sign}"]
+    ends = [text.get_text() for text in parallel(axes, value, drawn, "loss", mode).axes[0].texts]
+    assert f"{0.3 * sign:.4f} to {9 * sign}" in ends

@@ -11,7 +11,7 @@ from sklearn.datasets import load_diabetes, load_digits
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import precision_recall_fscore_support
 
-from arsenal.evaluation import report
+from arsenal.evaluation import plot, report
 from arsenal.evaluation.report import write_report
 from arsenal.records import Batch
 
@@ -89,7 +89,7 @@ def arguments(**changes):
             metrics[f"{split}/f1_macro"] = metrics[f"{split}/accuracy"] - 0.0007
     return {
         "title": "digits_cnn",
-        "status": {"state": "complete", "step": 420, "seconds": 3.2, "parameters": 25_066, "time": 1_750_000_000.0},
+        "status": {"state": "complete", "step": 420, "duration": 3.2, "parameters": 25_066, "time": 1_750_000_000.0},
         "command": "python -m arsenal.train +experiment=digits_cnn optimizer.hp.learning_rate=0.003",
         "config": CONFIG,
         "environment": ENVIRONMENT,
@@ -158,7 +158,7 @@ def test_the_page_is_whole_and_loads_nothing(full):
 def test_pictures_are_on_the_page_and_beside_it(full):
     folder, page = full
     files = sorted(path.stem for path in folder.glob("*.png"))
-    assert files == ["curve_accuracy", "curve_loss", "test_calibration", "test_confusion", "test_mistakes", "test_roc"]
+    assert files == ["curve_accuracy", "curve_loss", "test_calibration", "test_confusion", "test_mistakes", "test_precision_recall", "test_roc"]
     shown = [base64.b64decode(a.split(",")[1]) for a in page.addresses if a.startswith("data:image/png")]
     assert len(shown) == 2 * len(files) and all(data.startswith(PNG) for data in shown)
     assert {path.read_bytes() for path in folder.glob("*.png")} < set(shown)
@@ -168,7 +168,7 @@ def test_pictures_are_on_the_page_and_beside_it(full):
 def test_the_page_says_what_the_run_was(full):
     _, page = full
     for words in (
-        "digits_cnn complete", "step 420", "time 3.2 s", "parameters 25,066", "1 of 2 expectations met", "test/accuracy ≥ 0.9",
+        "digits_cnn complete", "step 420", "trained for 3.2 s", "parameters 25,066", "1 of 2 expectations met", "test/accuracy ≥ 0.9",
         "✗ not met", "python -m arsenal.train", "_target_:", "jax 0.10.2",
     ):  # fmt: skip
         assert words in page.text
@@ -235,7 +235,7 @@ LABELS = np.arange(12) % 3
 PROBA = np.full((12, 3), 1 / 3)
 FITS = {
     "labels only": (IMAGES, LABELS, {"predict": LABELS}, ["s_confusion"]),
-    "probabilities only": (IMAGES[:, 0], LABELS, {"predict_proba": PROBA}, ["s_calibration", "s_confusion", "s_roc"]),
+    "probabilities only": (IMAGES[:, 0], LABELS, {"predict_proba": PROBA}, ["s_calibration", "s_confusion", "s_precision_recall", "s_roc"]),
     "inputs in a dict": ({"a": LABELS}, LABELS, {"predict": LABELS}, ["s_confusion"]),
     "numbers": (IMAGES, IMAGES[:, 0, 0], {"predict": IMAGES[:, 0, 1]}, ["s_predicted", "s_residuals"]),
     "counts": (IMAGES, LABELS, {"predict": LABELS + 0.5}, ["s_predicted", "s_residuals"]),
@@ -311,7 +311,7 @@ def test_ten_thousand_classes_are_quick_and_small(tmp_path):
         most = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert names == ["s_calibration", "s_confusion", "s_roc"] and most < 150e6
+    assert names == ["s_calibration", "s_confusion", "s_precision_recall", "s_roc"] and most < 150e6
     assert "100 classes with the lowest F1" in Page(tmp_path / "index.html").text
 
 
@@ -325,3 +325,24 @@ def test_what_a_page_can_show():
     shape = {"n": np.zeros(9), "few": np.zeros((9, 8)), "many": np.zeros((9, 9)), "tokens": np.zeros((9, 5, 300)), "image": np.zeros((9, 8, 8))}
     shown = {(name, kind) for name in ("predict", "predict_proba", "sample", "embed") for kind, v in shape.items() if report.draws(name, v)}
     assert shown == {("predict", "n"), ("predict", "few"), ("predict_proba", "few"), ("predict_proba", "many"), ("predict", "image"), ("sample", "image")}
+
+
+def test_one_fit_shows_its_coefficients_and_no_curve_of_a_dot(tmp_path):
+    history = [{"step": 1, "split": "validation", "values": {"loss": 0.5}}]
+    page = Page(write_report(tmp_path, **small(history=history, slope=(np.array([3.0, -1.0]), ["age", "bmi"]))))
+    assert sorted(path.stem for path in tmp_path.glob("*.png")) == ["coefficients"]
+    assert "The model" in page.text and "Learning curves" not in page.text
+
+
+def test_one_quantity_of_two_names_is_drawn_once_over_the_axis_that_people_count_in(tmp_path):
+    history = [{"step": s, "split": "validation", "values": {"loss": 1 / s, "log_loss": 1 / s, "return": s}} for s in (1, 2, 3)]
+    page = Page(write_report(tmp_path, **small(history=history, axis=("environment steps", 2048))))
+    assert sorted(path.stem for path in tmp_path.glob("*.png")) == ["curve_loss", "curve_return"]
+    assert "In validation log loss is the same number." in page.text
+    figure = plot.learning_curves(history, ["return"], axis=("environment steps", 2048))
+    assert figure.axes[0].get_xlabel() == "environment steps" and figure.axes[0].lines[0].get_xdata().tolist() == [2048, 4096, 6144]
+
+
+def test_tags_and_notes_are_on_the_page(tmp_path):
+    page = Page(write_report(tmp_path, **small(tags=["paper"], notes=["2026-01-01 10:00 UTC  <good>"])))
+    assert "paper" in page.text and "<good>" in page.text

@@ -21,8 +21,12 @@ def read() -> tuple[dict, Batch]:
 
 CASES = {f"arsenal.metrics.{name}": make for name, make in {
     "average.average": lambda: [Case(metrics.average("size", lambda outputs, rows: jnp.abs(outputs["predict"])), (proba(3), CLASSES))],
-    "classification.accuracy": lambda: [Case(metrics.accuracy(), given) for given in ((proba(3), CLASSES), read())],
-    "classification.log_loss": lambda: [Case(metrics.log_loss(), given) for given in ((proba(3), CLASSES), read())],
+    "classification.accuracy": lambda: [
+        *(Case(metrics.accuracy(), given) for given in ((proba(3), CLASSES), read())), Case(metrics.accuracy("tokens"), read())
+    ],
+    "classification.log_loss": lambda: [
+        *(Case(metrics.log_loss(), given) for given in ((proba(3), CLASSES), read())), Case(metrics.log_loss("tokens"), read())
+    ],
     "classification.brier_score": lambda: [Case(metrics.brier_score(), (proba(3), CLASSES))],
     "classification.calibration_error": lambda: [Case(metrics.calibration_error(), (proba(3), CLASSES))],
     "classification.f1_macro": lambda: [Case(metrics.f1_macro(3), (proba(3), CLASSES))],

@@ -38,9 +38,10 @@ def by_flax(steps: int, size: int):
         outputs, changed = model.apply({"params": params, "batch_stats": stats}, x, train=True, mutable=["batch_stats"])
         return jnp.mean((outputs - y) ** 2), changed["batch_stats"]
 
+    slope_of = jax.jit(jax.value_and_grad(loss, has_aux=True))
     for step in range(steps):
         at = slice(step % per_epoch * size, (step % per_epoch + 1) * size)
-        (_, stats), slope = jax.value_and_grad(loss, has_aux=True)(params, stats, jnp.asarray(X[at]), jnp.asarray(Y[at]))
+        (_, stats), slope = slope_of(params, stats, jnp.asarray(X[at]), jnp.asarray(Y[at]))
         updates, state = optimizer.update(slope, state)
         params = optax.apply_updates(params, updates)
     return params, stats
@@ -85,3 +86,14 @@ def test_what_cannot_be_told_apart_is_refused():
         jax.vmap(lambda x, t: model.apply(variables, x, t)[0], axis_name=ROWS)(
             jnp.asarray(X)[None], jax.tree.map(lambda v: v[None], told)
         )
+
+
+def test_the_place_of_a_nan_is_the_modules_line_also_where_rows_are_masked():
+    from arsenal.training.replay import replay
+
+    learner = training.supervised(Normal(), lambda outputs, y: jnp.square(outputs - y), optim.sgd(0.05))
+    source = arrays(batch(x=X, y=Y), 4, shuffle=False)
+    train = training.start(learner, source, 0)
+    broken = jax.tree.map(lambda v: v * jnp.inf, train.state.variables["params"])
+    train = train._replace(state=train.state._replace(variables=train.state.variables | {"params": broken}))
+    assert "test_linen.py:" in replay(learner, source, train, source.block(0, 1))

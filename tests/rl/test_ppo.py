@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from arsenal import data, models, optim
-from arsenal.records import Env, batch, compute, hyperparameters
+from arsenal.records import Box, Discrete, Env, batch, compute, hyperparameters
 from arsenal.rl import cartpole, ppo
 from arsenal.rl.ppo import Experience, advantages
 from arsenal.training import advance, start
@@ -46,7 +46,7 @@ def test_an_evaluation_is_the_return_of_whole_episodes():
     def step(key, left, action):
         return jnp.ones(1), left - 1, jnp.where(action == 1, 2.0, 0.0), left <= 1, jnp.array(False), {}
 
-    learner = agent(Env(reset, step))
+    learner = agent(Env(reset, step, Box((1,)), Discrete(2)))
     seeds = np.arange(6, dtype=np.uint32)
     lengths = np.array([int(reset(jax.random.key(seed))[1]) for seed in seeds])
     variables = learner.params(learner.init(jax.random.key(0), batch(x=seeds), learner.hp))
@@ -78,3 +78,19 @@ def test_what_does_not_fit_is_told():
         from flax import linen
 
         ppo(cartpole(), linen.BatchNorm(False), linen.Dense(1), optim.adam()).init(jax.random.key(0), None, {"optimizer": {}})
+
+
+@pytest.mark.parametrize(
+    ("policy", "value", "said"),
+    [(3, 1, r"`policy` of `ppo` must give a logit for each of 2 actions for an observation; got shape \[3\]"),
+     (2, 2, r"`value` of `ppo` must give one number for an observation; got shape \[2\]")],
+)  # fmt: skip
+def test_networks_that_do_not_fit_the_world_are_refused(policy, value, said):
+    learner = ppo(cartpole(), models.perceptron(policy, (4,)), models.perceptron(value, (4,)), optim.sgd(0.1))
+    with pytest.raises(ValueError, match=said):
+        learner.check(batch(x=np.arange(3, dtype=np.uint32)))
+
+
+def test_actions_that_are_no_choice_are_refused():
+    with pytest.raises(ValueError, match="`ppo` chooses among Discrete actions; the world takes Box"):
+        agent(cartpole()._replace(action=Box((1,), -1.0, 1.0)))

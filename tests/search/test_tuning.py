@@ -1,5 +1,6 @@
 """Sweeps as lanes: each trial is the run that it would be alone, failures stay where they are, a killed sweep goes on."""
 
+import contextlib
 import json
 import os
 import socket
@@ -17,8 +18,8 @@ from arsenal.road import fit, load
 from arsenal.runs.folder import RunError, held
 from arsenal.search.engines.programs import Programs
 from arsenal.search.space import space
-from arsenal.search.sweep import told
-from arsenal.search.tuning import tune
+from arsenal.search.sweep import Sweep, told
+from arsenal.search.tuning import Found, tune
 
 SMALL = ["model.hidden=[8]", "length=30", "every.log=10", "every.evaluate=10", "optimizer=sgd", "run.tensorboard=false"]
 SPACE = "space={optimizer.learning_rate: {log: [1e-3, 1.0]}, seed: {seed: 3}}"
@@ -266,3 +267,18 @@ def test_lanes_lie_on_all_devices_and_are_the_same_there(sweep, tmp_path):
     pairs = [(a.split(","), b.split(",")) for a, b in zip(one.splitlines()[1:], many.splitlines()[1:], strict=True)]
     np.testing.assert_allclose([float(a[3]) for a, _ in pairs], [float(b[3]) for _, b in pairs], rtol=1e-4)
     assert json.loads((folder / "trials.jsonl").read_text().splitlines()[6])["lanes"] == 8
+
+
+def test_trials_that_left_out_steps_say_so(tmp_path):
+    with contextlib.closing(Sweep(tmp_path, "min", 1, "go_on")) as kept:
+        for i in (0, 1):
+            kept.asked(i, {"rate": 0.1})
+        for step, shares in ((10, [0.0, 0.9]), (20, [0.0, 1.0]), (25, [0.0, 0.5])):
+            kept.measured("train", step, [0, 1], {"loss": [1.0, 1.0], "skipped": shares})
+        for i in (0, 1):
+            kept.ended(i, "complete", 25, 1.0 + i)
+        shares = [kept.share_skipped(i) for i in (0, 1)]
+        assert shares == [0.0, pytest.approx((9 + 10 + 2.5) / 25)]
+        found = Found(tmp_path, kept.ranked(), {"complete": 2}, {}, {}, "loss", {1: shares[1]})
+    text = list(found.summary())
+    assert text[3] == "    `on_nan=skip` left out 86% of its steps, whose numbers were not finite."

@@ -65,6 +65,12 @@ def test_an_interrupted_run_saves_and_goes_on_to_the_same_bits():
     assert digest(train(40, stopped)[0]) == digest(train(40)[0])
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_jax_would_cut_is_refused(seed):
+    with pytest.raises(ValueError, match=f"`seed` must be in 0..4294967295; got {seed}"):
+        start(learner(), SOURCE, seed)
+
+
 def test_saves_by_the_clock():
     _, calls = train(30, save_due=lambda step: step == 10)
     assert [call[1] for call in calls if call[0] == "save"] == [10, 30]

@@ -14,7 +14,7 @@ import numpy as np
 from jax.random import fold_in
 
 from arsenal.data import ahead
-from arsenal.experiment import directed
+from arsenal.experiment import fill_modes
 from arsenal.records import CONTINUE, STOP, Mean, compute
 from arsenal.runs.checkpoints import MARKER, Checkpoints, Keep
 from arsenal.runs.folder import RunError
@@ -43,7 +43,7 @@ class Chunk:
         self.engine, self.sweep, self.group, self.size = engine, engine.sweep, group, size
         self.all, self.place = list(trials), engine.sweep.path / "chunks" / str(number)
         self.trials = [*trials, *[EMPTY] * (size - len(trials))]
-        self.values = values = directed(group.program.config, group.experiment.modes).values
+        self.values = values = fill_modes(group.program.config, group.experiment.modes).values
         self.stopping = Judge.of(self.values["early_stopping"])
         self.every = {name: Length.parse(text) for name, text in values["every"].items()}
         self.stop = Length.parse(values["length"]).steps(group.source)

@@ -20,7 +20,7 @@ from arsenal import config as configs
 from arsenal.config import Config
 from arsenal.data.column import streamed
 from arsenal.evaluation.answers import scorer
-from arsenal.experiment import Experiment, build, checking, directed, mathematics, prepared, seen
+from arsenal.experiment import Experiment, build, fill_modes, mathematics, prepared, row_check, seen
 from arsenal.records import CONTINUE, STOP, Source, anything, hyperparameters
 from arsenal.runs.judge import Judge, as_number
 from arsenal.runs.signals import Interrupts
@@ -231,7 +231,7 @@ class Lanes:
         shown = held_out if behind else seen(made, fitted, held_out)
         judge = scorer(
             made.learner, made.metrics, shown, source.batch_size, interrupted=lambda: bool(self.interrupted()), seen=behind,
-            lanes=True, check=checking(made) if behind else anything,
+            lanes=True, check=row_check(made) if behind else anything,
         )  # fmt: skip
         return Group(program, experiment, fitted, rows, source, mesh, judge)
 
@@ -353,7 +353,7 @@ class Lanes:
     def promote(self, trial: Trial, config: Config) -> Path:
         """Make a trial whose state was kept a run folder."""
         group = self.group(trial.id)
-        config = directed(config, group.experiment.modes)
+        config = fill_modes(config, group.experiment.modes)
         about = mathematics(config, group.experiment.data, self.origin)
         return self.sweep.promote(trial, config, group.experiment, group.rows, about)
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arsenal_serving.refused import Refused, shown, unknown
+from arsenal_serving.refused import Refused, show, unknown_name
 
 UNKNOWN = "unknown"
 
@@ -40,10 +40,10 @@ def codec(state: dict) -> Codec:
     ([1, 2], ['cat', 'unknown'])
     """
     if not isinstance(state, dict) or not isinstance(state.get("kind"), str):
-        raise Refused(f"the state of a codec must be an object with a 'kind'; got {shown(state)}.")
+        raise Refused(f"the state of a codec must be an object with a 'kind'; got {show(state)}.")
     kind, settings = state["kind"], {key: value for key, value in state.items() if key != "kind"}
     if kind not in KINDS:
-        raise unknown("kind of codec", kind, KINDS)
+        raise unknown_name("kind of codec", kind, KINDS)
     make, wanted = KINDS[kind]
     if set(settings) != wanted:
         raise Refused(f"a codec of kind {kind!r} takes {sorted(wanted)}; got {sorted(settings)}.")
@@ -63,10 +63,10 @@ def decode(state: dict, codes: Any) -> np.ndarray:
 def category(values: list[str]) -> Codec:
     """Strings to their position in `values`; every other string is the last code, `len(values)`."""
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise Refused(f"`values` of a category codec must be a list of strings; got {shown(values)}.")
+        raise Refused(f"`values` of a category codec must be a list of strings; got {show(values)}.")
     index = {value: code for code, value in enumerate(values)}
     if len(index) != len(values):
-        raise Refused(f"`values` of a category codec must differ from one another; got {shown(values)}.")
+        raise Refused(f"`values` of a category codec must differ from one another; got {show(values)}.")
     last = len(values)
     names = np.array([*values, UNKNOWN], dtype=object)
 
@@ -107,7 +107,7 @@ def date() -> Codec:
                 with contextlib.suppress(ValueError):  # a month 13 or a 30th of February: named below
                     return text.astype("datetime64[D]").astype(np.int64).astype(np.int32).reshape(shape)
         wrong = next(value for value in strings if not _is_day(value))
-        raise Refused(f"a date must read YYYY-MM-DD and exist; got {shown(wrong)}.")
+        raise Refused(f"a date must read YYYY-MM-DD and exist; got {show(wrong)}.")
 
     def decode(codes: Any) -> np.ndarray:
         codes = np.asarray(codes).astype(np.int64)
@@ -129,7 +129,7 @@ def _strings(values: Any) -> tuple[list[str], tuple[int, ...]]:
     flat = array.ravel().tolist()
     if set(map(type, flat)) - {str}:
         wrong = next(value for value in flat if type(value) is not str)
-        raise Refused(f"a coded value must be a string; got {shown(wrong)} of type {type(wrong).__name__}.")
+        raise Refused(f"a coded value must be a string; got {show(wrong)} of type {type(wrong).__name__}.")
     return flat, array.shape
 
 
@@ -140,11 +140,11 @@ def _is_day(value: str) -> bool:
         return False
 
 
-def named(names: Iterable[str], states: dict[str, dict]) -> list[Codec]:
+def find_codecs(names: Iterable[str], states: dict[str, dict]) -> list[Codec]:
     """The codecs of these names, one each; raises `Refused` for a name without a state."""
     found = []
     for name in names:
         if name not in states:
-            raise unknown("codec", name, states)
+            raise unknown_name("codec", name, states)
         found.append(codec(states[name]))
     return found

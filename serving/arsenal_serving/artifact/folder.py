@@ -28,9 +28,9 @@ import safetensors
 
 from arsenal_serving.artifact import manifest as manifests
 from arsenal_serving.artifact import signing
-from arsenal_serving.artifact.versions import MANIFEST, POLICY, SUMS, VERSION, is_version, located, numbered, numbers
+from arsenal_serving.artifact.versions import MANIFEST, POLICY, SUMS, VERSION, is_version, locate, number_of, numbers
 from arsenal_serving.files import replace_file, sync_folder, write_file
-from arsenal_serving.refused import Refused, shown
+from arsenal_serving.refused import Refused, show
 
 SIGNATURE = "SHA256SUMS.sig"
 ABANDONED = 3600.0  # seconds after which nobody writes to a partial version any more
@@ -52,7 +52,7 @@ def write(
     """
     folder = Path(folder)
     if version is not None and (type(version) is not int or not VERSION.fullmatch(str(version))):
-        raise Refused(f"`version` must be a whole number of 1 to {10**9 - 1}; got {shown(version)}.")
+        raise Refused(f"`version` must be a whole number of 1 to {10**9 - 1}; got {show(version)}.")
     if is_version(folder):
         raise Refused(
             f"{folder} is one version itself, not a folder of versions; move it to {folder / '1'} or name another."
@@ -60,7 +60,7 @@ def write(
     if folder.exists() and not folder.is_dir():
         raise Refused(f"{folder} exists and is not a folder.")
     if folder.exists() and (others := sorted(name for name in os.listdir(folder) if not _of_versions(name))):
-        raise Refused(f"{folder} is not an artifact's folder of versions: it holds {shown(others[0])}.")
+        raise Refused(f"{folder} is not an artifact's folder of versions: it holds {show(others[0])}.")
     _make_folder(folder)
     _sweep(folder)
     partial = folder / f".{secrets.token_hex(8)}.partial"
@@ -73,7 +73,7 @@ def write(
             if version is not None and (folder / str(number)).exists():
                 raise Refused(f"{folder / str(number)} exists; a version is never overwritten.")
             described = {MANIFEST: manifests.text({**manifest, "version": number})}
-            manifests.parsed(described[MANIFEST])
+            manifests.parse(described[MANIFEST])
             everything = {**files, **described}
             sums = "".join(f"{_sha256(everything[path])}  {path}\n" for path in sorted(everything))
             for path, content in {**described, SUMS: sums.encode()}.items():
@@ -96,10 +96,10 @@ def write(
 
 def sign(folder: str | os.PathLike, private_key: bytes) -> Path:
     """Sign what an artifact's sums say, after they held, with a PEM of an Ed25519 key; returns the signature's path."""
-    folder = located(folder)
+    folder = locate(folder)
     if os.path.lexists(folder / SIGNATURE):
         raise Refused(f"{folder} is signed already; remove {SIGNATURE} first if it is to be signed anew.")
-    replace_file(folder / SIGNATURE, signing.sign(opened(folder).sums, private_key), folder.parent)
+    replace_file(folder / SIGNATURE, signing.sign(open_version(folder).sums, private_key), folder.parent)
     return folder / SIGNATURE
 
 
@@ -116,7 +116,7 @@ class Opened(NamedTuple):
         return _sha256(self.sums)
 
 
-def opened(folder: str | os.PathLike, keys: Sequence[bytes] = ()) -> Opened:
+def open_version(folder: str | os.PathLike, keys: Sequence[bytes] = ()) -> Opened:
     """Every file of the artifact after its hash held; nothing is parsed before.
 
     The bytes returned are the bytes that were hashed, so a file changed later, by another name of it as well, changes
@@ -138,11 +138,11 @@ def opened(folder: str | os.PathLike, keys: Sequence[bytes] = ()) -> Opened:
             signer = signing.check(sums, _bytes(folder, SIGNATURE, signing.LENGTH + 1), keys)
         except Refused as error:
             raise Refused(f"{folder}: {SIGNATURE}: {error}") from error
-    listed = listed_in(sums, str(folder))
+    listed = read_sums(sums, str(folder))
     for path in sorted(found - listed.keys() - {SUMS, SIGNATURE}):
-        raise Refused(f"{folder}: {shown(path)} is not listed in {SUMS}.")
+        raise Refused(f"{folder}: {show(path)} is not listed in {SUMS}.")
     for path in sorted((listed.keys() | {MANIFEST}) - found):
-        raise Refused(f"{folder}: {shown(path)} is missing.")
+        raise Refused(f"{folder}: {show(path)} is missing.")
     if MANIFEST not in listed:
         raise Refused(f"{folder}: '{MANIFEST}' is not listed in {SUMS}.")
     files = {}
@@ -150,27 +150,27 @@ def opened(folder: str | os.PathLike, keys: Sequence[bytes] = ()) -> Opened:
         files[path] = _bytes(folder, path)
         got = _sha256(files[path])
         if got != wanted:
-            raise Refused(f"{folder}: {shown(path)} has changed: its hash is {got[:12]}..., not {wanted[:12]}...")
+            raise Refused(f"{folder}: {show(path)} has changed: its hash is {got[:12]}..., not {wanted[:12]}...")
     return Opened(files, sums, signer)
 
 
-def manifest_of(folder: str | os.PathLike, files: Mapping[str, bytes]) -> dict:
+def read_manifest(folder: str | os.PathLike, files: Mapping[str, bytes]) -> dict:
     """The manifest of files that held, checked; raises `Refused` for one that is not this folder's.
 
     An artifact from before there were versions is the version that its folder is called, or 1.
     """
-    manifest = manifests.parsed(files[MANIFEST])
-    called = numbered(folder)
+    manifest = manifests.parse(files[MANIFEST])
+    called = number_of(folder)
     manifest["version"] = manifest["version"] or called or 1
     if called not in (None, manifest["version"]):
         raise Refused(f"{MANIFEST} is of version {manifest['version']}, but its folder is called {called}.")
     programs = {path for method in manifest["methods"].values() for path in method["programs"].values()}
     for path in sorted({PARAMETERS, GOLDEN, *programs} - files.keys()):
-        raise Refused(f"{shown(path)} is missing, though {MANIFEST} names it.")
+        raise Refused(f"{show(path)} is missing, though {MANIFEST} names it.")
     return manifest
 
 
-def arrays(content: bytes, what: str) -> dict[str, np.ndarray]:
+def read_arrays(content: bytes, what: str) -> dict[str, np.ndarray]:
     """The arrays in the bytes of a safetensors file called `what`, bfloat16 included; raises `Refused`."""
     import jax  # noqa: F401  (makes numpy know bfloat16 by name)
 
@@ -181,7 +181,7 @@ def arrays(content: bytes, what: str) -> dict[str, np.ndarray]:
     found = {}
     for name, entry in stored:
         if entry["dtype"] not in STORED:
-            raise Refused(f"array {shown(name)} in {what} is {entry['dtype']}; allowed are {', '.join(STORED)}.")
+            raise Refused(f"array {show(name)} in {what} is {entry['dtype']}; allowed are {', '.join(STORED)}.")
         found[name] = np.frombuffer(entry["data"], np.dtype(STORED[entry["dtype"]])).reshape(entry["shape"])
     return found
 
@@ -218,17 +218,17 @@ def _plain_files(folder: Path) -> set[str]:
             for entry in entries:
                 path = f"{inside}{entry.name}"
                 if entry.is_symlink():
-                    raise Refused(f"{folder}: {shown(path)} is a link; an artifact holds plain files only.")
+                    raise Refused(f"{folder}: {show(path)} is a link; an artifact holds plain files only.")
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(f"{path}/")
                 elif entry.is_file(follow_symlinks=False):
                     found.add(path)
                 else:
-                    raise Refused(f"{folder}: {shown(path)} is not a plain file.")
+                    raise Refused(f"{folder}: {show(path)} is not a plain file.")
     return found
 
 
-def listed_in(text: bytes, folder: str) -> dict[str, str]:
+def read_sums(text: bytes, folder: str) -> dict[str, str]:
     """The files that the sums of a folder list, and their hashes; raises `Refused` for a path outside of it."""
     listed: dict[str, str] = {}
     try:
@@ -240,12 +240,12 @@ def listed_in(text: bytes, folder: str) -> dict[str, str]:
     for number, line in enumerate(lines, 1):
         match = SUMS_LINE.fullmatch(line)
         if not match:
-            raise Refused(f"{folder}: line {number} of {SUMS} is not `<sha256>  <path>`: {shown(line)}.")
+            raise Refused(f"{folder}: line {number} of {SUMS} is not `<sha256>  <path>`: {show(line)}.")
         wanted, path = match.groups()
         if path.startswith("/") or ":" in path or any(part in ("", ".", "..") for part in path.split("/")):
-            raise Refused(f"{folder}: {SUMS} lists {shown(path)}, which lies outside the folder.")
+            raise Refused(f"{folder}: {SUMS} lists {show(path)}, which lies outside the folder.")
         if path in listed or path in (SUMS, SIGNATURE):
-            raise Refused(f"{folder}: {SUMS} lists {shown(path)} twice or lists itself.")
+            raise Refused(f"{folder}: {SUMS} lists {show(path)} twice or lists itself.")
         listed[path] = wanted
     return listed
 
@@ -255,8 +255,8 @@ def _bytes(folder: Path, path: str, most: int = -1) -> bytes:
     try:
         opened = os.open(folder / path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
     except OSError as error:
-        raise Refused(f"{folder}: {shown(path)} cannot be read: {error.strerror}.") from error
+        raise Refused(f"{folder}: {show(path)} cannot be read: {error.strerror}.") from error
     with os.fdopen(opened, "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise Refused(f"{folder}: {shown(path)} is not a plain file.")
+            raise Refused(f"{folder}: {show(path)} is not a plain file.")
         return file.read(most)

@@ -42,20 +42,20 @@ def difference(got: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.where(same, 0.0, np.where(np.isfinite(apart), apart, np.inf)).max())
 
 
-def finite(array: np.ndarray) -> bool:
+def is_finite(array: np.ndarray) -> bool:
     """Whether an array holds neither NaN nor infinity."""
     if array.size <= SMALL and array.dtype.char in "fd":
         return b"\0" not in np.isfinite(array).tobytes()  # a third of what a reduction takes to begin
     return not _floating(array) or bool(np.isfinite(array).all())
 
 
-def differing(got: np.ndarray, wanted: np.ndarray) -> int:
+def count_differing(got: np.ndarray, wanted: np.ndarray) -> int:
     """How many elements of two arrays of one shape and type differ; NaN equals NaN."""
     both = np.isnan(got) & np.isnan(wanted) if _floating(wanted) else False
     return int(((got != wanted) & ~np.asarray(both)).sum())
 
 
-def allowed(wanted: np.ndarray, rtol: float, atol: float) -> float:
+def tolerate(wanted: np.ndarray, rtol: float, atol: float) -> float:
     """The largest difference from `wanted` that passes."""
     if not _floating(wanted):
         return 0.0
@@ -65,9 +65,9 @@ def allowed(wanted: np.ndarray, rtol: float, atol: float) -> float:
     return atol + max(rtol, rounding) * float(known.max(initial=0.0))
 
 
-def near(got: np.ndarray, wanted: np.ndarray, rtol: float, atol: float) -> bool:
+def is_near(got: np.ndarray, wanted: np.ndarray, rtol: float, atol: float) -> bool:
     """Whether an answer passes for a golden one."""
-    return difference(got, wanted) <= allowed(wanted, rtol, atol)
+    return difference(got, wanted) <= tolerate(wanted, rtol, atol)
 
 
 def _floating(array: np.ndarray) -> bool:

@@ -58,7 +58,7 @@ def buckets(inputs: Sequence[Shaped], constraints: Sequence[str]) -> dict[str, t
     return found
 
 
-def fills(pad: float, dtype: np.dtype) -> bool:
+def can_fill(pad: float, dtype: np.dtype) -> bool:
     """Whether a value can stand in an array of a type: a whole number in integers, nothing that overflows."""
     with np.errstate(all="ignore"):
         filled = np.asarray(pad).astype(dtype).astype(np.float64)
@@ -75,7 +75,7 @@ def sizes(inputs: Sequence[Shaped], arrays: Sequence[np.ndarray], sizes_of: Mapp
     }
 
 
-def widened(inputs: Sequence[Shaped], arrays: Sequence[np.ndarray], to: Mapping[str, int]) -> list[np.ndarray]:
+def widen(inputs: Sequence[Shaped], arrays: Sequence[np.ndarray], to: Mapping[str, int]) -> list[np.ndarray]:
     """The arrays with these dimensions filled up to a size, each with its input's `pad`."""
     made = []
     for port, array in zip(inputs, arrays, strict=True):

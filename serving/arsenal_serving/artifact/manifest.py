@@ -14,7 +14,7 @@ from typing import Any
 from arsenal_serving.artifact import golden, program
 from arsenal_serving.artifact.versions import MANIFEST as FILE
 from arsenal_serving.artifact.versions import MODEL_NAME
-from arsenal_serving.refused import Refused, shown
+from arsenal_serving.refused import Refused, show
 
 FORMAT = 2
 # How rows relate: they do not influence each other; they do; there is no batch axis to have rows along.
@@ -39,7 +39,7 @@ def text(manifest: Mapping[str, Any]) -> bytes:
     return (json.dumps(manifest, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
 
-def parsed(content: bytes) -> dict:
+def parse(content: bytes) -> dict:
     """The manifest in the bytes of a file whose hash held, in format 2; raises `Refused`, naming the field."""
     try:
         found = json.loads(content)
@@ -50,14 +50,14 @@ def parsed(content: bytes) -> dict:
         _check(found, {**TOP, **OLD_TOP}, "")
         found = _upgraded(found)
     elif form != FORMAT or type(form) is not int:
-        raise Refused(f"{FILE} must have format 1 or {FORMAT}; got {shown(form)}.")
+        raise Refused(f"{FILE} must have format 1 or {FORMAT}; got {show(form)}.")
     _check(found, TOP, "")
     for name, method in found["methods"].items():
         for port in method["inputs"]:
             port.setdefault("pad", None)
         _check_types(name, method, found["parameters"]["arrays"])
     if found["default"] not in found["methods"]:
-        raise Refused(f"{FILE}: 'default' must be one of {sorted(found['methods'])}; got {shown(found['default'])}.")
+        raise Refused(f"{FILE}: 'default' must be one of {sorted(found['methods'])}; got {show(found['default'])}.")
     return found
 
 
@@ -79,7 +79,7 @@ def _check_types(name: str, method: dict, parameters: Sequence[dict]) -> None:
         raise Refused(f"{FILE}: the programs of method {name!r} must be programs/{name}.exported and .mlir.")
     kept = calling["module_kept_var_idx"]
     if kept != sorted(set(kept)) or (kept and kept[-1] >= len(calling["in_avals"])):
-        raise Refused(f"{FILE}: module_kept_var_idx of method {name!r} must count its arguments; got {shown(kept)}.")
+        raise Refused(f"{FILE}: module_kept_var_idx of method {name!r} must count its arguments; got {show(kept)}.")
     wanted = [
         ("inputs", [*parameters, *method["inputs"]], calling["in_avals"]),
         ("outputs", method["outputs"], calling["out_avals"]),
@@ -96,7 +96,7 @@ def _check_types(name: str, method: dict, parameters: Sequence[dict]) -> None:
         batch = port["shape"][:1] == [program.BATCH]
         if batch == (method["rows"] == SINGLE):
             raise Refused(
-                f"{FILE}: input {shown(port['name'])} of method {name!r} has the shape {shown(port['shape'])}, "
+                f"{FILE}: input {show(port['name'])} of method {name!r} has the shape {show(port['shape'])}, "
                 f"which does not go with rows {method['rows']!r}."
             )
 
@@ -229,14 +229,14 @@ def _check(value: Any, schema: Any, where: str) -> None:
             _check(value, schema[0], where)
     elif isinstance(schema, _Words):
         if not schema.holds(value):
-            raise Refused(f"{place} must be {schema.allowed}; got {shown(value)}.")
+            raise Refused(f"{place} must be {schema.allowed}; got {show(value)}.")
     elif isinstance(schema, list):
         if not isinstance(value, list):
-            raise Refused(f"{place} must be a list; got {shown(value)}.")
+            raise Refused(f"{place} must be a list; got {show(value)}.")
         for at, item in enumerate(value):
             _check(item, schema[0], f"{where}[{at}]")
     elif not isinstance(value, dict):
-        raise Refused(f"{place} must be an object; got {shown(value)}.")
+        raise Refused(f"{place} must be an object; got {show(value)}.")
     elif len(schema) == 1 and isinstance(key := next(iter(schema)), _Words):
         for name, item in value.items():
             _check(name, key, f"a name in {where}")

@@ -28,7 +28,7 @@ from jax.extend.mlir import ir, passmanager
 from jax.extend.mlir.dialects import stablehlo
 from jax.interpreters.mlir import make_ir_context
 
-from arsenal_serving.refused import Refused, shown
+from arsenal_serving.refused import Refused, show
 
 BATCH = "batch"
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -117,7 +117,7 @@ class Program:
 _programs: WeakValueDictionary[str, Program] = WeakValueDictionary()
 
 
-def known(versioned: bytes, durable: bytes, calling: dict, form: str = "auto") -> bool:
+def is_in_use(versioned: bytes, durable: bytes, calling: dict, form: str = "auto") -> bool:
     """Whether a program of these bytes is in use, so that loading it reads nothing and compiles nothing new."""
     return _digest(versioned, durable, calling, form) in _programs
 
@@ -134,7 +134,7 @@ def export(flat: Flat, arrays: Sequence[Array], platforms: Sequence[str], constr
         raise Refused(f"a program must be pure; this one has the effects {', '.join(sorted(map(str, effects)))}.")
     exported = jax.export.export(jitted, platforms=tuple(platforms))(*specs)
     check_calls(exported.mlir_module_serialized)
-    exported = dataclasses.replace(exported, mlir_module_serialized=without_locations(exported.mlir_module_serialized))
+    exported = dataclasses.replace(exported, mlir_module_serialized=strip_locations(exported.mlir_module_serialized))
     calling = {
         "fun_name": exported.fun_name,
         "in_avals": [_typed(aval) for aval in exported.in_avals],
@@ -156,11 +156,11 @@ def load(versioned: bytes, durable: bytes, calling: dict, example: Sequence[Arra
     types. Raises `Refused` when no form that was asked for does.
     """
     if form not in ("auto", *FORMS):
-        raise Refused(f"`form` must be one of 'auto', 'versioned', 'durable'; got {shown(form)}.")
+        raise Refused(f"`form` must be one of 'auto', 'versioned', 'durable'; got {show(form)}.")
     digest = _digest(versioned, durable, calling, form)
     if (found := _programs.get(digest)) is not None:
         return found
-    makers = {"versioned": lambda: _deserialised(versioned, calling), "durable": lambda: rebuilt(durable, calling)}
+    makers = {"versioned": lambda: _deserialised(versioned, calling), "durable": lambda: rebuild(durable, calling)}
     reasons: list[str] = []
     for name in FORMS if form == "auto" else (form,):
         try:
@@ -177,7 +177,7 @@ def load(versioned: bytes, durable: bytes, calling: dict, example: Sequence[Arra
     raise Refused("; ".join(reasons))
 
 
-def rebuilt(durable: bytes, calling: dict) -> jax.export.Exported:
+def rebuild(durable: bytes, calling: dict) -> jax.export.Exported:
     """A `jax.export.Exported` made of a portable module and its calling data."""
     inputs, outputs = (_avals(calling[which], calling["constraints"]) for which in ("in_avals", "out_avals"))
     fields = {
@@ -212,7 +212,7 @@ def rebuilt(durable: bytes, calling: dict) -> jax.export.Exported:
 
 def lower(exported: jax.export.Exported, arrays: Sequence[Array]) -> Any:
     """The program lowered for fixed shapes on this machine's platform; `.compile()` gives what runs."""
-    with wide(exported):
+    with widen_types(exported):
         return jax.jit(exported.call).lower(*(jax.ShapeDtypeStruct(a.shape, np.dtype(a.dtype)) for a in arrays))
 
 
@@ -231,10 +231,10 @@ def check_calls(durable: bytes) -> None:
     """Raise `Refused`, naming it, for a custom call outside `CUSTOM_CALLS`."""
     other = sorted(custom_calls(durable) - CUSTOM_CALLS)
     if other:
-        raise CallRefused(f"the program calls {', '.join(map(shown, other))}, which is not what a program may call.")
+        raise CallRefused(f"the program calls {', '.join(map(show, other))}, which is not what a program may call.")
 
 
-def without_locations(durable: bytes) -> bytes:
+def strip_locations(durable: bytes) -> bytes:
     """A portable module without the paths and functions of the source that it was traced from."""
     with make_ir_context():
         module = _module(durable)
@@ -257,7 +257,7 @@ def promise(version: str) -> dict[str, str]:
     return {"version": version, "released": released.isoformat(), "valid_until": until.isoformat()}
 
 
-def wide(exported: jax.export.Exported) -> Any:
+def widen_types(exported: jax.export.Exported) -> Any:
     """The context in which a program runs: 64-bit types exist only for one that takes or gives them."""
     needs = any(np.dtype(aval.dtype).itemsize == 8 for aval in (*exported.in_avals, *exported.out_avals))
     return jax.enable_x64(needs or jax.config.jax_enable_x64)  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from arsenal_serving.refused import Refused, shown
+from arsenal_serving.refused import Refused, show
 
 SUMS, MANIFEST = "SHA256SUMS", "manifest.json"
 POLICY = "policy.json"  # beside the versions: how a server rolls them out
@@ -31,7 +31,7 @@ def numbers(folder: str | os.PathLike[str]) -> list[int]:
     return sorted(found)
 
 
-def located(path: str | os.PathLike) -> Path:
+def locate(path: str | os.PathLike) -> Path:
     """The version that a path means: itself, the newest in a model's folder, or that of the artifact/ of a run."""
     path = Path(path)
     for folder in (path, path / "artifact"):
@@ -39,11 +39,11 @@ def located(path: str | os.PathLike) -> Path:
             return folder
         if folder.is_dir() and (found := numbers(folder)):
             return folder / str(found[-1])
-    named = shown(str(path), 300)
+    named = show(str(path), 300)
     raise Refused(f"{named} is not an artifact folder, nor one with versions, nor a run that holds artifact/.")
 
 
-def numbered(folder: str | os.PathLike) -> int | None:
+def number_of(folder: str | os.PathLike) -> int | None:
     """The version that a folder's name says it is, if it says one."""
     name = Path(os.path.abspath(folder)).name
     return int(name) if VERSION.fullmatch(name) else None

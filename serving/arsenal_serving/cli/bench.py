@@ -24,9 +24,9 @@ from arsenal_serving.artifact import codecs, versions
 from arsenal_serving.artifact import folder as artifact
 from arsenal_serving.artifact.manifest import SINGLE
 from arsenal_serving.cli.load_client import Asking, Place, Question, ask, latencies, place
-from arsenal_serving.model import Model, made
-from arsenal_serving.protocols.open_inference import DTYPES, WORDS, plain, raw
-from arsenal_serving.refused import Refused, shown
+from arsenal_serving.model import Model, make
+from arsenal_serving.protocols.open_inference import DTYPES, WORDS, to_bytes, to_json
+from arsenal_serving.refused import Refused, show
 
 Named = dict[str, np.ndarray]
 
@@ -48,7 +48,7 @@ def main(words: Sequence[str], about: str) -> int:
     except (Refused, OSError) as error:
         sys.stderr.write(f"arsenal-serve: {error}\n")
         return 1
-    sys.stdout.write(f"{json.dumps(facts, indent=1)}\n" if given.json else said(facts))
+    sys.stdout.write(f"{json.dumps(facts, indent=1)}\n" if given.json else tell(facts))
     return 0
 
 
@@ -61,26 +61,26 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
         where = place(given.to or given.what, given.header)
         where = where._replace(path=_model_path(where, given.method))
         return {"of": given.what, "rows": given.rows, "figures": _through(where, _zeros(where, given.rows), given)}
-    folder = versions.located(given.what)
-    files = artifact.opened(folder).files
-    model = made(folder, files)
+    folder = versions.locate(given.what)
+    files = artifact.open_version(folder).files
+    model = make(folder, files)
     model.warm()
     method = given.method or model.default
-    inputs = golden_inputs(model, artifact.arrays(files[artifact.GOLDEN], artifact.GOLDEN), method, given.rows)
+    inputs = golden_inputs(model, artifact.read_arrays(files[artifact.GOLDEN], artifact.GOLDEN), method, given.rows)
     figures = [
-        {"how": "in this process", "connections": None, **_called(model, method, inputs, min(1.0, given.seconds))}
+        {"how": "in this process", "connections": None, **_time_calls(model, method, inputs, min(1.0, given.seconds))}
     ]
     if given.to:
         where = place(given.to, given.header)
         figures += _through(where._replace(path=_model_path(where, given.method)), inputs, given)
     else:
-        with _served(str(folder)) as url:
+        with _serve(str(folder)) as url:
             where = place(url, given.header)
             figures += _through(where._replace(path=f"/v2/models/{model.name}.{method}"), inputs, given)
     return {"of": str(folder), "rows": given.rows, "figures": figures}
 
 
-def said(facts: dict[str, Any]) -> str:
+def tell(facts: dict[str, Any]) -> str:
     """The figures as a table for a person."""
     lines = [f"{'':<18}{'connections':>12}{'requests/s':>12}{'median':>12}{'p99':>12}"]
     for row in facts["figures"]:
@@ -94,16 +94,16 @@ def golden_inputs(model: Model, kept: dict[str, np.ndarray], method: str, rows: 
     """A method's golden inputs as a client sends them, repeated to so many rows; raises `Refused`."""
     loaded = model.methods.get(method)
     if loaded is None:
-        raise Refused(f"{model.name!r} has no method {shown(method)}; there is: {', '.join(model.methods)}.")
+        raise Refused(f"{model.name!r} has no method {show(method)}; there is: {', '.join(model.methods)}.")
     found: Named = {}
     for port, described in zip(loaded.inputs, model.manifest["methods"][method]["inputs"], strict=True):
         array = kept[f"{method}/input/{port.name}"]
         if loaded.rows != SINGLE:
             array = array[np.arange(rows) % len(array)]
         if isinstance(described["codec"], str):
-            array = codecs.named([described["codec"]], model.manifest["codecs"])[0].decode(array)
+            array = codecs.find_codecs([described["codec"]], model.manifest["codecs"])[0].decode(array)
         elif described["codec"]:
-            each = codecs.named(described["codec"], model.manifest["codecs"])
+            each = codecs.find_codecs(described["codec"], model.manifest["codecs"])
             array = np.stack([one.decode(array[..., at]) for at, one in enumerate(each)], axis=-1)
         found[port.name] = array
     return found
@@ -114,7 +114,7 @@ def _zeros(where: Place, rows: int) -> Named:
     found: Named = {}
     for port in where.fetched(where.path)["inputs"]:
         if port["datatype"] == "BYTES":
-            raise Refused(f"input {shown(port['name'])} takes strings: name the artifact, bench ARTIFACT --to URL.")
+            raise Refused(f"input {show(port['name'])} takes strings: name the artifact, bench ARTIFACT --to URL.")
         shape = [(1 if at else rows) if size < 0 else size for at, size in enumerate(port["shape"])]
         found[port["name"]] = np.zeros(shape, DTYPES[port["datatype"]])
     return found
@@ -129,13 +129,13 @@ def _model_path(where: Place, method: str) -> str:
             raise Refused(f"the URL must name one of its models, /v2/models/NAME; there is: {', '.join(names)}.")
         path = f"/v2/models/{names[0]}"
     if not re.fullmatch(r"/v2/models/[^/]+(/versions/[0-9]+)?", path):
-        raise Refused(f"the URL must end in /v2/models/NAME; got {shown(path)}.")
+        raise Refused(f"the URL must end in /v2/models/NAME; got {show(path)}.")
     parts = path.split("/")
     parts[3] += f".{method}" if method else ""
     return "/".join(parts)
 
 
-def _called(model: Model, method: str, inputs: Named, seconds: float) -> dict[str, Any]:
+def _time_calls(model: Model, method: str, inputs: Named, seconds: float) -> dict[str, Any]:
     took, until = list[float](), time.perf_counter() + seconds
     model.infer(method, inputs)
     while not took or time.perf_counter() < until:
@@ -147,11 +147,11 @@ def _called(model: Model, method: str, inputs: Named, seconds: float) -> dict[st
 
 def _through(where: Place, inputs: Named, given: argparse.Namespace) -> list[dict[str, Any]]:
     described = [
-        {"name": name, "shape": list(array.shape), "datatype": _datatype(array), "data": plain(array.reshape(-1))}
+        {"name": name, "shape": list(array.shape), "datatype": _datatype(array), "data": to_json(array.reshape(-1))}
         for name, array in inputs.items()
     ]
     json_body = orjson.dumps({"inputs": described}, option=orjson.OPT_SERIALIZE_NUMPY)
-    contents = [raw(array) for array in inputs.values()]
+    contents = [to_bytes(array) for array in inputs.values()]
     for one, content in zip(described, contents, strict=True):
         del one["data"]
         one["parameters"] = {"binary_data_size": len(content)}
@@ -160,7 +160,7 @@ def _through(where: Place, inputs: Named, given: argparse.Namespace) -> list[dic
     path = f"{where.path}/infer"
     ways = {"JSON": where.request(path, json_body), "binary": where.request(path, head + b"".join(contents), **length)}
     return [
-        {"how": f"HTTP, {how}", "connections": connections, **_asked(where, content, connections, given.seconds)}
+        {"how": f"HTTP, {how}", "connections": connections, **_load(where, content, connections, given.seconds)}
         for how, content in ways.items()
         for connections in sorted({1, given.connections})
     ]
@@ -170,7 +170,7 @@ def _datatype(array: np.ndarray) -> str:
     return "BYTES" if array.dtype.kind in "OU" else WORDS[array.dtype]
 
 
-def _asked(where: Place, content: bytes, connections: int, seconds: float) -> dict[str, Any]:
+def _load(where: Place, content: bytes, connections: int, seconds: float) -> dict[str, Any]:
     first = list[bytes]()
     until = time.perf_counter() + seconds
 
@@ -186,13 +186,13 @@ def _asked(where: Place, content: bytes, connections: int, seconds: float) -> di
     lasted = time.perf_counter() - began
     if asking.wrong:
         told = ", ".join(f"{count} of {status}" for status, count in asking.wrong.items())
-        why = f"; the first: {shown(first[0].decode(errors='replace'), 300)}" if first else ""
+        why = f"; the first: {show(first[0].decode(errors='replace'), 300)}" if first else ""
         raise Refused(f"not all requests were answered: {told}{why}.")
     return {"rate": len(asking.took) / lasted, **latencies(asking.took)}
 
 
 @contextmanager
-def _served(folder: str) -> Iterator[str]:
+def _serve(folder: str) -> Iterator[str]:
     """The URL of a server of an artifact, in a process of its own."""
     command = [sys.executable, "-m", "arsenal_serving", folder, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httptools
 import orjson
 
-from arsenal_serving.refused import Refused, shown
+from arsenal_serving.refused import Refused, show
 
 PATIENCE = 10.0  # seconds that a server may refuse connections
 
@@ -45,7 +45,7 @@ class Place(NamedTuple):
                 return orjson.loads(answer.read())
         except urllib.error.HTTPError as error:
             raise Refused(
-                f"{url} answers {error.code}: {shown(error.read(300).decode(errors='replace'), 300)}"
+                f"{url} answers {error.code}: {show(error.read(300).decode(errors='replace'), 300)}"
             ) from error
         except (OSError, orjson.JSONDecodeError) as error:
             raise Refused(f"{url}: {getattr(error, 'reason', error)}") from error
@@ -61,14 +61,14 @@ def place(url: str, headers: Sequence[str] = ()) -> Place:
         found = urlsplit(url)
         port = found.port
     except ValueError as error:
-        raise Refused(f"{shown(url)} is no URL: {error}.") from error
+        raise Refused(f"{show(url)} is no URL: {error}.") from error
     if found.scheme not in ("http", "https") or not found.hostname:
-        raise Refused(f"a URL must be like http://HOST:PORT; got {shown(url)}.")
+        raise Refused(f"a URL must be like http://HOST:PORT; got {show(url)}.")
     named = {}
     for header in headers:
         name, colon, value = header.partition(":")
         if not colon or not name.strip() or any(ord(letter) < 32 for letter in header):
-            raise Refused(f"--header must be like 'Name: value'; got {shown(header)}.")
+            raise Refused(f"--header must be like 'Name: value'; got {show(header)}.")
         named[name.strip()] = value.strip()
     secure = found.scheme == "https"
     return Place(found.hostname, port or (443 if secure else 80), found.path.rstrip("/"), secure, named)

@@ -18,9 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arsenal_serving.artifact.versions import is_version, located, numbers
+from arsenal_serving.artifact.versions import is_version, locate, numbers
 from arsenal_serving.cli import workers
-from arsenal_serving.refused import Refused, failed
+from arsenal_serving.refused import Refused, report
 from arsenal_serving.repository import proving
 from arsenal_serving.security import auth
 from arsenal_serving.telemetry import operations
@@ -74,10 +74,10 @@ def start(given: argparse.Namespace, words: list[str]) -> int:
     try:
         folder = Path(given.folder)
         if not _is_url(given.folder) and not _repository(folder):
-            folder = located(folder)
+            folder = locate(folder)
         guard = auth.guard(given)
         if workers.number() is not None:
-            return _serve(given, folder, guard, *workers.inherited())
+            return _serve(given, folder, guard, *workers.inherit_sockets())
         places = [(given.host, given.port)]
         if given.admin_port is not None:
             places.append((given.admin_host, given.admin_port))
@@ -85,7 +85,7 @@ def start(given: argparse.Namespace, words: list[str]) -> int:
             return _several(given, words, places)
         listening = [_listen(*place) for place in places]
     except (Refused, OSError) as error:
-        return failed(error)
+        return report(error)
     return _serve(given, folder, guard, *listening)
 
 
@@ -93,10 +93,10 @@ def _several(given: argparse.Namespace, words: list[str], places: list[tuple[str
     """Serve from several processes; raises `Refused`."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     each = workers.environments(given.workers, given.devices, os.environ, cores)
-    sockets = list(zip(*(workers.opened(*place, len(each)) for place in places), strict=True))
+    sockets = list(zip(*(workers.open_sockets(*place, len(each)) for place in places), strict=True))
     if given.grpc_port is None:
         return workers.supervise(words, each, sockets, given.drain)
-    (reserved,) = workers.opened(given.host, given.grpc_port, 1)  # gRPC opens its own
+    (reserved,) = workers.open_sockets(given.host, given.grpc_port, 1)  # gRPC opens its own
     port = reserved.getsockname()[1]
     reserved.close()
     return workers.supervise([*words, "--grpc-port", str(port)], each, sockets, given.drain)
@@ -117,7 +117,7 @@ def _serve(
         try:
             from arsenal_serving.protocols.rpc import Rpc
         except ImportError as error:
-            return failed(Refused(f"--grpc-port needs grpcio: pip install 'ml-arsenal-serving[grpc]' ({error})."))
+            return report(Refused(f"--grpc-port needs grpcio: pip install 'ml-arsenal-serving[grpc]' ({error})."))
 
     # An answer is waited for at once, so handing a small program to another thread only costs: 150 us became 40.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
@@ -127,14 +127,14 @@ def _serve(
     try:
         repository, follow = _models(given, folder)
     except Refused as error:
-        return failed(error)
+        return report(error)
     engine = Engine(given.max_queue_rows, given.max_queue_bytes)
     observed = Observed(repository, lambda: engine.rows)
     serving = Serving(repository, engine, given.max_body, given.control, guard.admit, (observed.call,))
     try:
         around = operations.Operations(given, serving, workers.number())
     except Refused as error:
-        return failed(error)
+        return report(error)
     serving = around.serving
     failure: list[BaseException] = []
     limits = http1.Limits(max_body=given.max_body)
@@ -190,7 +190,7 @@ def _serve(
             try:
                 follow()
             except Exception as error:  # a disk that is full, who refuses the change: it may pass
-                failed(error)
+                report(error)
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
@@ -216,14 +216,14 @@ def _serve(
     with asyncio.Runner(loop_factory=_loop) as runner:
         runner.run(run())
     around.close()
-    return failed(failure[0]) if failure else 0
+    return report(failure[0]) if failure else 0
 
 
 def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callable[[], None]]:
     """The repository, and what has it serve what the folder or the URL says now; raises `Refused`."""
     from arsenal_serving.artifact import folder as artifact
     from arsenal_serving.cli.verbs import public_keys
-    from arsenal_serving.model import Limits, Model, familiar, made
+    from arsenal_serving.model import Limits, Model, make, runs_already
     from arsenal_serving.repository import remote
     from arsenal_serving.repository.models import Repository
 
@@ -236,11 +236,11 @@ def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callab
     how = {"max_batch": given.max_batch, "max_rows": given.max_rows, "form": given.form}
 
     def prepared(version: Path) -> Model:
-        held = artifact.opened(version, public_keys(given.key))
+        held = artifact.open_version(version, public_keys(given.key))
         # Programs that are in use already are safe to read, and a server of one artifact has nobody to disturb.
-        if repository.many and not familiar(version, held.files, given.form):
+        if repository.many and not runs_already(version, held.files, given.form):
             proving.prove(version, held.digest, how, proof)
-        model = made(version, held.files, **how, limits=Limits(given.max_rank, given.max_elements))
+        model = make(version, held.files, **how, limits=Limits(given.max_rank, given.max_elements))
         model.warm()
         return model
 

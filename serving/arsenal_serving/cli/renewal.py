@@ -20,7 +20,7 @@ from arsenal_serving.artifact import golden, program, versions
 from arsenal_serving.artifact import manifest as manifests
 from arsenal_serving.artifact.program import Array
 from arsenal_serving.export import runner
-from arsenal_serving.model import made
+from arsenal_serving.model import make
 from arsenal_serving.refused import Refused
 
 
@@ -31,17 +31,17 @@ def renew(folder: str | os.PathLike, keys: Sequence[bytes] = (), to: str | os.Pa
     provenance are kept, and `renewed` in the manifest says of which version. Raises `Refused` when a program does not
     load, its new form differs in a bit, or a golden answer is missed.
     """
-    folder = versions.located(folder)
-    held = artifact.opened(folder, keys)
-    if to is None and versions.numbered(folder) is None:
+    folder = versions.locate(folder)
+    held = artifact.open_version(folder, keys)
+    if to is None and versions.number_of(folder) is None:
         raise Refused(f"{folder} is not a version in a model's folder, as NAME/1 is; say to which folder.")
     files = dict(held.files)
-    made(folder, files)  # the old one holds what it promises, or nothing could be proven by it
+    make(folder, files)  # the old one holds what it promises, or nothing could be proven by it
     try:
-        manifest = artifact.manifest_of(folder, files)
-        arrays = artifact.arrays(files[artifact.PARAMETERS], artifact.PARAMETERS)
+        manifest = artifact.read_manifest(folder, files)
+        arrays = artifact.read_arrays(files[artifact.PARAMETERS], artifact.PARAMETERS)
         params = [arrays[entry["name"]] for entry in manifest["parameters"]["arrays"]]
-        kept = artifact.arrays(files[artifact.GOLDEN], artifact.GOLDEN)
+        kept = artifact.read_arrays(files[artifact.GOLDEN], artifact.GOLDEN)
         for name, method in manifest["methods"].items():
             inputs = [kept[f"{name}/input/{port['name']}"] for port in method["inputs"]]
             method["calling"], new = _anew(name, method, params, inputs, files)
@@ -54,7 +54,7 @@ def renew(folder: str | os.PathLike, keys: Sequence[bytes] = (), to: str | os.Pa
         "renewed": {**before, "on": datetime.now(UTC).date().isoformat()},
         "jax": {**program.promise(jax.__version__), "calling_convention": max(conventions)},
     }
-    made(folder, files | {artifact.MANIFEST: manifests.text(manifest)})
+    make(folder, files | {artifact.MANIFEST: manifests.text(manifest)})
     del files[artifact.MANIFEST]
     return artifact.write(folder.parent if to is None else to, manifest, files)
 
@@ -65,14 +65,14 @@ def _anew(name: str, method: dict, params: list, inputs: list, files: dict) -> t
     example = [Array(x.shape, x.dtype.name) for x in (*params, *inputs)]
     before = program.load(files[stored["versioned"]], files[stored["durable"]], old, example)
     # Names and paths of whoever exported it first go with the old module's locations.
-    bare = program.rebuilt(program.without_locations(before.exported.mlir_module_serialized), old)
+    bare = program.rebuild(program.strip_locations(before.exported.mlir_module_serialized), old)
 
     def flat(*leaves: Any) -> tuple:
         return tuple(bare.call(*leaves))
 
     flat.__name__ = name
     typed = [Array(tuple(aval["shape"]), aval["dtype"]) for aval in old["in_avals"]]
-    with program.wide(bare):
+    with program.widen_types(bare):
         versioned, durable, calling = program.export(flat, typed, method["platforms"], method["constraints"])
     wanted = runner(before.exported, params)(inputs)
     for form in program.FORMS:

@@ -29,7 +29,7 @@ import orjson
 from arsenal_serving.artifact import golden, versions
 from arsenal_serving.model import load
 from arsenal_serving.protocols import open_inference
-from arsenal_serving.refused import Refused, shown, unknown
+from arsenal_serving.refused import Refused, show, unknown_name
 from arsenal_serving.telemetry.request_log import NAME
 
 TIMEOUT = 60.0  # seconds for one answer
@@ -57,9 +57,9 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             try:
                 line = orjson.loads(text)
             except orjson.JSONDecodeError as error:
-                raise Refused(f"{path} is no file of a request log: {shown(text[:60])}.") from error
+                raise Refused(f"{path} is no file of a request log: {show(text[:60])}.") from error
             if not isinstance(line, dict) or not line.keys() >= NEEDED:
-                raise Refused(f"{path} is no file of a request log: {shown(text[:60])}.")
+                raise Refused(f"{path} is no file of a request log: {show(text[:60])}.")
             yield line
 
 
@@ -69,23 +69,23 @@ Ask = Callable[[dict[str, Any]], tuple[int, bytes, float]]
 
 def of_artifact(folder: str) -> Ask:
     """Ask an artifact, in this process; raises `Refused`."""
-    model = load(versions.located(folder))
+    model = load(versions.locate(folder))
     model.warm()
 
     def ask(line: dict[str, Any]) -> tuple[int, bytes, float]:
         if line["model"] not in (model.name, f"{model.name}.{line['method']}"):
-            return 404, orjson.dumps({"error": f"here is {model.name!r}, not {shown(line['model'])}."}), 0.0
+            return 404, orjson.dumps({"error": f"here is {model.name!r}, not {show(line['model'])}."}), 0.0
         try:
             method = model.methods.get(line["method"])
             if method is None:
-                raise unknown("method", line["method"], model.methods)
+                raise unknown_name("method", line["method"], model.methods)
             request = open_inference.parse(method, orjson.dumps({"inputs": line["inputs"]}))
             start = time.perf_counter()
             answers = model.infer(method.name, request.inputs)
             took = time.perf_counter() - start
         except Refused as error:
             return 400, orjson.dumps({"error": str(error)}), 0.0
-        return 200, open_inference.written(model, method, line["model"], request, answers)[0], took
+        return 200, open_inference.write(model, method, line["model"], request, answers)[0], took
 
     return ask
 
@@ -98,7 +98,7 @@ def of_server(url: str, version: str | None = None, headers: dict[str, str] | No
     """
     where = urlsplit(url)
     if where.scheme not in ("http", "https") or not where.hostname:
-        raise Refused(f"--to must be a URL, http://HOST:PORT or https://HOST:PORT; got {shown(url)}.")
+        raise Refused(f"--to must be a URL, http://HOST:PORT or https://HOST:PORT; got {show(url)}.")
     connection = (
         http.client.HTTPSConnection(where.hostname, where.port, timeout=TIMEOUT, context=ssl.create_default_context())
         if where.scheme == "https"
@@ -122,7 +122,7 @@ def of_server(url: str, version: str | None = None, headers: dict[str, str] | No
 
 
 def replay(lines: Iterable[dict[str, Any]], ask: Ask, recorded: bool = False) -> dict[str, Any]:
-    """Ask a log's lines, and compare; see `said` for what comes of it. recorded: not before their time then."""
+    """Ask a log's lines, and compare; see `tell` for what comes of it. recorded: not before their time then."""
     skipped, refused, seen = Counter[str](), Counter[str](), Counter[str]()
     first, began, late = None, time.perf_counter(), 0.0
     outputs: dict[str, dict[str, Any]] = {}
@@ -148,7 +148,7 @@ def replay(lines: Iterable[dict[str, Any]], ask: Ask, recorded: bool = False) ->
         now.append(took)
         then.append(line["seconds"])
         seen[f"{line['version']} then, {answer.get('model_version')} now"] += 1
-        same += _compared(line["model"], line["outputs"], answer["outputs"], outputs)
+        same += _compare(line["model"], line["outputs"], answer["outputs"], outputs)
     for cell in outputs.values():
         if cell["largest"] == float("inf"):
             cell["largest"] = "infinite"  # JSON has no number for it
@@ -165,7 +165,7 @@ def replay(lines: Iterable[dict[str, Any]], ask: Ask, recorded: bool = False) ->
     }
 
 
-def _compared(model: str, then: list[dict], now: list[dict], outputs: dict[str, dict[str, Any]]) -> bool:
+def _compare(model: str, then: list[dict], now: list[dict], outputs: dict[str, dict[str, Any]]) -> bool:
     """Note how the outputs of one answer differ; whether they do not."""
     got, same = {tensor["name"]: tensor for tensor in now}, True
     for wanted in then:
@@ -198,7 +198,7 @@ def _difference(wanted: dict[str, Any], got: dict[str, Any] | None) -> tuple[int
         return differ, float("inf") if differ else 0.0
     dtype = open_inference.DTYPES[wanted["datatype"]]
     arrays = [np.array([open_inference.NOT_NUMBERS.get(v, v) for v in values], dtype) for values in (one, other)]
-    return golden.differing(*arrays), golden.difference(*arrays)
+    return golden.count_differing(*arrays), golden.difference(*arrays)
 
 
 def _decade(difference: float) -> str:
@@ -219,14 +219,14 @@ def _why(text: bytes) -> str:
     try:
         return str(orjson.loads(text)["error"])[:200]
     except (orjson.JSONDecodeError, KeyError, TypeError):
-        return shown(text)
+        return show(text)
 
 
 def _quantiles(seconds: list[float]) -> dict[str, float]:
     return {f"p{q}": float(np.quantile(seconds, q / 100)) for q in (50, 99)} if seconds else {}
 
 
-def said(facts: dict[str, Any]) -> Iterator[str]:
+def tell(facts: dict[str, Any]) -> Iterator[str]:
     """What came of it, in lines."""
     yield f"{facts['asked']} asked, {facts['answered']} answered, {facts['same']} the same"
     for pair, count in facts["versions"].items():
@@ -278,5 +278,5 @@ def main(words: Sequence[str], about: str) -> int:
         why = f"{given.to} does not answer: {error}." if not isinstance(error, Refused) else error
         sys.stderr.write(f"arsenal-serve: {why}\n")
         return 1
-    sys.stdout.write(f"{json.dumps(facts, indent=1)}\n" if given.json else "".join(f"{line}\n" for line in said(facts)))
+    sys.stdout.write(f"{json.dumps(facts, indent=1)}\n" if given.json else "".join(f"{line}\n" for line in tell(facts)))
     return 1 if facts["refused"] else 0

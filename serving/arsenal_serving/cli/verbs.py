@@ -1,6 +1,6 @@
 """What a person does with an artifact besides serving it: inspect, verify, sign, renew and diff.
 
-Each returns the facts, as JSON can hold them; `said` makes them lines to read.
+Each returns the facts, as JSON can hold them; `tell` makes them lines to read.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ MOST_SHOWN = 20
 
 def inspect(folder: str, keys: Sequence[bytes] = ()) -> Facts:
     """What an artifact says of itself, after its hashes held; no program is run."""
-    return _described(*_opened(folder, keys))
+    return _describe(*_open(folder, keys))
 
 
 def verify(folder: str, keys: Sequence[bytes] = ()) -> Facts:
     """What the server checks before it serves: hashes, signature, program calls, types and golden answers."""
-    where, held = _opened(folder, keys)
-    loaded = model.made(where, held.files)
+    where, held = _open(folder, keys)
+    loaded = model.make(where, held.files)
     return {
-        **_described(where, held),
+        **_describe(where, held),
         "verified": {
             name: {"program": method.program.form, "golden_difference": loaded.differences[name]}
             for name, method in loaded.methods.items()
@@ -53,9 +53,9 @@ def renew(folder: str, keys: Sequence[bytes] = (), to: str | None = None) -> Fac
 
 def diff(one: str, other: str) -> Facts:
     """How two artifacts differ: in what clients see, in parameters, and in answers to the first's golden inputs."""
-    (old_folder, old_held), (new_folder, new_held) = _opened(one), _opened(other)
-    old, new = model.made(old_folder, old_held.files), model.made(new_folder, new_held.files)
-    kept = artifact.arrays(old_held.files[artifact.GOLDEN], artifact.GOLDEN)
+    (old_folder, old_held), (new_folder, new_held) = _open(one), _open(other)
+    old, new = model.make(old_folder, old_held.files), model.make(new_folder, new_held.files)
+    kept = artifact.read_arrays(old_held.files[artifact.GOLDEN], artifact.GOLDEN)
     methods: Facts = {}
     for name in sorted(old.methods.keys() | new.methods.keys()):
         if name not in old.methods or name not in new.methods:
@@ -65,11 +65,11 @@ def diff(one: str, other: str) -> Facts:
         signature = ("inputs", "outputs", "rows", "sizes", "platforms", "constraints", "tolerance")
         methods[name] = {"change": "kept", "changed": [key for key in signature if before[key] != after[key]]}
         if _called_alike(before, after):
-            was, now = old.repeated(name, kept), new.repeated(name, kept)
+            was, now = old.repeat(name, kept), new.repeat(name, kept)
             methods[name]["answers"] = {
                 key: {
                     "largest_difference": _number(golden.difference(now[key], was[key])),
-                    "elements_that_differ": golden.differing(now[key], was[key]),
+                    "elements_that_differ": golden.count_differing(now[key], was[key]),
                     "of": was[key].size,
                 }
                 for key in was
@@ -80,21 +80,21 @@ def diff(one: str, other: str) -> Facts:
         "other": _brief(new_folder, new_held, new.manifest),
         "same": old_held.digest == new_held.digest,
         "methods": methods,
-        "codecs_changed": sorted(_changed(old.manifest["codecs"], new.manifest["codecs"])),
+        "codecs_changed": sorted(_compare_ports(old.manifest["codecs"], new.manifest["codecs"])),
         "parameters": _parameters(old_held.files, new_held.files),
         "provenance_changed": list(_paths("provenance", old.manifest["provenance"], new.manifest["provenance"])),
     }
 
 
-def said(verb: str, facts: Facts) -> str:
+def tell(verb: str, facts: Facts) -> str:
     """The facts of a verb as lines for a person."""
-    told = {"sign": _said_sign, "diff": _said_diff}.get(verb, _said_described)
+    told = {"sign": _tell_sign, "diff": _tell_diff}.get(verb, _tell_described)
     return "\n".join(told(facts)) + "\n"
 
 
-def _opened(folder: str, keys: Sequence[bytes] = ()) -> tuple[Any, artifact.Opened]:
-    where = versions.located(folder)
-    return where, artifact.opened(where, keys)
+def _open(folder: str, keys: Sequence[bytes] = ()) -> tuple[Any, artifact.Opened]:
+    where = versions.locate(folder)
+    return where, artifact.open_version(where, keys)
 
 
 def _brief(folder: Any, held: artifact.Opened, manifest: Mapping[str, Any]) -> Facts:
@@ -108,9 +108,9 @@ def _brief(folder: Any, held: artifact.Opened, manifest: Mapping[str, Any]) -> F
     }
 
 
-def _described(folder: Any, held: artifact.Opened) -> Facts:
+def _describe(folder: Any, held: artifact.Opened) -> Facts:
     try:
-        manifest = artifact.manifest_of(folder, held.files)
+        manifest = artifact.read_manifest(folder, held.files)
     except Refused as error:
         raise Refused(f"{folder}: {error}") from error
     arrays = manifest["parameters"]["arrays"]
@@ -153,7 +153,7 @@ def _called_alike(*methods: Mapping[str, Any]) -> bool:
 
 
 def _parameters(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> Facts:
-    was, now = (artifact.arrays(files[artifact.PARAMETERS], artifact.PARAMETERS) for files in (old, new))
+    was, now = (artifact.read_arrays(files[artifact.PARAMETERS], artifact.PARAMETERS) for files in (old, new))
     changed: dict[str, Any] = {}
     for name in was.keys() & now.keys():
         if was[name].shape != now[name].shape or was[name].dtype != now[name].dtype:
@@ -176,24 +176,24 @@ def _number(value: float) -> float | str:
     return value if np.isfinite(value) else "infinite"
 
 
-def _changed(one: Mapping[str, Any], other: Mapping[str, Any]) -> set[str]:
+def _compare_ports(one: Mapping[str, Any], other: Mapping[str, Any]) -> set[str]:
     return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
 
 
 def _paths(at: str, one: Any, other: Any) -> Iterator[str]:
     """The paths at which two JSON values differ."""
     if isinstance(one, dict) and isinstance(other, dict):
-        for key in sorted(_changed(one, other)):
+        for key in sorted(_compare_ports(one, other)):
             yield from _paths(f"{at}.{key}", one.get(key), other.get(key))
     elif one != other:
         yield at
 
 
-def _said_sign(facts: Facts) -> Iterator[str]:
+def _tell_sign(facts: Facts) -> Iterator[str]:
     yield f"signed: {facts['folder']}/{facts['signature']}"
 
 
-def _said_described(facts: Facts) -> Iterator[str]:
+def _tell_described(facts: Facts) -> Iterator[str]:
     made, verified = facts["jax"], facts.get("verified")
     yield f"{facts['name']} version {facts['version']}, made {facts['created']}"
     yield f"  folder      {facts['folder']}"
@@ -242,7 +242,7 @@ ROWS = {
 }
 
 
-def _said_diff(facts: Facts) -> Iterator[str]:
+def _tell_diff(facts: Facts) -> Iterator[str]:
     for sign, side in (("-", facts["one"]), ("+", facts["other"])):
         made = f"{side['created']} with jax {side['jax']['version']}"
         yield f"{sign} {side['name']} version {side['version']}, made {made}: {side['folder']}"

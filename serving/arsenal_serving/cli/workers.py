@@ -46,7 +46,7 @@ def number() -> int | None:
     return int(os.environ[WORKER]) if WORKER in os.environ else None
 
 
-def inherited() -> list[socket.socket]:
+def inherit_sockets() -> list[socket.socket]:
     """What this worker listens on, as the parent opened it."""
     return [socket.socket(fileno=int(descriptor)) for descriptor in os.environ[SOCKETS].split(",")]
 
@@ -72,7 +72,7 @@ def environments(workers: int, devices: str | None, environ: Mapping[str, str], 
     return [{WORKER: str(k), **dict.fromkeys(names, one)} for k, one in enumerate(wanted)]
 
 
-def opened(host: str, port: int, count: int) -> list[socket.socket]:
+def open_sockets(host: str, port: int, count: int) -> list[socket.socket]:
     """So many listening sockets that share a port; raises `Refused`."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 
 from arsenal_serving.artifact.manifest import SINGLE
-from arsenal_serving.model import Loaded, Model, Port, none
+from arsenal_serving.model import Loaded, Model, Port, no_rows
 from arsenal_serving.protocols import open_inference, tables
-from arsenal_serving.refused import Refused, shown
+from arsenal_serving.refused import Refused, show
 
 STREAM = "application/vnd.apache.arrow.stream"
 MAX_MESSAGES, MAX_LETTERS = 4096, 1 << 26
 HALF = {np.dtype("float16"), *open_inference.HALF}
 
 
-def there() -> bool:
+def is_installed() -> bool:
     """Whether pyarrow is installed."""
     return importlib.util.find_spec("pyarrow") is not None
 
@@ -43,7 +43,7 @@ def parse(method: Loaded, body: bytes) -> dict[str, np.ndarray]:
         raise
     except (pyarrow.ArrowException, OSError, ValueError, MemoryError, struct.error) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise Refused(f"the body is not an Arrow stream: {shown(first, 200)}.") from error
+        raise Refused(f"the body is not an Arrow stream: {show(first, 200)}.") from error
 
 
 def _inputs(pyarrow: Any, method: Loaded, body: bytes) -> dict[str, np.ndarray]:
@@ -55,7 +55,7 @@ def _inputs(pyarrow: Any, method: Loaded, body: bytes) -> dict[str, np.ndarray]:
     at = {label: place for place, label in enumerate(reader.schema.names)}
     table = _read(pyarrow, method, reader)
     if not table.num_rows:
-        return {port.name: none(port) for port in method.inputs}
+        return {port.name: no_rows(port) for port in method.inputs}
     inputs = {}
     for port, each in zip(method.inputs, expected, strict=True):
         parts = [_values(pyarrow, table.column(at[label]).combine_chunks(), port, label) for label in each]
@@ -67,12 +67,12 @@ def _inputs(pyarrow: Any, method: Loaded, body: bytes) -> dict[str, np.ndarray]:
     return inputs
 
 
-def written(model: Model, method: Loaded, name: str, answers: dict[str, np.ndarray]) -> bytes:
+def write(model: Model, method: Loaded, name: str, answers: dict[str, np.ndarray]) -> bytes:
     """The answer as an Arrow stream; the schema's metadata names the model and its version."""
     import pyarrow
 
     arrays = []
-    columns = tables.outward(method, answers)
+    columns = tables.output_columns(method, answers)
     for column in columns.values():
         # Half precision is the same number in single, and more readers know that.
         arrays.append(pyarrow.array(column.astype(np.float32) if column.dtype in HALF else column))
@@ -89,7 +89,7 @@ def _columns(method: Loaded, names: list[str]) -> list[list[str]]:
     whole = [port.name in names for port in method.inputs]
     if all(whole):
         return [[port.name] for port in method.inputs]
-    expected = tables.inward(method)
+    expected = tables.input_columns(method)
     return [[port.name] if one else each for port, one, each in zip(method.inputs, whole, expected, strict=True)]
 
 
@@ -133,7 +133,7 @@ def _read(pyarrow: Any, method: Loaded, reader: Any) -> Any:
     for field in reader.schema:
         if not _holds(pyarrow.types, field.type):
             allowed = "numbers, truth values, strings, dates or lists of them"
-            raise Refused(f"the column {shown(field.name)} must be {allowed}; got {shown(str(field.type))}.")
+            raise Refused(f"the column {show(field.name)} must be {allowed}; got {show(str(field.type))}.")
     most = min(port.limits.elements for port in method.inputs)
     batches, rows, proven = [], 0, set[tuple]()
     while True:
@@ -202,19 +202,19 @@ def _values(pyarrow: Any, column: Any, port: Port, label: str) -> np.ndarray:
     while True:
         absent = column.null_count
         if absent and (port.finite or port.code or not types.is_floating(column.type)):
-            raise Refused(f"the column {shown(label)} has {absent} nulls; input {port.name!r} takes none.")
+            raise Refused(f"the column {show(label)} has {absent} nulls; input {port.name!r} takes none.")
         kind = column.type
         if not (types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)):
             break
         if len(shape) >= len(port.shape):
-            raise Refused(f"the column {shown(label)} is deeper than input {port.name!r}, {port}; got {kind}.")
+            raise Refused(f"the column {show(label)} is deeper than input {port.name!r}, {port}; got {kind}.")
         fixed = types.is_fixed_size_list(kind)
         sizes = [kind.list_size] if fixed else np.unique(column.value_lengths().to_numpy()).tolist()
         if len(sizes) != 1 or 0 in sizes:
-            raise Refused(f"the lists of column {shown(label)} must be equally long, not empty; got {shown(sizes)}.")
+            raise Refused(f"the lists of column {show(label)} must be equally long, not empty; got {show(sizes)}.")
         shape.append(sizes[0])
         if math.prod(shape) > port.limits.elements:
-            raise Refused(f"input {port.name!r} must hold at most {port.limits.elements} elements; got {shown(shape)}.")
+            raise Refused(f"input {port.name!r} must hold at most {port.limits.elements} elements; got {show(shape)}.")
         column = column.flatten()
     return _plain(pyarrow, column, port, label).reshape(shape)
 
@@ -227,7 +227,7 @@ def _plain(pyarrow: Any, column: Any, port: Port, label: str) -> np.ndarray:
     fits = got == wanted or (got == "i" and wanted in "uf")
     if not fits:
         words = open_inference.JSON_WORDS[wanted]
-        raise Refused(f"the column {shown(label)} of input {port.name!r} must be {words}; got {kind}.")
+        raise Refused(f"the column {show(label)} of input {port.name!r} must be {words}; got {kind}.")
     if types.is_dictionary(kind):
         # Each of its strings once, however often it is meant.
         known = np.array(_strings(pyarrow, column.dictionary), object)
@@ -246,7 +246,7 @@ def _strings(pyarrow: Any, column: Any) -> list[str]:
 
 
 def _as(port: Port, array: np.ndarray) -> np.ndarray:
-    open_inference.typed(port, open_inference.datatype_of(port), list(array.shape))
+    open_inference.check_shape(port, open_inference.datatype_name(port), list(array.shape))
     if port.code or array.dtype == port.dtype:
         return array
     if port.dtype.kind in "iu":

@@ -91,7 +91,7 @@ class Exchange:
             await self._waiter
         return self.body
 
-    async def left(self) -> None:
+    async def wait_gone(self) -> None:
         """Wait until the client has gone without an answer."""
         if not (self._ended and self.body is None):
             gone = asyncio.Event()
@@ -382,6 +382,8 @@ class Connection(asyncio.Protocol):
 
     def _wrong(self, method: str, target: bytes, headers: dict[bytes, bytes], version: str) -> tuple[int, str] | None:
         """What is wrong with a head, as a status and a message, beyond what the parser has refused."""
+        if version == "0.9":  # a line without a version, too
+            return 400, "a request line must name its version, HTTP/1.1"
         if version not in ("1.1", "1.0"):
             return 505, f"this server speaks HTTP/1.1; got HTTP/{version}"
         if len(target) > MAX_TARGET:

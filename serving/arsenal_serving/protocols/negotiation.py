@@ -8,16 +8,16 @@ import numpy as np
 
 from arsenal_serving.calls import Call, Stop
 from arsenal_serving.protocols import arrow, records, tables
-from arsenal_serving.refused import Refused, shown
+from arsenal_serving.refused import Refused, show
 
 KINDS = (b"application/json", b"application/octet-stream")
 # What /predict reads and writes, by media type.
 FORMS: dict[bytes, tuple[Callable[..., dict[str, np.ndarray]], Callable[..., bytes]]] = {
-    KINDS[0]: (records.parse, records.written),
-    tables.CSV.encode(): (tables.parse, tables.written),
+    KINDS[0]: (records.parse, records.write),
+    tables.CSV.encode(): (tables.parse, tables.write),
 }
-if arrow.there():
-    FORMS[arrow.STREAM.encode()] = (arrow.parse, arrow.written)
+if arrow.is_installed():
+    FORMS[arrow.STREAM.encode()] = (arrow.parse, arrow.write)
 SAID = {tables.CSV.encode(): b"text/csv; charset=utf-8"}
 
 
@@ -27,7 +27,7 @@ def media_type(call: Call, kinds: tuple[bytes, ...]) -> bytes:
     if said not in kinds and (said := said.split(b";")[0].strip().lower()) not in kinds:
         allowed = b" or ".join(kinds).decode()
         more = " (pip install 'ml-arsenal-serving[arrow]')" if said == arrow.STREAM.encode() else ""
-        raise Stop(415, f"Content-Type must be {allowed}; got {shown(said.decode('latin-1'))}{more}.")
+        raise Stop(415, f"Content-Type must be {allowed}; got {show(said.decode('latin-1'))}{more}.")
     return said
 
 
@@ -57,5 +57,5 @@ def header_length(headers: Mapping[bytes, bytes]) -> int | None:
     if value is None:
         return None
     if not value.isdigit() or len(value) > 12:
-        raise Refused(f"Inference-Header-Content-Length must be a whole number; got {shown(value.decode('latin-1'))}.")
+        raise Refused(f"Inference-Header-Content-Length must be a whole number; got {show(value.decode('latin-1'))}.")
     return int(value)

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
-from arsenal_serving.artifact.golden import finite
+from arsenal_serving.artifact.golden import is_finite
 from arsenal_serving.artifact.manifest import SINGLE
 from arsenal_serving.artifact.program import BATCH
 from arsenal_serving.model import Loaded, Model, Port
-from arsenal_serving.refused import Refused, shown, unknown
+from arsenal_serving.refused import Refused, show, unknown_name
 
 DATATYPES = {"bool": "BOOL", "float16": "FP16", "bfloat16": "BF16", "float32": "FP32", "float64": "FP64"} | {
     f"{word.lower()}{bits}": f"{word}{bits}" for word in ("INT", "UINT") for bits in (8, 16, 32, 64)
@@ -68,16 +68,16 @@ def parse(method: Loaded, body: bytes, header: int | None = None, name: str | No
         raise Refused(f"the body is not JSON: {error}.") from error
     check_object(parsed, "the body", {"inputs"}, BODY)
     if name is not None and parsed.get("model_name") not in (None, name):
-        raise Refused(f"'model_name' must be that of the path, {name!r}; got {shown(parsed['model_name'])}.")
+        raise Refused(f"'model_name' must be that of the path, {name!r}; got {show(parsed['model_name'])}.")
     echoed = parsed.get("id")
     if echoed is not None and not isinstance(echoed, str):
-        raise Refused(f"'id' must be a string; got {shown(echoed)}.")
+        raise Refused(f"'id' must be a string; got {show(echoed)}.")
     if not isinstance(parsed["inputs"], list):
-        raise Refused(f"'inputs' must be a list of tensors; got {shown(parsed['inputs'])}.")
+        raise Refused(f"'inputs' must be a list of tensors; got {show(parsed['inputs'])}.")
     ports, inputs = {port.name: port for port in method.inputs}, dict[str, np.ndarray]()
     for tensor in parsed["inputs"]:
         if isinstance(tensor, dict) and tensor.keys() == TENSOR:
-            port = known_input(method, ports, tensor["name"], inputs)
+            port = find_input(method, ports, tensor["name"], inputs)
             inputs[port.name] = read(port, tensor)
             continue
         parameters = _parameters(tensor, "an input") if isinstance(tensor, dict) else {}
@@ -86,52 +86,53 @@ def parse(method: Loaded, body: bytes, header: int | None = None, name: str | No
             check_object(tensor, "an input", TENSOR, {"parameters"})
         else:
             check_object(tensor, "an input with 'binary_data_size'", TENSOR - {"data"}, {"parameters"})
-        port = known_input(method, ports, tensor["name"], inputs)
+        port = find_input(method, ports, tensor["name"], inputs)
         if size is None:
             inputs[port.name] = read(port, tensor)
             continue
         if type(size) is not int or not 0 <= size <= len(rest):
             raise Refused(
                 f"'binary_data_size' of input {port.name!r} must be 0 to the {len(rest)} bytes that are left after the "
-                f"JSON (Inference-Header-Content-Length says where it ends); got {shown(size)}."
+                f"JSON (Inference-Header-Content-Length says where it ends); got {show(size)}."
             )
         inputs[port.name] = read_bytes(port, tensor["datatype"], tensor["shape"], rest[:size])
         rest = rest[size:]
     if len(rest):
         raise Refused(f"{len(rest)} bytes after the JSON belong to no input; see 'binary_data_size'.")
     parameters = _parameters(parsed, "the body")
-    wanted, binary = _wanted(method, parsed.get("outputs", []), parameters.get("binary_data_output", False) is True)
-    return Request(inputs, wanted, binary, echoed, waited(parameters.get("timeout")))
+    all_binary = parameters.get("binary_data_output", False) is True
+    wanted, binary = _read_outputs(method, parsed.get("outputs", []), all_binary)
+    return Request(inputs, wanted, binary, echoed, read_timeout(parameters.get("timeout")))
 
 
-def known_input(method: Loaded, ports: dict[str, Port], name: Any, had: dict) -> Port:
+def find_input(method: Loaded, ports: dict[str, Port], name: Any, had: dict) -> Port:
     """The port of an input's name; raises `Refused` for one that is not there or came before."""
     if not isinstance(name, str) or name not in ports:
-        raise unknown("input", name if isinstance(name, str) else shown(name), ports, of=repr(method.name))
+        raise unknown_name("input", name if isinstance(name, str) else show(name), ports, of=repr(method.name))
     if name in had:
         raise Refused(f"input {name!r} was sent twice.")
     return ports[name]
 
 
-def waited(timeout: Any) -> float | None:
+def read_timeout(timeout: Any) -> float | None:
     """The seconds in Triton's request parameter `timeout`, microseconds; 0 means none."""
     if timeout is None:
         return None
     if type(timeout) is not int or timeout < 0:
-        raise Refused(f"the parameter 'timeout' must be whole microseconds; got {shown(timeout)}.")
+        raise Refused(f"the parameter 'timeout' must be whole microseconds; got {show(timeout)}.")
     return timeout / 1e6 if timeout else None
 
 
 def read_bytes(port: Port, datatype: Any, shape: Any, content: Any) -> np.ndarray:
     """The array in the bytes of a tensor, little-endian and row-major; strings each have their length before them."""
-    shape = typed(port, datatype, shape)
+    shape = check_shape(port, datatype, shape)
     where, count = f"input {port.name!r}", math.prod(shape)
     if port.code:
         return np.array(_strings(where, bytes(content), count), dtype=object).reshape(shape)
     dtype = port.dtype
     if len(content) != count * dtype.itemsize:
         size = count * dtype.itemsize
-        raise Refused(f"{where} must be {size} bytes for {datatype} {shown(shape)}; got {len(content)}.")
+        raise Refused(f"{where} must be {size} bytes for {datatype} {show(shape)}; got {len(content)}.")
     array = np.frombuffer(content, dtype).reshape(shape)
     if dtype.kind == "b" and (array.view(np.uint8) > 1).any():
         raise Refused(f"{where} must be bytes 0 or 1 for BOOL; got {int(array.view(np.uint8).max())}.")
@@ -148,13 +149,13 @@ def _strings(where: str, content: bytes, count: int) -> list[str]:
             found.append(content[at + 4 : end].decode())
             at = end
     except UnicodeDecodeError as error:
-        raise Refused(f"{where} must be UTF-8; got {shown(error.object[error.start : error.end])}.") from error
+        raise Refused(f"{where} must be UTF-8; got {show(error.object[error.start : error.end])}.") from error
     if len(found) != count:
         raise Refused(f"{where} must hold {count} strings; got {len(found)}.")
     return found
 
 
-def raw(answer: np.ndarray) -> bytes:
+def to_bytes(answer: np.ndarray) -> bytes:
     """An array's bytes, as `read_bytes` reads them: strings each have their length before them."""
     if answer.dtype.kind in "OU":
         texts = (text.encode() for text in answer.ravel().tolist())
@@ -162,7 +163,7 @@ def raw(answer: np.ndarray) -> bytes:
     return answer.tobytes()
 
 
-def written(
+def write(
     model: Model, method: Loaded, name: str, request: Request, answers: dict[str, np.ndarray]
 ) -> tuple[bytes, int | None]:
     """The body of an answer and, where binary tensors follow, how many bytes of it are JSON."""
@@ -170,14 +171,14 @@ def written(
     if request.id is not None:
         reply["id"] = request.id
     reply["outputs"], tail = [], []
-    for port in selected(method, request.outputs):
+    for port in select(method, request.outputs):
         if port.name in request.binary:
             answer = answers[port.name]
-            tail.append(raw(answer))
-            described = {"name": port.name, "shape": list(answer.shape), "datatype": datatype_of(port)}
+            tail.append(to_bytes(answer))
+            described = {"name": port.name, "shape": list(answer.shape), "datatype": datatype_name(port)}
             reply["outputs"].append({**described, "parameters": {"binary_data_size": len(tail[-1])}})
         else:
-            reply["outputs"].append(_written(port, answers[port.name]))
+            reply["outputs"].append(_write_tensor(port, answers[port.name]))
     text = orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
     return (b"".join([text, *tail]), len(text)) if tail else (text, None)
 
@@ -188,8 +189,8 @@ def metadata(model: Model, method: Loaded, name: str, versions: list[str]) -> di
         "name": name,
         "versions": versions,
         "platform": "jax_export",
-        "inputs": [described(port) for port in method.inputs],
-        "outputs": [described(port) for port in method.outputs],
+        "inputs": [describe(port) for port in method.inputs],
+        "outputs": [describe(port) for port in method.outputs],
         "parameters": {
             "method": method.name,
             "methods": ",".join(model.methods),
@@ -212,7 +213,7 @@ def configuration(model: Model, method: Loaded, name: str) -> dict:
     def tensors(ports: tuple[Port, ...]) -> list[dict]:
         made = []
         for port in ports:
-            said = described(port)
+            said = describe(port)
             kind = "TYPE_STRING" if port.code else f"TYPE_{said['datatype']}"
             made.append({"name": port.name, "data_type": kind, "dims": said["shape"][0 if alone else 1 :]})
         return made
@@ -229,12 +230,12 @@ def configuration(model: Model, method: Loaded, name: str) -> dict:
     }
 
 
-def typed(port: Port, datatype: Any, shape: Any) -> list[int]:
+def check_shape(port: Port, datatype: Any, shape: Any) -> list[int]:
     """The shape, if it is one and the datatype is the port's; raises `Refused`."""
     where = f"input {port.name!r}"
-    if datatype != datatype_of(port):
+    if datatype != datatype_name(port):
         known = "" if isinstance(datatype, str) and datatype in DTYPES else f" (datatypes: {', '.join(DTYPES)})"
-        raise Refused(f"{where} must have datatype {datatype_of(port)}; got {shown(datatype)}{known}.")
+        raise Refused(f"{where} must have datatype {datatype_name(port)}; got {show(datatype)}{known}.")
     most, count = port.limits, 1
     sound = type(shape) is list and len(shape) <= most.rank
     for size in shape if sound else ():
@@ -243,9 +244,9 @@ def typed(port: Port, datatype: Any, shape: Any) -> list[int]:
     if not sound and _no_rows(port, shape):
         return shape
     if not sound:
-        raise Refused(f"'shape' of {where} must be a list of at most {most.rank} sizes >= 1; got {shown(shape)}.")
+        raise Refused(f"'shape' of {where} must be a list of at most {most.rank} sizes >= 1; got {show(shape)}.")
     if count > most.elements:
-        raise Refused(f"{where} must hold at most {most.elements} elements; got {shown(shape)}.")
+        raise Refused(f"{where} must hold at most {most.elements} elements; got {show(shape)}.")
     return shape
 
 
@@ -261,7 +262,7 @@ def _parameters(holder: dict, what: str) -> dict:
     if found is None:  # `null` is what some clients write where there are none
         return {}
     if not isinstance(found, dict):
-        raise Refused(f"'parameters' of {what} must be an object; got {shown(found)}.")
+        raise Refused(f"'parameters' of {what} must be an object; got {show(found)}.")
     check_parameters(found)
     return found
 
@@ -270,12 +271,12 @@ def check_parameters(found: dict) -> None:
     """Raise `Refused` for a parameter of Triton's that would change the answer and is not served."""
     for name in ("shared_memory_region", "classification"):
         if found.get(name):
-            raise Refused(f"the parameter {name!r} is not served here; got {shown(found[name])}.")
+            raise Refused(f"the parameter {name!r} is not served here; got {show(found[name])}.")
 
 
-def _wanted(method: Loaded, outputs: Any, binary: bool) -> tuple[list[str], frozenset[str]]:
+def _read_outputs(method: Loaded, outputs: Any, binary: bool) -> tuple[list[str], frozenset[str]]:
     if not isinstance(outputs, list):
-        raise Refused(f"'outputs' must be a list of {{'name': ...}}; got {shown(outputs)}.")
+        raise Refused(f"'outputs' must be a list of {{'name': ...}}; got {show(outputs)}.")
     known = [port.name for port in method.outputs]
     names, as_bytes = [], []
     for output in outputs:
@@ -291,12 +292,12 @@ def _wanted(method: Loaded, outputs: Any, binary: bool) -> tuple[list[str], froz
 def check_output(method: Loaded, known: list[str], name: Any, had: list[str]) -> None:
     """Raise `Refused` for an output that is not there or was asked for before."""
     if not isinstance(name, str) or name not in known:
-        raise unknown("output", name if isinstance(name, str) else shown(name), known, of=repr(method.name))
+        raise unknown_name("output", name if isinstance(name, str) else show(name), known, of=repr(method.name))
     if name in had:
         raise Refused(f"output {name!r} was asked for twice.")
 
 
-def selected(method: Loaded, names: list[str]) -> list[Port]:
+def select(method: Loaded, names: list[str]) -> list[Port]:
     """The outputs of these names, or all."""
     ports = {port.name: port for port in method.outputs}
     return [ports[name] for name in names] or list(method.outputs)
@@ -305,7 +306,7 @@ def selected(method: Loaded, names: list[str]) -> list[Port]:
 def read(port: Port, tensor: dict) -> np.ndarray:
     """The array in a JSON tensor; raises `Refused` where its datatype, shape and data disagree."""
     where, datatype = f"input {port.name!r}", tensor["datatype"]
-    shape = typed(port, datatype, tensor["shape"])
+    shape = check_shape(port, datatype, tensor["shape"])
     dtype = DTYPES[datatype]
     values = _flat(where, tensor["data"], shape)
     kinds = set(map(type, values))
@@ -317,7 +318,7 @@ def read(port: Port, tensor: dict) -> np.ndarray:
         kinds = set(map(type, values))
     if kinds - JSON_TYPES[dtype.kind]:
         wrong = next(value for value in values if type(value) not in JSON_TYPES[dtype.kind])
-        raise Refused(f"'data' of {where} must be {JSON_WORDS[dtype.kind]} for {datatype}; got {shown(wrong)}.")
+        raise Refused(f"'data' of {where} must be {JSON_WORDS[dtype.kind]} for {datatype}; got {show(wrong)}.")
     try:
         if dtype.char in "fd":
             # A number beyond float32 becomes infinite, which the engine names. numpy would warn, and takes longer.
@@ -337,30 +338,30 @@ def _whole(value: Any) -> Any:
 def _flat(where: str, data: Any, shape: list[int]) -> list:
     """The elements of flat or nested data, in row-major order; raises `Refused` where it is not of this shape."""
     if not isinstance(data, list):
-        raise Refused(f"'data' of {where} must be a list; got {shown(data)}.")
+        raise Refused(f"'data' of {where} must be a list; got {show(data)}.")
     count = math.prod(shape)
     if len(shape) > 1 and data and type(data[0]) is list:
         for depth, size in enumerate(shape):
             rows = data if depth else [data]
             if any(type(row) is not list or len(row) != size for row in rows):
-                raise Refused(f"nested 'data' of {where} is not of the shape {shown(shape)}: see axis {depth}.")
+                raise Refused(f"nested 'data' of {where} is not of the shape {show(shape)}: see axis {depth}.")
             data = list(chain.from_iterable(rows))
     if len(data) != count:
-        raise Refused(f"'data' of {where} must hold {count} elements for the shape {shown(shape)}; got {len(data)}.")
+        raise Refused(f"'data' of {where} must hold {count} elements for the shape {show(shape)}; got {len(data)}.")
     return data
 
 
-def _written(port: Port, answer: np.ndarray) -> dict:
-    data = plain(answer.reshape(-1))
-    return {"name": port.name, "shape": list(answer.shape), "datatype": datatype_of(port), "data": data}
+def _write_tensor(port: Port, answer: np.ndarray) -> dict:
+    data = to_json(answer.reshape(-1))
+    return {"name": port.name, "shape": list(answer.shape), "datatype": datatype_name(port), "data": data}
 
 
-def plain(answer: np.ndarray) -> Any:
+def to_json(answer: np.ndarray) -> Any:
     """An answer [...] as what orjson writes: numbers, words for what is no number, strings."""
     # JSON carries half precision as the same number in single: each of them is one.
     if answer.dtype in HALF:
         answer = answer.astype(np.float32)
-    if not finite(answer):
+    if not is_finite(answer):
         return _numbers(answer.tolist(), answer.dtype.type)
     if answer.dtype.kind == "O":
         return answer.tolist()
@@ -377,14 +378,14 @@ def _number(value: float, of: type) -> Any:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def described(port: Port) -> dict:
+def describe(port: Port) -> dict:
     """The protocol's tensor metadata; -1 is a dimension that varies."""
     shape = [dim if isinstance(dim, int) else -1 for dim in port.shape]
-    found = {"name": port.name, "datatype": datatype_of(port), "shape": shape}
+    found = {"name": port.name, "datatype": datatype_name(port), "shape": shape}
     return found if port.columns is None else {**found, "parameters": {"columns": ",".join(port.columns)}}
 
 
-def datatype_of(port: Port) -> str:
+def datatype_name(port: Port) -> str:
     """The protocol's word for a port's type."""
     return "BYTES" if port.code else WORDS[port.dtype]
 
@@ -392,10 +393,10 @@ def datatype_of(port: Port) -> str:
 def check_object(value: Any, what: str, needed: set[str], optional: set[str]) -> None:
     """Raise `Refused` unless the value is an object of these fields."""
     if not isinstance(value, dict):
-        raise Refused(f"{what} must be an object with {sorted(needed)}; got {shown(value)}.")
+        raise Refused(f"{what} must be an object with {sorted(needed)}; got {show(value)}.")
     for key in value:
         if key not in needed and key not in optional:
-            raise unknown("field", key, needed | optional, of=what)
+            raise unknown_name("field", key, needed | optional, of=what)
     for key in sorted(needed):
         if key not in value:
-            raise Refused(f"{what} must have {key!r}; got {shown(sorted(value))}.")
+            raise Refused(f"{what} must have {key!r}; got {show(sorted(value))}.")

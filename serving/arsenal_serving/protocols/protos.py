@@ -26,10 +26,10 @@ def pool() -> descriptor_pool.DescriptorPool:
     made = descriptor_pool.DescriptorPool()
     for name in ("inference", "health", "reflection"):
         text = files("arsenal_serving.protocols").joinpath(f"{name}.proto").read_text()
-        made.Add(compiled(f"arsenal_serving/{name}.proto", text))
+        made.Add(compile_proto(f"arsenal_serving/{name}.proto", text))
         if name == "reflection":
             older = text.replace("package grpc.reflection.v1;", "package grpc.reflection.v1alpha;")
-            made.Add(compiled("arsenal_serving/reflection_v1alpha.proto", older))
+            made.Add(compile_proto("arsenal_serving/reflection_v1alpha.proto", older))
     return made
 
 
@@ -38,7 +38,7 @@ def message(of: descriptor_pool.DescriptorPool, name: str) -> Any:
     return message_factory.GetMessageClass(of.FindMessageTypeByName(name))
 
 
-def compiled(name: str, text: str) -> descriptor_pb2.FileDescriptorProto:
+def compile_proto(name: str, text: str) -> descriptor_pb2.FileDescriptorProto:
     """A .proto text's descriptor: messages, maps, oneofs, enums and services, without options.
 
     >>> compiled("a.proto", 'syntax = "proto3"; message A { repeated int32 b = 1; }').message_type[0].field[0].number
@@ -95,17 +95,17 @@ def _field(made: descriptor_pb2.DescriptorProto, words: list[str], oneof: int | 
         entry = made.nested_type.add(name=f"{name.title().replace('_', '')}Entry")
         entry.options.map_entry = True
         for at, (part, of) in enumerate((("key", words[2]), ("value", words[4])), 1):
-            _typed(entry.field.add(name=part, number=at, label=Field.LABEL_OPTIONAL), of)
+            _read_type(entry.field.add(name=part, number=at, label=Field.LABEL_OPTIONAL), of)
         kind = entry.name
     if words[0] in ("map", "repeated"):
         field.label = Field.LABEL_REPEATED
         kind = words[1] if words[0] == "repeated" else kind
     if oneof is not None:
         field.oneof_index = oneof
-    _typed(field, kind)
+    _read_type(field, kind)
 
 
-def _typed(field: descriptor_pb2.FieldDescriptorProto, kind: str) -> None:
+def _read_type(field: descriptor_pb2.FieldDescriptorProto, kind: str) -> None:
     field.type = SCALARS.get(kind, Field.TYPE_MESSAGE)
     if kind not in SCALARS:
         field.type_name = kind

@@ -15,9 +15,9 @@ import orjson
 
 from arsenal_serving import __version__
 from arsenal_serving.artifact.manifest import SINGLE
-from arsenal_serving.model import Loaded, Model, Port, none
+from arsenal_serving.model import Loaded, Model, Port, no_rows
 from arsenal_serving.protocols import arrow, open_inference, tables
-from arsenal_serving.refused import Refused, shown
+from arsenal_serving.refused import Refused, show
 
 ERRORS = {
     "400": "what is wrong with it",
@@ -45,11 +45,11 @@ def parse(method: Loaded, body: bytes) -> dict[str, np.ndarray]:
     open_inference.check_object(parsed, "the body", {"records"}, set())
     records = parsed["records"]
     if not isinstance(records, list):
-        raise Refused(f"'records' must be a list of records; got {shown(records)}.")
+        raise Refused(f"'records' must be a list of records; got {show(records)}.")
     if method.rows == SINGLE and len(records) != 1:
         raise Refused(f"method {method.name!r} has no rows: it takes one record; got {len(records)}.")
     if not records:
-        return {port.name: none(port) for port in method.inputs}
+        return {port.name: no_rows(port) for port in method.inputs}
     values = _values(method, records)
     return {port.name: _array(method, port, values[port.name]) for port in method.inputs}
 
@@ -58,13 +58,13 @@ def _values(method: Loaded, records: list) -> dict[str, list]:
     """What the records hold for each input: under its name, or under those of its columns."""
     ports = list(method.inputs)
     try:
-        labels = dict(zip([port.name for port in ports], tables.inward(method), strict=True))
+        labels = dict(zip([port.name for port in ports], tables.input_columns(method), strict=True))
     except Refused:  # it takes no table: inputs by their names alone
         labels = {port.name: [port.name] for port in ports}
     values: dict[str, list] = {port.name: [] for port in ports}
     for number, record in enumerate(records, 1):
         if not isinstance(record, dict):
-            raise Refused(f"record {number} must be an object with {sorted(values)}; got {shown(record)}.")
+            raise Refused(f"record {number} must be an object with {sorted(values)}; got {show(record)}.")
         for port in ports:
             name, columns = port.name, labels[port.name]
             # An input and one of its own columns may have one name: a list or an object is the input.
@@ -74,11 +74,11 @@ def _values(method: Loaded, records: list) -> dict[str, list]:
             if columns == [name] or not any(column in record for column in columns):
                 tables.check_there([name], record, record, f"record {number}")
             tables.check_there(columns, record, record, f"record {number}")
-            values[name].append(_nested([record[column] for column in columns], port.shape[1:]))
+            values[name].append(_nest([record[column] for column in columns], port.shape[1:]))
     return values
 
 
-def _nested(flat: list, dims: tuple) -> list:
+def _nest(flat: list, dims: tuple) -> list:
     """The numbers of a row, in row-major order, as lists of these dimensions."""
     for dim in reversed(dims[1:]):
         flat = [flat[at : at + dim] for at in range(0, len(flat), dim)]
@@ -93,7 +93,7 @@ def _array(method: Loaded, port: Port, values: list) -> np.ndarray:
     while isinstance(inner, list) and len(shape) <= port.limits.rank:
         shape.append(len(inner))
         inner = inner[0] if inner else None
-    tensor = {"datatype": open_inference.datatype_of(port), "shape": shape, "data": data if shape else [data]}
+    tensor = {"datatype": open_inference.datatype_name(port), "shape": shape, "data": data if shape else [data]}
     return open_inference.read(port, tensor)
 
 
@@ -102,7 +102,7 @@ def _by_column(port: Port, value: dict) -> list:
     return [value[column] for column in port.columns or ()]
 
 
-def written(model: Model, method: Loaded, name: str, answers: dict[str, np.ndarray]) -> bytes:
+def write(model: Model, method: Loaded, name: str, answers: dict[str, np.ndarray]) -> bytes:
     """The answer as `{"model": ..., "version": ..., "records": [{output: value, ...}, ...]}`."""
     if method.rows == SINGLE:
         records = [{port.name: _value(port, answers[port.name]) for port in method.outputs}]
@@ -115,7 +115,7 @@ def written(model: Model, method: Loaded, name: str, answers: dict[str, np.ndarr
 
 
 def _value(port: Port, value: Any) -> Any:
-    data = value if isinstance(value, str) else open_inference.plain(np.asarray(value))
+    data = value if isinstance(value, str) else open_inference.to_json(np.asarray(value))
     if isinstance(data, np.ndarray) and data.ndim == 0:
         return data[()]  # orjson writes numpy's scalars and arrays, but not an array without dimensions
     if np.ndim(value) == 1 and port.columns and len(port.columns) == len(value):
@@ -165,7 +165,7 @@ def _operation(called: str, method: Loaded, operation: str = "") -> dict:
         if columns or (not inward and method.rows != SINGLE):
             said = f"a header and {name.lower()}" + f"; columns: {', '.join(columns)}"[:1000] * inward
             content[tables.CSV] = {"schema": {"type": "string", "description": said}}
-        if method.rows != SINGLE and arrow.there():
+        if method.rows != SINGLE and arrow.is_installed():
             said = "an IPC stream; columns as of CSV, or lists"
             content[arrow.STREAM] = {"schema": {"type": "string", "format": "binary", "description": said}}
         return content
@@ -186,7 +186,7 @@ def _operation(called: str, method: Loaded, operation: str = "") -> dict:
 def _inward(method: Loaded, values: dict[str, dict]) -> dict:
     """The schema of a record of inputs: each under its name, or under the names of its columns."""
     either: list[dict] = []
-    listed = tables.columns(method) and tables.inward(method)
+    listed = tables.columns(method) and tables.input_columns(method)
     for port, labels in zip(method.inputs, listed or [[]] * len(values), strict=True):
         if not port.columns or not labels or len(port.shape) != 2 or port.name in labels:
             continue

@@ -19,7 +19,7 @@ import orjson
 from arsenal_serving import __version__
 from arsenal_serving.artifact.manifest import SINGLE
 from arsenal_serving.calls import ADMIN, INFER, LIVE, METRICS, READ, Call, Stop
-from arsenal_serving.model import named, rows
+from arsenal_serving.model import name_answers, rows
 from arsenal_serving.protocols import open_inference, records
 from arsenal_serving.protocols.admission import check_host, check_page
 from arsenal_serving.protocols.compression import WINDOW, choose_coding, compress, inflate
@@ -28,7 +28,7 @@ from arsenal_serving.protocols.http1 import Exchange
 from arsenal_serving.protocols.negotiation import FORMS, KINDS, SAID, choose_form, header_length, is_table, media_type
 from arsenal_serving.protocols.serving import EXTENSIONS, Serving, absent, change, check_control, find, infer
 from arsenal_serving.protocols.tracing import identify
-from arsenal_serving.refused import Refused, shown
+from arsenal_serving.refused import Refused, show
 from arsenal_serving.repository.models import Found, Missing
 from arsenal_serving.security.principal import may
 
@@ -37,11 +37,11 @@ LONGEST_KNOWN = 256  # characters of a path
 
 
 class Asked(NamedTuple):
-    """An inference as its body asks for it. seconds: how long its caller waits. written: its answers as an `Answer`."""
+    """An inference as its body asks for it. seconds: how long its caller waits. write: its answers as an `Answer`."""
 
     inputs: dict[str, np.ndarray]
     seconds: float | None
-    written: Callable[[dict[str, np.ndarray]], Answer]
+    write: Callable[[dict[str, np.ndarray]], Answer]
 
 
 _aside = ThreadPoolExecutor(1, thread_name_prefix="bodies")
@@ -83,18 +83,18 @@ def _at_once(serving: Serving, exchange: Exchange, call: Call) -> bool:
         return False
     if b"content-encoding" in exchange.headers or (asked[0] == "predict" and is_table(call)):
         return False
-    what, read = _admitted(serving, call, *asked)
+    what, read = _admit(serving, call, *asked)
     request = read(what, call, body)
 
     def settle(outcome: list[np.ndarray] | BaseException) -> None:
         try:
             if isinstance(outcome, BaseException):
                 raise outcome
-            call.answers = answers = named(what.method, outcome)
+            call.answers = answers = name_answers(what.method, outcome)
             if _large(answers):
-                _spawn(_ended(serving, exchange, call, lambda: _maybe_aside(True, lambda: request.written(answers))))
+                _spawn(_finish(serving, exchange, call, lambda: _maybe_aside(True, lambda: request.write(answers))))
                 return
-            answer: Answer | None = request.written(answers)
+            answer: Answer | None = request.write(answers)
         except Exception as error:
             answer = answer_error(error, call)
         _end(serving, exchange, call, answer)
@@ -112,10 +112,10 @@ def _at_once(serving: Serving, exchange: Exchange, call: Call) -> bool:
 
 
 async def _slowly(serving: Serving, exchange: Exchange, call: Call) -> None:
-    await _ended(serving, exchange, call, lambda: _route(serving, exchange, call))
+    await _finish(serving, exchange, call, lambda: _route(serving, exchange, call))
 
 
-async def _ended(
+async def _finish(
     serving: Serving, exchange: Exchange, call: Call, work: Callable[[], Awaitable[Answer | None]]
 ) -> None:
     try:
@@ -170,7 +170,7 @@ def _inference_at(path: str) -> tuple[str, str, str | None] | None:
     return None
 
 
-def _admitted(
+def _admit(
     serving: Serving, call: Call, operation: str, name: str, version: str | None
 ) -> tuple[Found, Callable[[Found, Call, bytes], Asked]]:
     """What an inference is asked of, and what reads its body."""
@@ -189,35 +189,35 @@ async def _route(serving: Serving, exchange: Exchange, call: Call) -> Answer | N
     """The answer for a path; None when the client has gone."""
     repository = serving.repository
 
-    def admitted(verb: str, operation: str, need: str = READ, model: str = "") -> None:
+    def admit(verb: str, operation: str, need: str = READ, model: str = "") -> None:
         call.operation, call.model = operation, model
         serving.admit(call, need)
         _only(exchange, verb)
 
-    def seen(name: str) -> bool:
+    def may_see(name: str) -> bool:
         return may(call.scopes, READ, name)
 
     if (asked := _inference(exchange.path)) is not None:
         _only(exchange, "POST")
-        return await _infer(serving, exchange, call, *_admitted(serving, call, *asked))
+        return await _infer(serving, exchange, call, *_admit(serving, call, *asked))
     match parts(exchange.path):
         case ["v2"]:
-            admitted("GET", "server", LIVE)
+            admit("GET", "server", LIVE)
             return json_answer(200, {"name": "arsenal-serve", "version": __version__, "extensions": EXTENSIONS})
         case ["v2", "health", "live"]:
-            admitted("GET", "live", LIVE)
+            admit("GET", "live", LIVE)
             return json_answer(200, {"live": True})
         case ["v2", "health", "ready"]:
-            admitted("GET", "ready", LIVE)
+            admit("GET", "ready", LIVE)
             return json_answer(200 if repository.started else 503, {"ready": repository.started})
         case ["v2", "models", "stats"]:
-            admitted("GET", "stats")
-            return json_answer(200, repository.statistics(seen=seen))
+            admit("GET", "stats")
+            return json_answer(200, repository.statistics(seen=may_see))
         case ["v2", "models", name, *rest]:
             version, rest = _version(rest)
             if rest not in ([], ["ready"], ["stats"], ["config"]):
                 raise _no_path(exchange)
-            admitted("GET", rest[0] if rest else "metadata", READ, name)
+            admit("GET", rest[0] if rest else "metadata", READ, name)
             what = find(serving, call, version)
             if rest == ["stats"]:
                 return json_answer(200, repository.statistics(name, version))
@@ -227,37 +227,37 @@ async def _route(serving: Serving, exchange: Exchange, call: Call) -> Answer | N
                 return json_answer(200, {"name": name, "ready": True})
             return json_answer(200, open_inference.metadata(what.model, what.method, name, what.versions))
         case ["v2", "repository", "index"]:
-            admitted("POST", "index")
+            admit("POST", "index")
             if (body := await _body(serving, exchange, call, KINDS)) is None:
                 return None
-            asked_for = _parsed(body)
+            asked_for = _parse(body)
             open_inference.check_object(asked_for, "the body", set(), {"ready"})
             if type(ready := asked_for.get("ready", False)) is not bool:
-                raise Refused(f"'ready' must be true or false; got {shown(ready)}.")
-            return json_answer(200, [row for row in repository.index(ready) if seen(row["name"])])
+                raise Refused(f"'ready' must be true or false; got {show(ready)}.")
+            return json_answer(200, [row for row in repository.index(ready) if may_see(row["name"])])
         case ["v2", "repository", "models", name, "load" | "unload" as operation]:
-            admitted("POST", operation, ADMIN, name)
+            admit("POST", operation, ADMIN, name)
             return await _change(serving, exchange, call)
         case ["v2", "repository", "models", name, "policy"]:
             changes = exchange.method == "PUT"
-            admitted("PUT" if changes else "GET", "policy", ADMIN if changes else READ, name)
+            admit("PUT" if changes else "GET", "policy", ADMIN if changes else READ, name)
             if changes:
                 return await _policy(serving, exchange, call)
-            if not seen(name):  # a method's name, or that of another model: see `find`
+            if not may_see(name):  # a method's name, or that of another model: see `find`
                 raise absent(call)
             try:
                 return json_answer(200, repository.policy(name))
             except Missing as error:
                 raise absent(call, error) from None
         case ["metrics"] if serving.metrics:
-            admitted("GET", "metrics", METRICS)
+            admit("GET", "metrics", METRICS)
             accepted = call.headers.get(b"accept", b"").decode("latin-1")
             text, kind = await _maybe_aside(True, serving.metrics(accepted))
             return Answer(200, text, kind=kind)
         case ["openapi.json"]:
-            admitted("GET", "openapi")
+            admit("GET", "openapi")
             models = repository.models.items()
-            visible = {name: model for name, model in models if seen(name)}
+            visible = {name: model for name, model in models if may_see(name)}
             return json_answer(200, records.openapi(visible, call.scopes is not None))
     raise _no_path(exchange)
 
@@ -266,14 +266,14 @@ def _asked_infer(what: Found, call: Call, body: bytes) -> Asked:
     media_type(call, KINDS)
     request = open_inference.parse(what.method, body, header_length(call.headers), call.model)
 
-    def written(answers: dict[str, np.ndarray]) -> Answer:
-        text, length = open_inference.written(what.model, what.method, call.model, request, answers)
+    def write(answers: dict[str, np.ndarray]) -> Answer:
+        text, length = open_inference.write(what.model, what.method, call.model, request, answers)
         if length is None:
             return Answer(200, text)
         said = (b"inference-header-content-length", str(length).encode())
         return Answer(200, text, (said,), b"application/octet-stream")
 
-    return Asked(request.inputs, request.seconds, written)
+    return Asked(request.inputs, request.seconds, write)
 
 
 def _asked_predict(what: Found, call: Call, body: bytes) -> Asked:
@@ -282,10 +282,10 @@ def _asked_predict(what: Found, call: Call, body: bytes) -> Asked:
     if kind != KINDS[0] and what.method.rows == SINGLE:
         raise Refused(f"method {what.method.name!r} has no rows, and so answers no table; JSON will do.")
 
-    def written(answers: dict[str, np.ndarray]) -> Answer:
+    def write(answers: dict[str, np.ndarray]) -> Answer:
         return Answer(200, FORMS[kind][1](what.model, what.method, call.model, answers), (), SAID.get(kind, kind))
 
-    return Asked(read(what.method, body), None, written)
+    return Asked(read(what.method, body), None, write)
 
 
 READERS = {"infer": _asked_infer, "predict": _asked_predict}
@@ -300,8 +300,8 @@ async def _infer(
     table = read is _asked_predict and is_table(call)
     large = table or (len(body) > INLINE_BODY and header_length(call.headers) is None)
     request = await _maybe_aside(large, lambda: read(what, call, body))
-    answers = await infer(serving, what, call, request.inputs, request.seconds, exchange.left)
-    return await _maybe_aside(table or _large(answers), lambda: request.written(answers))
+    answers = await infer(serving, what, call, request.inputs, request.seconds, exchange.wait_gone)
+    return await _maybe_aside(table or _large(answers), lambda: request.write(answers))
 
 
 async def _change(serving: Serving, exchange: Exchange, call: Call) -> Answer | None:
@@ -311,7 +311,7 @@ async def _change(serving: Serving, exchange: Exchange, call: Call) -> Answer | 
     if body is None:
         return None
     check_control(serving)
-    asked = _parsed(body)
+    asked = _parse(body)
     open_inference.check_object(asked, "the body", set(), {"parameters"})
     parameters = asked.get("parameters")
     parameters = {} if parameters is None else parameters
@@ -319,7 +319,7 @@ async def _change(serving: Serving, exchange: Exchange, call: Call) -> Answer | 
     if call.operation == "unload":
         work = partial(serving.repository.unload, call.model, call.principal)
     else:
-        config = _parsed(parameters.get("config"), "'config'") if "config" in parameters else None
+        config = _parse(parameters.get("config"), "'config'") if "config" in parameters else None
         work = partial(serving.repository.load, call.model, config, call.principal)
     await change(call, work)
     return json_answer(200, {})
@@ -333,11 +333,11 @@ async def _policy(serving: Serving, exchange: Exchange, call: Call) -> Answer | 
     check_control(serving)
     if not body.strip():
         raise Refused("the body must be the whole policy; got none. {} is one that says nothing.")
-    await change(call, partial(serving.repository.set_policy, call.model, _parsed(body), call.principal))
+    await change(call, partial(serving.repository.set_policy, call.model, _parse(body), call.principal))
     return json_answer(200, serving.repository.policy(call.model))
 
 
-def _parsed(content: Any, what: str = "the body") -> Any:
+def _parse(content: Any, what: str = "the body") -> Any:
     try:
         return orjson.loads(content) if content else {}
     except (orjson.JSONDecodeError, TypeError) as error:
@@ -363,7 +363,7 @@ def _only(exchange: Exchange, allowed: str) -> None:
 
 
 def _no_path(exchange: Exchange) -> Stop:
-    return Stop(404, f"no such path: {shown(exchange.path, 200)}; the Open Inference Protocol begins at /v2.")
+    return Stop(404, f"no such path: {show(exchange.path, 200)}; the Open Inference Protocol begins at /v2.")
 
 
 async def _body(serving: Serving, exchange: Exchange, call: Call, kinds: tuple[bytes, ...]) -> bytes | None:
@@ -371,7 +371,7 @@ async def _body(serving: Serving, exchange: Exchange, call: Call, kinds: tuple[b
     media_type(call, kinds)
     coding = call.headers.get(b"content-encoding", b"identity").strip().lower()
     if coding != b"identity" and coding not in WINDOW:
-        raise Stop(415, f"Content-Encoding must be gzip, deflate or identity; got {shown(coding.decode('latin-1'))}.")
+        raise Stop(415, f"Content-Encoding must be gzip, deflate or identity; got {show(coding.decode('latin-1'))}.")
     body = await exchange.read()
     if body is None:
         if exchange.refused:

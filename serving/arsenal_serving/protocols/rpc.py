@@ -28,7 +28,7 @@ from arsenal_serving.model import Loaded, Port
 from arsenal_serving.protocols import open_inference, protos
 from arsenal_serving.protocols.serving import EXTENSIONS, Serving, change, check_control, find, infer
 from arsenal_serving.protocols.tracing import identify
-from arsenal_serving.refused import Refused, shown
+from arsenal_serving.refused import Refused, show
 from arsenal_serving.repository.engine import Expired, Full
 from arsenal_serving.repository.models import Missing, Unready
 from arsenal_serving.security.principal import may
@@ -87,7 +87,7 @@ class Rpc:
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", int(shares_port)),
         ]
-        doors = [] if recognise is None else [_Door(recognise, self._observed)]
+        doors = [] if recognise is None else [_Door(recognise, self._observe)]
         self._server = grpc.aio.server(options=options, interceptors=doors)
         calls = {
             "ServerLive": self._server_live,
@@ -135,20 +135,20 @@ class Rpc:
             coders = {"request_deserializer": _decoder(asked), "response_serializer": answered.SerializeToString}
             call = calls[method.name]
             if method.client_streaming:
-                handlers[method.name] = grpc.stream_stream_rpc_method_handler(self._streamed(call, answered), **coders)
+                handlers[method.name] = grpc.stream_stream_rpc_method_handler(self._stream(call, answered), **coders)
             elif method.server_streaming:
-                handlers[method.name] = grpc.unary_stream_rpc_method_handler(self._streamed(call, answered), **coders)
+                handlers[method.name] = grpc.unary_stream_rpc_method_handler(self._stream(call, answered), **coders)
             else:
-                guarded = self._guarded(method.name, call, answered)
+                guarded = self._guard(method.name, call, answered)
                 handlers[method.name] = grpc.unary_unary_rpc_method_handler(guarded, **coders)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
 
-    def _guarded(self, name: str, call: Callable[..., Awaitable[None]], answered: Any) -> Callable:
+    def _guard(self, name: str, call: Callable[..., Awaitable[None]], answered: Any) -> Callable:
         """The handler of a method: admitted before, observed after, with every error as a code."""
 
         async def handler(request: Any, context: Any) -> Any:
             answer = answered()
-            made = _made(context)
+            made = _make_call(context)
             echo = (("x-request-id", made.id),)
             context.set_trailing_metadata(echo)
             made.operation, need = METHODS[name]
@@ -163,29 +163,29 @@ class Rpc:
                 if isinstance(error, Full):
                     context.set_trailing_metadata((*echo, ("retry-after", str(error.seconds))))
                 if isinstance(error, Stop):
-                    code = _stopped(error, context, echo)
+                    code = _stop(error, context, echo)
                 else:
                     code = next(code for kind, code in CODES.items() if isinstance(error, kind))
                 said = str(error)
             except asyncio.CancelledError:
-                self._observed(made, "CANCELLED", "")
+                self._observe(made, "CANCELLED", "")
                 raise
             except Exception:
                 made.error = traceback.format_exc()
                 code, said = grpc.StatusCode.INTERNAL, "internal error; the server's log has the details"
-            self._observed(made, code.name, made.error or said)
+            self._observe(made, code.name, made.error or said)
             if said:
                 await context.abort(code, said)
             return answer
 
         return handler
 
-    def _streamed(self, call: Callable[..., AsyncIterator[Any]], answered: Any) -> Callable:
+    def _stream(self, call: Callable[..., AsyncIterator[Any]], answered: Any) -> Callable:
         async def handler(request: Any, context: Any) -> AsyncIterator[Any]:
             try:
-                self._serving.admit(_made(context), READ)
+                self._serving.admit(_make_call(context), READ)
             except Stop as error:
-                await context.abort(_stopped(error, context), str(error))
+                await context.abort(_stop(error, context), str(error))
             if request is None:
                 said = "the request is not the message that is taken here."
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, said)
@@ -194,7 +194,7 @@ class Rpc:
 
         return handler
 
-    def _observed(self, call: Call, status: str, error: str) -> None:
+    def _observe(self, call: Call, status: str, error: str) -> None:
         call.status, call.error, call.seconds = status, error, time.perf_counter() - call.began
         for observer in self._serving.observers:
             observer(call)
@@ -222,7 +222,7 @@ class Rpc:
         answer.versions.extend(what.versions)
         for ports, tensors in ((what.method.inputs, answer.inputs), (what.method.outputs, answer.outputs)):
             for port in ports:
-                said = open_inference.described(port)
+                said = open_inference.describe(port)
                 tensors.add(name=said["name"], datatype=said["datatype"], shape=said["shape"])
 
     async def _infer(self, request: Any, answer: Any, context: Any, call: Call) -> None:
@@ -230,19 +230,19 @@ class Rpc:
         inputs = _inputs(what.method, request)
         wanted = _outputs(what.method, request)
         parameters = _plain(request.parameters, "the request")
-        waits = (open_inference.waited(parameters.get("timeout")), context.time_remaining())
+        waits = (open_inference.read_timeout(parameters.get("timeout")), context.time_remaining())
         seconds = min([wait for wait in waits if wait is not None], default=None)
         answers = await infer(self._serving, what, call, inputs, seconds)
         answer.model_name, answer.model_version = request.model_name, call.version
         answer.id = request.id
-        ports = open_inference.selected(what.method, wanted)
-        typed = all(open_inference.datatype_of(port) in CONTENTS for port in ports)
+        ports = open_inference.select(what.method, wanted)
+        typed = all(open_inference.datatype_name(port) in CONTENTS for port in ports)
         raw = bool(request.raw_input_contents) or not typed
         for port in ports:
-            datatype, array = open_inference.datatype_of(port), answers[port.name]
+            datatype, array = open_inference.datatype_name(port), answers[port.name]
             tensor = answer.outputs.add(name=port.name, datatype=datatype, shape=array.shape)
             if raw:
-                answer.raw_output_contents.append(open_inference.raw(array))
+                answer.raw_output_contents.append(open_inference.to_bytes(array))
             else:
                 values = array.ravel().tolist()
                 contents = [text.encode() for text in values] if port.code else values
@@ -290,7 +290,7 @@ class Rpc:
     async def _check(self, request: Any, answer: Any, _context: Any, _call: Call) -> None:
         answer.status = self._status(request.service)
         if answer.status == SERVICE_UNKNOWN:
-            raise Missing(f"no such service: {shown(request.service)}")
+            raise Missing(f"no such service: {show(request.service)}")
 
     async def _watch(self, request: Any, made: Callable[[], Any], _context: Any) -> AsyncIterator[Any]:
         said = None
@@ -309,14 +309,14 @@ class Rpc:
     ) -> AsyncIterator[Any]:
         async for request in requests:
             if request is not None:
-                yield reflected(self._pool, request, made())
+                yield reflect(self._pool, request, made())
 
 
 class _Door(grpc.aio.ServerInterceptor):
     """Turns strangers away at the head of a call; gRPC would read their message, however long, for a handler."""
 
     def __init__(self, recognise: Callable[[Call], Any], observed: Callable[[Call, str, str], None]):
-        self._recognise, self._observed = recognise, observed
+        self._recognise, self._observe = recognise, observed
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
         """The handler of a call, or one that ends it."""
@@ -332,20 +332,20 @@ class _Door(grpc.aio.ServerInterceptor):
         return handler
 
     async def _refuse(self, operation: str, _requests: Any, context: Any) -> AsyncIterator[bytes]:
-        made = _made(context)
+        made = _make_call(context)
         made.operation = operation
         error = Stop(401, "who asks is not known.")
         try:
             self._recognise(made)  # once more, now that the address is known, whose tries are counted
         except Stop as stop:
             error = stop
-        code = _stopped(error, context)
-        self._observed(made, code.name, str(error))
+        code = _stop(error, context)
+        self._observe(made, code.name, str(error))
         await context.abort(code, str(error))
         yield b""  # never: it makes this a stream
 
 
-def reflected(pool: descriptor_pool.DescriptorPool, request: Any, answer: Any) -> Any:
+def reflect(pool: descriptor_pool.DescriptorPool, request: Any, answer: Any) -> Any:
     """The answer to one question of reflection; files come with no imports, for none has any."""
     answer.valid_host = request.host
     answer.original_request.CopyFrom(request)
@@ -367,7 +367,7 @@ def reflected(pool: descriptor_pool.DescriptorPool, request: Any, answer: Any) -
             raise KeyError
     except KeyError:
         answer.error_response.error_code = NO_SUCH
-        answer.error_response.error_message = f"not found: {shown(str(asked))}"
+        answer.error_response.error_message = f"not found: {show(str(asked))}"
     return answer
 
 
@@ -377,7 +377,7 @@ def _inputs(method: Loaded, request: Any) -> dict[str, np.ndarray]:
     if raw and len(raw) != len(request.inputs):
         raise Refused(f"'raw_input_contents' must hold one for each of {len(request.inputs)} inputs; got {len(raw)}.")
     for at, tensor in enumerate(request.inputs):
-        port = open_inference.known_input(method, ports, tensor.name, inputs)
+        port = open_inference.find_input(method, ports, tensor.name, inputs)
         _plain(tensor.parameters, f"input {tensor.name!r}")
         if raw and tensor.HasField("contents"):
             raise Refused(f"input {tensor.name!r} has 'contents' though 'raw_input_contents' are there.")
@@ -390,7 +390,7 @@ def _inputs(method: Loaded, request: Any) -> dict[str, np.ndarray]:
 
 def _contents(port: Port, tensor: Any, shape: list[int]) -> np.ndarray:
     where = f"input {port.name!r}"
-    shape = open_inference.typed(port, tensor.datatype, shape)
+    shape = open_inference.check_shape(port, tensor.datatype, shape)
     if tensor.datatype not in CONTENTS:
         raise Refused(f"{where} must come in 'raw_input_contents': there are no typed contents for {tensor.datatype}.")
     wanted = f"{CONTENTS[tensor.datatype]}_contents"
@@ -399,12 +399,12 @@ def _contents(port: Port, tensor: Any, shape: list[int]) -> np.ndarray:
             raise Refused(f"'contents' of {where} must be in {wanted!r} for {tensor.datatype}; got {field.name!r}.")
     values, count = getattr(tensor.contents, wanted), math.prod(shape)
     if len(values) != count:
-        raise Refused(f"{wanted!r} of {where} must hold {count} for the shape {shown(shape)}; got {len(values)}.")
+        raise Refused(f"{wanted!r} of {where} must hold {count} for the shape {show(shape)}; got {len(values)}.")
     if port.code:
         try:
             return np.array([value.decode() for value in values], dtype=object).reshape(shape)
         except UnicodeDecodeError as error:
-            raise Refused(f"{where} must be UTF-8; got {shown(error.object[error.start : error.end])}.") from error
+            raise Refused(f"{where} must be UTF-8; got {show(error.object[error.start : error.end])}.") from error
     array = np.array(list(values), dtype=np.int64 if CONTENTS[tensor.datatype] in ("int", "uint") else port.dtype)
     if port.dtype.itemsize < 4 and port.dtype.kind in "iu":
         limits = np.iinfo(port.dtype)
@@ -429,7 +429,7 @@ def _plain(parameters: Any, what: str, only: tuple[str, ...] | None = None) -> d
     open_inference.check_parameters(found)
     for key in found:
         if only is not None and key not in only:
-            raise Refused(f"the parameter {shown(key)} of {what} is not served here; there is: {', '.join(only)}.")
+            raise Refused(f"the parameter {show(key)} of {what} is not served here; there is: {', '.join(only)}.")
     return found
 
 
@@ -441,7 +441,7 @@ def _bytes(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else text.encode()
 
 
-def _made(context: Any) -> Call:
+def _make_call(context: Any) -> Call:
     made = Call("grpc", _headers(context.invocation_metadata()), _address(context.peer()))
     identify(made)
     return made
@@ -451,7 +451,7 @@ def _headers(metadata: Any) -> dict[bytes, bytes]:
     return {_bytes(key): _bytes(value) for key, value in metadata}
 
 
-def _stopped(error: Stop, context: Any, echo: tuple = ()) -> grpc.StatusCode:
+def _stop(error: Stop, context: Any, echo: tuple = ()) -> grpc.StatusCode:
     context.set_trailing_metadata((*echo, *((key.decode(), text.decode()) for key, text in error.headers)))
     return STOPPED.get(error.status, grpc.StatusCode.INVALID_ARGUMENT)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from arsenal_serving.calls import INFER, READ, Admit, Call, Observer, Stop, anybody
 from arsenal_serving.model import rows
-from arsenal_serving.refused import shown
+from arsenal_serving.refused import show
 from arsenal_serving.repository.engine import Engine
 from arsenal_serving.repository.models import Found, Missing, Repository, Unready
 from arsenal_serving.security.principal import may
@@ -59,7 +59,7 @@ def absent(call: Call, error: Exception | None = None) -> Exception:
     """The error for what is not there, which lists what is there only to who may see all of it."""
     if error is not None and (call.scopes is None or f"{READ}:*" in call.scopes):
         return error
-    return Missing(f"there is no {shown(call.model)}, or not this version of it.")
+    return Missing(f"there is no {show(call.model)}, or not this version of it.")
 
 
 async def infer(

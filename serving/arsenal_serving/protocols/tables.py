@@ -21,7 +21,7 @@ import numpy as np
 from arsenal_serving.artifact.manifest import SINGLE
 from arsenal_serving.model import Loaded, Model, Port
 from arsenal_serving.protocols import open_inference
-from arsenal_serving.refused import Refused, shown
+from arsenal_serving.refused import Refused, show
 
 CSV = "text/csv"
 TRUTH = dict.fromkeys(("true", "True", "TRUE", "1"), True) | dict.fromkeys(("false", "False", "FALSE", "0"), False)
@@ -30,7 +30,7 @@ TRUTH = dict.fromkeys(("true", "True", "TRUE", "1"), True) | dict.fromkeys(("fal
 def columns(method: Loaded) -> list[str]:
     """The columns of a table of a method's inputs; none where it takes no table."""
     try:
-        return [label for each in inward(method) for label in each]
+        return [label for each in input_columns(method) for label in each]
     except Refused:
         return []
 
@@ -62,11 +62,11 @@ def labels(ports: Sequence[Port], widths: Sequence[int], ranks: Sequence[int]) -
             found.append([port.name] if rank == 1 else [f"{port.name}.{at}" for at in range(width)])
     every = Counter(label for each in found for label in each)
     if twice := [label for label, times in every.items() if times > 1]:
-        raise Refused(f"a table would have two columns {shown(twice[0])}; JSON will do.")
+        raise Refused(f"a table would have two columns {show(twice[0])}; JSON will do.")
     return found
 
 
-def inward(method: Loaded) -> list[list[str]]:
+def input_columns(method: Loaded) -> list[list[str]]:
     """The columns of a table of inputs, for each input; raises `Refused` for a method that takes none."""
     return labels(method.inputs, widths(method), [len(port.shape) for port in method.inputs])
 
@@ -83,7 +83,7 @@ def places(expected: Iterable[str], header: Sequence[Any]) -> dict[str, int]:
         if label not in known:
             continue
         if label in found:
-            raise Refused(f"the column {shown(label)} is there twice.")
+            raise Refused(f"the column {show(label)} is there twice.")
         found[label] = at
     check_there(expected, found, header, "the table")
     return found
@@ -94,8 +94,8 @@ def check_there(expected: Sequence[str], found: Collection[Any], others: Iterabl
     if missing := [label for label in expected if label not in found]:
         unread = {other[:100].lower(): other for other in others if isinstance(other, str) and other not in expected}
         near = difflib.get_close_matches(missing[0][:100].lower(), list(unread)[:100], 1)
-        hint = f" Is {shown(unread[near[0]])} meant?" if near else ""
-        raise Refused(f"{what} must have the columns {shown(expected, 200)}; missing: {shown(missing, 200)}.{hint}")
+        hint = f" Is {show(unread[near[0]])} meant?" if near else ""
+        raise Refused(f"{what} must have the columns {show(expected, 200)}; missing: {show(missing, 200)}.{hint}")
 
 
 def parse(method: Loaded, body: bytes) -> dict[str, np.ndarray]:
@@ -103,7 +103,7 @@ def parse(method: Loaded, body: bytes) -> dict[str, np.ndarray]:
 
     UTF-8. An empty cell is NaN where the signature allows that; a category that is empty is refused by its codec.
     """
-    expected = inward(method)
+    expected = input_columns(method)
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -123,7 +123,7 @@ def parse(method: Loaded, body: bytes) -> dict[str, np.ndarray]:
                 raise Refused(f"line {reader.line_num} must have {wanted}; got {len(row)}.")
             rows.append(row)
             if len(rows) > most:
-                break  # what `protocol.read` refuses need not be split
+                break  # what `open_inference.read` refuses need not be split
     except csv.Error as error:
         raise Refused(f"the body is not CSV: line {reader.line_num}: {error}.") from error
     inputs = {}
@@ -131,13 +131,13 @@ def parse(method: Loaded, body: bytes) -> dict[str, np.ndarray]:
         columns = [at[label] for label in each]
         cells = [row[column] for row in rows for column in columns]
         shape = [len(rows), *port.shape[1:]]
-        values = _typed(port, cells, each)
-        tensor = {"datatype": open_inference.datatype_of(port), "shape": shape, "data": values}
+        values = _read_cells(port, cells, each)
+        tensor = {"datatype": open_inference.datatype_name(port), "shape": shape, "data": values}
         inputs[port.name] = open_inference.read(port, tensor)
     return inputs
 
 
-def _typed(port: Port, cells: list[str], columns: list[str]) -> list:
+def _read_cells(port: Port, cells: list[str], columns: list[str]) -> list:
     if port.code:
         return list(cells)
     convert: Callable[[str], Any]
@@ -161,12 +161,12 @@ def _typed(port: Port, cells: list[str], columns: list[str]) -> list:
                 continue
             values.append(convert(cell if "_" not in cell else ""))
         except (ValueError, KeyError) as error:
-            where = f"row {at // len(columns) + 1}, column {shown(columns[at % len(columns)])}"
-            raise Refused(f"{where} must be {words} for input {port.name!r}; got {shown(cell)}.") from error
+            where = f"row {at // len(columns) + 1}, column {show(columns[at % len(columns)])}"
+            raise Refused(f"{where} must be {words} for input {port.name!r}; got {show(cell)}.") from error
     return values
 
 
-def outward(method: Loaded, answers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def output_columns(method: Loaded, answers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The columns of a table of answers by name, each [rows]."""
     arrays = [answers[port.name] for port in method.outputs]
     flat = [np.asarray(array).reshape(len(array), math.prod(np.shape(array)[1:])) for array in arrays]
@@ -174,9 +174,9 @@ def outward(method: Loaded, answers: dict[str, np.ndarray]) -> dict[str, np.ndar
     return {label: array[:, at] for each, array in zip(names, flat, strict=True) for at, label in enumerate(each)}
 
 
-def written(model: Model, method: Loaded, name: str, answers: dict[str, np.ndarray]) -> bytes:
+def write(model: Model, method: Loaded, name: str, answers: dict[str, np.ndarray]) -> bytes:
     """The answer as CSV with a header; the shortest text that gives each number again."""
-    columns = outward(method, answers)
+    columns = output_columns(method, answers)
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(columns)
@@ -185,7 +185,7 @@ def written(model: Model, method: Loaded, name: str, answers: dict[str, np.ndarr
 
 
 def _texts(column: np.ndarray) -> list[str]:
-    plain = open_inference.plain(column)
+    plain = open_inference.to_json(column)
     if isinstance(plain, np.ndarray) and plain.dtype.kind != "b":
         return plain.astype(str).tolist()
     return [str(value).lower() if isinstance(value, bool | np.bool_) else str(value) for value in plain]

@@ -29,16 +29,16 @@ def identify(call: Call) -> None:
     else:
         call.id = f"{_prefix}{next(_numbers):x}"
     parent = call.headers.get(b"traceparent")
-    if parent is not None and (found := traced(parent)) is not None:
+    if parent is not None and (found := read_trace(parent)) is not None:
         call.trace = (found[0], f"{getrandbits(64) or 1:016x}")
 
 
-def traced(header: bytes) -> tuple[str, str] | None:
+def read_trace(header: bytes) -> tuple[str, str] | None:
     """The trace and the parent's span in a `traceparent`; None where it is not valid, and then it is ignored.
 
-    >>> traced(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    >>> read_trace(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
     ('0af7651916cd43dd8448eb211c80319c', 'b7ad6b7169203331')
-    >>> traced(b"00-00000000000000000000000000000000-b7ad6b7169203331-01")
+    >>> read_trace(b"00-00000000000000000000000000000000-b7ad6b7169203331-01")
     """
     found = TRACEPARENT.fullmatch(header)
     # Later versions may say more after what is known; version 00 may not.

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from arsenal_serving.artifact.manifest import SINGLE
-from arsenal_serving.model import Loaded, Model, named, rounded
+from arsenal_serving.model import Loaded, Model, name_answers, round_up
 
 # Measured on two cores: a hop to a thread and back costs about 0.1 ms, as much as a small model's whole answer, so
 # what is quick runs on the event loop; what is slow, or may compile, runs on one thread and the loop stays live.
@@ -154,7 +154,7 @@ class Engine:
                 await asyncio.wait([future, watch], return_when=asyncio.FIRST_COMPLETED)
                 if not future.done():
                     raise Gone("the client has gone.")
-            return named(job.loaded, await future)
+            return name_answers(job.loaded, await future)
         finally:
             job.leave()
             if watch is not None:
@@ -175,16 +175,16 @@ class Engine:
         """
         start = time.perf_counter_ns()
         try:
-            loaded, arrays = model.checked(method, inputs)
-            arrays, back = rounded(loaded, arrays)
+            loaded, arrays = model.check(method, inputs)
+            arrays, back = round_up(loaded, arrays)
             if back is not None:
                 settle = _cut_back(settle, back)
-            return self._submitted(model, loaded, arrays, statistics, settle, seconds, start)
+            return self._enqueue(model, loaded, arrays, statistics, settle, seconds, start)
         except BaseException:
             statistics.add("fail", time.perf_counter_ns() - start)
             raise
 
-    def _submitted(
+    def _enqueue(
         self,
         model: Model,
         loaded: Loaded,
@@ -205,7 +205,7 @@ class Engine:
         if quick and not self._crowded and not self._quick and not self._alone:
             # Alone in this turn of the loop, for all that is known: it runs now, and who comes after it will wait.
             self._alone = True
-            loop.call_soon(self._turned)
+            loop.call_soon(self._end_turn)
             before = time.perf_counter_ns()
             answers = model.run(loaded, arrays)
             after = time.perf_counter_ns()
@@ -225,12 +225,12 @@ class Engine:
             self._crowded = True
         else:
             if seconds is not None:
-                loop.call_later(seconds, _expired, job)
+                loop.call_later(seconds, _expire, job)
             if not self._busy:
                 self._next()
         return job
 
-    def _turned(self) -> None:
+    def _end_turn(self) -> None:
         self._alone = False
 
     def _flush_soon(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -240,35 +240,35 @@ class Engine:
 
     def _flush(self) -> None:
         self._flushing = False
-        batch = self._gathered(self._quick)
+        batch = self._gather(self._quick)
         self._crowded = len(batch) > 1 or bool(self._quick)
         if batch:
             try:
                 answers, times = _run(batch)
             except BaseException as error:
-                _failed(batch, error)
+                _fail(batch, error)
             else:
                 self._hand_out(batch, answers, times)
         if self._quick:
             self._flush_soon(asyncio.get_running_loop())
 
     def _next(self) -> None:
-        batch = self._gathered(self._lanes)
+        batch = self._gather(self._lanes)
         self._busy = bool(batch)
         if batch:
             run = asyncio.get_running_loop().run_in_executor(self._device, _run, batch)
-            run.add_done_callback(lambda done: self._finished(batch, done))
+            run.add_done_callback(lambda done: self._finish(batch, done))
 
-    def _finished(self, batch: list[tuple[Job, int, int]], done: asyncio.Future) -> None:
+    def _finish(self, batch: list[tuple[Job, int, int]], done: asyncio.Future) -> None:
         if done.cancelled():
-            _failed(batch, RuntimeError("the server stopped"))
+            _fail(batch, RuntimeError("the server stopped"))
         elif error := done.exception():
-            _failed(batch, error)
+            _fail(batch, error)
         else:
             self._hand_out(batch, *done.result())
         self._next()
 
-    def _gathered(self, lanes: OrderedDict[tuple, deque[Job]]) -> list[tuple[Job, int, int]]:
+    def _gather(self, lanes: OrderedDict[tuple, deque[Job]]) -> list[tuple[Job, int, int]]:
         """The next run: jobs of one lane and which of their rows; lanes take turns."""
         while lanes:
             key, lane = lanes.popitem(last=False)
@@ -277,7 +277,7 @@ class Engine:
             while lane and room:
                 job = lane[0]
                 if job.deadline is not None and asyncio.get_running_loop().time() >= job.deadline:
-                    _expired(job)
+                    _expire(job)
                 if job.over:
                     self._leave(lane)
                     continue
@@ -321,7 +321,7 @@ class Engine:
         batch[0][0].statistics.ran(rows, len(batch), (*times, time.perf_counter_ns() - start))
 
 
-def _expired(job: Job) -> None:
+def _expire(job: Job) -> None:
     job.end(Expired("the deadline passed."))
 
 
@@ -343,6 +343,6 @@ def _run(batch: list[tuple[Job, int, int]]) -> tuple[list[np.ndarray], tuple[int
     return answers, (gathered - start, time.perf_counter_ns() - gathered)
 
 
-def _failed(batch: list[tuple[Job, int, int]], error: BaseException) -> None:
+def _fail(batch: list[tuple[Job, int, int]], error: BaseException) -> None:
     for job, _, _ in batch:
         job.end(error)

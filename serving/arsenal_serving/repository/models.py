@@ -25,7 +25,7 @@ from arsenal_serving.artifact.versions import MODEL_NAME
 from arsenal_serving.calls import Call, Stop
 from arsenal_serving.files import replace_file
 from arsenal_serving.model import Loaded, Model
-from arsenal_serving.refused import Refused, shown, unknown
+from arsenal_serving.refused import Refused, show, unknown_name
 from arsenal_serving.repository import rollout
 from arsenal_serving.repository.engine import Statistics
 from arsenal_serving.repository.rollout import Policy
@@ -137,7 +137,7 @@ class Repository:
                 if self._seen.get(name) == (content, there):
                     continue
                 self._seen[name] = (content, there)
-                given = rollout.parsed(content) if content else Policy()
+                given = rollout.parse(content) if content else Policy()
                 with self._changing:
                     self._change(name, given, there, "load", {"by": by}, around=True)
             except (Refused, OSError) as error:
@@ -172,7 +172,7 @@ class Repository:
         if version:
             if (found := route.named.get(version)) is None:
                 there = ", ".join(repr(known) for known in route.named)
-                raise Missing(f"model {shown(name)} has no version {shown(version)}; there is: {there}.")
+                raise Missing(f"model {show(name)} has no version {show(version)}; there is: {there}.")
             return found
         if route.stable is None:
             raise self._absent(name)
@@ -202,9 +202,9 @@ class Repository:
         with self._changing:
             there = self._there(name)
             self._seen[name] = (self._policy_file(name), there)  # if it is refused, `follow` need not try it too
-            given = self._stored(name)._replace(loaded=True)
+            given = self._read_policy(name)._replace(loaded=True)
             if config is not None:
-                given = given._replace(versions=_configured(name, there, config))
+                given = given._replace(versions=_read_config(name, there, config))
             self._change(name, given, there, "load", {"by": by})
             self._keep(name, given)
 
@@ -213,7 +213,7 @@ class Repository:
         with self._changing:
             if name not in self._ready:
                 raise self._absent(name)
-            given = self._stored(name)._replace(loaded=False)
+            given = self._read_policy(name)._replace(loaded=False)
             self._change(name, given, [], "unload", {"by": by})
             self._keep(name, given)
 
@@ -259,7 +259,7 @@ class Repository:
             trial.policy = given
             self._route()
             sys.stderr.write(f"arsenal-serve: model {head!r}: version {number} is rolled back: {why}.\n")
-            stored = self._stored(head)
+            stored = self._read_policy(head)
             if stored.canary and rollout.number_of(stored, stored.canary.version) == number:  # no other one by now
                 self._keep(head, stored._replace(canary=given.canary))
 
@@ -271,9 +271,9 @@ class Repository:
             found = self.find(name, version)
             numbers = [str(found.model.version)] if version else found.versions
             every = [(n, self.find(name, n)) for n in numbers]
-            return {"model_stats": [_counted(name, n, one.model, one.statistics) for n, one in every]}
+            return {"model_stats": [_count(name, n, one.model, one.statistics) for n, one in every]}
         rows = [
-            _counted(
+            _count(
                 name if method == served.model.default else f"{name}.{method}", str(number), served.model, counted
             )
             for name, ready in sorted(self._ready.items())
@@ -288,7 +288,7 @@ class Repository:
         if not names and not self.folder.is_dir():
             raise Unready(f"the folder {self.folder} is not there.")
         if not MODEL_NAME.fullmatch(name) or name not in names:
-            raise Missing(str(unknown("model", name, names)))
+            raise Missing(str(unknown_name("model", name, names)))
         return versions.numbers(self.folder / name)
 
     def _names(self) -> list[str]:
@@ -312,7 +312,7 @@ class Repository:
         made: dict[int, Model] = {}
         while True:
             try:
-                numbers = rollout.chosen(given, [n for n in there if n not in refused], self._every)
+                numbers = rollout.choose(given, [n for n in there if n not in refused], self._every)
             except Refused as error:
                 raise next(iter(refused.values()), error) from error
             if not numbers and given.loaded:
@@ -364,7 +364,7 @@ class Repository:
             before = self._trials.get(name)
             trials = {known: trial for known, trial in self._trials.items() if known != name}
             if served and (given.canary or given.shadow):
-                goes_on = before is not None and _tried(before.policy) == _tried(given)
+                goes_on = before is not None and _trial_key(before.policy) == _trial_key(given)
                 trials[name] = before if before is not None and goes_on else Trial(given)
                 trials[name].policy = given
             self._trials, self._policies = trials, {**self._policies, name: given}
@@ -402,8 +402,8 @@ class Repository:
     def _absent(self, name: str) -> Missing | Unready:
         heads = {name, name.rpartition(".")[0]}
         if heads & (({known for known, _ in self._states} | self._policies.keys()) - self._ready.keys()):
-            return Unready(f"model {shown(name)} is not ready.")
-        return Missing(str(unknown("model", name, self.routes)))
+            return Unready(f"model {show(name)} is not ready.")
+        return Missing(str(unknown_name("model", name, self.routes)))
 
     def _policy_file(self, name: str) -> bytes:
         path = self.folder / name / versions.POLICY
@@ -415,10 +415,10 @@ class Repository:
         except OSError as error:
             raise Refused(f"{path} cannot be read: {error.strerror}.") from error
 
-    def _stored(self, name: str) -> Policy:
+    def _read_policy(self, name: str) -> Policy:
         """The policy in the folder, or the one that is followed where there is none."""
         content = self._policy_file(name)
-        return rollout.parsed(content) if content else self._policies.get(name, Policy())
+        return rollout.parse(content) if content else self._policies.get(name, Policy())
 
     def _write(self, name: str, given: Policy) -> None:
         path, form = self.folder / name / versions.POLICY, orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
@@ -431,7 +431,7 @@ class Repository:
         """Write what is served to the folder if it says otherwise, so that a restart serves the same."""
         try:
             content = self._policy_file(name)
-            if given != (rollout.parsed(content) if content else Policy()):
+            if given != (rollout.parse(content) if content else Policy()):
                 self._write(name, given)
         except (Refused, Stop) as error:
             sys.stderr.write(f"arsenal-serve: a restart will not know what changed of {name!r}: {error}\n")
@@ -444,28 +444,28 @@ def _names(folder: Path, linked: bool = False) -> list[str]:
             entry.name
             for entry in entries
             if (entry.is_symlink() if linked else entry.is_dir(follow_symlinks=False))
-            if entry.is_dir() and MODEL_NAME.fullmatch(entry.name) and _held(Path(entry.path))
+            if entry.is_dir() and MODEL_NAME.fullmatch(entry.name) and _holds_versions(Path(entry.path))
         )
 
 
-def _held(folder: Path) -> bool:
+def _holds_versions(folder: Path) -> bool:
     try:
         return any(versions.is_version(folder / str(number)) for number in versions.numbers(folder))
     except Refused:
         return True  # a version that is a link: named when it is loaded
 
 
-def _tried(given: Policy) -> tuple:
+def _trial_key(given: Policy) -> tuple:
     """What a trial is about: it begins anew when this changes."""
     parts = (given.canary, given.shadow)
     numbers = [part and rollout.number_of(given, part.version) for part in parts]
     return rollout.default(given, [0]), bool(given.canary and given.canary.weight), *numbers
 
 
-def _configured(name: str, there: list[int], config: Any) -> Any:
+def _read_config(name: str, there: list[int], config: Any) -> Any:
     """The `versions` of a policy that a load's config means."""
     if not isinstance(config, dict) or set(config) - {"version_policy", "name"}:
-        raise Refused(f"'config' of a load may hold 'version_policy'; got {shown(config)}.")
+        raise Refused(f"'config' of a load may hold 'version_policy'; got {show(config)}.")
     match policy := config.get("version_policy"):
         case None:
             return None
@@ -478,11 +478,11 @@ def _configured(name: str, there: list[int], config: Any) -> Any:
                 return sorted({int(number) for number in wanted})
     raise Refused(
         f"'version_policy' must be {{'all': {{}}}}, {{'latest': {{'num_versions': N}}}} or {{'specific': {{'versions': "
-        f"[...]}}}} of versions of {name!r}, {shown(there)}; got {shown(policy)}."
+        f"[...]}}}} of versions of {name!r}, {show(there)}; got {show(policy)}."
     )
 
 
-def _counted(name: str, version: str, model: Model, counted: Statistics) -> dict:
+def _count(name: str, version: str, model: Model, counted: Statistics) -> dict:
     def cells(parts: dict[str, list[int]]) -> dict:
         return {part: {"count": count, "ns": nanoseconds} for part, (count, nanoseconds) in parts.items()}
 

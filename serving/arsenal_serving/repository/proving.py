@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock
 
 from arsenal_serving import __version__, compile_cache
-from arsenal_serving.refused import Refused, shown
+from arsenal_serving.refused import Refused, show
 
 
 class Proving(NamedTuple):
@@ -124,8 +124,8 @@ def _child(folder: Path, digest: str, how: dict[str, Any], limits: Proving) -> N
     if code == 0:
         raise Refused(f"{folder}: it changed while it was proven.")
     how_long = f"did not end within {limits.seconds:g} s and was stopped"
-    ended = how_long if code is None else f"ended with {_named(code)}"
-    raise Refused(f"{folder}: the process that proved it {ended}{f': {shown(words, 300)}' if words else '.'}")
+    ended = how_long if code is None else f"ended with {_name_ending(code)}"
+    raise Refused(f"{folder}: the process that proved it {ended}{f': {show(words, 300)}' if words else '.'}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -148,8 +148,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _limit(asked["memory"])
     folder = Path(asked["folder"])
     try:
-        held = artifact.opened(folder)
-        model.made(folder, held.files, **asked["how"]).warm()
+        held = artifact.open_version(folder)
+        model.make(folder, held.files, **asked["how"]).warm()
     except (Refused, OSError, MemoryError) as error:
         words = " ".join(str(error).split()) or f"{folder}: it needs more than {asked['memory'] >> 20} MiB."
         sys.stderr.write(f"\n{words}\n")
@@ -168,7 +168,7 @@ def _mark(digest: str, how: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def _named(code: int) -> str:
+def _name_ending(code: int) -> str:
     try:
         return signal.Signals(-code).name
     except ValueError:

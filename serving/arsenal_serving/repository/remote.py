@@ -28,7 +28,7 @@ from arsenal_serving.artifact import folder as artifact
 from arsenal_serving.artifact import versions
 from arsenal_serving.artifact.manifest import MODEL_NAME
 from arsenal_serving.files import replace_file
-from arsenal_serving.refused import Refused, shown
+from arsenal_serving.refused import Refused, show
 from arsenal_serving.repository import rollout
 
 INDEX = "index.json"
@@ -67,7 +67,7 @@ def mirror(url: str, cache: Path | None, every: bool, most: int, anonymous: bool
         raise Refused("a repository by URL is mirrored into the cache; name a folder that can be written with --cache.")
     parts = urlsplit(url)
     if parts.query or parts.fragment or ".." in parts.path.split("/"):
-        raise Refused(f"the URL of a repository must be that of a folder; got {shown(url)}.")
+        raise Refused(f"the URL of a repository must be that of a folder; got {show(url)}.")
     url = url.rstrip("/")
     origin = _http(url) if parts.scheme in ("http", "https") else _fsspec(url, anonymous)
     folder = cache / "remote" / hashlib.sha256(url.encode()).hexdigest()[:32]
@@ -99,7 +99,7 @@ def prune(into: Mirror, served: Mapping[str, list[int]]) -> None:
         for name, numbers in served.items():
             there = versions.numbers(into.folder / name)
             try:
-                keep = {*numbers, *rollout.chosen(_policy(into.folder / name), there, into.every)}
+                keep = {*numbers, *rollout.choose(_policy(into.folder / name), there, into.every)}
             except Refused:
                 continue
             for number in set(there) - keep if numbers else ():
@@ -119,12 +119,12 @@ def _models(origin: Origin) -> dict[str, list[int]]:
         return {name: sorted(there) for name, there in listed.items() if there}
     models = index.get("models") if isinstance(index, dict) else None
     if not isinstance(models, dict) or not models:
-        raise Refused(f'{origin.url}/{INDEX} must be {{"models": {{"NAME": [1, 2]}}}}; got {shown(index)}.')
+        raise Refused(f'{origin.url}/{INDEX} must be {{"models": {{"NAME": [1, 2]}}}}; got {show(index)}.')
     for name, there in models.items():
         if not MODEL_NAME.fullmatch(name):
-            raise Refused(f"{origin.url}/{INDEX} names the model {shown(name)}, which is no name of a model.")
+            raise Refused(f"{origin.url}/{INDEX} names the model {show(name)}, which is no name of a model.")
         if not isinstance(there, list) or not all(type(n) is int and versions.VERSION.fullmatch(str(n)) for n in there):
-            raise Refused(f"{origin.url}/{INDEX}: versions of {name!r} must be a list of numbers; got {shown(there)}.")
+            raise Refused(f"{origin.url}/{INDEX}: versions of {name!r} must be a list of numbers; got {show(there)}.")
     return {name: sorted(set(there)) for name, there in models.items()}
 
 
@@ -136,7 +136,7 @@ def _model(into: Mirror, name: str, there: list[int]) -> None:
     except Absent:
         fetched = b""
     if fetched:
-        rollout.parsed(fetched)
+        rollout.parse(fetched)
     last = folder / FETCHED
     if (last.read_bytes() if last.exists() else b"") != fetched:
         if fetched:
@@ -144,7 +144,7 @@ def _model(into: Mirror, name: str, there: list[int]) -> None:
         else:
             (folder / versions.POLICY).unlink(missing_ok=True)
         replace_file(last, fetched)
-    for number in rollout.chosen(_policy(folder), there, into.every):
+    for number in rollout.choose(_policy(folder), there, into.every):
         if not (folder / str(number)).exists():
             _version(into, f"{name}/{number}")
 
@@ -156,7 +156,7 @@ def _version(into: Mirror, path: str) -> None:
         sums = _read(origin, f"{path}/{versions.SUMS}", LARGEST_TEXT)
     except Absent:
         raise Refused(f"{where}/{versions.SUMS} is not there.") from None
-    listed = artifact.listed_in(sums, where)
+    listed = artifact.read_sums(sums, where)
     if versions.MANIFEST not in listed:
         raise Refused(f"{where}/{versions.SUMS} does not list '{versions.MANIFEST}'.")
     if len(listed) > MOST_FILES:
@@ -179,7 +179,7 @@ def _version(into: Mirror, path: str) -> None:
                 os.fsync(out.fileno())
             if sha.hexdigest() != wanted:
                 got = f"{sha.hexdigest()[:12]}..., not {wanted[:12]}..."
-                raise Refused(f"{where}: {shown(file)} is not what {versions.SUMS} lists: its hash is {got}")
+                raise Refused(f"{where}: {show(file)} is not what {versions.SUMS} lists: its hash is {got}")
         replace_file(partial / versions.SUMS, sums)
         with suppress(Absent):  # whether it must be signed is the server's --key
             replace_file(partial / artifact.SIGNATURE, _read(origin, f"{path}/{artifact.SIGNATURE}", CHUNK))
@@ -190,7 +190,7 @@ def _version(into: Mirror, path: str) -> None:
 
 def _policy(folder: Path) -> rollout.Policy:
     path = folder / versions.POLICY
-    return rollout.parsed(path.read_bytes()) if path.exists() else rollout.Policy()
+    return rollout.parse(path.read_bytes()) if path.exists() else rollout.Policy()
 
 
 def _read(origin: Origin, path: str, most: int) -> bytes:
@@ -247,9 +247,9 @@ def _fsspec(url: str, anonymous: bool) -> Origin:
         os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
         system, root = fsspec.core.url_to_fs(url, **({"anon": True} if anonymous else {}))
     except (ImportError, ValueError) as error:
-        raise Refused(f"{shown(url)} needs fsspec: pip install 'ml-arsenal-serving[remote]' ({error}).") from error
+        raise Refused(f"{show(url)} needs fsspec: pip install 'ml-arsenal-serving[remote]' ({error}).") from error
     except Exception as error:  # each library's own: no such host, no rights
-        raise Refused(f"{shown(url)} cannot be opened: {_words(error)}.") from error
+        raise Refused(f"{show(url)} cannot be opened: {_words(error)}.") from error
 
     def folders(path: str) -> list[str]:
         system.invalidate_cache()

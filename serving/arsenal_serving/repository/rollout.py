@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arsenal_serving.artifact.versions import POLICY
-from arsenal_serving.refused import Refused, shown, unknown
+from arsenal_serving.refused import Refused, show, unknown_name
 
 LONGEST = 1 << 20
 """Bytes of a policy."""
@@ -82,7 +82,7 @@ class Policy(NamedTuple):
     rollback: Rollback | None = None
 
 
-def parsed(content: bytes) -> Policy:
+def parse(content: bytes) -> Policy:
     """The policy in the bytes of a file; raises `Refused`, naming the field."""
     if len(content) > LONGEST:
         raise Refused(f"a policy must be at most {LONGEST} bytes; got {len(content)}.")
@@ -98,13 +98,13 @@ def policy(document: Any) -> Policy:
     """The policy that a JSON object says, each field checked; raises `Refused`."""
     given = _record(Policy, document, "a policy")
     if type(given.loaded) is not bool:
-        raise Refused(f"'loaded' of a policy must be true or false; got {shown(given.loaded)}.")
+        raise Refused(f"'loaded' of a policy must be true or false; got {show(given.loaded)}.")
     _check_versions(given.versions)
     if not isinstance(given.aliases, dict):
-        raise Refused(f"'aliases' of a policy must be an object of names and versions; got {shown(given.aliases)}.")
+        raise Refused(f"'aliases' of a policy must be an object of names and versions; got {show(given.aliases)}.")
     for name, number in given.aliases.items():
         if not ALIAS.fullmatch(name):
-            raise Refused(f"an alias must be 1 to 64 letters, digits, '_' or '-', no digit first; got {shown(name)}.")
+            raise Refused(f"an alias must be 1 to 64 letters, digits, '_' or '-', no digit first; got {show(name)}.")
         _check_number(number, f"alias {name!r}")
     canary = shadow = rollback = None
     if given.default is not None:
@@ -114,11 +114,11 @@ def policy(document: Any) -> Policy:
         _check_version(canary.version, given.aliases, "'version' of 'canary'")
         _check_share(canary.weight, "'weight' of 'canary'")
         if canary.key is not None and not (isinstance(canary.key, str) and HEADER.fullmatch(canary.key.lower())):
-            raise Refused(f"'key' of 'canary' must be the name of a header; got {shown(canary.key)}.")
+            raise Refused(f"'key' of 'canary' must be the name of a header; got {show(canary.key)}.")
         stopped = canary.stopped
         told = isinstance(stopped, dict) and stopped.keys() == {"why", "when"}
         if stopped is not None and not (told and all(isinstance(text, str) for text in stopped.values())):
-            raise Refused(f"'stopped' of 'canary' must hold 'why' and 'when'; got {shown(stopped)}.")
+            raise Refused(f"'stopped' of 'canary' must hold 'why' and 'when'; got {show(stopped)}.")
         canary = canary._replace(key=canary.key and canary.key.lower(), stopped=None if canary.weight else stopped)
     if given.shadow is not None:
         shadow = _record(Shadow, given.shadow, "'shadow'")
@@ -129,7 +129,7 @@ def policy(document: Any) -> Policy:
         rollback = _rollback(given.rollback)
     made = given._replace(canary=canary, shadow=shadow, rollback=rollback)
     if canary and made.default is not None and number_of(made, canary.version) == number_of(made, made.default):
-        raise Refused(f"'canary' and 'default' of a policy must be two versions; both are {shown(canary.version)}.")
+        raise Refused(f"'canary' and 'default' of a policy must be two versions; both are {show(canary.version)}.")
     return made
 
 
@@ -146,7 +146,7 @@ def number_of(given: Policy, version: Version) -> int:
     return given.aliases[version] if isinstance(version, str) else version
 
 
-def chosen(given: Policy, there: Sequence[int], every: bool) -> list[int]:
+def choose(given: Policy, there: Sequence[int], every: bool) -> list[int]:
     """Which of the versions that are there, oldest first, are served; raises `Refused` for one that is not there.
 
     every: whether all are where the policy does not say it.
@@ -249,7 +249,7 @@ def tail(count: int, of: int, share: float) -> float:
     return min(1.0, total if up else 1.0 - total)
 
 
-def apart(got: np.ndarray, wanted: np.ndarray, rows: int) -> np.ndarray:
+def measure_apart(got: np.ndarray, wanted: np.ndarray, rows: int) -> np.ndarray:
     """By how much each of so many rows differs at most: [rows]; infinite where shape or type or finiteness differ.
 
     Texts and booleans that differ are 1 apart; NaN equals NaN.
@@ -272,14 +272,14 @@ def apart(got: np.ndarray, wanted: np.ndarray, rows: int) -> np.ndarray:
 def _rollback(given: Any) -> Rollback:
     made = _record(Rollback, given, "'rollback'")
     if type(made.minimum) is not int or made.minimum < 1:
-        raise Refused(f"'minimum' of 'rollback' must be a whole number >= 1; got {shown(made.minimum)}.")
+        raise Refused(f"'minimum' of 'rollback' must be a whole number >= 1; got {show(made.minimum)}.")
     for key in ("errors", "difference"):
         if getattr(made, key) is not None:
             _check_share(getattr(made, key), f"'{key}' of 'rollback'")
     _check_share(made.confidence, "'confidence' of 'rollback'")
     if made.latency is not None:
         if not isinstance(made.latency, dict) or made.latency.keys() != {"quantile", "ratio"}:
-            raise Refused(f"'latency' of 'rollback' must hold 'quantile' and 'ratio'; got {shown(made.latency)}.")
+            raise Refused(f"'latency' of 'rollback' must hold 'quantile' and 'ratio'; got {show(made.latency)}.")
         _check_share(made.latency["quantile"], "'quantile' of 'latency'")
         _check_least(made.latency["ratio"], 1, "'ratio' of 'latency'")
     return made
@@ -287,13 +287,13 @@ def _rollback(given: Any) -> Rollback:
 
 def _record(kind: Any, given: Any, what: str) -> Any:
     if not isinstance(given, dict):
-        raise Refused(f"{what} must be an object with {', '.join(kind._fields)}; got {shown(given)}.")
+        raise Refused(f"{what} must be an object with {', '.join(kind._fields)}; got {show(given)}.")
     for key in given:
         if key not in kind._fields:
-            raise unknown("field", key, kind._fields, of=what)
+            raise unknown_name("field", key, kind._fields, of=what)
     for key in kind._fields:
         if key not in given and key not in kind._field_defaults:
-            raise Refused(f"{what} must have {key!r}; got {shown(sorted(given))}.")
+            raise Refused(f"{what} must have {key!r}; got {show(sorted(given))}.")
     return kind(**given)
 
 
@@ -307,27 +307,27 @@ def _check_versions(given: Any) -> None:
             return
         case {"newest": int(count)} if len(given) == 1 and type(count) is int and count >= 1:
             return
-    raise Refused(f"'versions' must be 'newest', 'all', {{'newest': N}} or a list of numbers; got {shown(given)}.")
+    raise Refused(f"'versions' must be 'newest', 'all', {{'newest': N}} or a list of numbers; got {show(given)}.")
 
 
 def _check_version(given: Any, aliases: Mapping[str, int], what: str) -> None:
     if isinstance(given, str):
         if given not in aliases:
-            raise unknown("alias", given, aliases, of=what)
+            raise unknown_name("alias", given, aliases, of=what)
     else:
         _check_number(given, what)
 
 
 def _check_number(given: Any, what: str) -> None:
     if type(given) is not int or not 1 <= given < 10**9:
-        raise Refused(f"{what} must be a version, 1 to {10**9 - 1}; got {shown(given)}.")
+        raise Refused(f"{what} must be a version, 1 to {10**9 - 1}; got {show(given)}.")
 
 
 def _check_share(given: Any, what: str) -> None:
     if type(given) not in (int, float) or not 0.0 <= given <= 1.0:
-        raise Refused(f"{what} must lie in 0 to 1; got {shown(given)}.")
+        raise Refused(f"{what} must lie in 0 to 1; got {show(given)}.")
 
 
 def _check_least(given: Any, least: float, what: str) -> None:
     if type(given) not in (int, float) or not least <= given < math.inf:
-        raise Refused(f"{what} must be a number >= {least:g}; got {shown(given)}.")
+        raise Refused(f"{what} must be a number >= {least:g}; got {show(given)}.")

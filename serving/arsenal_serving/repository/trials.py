@@ -155,11 +155,11 @@ class Observed:
         self, trial: Trial, stable: Any, found: Any, inputs: dict, answers: dict, count: int, size: int
     ) -> None:
         got = _infer(found, inputs)
-        far = _apart(got, answers, count)
+        far = _measure_apart(got, answers, count)
         # The caller's rows ran with those of others, in a program of another size, which may round otherwise: before
         # two versions are said to differ both answer these rows alone.
         if got is not None and trial.differing_rows(far).any() and (alone := _infer(stable, inputs)) is not None:
-            far = _apart(got, alone, count)
+            far = _measure_apart(got, alone, count)
         with self._lock:
             self._count -= 1
             self._bytes -= size
@@ -179,9 +179,13 @@ def _infer(found: Any, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray] |
         return None
 
 
-def _apart(got: dict[str, np.ndarray] | None, wanted: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
-    """By how much each row is apart in each output, as `rollout.apart`: [rows] by name."""
-    return {
-        name: np.full(count, np.inf) if got is None or name not in got else rollout.apart(got[name], answer, count)
-        for name, answer in wanted.items()
-    }
+def _measure_apart(
+    got: dict[str, np.ndarray] | None, wanted: dict[str, np.ndarray], count: int
+) -> dict[str, np.ndarray]:
+    """By how much each row is apart in each output, as `rollout.measure_apart`: [rows] by name."""
+
+    def far(name: str, answer: np.ndarray) -> np.ndarray:
+        mine = None if got is None else got.get(name)
+        return np.full(count, np.inf) if mine is None else rollout.measure_apart(mine, answer, count)
+
+    return {name: far(name, answer) for name, answer in wanted.items()}

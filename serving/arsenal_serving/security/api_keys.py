@@ -27,7 +27,7 @@ from typing import Any
 import orjson
 
 from arsenal_serving.files import replace_file
-from arsenal_serving.refused import Refused, shown, unknown
+from arsenal_serving.refused import Refused, show, unknown_name
 from arsenal_serving.security import principal
 from arsenal_serving.security.principal import Principal
 
@@ -74,10 +74,10 @@ def read(path: Path) -> dict[bytes, tuple[bytes, Principal]]:
         try:
             digest, made = _principal(entry)
         except Refused as error:
-            named = shown(entry.get("id")) if isinstance(entry, dict) else "?"
+            named = show(entry.get("id")) if isinstance(entry, dict) else "?"
             raise Refused(f"{path}: key {named}: {error}") from error
         if digest in known or any(made.name == had.name for _, had in known.values()):
-            raise Refused(f"{path} holds the key {shown(entry['id'])} twice.")
+            raise Refused(f"{path} holds the key {show(entry['id'])} twice.")
         known[digest] = digest, made
     return known
 
@@ -115,23 +115,23 @@ def _entries(path: Path) -> list:
     except orjson.JSONDecodeError as error:
         raise Refused(f"{path} is not JSON: {error}.") from error
     if not isinstance(parsed, dict) or set(parsed) != {"keys"} or not isinstance(parsed["keys"], list):
-        raise Refused(f"{path} must be {{'keys': [...]}}; got {shown(parsed)}.")
+        raise Refused(f"{path} must be {{'keys': [...]}}; got {show(parsed)}.")
     return parsed["keys"]
 
 
 def _principal(entry: Any) -> tuple[bytes, Principal]:
     if not isinstance(entry, dict):
-        raise Refused(f"it must be an object with {list(FIELDS[:3])}; got {shown(entry)}.")
+        raise Refused(f"it must be an object with {list(FIELDS[:3])}; got {show(entry)}.")
     for field in entry:
         if field not in FIELDS:
-            raise unknown("field", field, FIELDS)
+            raise unknown_name("field", field, FIELDS)
     name, digest, scopes = (entry.get(field) for field in FIELDS[:3])
     if not isinstance(name, str) or not ID.fullmatch(name):
-        raise Refused(f"'id' must be letters, digits, '.', '_', '@' or '-', at most 100; got {shown(name)}.")
+        raise Refused(f"'id' must be letters, digits, '.', '_', '@' or '-', at most 100; got {show(name)}.")
     if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{64}", digest):
-        raise Refused(f"'sha256' must be 64 hexadecimal digits in lower case; got {shown(digest)}.")
+        raise Refused(f"'sha256' must be 64 hexadecimal digits in lower case; got {show(digest)}.")
     if not isinstance(scopes, list) or not scopes:
-        raise Refused(f"'scopes' must be a list of at least one; got {shown(scopes)}.")
+        raise Refused(f"'scopes' must be a list of at least one; got {show(scopes)}.")
     rate = principal.rate(entry["rate"], entry.get("burst")) if "rate" in entry else None
     if rate is None and "burst" in entry:
         raise Refused("'burst' stands beside 'rate', which is missing.")
@@ -143,7 +143,7 @@ def _expires(text: Any) -> float:
     try:
         moment = datetime.datetime.fromisoformat(text)
     except (TypeError, ValueError) as error:
-        raise Refused(f"'expires' must be a date or a moment in ISO 8601, 2027-01-31; got {shown(text)}.") from error
+        raise Refused(f"'expires' must be a date or a moment in ISO 8601, 2027-01-31; got {show(text)}.") from error
     return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
 
 

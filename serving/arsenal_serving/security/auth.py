@@ -19,12 +19,12 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from arsenal_serving.calls import LIVE, METRICS, Admit, Call, Stop, anybody
-from arsenal_serving.refused import Refused, shown
+from arsenal_serving.refused import Refused, show
 from arsenal_serving.security import api_keys as api_keys
 from arsenal_serving.security import tls as certificates
 from arsenal_serving.security.api_keys import Keys
 from arsenal_serving.security.clock import Clock
-from arsenal_serving.security.principal import SCOPE, Principal, Rate, admissible, rate
+from arsenal_serving.security.principal import SCOPE, Principal, Rate, may_go_on, rate
 from arsenal_serving.security.tls import Tls
 
 if TYPE_CHECKING:
@@ -71,12 +71,12 @@ def by_address(limit: Rate, rates: Rates) -> Admit:
 
     def admit(call: Call, need: str) -> None:
         if need != LIVE:
-            _limited(rates.wait(_place(call.address), limit), limit)
+            _limit(rates.wait(_place(call.address), limit), limit)
 
     return admit
 
 
-def recognising(
+def recognise_by(
     keys: Keys | None, tokens: Tokens | None, limit: Rate | None, rates: Rates, clock: Callable[[], float]
 ) -> Recognise:
     """Who has the key, or the token, of a call.
@@ -87,7 +87,7 @@ def recognising(
     def stranger(token: bytes, digest: bytes, address: str) -> Principal:
         counts = limit if address else None
         if counts is not None:
-            _limited(rates.wait(_place(address), counts, take=False), counts)
+            _limit(rates.wait(_place(address), counts, take=False), counts)
         problem = "this API key is not known"
         if tokens is not None and (keys is None or token.count(b".") == 2):
             from arsenal_serving.security.tokens import Wrong
@@ -98,21 +98,21 @@ def recognising(
                 problem = str(error)
         if counts is not None:
             rates.wait(_place(address), counts)
-        raise _unknown(problem, b', error="invalid_token"')
+        raise _deny_unknown(problem, b', error="invalid_token"')
 
     def recognise(call: Call) -> Principal:
         said = call.headers.get(b"authorization")
         token = said[7:].strip() if said and said[:7].lower() == b"bearer " else call.headers.get(b"x-api-key")
         if not token:
-            raise _unknown(NEEDED)
+            raise _deny_unknown(NEEDED)
         digest = sha256(token).digest()
         who = keys.find(digest) if keys is not None else None
         if who is None and tokens is not None:
-            who = tokens.remembered(digest)
+            who = tokens.recall(digest)
         if who is None:
             who = stranger(token, digest, call.address)
         if who.expires is not None and who.expires <= clock():
-            raise _unknown("the key or token has expired", b', error="invalid_token"')
+            raise _deny_unknown("the key or token has expired", b', error="invalid_token"')
         return who
 
     return recognise
@@ -127,25 +127,25 @@ def by_credential(recognise: Recognise, limit: Rate | None, rates: Rates) -> Adm
         who = recognise(call)
         call.principal, call.scopes = who.name, who.scopes
         if (own := who.rate or limit) is not None:
-            _limited(rates.wait(who.name, own), own)
-        if not admissible(who.scopes, need, call.model):
+            _limit(rates.wait(who.name, own), own)
+        if not may_go_on(who.scopes, need, call.model):
             wanted = need if need == METRICS else f"{need}:{call.model or '*'}"
             # A name may come from the path, and hold what would end the header.
             named = b', scope="%s"' % wanted.encode() if SCOPE.fullmatch(wanted) else b""
-            raise _denied(403, f"this needs the scope {shown(wanted, 120)}.", b', error="insufficient_scope"' + named)
+            raise _deny(403, f"this needs the scope {show(wanted, 120)}.", b', error="insufficient_scope"' + named)
 
     return admit
 
 
-def _unknown(message: str, more: bytes = b"") -> Stop:
-    return _denied(401, f"{message}.", more)
+def _deny_unknown(message: str, more: bytes = b"") -> Stop:
+    return _deny(401, f"{message}.", more)
 
 
-def _denied(status: int, message: str, more: bytes) -> Stop:
+def _deny(status: int, message: str, more: bytes) -> Stop:
     return Stop(status, message, (b"www-authenticate", b'Bearer realm="arsenal-serve"' + more))
 
 
-def _limited(wait: float, limit: Rate) -> None:
+def _limit(wait: float, limit: Rate) -> None:
     if wait:
         seconds = math.ceil(wait)
         message = f"at most {limit.rate:g} requests a second, {limit.burst} at once; try again in {seconds} s."
@@ -223,7 +223,7 @@ def guard(given: argparse.Namespace) -> Guard:
         from arsenal_serving.security.tokens import ALGORITHMS, Tokens
 
         tokens = Tokens(given.jwks, given.jwt_issuer, given.jwt_audience, given.jwt_algorithm or ALGORITHMS, clock)
-    recognise = recognising(keys, tokens, limit, rates, clock)
+    recognise = recognise_by(keys, tokens, limit, rates, clock)
     return Guard(by_credential(recognise, limit, rates), tls, recognise)
 
 

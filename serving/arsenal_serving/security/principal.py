@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from arsenal_serving.artifact.versions import MODEL_NAME
 from arsenal_serving.calls import ADMIN, INFER, METRICS, READ
-from arsenal_serving.refused import Refused, shown
+from arsenal_serving.refused import Refused, show
 
 SCOPE = re.compile(rf"(?:{INFER}|{READ}|{ADMIN}):(?:\*|{MODEL_NAME.pattern})|{METRICS}")
 
@@ -37,17 +37,17 @@ def scope(text: Any) -> str:
     """The text, if it is a scope; raises `Refused`."""
     if not isinstance(text, str) or not SCOPE.fullmatch(text):
         allowed = "infer:MODEL, read:MODEL or admin:MODEL, with * for every model, or metrics"
-        raise Refused(f"a scope must be {allowed}; got {shown(text)}.")
+        raise Refused(f"a scope must be {allowed}; got {show(text)}.")
     return text
 
 
 def rate(a_second: Any, burst: Any = None) -> Rate:
     """So many requests a second, and at once (by default as many as in a second); raises `Refused`."""
     if type(a_second) not in (int, float) or not 1e-6 <= a_second <= 1e9:
-        raise Refused(f"a rate must be 0.000001 to 1000000000 requests a second; got {shown(a_second)}.")
+        raise Refused(f"a rate must be 0.000001 to 1000000000 requests a second; got {show(a_second)}.")
     burst = max(1, int(a_second)) if burst is None else burst
     if type(burst) is not int or not 1 <= burst <= 10**9:
-        raise Refused(f"a burst must be 1 to 1000000000 requests; got {shown(burst)}.")
+        raise Refused(f"a burst must be 1 to 1000000000 requests; got {show(burst)}.")
     return Rate(a_second, burst)
 
 
@@ -60,7 +60,7 @@ def may(scopes: frozenset[str] | None, need: str, model: str) -> bool:
     return scopes is None or f"{need}:{model}" in scopes or f"{need}:*" in scopes
 
 
-def admissible(scopes: frozenset[str], need: str, model: str) -> bool:
+def may_go_on(scopes: frozenset[str], need: str, model: str) -> bool:
     """Whether a call may go on: for what a client calls `model` (a model or a method of one), or for a list ("").
 
     A model whose name reads like another's method needs a scope of its own, which is looked at once it is found.

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import jwt
 
-from arsenal_serving.refused import Refused, shown
+from arsenal_serving.refused import Refused, show
 from arsenal_serving.security.clock import Clock
 from arsenal_serving.security.principal import SCOPE, Principal
 
@@ -60,7 +60,7 @@ class Tokens:
     ):
         for algorithm in algorithms:
             if algorithm not in ASYMMETRIC:
-                raise Refused(f"a JWT algorithm must be one of {', '.join(ASYMMETRIC)}; got {shown(algorithm)}.")
+                raise Refused(f"a JWT algorithm must be one of {', '.join(ASYMMETRIC)}; got {show(algorithm)}.")
         self._source, self._issuer, self._audience, self._algorithms = source, issuer, audience, list(algorithms)
         self._clock = clock or Clock()
         self._fetch = fetch or _reader(source)
@@ -71,7 +71,7 @@ class Tokens:
             raise Refused(f"--jwks {source}: {error}") from error
         self._asked = self._clock.monotonic()
 
-    def remembered(self, digest: bytes) -> Principal | None:
+    def recall(self, digest: bytes) -> Principal | None:
         """The principal of a token that was verified before, by the token's SHA-256; it may have expired since."""
         if self._clock.monotonic() - self._asked >= RENEW:
             self._renew()
@@ -80,13 +80,13 @@ class Tokens:
     def verify(self, token: bytes, digest: bytes) -> Principal:
         """The principal of a token; raises `Wrong`."""
         state = self._state
-        made = self._verified(token, state)
+        made = self._verify(token, state)
         state.verified[digest] = made
         if len(state.verified) > REMEMBERED:
             state.verified.popitem(last=False)
         return made
 
-    def _verified(self, token: bytes, state: _State) -> Principal:
+    def _verify(self, token: bytes, state: _State) -> Principal:
         if len(token) > MAX_TOKEN:
             raise Wrong(f"the token must be at most {MAX_TOKEN} bytes")
         try:
@@ -172,9 +172,9 @@ def key_set(content: bytes) -> dict[str | None, Any]:
         if key.algorithm_name not in ASYMMETRIC or not hasattr(key.key, "verify"):
             continue  # symmetric, or private
         if getattr(key.key, "key_size", MIN_RSA) < MIN_RSA and entry["kty"] == "RSA":
-            raise Refused(f"its key {shown(key.key_id)} is RSA of {key.key.key_size} bits; {MIN_RSA} are the least.")
+            raise Refused(f"its key {show(key.key_id)} is RSA of {key.key.key_size} bits; {MIN_RSA} are the least.")
         if key.key_id in keys:
-            raise Refused(f"it holds the key {shown(key.key_id)} twice.")
+            raise Refused(f"it holds the key {show(key.key_id)} twice.")
         keys[key.key_id] = key
     if not keys:
         raise Refused("it holds no public key for signatures (RSA, EC or Ed25519).")
@@ -184,7 +184,7 @@ def key_set(content: bytes) -> dict[str | None, Any]:
 def _reader(source: str) -> Callable[[], bytes]:
     if not source.startswith("https://"):
         if "://" in source:
-            raise Refused(f"--jwks must be a file or an https:// URL; got {shown(source)}.")
+            raise Refused(f"--jwks must be a file or an https:// URL; got {show(source)}.")
         return lambda: Path(source).read_bytes()
     opener = urllib.request.build_opener(_Stay())
 

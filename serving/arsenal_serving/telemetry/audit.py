@@ -26,7 +26,7 @@ from arsenal_serving.calls import Call, Stop
 from arsenal_serving.files import sync_folder
 from arsenal_serving.refused import Refused
 from arsenal_serving.telemetry.background import Background
-from arsenal_serving.telemetry.logs import stamp, written
+from arsenal_serving.telemetry.logs import stamp, write_all
 
 FIELDS = ("sequence", "time", "principal", "event", "details", "before")
 NOTHING = "0" * 64  # before the first line
@@ -111,7 +111,7 @@ class Audit:
             line = orjson.dumps(dict(zip(FIELDS, (sequence, now, principal, event, details, before), strict=True)))
             text, before = text + line + b"\n", sha256(line).hexdigest()
         try:
-            written(self._file, text)
+            write_all(self._file, text)
             os.fsync(self._file)
         except OSError:
             with contextlib.suppress(OSError):  # half a line is taken back, or is told of by who writes next
@@ -164,7 +164,7 @@ class Verified(NamedTuple):
     broken: int
 
 
-def verified(path: str | os.PathLike, head: str | None = None) -> Verified:
+def verify(path: str | os.PathLike, head: str | None = None) -> Verified:
     """Follow a log's chain; raises `Refused` with the first line that does not hold.
 
     head: the hash of its last line at some earlier time, which must be in the chain still.
@@ -209,7 +209,7 @@ def main(words: Sequence[str], about: str) -> int:
     parser.add_argument("--head", metavar="HASH", help="of its last line, as it was told earlier")
     given = parser.parse_args(words)
     try:
-        found = verified(given.file, given.head)
+        found = verify(given.file, given.head)
     except (Refused, OSError) as error:
         why = f"{given.file}: {error.strerror}." if isinstance(error, OSError) else error
         sys.stderr.write(f"arsenal-serve: {why}\n")

@@ -42,13 +42,13 @@ class Log:
         status = call.status
         if status == 200 or status == "OK":
             if self._requests:
-                self._background.put(("info", time.time(), *_told(call)))
+                self._background.put(("info", time.time(), *_facts(call)))
         elif (status >= 500 if isinstance(status, int) else status in FAULTS) and call.operation not in PROBES:
-            self._background.put(("error", time.time(), *_told(call), call.error))
+            self._background.put(("error", time.time(), *_facts(call), call.error))
         elif call.operation in CHANGES:
-            self._background.put(("warning", time.time(), *_told(call), call.error))
+            self._background.put(("warning", time.time(), *_facts(call), call.error))
         elif self._requests:
-            self._background.put(("info", time.time(), *_told(call)))
+            self._background.put(("info", time.time(), *_facts(call)))
 
     def event(self, level: str, event: str, **fields: Any) -> None:
         """A line for what happens to the server or its models."""
@@ -67,10 +67,10 @@ class Log:
                 lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
             except TypeError:  # a string that is no Unicode; the standard library escapes it
                 lines.append(json.dumps(line, default=str).encode() + b"\n")
-        written(self._descriptor, b"".join(lines))
+        write_all(self._descriptor, b"".join(lines))
 
 
-def _told(call: Call) -> tuple:
+def _facts(call: Call) -> tuple:
     # Not the call itself: its arrays would be kept for as long as nobody reads the log.
     trace = None if call.trace is None else (*call.trace, call.headers[b"traceparent"])
     return (call.id, call.principal, call.protocol, call.operation, call.model, call.version, call.status,
@@ -110,7 +110,7 @@ def _line(
     return line
 
 
-def written(descriptor: int, content: bytes) -> None:
+def write_all(descriptor: int, content: bytes) -> None:
     """Write all of it, however many writes that takes."""
     rest = memoryview(content)
     while rest:

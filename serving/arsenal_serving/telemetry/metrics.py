@@ -106,22 +106,22 @@ class Metrics:
         models = self._repository.ready()
         self._ready.set(len({name for name, _, _ in models}))
         for name, version, model in models:
-            self._grown(self._late.labels(name, version), (name, version, id(model)), model.late_compiles)
+            self._grow(self._late.labels(name, version), (name, version, id(model)), model.late_compiles)
         for counter, name, counted in self._counts:
-            self._grown(counter, name, counted())
+            self._grow(counter, name, counted())
         if self._shared:
             for family in self._process.collect():
                 self._mirror(family)
 
-    def exposed(self, accept: str) -> Callable[[], tuple[bytes, bytes]]:
+    def expose(self, accept: str) -> Callable[[], tuple[bytes, bytes]]:
         """What gives the metrics as they are now, slowly, and their media type.
 
         OpenMetrics where the client takes it, else Prometheus' text.
         """
         self.refresh()
-        return partial(self._written, accept)
+        return partial(self._write_values, accept)
 
-    def _written(self, accept: str) -> tuple[bytes, bytes]:
+    def _write_values(self, accept: str) -> tuple[bytes, bytes]:
         source: Any = MultiProcessCollector(None, self._shared) if self._shared else self._registry
         registry = CollectorRegistry()
         registry.register(_Counted(source))
@@ -134,7 +134,7 @@ class Metrics:
     def _gauge(self, name: str, about: str, labels: Iterable[str] = (), mode: Any = "livesum") -> Gauge:
         return Gauge(name, about, labels, registry=self._registry, multiprocess_mode=mode)
 
-    def _grown(self, counter: Counter, key: Any, count: float) -> None:
+    def _grow(self, counter: Counter, key: Any, count: float) -> None:
         counter.inc(max(0, count - self._told.get(key, 0)))
         self._told[key] = count
 
@@ -149,7 +149,7 @@ class Metrics:
             )
             self._mirrors[family.name] = mirror
         if isinstance(mirror, Counter):
-            self._grown(mirror, family.name, sample.value)
+            self._grow(mirror, family.name, sample.value)
         else:
             mirror.set(sample.value)
 

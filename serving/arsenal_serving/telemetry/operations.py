@@ -91,7 +91,7 @@ class Operations:
         self._repository.on_change = self.changed
         self.serving = serving._replace(
             observers=(self._metrics.observe, *serving.observers, *observers),
-            metrics=self._metrics.exposed,
+            metrics=self._metrics.expose,
         )
 
     def changed(self, event: str, details: dict[str, Any]) -> None:

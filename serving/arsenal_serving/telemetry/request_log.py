@@ -21,17 +21,17 @@ import orjson
 from arsenal_serving.calls import Call
 from arsenal_serving.model import Model, Port
 from arsenal_serving.protocols import open_inference
-from arsenal_serving.refused import Refused, unknown
+from arsenal_serving.refused import Refused, unknown_name
 from arsenal_serving.repository.models import Missing, Repository, Unready
 from arsenal_serving.telemetry.background import Background
-from arsenal_serving.telemetry.logs import stamp, written
+from arsenal_serving.telemetry.logs import stamp, write_all
 
 MOST_WAITING, MOST_BYTES = 1024, 64 << 20  # requests, and bytes of their tensors, that wait to be written
 FILE, ALL = 64 << 20, 1 << 30  # bytes of one file, and of all
 NAME = "requests-*.jsonl"
 
 
-def sampled(id: str, share: float) -> bool:
+def is_sampled(id: str, share: float) -> bool:
     """Whether a request of this id is among the share that is kept: the first 8 bytes of its SHA-256 are below it.
 
     >>> sum(sampled(str(k), 0.25) for k in range(10_000))
@@ -83,11 +83,11 @@ class RequestLog:
         models = self._repository.ready()
         known = {name for _, _, model in models for name in _names(model)}
         for name in sorted(self._redact - known):
-            raise unknown("--redact", name, known)
+            raise unknown_name("--redact", name, known)
 
     def observe(self, call: Call) -> None:
         """Keep a call, if its inputs were read and it is in the sample."""
-        if call.inputs is None or not sampled(call.id, self._share):
+        if call.inputs is None or not is_sampled(call.id, self._share):
             return
         try:
             method = self._repository.find(call.model, call.version).method
@@ -148,7 +148,7 @@ class RequestLog:
             full = self._written and self._written + len(content) > self._most_of_file
             if full or not os.fstat(self._file).st_nlink:  # another worker may have removed it
                 self._open()
-            written(self._file, content)
+            write_all(self._file, content)
             self._written += len(content)
         except OSError:
             self._failed += len(lines)
@@ -156,7 +156,7 @@ class RequestLog:
                 os.ftruncate(self._file, self._written)  # half a line would spoil the next one
 
     def _tensor(self, port: Port, array: np.ndarray) -> dict[str, Any]:
-        tensor = {"name": port.name, "shape": list(array.shape), "datatype": open_inference.datatype_of(port)}
+        tensor = {"name": port.name, "shape": list(array.shape), "datatype": open_inference.datatype_name(port)}
         columns, head = port.columns or [], f"{port.name}."
         named = {name.removeprefix(head) for name in self._redact if name.startswith(head)}
         # Of a version that has no such column nobody knows where it is: then all of it is gone.
@@ -164,8 +164,8 @@ class RequestLog:
             return {**tensor, "parameters": {"redacted": True}}
         gone = [at for at, column in enumerate(columns) if column in named]
         if not gone:
-            return {**tensor, "data": open_inference.plain(array.reshape(-1))}
-        data = open_inference.plain(array.reshape(-1))
+            return {**tensor, "data": open_inference.to_json(array.reshape(-1))}
+        data = open_inference.to_json(array.reshape(-1))
         values = data.tolist() if isinstance(data, np.ndarray) else list(data)
         for at in gone:
             values[at :: len(columns)] = [None] * len(values[at :: len(columns)])

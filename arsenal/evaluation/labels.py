@@ -1,0 +1,15 @@
+"""Names of quantities and keys as people write them."""
+
+WRITTEN = {
+    "frechet": "Fréchet", "r2": "R²", "roc": "ROC", "auc": "AUC", "f1": "F1", "nll": "NLL", "pr": "PR", "kl": "KL", "id": "ID",
+    "lr": "learning rate", "rand": "Rand",
+}  # fmt: skip
+
+
+def written(name: str) -> str:
+    """A quantity's name for a picture or a table.
+
+    >>> written("frechet_distance"), written("f1_macro"), written("top_3_accuracy"), written("r2_score")
+    ('Fréchet distance', 'F1 macro', 'top 3 accuracy', 'R² score')
+    """
+    return " ".join(WRITTEN.get(word, word) for word in name.split("_"))
