@@ -140,7 +140,7 @@ class Schema(Section):
     init_map: dict[str, str | None] | None
     init_allow: list[Literal["missing", "unused"]]
     run: Keep
-    expect: dict[str, dict[str, float]]
+    expect: dict[str, dict[Literal["min", "max"], float]]
     trusted: list[str]
     tags: list[str]
     fresh: bool
