@@ -24,11 +24,12 @@ test: setup ## The tests, within ten minutes on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadfile -q -m "not slow"
 	cd serving && $(abspath $(BIN))/python -m pytest -n 2 --dist loadfile -q -m "not slow"
 
-test-slow: setup ## The tests that are marked slow, twenty kills among them
-	$(BIN)/python -m pytest -n 2 --dist loadfile -q -m slow
-	cd serving && $(abspath $(BIN))/python -m pytest -n 2 --dist loadfile -q -m slow
+test-slow: setup ## The slow tests that a change reaches, twenty kills among them
+	$(BIN)/python scripts/slow.py changed
 
-test-all: lint types test test-slow notebooks docs ## Style, types, all tests, the executed notebooks, the docs
+test-all: lint types test ## Style, types, all tests, the mutants, the executed notebooks, the docs
+	$(BIN)/python scripts/slow.py all
+	$(MAKE) VENV=$(VENV) mutants notebooks docs
 
 mutants: setup ## Make the house wrong in some forty ways: its tests must notice each
 	$(BIN)/python scripts/mutants.py

@@ -1,5 +1,6 @@
 """One compile cache for all tests, strict types, and programs that compile quickly where their speed is not what is tested."""
 
+import functools
 import mmap
 import os
 import platform
@@ -45,6 +46,27 @@ def known(flag: str) -> bool:
     """Whether this jaxlib has the flag: an unknown one ends the process."""
     with (Path(jaxlib.__file__).parent / "libjax_common.so").open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ).find(name_of(flag).strip("-").encode()) >= 0
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """XLA has no float16 on processors without F16C, those before AVX."""
+    try:
+        return (yield)
+    except jax.errors.JaxRuntimeError as error:
+        if "Failed to materialize symbols" in str(error) and not has_float16():
+            pytest.skip("This processor, or --xla_cpu_max_isa, has no float16.")
+        raise
+
+
+@functools.cache
+def has_float16() -> bool:
+    """Whether XLA can turn floats into float16 here."""
+    try:
+        jax.jit(lambda x: (x * 2).astype(jax.numpy.float16))(jax.numpy.ones(9, jax.numpy.float32)).block_until_ready()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -169,7 +169,7 @@ def test_a_file_that_changes_while_training_ends_it_and_what_was_saved_stays(fil
             np.save(data / "y.npy", np.zeros(300, int))
 
     with pytest.raises(ValueError, match=r"Data file .*y\.npy changed during training"):
-        fit(compose("digits_mlp", words), meddle)
+        fit(compose("digits_mlp", words), listener=meddle)
     folder = next(tmp_path.glob("digits_mlp/*/checkpoints")).parent
     assert json.loads((folder / "status.json").read_text())["state"] == "failed"
     assert (folder / "checkpoints" / "0000000020" / "commit.json").is_file()

@@ -274,7 +274,9 @@ def sleepy(at: int) -> Metric:
     \"\"\"A metric that takes half a minute to trace, the `at`-th time.\"\"\"
     def update(acc, outputs, batch):
         calls.append(1)
-        time.sleep(30 if len(calls) == at else 0)
+        if len(calls) == at:
+            open("asleep", "w").close()
+            time.sleep(30)
         return acc
     return Metric(lambda: jnp.zeros(()), update, lambda a, b: a, lambda acc: {"sleepy": acc})
 """
@@ -288,7 +290,9 @@ def test_sigterm_ends_at_once_what_cannot_be_asked(tmp_path, moment, at, saved):
         "trusted=[dormouse]", f"++metrics.sleepy={{_target_: dormouse.sleepy, at: {at}}}",
     ]  # fmt: skip
     process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
-    (process.stdout.readline() if saved else None, time.sleep(4))
+    until = time.monotonic() + 90
+    while not (tmp_path / "asleep").exists() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.1)
     sent = time.monotonic()
     process.terminate()
     _, said = process.communicate(timeout=25)

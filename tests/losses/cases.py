@@ -29,9 +29,12 @@ def by_name(loss: Loss, *names: str) -> Loss:
 
 
 CASES = {f"arsenal.losses.{name}": make for name, make in {
-    "classification.cross_entropy": lambda: [Case(losses.cross_entropy(0.1), CLASSES), Case(losses.cross_entropy(0.1), SENTENCES)],
+    "classification.cross_entropy": lambda: [
+        Case(losses.cross_entropy(0.1), CLASSES),
+        Case(losses.cross_entropy(0.1), SENTENCES),
+        Case(losses.cross_entropy(0.1, over="tokens"), SENTENCES),
+    ],
     "classification.binary_cross_entropy": lambda: [Case(losses.binary_cross_entropy(), LABELS._replace(x=ROWS.x[:, :1]))],
-    "classification.of_classes": lambda: [Case(losses.cross_entropy(0.1, over="tokens"), SENTENCES)],
     "classification.focal": lambda: [Case(losses.focal(), SENTENCES)],
     "regression.squared_error": lambda: [
         Case(losses.squared_error(), ROWS._replace(y=ROWS.x * 2)),

@@ -277,6 +277,8 @@ def check_parameters(found: dict) -> None:
 def _read_outputs(method: Loaded, outputs: Any, binary: bool) -> tuple[list[str], frozenset[str]]:
     if not isinstance(outputs, list):
         raise Refused(f"'outputs' must be a list of {{'name': ...}}; got {show(outputs)}.")
+    if not outputs and not binary:
+        return [], frozenset()
     known = [port.name for port in method.outputs]
     names, as_bytes = [], []
     for output in outputs:

@@ -1,0 +1,104 @@
+"""Which slow tests a change reaches."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+spec = importlib.util.spec_from_file_location("slow", CHECKOUT / "scripts" / "slow.py")
+slow = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(slow)
+
+SLOWLY = "pytest.mark." + "slow"  # in one word, this file would be one of them
+FILES = {
+    "requirements.lock": "jax==1",
+    "README.md": "words",
+    "conf/config.yaml": "a: 1",
+    "arsenal/__init__.py": "def __getattr__(name):\n    import arsenal.road\n",
+    "arsenal/road.py": "import arsenal.config",
+    "arsenal/config.py": "",
+    "arsenal/losses/__init__.py": "from arsenal.losses.plain import as_loss",
+    "arsenal/losses/plain.py": "def f():\n    import arsenal.numerics.weighted",
+    "arsenal/numerics/__init__.py": "",
+    "arsenal/numerics/weighted.py": "",
+    "arsenal/optim.py": "",
+    "serving/arsenal_serving/__init__.py": "",
+    "tests/conftest.py": "",
+    "tests/contracts/rows.py": "import arsenal.losses",
+    "tests/losses/test_losses.py": f"import rows\nimport pytest\n@{SLOWLY}\ndef test_a(): pass",
+    "tests/losses/test_quick.py": "def test_a(): pass",
+    "tests/end_to_end/test_kill.py": f"import subprocess\nimport pytest\npytestmark = {SLOWLY}",
+    "tests/end_to_end/test_fit.py": f"from arsenal import fit\nimport pytest\npytestmark = {SLOWLY}",
+    "tests/house/test_docs.py": f"import subprocess\nTEXT = 'README.md'\nimport pytest\npytestmark = {SLOWLY}",
+    "serving/tests/conftest.py": "import subprocess",
+    "serving/tests/test_load.py": f"import arsenal_serving\nimport pytest\npytestmark = {SLOWLY}",
+}
+
+
+@pytest.fixture
+def tree(tmp_path):
+    def made(**changes):
+        files = FILES | {name.replace("__", "/"): text for name, text in changes.items()}
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+        return slow.Tree(tmp_path, files)
+
+    return made
+
+
+LOSSES, KILL, FIT = "tests/losses/test_losses.py", "tests/end_to_end/test_kill.py", "tests/end_to_end/test_fit.py"
+DOCS, LOAD = "tests/house/test_docs.py", "serving/tests/test_load.py"
+
+
+def test_files_with_slow_tests_are_found(tree):
+    assert tree().slow() == sorted([LOSSES, KILL, FIT, DOCS, LOAD])
+
+
+@pytest.mark.parametrize(("file", "reached"), [
+    ("arsenal/numerics/weighted.py", {LOSSES, KILL, FIT, DOCS}),
+    ("arsenal/losses/plain.py", {LOSSES, KILL, FIT, DOCS}),
+    ("arsenal/optim.py", {KILL, FIT, DOCS}),
+    ("conf/config.yaml", {KILL, FIT, DOCS}),
+    ("README.md", {DOCS}),
+    ("requirements.lock", {LOSSES, KILL, FIT, DOCS, LOAD}),
+    ("serving/arsenal_serving/__init__.py", {KILL, FIT, DOCS, LOAD}),
+    ("tests/contracts/rows.py", {LOSSES, KILL, FIT, DOCS}),
+    ("tests/losses/test_quick.py", set()),
+    (LOSSES, {LOSSES}),
+])  # fmt: skip
+def test_a_change_reaches_who_imports_it(tree, tmp_path, file, reached):
+    before = tree()
+    keys = {name: before.key(name) for name in before.slow()}
+    (tmp_path / file).write_text(FILES[file] + "\n# changed")
+    after = slow.Tree(tmp_path, FILES)
+    assert {name for name in keys if after.key(name) != keys[name]} == reached
+
+
+def test_a_tenth_is_drawn_by_the_commit():
+    names = [f"tests/test_{i}.py" for i in range(400)]
+    first, second = slow.drawn(names, "a"), slow.drawn(names, "b")
+    assert slow.drawn(names, "a") == first != second and 15 < len(first) < 75
+
+
+def test_what_failed_is_not_remembered(tmp_path):
+    (tmp_path / "r.xml").write_text(
+        '<testsuites><testsuite><testcase file="tests/a.py" name="x"/><testcase file="tests/b.py" name="y"><failure/></testcase>'
+        '<testcase file="tests/c.py" name="z"><error/></testcase><testcase file="tests/b.py" name="w"/></testsuite></testsuites>'
+    )
+    assert slow.failed(tmp_path / "r.xml") == {"tests/b.py", "tests/c.py"}
+
+
+def test_the_ledger_holds_paths_within_the_project_and_hashes():
+    for name, key in json.loads((CHECKOUT / slow.LEDGER).read_text()).items():
+        assert re.fullmatch(r"(serving/)?tests/[\w/]+\.py", name) and re.fullmatch(r"[0-9a-f]{16}", key), name
+
+
+def test_the_losses_reach_neither_agents_nor_searches():
+    tree = slow.Tree(CHECKOUT, slow.listed(CHECKOUT))
+    reached = tree.reached("tests/losses/test_losses.py")
+    assert "arsenal/losses/classification.py" in reached and "arsenal/records.py" in reached
+    assert not [name for name in reached if name.startswith(("arsenal/rl/", "arsenal/search/"))]
