@@ -73,7 +73,7 @@ def tensors(x: np.ndarray) -> bytes:
 
 def request(side: Side, body: bytes, *more: str) -> bytes:
     """The bytes of a request."""
-    lines = [f"POST {side.path} HTTP/1.1", "Host: bench", f"Content-Length: {len(body)}", *more]
+    lines = [f"POST {side.path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", *more]
     if not any(line.startswith("Content-Type") for line in more):
         lines.append("Content-Type: application/json")
     if side.token:

@@ -384,7 +384,7 @@ def test_the_child_is_limited(tmp_path):
 async def asked(port: int, until: asyncio.Event, statuses: list[bytes], answers: set[bytes]) -> None:
     """Ask over one connection again and again."""
     body = json.dumps({"inputs": [tensor(np.ones((1, 4), np.float32))]}).encode()
-    head = b"POST /v2/models/scale/infer HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" % len(body)
+    head = b"POST /v2/models/scale/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     while not until.is_set():
         writer.write(head + body)

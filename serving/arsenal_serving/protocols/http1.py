@@ -365,7 +365,9 @@ class Connection(asyncio.Protocol):
         path = target.decode("latin-1")
         if "%" in path:
             path = unquote(path.replace("%2F", "%252F").replace("%2f", "%252F"))
-        version = self._parser.get_http_version()
+        # Of its versions only 1.1 keeps the connection without being asked to; the word itself costs more to make.
+        plain = b"connection" not in headers and self._parser.should_keep_alive()
+        version = "1.1" if plain else self._parser.get_http_version()
         exchange = Exchange(self, self._parser.get_method().decode("latin-1"), path, headers, host)
         self._reading, self._between = exchange, 0
         self._upgrading = b"upgrade" in headers and self._parser.should_upgrade()

@@ -66,7 +66,8 @@ def parse(method: Loaded, body: bytes, header: int | None = None, name: str | No
         parsed = orjson.loads(body if header is None else memoryview(body)[:header])
     except orjson.JSONDecodeError as error:
         raise Refused(f"the body is not JSON: {error}.") from error
-    check_object(parsed, "the body", {"inputs"}, BODY)
+    if type(parsed) is not dict or len(parsed) != 1 or "inputs" not in parsed:  # most have nothing else
+        check_object(parsed, "the body", {"inputs"}, BODY)
     if name is not None and parsed.get("model_name") not in (None, name):
         raise Refused(f"'model_name' must be that of the path, {name!r}; got {show(parsed['model_name'])}.")
     echoed = parsed.get("id")

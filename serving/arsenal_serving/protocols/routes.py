@@ -380,5 +380,3 @@ async def _body(serving: Serving, exchange: Exchange, call: Call, kinds: tuple[b
     if coding == b"identity":
         return body
     return await _maybe_aside(True, lambda: inflate(body, coding, serving.max_body))
-
-

@@ -61,8 +61,8 @@ class Log:
     def _write(self, taken: list[tuple]) -> None:
         lines = []
         for level, when, *told in taken:
-            line = {"time": stamp(when), "level": level, **self._worker}
-            line |= told[0] if isinstance(told[0], dict) else _line(*told)
+            head = {"time": stamp(when), "level": level, **self._worker}
+            line = head | told[0] if isinstance(told[0], dict) else _line(head, *told)
             try:
                 lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
             except TypeError:  # a string that is no Unicode; the standard library escapes it
@@ -78,6 +78,7 @@ def _facts(call: Call) -> tuple:
 
 
 def _line(
+    head: dict[str, Any],
     id: str,
     principal: str,
     protocol: str,
@@ -91,6 +92,7 @@ def _line(
     error: str | None = None,
 ) -> dict[str, Any]:
     line = {
+        **head,
         "event": "request",
         "id": id,
         "principal": principal,
