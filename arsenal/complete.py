@@ -14,7 +14,7 @@ from arsenal.runs.checkpoints import newest_sound
 from arsenal.runs.journal import Journal, Listener
 from arsenal.runs.judge import Judge, evaluations
 from arsenal.storage.files import read_json
-from arsenal.training.stopping import exhausted
+from arsenal.training.stopping import is_exhausted
 
 MEASURED = ("metrics", "expect", "tags")
 """Keys that can be honoured now: everything is measured anew from the checkpoint."""
@@ -37,7 +37,7 @@ def completed(path: Path, values: dict[str, Any], stop: int, every: int | None) 
     if section["patience"]:
         judge = Judge.of(section)
         judged = [judge.value(history[at]) for at in sorted(history)]
-        if exhausted(judged, section["patience"], section["min_delta"], judge.mode):
+        if is_exhausted(judged, section["patience"], section["min_delta"], judge.mode):
             return step
     return step if step >= stop and (every is None or step > stop or step in history) else None
 

@@ -14,7 +14,7 @@ from arsenal.combine import chain, learner, skipping, whole
 from arsenal.combine.chain import shapes_behind
 from arsenal.config import Config
 from arsenal.data import arrays, as_dataset, as_split, reading, through
-from arsenal.data.column import evenly, gathered, row_bytes, row_shapes, rows_at, streamed, take
+from arsenal.data.column import even_positions, gather, is_streamed, row_bytes, row_shapes, rows_at, take
 from arsenal.data.dataset import Dataset, Schema
 from arsenal.data.text import decode
 from arsenal.evaluation.answers import answering, quantities, scorer
@@ -170,9 +170,9 @@ def fill_modes(config: Config, modes: dict[str, str | None]) -> Config:
 
 def some(rows: Batch, most: int, size: int, least: int = 1) -> Batch:
     """The rows themselves where they are in memory; else at most `most` of them or `size` bytes, evenly spaced, read."""
-    if not streamed(rows):
+    if not is_streamed(rows):
         return rows
-    return gathered(rows, evenly(len(rows.weight), max(least, min(most, size // max(1, row_bytes(rows))))))
+    return gather(rows, even_positions(len(rows.weight), max(least, min(most, size // max(1, row_bytes(rows))))))
 
 
 def mathematics(config: Config, data: Dataset, inherited: Any = None) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def prepared(
     program.
     """
     key, size = jax.random.key(values["seed"]), values["batch_size"]
-    if not streamed(rows):
+    if not is_streamed(rows):
         fitted, rows = prepare(made, values["seed"], rows)
         return fitted, rows, lay(arrays(rows, size))
     source = lay(reading(rows, size, streams(key)["data"], check=row_check(made)))
@@ -266,7 +266,7 @@ def judging(
     """The scorer of rows as the data set gives them, in memory or read as it goes; None where there are none."""
     if len(rows.weight) == 0:
         return None
-    behind = (made.features.apply, fitted) if streamed(rows) else None
+    behind = (made.features.apply, fitted) if is_streamed(rows) else None
     rows = rows if behind else seen(made, fitted, rows)
     check = row_check(made) if behind else anything
     return scorer(made.learner, made.metrics, rows, batch_size, interrupted=interrupted, seen=behind, lay=lay, check=check)
@@ -285,7 +285,7 @@ def sampling(made: Parts, fitted: Any, rows: Batch, described: Schema) -> Callab
     """`params -> Drawn` for a few rows, of the answers that read something other than x; None where there is none."""
     if not made.learner.inputs:
         return None
-    few = seen(made, fitted, gathered(rows_at(rows, evenly(len(rows.weight), schema.EXAMPLES))))
+    few = seen(made, fitted, gather(rows_at(rows, even_positions(len(rows.weight), schema.EXAMPLES))))
     inputs = {name: read(few) for name, read in made.learner.inputs.items()}
     run = jax.jit(lambda params, inputs: {name: made.learner.apply[name](params, given) for name, given in inputs.items()})
 
@@ -312,5 +312,5 @@ def showing(made: Parts, fitted: Any, params: Any, rows: Batch) -> tuple[Batch, 
     drawn = {name: answer for name, answer in given.items() if draws(name, answer)}
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((shapes.x, one.x, one.y, drawn)))
     most = min(SHOWN_ROWS, max(1, SHOWN_BYTES // max(1, size)))
-    shown = gathered(rows_at(rows, evenly(len(rows.weight), most)))
+    shown = gather(rows_at(rows, even_positions(len(rows.weight), most)))
     return seen(made, fitted, shown), {name: made.learner.apply[name] for name in drawn}

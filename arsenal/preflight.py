@@ -14,7 +14,7 @@ from arsenal.optim.groups import by_path, matches
 from arsenal.runs.processes import enough_threads
 from arsenal.training.driver import advance
 from arsenal.training.length import Length
-from arsenal.training.operations import per_step
+from arsenal.training.operations import operations_per_step
 from arsenal.training.parallel import place
 
 
@@ -62,7 +62,7 @@ def preflight(config: Config) -> Iterator[str]:
     many: Any = advance(made.learner, source, values["on_nan"] == "replay")
     lowered = many.lower(train, block, jnp.int32(0))
     compiled = lowered.compile()
-    formula = per_step(made.learner, train.state, batch)
+    formula = operations_per_step(made.learner, train.state, batch)
     estimate = (lowered.cost_analysis() or {}).get("flops")
     if formula:
         yield f"  operations a step, by formula     {formula:.4g}"

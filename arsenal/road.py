@@ -16,7 +16,7 @@ from arsenal import session
 from arsenal.complete import ask, completed
 from arsenal.config import Config, compose
 from arsenal.data import ahead, arrays
-from arsenal.data.column import streamed
+from arsenal.data.column import is_streamed
 from arsenal.data.source import feed
 from arsenal.evaluation.report import write_report
 from arsenal.experiment import (
@@ -172,7 +172,7 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts
         journal.say("start", step, length=stop, **about)
         for text in session.schedule_warnings(values, stop):
             journal.say("warning", step, text=text)
-        if streamed(experiment.splits["train"]) and values["features"]:
+        if is_streamed(experiment.splits["train"]) and values["features"]:
             total = len(experiment.splits["train"].weight)
             journal.say("note", step, text=f"Transforms are fitted on {len(rows.weight):,} of {total:,} training rows.")
         if transferred:

@@ -14,7 +14,7 @@ import numpy as np
 from arsenal import config as configs
 from arsenal.config import Config
 from arsenal.data.dataset import Schema
-from arsenal.data.frame import framed, shaped, tensors
+from arsenal.data.frame import answer_frame, as_inputs, tensors
 from arsenal.evaluation.answers import answers
 from arsenal.evaluation.expectation import holds
 from arsenal.evaluation.labels import written
@@ -210,14 +210,14 @@ def predict(run: Run, inputs: Any, method: str | None = None) -> Any:
     if not names:
         raise ValueError(f"No method of this run reads the data's inputs; name one of {', '.join(run.apply)} as `method`.")
     described, examples, _ = run.kept
-    x = tensors(inputs, described) if isinstance(inputs, pd.DataFrame) else shaped(inputs, examples.x)
+    x = tensors(inputs, described) if isinstance(inputs, pd.DataFrame) else as_inputs(inputs, examples.x)
     n = len(jax.tree.leaves(x)[0])
     if n == 0:
         raise ValueError("There is no row to answer.")
     rows = Batch(x, None, np.ones(n, np.float32), np.arange(n, dtype=np.int32))
     size = run.config.values["batch_size"] or 1024
     given = answers({name: run.apply[name] for name in names}, {}, run.params, rows, size)
-    return framed(given, described)
+    return answer_frame(given, described)
 
 
 class Unmet(Refusal):

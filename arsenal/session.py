@@ -22,12 +22,12 @@ from arsenal.runs.judge import Judge, evaluations
 from arsenal.runs.profile import Profiler
 from arsenal.runs.signals import Interrupts
 from arsenal.runs.tensorboard import tensorboard
-from arsenal.training.driver import TrainState, advance, drive, finite, streams
+from arsenal.training.driver import TrainState, advance, are_finite, drive, streams
 from arsenal.training.length import Length
-from arsenal.training.operations import peak, per_step
+from arsenal.training.operations import operations_per_step, peak_rate
 from arsenal.training.parallel import Strategy
 from arsenal.training.replay import replay
-from arsenal.training.stopping import exhausted
+from arsenal.training.stopping import is_exhausted
 
 NOTHING = 0.01
 """A factor of the learning rate below which a run that goes on learns next to nothing."""
@@ -99,7 +99,7 @@ class Session:
         if not section["patience"]:
             return False
         values = [self.stopping.value(self.history[step]) for step in sorted(self.history)]
-        return exhausted(values, section["patience"], section["min_delta"], self.stopping.mode)
+        return is_exhausted(values, section["patience"], section["min_delta"], self.stopping.mode)
 
     def is_due(self, step: int) -> bool:
         """Whether a run that goes on beyond a step is judged there."""
@@ -134,7 +134,7 @@ class Session:
         def first(train, block, stop):
             nonlocal call
             batch = jax.eval_shape(lambda train, block: self.source.at(train.key, block, train.step), train, block)
-            self.operations = per_step(self.learner, train.state, batch)
+            self.operations = operations_per_step(self.learner, train.state, batch)
             with self.interrupted.at_once(lambda: self.last_words(self.step)):
                 call = one_by_one if self.how.devices[0].platform == "cpu" and len(self.how.devices) > 1 else run
                 return call(train, block, stop)
@@ -168,7 +168,7 @@ class Session:
         """Steps a second in other words; MFU where the model has a formula and the device a peak."""
         found = {"steps_per_second": rate, "examples_per_second": rate * self.source.batch_size, "step_time": 1 / rate}
         devices = self.how.devices
-        most = self.values["run"]["peak_flops"] or peak(devices[0].device_kind)
+        most = self.values["run"]["peak_flops"] or peak_rate(devices[0].device_kind)
         return found | ({"mfu": rate * self.operations / (most * len(devices))} if self.operations and most else {})
 
     def evaluate(self, step: int, train: TrainState) -> bool:
@@ -214,7 +214,7 @@ class Session:
 
     def failed(self, step: int, means: dict[str, Mean], train: TrainState, block: Any) -> None:
         """Say what was not finite; with `on_nan: replay` also which operation, and keep the state before that step."""
-        names = ", ".join(f"`{name}`" for name, sound in finite(means).items() if not sound)
+        names = ", ".join(f"`{name}`" for name, sound in are_finite(means).items() if not sound)
         said = f"Training diverged: {names} is not finite at step {step}"
         if self.values["on_nan"] != "replay":
             self.journal.say("failed", step, text=said)

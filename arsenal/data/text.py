@@ -9,7 +9,7 @@ from annotated_types import Gt
 from arsenal_serving.export import Tensor
 
 from arsenal.data.dataset import Dataset, Schema, dataset
-from arsenal.data.files import located
+from arsenal.data.files import resolve_path
 
 
 def text(
@@ -26,7 +26,7 @@ def text(
     then; the schema holds it. `path` None reads the help texts that come with Python (`pydoc_data.topics`).
     Two windows share text where their numbers differ by `context // stride` or less: see `by_position`.
     """
-    content = python_topics() if path is None else read(located(path))
+    content = python_topics() if path is None else read(resolve_path(path))
     labels, state = None, {}
     if tokenizer:
         state = tokenizer_state(tokenizer)
@@ -42,7 +42,7 @@ def text(
         raise ValueError(f"The text must have at least {context + 1} {counted}, one window and its target; got {len(codes)}.")
     windows = np.lib.stride_tricks.sliding_window_view(codes.astype(np.int32), context + 1)[::stride]
     schema = Schema({"x": Tensor()}, Tensor(columns=labels), tokenizer=state)
-    return dataset(windows[:, :-1], windows[:, 1:], schema=schema, files=[located(path)] if path else [])
+    return dataset(windows[:, :-1], windows[:, 1:], schema=schema, files=[resolve_path(path)] if path else [])
 
 
 def encode(schema: Schema, words: str) -> np.ndarray:

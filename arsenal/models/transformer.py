@@ -148,7 +148,7 @@ def transformer(
     def from_inputs(variables, inputs):
         keys, count = jax.vmap(jax.random.key)(inputs["seed"]), generated or context - inputs["tokens"].shape[1]
         prompt = {name: inputs[name] for name in ("tokens", "length")}
-        return continued(model, variables, keys, prompt, count, inputs["temperature"])
+        return continue_prompts(model, variables, keys, prompt, count, inputs["temperature"])
 
     model = linen(build()) if dropout is None else linen(build, dropout=dropout)
     model = model._replace(methods={"prefill": prefill, "decode": decode}, flops=flops)
@@ -172,10 +172,12 @@ def generate(model: Model, variables: Any, key: jax.Array, prompt: jax.Array, le
     n, t = prompt.shape
     temperature = jnp.broadcast_to(jnp.asarray(temperature, dtype=float), (n,))
     whole = {"tokens": prompt, "length": jnp.full(n, t, jnp.int32)}
-    return continued(model, variables, row_keys(key, jnp.arange(n)), whole, length, temperature)
+    return continue_prompts(model, variables, row_keys(key, jnp.arange(n)), whole, length, temperature)
 
 
-def continued(model: Model, variables: Any, keys: jax.Array, prompt: dict, length: int, temperature: jax.Array) -> jax.Array:
+def continue_prompts(
+    model: Model, variables: Any, keys: jax.Array, prompt: dict, length: int, temperature: jax.Array
+) -> jax.Array:
     """`length` tokens [n, length] int32 after prompts as in `prefill`, drawn by keys [n] at temperatures [n]."""
     start, t = model.methods["prefill"](variables, prompt), prompt["tokens"].shape[1]
     context = start["cache"]["k"].shape[2]

@@ -25,7 +25,7 @@ from arsenal.data import arrays
 from arsenal.numerics.weighted import ROWS
 from arsenal.records import Batch, Source, Training, compute, hyperparameters, living
 from arsenal.runs.checkpoints import Checkpoints, digest
-from arsenal.training.driver import advance, begun, start
+from arsenal.training.driver import advance, first_state, start
 
 
 class Case(NamedTuple):
@@ -391,7 +391,7 @@ def learner_resumes(case: Case) -> None:
         return
     learner, source = case.record, source_of(case)
     run, block = advance(learner, source), source.block(0, source.window or 1)
-    begin = jax.jit(lambda key, block: begun(learner, source, key, block, hyperparameters(learner.hp)))
+    begin = jax.jit(lambda key, block: first_state(learner, source, key, block, hyperparameters(learner.hp)))
 
     def go(train, *stops):
         for stop in stops:

@@ -37,10 +37,10 @@ def start(learner: Learner, source: Source, seed: int, hp: Any = None) -> TrainS
         raise ValueError(f"`seed` must be in 0..{2**32 - 1}; got {seed}.")
     hp = hyperparameters(learner.hp if hp is None else hp)
     block = source.block(0, source.window or 1)
-    return jax.jit(lambda key, block, hp: begun(learner, source, key, block, hp))(jax.random.key(seed), block, hp)
+    return jax.jit(lambda key, block, hp: first_state(learner, source, key, block, hp))(jax.random.key(seed), block, hp)
 
 
-def begun(learner: Learner, source: Source, key: jax.Array, block: Any, hp: Any) -> TrainState:
+def first_state(learner: Learner, source: Source, key: jax.Array, block: Any, hp: Any) -> TrainState:
     """The state before the first step, traced."""
     batch = living(source.at(streams(key)["data"], block, jnp.zeros((), jnp.int32)))
     state = learner.init(streams(key)["init"], batch, hp)
@@ -55,7 +55,7 @@ class Failure(NamedTuple):
     means: dict[str, Mean]
 
 
-def finite(means: dict[str, Mean]) -> dict[str, jax.Array]:
+def are_finite(means: dict[str, Mean]) -> dict[str, jax.Array]:
     """Whether each metric is a number; of a population, whether any member's is. [] bool by name."""
     return {name: jnp.isfinite(mean.total).any() for name, mean in means.items()}
 
@@ -81,7 +81,7 @@ def advance(learner: Learner, source: Source, keep_failing: bool = False) -> Cal
             before, sums, _ = carry
             after, means = one(before, block)
             # A learner may have nothing to report.
-            sound = jnp.stack([jnp.array(True), *finite(means).values()]).all()
+            sound = jnp.stack([jnp.array(True), *are_finite(means).values()]).all()
             if keep_failing:
                 after = jax.tree.map(lambda new, old: lax.select(sound, new, old), after, before)
             step = jnp.where(sound, before.step + 1, -1 - before.step)
@@ -150,7 +150,7 @@ def drive(
             wrong = np.asarray(failure.step)
             if (wrong >= 0).any():
                 at_step = wrong if wrong.ndim else int(wrong)
-                (failed or diverged)(at_step, failure.means, train._replace(step=failure.step), its_block)
+                (failed or raise_divergence)(at_step, failure.means, train._replace(step=failure.step), its_block)
             if means is not None:
                 log(at, means)
 
@@ -204,7 +204,7 @@ def drive(
     return train
 
 
-def diverged(step: int, means: dict[str, Mean], train: TrainState, block: Any) -> None:
+def raise_divergence(step: int, means: dict[str, Mean], train: TrainState, block: Any) -> None:
     """Say at which step which metric was not finite."""
-    names = [name for name, sound in finite(means).items() if not sound]
+    names = [name for name, sound in are_finite(means).items() if not sound]
     raise FloatingPointError(f"`{', '.join(names)}` is not finite at step {step}.")

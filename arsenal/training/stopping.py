@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 
-def exhausted(
+def is_exhausted(
     values: Sequence[float | None], patience: int, min_delta: float = 0.0, mode: Literal["min", "max"] = "min"
 ) -> bool:
     """Whether the last `patience` values all fail to better the best one before them by more than `min_delta` >= 0.

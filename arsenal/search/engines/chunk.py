@@ -24,9 +24,9 @@ from arsenal.search.searching import within
 from arsenal.search.sweep import ENDED, SweepError
 from arsenal.storage.files import read_json
 from arsenal.training import lanes
-from arsenal.training.driver import TrainState, drive, finite, streams
+from arsenal.training.driver import TrainState, are_finite, drive, streams
 from arsenal.training.length import Length
-from arsenal.training.stopping import exhausted
+from arsenal.training.stopping import is_exhausted
 
 if TYPE_CHECKING:
     from arsenal.search.engines.lanes import Group, Lanes
@@ -122,7 +122,7 @@ class Chunk:
         for at in self.alive:
             if wrong[at] >= 0:
                 sums = {name: Mean(mean.total[at], mean.weight[at]) for name, mean in means.items()}
-                names = ", ".join(f"`{name}`" for name, sound in finite(sums).items() if not sound)
+                names = ", ".join(f"`{name}`" for name, sound in are_finite(sums).items() if not sound)
                 reason = f"Training diverged: {names} is not finite at step {wrong[at]}."
                 self.sweep.failed(self.trials[at], int(wrong[at]), reason)
 
@@ -146,7 +146,8 @@ class Chunk:
         for at, i in zip(alive, trials, strict=True):
             if i not in sound or step >= self.stop:
                 continue
-            if section["patience"] and exhausted(self.judged[i], section["patience"], section["min_delta"], self.stopping.mode):
+            patience = section["patience"]
+            if patience and is_exhausted(self.judged[i], patience, section["min_delta"], self.stopping.mode):
                 self.complete([at], train)
             elif decisions[i] == STOP:
                 sweep.ended(i, "stopped", step, sound[i])
@@ -167,7 +168,7 @@ class Chunk:
         if size == len(self.trials) or not alive:
             return train
         self.trials = [*(self.trials[at] for at in alive), *[EMPTY] * (size - len(alive))]
-        return lanes.taken(train, [*alive, *[alive[-1]] * (size - len(alive))], self.group.mesh)
+        return lanes.take_lanes(train, [*alive, *[alive[-1]] * (size - len(alive))], self.group.mesh)
 
     def exchanged(self, train: TrainState) -> TrainState:
         """The lanes of a population after those that do badly went on from those that do well."""

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 
 from arsenal import config as configs
 from arsenal.config import Config
-from arsenal.data.column import streamed
+from arsenal.data.column import is_streamed
 from arsenal.evaluation.answers import scorer
 from arsenal.experiment import Experiment, build, fill_modes, mathematics, prepared, row_check, seen
 from arsenal.records import CONTINUE, STOP, Source, anything, hyperparameters
@@ -189,12 +189,12 @@ class Lanes:
         """Whether the fitted transforms, or the order in which rows are read, are others for every seed."""
         if id(program) not in self.bound:
             made, _, splits, _ = self.described(program)
-            self.bound[id(program)] = streamed(splits["train"])
+            self.bound[id(program)] = is_streamed(splits["train"])
             if not self.bound[id(program)]:
                 try:
                     fit, hp = made.features.fit, hyperparameters(made.features.hp)
                     one = jax.vmap(lambda key, rows: fit(key, rows, hp), (0, None), None)
-                    jax.eval_shape(one, lanes.keys_of([0, 1]), splits["train"])
+                    jax.eval_shape(one, lanes.random_keys([0, 1]), splits["train"])
                 except ValueError:  # what is fitted has a value for each key
                     self.bound[id(program)] = True
         return self.bound[id(program)]
@@ -228,8 +228,8 @@ class Lanes:
         made, held_out = experiment.parts, experiment.splits["validation"]
         fitted, rows, source = prepared(made, program.config.values | {"seed": seed}, experiment.splits["train"])
         devices = jax.local_devices()
-        mesh = lanes.mesh_of(devices) if len(devices) > 1 else None
-        behind = (made.features.apply, fitted) if streamed(held_out) else None
+        mesh = lanes.lanes_mesh(devices) if len(devices) > 1 else None
+        behind = (made.features.apply, fitted) if is_streamed(held_out) else None
         shown = held_out if behind else seen(made, fitted, held_out)
         judge = scorer(
             made.learner, made.metrics, shown, source.batch_size, interrupted=lambda: bool(self.interrupted()), seen=behind,
@@ -245,7 +245,7 @@ class Lanes:
         """The compiled `(keys, block, hp) -> train`."""
         programs = self.programs_of(group)
         if ("start", size) not in programs:
-            start: Any = lanes.starting(group.experiment.parts.learner, group.source, group.mesh)
+            start: Any = lanes.compile_start(group.experiment.parts.learner, group.source, group.mesh)
             programs["start", size] = start.lower(*self.given(group, [{}] * size)).compile()
         return programs["start", size]
 
@@ -263,7 +263,7 @@ class Lanes:
         shapes = self.like(group, size)
         params = jax.eval_shape(jax.vmap(group.experiment.parts.learner.params), shapes.state)
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (params, shapes.hp))
-        group.judge(lanes.keys_of([0] * size), *zeros)
+        group.judge(lanes.random_keys([0] * size), *zeros)
 
     def exchanging(self, group: Group, size: int) -> Callable:
         """The compiled `(train, source [lanes], moved [lanes], key) -> (train, {name: values [lanes]})` of a population.
@@ -295,12 +295,12 @@ class Lanes:
     def given(self, group: Group, values: Sequence[dict[str, Any]]) -> tuple[Any, Any, Any]:
         """What trials begin with: keys, the first block, floats."""
         block = group.source.block(0, group.source.window or 1)
-        return lanes.keys_of(group.program.seeds(values)), block, group.program.lanes(values)
+        return lanes.random_keys(group.program.seeds(values)), block, group.program.lanes(values)
 
     def like(self, group: Group, size: int) -> TrainState:
         """The shapes of so many lanes, and where they lie."""
         learner, mesh = group.experiment.parts.learner, group.mesh
-        train = jax.eval_shape(lanes.starting(learner, group.source), *self.given(group, [{}] * size))
+        train = jax.eval_shape(lanes.compile_start(learner, group.source), *self.given(group, [{}] * size))
         if mesh is None:
             return train
         return jax.tree.map(
