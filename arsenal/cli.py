@@ -51,7 +51,7 @@ def arsenal() -> None:
     if verb in SLOW and sys.stderr.isatty() and not {"-h", "--help"} & set(arguments):
         print(f"arsenal {verb}: loading JAX", file=sys.stderr, flush=True)
     if verb not in VERBS:
-        with telling():
+        with report_errors():
             raise UsageError(f"There is no verb `{verb}`.{hint(verb, VERBS)}")
     name = verb.replace("-", "_")
     module = importlib.import_module(f"arsenal.{MODULES.get(verb, name)}")
@@ -59,7 +59,7 @@ def arsenal() -> None:
     if hasattr(module, "VERBS"):
         group(f"arsenal {verb}", module.VERBS)
     elif "config" in inspect.signature(getattr(module, name)).parameters:
-        module.main(getattr(module, name), f"arsenal {verb}", telling, "tune" if verb == "tune" else "train")
+        module.main(getattr(module, name), f"arsenal {verb}", report_errors, "tune" if verb == "tune" else "train")
     else:
         call(getattr(module, name), f"arsenal {verb}")
 
@@ -86,7 +86,7 @@ def group(program: str, verbs: dict[str, Callable[..., None]]) -> None:
         print(f"usage: {program} VERB key=value ...\n\n" + "\n".join(lines) + f"\n\n{program} VERB --help says more.")
         return
     if word not in verbs:
-        with telling():
+        with report_errors():
             raise UsageError(f"`{program}` has no verb `{word}`.{hint(word, verbs)}")
     del sys.argv[1]
     call(verbs[word], f"{program} {word}")
@@ -113,7 +113,7 @@ def call(verb: Callable[..., None], program: str = "") -> None:
         print(f"usage: {' '.join([program or f'arsenal {name}', *words(verb)])}\n\n{inspect.getdoc(verb)}")
         return
     given: dict[str, str] = {}
-    with telling():
+    with report_errors():
         for word in sys.argv[1:]:
             key, equals, value = word.partition("=")
             if not equals and (free := [n for n in plain if n not in given]):
@@ -133,7 +133,7 @@ def call(verb: Callable[..., None], program: str = "") -> None:
 
 
 @contextlib.contextmanager
-def telling():
+def report_errors():
     """Turn an error that speaks to the user into one line on stderr and exit code 1.
 
     Such are the errors that arsenal's own code raises, and those of the operating system. Any other is a
@@ -151,7 +151,7 @@ def telling():
     except Exception as error:
         number = getattr(error, "number", None)  # of a signal
         code = 128 + number if number else getattr(error, "code", None)
-        if code is None and (os.environ.get("ARSENAL_TRACEBACK") or not speaks(error)):
+        if code is None and (os.environ.get("ARSENAL_TRACEBACK") or not is_own_error(error)):
             raise
         if not getattr(error, "told", False):
             print(f"arsenal: {one_line(error)}", file=sys.stderr, flush=True)
@@ -161,7 +161,7 @@ def telling():
         sys.exit(code or 1)
 
 
-def speaks(error: BaseException) -> bool:
+def is_own_error(error: BaseException) -> bool:
     """Whether the error was raised by arsenal's own code, or by the operating system about a file."""
     raised_in = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
     ours = raised_in and raised_in[-1].split(".")[0] in ("arsenal", "arsenal_serving", "__main__")

@@ -7,7 +7,7 @@ from typing import Any
 
 from arsenal import config as configs
 from arsenal.config import Config
-from arsenal.nested import flat
+from arsenal.nested import flatten
 from arsenal.run import Run
 from arsenal.runs import events, folder
 from arsenal.runs.checkpoints import newest_sound
@@ -44,8 +44,8 @@ def completed(path: Path, values: dict[str, Any], stop: int, every: int | None) 
 
 def ask(run: Run, step: int, stop: int, listener: Listener, report: Callable[[Run], Any]) -> None:
     """Do what the command's config asks beyond what the run is, or say that it does not apply; `report(run)` writes its page."""
-    before = dict(flat(configs.read(run.folder).values))
-    now = dict(flat(run.config.values))
+    before = dict(flatten(configs.read(run.folder).values))
+    now = dict(flatten(run.config.values))
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and not below(key, ELSEWHERE)]
     if stop < step:
         text = f"The run is at step {step} already, beyond length={stop}: what was trained stays."
@@ -67,7 +67,7 @@ def measure(run: Run, step: int, listener: Listener, report: Callable[[Run], Any
     # How the steps were taken stays as it was.
     values = configs.read(run.folder).values | {key: run.config.values[key] for key in MEASURED}
     words = configs.own_words(run.config.overrides, STEPS)
-    folder.describe(run.folder, configs.text(Config(values, words)), words, environment)
+    folder.write_config(run.folder, configs.text(Config(values, words)), words, environment)
     listener("note", step, {"text": "The metrics changed: they were measured anew from the checkpoint."})
     listener("validation", step, measured)
     if (run.folder / "report" / "index.html").is_file():

@@ -647,7 +647,7 @@ def read(folder: Path) -> Config:
         for group, option in entry.items() if isinstance(entry, dict) else ():
             if (CONF / group / f"{option}.yaml").is_file():
                 today[group] = yaml.safe_load((CONF / group / f"{option}.yaml").read_text(encoding="utf-8"))
-    values = migrations.config(values, {key: value for key, value in today.items() if key in Schema.model_fields})
+    values = migrations.migrate_config(values, {key: value for key, value in today.items() if key in Schema.model_fields})
     referred = [key for key in values if key not in Schema.model_fields]
     config = checked(OmegaConf.create({k: v for k, v in values.items() if k not in referred}), overrides)
     return Config(values, config.overrides)

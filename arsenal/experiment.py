@@ -17,9 +17,9 @@ from arsenal.data import arrays, as_dataset, as_split, reading, through
 from arsenal.data.column import even_positions, gather, is_streamed, row_bytes, row_shapes, rows_at, take
 from arsenal.data.dataset import Dataset, Schema
 from arsenal.data.text import decode
-from arsenal.evaluation.answers import answering, quantities, scorer
+from arsenal.evaluation.answers import answer_function, quantities, scorer
 from arsenal.evaluation.plot import is_images
-from arsenal.evaluation.report import draws
+from arsenal.evaluation.report import can_show
 from arsenal.records import Additive, Batch, Estimator, Learner, Metric, Source, Transform, anything, hyperparameters, living
 from arsenal.runs import schema
 from arsenal.runs.checkpoints import digest
@@ -308,8 +308,8 @@ def showing(made: Parts, fitted: Any, params: Any, rows: Batch) -> tuple[Batch, 
     """The rows that a report shows, as the learner sees them, and the answers about them that it can draw."""
     shapes = row_shapes(rows)
     one = jax.eval_shape(lambda rows: rows._replace(x=made.features.apply(fitted, rows.x)), shapes)
-    given = jax.eval_shape(answering(made.learner.apply, made.learner.inputs), params, one)
-    drawn = {name: answer for name, answer in given.items() if draws(name, answer)}
+    given = jax.eval_shape(answer_function(made.learner.apply, made.learner.inputs), params, one)
+    drawn = {name: answer for name, answer in given.items() if can_show(name, answer)}
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((shapes.x, one.x, one.y, drawn)))
     most = min(SHOWN_ROWS, max(1, SHOWN_BYTES // max(1, size)))
     shown = gather(rows_at(rows, even_positions(len(rows.weight), most)))

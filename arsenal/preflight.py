@@ -11,7 +11,7 @@ from arsenal import experiment as experiments
 from arsenal import session
 from arsenal.config import Config
 from arsenal.optim.groups import by_path, matches
-from arsenal.runs.processes import enough_threads
+from arsenal.runs.processes import provide_threads
 from arsenal.training.driver import advance
 from arsenal.training.length import Length
 from arsenal.training.operations import operations_per_step
@@ -21,7 +21,7 @@ from arsenal.training.parallel import place
 def preflight(config: Config) -> Iterator[str]:
     """Yield the lines; everything is built and compiled as for training, and nothing trained or written."""
     values = config.values
-    enough_threads()
+    provide_threads()
     experiment = experiments.build(config)
     made = experiment.parts
     how = experiments.strategy(made, values, experiment.splits["train"])

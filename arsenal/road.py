@@ -39,7 +39,7 @@ from arsenal.runs.checkpoints import Checkpoints, digest
 from arsenal.runs.journal import Journal, Listener, Tracker, of_learning
 from arsenal.runs.notes import notes
 from arsenal.runs.signals import BEFORE, Interrupted, Interrupts
-from arsenal.runs.terminal import watched
+from arsenal.runs.terminal import choose_listener
 from arsenal.storage.files import read_json
 from arsenal.training.driver import TrainState
 from arsenal.training.length import Length
@@ -72,17 +72,17 @@ def fit(experiment: str | Config, overrides: Sequence[str] = (), listener: Liste
     config = experiment if isinstance(experiment, Config) else compose(experiment, overrides)
     if listener is not None:
         return walk(config, listener)
-    with watched(config.values["run"]["progress"]) as shown:
+    with choose_listener(config.values["run"]["progress"]) as shown:
         return walk(config, shown)
 
 
 def walk(config: Config, listener: Listener) -> Run:
     """Train to the config's length in its run folder."""
     values = config.values
-    processes.enough_threads()
+    processes.provide_threads()
     compile_cache()
     with signals.interrupts() as interrupted:
-        with interrupted.at_once(lambda: BEFORE), processes.together():
+        with interrupted.at_once(lambda: BEFORE), processes.raise_together():
             experiment = build(config)
             config = fill_modes(config, experiment.modes)
             origin = inherited(config)
@@ -92,15 +92,15 @@ def walk(config: Config, listener: Listener) -> Run:
             run = Run(path, config)
             if (step := nothing_left(run, experiment)) is not None:
                 stop = steps_of(config.values, experiment)
-                if processes.first():
+                if processes.is_writer():
                     ask(run, step, stop, listener, evaluate)
                 told(run, "complete", step=step, length=max(step, stop))
                 listener("complete", step, {"length": stop, "folder": str(path)})
                 return run
             try:
-                return train(run, experiment, origin, interrupted, listener if processes.first() else silent)
+                return train(run, experiment, origin, interrupted, listener if processes.is_writer() else silent)
             except Exception as error:
-                if not isinstance(error, Interrupted) and processes.first():
+                if not isinstance(error, Interrupted) and processes.is_writer():
                     with contextlib.suppress(OSError):  # on a full disk the first error is the one to tell
                         folder.set_status(path, "failed", error=f"{type(error).__name__}: {error}")
                 raise
@@ -111,11 +111,11 @@ def claimed(values: dict[str, Any], identity: dict[str, Any], sources: dict[str,
     """The run folder, held by the first process for all."""
     root, name = Path(values["run"]["root"]), values["name"]
     path = root / name / folder.identity(identity)
-    if not processes.alike(folder.identity(identity)):
+    if not processes.matches_first(folder.identity(identity)):
         raise folder.RunError(f"Process {jax.process_index()} has another run than the first: its data or its config differ.")
     with contextlib.ExitStack() as stack:
-        with processes.together():
-            if processes.first():
+        with processes.raise_together():
+            if processes.is_writer():
                 path = stack.enter_context(folder.claim(root, name, identity, sources, values["fresh"]))
         yield path
 
@@ -130,7 +130,7 @@ def nothing_left(run: Run, experiment: Experiment) -> int | None:
     """The step at which a run is complete, by its folder alone; None where something is left."""
     values, held_out = run.config.values, experiment.splits["validation"]
     every = steps_of(values, experiment, "evaluate") if len(held_out.weight) else None
-    step = processes.agreed(completed(run.folder, values, steps_of(values, experiment), every) or 0)
+    step = processes.broadcast(completed(run.folder, values, steps_of(values, experiment), every) or 0)
     return step or None
 
 
@@ -160,10 +160,10 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts
             sample=sampling(made, state["features"], experiment.examples, experiment.data.schema),
             unchanged=experiment.data.unchanged,
         )  # fmt: skip
-        writes = processes.first()
+        writes = processes.is_writer()
         if writes:
-            folder.describe(path, configs.text(run.config), run.config.overrides, folder.environment())
-            schema.keep(path, experiment.data.schema, rows, experiment.examples)
+            folder.write_config(path, configs.text(run.config), run.config.overrides, folder.environment())
+            schema.write_schema(path, experiment.data.schema, rows, experiment.examples)
         told(run, "running", step=step, length=stop)
         journal = Journal(*session.trackers(path, step, values), Tracker(listener)) if writes else Journal()
         going.journal = stack.enter_context(contextlib.closing(journal))
@@ -182,7 +182,7 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts
         step = int(trained.step)
         if going.skip_warning:
             journal.say("warning", step, text=going.skip_warning)
-        cut = processes.agreed(bool(interrupted())) and not going.exhausted and (step < stop or going.unjudged(step))
+        cut = processes.broadcast(bool(interrupted())) and not going.exhausted and (step < stop or going.unjudged(step))
         journal.say("cache", step, **compile_cache())
         told(run, "interrupted" if cut else "complete", step=step, length=stop)
         journal.say("interrupted" if cut else "complete", step, length=stop, folder=str(path))
@@ -193,7 +193,7 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts
 
 def told(run: Run, state: str, **more: Any) -> None:
     """The run's status, by the process that writes."""
-    if processes.first():
+    if processes.is_writer():
         folder.set_status(run.folder, state, **more)
 
 
@@ -223,7 +223,7 @@ def inheritance(transferred: Transfer, path: str) -> str:
 def evaluate(run: Run) -> dict[str, float]:
     """Write `report/` (a page, its pictures and `metrics.json`) into the run folder and return the metrics."""
     history = [{"step": e["step"], "split": e["kind"], "values": of_learning(e["values"])} for e in run.history]
-    status = folder.status(run.folder)
+    status = folder.read_status(run.folder)
     write_report(
         run.folder / "report",
         title=run.config.values["name"],

@@ -17,7 +17,7 @@ from arsenal.data.dataset import Schema
 from arsenal.data.frame import answer_frame, as_inputs, tensors
 from arsenal.evaluation.answers import answers
 from arsenal.evaluation.expectation import holds
-from arsenal.evaluation.labels import written
+from arsenal.evaluation.labels import display_name
 from arsenal.evaluation.plot import learning_curves
 from arsenal.evaluation.report import number, png, uri
 from arsenal.experiment import Experiment, Parts, build, judging, parts, sampling, shape_of, showing
@@ -63,14 +63,14 @@ class Run:
     def experiment(self) -> Experiment:
         """The parts with the data, which must be what the run was trained on."""
         built = build(self.config)
-        if built.data.fingerprint != folder.mathematics(self.folder)["data"]:
+        if built.data.fingerprint != folder.read_mathematics(self.folder)["data"]:
             raise folder.RunError(f"The data is not what {self.folder} was trained on: its names, types or values changed.")
         return built
 
     @functools.cached_property
     def kept(self) -> tuple[Schema, Batch, int]:
         """The schema, a few rows as the data set gives them, and how many rows the transforms were fitted on."""
-        return schema.kept(self.folder)
+        return schema.read_schema(self.folder)
 
     @functools.cached_property
     def restored(self) -> dict[str, Any]:
@@ -160,7 +160,7 @@ class Run:
 
     def __repr__(self) -> str:
         """Name, state and folder."""
-        status = folder.status(self.folder)
+        status = folder.read_status(self.folder)
         return f"Run({self.config.values['name']}, {status.get('state')} at step {status.get('step')}, {self.folder})"
 
     def _repr_html_(self) -> str:
@@ -177,10 +177,10 @@ class Run:
 
 def card(run: Run) -> str:
     """A run as HTML: where it stands, its newest numbers of the validation rows, and its curves."""
-    status, history = folder.status(run.folder), run.history
+    status, history = folder.read_status(run.folder), run.history
     rows = [{"step": event["step"], "split": event["kind"], "values": of_learning(event["values"])} for event in history]
     last = next((row["values"] for row in reversed(rows) if row["split"] == "validation"), {})
-    named = ((escape(written(name)), number(value)) for name, value in last.items())
+    named = ((escape(display_name(name)), number(value)) for name, value in last.items())
     cells = "".join(f"<tr><td>validation {name}</td><td>{value}</td></tr>" for name, value in named)
     where = f"{status.get('state')} at step {status.get('step')}<br><code>{escape(str(run.folder))}</code>"
     head = f"<b>{escape(run.config.values['name'])}</b> {where}"

@@ -125,7 +125,7 @@ class Session:
             sums=self.sums, keep_sums=self.keep_sums,
             save=self.save, save_every=self.save_every, save_due=self.save_due,
             window=window, enter=profiler.enter, leave=profiler.leave,
-            failed=self.failed, interrupted=lambda: bool(self.interrupted()), agreed=processes.agreed,
+            failed=self.failed, interrupted=lambda: bool(self.interrupted()), agreed=processes.broadcast,
         )  # fmt: skip
 
     def compiled(self, run: Callable) -> Callable:
@@ -230,7 +230,7 @@ class Session:
         if train is not None and jax.process_count() == 1:  # several would have to agree, and nobody can be asked
             self.saved.save(step, {"train": train, "features": self.fitted}, due=False)
             self.saved.wait()
-        if processes.first():
+        if processes.is_writer():
             folder.set_status(self.path, "interrupted", step=step)
         return f"Interrupted at step {step} and saved; the same command resumes {self.path}."
 

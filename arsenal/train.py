@@ -1,6 +1,6 @@
 """`python -m arsenal.train +experiment=NAME key=value ...`: train in the run folder that the config names."""
 
-from arsenal.cli import telling
+from arsenal.cli import report_errors
 from arsenal.config import Config, build, main
 
 
@@ -23,4 +23,4 @@ def train(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    main(train, "arsenal.train", telling)
+    main(train, "arsenal.train", report_errors)

@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from arsenal.cli import telling
+from arsenal.cli import report_errors
 from arsenal.config import Config, main
 
 
@@ -56,4 +56,4 @@ def verify_resume(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    main(verify_resume, "arsenal.verify_resume", telling)
+    main(verify_resume, "arsenal.verify_resume", report_errors)

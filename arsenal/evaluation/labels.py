@@ -6,7 +6,7 @@ WRITTEN = {
 }  # fmt: skip
 
 
-def written(name: str) -> str:
+def display_name(name: str) -> str:
     """A quantity's name for a picture or a table.
 
     >>> written("frechet_distance"), written("f1_macro"), written("top_3_accuracy"), written("r2_score")

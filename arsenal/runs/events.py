@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from arsenal.runs.journal import MEASURES, Tracker
-from arsenal.storage.files import finite, write_bytes
+from arsenal.storage.files import to_json, write_bytes
 
 
 def events(folder: Path) -> Tracker:
@@ -41,7 +41,7 @@ class Events:
 
     def write(self, kind: str, step: int, **values: Any) -> None:
         """Append one event; numbers that are not finite become null."""
-        line = json.dumps({"time": round(time.time(), 3), "kind": kind, "step": step} | finite(values), allow_nan=False)
+        line = json.dumps({"time": round(time.time(), 3), "kind": kind, "step": step} | to_json(values), allow_nan=False)
         os.write(self.file, line.encode() + b"\n")
 
     def close(self) -> None:

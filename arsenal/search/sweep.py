@@ -254,10 +254,10 @@ class Sweep:
             mathematics = mathematics | {"changes": [[step, given] for step, given in trial.changes]}
         sources = folder.fingerprints([package.split(".")[0] for package in values["trusted"]])
         with folder.claim(Path(values["run"]["root"]), values["name"], mathematics, sources, False) as path:
-            if folder.status(path).get("state") == "complete" and folder.status(path).get("step", 0) >= trial.step:
+            if folder.read_status(path).get("state") == "complete" and folder.read_status(path).get("step", 0) >= trial.step:
                 return path
-            folder.describe(path, configs.text(config), config.overrides, folder.environment())
-            schema.keep(path, experiment.data.schema, rows, experiment.examples)
+            folder.write_config(path, configs.text(config), config.overrides, folder.environment())
+            schema.write_schema(path, experiment.data.schema, rows, experiment.examples)
             (path / "events.jsonl").unlink(missing_ok=True)
             with contextlib.closing(Events(path / "events.jsonl")) as log:
                 log.write("start", 0, length=trial.step, folder=str(path))
@@ -301,7 +301,7 @@ def claimed(config: Config, identity: dict[str, Any]) -> Iterator[Path]:
         known = place / "identity.json"
         if known.exists() and not values["fresh"] and (found := read_json(known)["mathematics"]) != identity:
             raise SweepError(f"The sweep folder {place} is of another sweep: {difference(found, identity)}.")
-    with folder.occupied(place, identity, sources, values["fresh"]) as path:
+    with folder.claim_at(place, identity, sources, values["fresh"]) as path:
         write_text(path / "config.yaml", configs.text(config))
         write_text(path / "overrides.txt", "".join(f"{word}\n" for word in config.overrides))
         yield path

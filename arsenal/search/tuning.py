@@ -214,7 +214,7 @@ def report(sweep: Sweep, config: Config, dimensions: Space, runs: dict[int, Path
     return write_sweep(
         place,
         title=f"Sweep of {values['name']}",
-        status={key: value for key, value in folder.status(sweep.path).items() if key != "host"},
+        status={key: value for key, value in folder.read_status(sweep.path).items() if key != "host"},
         command=next(iter(commands.values()), ""),
         config=configs.text(config),
         metric=values["sweep"]["metric"],

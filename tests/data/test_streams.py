@@ -164,19 +164,19 @@ def test_a_tokenizers_tokens_are_the_units(tmp_path, tokenizer):
 
 
 def test_text_of_every_kind_is_read_back_from_the_runs_folder_alone(tmp_path, tokenizer):
-    from arsenal.runs.schema import keep, kept
+    from arsenal.runs.schema import read_schema, write_schema
 
     words = "naïve 🐍 snakes" * 5
     (tmp_path / "t.txt").write_text(words, encoding="utf-8")
     for more in ({}, {"units": "characters"}, {"tokenizer": tokenizer[1]}):
         data = text(str(tmp_path / "t.txt"), context=6, stride=6, **more)
-        keep(tmp_path, data.schema, data.rows, data.rows)
-        schema, _, _ = kept(tmp_path)
+        write_schema(tmp_path, data.schema, data.rows, data.rows)
+        schema, _, _ = read_schema(tmp_path)
         assert schema == data.schema
         assert words.encode().startswith(decode(schema, data.rows.x.reshape(-1)).encode().rstrip("�".encode()))
         assert decode(schema, encode(schema, "a snake 🐍")) == "a snake 🐍"
     (tmp_path / "schema.json").write_text(json.dumps({k: v for k, v in json.loads((tmp_path / "schema.json").read_text()).items() if k != "tokenizer"}))
-    assert kept(tmp_path)[0].tokenizer == {}
+    assert read_schema(tmp_path)[0].tokenizer == {}
 
 
 @pytest.mark.parametrize(

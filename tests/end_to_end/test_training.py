@@ -17,7 +17,7 @@ from arsenal.preflight import preflight
 from arsenal.road import compose, export, fit, load
 from arsenal.runs.checkpoints import digest
 from arsenal.runs.events import read
-from arsenal.runs.folder import RunError, status
+from arsenal.runs.folder import RunError, read_status
 from arsenal.runs.judge import Judge
 
 KEPT = Path(__file__).resolve().parents[1] / "kept"
@@ -55,7 +55,7 @@ def test_early_stopping_ends_where_patience_ends_and_the_best_is_kept(train):
     best = min(losses, key=losses.get)
     assert max(losses) == best + 30 == run.step < 300, "Three evaluations without a better one."
     assert steps_kept(run) == [best, run.step]
-    assert status(run.folder)["state"] == "complete"
+    assert read_status(run.folder)["state"] == "complete"
     assert load(run.folder, checkpoint="best").step == best == load(run.folder, checkpoint=str(best)).step
     before = digest(run.restored)
     again = train(*HASTY, "early_stopping.patience=3", "run.checkpoints.best=1", "run.checkpoints.last=1")
@@ -130,7 +130,7 @@ def test_a_run_that_diverges_says_at_which_step(train):
         train(*DIVERGING, "on_nan=replay")
     (kept,) = [path.parent for path in Path(train.said[0][2]["folder"]).glob("checkpoints/*/commit.json")]
     assert int(kept.name) == 1, "The state before the failing step."
-    assert status(kept.parents[1])["state"] == "failed"
+    assert read_status(kept.parents[1])["state"] == "failed"
 
 
 def test_steps_that_go_wrong_can_be_left_out(train):

@@ -5,7 +5,7 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arsenal.runs.events import Events, finite, read
+from arsenal.runs.events import Events, read, to_json
 
 
 def written(path, *events, then: bytes = b"") -> None:
@@ -83,7 +83,7 @@ def test_what_is_written_is_read_whole_or_from_its_end(tmp_path_factory, logged,
     for kind, step, value in logged:
         log.write(kind, step, given=value)
     log.close()
-    wanted = [{"kind": kind, "step": step, "given": finite(value)} for kind, step, value in logged]
+    wanted = [{"kind": kind, "step": step, "given": to_json(value)} for kind, step, value in logged]
     found = [{key: value for key, value in event.items() if key != "time"} for event in read(path)]
     assert found == wanted
     last = [{key: value for key, value in event.items() if key != "time"} for event in read(path, tail)]

@@ -15,7 +15,7 @@ import pytest
 
 from arsenal.config import ConfigError, compose
 from arsenal.road import fit, load
-from arsenal.runs.folder import RunError, held
+from arsenal.runs.folder import RunError, lock
 from arsenal.search.engines.programs import Programs
 from arsenal.search.space import space
 from arsenal.search.sweep import Sweep, told
@@ -207,7 +207,7 @@ def test_other_shapes_are_programs_of_their_own(sweep):
 
 def test_one_process_at_a_time_holds_a_sweep_and_another_space_is_refused(sweep, tmp_path):
     found = sweep("length=10")
-    with held(found.folder), pytest.raises(RunError, match="is held by process"):
+    with lock(found.folder), pytest.raises(RunError, match="is held by process"):
         sweep("length=10")
     with pytest.raises(RunError, match="of another sweep: `space: optimizer.learning_rate`"):
         sweep("length=10", "space={optimizer.learning_rate: {log: [1e-3, 2.0]}}", f"sweep.folder={found.folder}")

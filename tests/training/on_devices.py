@@ -20,7 +20,7 @@ from arsenal.experiment import build, first, lying, prepared
 from arsenal.records import compute
 from arsenal.runs.cache import compile_cache
 from arsenal.runs.checkpoints import Checkpoints
-from arsenal.runs.processes import enough_threads
+from arsenal.runs.processes import provide_threads
 from arsenal.training import advance, parallel
 from arsenal.training.parallel import place
 
@@ -69,7 +69,7 @@ def trained(built, values, choose, steps):
 
 def main(name, steps, *overrides):
     """One experiment under every strategy, the last state of each restored by the next."""
-    enough_threads()
+    provide_threads()
     compile_cache()
     config = compose(name, overrides)
     built = build(config)

@@ -19,7 +19,7 @@ import numpy as np
 from arsenal import config as configs
 from arsenal.config import Config
 from arsenal.experiment import as_learner, build, mathematics
-from arsenal.launchers.cluster import connected
+from arsenal.launchers.cluster import connect
 from arsenal.records import CONTINUE, STOP, hyperparameters
 from arsenal.road import fit, inherited
 from arsenal.run import load
@@ -129,7 +129,7 @@ class Processes:
 
         place = (self.sweep.path / "ray").absolute()
         warnings.filterwarnings("ignore", "os.fork")  # a child of Ray's becomes another program at once
-        with connected(self.config.values["ray"]["address"]) as cluster:
+        with connect(self.config.values["ray"]["address"]) as cluster:
             there = cluster.cluster_resources()
             if self.section["gpus"] is None:
                 self.section = self.section | {"gpus": min(1.0, there.get("GPU", 0.0))}
@@ -296,12 +296,12 @@ class Processes:
         root, name = Path(config.values["run"]["root"]), config.values["name"]
         if found is None:  # promoted before
             return root / name / folder.identity(mathematics(config, build(config).data, inherited(config)))
-        about = folder.mathematics(found)
+        about = folder.read_mathematics(found)
         if trial.changes:
             about = about | {"changes": [[step, values] for step, values in trial.changes]}
         sources = folder.fingerprints([package.split(".")[0] for package in config.values["trusted"]])
         with folder.claim(root, name, about, sources, False) as path:
-            if folder.status(path).get("state") == "complete" and folder.status(path).get("step", 0) >= trial.step:
+            if folder.read_status(path).get("state") == "complete" and folder.read_status(path).get("step", 0) >= trial.step:
                 return path
             for item in found.iterdir():
                 if item.name not in (".lock", "identity.json"):
@@ -311,5 +311,5 @@ class Processes:
             judges = {"early_stopping": values["early_stopping"]}
             judges["run"] = config.values["run"] | {"checkpoints": values["run"]["checkpoints"]}
             config = Config(config.values | judges, config.overrides)
-            folder.describe(path, configs.text(config), config.overrides, folder.environment())
+            folder.write_config(path, configs.text(config), config.overrides, folder.environment())
             return path
