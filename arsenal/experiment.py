@@ -20,7 +20,18 @@ from arsenal.data.text import decode
 from arsenal.evaluation.answers import answer_function, quantities, scorer
 from arsenal.evaluation.plot import is_images
 from arsenal.evaluation.report import can_show
-from arsenal.records import Additive, Batch, Estimator, Learner, Metric, Source, Transform, anything, hyperparameters, living
+from arsenal.records import (
+    Additive,
+    Batch,
+    Estimator,
+    Learner,
+    Metric,
+    Source,
+    Transform,
+    anything,
+    hyperparameters,
+    mask_dead_rows,
+)
 from arsenal.runs import schema
 from arsenal.runs.checkpoints import digest
 from arsenal.training.driver import TrainState, start, streams
@@ -113,7 +124,7 @@ def build(config: Config) -> Experiment:
     except ValueError as error:
         raise configs.ConfigError(f"The data does not fit the learner: {error}") from error
     try:
-        modes, shapes = quantities(made.learner, made.metrics, jax.eval_shape(living, rows._replace(x=seen)))
+        modes, shapes = quantities(made.learner, made.metrics, jax.eval_shape(mask_dead_rows, rows._replace(x=seen)))
         check_target(data.schema, shapes.get("predict"), rows)
     except ValueError as error:
         raise configs.ConfigError(str(error)) from error
@@ -189,7 +200,8 @@ def mathematics(config: Config, data: Dataset, inherited: Any = None) -> dict[st
 def prepare(made: Parts, seed: int, rows: Batch) -> tuple[Any, Batch]:
     """The transforms fitted on the training rows, and these rows as training shall see them."""
     key = streams(jax.random.key(seed))["features"]
-    return jax.jit(made.features.fit)(key, jax.jit(living)(jax.tree.map(jnp.asarray, rows)), hyperparameters(made.features.hp))
+    there = jax.jit(mask_dead_rows)(jax.tree.map(jnp.asarray, rows))
+    return jax.jit(made.features.fit)(key, there, hyperparameters(made.features.hp))
 
 
 def strategy(made: Parts, values: dict[str, Any], rows: Batch) -> Strategy:

@@ -7,7 +7,7 @@ from typing import Any
 def flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Paths with dots, and what is there; an empty mapping is a value.
 
-    >>> dict(flat({"a": {"b": 1, "c": {}}}))
+    >>> dict(flatten({"a": {"b": 1, "c": {}}}))
     {'a.b': 1, 'a.c': {}}
     """
     for key, value in tree.items():

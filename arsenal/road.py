@@ -158,7 +158,7 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts
         going = session.Session(
             path, values, made.learner, source, state["features"], saved, interrupted, step, stop, how, judge,
             sample=sampling(made, state["features"], experiment.examples, experiment.data.schema),
-            unchanged=experiment.data.unchanged,
+            unchanged=experiment.data.check_unchanged,
         )  # fmt: skip
         writes = processes.is_writer()
         if writes:

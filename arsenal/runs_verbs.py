@@ -189,7 +189,7 @@ def compare(runs: str, to: str = "compare.html") -> None:
 
 def read_compared(path: Path) -> Any:
     """A run's settings, its metrics or, where it was not evaluated, its last logged numbers, and its history."""
-    from arsenal.evaluation.comparison import Compared
+    from arsenal.evaluation.comparison import ComparedRun
 
     told, _ = index.read_files(path)
     log = events.read(path / "events.jsonl")
@@ -199,7 +199,7 @@ def read_compared(path: Path) -> Any:
     config = {key: index.cell(value)[1] for key, value in flatten(told.get("config.yaml", {}))}
     modes = next((event.get("modes", {}) for event in reversed(log) if event["kind"] == "start"), {})
     metrics = last | told.get("report/metrics.json", {})
-    return Compared(str(path), index.read_run(path)["state"][1], config, metrics, history, modes)
+    return ComparedRun(str(path), index.read_run(path)["state"][1], config, metrics, history, modes)
 
 
 def learning_values(values: dict[str, Any]) -> dict[str, Any]:

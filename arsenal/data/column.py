@@ -95,7 +95,7 @@ def rows_at(rows: Batch, positions: np.ndarray) -> Batch:
 def even_positions(n: int, most: int) -> np.ndarray:
     """At most `most` positions in 0..n-1, evenly spaced, the first among them. int64, rising.
 
-    >>> evenly(10, 4).tolist(), evenly(3, 4).tolist()
+    >>> even_positions(10, 4).tolist(), even_positions(3, 4).tolist()
     ([0, 2, 5, 7], [0, 1, 2])
     """
     return np.arange(min(n, most), dtype=np.int64) * n // max(1, min(n, most))

@@ -39,7 +39,7 @@ class Dataset(NamedTuple):
     files: dict[Path, Content] = {}
     """The files it was read from, as they were."""
 
-    def unchanged(self) -> None:
+    def check_unchanged(self) -> None:
         """Raise ValueError, naming the file, if one that the rows come from is no longer what it was."""
         if path := find_changed(self.files):
             raise ValueError(

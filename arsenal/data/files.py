@@ -77,7 +77,7 @@ def find_file(path: str | Path) -> Path:
 def resolve_path(path: str | Path) -> Path:
     """The file at a path, or the one that `package:relative/path` names inside an installed package.
 
-    >>> located("arsenal:data/iris.csv").name
+    >>> resolve_path("arsenal:data/iris.csv").name
     'iris.csv'
     """
     package, colon, inside = str(path).partition(":")

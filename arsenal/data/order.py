@@ -20,7 +20,7 @@ ROUNDS = 8
 def shuffle_positions(key: jax.Array, n: int, position: jax.Array) -> jax.Array:
     """Where each position in 0..n-1 goes, int32 of the same shape: over all positions, a permutation.
 
-    >>> sorted(shuffled(jax.random.key(0), 5, jnp.arange(5)).tolist())
+    >>> sorted(shuffle_positions(jax.random.key(0), 5, jnp.arange(5)).tolist())
     [0, 1, 2, 3, 4]
     """
     if not 0 < n < 2**31:

@@ -11,7 +11,7 @@ from jax import lax
 
 from arsenal.data import ahead, feed, through
 from arsenal.numerics.wide import as_types, widen
-from arsenal.records import Batch, Learner, Metric, Source, anything, compute, hyperparameters, living
+from arsenal.records import Batch, Learner, Metric, Source, anything, compute, hyperparameters, mask_dead_rows
 
 PATIENCE = 2.0
 """Seconds of work in one dispatch, about: how long an interruption waits for an answer."""
@@ -105,7 +105,7 @@ def scorer(
     source = sequential_source(rows, batch_size, seen, lay, check)
 
     def batch_of(block, step):
-        return living(source.at(None, block, step))
+        return mask_dead_rows(source.at(None, block, step))
 
     def compiled(f, axes):
         return jax.jit(jax.vmap(f, axes) if lanes else f)
@@ -160,7 +160,7 @@ def answers(
 
     @jax.jit
     def run(params, block, steps):
-        return lax.map(lambda step: answer(params, living(source.at(None, block, step))), steps)
+        return lax.map(lambda step: answer(params, mask_dead_rows(source.at(None, block, step))), steps)
 
     n, parts = len(rows.weight), []
     with ahead(source, steps(source)) as blocks:

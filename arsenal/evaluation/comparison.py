@@ -16,7 +16,7 @@ DIFFERENCES_NAMED = 3
 """Settings that a run is called by; where more differ, the first, and an ellipsis."""
 
 
-class Compared(NamedTuple):
+class ComparedRun(NamedTuple):
     """A run as it is compared."""
 
     folder: str
@@ -31,16 +31,16 @@ class Compared(NamedTuple):
     """Which values of a metric are good, min or max, by name, as far as it is known."""
 
 
-def letters(runs: list[Compared]) -> list[str]:
+def letters(runs: list[ComparedRun]) -> list[str]:
     """A short name for each run: A to Z, then numbers."""
     return [string.ascii_uppercase[i] if len(runs) <= 26 else str(i + 1) for i in range(len(runs))]
 
 
-def differences(runs: list[Compared]) -> dict[str, list[str]]:
+def differences(runs: list[ComparedRun]) -> dict[str, list[str]]:
     """Settings that are not the same in all runs, by the shortest path that leads to them.
 
     >>> one, other = ({"a.b.rate": v, "b.rate": v, "seed": 0} for v in (1, 2))
-    >>> differences([Compared("", "", one, {}, []), Compared("", "", other, {}, [])])
+    >>> differences([ComparedRun("", "", one, {}, []), ComparedRun("", "", other, {}, [])])
     {'b.rate': ['1', '2']}
     """
     keys = dict.fromkeys(key for run in runs for key in run.config)
@@ -53,18 +53,18 @@ def differences(runs: list[Compared]) -> dict[str, list[str]]:
     }
 
 
-def metric_rows(runs: list[Compared]) -> dict[str, list[str]]:
+def metric_rows(runs: list[ComparedRun]) -> dict[str, list[str]]:
     """Metrics as text, test first."""
     keys = sorted({key for run in runs for key in run.metrics}, key=lambda key: (split_rank(key.rpartition("/")[0]), key))
     return {key: [number(run.metrics[key]) if key in run.metrics else "-" for run in runs] for key in keys}
 
 
-def curve_names(runs: list[Compared]) -> list[str]:
+def curve_names(runs: list[ComparedRun]) -> list[str]:
     """What the runs' curves are called: the letter, and few settings that differ."""
     return [" ".join(filter(None, (letter, text))) for letter, text in zip(letters(runs), distinguish(runs), strict=True)]
 
 
-def distinguish(runs: list[Compared]) -> list[str]:
+def distinguish(runs: list[ComparedRun]) -> list[str]:
     """What tells each run from the others in a few words: the settings that differ, those with most values first."""
     differ = sorted(((k, v) for k, v in differences(runs).items() if k != "tags"), key=lambda item: -len(set(item[1])))
     few = differ[:DIFFERENCES_NAMED]
@@ -74,7 +74,7 @@ def distinguish(runs: list[Compared]) -> list[str]:
     ]
 
 
-def best(runs: list[Compared]) -> dict[str, list[bool]]:
+def best(runs: list[ComparedRun]) -> dict[str, list[bool]]:
     """Which runs reached the best value of each metric whose good values are known; none where all are alike."""
     modes = {name: mode for run in runs for name, mode in run.modes.items() if mode}
     found = {}
@@ -93,7 +93,7 @@ def mean_value(value: Any) -> float:
     return float(parts.mean())
 
 
-def distinct_quantities(runs: list[Compared], logged: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+def distinct_quantities(runs: list[ComparedRun], logged: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """The quantities of splits less those that are another one in every run, as the loss may be the log loss."""
     found = []
     for split in dict.fromkeys(split for split, _ in logged):
@@ -103,7 +103,7 @@ def distinct_quantities(runs: list[Compared], logged: Iterable[tuple[str, str]])
     return found
 
 
-def write_comparison(path: Path, runs: list[Compared]) -> None:
+def write_comparison(path: Path, runs: list[ComparedRun]) -> None:
     """Write one page that loads nothing and runs no script: the table of runs, and a figure for each logged quantity."""
     names, pictures = curve_names(runs), Pictures(None)
     logged = dict.fromkeys(

@@ -85,7 +85,7 @@ def learning_curves(
 def duplicate_quantities(history: list[dict], names: Sequence[str]) -> dict[str, str]:
     """Quantities that are another one by every number that they have, as the loss may be the log loss: name -> the other.
 
-    >>> repeated([{"step": 1, "split": "validation", "values": {"loss": 0.5, "log_loss": 0.5}}], ["loss", "log_loss"])
+    >>> duplicate_quantities([{"step": 1, "split": "validation", "values": {"loss": 0.5, "log_loss": 0.5}}], ["loss", "log_loss"])
     {'log_loss': 'loss'}
     """
     values = {name: {(row["step"], row["split"]): row["values"].get(name) for row in history} for name in names}

@@ -72,7 +72,7 @@ class Transformer(nn.Module):
 
     def __call__(self, tokens, training=None):
         """Logits of the token after each."""
-        self.fits(tokens)
+        self.check_tokens(tokens)
         x = self.token(tokens.astype(jnp.int32)) + self.position[: tokens.shape[1]]
         x = x if self.drop is None else self.drop(x, training)
         x, _ = self.blocks(x, None, None, training)
@@ -80,14 +80,14 @@ class Transformer(nn.Module):
 
     def extend(self, tokens, cache, position, last):
         """Tokens [n, t] at `position` [n] onwards -> logits [n, vocabulary] after the one at `last` [n], and the cache."""
-        self.fits(tokens)
+        self.check_tokens(tokens)
         here = position[:, None] + jnp.arange(tokens.shape[1], dtype=jnp.int32)
         x = self.token(tokens.astype(jnp.int32)) + self.position[here]
         x, cache = self.blocks(x, cache, position, None)
         x = jnp.take_along_axis(x, last[:, None, None], 1)[:, 0]
         return self.token.attend(self.norm(x)), cache
 
-    def fits(self, tokens):
+    def check_tokens(self, tokens):
         """Raise ValueError unless the tokens are whole numbers [n, t], no more than `context` in a row."""
         if tokens.ndim != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
             raise ValueError(f"`transformer` takes whole numbers [n, t]; got {tokens.dtype} of shape {tokens.shape}.")

@@ -54,9 +54,10 @@ def select_checkpoints(saved: list[Saved], keep: Keep, best: Sequence[int] = ())
 
     One that was not due stays as the newest only: a run that goes on leaves what one that never ended would leave.
 
-    >>> [one.step for one in kept([Saved(s, s) for s in (10, 20, 30, 40, 50)], Keep(last=1, every=20), [30])]
+    >>> [one.step for one in select_checkpoints([Saved(s, s) for s in (10, 20, 30, 40, 50)], Keep(last=1, every=20), [30])]
     [50, 40, 20, 10]
-    >>> [one.step for one in kept([Saved(s, s, s != 40) for s in (10, 20, 30, 40, 50)], Keep(last=2, best=1), [10, 30])]
+    >>> saved = [Saved(s, s, s != 40) for s in (10, 20, 30, 40, 50)]
+    >>> [one.step for one in select_checkpoints(saved, Keep(last=2, best=1), [10, 30])]
     [50, 30, 10]
     """
     newest = sorted(saved, reverse=True)
@@ -130,7 +131,7 @@ class Checkpoints:
         marker = read_json(target / MARKER)
         if due and not marker.get("due", True):
             write_json(target / MARKER, marker | {"due": True})
-        there = [read_marker(path) for path in self.committed()]
+        there = [read_marker(path) for path in self.list_saved()]
         for old in set(there) - set(select_checkpoints(there, self.keep, best)):
             (old.path / MARKER).unlink()  # first, so that a half-removed one does not count
             shutil.rmtree(old.path, ignore_errors=True)
@@ -155,13 +156,13 @@ class Checkpoints:
             self.worker.shutdown()
             self.orbax.close()
 
-    def committed(self) -> list[Path]:
+    def list_saved(self) -> list[Path]:
         """The checkpoints that count, newest first."""
         return sorted((path.parent for path in self.folder.glob(f"*/{MARKER}")), reverse=True)
 
-    def named(self, which: str | int) -> Path:
+    def find(self, which: str | int) -> Path:
         """The checkpoint `best`, or that of a step; a `RunError` where there is none."""
-        there = [read_marker(path) for path in self.committed()]
+        there = [read_marker(path) for path in self.list_saved()]
         if which == "best":
             found = checkpoints_at(there, self.best())[:1]
             missing = "No checkpoint was judged: `run.checkpoints.best` says how many of the best are kept."
@@ -181,7 +182,7 @@ class Checkpoints:
         """
         here = SingleDeviceSharding(jax.local_devices()[0])
         like = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=getattr(v, "sharding", None) or here), like)
-        for path in self.committed() if which == "last" else [self.named(which)]:
+        for path in self.list_saved() if which == "last" else [self.find(which)]:
             wrong = damage(path)
             if wrong:
                 report(f"Checkpoint {path} is damaged ({wrong}); using the one before it.")

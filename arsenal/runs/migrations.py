@@ -33,7 +33,7 @@ def migrate_targets(node: Any) -> Any:
 def migrate_target(target: str) -> str:
     """An import path where it is now.
 
-    >>> renamed("arsenal.search.launch.local")
+    >>> migrate_target("arsenal.search.launch.local")
     'arsenal.launchers.local'
     """
     for before, now in MOVED.items():

@@ -29,7 +29,7 @@ def metrics(keys: Iterable[str], most: int) -> list[str]:
 def cell_text(key: str, cell: Cell | None) -> str:
     """A value in few characters; of a population, the median and the range.
 
-    >>> [shown("", cell) for cell in [(0.98123456, "0.98123456"), (500.0, "500"), (2.0, "[1.0, 2.0, 4.0]"), None]]
+    >>> [cell_text("", cell) for cell in [(0.98123456, "0.98123456"), (500.0, "500"), (2.0, "[1.0, 2.0, 4.0]"), None]]
     ['0.9812', '500', '2 (1 to 4)', '-']
     """
     if cell is None:

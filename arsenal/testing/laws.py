@@ -23,7 +23,7 @@ from arsenal.combine import whole
 from arsenal.combine.whole import trace_host
 from arsenal.data import arrays
 from arsenal.numerics.weighted import ROWS
-from arsenal.records import Batch, Source, Training, compute, hyperparameters, living
+from arsenal.records import Batch, Source, Training, compute, hyperparameters, mask_dead_rows
 from arsenal.runs.checkpoints import Checkpoints, digest
 from arsenal.training.driver import advance, first_state, start
 
@@ -237,7 +237,7 @@ def source_of(case: Case) -> Source:
 def first_batch(case: Case) -> Batch:
     """A batch of the case."""
     source = source_of(case)
-    return living(source.at(key(), source.block(0, source.window or 1), jnp.zeros((), jnp.int32)))
+    return mask_dead_rows(source.at(key(), source.block(0, source.window or 1), jnp.zeros((), jnp.int32)))
 
 
 class Learned(NamedTuple):
@@ -251,7 +251,7 @@ class Learned(NamedTuple):
 
 def learn_lane(learner: records.Learner, lane: Lane, inputs: dict) -> Learned:
     """One step of the lane, its answers for `inputs`, and what evaluation on its rows says of them."""
-    rows = living(lane.rows)
+    rows = mask_dead_rows(lane.rows)
     state = learner.init(jax.random.fold_in(key(), lane.seed), rows, lane.hp)
     state, metrics = learner.step(jax.random.fold_in(key(1), lane.seed), state, rows, lane.hp)
     params = learner.params(state)
@@ -360,7 +360,7 @@ def one_step(case: Case, rows: Batch) -> tuple[Any, dict]:
 
     @jax.jit
     def run(rows, hp):
-        rows = living(rows)
+        rows = mask_dead_rows(rows)
         state, metrics = learner.step(key(1), learner.init(key(), rows, hp), rows, hp)
         return learner.params(state), metrics
 
@@ -432,7 +432,7 @@ def additive_adds(case: Case) -> None:
 
 def fit_lane(estimator: records.Estimator, lane: Lane, inputs: dict) -> tuple[Any, dict]:
     """Parameters after a fit of the lane, and the answers for `inputs`."""
-    params, _ = estimator.fit(jax.random.fold_in(key(), lane.seed), living(lane.rows), lane.hp)
+    params, _ = estimator.fit(jax.random.fold_in(key(), lane.seed), mask_dead_rows(lane.rows), lane.hp)
     return params, {name: f(params, inputs[name]) for name, f in estimator.apply.items()}
 
 
@@ -511,7 +511,7 @@ class Transformed(NamedTuple):
 
 def transform_lane(transform: records.Transform, lane: Lane, x: Any) -> Transformed:
     """A fit of the lane, and `x` through it."""
-    state, changed = transform.fit(jax.random.fold_in(key(), lane.seed), living(lane.rows), lane.hp)
+    state, changed = transform.fit(jax.random.fold_in(key(), lane.seed), mask_dead_rows(lane.rows), lane.hp)
     return Transformed(state, changed.x, transform.apply(state, x))
 
 
@@ -616,7 +616,7 @@ def model_training_obeys_weights(case: Case) -> None:
     variables, rows = jax.jit(model.init)(key(), case.rows.x), case.rows
 
     def train(seed, rows):
-        rows = living(rows)
+        rows = mask_dead_rows(rows)
         return model.apply(variables, rows.x, Training(jax.random.fold_in(key(1), seed), rows.weight, rows.row, hp))
 
     if is_exempt(model, "in expectation"):
@@ -654,7 +654,7 @@ def loss_is_per_row(case: Case) -> None:
     n = len(rows.weight)
 
     def measure(lane):
-        given = living(lane.rows)
+        given = mask_dead_rows(lane.rows)
         return {"": loss.value(given.x, given, lane.hp)} | {name: f(given.x, given) for name, f in loss.measures.items()}
 
     lanes = lanes_of(case, rows)

@@ -11,7 +11,7 @@ from jax import lax
 from jax.random import fold_in
 
 from arsenal.numerics.wide import as_types, widen
-from arsenal.records import Learner, Mean, Source, hyperparameters, living
+from arsenal.records import Learner, Mean, Source, hyperparameters, mask_dead_rows
 
 PATIENCE = 2.0
 """Seconds of work in one dispatch, about: how long a signal waits for an answer."""
@@ -42,7 +42,7 @@ def start(learner: Learner, source: Source, seed: int, hp: Any = None) -> TrainS
 
 def first_state(learner: Learner, source: Source, key: jax.Array, block: Any, hp: Any) -> TrainState:
     """The state before the first step, traced."""
-    batch = living(source.at(streams(key)["data"], block, jnp.zeros((), jnp.int32)))
+    batch = mask_dead_rows(source.at(streams(key)["data"], block, jnp.zeros((), jnp.int32)))
     state = learner.init(streams(key)["init"], batch, hp)
     # Weakly typed leaves would make the second dispatch a program of its own.
     return TrainState(key, jnp.zeros((), jnp.int32), jax.tree.map(lambda v: lax.convert_element_type(v, v.dtype), state), hp)
@@ -102,7 +102,7 @@ def advance(learner: Learner, source: Source, keep_failing: bool = False) -> Cal
 def step_of(learner: Learner, source: Source, train: TrainState, block: Any) -> tuple[Any, dict[str, Mean]]:
     """The learner's state and metrics after the step that `train` stands before."""
     key = streams(train.key)
-    batch = living(source.at(key["data"], block, train.step))
+    batch = mask_dead_rows(source.at(key["data"], block, train.step))
     return learner.step(fold_in(key["step"], train.step), train.state, batch, train.hp)
 
 

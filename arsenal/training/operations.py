@@ -27,7 +27,7 @@ PEAKS = {
 def peak_rate(kind: str) -> float | None:
     """The dense bfloat16 peak of a device, operations a second, by what JAX calls it; None where it is not known.
 
-    >>> peak("NVIDIA H100 80GB HBM3"), peak("cpu")
+    >>> peak_rate("NVIDIA H100 80GB HBM3"), peak_rate("cpu")
     (989000000000000.0, None)
     """
     return next((value for name, value in PEAKS.items() if kind.startswith(name)), None)

@@ -25,7 +25,7 @@ class Precision(NamedTuple):
     output: Float = "float32"
 
     @property
-    def scaled(self) -> bool:
+    def scales_loss(self) -> bool:
         """Whether the loss is scaled: where float16, with its five bits of exponent, takes part."""
         return "float16" in (self.parameters, self.compute)
 

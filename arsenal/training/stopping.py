@@ -11,7 +11,7 @@ def is_exhausted(
 
     Values are in the order in which they were measured; None, and what is not finite, betters nothing.
 
-    >>> exhausted([3.0, 2.0, 2.5, 2.1], patience=2), exhausted([3.0, 2.0, 2.5, 1.9], patience=2)
+    >>> is_exhausted([3.0, 2.0, 2.5, 2.1], patience=2), is_exhausted([3.0, 2.0, 2.5, 1.9], patience=2)
     (True, False)
     """
     best, waited = None, 0

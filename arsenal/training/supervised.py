@@ -79,7 +79,7 @@ def additive(
     def init(key, batch, hp):
         variables = model.init(key, batch.x)
         begun = optimizer.init(variables["params"], hp["optimizer"])
-        return ScaledState(variables, begun, first_scale()) if precision.scaled else Supervised(variables, begun)
+        return ScaledState(variables, begun, first_scale()) if precision.scales_loss else Supervised(variables, begun)
 
     def row_weight(batch):
         """How much a row's value counts, [n]."""
@@ -105,12 +105,12 @@ def additive(
         count = weight.sum()
         # Of float16 the mean is taken, which has the right size for the scale, and its gradient made the sum's again.
         factor = 1
-        if precision.scaled:
+        if precision.scales_loss:
             factor = state.scale.value / jnp.maximum(over_rows(count), jnp.finfo(count.dtype).tiny)
         gradient, (outputs, values, collections) = jax.grad(total, has_aux=True)(state.variables["params"])
         collections = jax.tree.map(lambda v: v * rows.astype(v.dtype), widen(collections))
         gradient = widen(gradient)
-        if precision.scaled:
+        if precision.scales_loss:
             gradient = jax.tree.map(lambda g: g / factor, gradient)
         return Sums(gradient, collections, count, rows, metrics(outputs, values, batch))
 
@@ -124,7 +124,7 @@ def additive(
         collections = jax.tree.map(lambda v: v / rows.astype(v.dtype), sums.collections)
         collections = as_types(collections, {name: state.variables[name] for name in collections})
         after = state._replace(variables=state.variables | collections | {"params": params}, optimizer=moved)
-        if not precision.scaled:
+        if not precision.scales_loss:
             return after, sums.metrics
         finite = all_finite(gradient)
         kept = finite | (state.scale.value <= 1)  # there it is no matter of scale: let it be seen

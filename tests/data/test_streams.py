@@ -421,15 +421,15 @@ def test_elements_that_are_no_rows(source, said):
 
 def test_a_file_that_changes_is_named_and_one_that_is_touched_is_not(folder):
     data = memmap(str(folder))
-    data.unchanged()
+    data.check_unchanged()
     os.utime(folder / "x.npy")
-    data.unchanged()
+    data.check_unchanged()
     np.save(folder / "y.npy", np.arange(20) % 2)
     with pytest.raises(ValueError, match=r"Data file .*y\.npy changed during training\. What was saved is whole"):
-        data.unchanged()
+        data.check_unchanged()
     (folder / "y.npy").unlink()
     with pytest.raises(ValueError, match=r"y\.npy changed"):
-        data.unchanged()
+        data.check_unchanged()
 
 
 def test_sums_of_big_files_are_remembered_as_long_as_they_are_untouched(tmp_path, monkeypatch):

@@ -3,15 +3,15 @@
 import pytest
 
 from arsenal.evaluation import plot
-from arsenal.evaluation.comparison import Compared, best, curve_names, differences, metric_rows, write_comparison
+from arsenal.evaluation.comparison import ComparedRun, best, curve_names, differences, metric_rows, write_comparison
 
 
-def run(number: int, rows: int = 3, **config) -> Compared:
+def run(number: int, rows: int = 3, **config) -> ComparedRun:
     history = [
         {"step": 10 * i, "split": "train", "values": {"loss": (number + 1) / (i + 1), "each": [1.0, float(i)]}}
         for i in range(rows)
     ]
-    return Compared(f"runs/{number}", "complete", config, {"test/loss": float(number)}, history)
+    return ComparedRun(f"runs/{number}", "complete", config, {"test/loss": float(number)}, history)
 
 
 @pytest.mark.parametrize("count", [2, 8, 9, 30])

@@ -86,7 +86,7 @@ def test_an_unknown_type_is_refused(given):
 
 
 def test_a_policy_by_name_is_the_one_to_compute_in():
-    assert policy("float16") == Precision("float32", "float16", "float32") and policy("float16").scaled
+    assert policy("float16") == Precision("float32", "float16", "float32") and policy("float16").scales_loss
 
 
 def test_a_bad_batch_is_skipped_and_counted():

@@ -219,7 +219,7 @@ class Chunk:
 
     def restored(self) -> TrainState | None:
         """The lanes as the newest sound checkpoint has them; what they said since is to be said again."""
-        for path in self.saved.committed():
+        for path in self.saved.list_saved():
             try:
                 size = int(read_json(path / MARKER)["leaves"]["['trials']"].partition("[")[2].rstrip("]"))
                 like = {"train": self.engine.like(self.group, size), "trials": jax.ShapeDtypeStruct((size,), np.int32)}
