@@ -28,7 +28,7 @@ def ray(
     def launch(config, here):
         if "ARSENAL_PROCESS" in os.environ:
             return join_as_told(config, here)
-        with connected(config.values["ray"]["address"]) as cluster:
+        with connected(config.settings.ray.address) as cluster:
             supervise(lambda: on_hosts(cluster, config.overrides, hosts, cpus, gpus), restarts)
 
     return Launcher(launch)
