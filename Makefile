@@ -12,7 +12,10 @@ setup: $(VENV)/.installed ## Make .venv with the locked versions
 
 $(VENV)/.installed: requirements.lock pyproject.toml serving/pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "arsenal needs Python 3.11 or newer")'
+	@test ! -e $(VENV)/pyvenv.cfg -o -e $(VENV)/.made -o -e $(VENV)/.installed \
+		|| { echo "$(VENV) is an environment that this Makefile did not make; it would be emptied. VENV= names another."; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
+	@touch $(VENV)/.made
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e serving -e .
 	@touch $@

@@ -23,7 +23,10 @@ VERBS = {
     "verify-resume": "prove that a killed run resumes bit for bit: +experiment=NAME",
     "runs": "what runs there are: list, show run=FOLDER, compare runs=A,B, note run=FOLDER text=..., rm runs=A,B",
     "new": "a project of your own that trains at once: NAME [to=FOLDER]",
+    "completion": "tab completion: eval \"$(arsenal completion bash)\", or zsh, fish",
 }
+SLOW = ("train", "tune", "evaluate", "export", "predict", "verify-resume")
+"""Verbs that take seconds before they have anything to tell."""
 MODULES = {"runs": "runs_verbs"}
 """Where a verb's module has another name than the verb: `arsenal.runs` is the room."""
 
@@ -42,6 +45,11 @@ def arsenal() -> None:
         print(__version__)
         return
     verb = arguments[0]
+    if arguments[:2] == ["completion", "--words"]:
+        print("\n".join(importlib.import_module("arsenal.completion").candidates(arguments[2:])))
+        return
+    if verb in SLOW and sys.stderr.isatty() and not {"-h", "--help"} & set(arguments):
+        print(f"arsenal {verb}: loading JAX", file=sys.stderr, flush=True)
     if verb not in VERBS:
         with telling():
             raise UsageError(f"There is no verb `{verb}`.{hint(verb, VERBS)}")

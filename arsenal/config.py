@@ -140,7 +140,7 @@ class Schema(Section):
     init_map: dict[str, str | None] | None
     init_allow: list[Literal["missing", "unused"]]
     run: Keep
-    expect: dict[str, dict[str, float]]
+    expect: dict[str, dict[Literal["min", "max"], float]]
     trusted: list[str]
     tags: list[str]
     fresh: bool
@@ -216,7 +216,9 @@ def replacing(arguments: Sequence[str]) -> list[str]:
     A home directory is written out, `key=~/folder`, since no shell does it there.
     """
     found = []
-    for word in arguments:
+    # Of two files that give a key the later wins: what is for debugging, over the experiment.
+    debug = [word for word in arguments if re.match(r"\+?debug=", word)]
+    for word in [*(word for word in arguments if word not in debug), *(f"+{word.lstrip('+')}" for word in debug)]:
         key, equals, value = word.partition("=")
         if equals and re.match(r"~\w*/", value):
             word = f"{key}='{os.path.expanduser(value)}'"
@@ -254,6 +256,10 @@ def main(task: Callable[[Config], Any], program: str, telling: Callable, name: s
     from hydra.types import RunMode
 
     words = sys.argv[1:]
+    verb = program.rpartition(" ")[2]
+    if {"-h", "--help"} & set(words) and verb not in SCHEMAS:
+        print(f"usage: {program} +experiment=NAME key=value ...\n\n{inspect.getdoc(task)}\n\nKeys: arsenal train --help.")
+        return
     flags = [flag for action in get_args_parser()._actions for flag in action.option_strings]
 
     failed: list[str] = []

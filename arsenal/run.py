@@ -16,6 +16,7 @@ from arsenal.config import Config
 from arsenal.data.dataset import Schema
 from arsenal.data.frame import framed, shaped, tensors
 from arsenal.evaluation.answers import answers
+from arsenal.evaluation.expectation import holds
 from arsenal.evaluation.labels import written
 from arsenal.evaluation.plot import learning_curves
 from arsenal.evaluation.report import number, png, uri
@@ -154,7 +155,7 @@ class Run:
             f"{name} must be {'>=' if side == 'min' else '<='} {bound}; got {self.metrics.get(name)}"
             for name, bounds in self.config.values["expect"].items()
             for side, bound in bounds.items()
-            if not met(self.metrics.get(name), side, bound)
+            if not holds(self.metrics.get(name), side, bound)
         ]
 
     def __repr__(self) -> str:
@@ -196,11 +197,6 @@ class Judged(NamedTuple):
     """Over all rows."""
     shown: Batch
     """[m]: the rows of the answers, as the learner sees them."""
-
-
-def met(value: Any, side: str, bound: float) -> bool:
-    """Whether a number keeps to a bound; `side` is min or max."""
-    return isinstance(value, int | float) and (value >= bound if side == "min" else value <= bound)
 
 
 def predict(run: Run, inputs: Any, method: str | None = None) -> Any:

@@ -86,6 +86,9 @@ class Session:
         self.logged: tuple[int, float] | None = None
         self.paused, self.saved_at, self.operations = 0.0, time.perf_counter(), None
         self.worth_saving = False
+        kept = next((event["sums"] for event in reversed(log) if event["kind"] == "sums" and event["step"] == step), None)
+        self.sums = kept and {name: Mean(*(jnp.asarray(part, dtype=float) for part in parts)) for name, parts in kept.items()}
+        """What was summed between the last log and the checkpoint; None where they are at one step."""
         self.skipped = np.zeros(2)
         """Steps that were left out, and steps."""
 
@@ -119,6 +122,7 @@ class Session:
             self.compiled(run), self.source, train, self.stop,
             log=self.log, log_every=self.every["log"].steps(self.source),
             evaluate=self.evaluate, evaluate_every=self.evaluate_every, evaluate_first=self.unjudged(self.step),
+            sums=self.sums, keep_sums=self.keep_sums,
             save=self.save, save_every=self.save_every, save_due=self.save_due,
             window=window, enter=profiler.enter, leave=profiler.leave,
             failed=self.failed, interrupted=lambda: bool(self.interrupted()), agreed=processes.agreed,
@@ -202,6 +206,11 @@ class Session:
         self.saved.save(step, {"train": train, "features": self.fitted}, due)
         self.worth_saving, self.saved_at = False, time.perf_counter()
         self.paused += self.saved_at - began
+
+    def keep_sums(self, step: int, sums: dict[str, Mean]) -> None:
+        """Write down what was summed since the last log: whoever resumes from here goes on with it."""
+        totals = {name: [np.asarray(part).tolist() for part in mean] for name, mean in jax.device_get(sums).items()}
+        self.journal.say("sums", step, sums=totals)
 
     def failed(self, step: int, means: dict[str, Mean], train: TrainState, block: Any) -> None:
         """Say what was not finite; with `on_nan: replay` also which operation, and keep the state before that step."""

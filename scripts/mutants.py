@@ -62,7 +62,7 @@ MUTANTS = (
     # The ground: weights, rows, keys, order.
     Mutant("dead rows count", "arsenal/numerics/weighted.py", "jnp.tensordot(weight.astype(x.dtype), x, 1)", "jnp.tensordot(jnp.ones_like(weight, x.dtype), x, 1)", "tests/features/test_transforms.py -k standard"),
     Mutant("NaN of a dead row lives", "arsenal/records.py", "jnp.where(alive, value, jnp.zeros_like(value))", "value", "tests/features/cases.py -k standardize"),
-    Mutant("rows share their noise", "arsenal/records.py", "jax.vmap(lambda one: fold_in(key, one))(row)", "jax.vmap(lambda one: fold_in(key, 0 * one))(row)", "tests/features/test_mixing.py -k by_hand"),
+    Mutant("rows share their noise", "arsenal/records.py", "jax.vmap(lambda one: fold_in(key, one))(row)", "jax.vmap(lambda one: fold_in(key, 0 * one))(row)", "tests/features/test_mixing.py -k drawn_as_told"),
     Mutant("an epoch repeats", "arsenal/data/source.py", "rows = shuffled(fold_in(key, step // per_epoch), n, rows)", "rows = shuffled(key, n, rows)", "tests/data/test_batches.py -k epochs"),
     Mutant("the last batch counts its filling", "arsenal/data/source.py", "weight=jnp.where(position < n, taken.weight, jnp.zeros_like(taken.weight))", "weight=taken.weight", "tests/data/cases.py -k source.arrays"),
     Mutant("shuffling loses rows", "arsenal/data/order.py", "jnp.where(value < n, value, walk(value))", "jnp.where(value < n, value, value % jnp.uint32(n))", "tests/data/test_batches.py -k epoch_is"),

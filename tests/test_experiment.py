@@ -180,7 +180,7 @@ def mapped(tmp_path, monkeypatch):
     return config
 
 
-SAID = r"Labels of `cross_entropy` must be in 0\.\.9.*; got labels from 0 to 12, the first that does not fit in row 77"
+SAID = r"Labels of `cross_entropy` must be in 0\.\.9.*; got labels from 0 to 12, the first that does not fit in the row with id 77"
 
 
 @pytest.mark.parametrize("words", [["split.validation=0", "split.test=0"], ["~split", "+split={_target_: arsenal.data.by_position, validation: 0.97, test: 0.0}", "every.evaluate=1 steps"]])

@@ -1,14 +1,18 @@
 """The front door: what a notebook shows of configs, runs, records and errors, and what `fit` takes."""
 
+import signal
+
+import numpy as np
 import pytest
 
 import arsenal
-from arsenal import Config, Run, compose, fit
+from arsenal import Config, Run, compose, fit, load
 from arsenal.config import ConfigError
 from arsenal.losses import cross_entropy
 from arsenal.models import perceptron
 from arsenal.optim import adam
 from arsenal.records import batch
+from arsenal.runs.signals import Interrupted
 from arsenal.training import supervised
 
 FAST = ["length=2", "every.evaluate=2", "model.hidden=[4]", "run.tensorboard=false"]
@@ -56,3 +60,21 @@ def test_what_the_front_door_offers():
     with pytest.raises(ConfigError):
         compose("digits_mlp", ["nothing=1"])
     assert Config is arsenal.config.Config
+
+
+def test_the_curve_of_a_run_that_was_interrupted_is_that_of_one_that_was_not(tmp_path):
+    """A checkpoint between two logs: the first mean after it is over all steps since the last one."""
+    words = ["model.hidden=[4]", "run.tensorboard=false", "every.log=10 steps", "every.evaluate=1000"]
+    whole = fit("digits_mlp", [*words, "length=20", f"run.root={tmp_path / 'whole'}"])
+
+    def interrupt(kind, step, values):
+        if kind == "train" and step == 10:
+            signal.raise_signal(signal.SIGTERM)
+
+    cut = [*words, "length=20", "every.save=3 steps", f"run.root={tmp_path / 'cut'}"]
+    with pytest.raises(Interrupted):
+        fit("digits_mlp", cut, listener=interrupt)
+    assert load(next((tmp_path / "cut").glob("*/*/config.yaml")).parent).step % 10, "The interruption lies between two logs."
+    resumed = fit("digits_mlp", cut)
+    pairs = [[e["values"]["loss"] for e in run.history if e["kind"] == "train"] for run in (whole, resumed)]
+    np.testing.assert_allclose(*pairs, rtol=1e-6)

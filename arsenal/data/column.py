@@ -112,7 +112,7 @@ def gathered(rows: Batch, positions: np.ndarray | None = None) -> Batch:
         if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
             name = jax.tree_util.keystr(path).lstrip(".")
             bad = positions[np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1))[0]]
-            raise ValueError(f"Values must be finite; `{name}` has NaN or infinity in row {int(rows.row[bad])}.")
+            raise ValueError(f"Values must be finite; `{name}` has NaN or infinity in the row with id {int(rows.row[bad])}.")
         return values
 
     return jax.tree_util.tree_map_with_path(read, rows)

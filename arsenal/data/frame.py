@@ -143,7 +143,7 @@ def apart(values: Any, counts: np.ndarray | None = None) -> None:
         bad = values[~parsed]
         raise ValueError(
             f"Column `{values.name}` must hold numbers, as {numbers} of its values do; "
-            f"got {bad.iloc[0]!r} in row {bad.index[0]}, and {others - 1} more."
+            f"got {bad.iloc[0]!r} in row {int(bad.index[0]) + 1}, and {others - 1} more."
             if len(bad)
             else f"Column `{values.name}` holds numbers as text; convert it."
         )

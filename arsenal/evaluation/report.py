@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arsenal.evaluation import plot
+from arsenal.evaluation.expectation import holds
 from arsenal.evaluation.labels import written
 from arsenal.records import Batch
 from arsenal.storage.files import finite, write_bytes, write_json, write_text
@@ -184,10 +185,8 @@ def moment(seconds: float) -> str:
 def check(name: str, metrics: dict, bounds: dict) -> dict:
     """One expectation: the bounds as text, what was measured, and whether it holds; a bound of another name never does."""
     value = metrics.get(name)
-    values = np.ravel(np.array([np.nan] if value is None else value, float))
-    holds = {"min": lambda b: bool((values >= b).all()), "max": lambda b: bool((values <= b).all())}
     signs = {"min": "≥", "max": "≤"}
-    met = all(key in holds and holds[key](bound) for key, bound in bounds.items())
+    met = all(key in signs and holds(value, key, bound) for key, bound in bounds.items())
     text = " and ".join(f"{signs.get(key, key)} {bound:g}" for key, bound in bounds.items())
     return {"name": name, "bounds": text, "value": "not measured" if value is None else number(value), "met": met}
 

@@ -177,7 +177,7 @@ def check_labels(name: str, classes: int, rows, positions: tuple[int, ...] = ())
         unlabelled = " (-1 where a position does not count)" if positions else ""
         raise ValueError(
             f"Labels of `{name}` must be in 0..{classes - 1}{unlabelled}, since there are {classes} outputs; "
-            f"got labels from {labels.min()} to {labels.max()}, the first that does not fit in row {bad}."
+            f"got labels from {labels.min()} to {labels.max()}, the first that does not fit in the row with id {bad}."
         )
 
 

@@ -12,8 +12,8 @@ MACHINE = ("steps_per_second", "examples_per_second", "step_time", "mfu")
 """Of the numbers, those that tell of the machine, not of learning; `step_time` is in seconds."""
 SHOWN = ("images", "text")
 """Pictures [n, height, width] or [n, height, width, channels] by name, and texts."""
-TOLD = ("start", "warning", "note", "cache", "complete", "interrupted", "failed")
-"""What happened; the values say more."""
+TOLD = ("start", "warning", "note", "cache", "sums", "complete", "interrupted", "failed")
+"""What happened; the values say more. `sums` are those of a checkpoint between two logs."""
 KINDS = (*MEASURES, *SHOWN, *TOLD)
 
 

@@ -118,6 +118,8 @@ def drive(
     evaluate_every: int | None = None,
     evaluate_first: bool = False,
     save: Callable[[int, TrainState], None] = lambda step, train: None,
+    sums: dict[str, Mean] | None = None,
+    keep_sums: Callable[[int, dict[str, Mean]], None] = lambda step, sums: None,
     save_due: Callable[[int], bool] = lambda step: False,
     save_every: int | None = None,
     window: tuple[int, int] | None = None,
@@ -130,13 +132,15 @@ def drive(
     """Train to `stop` steps; `log` gets the sums of every `log_every` steps while the next ones already run.
 
     `evaluate` says whether that was enough; `evaluate_first` asks it before the first step, for a run that was
-    interrupted between a step and its evaluation. Between dispatches it asks `interrupted`, and `save_due` for saves by
+    interrupted between a step and its evaluation. `keep_sums` gets what was summed since the last log where a checkpoint
+    falls between two, and `sums` is that of the checkpoint that a run resumes from: its first log is then that of the run
+    that was never interrupted. Between dispatches it asks `interrupted`, and `save_due` for saves by
     the clock; `agreed` makes such answers, and lengths of dispatches, one process's for all, where there are several. `enter`
     and `leave` surround the steps of `window`, for a profiler. `failed` gets a step that reported
     something not finite, what it reported, the state and the block; it must raise, and does where none is given. Of lanes it
     gets a step for each, and need not. The driver reads neither a file nor a signal itself.
     """
-    step, pending, sums, rate = int(train.step), [], None, None
+    step, pending, rate = int(train.step), [], None
     every = [n for n in (log_every, evaluate_every, save_every, source.window) if n]
     block, block_start, inside = None, None, False
 
@@ -189,10 +193,14 @@ def drive(
         if step < stop and ((save_every and step % save_every == 0) or agreed(save_due(step))):
             flush()
             save(step, train)
+            if sums is not None:
+                keep_sums(step, sums)
     flush()
     if inside:
         leave()
     save(step, train)
+    if sums is not None and step < stop:
+        keep_sums(step, sums)
     return train
 
 

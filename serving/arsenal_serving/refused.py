@@ -15,7 +15,7 @@ class Refused(ValueError):
 def show(value: object, limit: int = 80) -> str:
     """A value from a stranger as one short printable line, whatever its length and depth.
 
-    >>> len(shown("x" * 1000, limit=20))
+    >>> len(show("x" * 1000, limit=20))
     20
     """
     short = Repr()
@@ -27,7 +27,7 @@ def show(value: object, limit: int = 80) -> str:
 def unknown_name(what: str, name: str, allowed: Iterable[str], of: str = "") -> Refused:
     """The error for a name that does not exist: suggests the nearest one and lists what there is.
 
-    >>> str(unknown("method", "predct", ["predict", "embed"]))
+    >>> str(unknown_name("method", "predct", ["predict", "embed"]))
     "unknown method 'predct'; did you mean 'predict'? There is: 'embed', 'predict'."
     """
     names = sorted(allowed)

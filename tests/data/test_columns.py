@@ -144,7 +144,7 @@ def test_values_are_checked_when_they_are_read():
     bad = Column((4,), np.dtype(np.float64), lambda at: np.where(at == 2, np.nan, 1.0))
     data = Batch(bad, None, np.ones(4, np.float32), np.array([5, 6, 7, 8]))
     assert gathered(data, np.array([0, 3])).x.tolist() == [1, 1]
-    with pytest.raises(ValueError, match=r"must be finite; `x` has NaN or infinity in row 7\."):
+    with pytest.raises(ValueError, match=r"must be finite; `x` has NaN or infinity in the row with id 7\."):
         gathered(data, np.array([1, 2]))
     wide = data._replace(x=Column((4,), np.dtype(np.int64), lambda at: at + 2**31))
     with pytest.raises(ValueError, match="must fit in 32 bits"):

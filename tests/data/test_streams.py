@@ -261,7 +261,7 @@ def test_numbers_among_text_are_the_same_error(table):
     frame.to_parquet(path, row_group_size=8)
     told = []
     for stream in (True, False):
-        with pytest.raises(ValueError, match=r"`long` must hold numbers, as 49 of its values do; got 'tall' in row 49, and 0") as error:
+        with pytest.raises(ValueError, match=r"`long` must hold numbers, as 49 of its values do; got 'tall' in row 50, and 0") as error:
             parquet(path, "price", stream=stream)
         told.append(str(error.value))
     assert told[0] == told[1]

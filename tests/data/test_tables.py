@@ -122,7 +122,7 @@ def test_a_wrong_column_is_named_with_the_nearest(tmp_path, more, words):
 
 
 def test_text_among_numbers_is_shown(tmp_path):
-    with pytest.raises(ValueError, match=r"Column `height` must hold numbers, as 3 of its values do; got 'tall' in row 2"):
+    with pytest.raises(ValueError, match=r"Column `height` must hold numbers, as 3 of its values do; got 'tall' in row 3"):
         csv(saved(tmp_path, FRAME.assign(height=["1.5", "2", "tall", "3"])), target="kind")
 
 

@@ -1,5 +1,6 @@
 """The documentation tells the truth: its examples run, and what it names exists."""
 
+import ast
 import doctest
 import importlib.util
 import inspect
@@ -15,7 +16,7 @@ import pytest
 
 import arsenal
 from arsenal import config as configs
-from arsenal import losses, models, optim, runs_verbs, training
+from arsenal import fit, losses, models, optim, runs_verbs, training
 from arsenal.cli import VERBS
 from arsenal.config import CONF, ConfigError, Schema, Sweep, compose
 from arsenal.data import as_dataset
@@ -122,6 +123,49 @@ def test_python_on_a_page_runs(page, tmp_path, monkeypatch):
         exec(compile(block, page.name, "exec"), scope)
 
 
+def definitions(*pages: str) -> str:
+    """What the Python on these pages of docs/own defines, without what it calls."""
+    kept = []
+    for page in pages:
+        for block in re.findall(r"^```python\n(.*?)^```", (CHECKOUT / "docs" / "own" / page).read_text(), re.MULTILINE | re.DOTALL):
+            kept += [n for n in ast.parse(block).body if isinstance(n, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef)]
+    return "\n".join(map(ast.unparse, kept))
+
+
+def test_the_experiments_of_ones_own_that_are_shown_train(tmp_path, monkeypatch):
+    """The README's and docs/own/config.md's, written to the files that they name, with the code that docs/own shows."""
+    for name in ("experiment", "model"):
+        (tmp_path / "conf" / name).mkdir(parents=True)
+    (tmp_path / "mypackage.py").write_text(
+        "import flax.linen as nn, optax\n"
+        "class Net(nn.Module):\n"
+        "    width: int\n"
+        "    @nn.compact\n"
+        "    def __call__(self, x):\n"
+        "        return nn.Dense(10)(nn.relu(nn.Dense(self.width)(x.reshape(x.shape[0], -1))))\n"
+        "def my_loss(outputs, y):\n"
+        "    return optax.softmax_cross_entropy_with_integer_labels(outputs, y)\n"
+    )
+    (tmp_path / "my_project").mkdir()
+    for name in ("model", "loss", "data"):
+        (tmp_path / "my_project" / f"{name}.py").write_text(definitions(f"{name}.md"))
+    (readme,) = (b for b in fenced(CHECKOUT / "README.md", "yaml") if "mypackage" in b)
+    (tmp_path / "conf" / "experiment" / "readme.yaml").write_text(readme)
+    for block in fenced(CHECKOUT / "docs" / "own" / "config.md", "yaml"):
+        place = re.search(r"conf/(\w+)/(\w+)\.yaml", block)
+        (tmp_path / "conf" / place[1] / f"{place[2]}.yaml").write_text(block)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, measured in (("readme", "accuracy"), ("mine", "r2_score")):
+        run = fit(compose(name, ["length=2", "run.tensorboard=false"], config_dir="conf"))
+        assert run.step == 2 and f"test/{measured}" in run.metrics
+
+
+def fenced(page: Path, language: str) -> list[str]:
+    """The blocks of a language on a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
 def test_every_verb_has_its_place_in_the_guide():
     text = "\n".join(page.read_text() for page in PAGES if page.is_relative_to(CHECKOUT / "docs"))
     for verb in [*VERBS, *(f"runs {name}" for name in runs_verbs.VERBS)]:
@@ -146,7 +190,8 @@ def test_pages_made_from_the_code_are_up_to_date():
     for path in CONF.glob("*/*.yaml"):
         group, option = path.parent.name, path.stem
         known = (CHECKOUT / "docs" / "gallery.md").read_text() if group == "experiment" else guide
-        assert f"## {option}\n" in known or f"| `{group}` | `{option}` |" in known
+        page = (CHECKOUT / "docs" / "guide" / "training.md").read_text() if group == "debug" else ""
+        assert f"## {option}\n" in known or f"debug={option}" in page or f"| `{group}` | `{option}` |" in known
     for name, room in pages.rooms().items():
         page = (CHECKOUT / "docs" / "api" / f"{name}.md").read_text()
         for offered in room.__all__:

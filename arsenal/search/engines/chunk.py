@@ -115,6 +115,7 @@ class Chunk:
         with np.errstate(divide="ignore", invalid="ignore"):
             values = {name: np.asarray(value)[alive].tolist() for name, value in compute(jax.device_get(means)).items()}
         self.sweep.measured("train", step, [self.trials[at] for at in alive], values)
+        self.engine.tell_pace(step, self.stop, len(alive))
 
     def failed(self, wrong: np.ndarray, means: dict[str, Mean], train: TrainState, block: Any) -> None:
         """Lanes that diverged end here, and only they."""

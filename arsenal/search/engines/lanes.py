@@ -71,6 +71,8 @@ class Lanes:
         self.bound: dict[int, bool] = {}
         self.limits: dict[int, int] = {}
         self.told_at = time.monotonic()
+        self.pace_at: tuple[int, float] | None = None
+        """A step, and when it was logged."""
 
     def run(self) -> None:
         """Ask, train and tell until the sweep has all of its trials."""
@@ -356,6 +358,16 @@ class Lanes:
         config = fill_modes(config, group.experiment.modes)
         about = mathematics(config, group.experiment.data, self.origin)
         return self.sweep.promote(trial, config, group.experiment, group.rows, about)
+
+    def tell_pace(self, step: int, stop: int, trials: int) -> None:
+        """Say how far the lanes are and how long they will take, every few seconds between two evaluations."""
+        now = time.monotonic()
+        if self.pace_at is None or step <= self.pace_at[0]:  # the steps before hold the compilation
+            self.pace_at = (step, now)
+        elif now - self.told_at > TELLING:
+            self.told_at = now
+            left = (stop - step) * (now - self.pace_at[1]) / (step - self.pace_at[0])
+            self.say(f"step {step} of {stop}: {trials} trial{'s' * (trials > 1)}, {left:.0f} s to go")
 
     def tell(self, step: int, stop: int, values: dict[int, float]) -> None:
         """Say how trials do, every few seconds."""

@@ -41,7 +41,8 @@ def message(of: descriptor_pool.DescriptorPool, name: str) -> Any:
 def compile_proto(name: str, text: str) -> descriptor_pb2.FileDescriptorProto:
     """A .proto text's descriptor: messages, maps, oneofs, enums and services, without options.
 
-    >>> compiled("a.proto", 'syntax = "proto3"; message A { repeated int32 b = 1; }').message_type[0].field[0].number
+    >>> message = compile_proto("a.proto", 'syntax = "proto3"; message A { repeated int32 b = 1; }').message_type[0]
+    >>> message.field[0].number
     1
     """
     made = descriptor_pb2.FileDescriptorProto(name=name, syntax="proto3")

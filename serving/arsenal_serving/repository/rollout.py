@@ -150,7 +150,7 @@ def choose(given: Policy, there: Sequence[int], every: bool) -> list[int]:
     """Which of the versions that are there, oldest first, are served; raises `Refused` for one that is not there.
 
     every: whether all are where the policy does not say it.
-    >>> chosen(policy({"canary": {"version": 3, "weight": 0.1}}), [1, 2, 3], every=False)
+    >>> choose(policy({"canary": {"version": 3, "weight": 0.1}}), [1, 2, 3], every=False)
     [2, 3]
     """
     if not given.loaded:

@@ -34,7 +34,7 @@ NAME = "requests-*.jsonl"
 def is_sampled(id: str, share: float) -> bool:
     """Whether a request of this id is among the share that is kept: the first 8 bytes of its SHA-256 are below it.
 
-    >>> sum(sampled(str(k), 0.25) for k in range(10_000))
+    >>> sum(is_sampled(str(k), 0.25) for k in range(10_000))
     2579
     """
     return int.from_bytes(sha256(id.encode()).digest()[:8], "big") < share * 2.0**64

@@ -1,0 +1,85 @@
+"""`arsenal completion bash|zsh|fish`: tab completion of verbs, experiments, groups, keys and arguments."""
+
+import importlib
+import inspect
+from collections.abc import Iterator, Sequence
+
+from arsenal import cli
+
+SCRIPTS = {
+    "bash": """_arsenal() {
+  local IFS=$'\\n'
+  COMPREPLY=($(arsenal completion --words "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
+  [[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace
+}
+COMP_WORDBREAKS=${COMP_WORDBREAKS//[=:]}
+complete -F _arsenal arsenal""",
+    "zsh": """_arsenal() {
+  local -a found
+  found=("${(@f)$(arsenal completion --words "${words[@]:1:$((CURRENT - 1))}" 2>/dev/null)}")
+  compadd -S '' -- $found
+}
+compdef _arsenal arsenal""",
+    "fish": """complete -c arsenal -f -a '(arsenal completion --words (commandline -opc)[2..] (commandline -ct) 2>/dev/null)'""",
+}
+"""What a shell reads once; each asks `arsenal completion --words` for what may stand at the cursor."""
+
+
+def completion(shell: str, /) -> None:
+    """Print what a shell reads for tab completion: eval "$(arsenal completion bash)" in its start-up file.
+
+    SHELL: bash, zsh or fish.
+    """
+    if shell not in SCRIPTS:
+        raise cli.UsageError(f"SHELL must be one of {', '.join(SCRIPTS)}; got {shell}.")
+    print(SCRIPTS[shell])
+
+
+def candidates(words: Sequence[str]) -> list[str]:
+    """What may stand in the place of the last word, which may be empty, behind the others."""
+    *before, last = words or [""]
+    found = cli.VERBS if not before else arguments(before, last)
+    return sorted({word for word in found if word.startswith(last)})
+
+
+def arguments(before: Sequence[str], last: str) -> Iterator[str]:
+    """Words of a verb."""
+    verb = before[0]
+    if verb not in cli.VERBS:
+        return
+    module = importlib.import_module(f"arsenal.{cli.MODULES.get(verb, verb.replace('-', '_'))}")
+    if hasattr(module, "VERBS"):
+        if len(before) == 1:
+            yield from module.VERBS
+        elif before[1] in module.VERBS:
+            yield from named(module.VERBS[before[1]])
+        return
+    called = getattr(module, verb.replace("-", "_"))
+    if "config" in inspect.signature(called).parameters:
+        yield from overrides(before[1:], last, "tune" if verb == "tune" else "train")
+    else:
+        yield from named(called)
+
+
+def named(verb) -> Iterator[str]:
+    """A verb's own arguments, as far as they are named."""
+    for name, parameter in inspect.signature(verb).parameters.items():
+        if parameter.kind is not parameter.POSITIONAL_ONLY:
+            yield f"{name}="
+
+
+def overrides(before: Sequence[str], last: str, name: str) -> Iterator[str]:
+    """Experiments, options of groups, and keys of the experiment that was chosen."""
+    from arsenal.config import CONF, keys
+
+    key, equals, _ = last.partition("=")
+    if equals and (CONF / key.lstrip("+")).is_dir():
+        yield from (f"{key}={path.stem}" for path in sorted((CONF / key.lstrip("+")).glob("*.yaml")))
+        return
+    yield from (f"{plus}{folder.name}=" for folder in CONF.iterdir() if folder.is_dir() for plus in ("", "+"))
+    if any(word.startswith("+experiment=") for word in before):
+        yield from (f"{key}=" for key in keys(before, name))
+
+
+if __name__ == "__main__":
+    cli.call(completion)
