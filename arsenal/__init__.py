@@ -17,10 +17,7 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         import arsenal.road
 
-        found = getattr(arsenal.road, name)
-        # `arsenal.export` is also the module behind `python -m arsenal.export`: the function's name is taken first.
-        globals()[name] = found
-        return found
+        return getattr(arsenal.road, name)
     raise AttributeError(f"module 'arsenal' has no attribute '{name}'")
 
 

@@ -27,8 +27,8 @@ VERBS = {
 }
 SLOW = ("train", "tune", "evaluate", "export", "predict", "verify-resume")
 """Verbs that take seconds before they have anything to tell."""
-MODULES = {"runs": "runs_verbs"}
-"""Where a verb's module has another name than the verb: `arsenal.runs` is the room."""
+ABOVE = ("train", "tune")
+"""Verbs that are modules of `arsenal` itself, for `python -m arsenal.train`."""
 
 
 def arsenal() -> None:
@@ -46,7 +46,7 @@ def arsenal() -> None:
         return
     verb = arguments[0]
     if arguments[:2] == ["completion", "--words"]:
-        print("\n".join(importlib.import_module("arsenal.completion").candidates(arguments[2:])))
+        print("\n".join(importlib.import_module("arsenal.verbs.completion").candidates(arguments[2:])))
         return
     if verb in SLOW and sys.stderr.isatty() and not {"-h", "--help"} & set(arguments):
         print(f"arsenal {verb}: loading JAX", file=sys.stderr, flush=True)
@@ -54,14 +54,20 @@ def arsenal() -> None:
         with report_errors():
             raise UsageError(f"There is no verb `{verb}`.{hint(verb, VERBS)}")
     name = verb.replace("-", "_")
-    module = importlib.import_module(f"arsenal.{MODULES.get(verb, name)}")
+    module = importlib.import_module(home(verb))
     sys.argv = [f"arsenal {verb}", *arguments[1:]]
     if hasattr(module, "VERBS"):
         group(f"arsenal {verb}", module.VERBS)
     elif "config" in inspect.signature(getattr(module, name)).parameters:
-        module.main(getattr(module, name), f"arsenal {verb}", report_errors, "tune" if verb == "tune" else "train")
+        hydra = importlib.import_module("arsenal.config").main  # a floor below, and slow to load
+        hydra(getattr(module, name), f"arsenal {verb}", report_errors, "tune" if verb == "tune" else "train")
     else:
         call(getattr(module, name), f"arsenal {verb}")
+
+
+def home(verb: str) -> str:
+    """The module that tells a verb's story."""
+    return f"arsenal.{'' if verb in ABOVE else 'verbs.'}{verb.replace('-', '_')}"
 
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

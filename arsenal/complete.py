@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from arsenal import config as configs
-from arsenal.config import Config
+from arsenal.config import Config, Settings
 from arsenal.nested import flatten
 from arsenal.run import Run
 from arsenal.runs import events, folder
@@ -24,7 +24,7 @@ ELSEWHERE = ("run.root", "run.progress")
 """Of these, those that say where a command runs and what it shows."""
 
 
-def completed(path: Path, values: dict[str, Any], stop: int, every: int | None) -> int | None:
+def completed(path: Path, settings: Settings, stop: int, every: int | None) -> int | None:
     """The step at which the run in a folder is complete; None where there is something to train or to judge.
 
     `stop` is the length and `every` the interval of evaluations, None where no row is judged, both in steps.
@@ -33,11 +33,11 @@ def completed(path: Path, values: dict[str, Any], stop: int, every: int | None) 
     if step is None:
         return None
     log = [event for event in events.read(path / "events.jsonl") if event["step"] <= step]
-    history, section = evaluations(log, every, stop), values["early_stopping"]
-    if section["patience"]:
+    history, section = evaluations(log, every, stop), settings.early_stopping
+    if section.patience:
         judge = Judge.of(section)
         judged = [judge.value(history[at]) for at in sorted(history)]
-        if is_exhausted(judged, section["patience"], section["min_delta"], judge.mode):
+        if is_exhausted(judged, section.patience, section.min_delta, judge.mode):
             return step
     return step if step >= stop and (every is None or step > stop or step in history) else None
 

@@ -1,6 +1,8 @@
 """Configuration: compose with Hydra, check before anything is built, build. The only file that imports Hydra."""
 
 import contextlib
+import dataclasses
+import functools
 import importlib
 import inspect
 import os
@@ -36,12 +38,24 @@ class ConfigError(Refusal):
     """A config cannot be used; the message says what, what is allowed and what came."""
 
 
-class Config(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Config:
     """A composed and checked experiment."""
 
     values: dict[str, Any]
-    """Plain data, every reference resolved."""
+    """Plain data, every reference resolved: what is written down, hashed and shown."""
     overrides: list[str]
+
+    @functools.cached_property
+    def settings(self) -> "TuningSettings":
+        """The values as what they were checked to be: what code reads. A sweep's are there for a sweep's config only."""
+        schema = TuningSettings if "sweep" in self.values else Settings
+        known = {key: self.values[key] for key in schema.model_fields if key in self.values}
+        return schema.model_validate(known)  # type: ignore[return-value]
+
+    def replace(self, values: dict[str, Any]) -> "Config":
+        """The config with other values."""
+        return Config(values, self.overrides)
 
     def __repr__(self) -> str:
         """The experiment and what was said of it."""
@@ -62,7 +76,7 @@ class Section(BaseModel, extra="forbid", strict=True):
     """No key but those below it."""
 
 
-class Every(Section):
+class IntervalSettings(Section):
     """Intervals, as lengths."""
 
     log: str | int
@@ -70,21 +84,21 @@ class Every(Section):
     save: str | int
 
 
-class Better(Section):
+class JudgeSettings(Section):
     """Which values of a metric of the validation rows are good; `mode` null is as the metric knows."""
 
     metric: str
     mode: Literal["min", "max"] | None
 
 
-class EarlyStopping(Better):
+class StoppingSettings(JudgeSettings):
     """When to end before the length; `patience` null never does."""
 
     patience: Annotated[int, Gt(0)] | None
     min_delta: Annotated[float, Ge(0)]
 
 
-class Kept(Better):
+class CheckpointSettings(JudgeSettings):
     """Which checkpoints are kept."""
 
     last: Annotated[int, Gt(0)]
@@ -92,32 +106,32 @@ class Kept(Better):
     best: Annotated[int, Ge(0)]
 
 
-class Profile(Section):
+class ProfileSettings(Section):
     """Which steps the profiler sees; `start` null none."""
 
     start: Annotated[int, Ge(0)] | None
     steps: Annotated[int, Gt(0)]
 
 
-class Keep(Section):
+class RunSettings(Section):
     """Where and how a run is kept."""
 
     root: str
-    checkpoints: Kept
+    checkpoints: CheckpointSettings
     tensorboard: bool
     progress: bool
     trackers: dict[str, Any]
-    profile: Profile
+    profile: ProfileSettings
     peak_flops: Annotated[float, Gt(0)] | None
 
 
-class Ray(Section):
+class RaySettings(Section):
     """The cluster that a launcher or a sweep uses; `address` null is one of this machine's own."""
 
     address: str | None
 
 
-class Schema(Section):
+class Settings(Section):
     """An experiment."""
 
     name: str
@@ -130,16 +144,16 @@ class Schema(Section):
     features: dict[str, Any]
     learner: dict[str, Any]
     metrics: dict[str, Any]
-    every: Every
-    early_stopping: EarlyStopping
+    every: IntervalSettings
+    early_stopping: StoppingSettings
     parallel: dict[str, Any]
     launcher: dict[str, Any]
-    ray: Ray
+    ray: RaySettings
     on_nan: Literal["stop", "skip", "replay"]
     init_from: str | None
     init_map: dict[str, str | None] | None
     init_allow: list[Literal["missing", "unused"]]
-    run: Keep
+    run: RunSettings
     expect: dict[str, dict[Literal["min", "max"], float]]
     trusted: list[str]
     tags: list[str]
@@ -147,7 +161,7 @@ class Schema(Section):
     preflight: bool
 
 
-class Sweep(Section):
+class SweepSettings(Section):
     """How a space is searched."""
 
     trials: Annotated[int, Gt(0)]
@@ -164,15 +178,15 @@ class Sweep(Section):
     folder: str | None
 
 
-class Tuning(Schema):
+class TuningSettings(Settings):
     """An experiment and how its space is searched: conf/tune.yaml."""
 
     search: dict[str, Any]
     scheduler: dict[str, Any] | None
-    sweep: Sweep
+    sweep: SweepSettings
 
 
-SCHEMAS: dict[str, type[Schema]] = {"train": Schema, "tune": Tuning}
+SETTINGS: dict[str, type[Settings]] = {"train": Settings, "tune": TuningSettings}
 """What a config of conf/ may hold."""
 
 
@@ -191,7 +205,7 @@ def composed(arguments: Sequence[str], name: str = "train") -> Config:
     """The config that the words of a command line ask for, checked."""
     with explained(arguments, name):
         made = hydra(name, replacing(arguments))
-    return checked(made, list(arguments), SCHEMAS[name])
+    return checked(made, list(arguments), SETTINGS[name])
 
 
 def hydra(name: str, words: Sequence[str]) -> Any:
@@ -257,7 +271,7 @@ def main(task: Callable[[Config], Any], program: str, telling: Callable, name: s
 
     words = sys.argv[1:]
     verb = program.rpartition(" ")[2]
-    if {"-h", "--help"} & set(words) and verb not in SCHEMAS:
+    if {"-h", "--help"} & set(words) and verb not in SETTINGS:
         print(f"usage: {program} +experiment=NAME key=value ...\n\n{inspect.getdoc(task)}\n\nKeys: arsenal train --help.")
         return
     flags = [flag for action in get_args_parser()._actions for flag in action.option_strings]
@@ -272,7 +286,7 @@ def main(task: Callable[[Config], Any], program: str, telling: Callable, name: s
         given += [f"hydra.searchpath=[{','.join(own)}]"] if own else []
         try:
             with telling():
-                task(checked(made, given, SCHEMAS[name]))
+                task(checked(made, given, SETTINGS[name]))
         except SystemExit as end:
             # One run of many that fails is no reason to leave the others out; a signal is meant for all of them.
             if about.mode != RunMode.MULTIRUN or (isinstance(end.code, int) and end.code > 128):
@@ -333,7 +347,7 @@ def keys(arguments: Sequence[str], name: str) -> list[str]:
     try:
         plain = OmegaConf.to_container(hydra(name, chosen), resolve=False)
     except Exception:
-        return list(SCHEMAS[name].model_fields)
+        return list(SETTINGS[name].model_fields)
     return list(paths(plain))
 
 
@@ -359,7 +373,7 @@ def first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def checked(composed: Any, overrides: list[str], schema: type[Schema] = Schema) -> Config:
+def checked(composed: Any, overrides: list[str], schema: type[Settings] = Settings) -> Config:
     """Plain values from Hydra's composed config, or a `ConfigError` for the first thing that is wrong with it."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -385,7 +399,7 @@ def checked(composed: Any, overrides: list[str], schema: type[Schema] = Schema) 
     return Config(values, overrides)
 
 
-def examine(values: dict[str, Any], referred: set[str], schema: type[Schema] = Schema) -> None:
+def examine(values: dict[str, Any], referred: set[str], schema: type[Settings] = Settings) -> None:
     """Raise a `ConfigError` for the first value that cannot be used; `referred` are keys that only other keys read."""
     for key in values:
         if key not in schema.model_fields and key not in referred:
@@ -395,7 +409,7 @@ def examine(values: dict[str, Any], referred: set[str], schema: type[Schema] = S
     trust = trusted(values["trusted"])
     for key in sorted(values, key=lambda key: key not in referred):
         # What a sweep searches by is made with its space, which is not in its node.
-        later = {"_partial_": True} if key in ("search", "scheduler") and values[key] and schema is Tuning else {}
+        later = {"_partial_": True} if key in ("search", "scheduler") and values[key] and schema is TuningSettings else {}
         check(values[key] | later if later else values[key], key, trust)
 
 
@@ -473,27 +487,25 @@ class Judging(NamedTuple):
     """Of the section that gives the metric a mode."""
 
 
-def judging(values: dict[str, Any]) -> list[Judging]:
+def judging(settings: Settings) -> list[Judging]:
     """Every metric in use that the config names. Whatever judges a run or a trial reads what its evaluations measured."""
     found = []
-    for name in values["expect"]:
+    for name in settings.expect:
         split, _, metric = name.partition("/")
         found.append(Judging("expect", split, metric, ("validation", "test")))
-    judges: list[tuple[str, ...]] = [("early_stopping",)] if values["early_stopping"]["patience"] else []
-    judges += [("run", "checkpoints")] if values["run"]["checkpoints"]["best"] else []
-    judges += [("sweep",)] if "sweep" in values else []
+    judges: list[tuple[str, ...]] = [("early_stopping",)] if settings.early_stopping.patience else []
+    judges += [("run", "checkpoints")] if settings.run.checkpoints.best else []
+    judges += [("sweep",)] if isinstance(settings, TuningSettings) else []
     for path in judges:
-        name = section(values, path)["metric"]
+        name = section(settings, path).metric
         split, _, metric = name.partition("/") if name.partition("/")[0] in SPLITS else ("validation", "", name)
         found.append(Judging(f"{'.'.join(path)}.metric", split, metric, ("validation",), path))
     return found
 
 
-def section(values: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
-    """What stands at a path."""
-    for key in path:
-        values = values[key]
-    return values
+def section(settings: Settings, path: tuple[str, ...]) -> Any:
+    """The section at a path."""
+    return functools.reduce(getattr, path, settings)
 
 
 def set_modes(config: Config, modes: dict[tuple[str, ...], str]) -> Config:
@@ -647,7 +659,7 @@ def read(folder: Path) -> Config:
         for group, option in entry.items() if isinstance(entry, dict) else ():
             if (CONF / group / f"{option}.yaml").is_file():
                 today[group] = yaml.safe_load((CONF / group / f"{option}.yaml").read_text(encoding="utf-8"))
-    values = migrations.migrate_config(values, {key: value for key, value in today.items() if key in Schema.model_fields})
-    referred = [key for key in values if key not in Schema.model_fields]
+    values = migrations.migrate_config(values, {key: value for key, value in today.items() if key in Settings.model_fields})
+    referred = [key for key in values if key not in Settings.model_fields]
     config = checked(OmegaConf.create({k: v for k, v in values.items() if k not in referred}), overrides)
     return Config(values, config.overrides)

@@ -12,7 +12,7 @@ import numpy as np
 from arsenal import config as configs
 from arsenal.combine import chain, learner, skipping, whole
 from arsenal.combine.chain import shapes_behind
-from arsenal.config import Config
+from arsenal.config import Config, Settings
 from arsenal.data import arrays, as_dataset, as_split, reading, through
 from arsenal.data.column import even_positions, gather, is_streamed, row_bytes, row_shapes, rows_at, take
 from arsenal.data.dataset import Dataset, Schema
@@ -69,13 +69,13 @@ class Experiment(NamedTuple):
 
 def parts(config: Config, schema: Schema | None = None) -> Parts:
     """Build everything but the data, which is described by `schema` where it is known."""
-    values = config.values
-    metrics = {name: configs.build(node, f"metrics.{name}") for name, node in values["metrics"].items()}
-    learner = as_learner(configs.build(values["learner"], "learner"))
-    return Parts(transforms(values, schema), skipping(learner) if values["on_nan"] == "skip" else learner, metrics)
+    settings = config.settings
+    metrics = {name: configs.build(node, f"metrics.{name}") for name, node in settings.metrics.items()}
+    learner = as_learner(configs.build(settings.learner, "learner"))
+    return Parts(transforms(settings, schema), skipping(learner) if settings.on_nan == "skip" else learner, metrics)
 
 
-def transforms(values: dict[str, Any], schema: Schema | None) -> Transform:
+def transforms(settings: Settings, schema: Schema | None) -> Transform:
     """The transforms of a config as one. A factory with an argument `schema` is given that of the data."""
 
     def one(name: str, node: Any) -> Transform:
@@ -87,7 +87,7 @@ def transforms(values: dict[str, Any], schema: Schema | None) -> Transform:
             return configs.build(node, path, schema=schema)
         return configs.build(node, path)
 
-    return chain(*(one(name, node) for name, node in values["features"].items()))
+    return chain(*(one(name, node) for name, node in settings.features.items()))
 
 
 def as_learner(made: Any) -> Learner:
@@ -103,15 +103,15 @@ def as_learner(made: Any) -> Learner:
 
 def build(config: Config) -> Experiment:
     """Build everything, and see that the rows fit the learner before anything compiles."""
-    values = config.values
+    settings = config.settings
     made = parts(config)
     try:
-        data = as_dataset(configs.build(values["data"], "data"))
+        data = as_dataset(configs.build(settings.data, "data"))
     except (ValueError, TypeError) as error:
         raise configs.ConfigError(f"`data`: {error}") from error
-    made = made._replace(features=transforms(values, data.schema))
+    made = made._replace(features=transforms(settings, data.schema))
     try:
-        masks = as_split(configs.build(values["split"], "split")).masks(data.rows, data.schema)
+        masks = as_split(configs.build(settings.split, "split")).masks(data.rows, data.schema)
     except (ValueError, TypeError) as error:
         raise configs.ConfigError(f"`split`: {error}") from error
     splits = {name: take(data.rows, mask) for name, mask in masks.items()}
@@ -128,7 +128,7 @@ def build(config: Config) -> Experiment:
         check_target(data.schema, shapes.get("predict"), rows)
     except ValueError as error:
         raise configs.ConfigError(str(error)) from error
-    for key, split, name, allowed, _ in configs.judging(values):
+    for key, split, name, allowed, _ in configs.judging(settings):
         if split not in allowed or name not in modes:
             whose = " or ".join(allowed)
             got = f"{split}/{name}" if name else split
@@ -169,8 +169,8 @@ def check_target(schema: Schema, predict: Any, rows: Batch) -> None:
 def fill_modes(config: Config, modes: dict[str, str | None]) -> Config:
     """The config that says of every metric that judges which values are good, as `modes` know where it does not itself."""
     found = {}
-    for key, _, name, _, path in configs.judging(config.values):
-        if path and configs.section(config.values, path)["mode"] is None:
+    for key, _, name, _, path in configs.judging(config.settings):
+        if path and configs.section(config.settings, path).mode is None:
             mode = modes.get(name)
             if mode is None:
                 word = key.removesuffix("metric") + "mode"
@@ -190,10 +190,10 @@ def mathematics(config: Config, data: Dataset, inherited: Any = None) -> dict[st
     """What defines the run: data and inherited parameters by content, not path; not length, logging, devices or folders."""
     kept = ("seed", "batch_size", "split", "features", "learner")
     found = {key: config.values[key] for key in kept} | {"data": data.fingerprint}
-    if config.values["on_nan"] == "skip":
+    if config.settings.on_nan == "skip":
         found["on_nan"] = "skip"
     if inherited is not None:
-        found["init"] = {"params": digest(inherited), "map": config.values["init_map"]}
+        found["init"] = {"params": digest(inherited), "map": config.settings.init_map}
     return found
 
 
@@ -204,30 +204,30 @@ def prepare(made: Parts, seed: int, rows: Batch) -> tuple[Any, Batch]:
     return jax.jit(made.features.fit)(key, there, hyperparameters(made.features.hp))
 
 
-def strategy(made: Parts, values: dict[str, Any], rows: Batch) -> Strategy:
+def strategy(made: Parts, settings: Settings, rows: Batch) -> Strategy:
     """How the step runs on the devices that there are, for a learner and its training rows."""
-    choose = configs.build(values["parallel"], "parallel")
+    choose = configs.build(settings.parallel, "parallel")
     try:
-        return choose(made.learner, values["batch_size"] or len(rows.weight))
+        return choose(made.learner, settings.batch_size or len(rows.weight))
     except ValueError as error:
         raise configs.ConfigError(f"`parallel`: {error}") from error
 
 
 def prepared(
-    made: Parts, values: dict[str, Any], rows: Batch, lay: Callable[[Source], Source] = lambda source: source
+    made: Parts, settings: Settings, rows: Batch, lay: Callable[[Source], Source] = lambda source: source
 ) -> tuple[Any, Batch, Source]:
     """The transforms fitted, the rows they were fitted on as training sees them, and the source of all training rows.
 
     `lay` is the strategy's `source`. Rows that are read as they go pass through the transforms batch by batch, inside the
     program.
     """
-    key, size = jax.random.key(values["seed"]), values["batch_size"]
+    key, size = jax.random.key(settings.seed), settings.batch_size
     if not is_streamed(rows):
-        fitted, rows = prepare(made, values["seed"], rows)
+        fitted, rows = prepare(made, settings.seed, rows)
         return fitted, rows, lay(arrays(rows, size))
     source = lay(reading(rows, size, streams(key)["data"], check=row_check(made)))
-    known = some(rows, SAMPLE_ROWS if values["features"] else 1, SAMPLE_BYTES, least=size)
-    fitted, known_seen = prepare(made, values["seed"], known)
+    known = some(rows, SAMPLE_ROWS if settings.features else 1, SAMPLE_BYTES, least=size or 1)
+    fitted, known_seen = prepare(made, settings.seed, known)
     if not alike(known_seen, seen(made, fitted, known)):
         raise configs.ConfigError(
             "`features` change training rows in another way than later ones, which takes all rows in memory; this data is "
@@ -244,9 +244,9 @@ def alike(rows: Batch, others: Batch) -> bool:
     return all(a.shape == b.shape and np.allclose(a, b, rtol=1e-4, atol=1e-4, equal_nan=True) for a, b in pairs)
 
 
-def first(made: Parts, values: dict[str, Any], fitted: Any, source: Source) -> dict[str, Any]:
+def first(made: Parts, settings: Settings, fitted: Any, source: Source) -> dict[str, Any]:
     """What a checkpoint holds, before the first step."""
-    return {"train": start(made.learner, source, values["seed"]), "features": fitted}
+    return {"train": start(made.learner, source, settings.seed), "features": fitted}
 
 
 def lying(made: Parts, how: Strategy, saved: dict[str, Any]) -> dict[str, Any]:
@@ -256,12 +256,12 @@ def lying(made: Parts, how: Strategy, saved: dict[str, Any]) -> dict[str, Any]:
     return everywhere | {"train": everywhere["train"]._replace(state=how.shardings(made.learner, train.state))}
 
 
-def shape_of(made: Parts, values: dict[str, Any], rows: Batch) -> dict[str, Any]:
+def shape_of(made: Parts, settings: Settings, rows: Batch) -> dict[str, Any]:
     """The shapes and types of a checkpoint, from rows that the transforms were fitted on."""
 
     def make(rows):
-        fitted, rows = prepare(made, values["seed"], rows)
-        return first(made, values, fitted, arrays(rows, values["batch_size"]))
+        fitted, rows = prepare(made, settings.seed, rows)
+        return first(made, settings, fitted, arrays(rows, settings.batch_size))
 
     return jax.eval_shape(make, rows)
 

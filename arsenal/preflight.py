@@ -20,15 +20,15 @@ from arsenal.training.parallel import place
 
 def preflight(config: Config) -> Iterator[str]:
     """Yield the lines; everything is built and compiled as for training, and nothing trained or written."""
-    values = config.values
+    settings = config.settings
     provide_threads()
     experiment = experiments.build(config)
     made = experiment.parts
-    how = experiments.strategy(made, values, experiment.splits["train"])
-    fitted, _, source = experiments.prepared(made, values, experiment.splits["train"], how.source)
+    how = experiments.strategy(made, settings, experiment.splits["train"])
+    fitted, _, source = experiments.prepared(made, settings, experiment.splits["train"], how.source)
     made = made._replace(learner=how.learner(made.learner))
-    stop = Length.parse(values["length"]).steps(source)
-    saved = jax.eval_shape(lambda: experiments.first(made, values, fitted, source))
+    stop = Length.parse(settings.length).steps(source)
+    saved = jax.eval_shape(lambda: experiments.first(made, settings, fitted, source))
     train = place(saved, experiments.lying(made, how, saved))["train"]
     block = source.block(0, source.window or 1)
     batch = jax.eval_shape(lambda train, block: source.at(train.key, block, train.step), train, block)
@@ -43,7 +43,7 @@ def preflight(config: Config) -> Iterator[str]:
     yield from table("  ", params)
     sizes = [leaf.size for leaf in jax.tree.leaves(params)]
     yield f"  in all {sum(sizes):,} in {len(sizes)} arrays"
-    for path, groups in grouped(values["learner"], "learner"):
+    for path, groups in grouped(settings.learner, "learner"):
         yield f"\ngroups of {path}"
         tree = params.get("params", params) if isinstance(params, dict) else params
         try:
@@ -59,7 +59,7 @@ def preflight(config: Config) -> Iterator[str]:
         for row in placed:
             yield f"  {row.path:<{width}}  {list(row.shape)!s:<16}  {row.rule:<{rule}}  {written(row.spec)}"
     yield "\nprogram"
-    many: Any = advance(made.learner, source, values["on_nan"] == "replay")
+    many: Any = advance(made.learner, source, settings.on_nan == "replay")
     lowered = many.lower(train, block, jnp.int32(0))
     compiled = lowered.compile()
     formula = operations_per_step(made.learner, train.state, batch)
@@ -73,7 +73,7 @@ def preflight(config: Config) -> Iterator[str]:
         for name, what in (("argument", "state and data"), ("output", "new state"), ("temp", "intermediate results")):
             yield f"  {what:<32}  {getattr(memory, f'{name}_size_in_bytes') / 2**20:,.1f} MB on each device"
     yield f"  {stop:,} steps of {source.batch_size} rows on {len(how.devices)} {how.devices[0].device_kind}"
-    yield from (f"  {text}" for text in session.schedule_warnings(values, stop))
+    yield from (f"  {text}" for text in session.schedule_warnings(settings, stop))
     yield "\nNothing was trained; leave `preflight` out to begin."
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from arsenal import config as configs
 from arsenal import session
 from arsenal.complete import ask, completed
-from arsenal.config import Config, compose
+from arsenal.config import Config, Settings, compose
 from arsenal.data import ahead, arrays
 from arsenal.data.column import is_streamed
 from arsenal.data.source import feed
@@ -52,7 +52,7 @@ __all__ = ["Config", "Run", "build", "compose", "evaluate", "export", "fit", "lo
 
 def inherited(config: Config) -> Any:
     """The parameters of the run that `init_from` names; None where it names none."""
-    path = config.values["init_from"]
+    path = config.settings.init_from
     return None if path is None else load(path).params["learner"]
 
 
@@ -72,13 +72,13 @@ def fit(experiment: str | Config, overrides: Sequence[str] = (), listener: Liste
     config = experiment if isinstance(experiment, Config) else compose(experiment, overrides)
     if listener is not None:
         return walk(config, listener)
-    with choose_listener(config.values["run"]["progress"]) as shown:
+    with choose_listener(config.settings.run.progress) as shown:
         return walk(config, shown)
 
 
 def walk(config: Config, listener: Listener) -> Run:
     """Train to the config's length in its run folder."""
-    values = config.values
+    settings = config.settings
     processes.provide_threads()
     compile_cache()
     with signals.interrupts() as interrupted:
@@ -86,12 +86,12 @@ def walk(config: Config, listener: Listener) -> Run:
             experiment = build(config)
             config = fill_modes(config, experiment.modes)
             origin = inherited(config)
-        sources = folder.fingerprints([package.split(".")[0] for package in values["trusted"]])
+        sources = folder.fingerprints([package.split(".")[0] for package in settings.trusted])
         identity = mathematics(config, experiment.data, origin)
-        with claimed(values, identity, sources) as path:
+        with claimed(settings, identity, sources) as path:
             run = Run(path, config)
             if (step := nothing_left(run, experiment)) is not None:
-                stop = steps_of(config.values, experiment)
+                stop = steps_of(config.settings, experiment)
                 if processes.is_writer():
                     ask(run, step, stop, listener, evaluate)
                 told(run, "complete", step=step, length=max(step, stop))
@@ -107,56 +107,56 @@ def walk(config: Config, listener: Listener) -> Run:
 
 
 @contextlib.contextmanager
-def claimed(values: dict[str, Any], identity: dict[str, Any], sources: dict[str, str]) -> Iterator[Path]:
+def claimed(settings: Settings, identity: dict[str, Any], sources: dict[str, str]) -> Iterator[Path]:
     """The run folder, held by the first process for all."""
-    root, name = Path(values["run"]["root"]), values["name"]
+    root, name = Path(settings.run.root), settings.name
     path = root / name / folder.identity(identity)
     if not processes.matches_first(folder.identity(identity)):
         raise folder.RunError(f"Process {jax.process_index()} has another run than the first: its data or its config differ.")
     with contextlib.ExitStack() as stack:
         with processes.raise_together():
             if processes.is_writer():
-                path = stack.enter_context(folder.claim(root, name, identity, sources, values["fresh"]))
+                path = stack.enter_context(folder.claim(root, name, identity, sources, settings.fresh))
         yield path
 
 
-def steps_of(values: dict[str, Any], experiment: Experiment, key: str = "length") -> int:
+def steps_of(settings: Settings, experiment: Experiment, key: str = "length") -> int:
     """A length of the config in steps of the experiment's training rows."""
-    text = values["length"] if key == "length" else values["every"][key]
-    return Length.parse(text).steps(feed(experiment.splits["train"], values["batch_size"], jax.random.key(0)))
+    text = settings.length if key == "length" else getattr(settings.every, key)
+    return Length.parse(text).steps(feed(experiment.splits["train"], settings.batch_size, jax.random.key(0)))
 
 
 def nothing_left(run: Run, experiment: Experiment) -> int | None:
     """The step at which a run is complete, by its folder alone; None where something is left."""
-    values, held_out = run.config.values, experiment.splits["validation"]
-    every = steps_of(values, experiment, "evaluate") if len(held_out.weight) else None
-    step = processes.broadcast(completed(run.folder, values, steps_of(values, experiment), every) or 0)
+    settings, held_out = run.config.settings, experiment.splits["validation"]
+    every = steps_of(settings, experiment, "evaluate") if len(held_out.weight) else None
+    step = processes.broadcast(completed(run.folder, settings, steps_of(settings, experiment), every) or 0)
     return step or None
 
 
 def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts, listener: Listener) -> Run:
     """Train in a folder that this process holds."""
-    path, values, made = run.folder, run.config.values, experiment.parts
+    path, settings, made = run.folder, run.config.settings, experiment.parts
     with contextlib.ExitStack() as stack:
         with interrupted.at_once(lambda: BEFORE):
-            how = strategy(made, values, experiment.splits["train"])
-            fitted, rows, source = prepared(made, values, experiment.splits["train"], how.source)
+            how = strategy(made, settings, experiment.splits["train"])
+            fitted, rows, source = prepared(made, settings, experiment.splits["train"], how.source)
             made = made._replace(learner=how.learner(made.learner))
-            stop = Length.parse(values["length"]).steps(source)
-            saved = stack.enter_context(contextlib.closing(Checkpoints(path / "checkpoints", session.keep(values, source))))
+            stop = Length.parse(settings.length).steps(source)
+            saved = stack.enter_context(contextlib.closing(Checkpoints(path / "checkpoints", session.keep(settings, source))))
             source = stack.enter_context(ahead(source, stop))
-            like = jax.eval_shape(lambda rows: first(made, values, fitted, arrays(rows, values["batch_size"])), rows)
+            like = jax.eval_shape(lambda rows: first(made, settings, fitted, arrays(rows, settings.batch_size)), rows)
             like, transferred = place(like, lying(made, how, like)), None
             state = saved.restore(like, lambda text: listener("warning", 0, {"text": text}))
             if state is None:
-                state, transferred = adopted(made, first(made, values, fitted, source), origin, values)
+                state, transferred = adopted(made, first(made, settings, fitted, source), origin, settings)
                 state = place(state, lying(made, how, state))
             held_out = experiment.splits["validation"]
             asked = (lambda: bool(interrupted())) if jax.process_count() == 1 else None  # several must not differ
             judge = judging(made, state["features"], held_out, source.batch_size, asked, how.source)
         step = int(state["train"].step)
         going = session.Session(
-            path, values, made.learner, source, state["features"], saved, interrupted, step, stop, how, judge,
+            path, settings, made.learner, source, state["features"], saved, interrupted, step, stop, how, judge,
             sample=sampling(made, state["features"], experiment.examples, experiment.data.schema),
             unchanged=experiment.data.check_unchanged,
         )  # fmt: skip
@@ -165,18 +165,18 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts
             folder.write_config(path, configs.text(run.config), run.config.overrides, folder.environment())
             schema.write_schema(path, experiment.data.schema, rows, experiment.examples)
         told(run, "running", step=step, length=stop)
-        journal = Journal(*session.trackers(path, step, values), Tracker(listener)) if writes else Journal()
+        journal = Journal(*session.trackers(path, step, run.config), Tracker(listener)) if writes else Journal()
         going.journal = stack.enter_context(contextlib.closing(journal))
         modes = {name: mode for name, mode in experiment.modes.items() if mode}
         about = {"evaluate": going.evaluate_every, "folder": str(path), "parallel": f"{how.name}, {how.why}", "modes": modes}
         journal.say("start", step, length=stop, **about)
-        for text in session.schedule_warnings(values, stop):
+        for text in session.schedule_warnings(settings, stop):
             journal.say("warning", step, text=text)
-        if is_streamed(experiment.splits["train"]) and values["features"]:
+        if is_streamed(experiment.splits["train"]) and settings.features:
             total = len(experiment.splits["train"].weight)
             journal.say("note", step, text=f"Transforms are fitted on {len(rows.weight):,} of {total:,} training rows.")
         if transferred:
-            journal.say("note", step, text=inheritance(transferred, values["init_from"]))
+            journal.say("note", step, text=inheritance(transferred, str(settings.init_from)))
         trained = going.go(state["train"])
         saved.wait()
         step = int(trained.step)
@@ -197,7 +197,7 @@ def told(run: Run, state: str, **more: Any) -> None:
         folder.set_status(run.folder, state, **more)
 
 
-def adopted(made: Parts, state: dict[str, Any], origin: Any, values: dict[str, Any]) -> tuple[dict[str, Any], Transfer | None]:
+def adopted(made: Parts, state: dict[str, Any], origin: Any, settings: Settings) -> tuple[dict[str, Any], Transfer | None]:
     """The first state with the parameters that it inherits, and what became of each."""
     if origin is None:
         return state, None
@@ -205,7 +205,7 @@ def adopted(made: Parts, state: dict[str, Any], origin: Any, values: dict[str, A
     if made.learner.adopt is None:
         raise configs.ConfigError("`init_from`: this learner has no parameters to begin with.")
     try:
-        transferred = transfer(origin, made.learner.params(begun.state), values["init_map"] or {}, values["init_allow"])
+        transferred = transfer(origin, made.learner.params(begun.state), settings.init_map or {}, settings.init_allow)
     except ValueError as error:
         raise configs.ConfigError(str(error)) from error
     state["train"] = begun._replace(state=jax.jit(made.learner.adopt)(begun.state, transferred.params, begun.hp))
@@ -226,25 +226,25 @@ def evaluate(run: Run) -> dict[str, float]:
     status = folder.read_status(run.folder)
     write_report(
         run.folder / "report",
-        title=run.config.values["name"],
+        title=run.config.settings.name,
         status={
             "state": status.get("state", "unknown"),
             "time": status.get("time"),
             "duration": events.duration(events.read(run.folder / "events.jsonl")),
             "step": run.step,
-            "seed": run.config.values["seed"],
+            "seed": run.config.settings.seed,
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.params["learner"])),
         },
         command=shlex.join(["arsenal", "train", *run.config.overrides]),
         config=configs.text(run.config),
         environment=read_json(run.folder / "environment.json"),
         notes=notes(run.folder),
-        tags=run.config.values["tags"],
+        tags=run.config.settings.tags,
         axis=run.parts.learner.axis,
         slope=slope_of(run),
         history=history,
         metrics=run.metrics,
-        expect=run.config.values["expect"],
+        expect=run.config.settings.expect,
         labels=run.kept[0].target.columns,
         results={name: (judged.shown, judged.answers) for name, judged in run.results.items()},
         totals={name: float(run.experiment.splits[name].weight.sum()) for name in run.results},
@@ -302,7 +302,7 @@ def export(run: Run, to: str | Path | None = None, explain: str | None = None) -
         "run": run.folder.name, "step": run.step, "config": run.config.values, "overrides": run.config.overrides,
         "environment": read_json(run.folder / "environment.json"), "parameters": digest(run.params),
     }  # fmt: skip
-    return write(target, methods, run.params, name=run.config.values["name"], codecs=described.codecs, provenance=provenance)
+    return write(target, methods, run.params, name=run.config.settings.name, codecs=described.codecs, provenance=provenance)
 
 
 def _scores(run: Run) -> Callable:

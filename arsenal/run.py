@@ -77,7 +77,7 @@ class Run:
         """The newest sound checkpoint: `train` and `features`."""
         _, examples, n = self.kept
         rows = jax.tree.map(lambda v: jax.ShapeDtypeStruct((n, *v.shape[1:]), v.dtype), examples)
-        like = shape_of(self.parts, self.config.values, rows)
+        like = shape_of(self.parts, self.config.settings, rows)
         with contextlib.closing(Checkpoints(self.folder / "checkpoints", best=self.ranking)) as saved:
             found = saved.restore(like, which=self.checkpoint)
         if found is None:
@@ -86,8 +86,8 @@ class Run:
 
     def ranking(self) -> list[int]:
         """The steps that the log judges, best first; none where the config keeps none of the best."""
-        section = self.config.values["run"]["checkpoints"]
-        return Judge.of(section).best(evaluations(events.read(self.folder / "events.jsonl"))) if section["best"] else []
+        section = self.config.settings.run.checkpoints
+        return Judge.of(section).best(evaluations(events.read(self.folder / "events.jsonl"))) if section.best else []
 
     @property
     def step(self) -> int:
@@ -130,7 +130,7 @@ class Run:
     def score(self, rows: Batch) -> "Judged":
         """Metrics of all rows as the data set gives them, and the answers that a report shows."""
         learner, trained, fitted = self.parts.learner, self.restored["train"], self.restored["features"]
-        params, size = self.params["learner"], self.config.values["batch_size"] or len(rows.weight)
+        params, size = self.params["learner"], self.config.settings.batch_size or len(rows.weight)
         judge = judging(self.parts, fitted, rows, size)
         values = judge(streams(trained.key)["evaluate"], params, trained.hp) if judge else None
         shown, apply = showing(self.parts, fitted, params, rows)
@@ -153,7 +153,7 @@ class Run:
         """What the experiment states and this run does not reach, one line each."""
         return [
             f"{name} must be {'>=' if side == 'min' else '<='} {bound}; got {self.metrics.get(name)}"
-            for name, bounds in self.config.values["expect"].items()
+            for name, bounds in self.config.settings.expect.items()
             for side, bound in bounds.items()
             if not holds(self.metrics.get(name), side, bound)
         ]
@@ -161,7 +161,7 @@ class Run:
     def __repr__(self) -> str:
         """Name, state and folder."""
         status = folder.read_status(self.folder)
-        return f"Run({self.config.values['name']}, {status.get('state')} at step {status.get('step')}, {self.folder})"
+        return f"Run({self.config.settings.name}, {status.get('state')} at step {status.get('step')}, {self.folder})"
 
     def _repr_html_(self) -> str:
         """The run in a notebook: where it stands, its last numbers, its curves."""
@@ -183,7 +183,7 @@ def card(run: Run) -> str:
     named = ((escape(display_name(name)), number(value)) for name, value in last.items())
     cells = "".join(f"<tr><td>validation {name}</td><td>{value}</td></tr>" for name, value in named)
     where = f"{status.get('state')} at step {status.get('step')}<br><code>{escape(str(run.folder))}</code>"
-    head = f"<b>{escape(run.config.values['name'])}</b> {where}"
+    head = f"<b>{escape(run.config.settings.name)}</b> {where}"
     picture = f'<img src="{uri(png(learning_curves(rows)))}" style="max-width: 100%">' if rows else ""
     return f"<div>{head}<table>{cells}</table>{picture}</div>"
 
@@ -215,7 +215,7 @@ def predict(run: Run, inputs: Any, method: str | None = None) -> Any:
     if n == 0:
         raise ValueError("There is no row to answer.")
     rows = Batch(x, None, np.ones(n, np.float32), np.arange(n, dtype=np.int32))
-    size = run.config.values["batch_size"] or 1024
+    size = run.config.settings.batch_size or 1024
     given = answers({name: run.apply[name] for name in names}, {}, run.params, rows, size)
     return answer_frame(given, described)
 

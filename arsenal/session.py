@@ -13,6 +13,7 @@ import numpy as np
 from jax.random import fold_in
 
 from arsenal import config as configs
+from arsenal.config import Config, Settings
 from arsenal.optim import Schedule
 from arsenal.records import Learner, Mean, Source, compute, hyperparameters
 from arsenal.runs import events, folder, processes
@@ -35,24 +36,24 @@ TEXTS = 2
 """Texts that are shown of what a run writes while it trains."""
 
 
-def keep(values: dict[str, Any], source: Source) -> Keep:
+def keep(settings: Settings, source: Source) -> Keep:
     """Which checkpoints the config keeps."""
-    given = values["run"]["checkpoints"]
-    every = Length.parse(given["every"]) if given["every"] else None
+    given = settings.run.checkpoints
+    every = Length.parse(given.every) if given.every else None
     timed = every is not None and every.unit == "seconds"
     return Keep(
-        last=given["last"],
+        last=given.last,
         every=every.steps(source) if every and not timed else None,
         seconds=every.amount if every and timed else None,
-        best=given["best"],
+        best=given.best,
     )
 
 
-def trackers(path: Path, step: int, values: dict[str, Any]) -> list[Tracker]:
+def trackers(path: Path, step: int, config: Config) -> list[Tracker]:
     """Where the config writes a run down, from a step on."""
-    own = {name: configs.build(node, f"run.trackers.{name}") for name, node in values["run"]["trackers"].items()}
-    boards = [tensorboard(path, step, values)] if values["run"]["tensorboard"] else []
-    return [events.events(path), *boards, *(factory(path, step, values) for factory in own.values())]
+    own = {name: configs.build(node, f"run.trackers.{name}") for name, node in config.settings.run.trackers.items()}
+    boards = [tensorboard(path, step, config.values)] if config.settings.run.tensorboard else []
+    return [events.events(path), *boards, *(factory(path, step, config.values) for factory in own.values())]
 
 
 class Session:
@@ -61,7 +62,7 @@ class Session:
     journal: Journal
 
     def __init__(
-        self, path: Path, values: dict[str, Any], learner: Learner, source: Source, fitted: Any,
+        self, path: Path, settings: Settings, learner: Learner, source: Source, fitted: Any,
         saved: Checkpoints, interrupted: Interrupts, step: int, stop: int, how: Strategy,
         judge: Callable[[jax.Array, Any, Any], dict[str, Any] | None] | None,
         sample: Callable[[Any], Any] | None = None,
@@ -72,16 +73,16 @@ class Session:
         `judge(key, params, hp)` gives the validation rows' metrics, or None where it was interrupted; `sample(params)`
         `pictures` and `texts` to look at; `unchanged()` raises where the data is no longer what it was.
         """
-        self.path, self.values, self.learner, self.source, self.fitted = path, values, learner, source, fitted
+        self.path, self.settings, self.learner, self.source, self.fitted = path, settings, learner, source, fitted
         self.saved, self.interrupted, self.judge, self.sample, self.unchanged = saved, interrupted, judge, sample, unchanged
         self.how = how
-        self.every = {name: Length.parse(text) for name, text in values["every"].items()}
+        self.every = {name: Length.parse(text) for name, text in settings.every}
         self.evaluate_every = self.every["evaluate"].steps(source) if judge else None
         self.save_every = None if self.every["save"].unit == "seconds" else self.every["save"].steps(source)
         self.step, self.stop = step, stop
         log = [event for event in events.read(path / "events.jsonl") if event["step"] <= step]
         self.history = evaluations(log, self.evaluate_every, stop)
-        self.stopping, self.keeping = Judge.of(values["early_stopping"]), Judge.of(values["run"]["checkpoints"])
+        self.stopping, self.keeping = Judge.of(settings.early_stopping), Judge.of(settings.run.checkpoints)
         saved.best = lambda: self.keeping.best(self.history)
         self.logged: tuple[int, float] | None = None
         self.paused, self.saved_at, self.operations = 0.0, time.perf_counter(), None
@@ -95,11 +96,11 @@ class Session:
     @property
     def exhausted(self) -> bool:
         """Whether early stopping ends the run here."""
-        section = self.values["early_stopping"]
-        if not section["patience"]:
+        section = self.settings.early_stopping
+        if not section.patience:
             return False
         values = [self.stopping.value(self.history[step]) for step in sorted(self.history)]
-        return is_exhausted(values, section["patience"], section["min_delta"], self.stopping.mode)
+        return is_exhausted(values, section.patience, section.min_delta, self.stopping.mode)
 
     def is_due(self, step: int) -> bool:
         """Whether a run that goes on beyond a step is judged there."""
@@ -112,11 +113,11 @@ class Session:
 
     def go(self, train: TrainState) -> TrainState:
         """Train to the end, or as far as signals, early stopping and the numbers allow."""
-        run = advance(self.learner, self.source, keep_failing=self.values["on_nan"] == "replay")
+        run = advance(self.learner, self.source, keep_failing=self.settings.on_nan == "replay")
         profiler, window = Profiler(self.path / "profile"), None
-        if (begin := self.values["run"]["profile"]["start"]) is not None:
+        if (begin := self.settings.run.profile.start) is not None:
             profiler.check()
-            window = (begin, begin + self.values["run"]["profile"]["steps"])
+            window = (begin, begin + self.settings.run.profile.steps)
         self.saved_at = time.perf_counter()
         return drive(
             self.compiled(run), self.source, train, self.stop,
@@ -149,7 +150,7 @@ class Session:
     def log(self, step: int, means: dict[str, Mean]) -> None:
         """The means since the last log, and the pace: evaluations and saves are no part of it."""
         before, self.logged = self.logged, (step, time.perf_counter() - self.paused)
-        if self.values["on_nan"] == "skip":
+        if self.settings.on_nan == "skip":
             self.skipped += [np.mean(part) for part in jax.device_get(means["skipped"])]
         # The first interval holds the compilation, which is no pace.
         pace = self.pace((step - before[0]) / (self.logged[1] - before[1])) if before else {}
@@ -168,7 +169,7 @@ class Session:
         """Steps a second in other words; MFU where the model has a formula and the device a peak."""
         found = {"steps_per_second": rate, "examples_per_second": rate * self.source.batch_size, "step_time": 1 / rate}
         devices = self.how.devices
-        most = self.values["run"]["peak_flops"] or peak_rate(devices[0].device_kind)
+        most = self.settings.run.peak_flops or peak_rate(devices[0].device_kind)
         return found | ({"mfu": rate * self.operations / (most * len(devices))} if self.operations and most else {})
 
     def evaluate(self, step: int, train: TrainState) -> bool:
@@ -188,7 +189,7 @@ class Session:
         if drawn and drawn.texts:
             shown = {name: "\n\n".join(map("│".join, pairs[:TEXTS])) for name, pairs in drawn.texts.items()}
             self.journal.say("text", step, **shown)
-        best = self.values["run"]["checkpoints"]["best"]
+        best = self.settings.run.checkpoints.best
         self.worth_saving = self.is_due(step) and step in self.keeping.best(self.history)[:best]
         self.paused += time.perf_counter() - began
         return self.exhausted
@@ -216,7 +217,7 @@ class Session:
         """Say what was not finite; with `on_nan: replay` also which operation, and keep the state before that step."""
         names = ", ".join(f"`{name}`" for name, sound in are_finite(means).items() if not sound)
         said = f"Training diverged: {names} is not finite at step {step}"
-        if self.values["on_nan"] != "replay":
+        if self.settings.on_nan != "replay":
             self.journal.say("failed", step, text=said)
             raise folder.RunError(f"{said}; `on_nan=replay` names the operation, `on_nan=skip` leaves such steps out.")
         operation = replay(self.learner, self.source, train, block) or "no operation gives NaN, one overflows to infinity"
@@ -235,10 +236,10 @@ class Session:
         return f"Interrupted at step {step} and saved; the same command resumes {self.path}."
 
 
-def schedule_warnings(values: dict[str, Any], stop: int) -> list[str]:
+def schedule_warnings(settings: Settings, stop: int) -> list[str]:
     """What to say of every schedule of a learner that is longer than the run of `stop` steps, or ends in nothing before it."""
     found = []
-    for path, schedule in schedules(values["learner"], "learner", configs.trusted(values["trusted"])):
+    for path, schedule in schedules(settings.learner, "learner", configs.trusted(settings.trusted)):
         hp = hyperparameters(schedule.hp)
         length = None if schedule.length is None else float(schedule.length(hp))
         if length is None:

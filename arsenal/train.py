@@ -6,7 +6,7 @@ from arsenal.config import Config, build, main
 
 def train(config: Config) -> None:
     """Begin, resume or extend the run, and say what came of it; with `preflight=true` say what it would be."""
-    if config.values["preflight"]:
+    if config.settings.preflight:
         from arsenal.preflight import preflight
 
         for line in preflight(config):
@@ -16,10 +16,10 @@ def train(config: Config) -> None:
     from arsenal.runs.terminal import terminal
 
     def here(config: Config) -> None:
-        with terminal(config.values["run"]["progress"]) as listener:
+        with terminal(config.settings.run.progress) as listener:
             fit(config, listener=listener)
 
-    build(config.values["launcher"], "launcher").launch(config, here)
+    build(config.settings.launcher, "launcher").launch(config, here)
 
 
 if __name__ == "__main__":

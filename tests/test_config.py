@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arsenal import config as configs
-from arsenal.config import ConfigError, Schema, compose, paths
+from arsenal.config import ConfigError, Settings, compose, paths
 
 RATE = st.floats(1e-12, 1e3, allow_subnormal=False)
 WIDTHS = st.lists(st.integers(1, 10**6), max_size=4)
@@ -31,7 +31,7 @@ def test_what_is_composed_is_what_a_folder_gives_back(tmp_path, rate, widths, se
     assert config.values["learner"]["optimizer"]["learning_rate"] == rate
     assert (config.values["seed"], config.values["name"], config.values["model"]["hidden"]) == (seed, name, widths)
     assert written(config, tmp_path / "run") == config
-    noted = config._replace(values=config.values | {"name": note})  # any text at all
+    noted = config.replace(config.values | {"name": note})  # any text at all
     assert yaml.safe_load(configs.text(noted))["name"] == note
 
 
@@ -41,7 +41,7 @@ def test_a_misspelt_key_is_answered_with_one_that_is_near(monkeypatch, key, data
     """One letter left out of the last word: the key that was meant is suggested, or another as near to what was typed."""
     place = data.draw(st.integers(key.rfind(".") + 1, len(key) - 1))
     typed = key[:place] + key[place + 1 :]
-    if typed in KEYS or not typed or typed.endswith(".") or typed in Schema.model_fields:
+    if typed in KEYS or not typed or typed.endswith(".") or typed in Settings.model_fields:
         return
     monkeypatch.setattr(sys, "argv", ["arsenal", "+experiment=digits_mlp"])
     with pytest.raises(ConfigError) as error:

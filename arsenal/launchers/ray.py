@@ -28,7 +28,7 @@ def ray(
     def launch(config, here):
         if "ARSENAL_PROCESS" in os.environ:
             return join_from_environment(config, here)
-        with connect(config.values["ray"]["address"]) as cluster:
+        with connect(config.settings.ray.address) as cluster:
             supervise(lambda: on_hosts(cluster, config.overrides, hosts, cpus, gpus), restarts)
 
     return Launcher(launch)

@@ -15,9 +15,9 @@ class Judge(NamedTuple):
     mode: Mode = "min"
 
     @classmethod
-    def of(cls, section: Mapping[str, Any]) -> "Judge":
-        """The judge that a section of a config names by `metric` and `mode`."""
-        return cls(section["metric"].removeprefix("validation/"), section["mode"])
+    def of(cls, section: Any) -> "Judge":
+        """The judge that a section of a config names by its `metric` and `mode`."""
+        return cls(section.metric.removeprefix("validation/"), section.mode)
 
     def value(self, values: Mapping[str, Any]) -> float | None:
         """Its value among those of an evaluation; None where it is no number or was not measured."""

@@ -249,11 +249,11 @@ class Sweep:
 
     def promote(self, trial: Trial, config: Config, experiment: Experiment, rows: Any, mathematics: dict[str, Any]) -> Path:
         """Make a kept trial a run folder like any other, complete; one that is there and complete stays as it is."""
-        values = config.values
+        settings = config.settings
         if trial.changes:  # no single run trains like this: it must not be taken for one
             mathematics = mathematics | {"changes": [[step, given] for step, given in trial.changes]}
-        sources = folder.fingerprints([package.split(".")[0] for package in values["trusted"]])
-        with folder.claim(Path(values["run"]["root"]), values["name"], mathematics, sources, False) as path:
+        sources = folder.fingerprints([package.split(".")[0] for package in settings.trusted])
+        with folder.claim(Path(settings.run.root), settings.name, mathematics, sources, False) as path:
             if folder.read_status(path).get("state") == "complete" and folder.read_status(path).get("step", 0) >= trial.step:
                 return path
             folder.write_config(path, configs.text(config), config.overrides, folder.environment())
@@ -279,29 +279,29 @@ class Sweep:
 
 def identity(config: Config, mathematics: dict[str, Any], space: Space) -> dict[str, Any]:
     """What defines a sweep: the runs with their length, the space and who searches it for what; not how many trials."""
-    values, section = config.values, config.values["sweep"]
+    values, section = config.values, config.settings.sweep
     return {
         "run": {key: value for key, value in mathematics.items() if key != "seed" or "seed" not in space.dimensions},
         "length": values["length"], "evaluate": values["every"]["evaluate"], "early_stopping": values["early_stopping"],
         "space": json.loads(json.dumps(space.described(), default=str)), "search": values["search"],
         "scheduler": values["scheduler"],
-        "metric": section["metric"], "mode": section["mode"], "seed": section["seed"], "generation": section["generation"],
+        "metric": section.metric, "mode": section.mode, "seed": section.seed, "generation": section.generation,
     }  # fmt: skip
 
 
 @contextlib.contextmanager
 def claimed(config: Config, identity: dict[str, Any]) -> Iterator[Path]:
     """Hold the sweep's folder, which `sweep.folder` or its identity names, as long as the context lasts."""
-    values = config.values
-    sources = folder.fingerprints([package.split(".")[0] for package in values["trusted"]])
-    if values["sweep"]["folder"] is None:
-        place = Path(values["run"]["root"]) / values["name"] / "sweeps" / folder.identity(identity)
+    settings = config.settings
+    sources = folder.fingerprints([package.split(".")[0] for package in settings.trusted])
+    if settings.sweep.folder is None:
+        place = Path(settings.run.root) / settings.name / "sweeps" / folder.identity(identity)
     else:
-        place = Path(values["sweep"]["folder"])
+        place = Path(settings.sweep.folder)
         known = place / "identity.json"
-        if known.exists() and not values["fresh"] and (found := read_json(known)["mathematics"]) != identity:
+        if known.exists() and not settings.fresh and (found := read_json(known)["mathematics"]) != identity:
             raise SweepError(f"The sweep folder {place} is of another sweep: {difference(found, identity)}.")
-    with folder.claim_at(place, identity, sources, values["fresh"]) as path:
+    with folder.claim_at(place, identity, sources, settings.fresh) as path:
         write_text(path / "config.yaml", configs.text(config))
         write_text(path / "overrides.txt", "".join(f"{word}\n" for word in config.overrides))
         yield path

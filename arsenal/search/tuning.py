@@ -13,7 +13,7 @@ import numpy as np
 
 from arsenal import config as configs
 from arsenal import session
-from arsenal.config import Config, ConfigError
+from arsenal.config import Config, ConfigError, TuningSettings
 from arsenal.data import feed
 from arsenal.evaluation.sweep import Axis, Row, write_sweep
 from arsenal.experiment import Experiment, build, fill_modes, mathematics
@@ -72,34 +72,34 @@ def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Foun
 
     SIGTERM and Ctrl-C save and raise `Interrupted`; the same config goes on.
     """
-    values = config.values
-    if values["preflight"]:
+    settings = config.settings
+    if settings.preflight:
         raise ConfigError("`preflight` looks at one run: give it to `arsenal train`.")
-    if not configs.build(values["launcher"], "launcher").alone:
+    if not configs.build(settings.launcher, "launcher").alone:
         raise ConfigError("`launcher` places one run; where a sweep's trials go is said by `sweep.engine` and `sweep.gpus`.")
     compile_cache()
     with signals.interrupts() as interrupted:
         with interrupted.at_once(lambda: signals.BEFORE):
-            dimensions = spaced(values["space"])
-            search, scheduler = made(values, dimensions)
+            dimensions = spaced(settings.space)
+            search, scheduler = made(settings, dimensions)
             programs = Programs(config.overrides, dimensions)
             programs.check()
             experiment = build(config)
-            source = feed(experiment.splits["train"], values["batch_size"], jax.random.key(0))
-            for text in session.schedule_warnings(values, Length.parse(values["length"]).steps(source)):
+            source = feed(experiment.splits["train"], settings.batch_size, jax.random.key(0))
+            for text in session.schedule_warnings(settings, Length.parse(settings.length).steps(source)):
                 say(text)
             config = fill_modes(config, experiment.modes)
-            values = config.values
+            settings = config.settings
             origin = inherited(config)
             about = identity(config, mathematics(config, experiment.data, origin), dimensions)
-        with claimed(config, about) as path, contextlib.closing(opened(path, values)) as sweep:
-            engine, reason = chosen(path, values, programs, experiment, scheduler)
+        with claimed(config, about) as path, contextlib.closing(opened(path, settings)) as sweep:
+            engine, reason = chosen(path, settings, programs, experiment, scheduler)
             say(f"Sweep {path}")
             say(f"Engine {engine}: {reason}")
             if sweep.trials:
                 say("Before: " + ", ".join(f"{n} {state}" for state, n in said(list(sweep.trials.values())).items()))
             folder.set_status(path, "running")
-            searching = Searching(dimensions, search, scheduler, jax.random.key(values["sweep"]["seed"]))
+            searching = Searching(dimensions, search, scheduler, jax.random.key(settings.sweep.seed))
             try:
                 running: Any
                 if engine == "lanes":
@@ -120,7 +120,7 @@ def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Foun
             runs, commands = promoted(sweep, programs, running)
             folder.set_status(path, "complete", **said(list(sweep.trials.values())))
             report(sweep, config, dimensions, runs, commands)
-            best, metric = sweep.ranked(), values["sweep"]["metric"]
+            best, metric = sweep.ranked(), settings.sweep.metric
             skipped = {one.id: share for one in best[:NAMED] if (share := sweep.share_skipped(one.id))}
             return Found(path, best, said(list(sweep.trials.values())), runs, commands, metric, skipped)
 
@@ -137,11 +137,11 @@ def spaced(spec: dict[str, Any]) -> Space:
         raise ConfigError(str(error)) from error
 
 
-def made(values: dict[str, Any], dimensions: Space) -> tuple[Search, Scheduler | None]:
+def made(settings: TuningSettings, dimensions: Space) -> tuple[Search, Scheduler | None]:
     """The sampler and the scheduler of the config, over its space."""
     found = []
     for name in ("search", "scheduler"):
-        node = values[name]
+        node = getattr(settings, name)
         try:
             factory = configs.build(node | {"_partial_": True}, name) if node else None
             given = (dimensions,) if factory and "space" in inspect.signature(factory.func).parameters else ()
@@ -149,31 +149,31 @@ def made(values: dict[str, Any], dimensions: Space) -> tuple[Search, Scheduler |
         except (ValueError, TypeError) as error:
             raise ConfigError(f"`{name}`: {error}") from error
     together = found[1].trials if found[1] else 0
-    if found[0] and found[0].learns and together > values["sweep"]["generation"]:
+    if found[0] and found[0].learns and together > settings.sweep.generation:
         raise ConfigError(
             f"`scheduler` compares {together} trials with each other, and a search that learns suggests "
-            f"`sweep.generation`={values['sweep']['generation']} at a time; use search=random or sweep.generation={together}."
+            f"`sweep.generation`={settings.sweep.generation} at a time; use search=random or sweep.generation={together}."
         )
     return found[0], found[1]  # type: ignore[return-value]
 
 
-def opened(path: Path, values: dict[str, Any]) -> Sweep:
+def opened(path: Path, settings: TuningSettings) -> Sweep:
     """The sweep in its folder."""
-    section = values["sweep"]
-    return Sweep(path, section["mode"], section["keep"], section["on_failure"])
+    section = settings.sweep
+    return Sweep(path, section.mode or "min", section.keep, section.on_failure)
 
 
 def chosen(
-    path: Path, values: dict[str, Any], programs: Programs, experiment: Experiment, scheduler: Scheduler | None
+    path: Path, settings: TuningSettings, programs: Programs, experiment: Experiment, scheduler: Scheduler | None
 ) -> tuple[str, str]:
     """The engine and why; a sweep that was begun goes on with its own."""
-    asked, known = values["sweep"]["engine"], path / "engine.json"
+    asked, known = settings.sweep.engine, path / "engine.json"
     if known.exists():
         begun = read_json(known)["engine"]
         if asked not in ("auto", begun):
             raise SweepError(f"The sweep {path} was begun with engine {begun}; got sweep.engine={asked}. fresh=true begins anew.")
         return begun, "as it was begun"
-    trials = values["sweep"]["trials"]
+    trials = settings.sweep.trials
     count = programs.count(trials)
     host = experiment.parts.learner.exempt.get("host")
     varying = ", ".join(programs.fixing)
@@ -210,15 +210,15 @@ def report(sweep: Sweep, config: Config, dimensions: Space, runs: dict[int, Path
     place, trials = sweep.path / "report", [sweep.trials[i] for i in sorted(sweep.trials)]
     links = {i: os.path.relpath(path, place) for i, path in runs.items()}
     links |= {one.id: f"../trials/{one.id}/failure.txt" for one in trials if one.state == "failed"}
-    values = config.values
+    settings = config.settings
     return write_sweep(
         place,
-        title=f"Sweep of {values['name']}",
+        title=f"Sweep of {settings.name}",
         status={key: value for key, value in folder.read_status(sweep.path).items() if key != "host"},
         command=next(iter(commands.values()), ""),
         config=configs.text(config),
-        metric=values["sweep"]["metric"],
-        mode=values["sweep"]["mode"],
+        metric=settings.sweep.metric,
+        mode=settings.sweep.mode or "min",
         rows=[Row(one.id, one.state, one.step, one.value, one.now, one.reason, links.get(one.id, "")) for one in trials],
         axes=[axis(name, one, trials) for name, one in dimensions.dimensions.items()],
     )

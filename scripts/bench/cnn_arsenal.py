@@ -22,9 +22,9 @@ def main(given: dict) -> dict:
     """Drive through the warm-up and the windows in one go."""
     config = compose("digits_cnn")
     experiment = build(config)
-    learner, seed = experiment.parts.learner, config.values["seed"]
+    learner, seed = experiment.parts.learner, config.settings.seed
     _, rows = prepare(experiment.parts, seed, experiment.splits["train"])
-    source = arrays(rows, config.values["batch_size"])
+    source = arrays(rows, config.settings.batch_size)
     warm, window, marks = given["warm"], given["window"], []
 
     def log(step, means):

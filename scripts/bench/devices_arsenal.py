@@ -30,9 +30,9 @@ def main(given: dict) -> dict:
     for name, choose in WAYS.items():
         rows = experiment.splits["train"]
         how = choose(experiment.parts.learner, given["batch"])
-        fitted, _, source = prepared(experiment.parts, config.values, rows, how.source)
+        fitted, _, source = prepared(experiment.parts, config.settings, rows, how.source)
         made = experiment.parts._replace(learner=how.learner(experiment.parts.learner))
-        begun = first(made, config.values, fitted, source)
+        begun = first(made, config.settings, fitted, source)
         train = jax.block_until_ready(place(begun, lying(made, how, begun))["train"])
         runs[name] = [advance(made.learner, source), train, source.block(0, 1)]
     took: dict[str, list[float]] = {name: [] for name in runs}

@@ -21,7 +21,7 @@ def main(given: dict) -> dict:
     config = compose("text_gpt", ["model.layers=4", "model.heads=4", "model.width=128", "data.context=64", "batch_size=12"])
     experiment = build(config)
     learner = experiment.parts.learner
-    _, _, source = prepared(experiment.parts, config.values, experiment.splits["train"])
+    _, _, source = prepared(experiment.parts, config.settings, experiment.splits["train"])
     warm, window, marks, losses = given["warm"], given["window"], [], []
 
     def log(step, means):

@@ -32,7 +32,7 @@ def main(given: dict) -> dict:
     config = compose("text_gpt", LAYERS)
     experiment = build(config)
     learner = experiment.parts.learner
-    _, _, source = prepared(experiment.parts, config.values, experiment.splits["train"])
+    _, _, source = prepared(experiment.parts, config.settings, experiment.splits["train"])
     window, block = given["window"], source.block(0, 1)
 
     def step(train):

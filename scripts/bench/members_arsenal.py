@@ -23,12 +23,12 @@ def main(given: dict) -> dict:
     """Take all members through rounds of as many steps; the first one is the warm-up."""
     config = compose("digits_cnn")
     experiment = build(config)
-    _, rows = prepare(experiment.parts, config.values["seed"], experiment.splits["train"])
-    source = arrays(rows, config.values["batch_size"])
+    _, rows = prepare(experiment.parts, config.settings.seed, experiment.splits["train"])
+    source = arrays(rows, config.settings.batch_size)
     learner = experiment.parts.learner
     if given["together"]:
         learner = population(learner, SEEDS)
-        states = [start(learner, source, config.values["seed"])]
+        states = [start(learner, source, config.settings.seed)]
     else:
         states = [start(learner, source, seed) for seed in SEEDS]
     go, window, measured = advance(learner, source), given["window"], []

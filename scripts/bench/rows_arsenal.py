@@ -11,6 +11,6 @@ from arsenal.road import build, compose
 given = json.loads(sys.argv[1])
 config = compose("digits_mlp")
 experiment = build(config)
-_, rows = prepare(experiment.parts, config.values["seed"], experiment.splits["train"])
+_, rows = prepare(experiment.parts, config.settings.seed, experiment.splits["train"])
 np.savez(given["rows"], x=np.asarray(rows.x, np.float32), y=np.asarray(rows.y, np.int64))
-print(json.dumps({"rows": len(rows.weight), "batch_size": config.values["batch_size"]}))
+print(json.dumps({"rows": len(rows.weight), "batch_size": config.settings.batch_size}))

@@ -42,7 +42,7 @@ def filled(path: Path, trials: int, config, dimensions, search) -> None:
 def main(given: dict) -> dict:
     """The median of a few times."""
     config = compose("digits_mlp", [SPACE, f"sweep.trials={given['trials']}"], name="tune")
-    dimensions, taken = space(config.values["space"]), []
+    dimensions, taken = space(config.settings.space), []
     search, _ = made(config.values, dimensions)
     with tempfile.TemporaryDirectory() as root:
         path = Path(root)

@@ -10,7 +10,7 @@ import pytest
 
 from arsenal import cli
 from arsenal.config import compose
-from arsenal.new import ProjectError, new
+from arsenal.verbs.new import ProjectError, new
 
 BIN = Path(sys.executable).parent
 

@@ -66,7 +66,7 @@ def test_early_stopping_ends_where_patience_ends_and_the_best_is_kept(train):
 
 @pytest.mark.parametrize("value", [None, float("nan"), [1.0, None], [1.0, float("inf")]])
 def test_what_is_no_number_judges_nothing_now_or_after_it_is_read_back(value):
-    judge = Judge.of({"metric": "validation/loss", "mode": "min"})
+    judge = Judge("loss", "min")
     assert judge.value({"loss": value}) is None
     assert judge.value({"loss": [1.0, 3.0]}) == 2.0
 
@@ -186,7 +186,7 @@ def test_a_schedule_that_ends_in_nothing_before_the_run_is_a_warning(train, tmp_
     from arsenal.session import schedule_warnings
 
     def said(*words, stop=100):
-        return schedule_warnings(compose("digits_mlp", [SCHEDULED, *words]).values, stop)
+        return schedule_warnings(compose("digits_mlp", [SCHEDULED, *words]).settings, stop)
 
     ends = "The schedule `learner.optimizer.schedule` ends at step 60 and the run at 100: from there the learning rate is multiplied by 0,"
     assert said("+schedule=cosine", "schedule.length=60")[0].startswith(ends)

@@ -16,11 +16,12 @@ import pytest
 
 import arsenal
 from arsenal import config as configs
-from arsenal import fit, losses, models, optim, runs_verbs, training
+from arsenal import fit, losses, models, optim, training
 from arsenal.cli import VERBS
-from arsenal.config import CONF, ConfigError, Schema, Sweep, compose
+from arsenal.config import CONF, ConfigError, Settings, SweepSettings, compose
 from arsenal.data import as_dataset
 from arsenal.runs.query import conditions
+from arsenal.verbs import runs as run_verbs
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROOTS = [Path(package.__file__).parent for package in (arsenal, arsenal_serving)]
@@ -102,7 +103,7 @@ def test_lists_of_runs_that_are_shown_can_be_asked_for(page):
         if not line.startswith("arsenal runs "):
             continue
         words = shlex.split(line, comments=True)
-        verb = runs_verbs.VERBS[words[2]]
+        verb = run_verbs.VERBS[words[2]]
         given = dict(word.split("=", 1) for word in words[3:])
         inspect.signature(verb).bind(**given)
         conditions(given.get("where", "step>0"))
@@ -168,13 +169,13 @@ def fenced(page: Path, language: str) -> list[str]:
 
 def test_every_verb_has_its_place_in_the_guide():
     text = "\n".join(page.read_text() for page in PAGES if page.is_relative_to(CHECKOUT / "docs"))
-    for verb in [*VERBS, *(f"runs {name}" for name in runs_verbs.VERBS)]:
+    for verb in [*VERBS, *(f"runs {name}" for name in run_verbs.VERBS)]:
         assert re.search(rf"\barsenal {verb}\b", text), f"No page of docs/ shows `arsenal {verb}`."
 
 
 def test_every_key_of_a_config_is_explained():
     text = "\n".join(page.read_text() for page in (CHECKOUT / "docs" / "guide").glob("*.md"))
-    missing = [key for key in [*Schema.model_fields, *(f"sweep.{key}" for key in Sweep.model_fields)] if f"`{key}`" not in text and f"`{key}." not in text]
+    missing = [key for key in [*Settings.model_fields, *(f"sweep.{key}" for key in SweepSettings.model_fields)] if f"`{key}`" not in text and f"`{key}." not in text]
     assert not missing, f"No page of docs/guide explains {', '.join(missing)}."
 
 

@@ -12,7 +12,7 @@ import arsenal
 
 # From the roof down, as in docs/architecture.md. Rooms that are not built yet have their place already.
 FLOORS = [
-    {"__main__", "train", "tune", "evaluate", "export", "predict", "verify_resume", "runs_verbs", "new", "completion"},
+    {"__main__", "train", "tune", "verbs"},
     {"cli", "dashboard", "preflight", "testing"},
     {"pipelines"},
     {"search", "monitoring"},

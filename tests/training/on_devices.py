@@ -51,13 +51,13 @@ def largest(got, wanted):
     return max((float(np.abs(a - b).max() / (np.abs(b).max() + 1e-6)) for a, b in pairs if np.size(a)), default=0.0)
 
 
-def trained(built, values, choose, steps):
+def trained(built, settings, choose, steps):
     """The strategy, the state and the metrics after some steps: an epoch with its ragged last batch where that is short."""
     rows = built.splits["train"]
-    how = choose(built.parts.learner, values["batch_size"] or len(rows.weight))
-    fitted, _, source = prepared(built.parts, values, rows, how.source)
+    how = choose(built.parts.learner, settings.batch_size or len(rows.weight))
+    fitted, _, source = prepared(built.parts, settings, rows, how.source)
     made = built.parts._replace(learner=how.learner(built.parts.learner))
-    begun = first(made, values, fitted, source)
+    begun = first(made, settings, fitted, source)
     begun = place(begun, lying(made, how, begun))
     run = advance(made.learner, source)
     # Simulated devices that share cores must not have two programs under way.
@@ -73,12 +73,12 @@ def main(name, steps, *overrides):
     compile_cache()
     config = compose(name, overrides)
     built = build(config)
-    _, made, one, wanted, _ = trained(built, config.values, parallel.jit(), steps)
+    _, made, one, wanted, _ = trained(built, config.settings, parallel.jit(), steps)
     params = jax.device_get(made.learner.params(one["train"].state))
     with tempfile.TemporaryDirectory() as folder:
         for label, choose in strategies():
             try:
-                _, made, saved, means, programs = trained(built, config.values, choose, steps)
+                _, made, saved, means, programs = trained(built, config.settings, choose, steps)
             except ValueError as error:
                 print(json.dumps({"strategy": label, "refused": str(error)}))
                 continue

@@ -43,10 +43,10 @@ class Chunk:
         self.engine, self.sweep, self.group, self.size = engine, engine.sweep, group, size
         self.all, self.place = list(trials), engine.sweep.path / "chunks" / str(number)
         self.trials = [*trials, *[EMPTY] * (size - len(trials))]
-        self.values = values = fill_modes(group.program.config, group.experiment.modes).values
-        self.stopping = Judge.of(self.values["early_stopping"])
-        self.every = {name: Length.parse(text) for name, text in values["every"].items()}
-        self.stop = Length.parse(values["length"]).steps(group.source)
+        self.settings = settings = fill_modes(group.program.config, group.experiment.modes).settings
+        self.stopping = Judge.of(settings.early_stopping)
+        self.every = {name: Length.parse(text) for name, text in settings.every}
+        self.stop = Length.parse(settings.length).steps(group.source)
         self.judged: dict[int, list[float | None]] = {i: [] for i in trials}
         self.last: dict[int, float] = {}
         self.moves: dict[int, int] = {}
@@ -128,7 +128,7 @@ class Chunk:
 
     def evaluate(self, step: int, train: TrainState) -> bool:
         """Judge all lanes; whether some are to be moved before it goes on."""
-        engine, sweep, section = self.engine, self.sweep, self.values["early_stopping"]
+        engine, sweep, section = self.engine, self.sweep, self.settings.early_stopping
         keys = jax.vmap(lambda key: fold_in(streams(key)["evaluate"], step))(train.key)
         values = self.group.judge(keys, jax.vmap(self.group.experiment.parts.learner.params)(train.state), train.hp)
         if values is None:
@@ -140,14 +140,13 @@ class Chunk:
         found = self.heard(trials, told)
         for i in trials:
             if found[i] is None:
-                sweep.failed(i, step, f"The metric `{engine.section['metric']}` is not finite at step {step}.")
+                sweep.failed(i, step, f"The metric `{engine.section.metric}` is not finite at step {step}.")
         decisions = engine.decide(step, self.all, found)
         sound = {i: value for i, value in found.items() if value is not None}
         for at, i in zip(alive, trials, strict=True):
             if i not in sound or step >= self.stop:
                 continue
-            patience = section["patience"]
-            if patience and is_exhausted(self.judged[i], patience, section["min_delta"], self.stopping.mode):
+            if section.patience and is_exhausted(self.judged[i], section.patience, section.min_delta, self.stopping.mode):
                 self.complete([at], train)
             elif decisions[i] == STOP:
                 sweep.ended(i, "stopped", step, sound[i])
@@ -240,10 +239,10 @@ class Chunk:
 
     def heard(self, trials: Sequence[int], values: dict[str, list]) -> dict[int, float | None]:
         """Remember what was measured of trials; the metric's value of each."""
-        section = self.values["early_stopping"]
+        section = self.settings.early_stopping
         found = dict(zip(trials, self.engine.judged(values), strict=True))
         self.last |= {i: value for i, value in found.items() if value is not None}
-        if section["patience"]:
+        if section.patience:
             for i, value in zip(trials, self.engine.judged(values, self.stopping), strict=True):
                 self.judged[i].append(value)
         return found

@@ -65,7 +65,7 @@ class Lanes:
         """`experiment` is that of the command line's own values; `origin` are parameters that every trial begins with."""
         self.sweep, self.config, self.experiment, self.programs, self.searching = sweep, config, experiment, programs, searching
         self.interrupted, self.say, self.origin = interrupted, say, origin
-        self.section = config.values["sweep"]
+        self.section = config.settings.sweep
         self.scheduling: Any = searching.scheduler.init() if searching.scheduler else ()
         self.latest: dict[str, tuple[Any, Any]] = {}
         self.bound: dict[int, bool] = {}
@@ -79,10 +79,10 @@ class Lanes:
         sweep, (space, search, _, key) = self.sweep, self.searching
         state, self.scheduling, told, chunks = sweep.restored(search.init(key), self.scheduling)
         self.replay(chunks)
-        while told < self.section["trials"]:
+        while told < self.section.trials:
             begun = len(sweep.trials) - told  # a generation that was under way goes on as it was
-            rest = self.section["trials"] - told
-            wanted = min(self.section["generation"], rest) if search.learns else rest
+            rest = self.section.trials - told
+            wanted = min(self.section.generation, rest) if search.learns else rest
             ids, candidates, asked = search.ask(key, state, begun or wanted)
             ids = [int(i) for i in ids]
             if not ids:
@@ -133,7 +133,7 @@ class Lanes:
     def train(self, ids: list[int]) -> None:
         """Train these trials to their ends: chunks that were begun as they were, then the others."""
         sweep = self.sweep
-        most = self.section["lanes"]
+        most = self.section.lanes
         for number, chunk in enumerate(list(sweep.chunks)):
             trials, size = chunk["trials"], chunk["lanes"]
             if set(trials) <= set(ids) and any(sweep.trials[i].state not in ENDED for i in trials):
@@ -219,14 +219,15 @@ class Lanes:
         """What a trial trains with."""
         values = self.sweep.trials[trial].values
         program = self.programs.of(values)
-        seed = program.seeds([values])[0] if self.seed_matters(program) else program.config.values["seed"]
+        seed = program.seeds([values])[0] if self.seed_matters(program) else program.config.settings.seed
         return self.kept("group", (id(program), seed), lambda: self.prepare(program, seed))
 
     def prepare(self, program: Program, seed: int) -> Group:
         """Fit the transforms and see to the data."""
         experiment = self.described(program)
         made, held_out = experiment.parts, experiment.splits["validation"]
-        fitted, rows, source = prepared(made, program.config.values | {"seed": seed}, experiment.splits["train"])
+        settings = program.config.settings.model_copy(update={"seed": seed})
+        fitted, rows, source = prepared(made, settings, experiment.splits["train"])
         devices = jax.local_devices()
         mesh = lanes.lanes_mesh(devices) if len(devices) > 1 else None
         behind = (made.features.apply, fitted) if is_streamed(held_out) else None
@@ -313,7 +314,7 @@ class Lanes:
         devices, program = group.mesh.size if group.mesh else 1, id(group.program)
         if program in self.limits:  # one program serves all chunks
             return self.limits[program]
-        wanted = devices * -(-min(self.section["lanes"] or len(trials), len(trials)) // devices)
+        wanted = devices * -(-min(self.section.lanes or len(trials), len(trials)) // devices)
         there, one = ROOM * available(), self.like(group, devices)
         state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((one.state, one.hp))) / devices
         if state * COPIES > there:
@@ -344,11 +345,11 @@ class Lanes:
         values += [values[-1]] * (size - len(values))
         with self.interrupted.at_once(lambda: COMPILING):
             train = self.starting(group, size)(*self.given(group, values))
-        learner, section = group.experiment.parts.learner, self.config.values
+        learner, settings = group.experiment.parts.learner, self.config.settings
         if self.origin is None or learner.adopt is None:
             return train
         like = learner.params(lanes.lane(train, 0).state)
-        given = transfer(self.origin, like, section["init_map"] or {}, section["init_allow"])
+        given = transfer(self.origin, like, settings.init_map or {}, settings.init_allow)
         adopt = jax.jit(jax.vmap(learner.adopt, (0, None, 0)))
         return train._replace(state=adopt(train.state, given.params, train.hp))
 
@@ -375,7 +376,7 @@ class Lanes:
             self.told_at = time.monotonic()
             best = min(values, key=lambda i: self.sweep.signed(values[i]))
             count = f"{len(values)} trial{'s' * (len(values) > 1)}"
-            self.say(f"step {step} of {stop}: {count}, best {self.section['metric']} {values[best]:.4g} (trial {best})")
+            self.say(f"step {step} of {stop}: {count}, best {self.section.metric} {values[best]:.4g} (trial {best})")
 
 
 def shrunk(size: int, devices: int, each: float) -> int:

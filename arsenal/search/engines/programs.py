@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from arsenal import config as configs
-from arsenal.config import Config, ConfigError, Schema
+from arsenal.config import Config, ConfigError, Settings
 from arsenal.experiment import parts
 from arsenal.records import hyperparameters
 from arsenal.search.space import Space
@@ -58,7 +58,7 @@ class Program(NamedTuple):
 
     def seeds(self, trials: Sequence[Mapping[str, Any]]) -> list[int]:
         """The seed of each trial."""
-        return [values.get(SEED, self.config.values["seed"]) for values in trials]
+        return [values.get(SEED, self.config.settings.seed) for values in trials]
 
     def lanes(self, trials: Sequence[Mapping[str, Any]]) -> Any:
         """The trials' floats as lanes: the leaves of `hp`, [trials, ...]."""
@@ -183,7 +183,7 @@ class Programs:
             if name not in self.fixed and name in self.traced(middle)[0]:
                 for end in ends:
                     values = self.of(middle).configured({**middle, name: end}).values
-                    configs.examine(values, set(values) - Schema.model_fields.keys())
+                    configs.examine(values, set(values) - Settings.model_fields.keys())
                 continue
             for end in ends:
                 candidate = self.space.from_unit(np.full((1, len(self.space.dimensions)), 0.5))
@@ -208,7 +208,7 @@ def is_traced(name: str, leaves: Sequence[Path], floats: Sequence[str]) -> bool:
     if name == SEED:
         return list(leaves) == [(SEED,)] and not floats
     own = [path for path in leaves if path[0] == "learner"]
-    elsewhere = [path for path in leaves if path[0] in Schema.model_fields and path[0] != "learner"]
+    elsewhere = [path for path in leaves if path[0] in Settings.model_fields and path[0] != "learner"]
     return bool(own) and not elsewhere and len(floats) >= len(own)
 
 

@@ -73,13 +73,13 @@ def trial(given: dict[str, Any]) -> None:
 
 def taken_over(config: Config, source: Path) -> None:
     """Begin a run with the newest state of another one, under its own key and floats; once."""
-    values = config.values
-    path = Path(values["run"]["root"]) / values["name"] / folder.identity(mathematics(config, build(config).data))
+    settings = config.settings
+    path = Path(settings.run.root) / settings.name / folder.identity(mathematics(config, build(config).data))
     if (path / "identity.json").exists():
         return
     found = load(source)
-    train, learner = found.restored["train"], configs.build(values["learner"], "learner")
-    train = train._replace(key=jax.random.key(values["seed"]), hp=hyperparameters(as_learner(learner).hp))
+    train, learner = found.restored["train"], configs.build(settings.learner, "learner")
+    train = train._replace(key=jax.random.key(settings.seed), hp=hyperparameters(as_learner(learner).hp))
     with contextlib.closing(Checkpoints(path / "checkpoints")) as saved:
         saved.save(int(train.step), {"train": train, "features": found.restored["features"]})
 
@@ -93,7 +93,7 @@ class Processes:
         """`say` hears how it goes."""
         self.sweep, self.config, self.programs, self.searching = sweep, config, programs, searching
         self.interrupted, self.say = interrupted, say
-        self.section = config.values["sweep"]
+        self.section, self.gpus = config.settings.sweep, 0.0
         self.population = bool(searching.scheduler and searching.scheduler.clones)
         self.ending: SweepError | None = None
         """What ends the sweep."""
@@ -109,7 +109,7 @@ class Processes:
         for one in ended:
             self.tell(one)
         self.waiting = [one.id for one in sweep.trials.values() if one.state not in ENDED]
-        left = self.section["trials"] - len(ended)
+        left = self.section.trials - len(ended)
         if left > 0:
             self.tune(left)
         if self.ending:
@@ -129,12 +129,11 @@ class Processes:
 
         place = (self.sweep.path / "ray").absolute()
         warnings.filterwarnings("ignore", "os.fork")  # a child of Ray's becomes another program at once
-        with connect(self.config.values["ray"]["address"]) as cluster:
+        with connect(self.config.settings.ray.address) as cluster:
             there = cluster.cluster_resources()
-            if self.section["gpus"] is None:
-                self.section = self.section | {"gpus": min(1.0, there.get("GPU", 0.0))}
+            self.gpus = min(1.0, there.get("GPU", 0.0)) if self.section.gpus is None else self.section.gpus
             self.roomy(there)
-            resources = {"cpu": self.section["cpus"], "gpu": self.section["gpus"]}
+            resources = {"cpu": self.section.cpus, "gpu": self.gpus}
             tuner = tune.Tuner(
                 tune.with_resources(trial, resources),
                 tune_config=tune.TuneConfig(
@@ -152,8 +151,8 @@ class Processes:
 
     def roomy(self, there: dict[str, float]) -> None:
         """See that a trial fits the cluster, and all of them at once where they are a population."""
-        many = self.section["trials"] if self.population else 1
-        for what, each in (("CPU", self.section["cpus"]), ("GPU", self.section["gpus"])):
+        many = self.section.trials if self.population else 1
+        for what, each in (("CPU", self.section.cpus), ("GPU", self.gpus)):
             if each * many > there.get(what, 0) + 1e-9:
                 who = f"A population of {many} trials, which train at once," if self.population else "A trial"
                 key, has = f"sweep.{what.lower()}s", there.get(what, 0)
@@ -179,17 +178,17 @@ class Processes:
         root = (self.sweep.path / "runs" / str(trial.id) / str(generation)).absolute()
         words = [word for name, value in values.items() for word in configs.words(name, value)]
         quiet = [f"run.root={root}", "run.progress=false", "run.tensorboard=false", "fresh=false"]
-        quiet += ["parallel=jit"] if (section["gpus"] or 0) <= 1 else []
+        quiet += ["parallel=jit"] if self.gpus <= 1 else []
         if self.searching.scheduler is not None:  # what is cloned must be there
-            quiet.append(configs.word("every.save", self.config.values["every"]["evaluate"]))
-        threads = str(max(1, int(section["cpus"])))
+            quiet.append(configs.word("every.save", self.config.settings.every.evaluate))
+        threads = str(max(1, int(section.cpus)))
         environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         environment |= dict.fromkeys(("NPROC", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
-        if 0 < section["gpus"] < 1:
-            environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * section['gpus']:.3f}"
+        if 0 < self.gpus < 1:
+            environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * self.gpus:.3f}"
         return {
             "trial": trial.id, "words": [*self.programs.words, *words, *quiet], "environment": environment,
-            "directory": os.getcwd(), "gpus": section["gpus"], "source": None if source is None else str(source),
+            "directory": os.getcwd(), "gpus": self.gpus, "source": None if source is None else str(source),
         }  # fmt: skip
 
     def judged(self, values: dict[str, Any]) -> float | None:
@@ -207,10 +206,10 @@ class Processes:
         value = self.judged(result["values"]) if kind != "train" else None
         if kind == "complete":
             if value is None:
-                self.failed(id, step, f"The metric `{self.section['metric']}` is not finite at step {step}.")
+                self.failed(id, step, f"The metric `{self.section.metric}` is not finite at step {step}.")
             else:
                 sweep.ended(id, "complete", step, value)
-                self.say(f"trial {id} is complete: {self.section['metric']} {value:.4g} at step {step}")
+                self.say(f"trial {id} is complete: {self.section.metric} {value:.4g} at step {step}")
             self.forget()
             return STOP
         if not any(line.kind == kind and line.step == step and line.trials == [id] for line in sweep.lines[-64:]):
@@ -239,7 +238,7 @@ class Processes:
     def living(self) -> set[int]:
         """Members of the population that train, or will."""
         ended = {one.id for one in self.sweep.trials.values() if one.state in ENDED}
-        return set(range(self.section["trials"])) - ended
+        return set(range(self.section.trials)) - ended
 
     def failed(self, id: int, step: int, reason: str, trace: str = "") -> None:
         """A trial that went wrong; what ends the sweep is raised once Ray has let go."""
@@ -293,13 +292,13 @@ class Processes:
     def promote(self, trial: Trial, config: Config) -> Path:
         """Make the folder of a trial the run folder that its command would have; one that is there and complete stays."""
         found = self.folder(trial.id)
-        root, name = Path(config.values["run"]["root"]), config.values["name"]
+        root, name = Path(config.settings.run.root), config.settings.name
         if found is None:  # promoted before
             return root / name / folder.identity(mathematics(config, build(config).data, inherited(config)))
         about = folder.read_mathematics(found)
         if trial.changes:
             about = about | {"changes": [[step, values] for step, values in trial.changes]}
-        sources = folder.fingerprints([package.split(".")[0] for package in config.values["trusted"]])
+        sources = folder.fingerprints([package.split(".")[0] for package in config.settings.trusted])
         with folder.claim(root, name, about, sources, False) as path:
             if folder.read_status(path).get("state") == "complete" and folder.read_status(path).get("step", 0) >= trial.step:
                 return path
@@ -307,9 +306,9 @@ class Processes:
                 if item.name not in (".lock", "identity.json"):
                     shutil.rmtree(path / item.name, ignore_errors=True)
                     (shutil.copytree if item.is_dir() else shutil.copy2)(item, path / item.name)
-            values = configs.read(found).values  # what the trial was judged by: the modes of its metrics are filled in there
-            judges = {"early_stopping": values["early_stopping"]}
-            judges["run"] = config.values["run"] | {"checkpoints": values["run"]["checkpoints"]}
-            config = Config(config.values | judges, config.overrides)
+            trained = configs.read(found).values  # what the trial was judged by: the modes of its metrics are filled in there
+            judges = {"early_stopping": trained["early_stopping"]}
+            judges["run"] = config.values["run"] | {"checkpoints": trained["run"]["checkpoints"]}
+            config = config.replace(config.values | judges)
             folder.write_config(path, configs.text(config), config.overrides, folder.environment())
             return path

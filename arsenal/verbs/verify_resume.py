@@ -7,8 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from arsenal.cli import report_errors
-from arsenal.config import Config, main
+from arsenal.config import Config
 
 
 def verify_resume(config: Config) -> None:
@@ -23,7 +22,7 @@ def verify_resume(config: Config) -> None:
     from arsenal.training.length import Length
 
     train = build(config).splits["train"]
-    total = Length.parse(config.values["length"]).steps(feed(train, config.values["batch_size"], jax.random.key(0)))
+    total = Length.parse(config.settings.length).steps(feed(train, config.settings.batch_size, jax.random.key(0)))
     half = max(1, total // 2)
 
     def command(root: str, length: int) -> list[str]:
@@ -53,7 +52,3 @@ def verify_resume(config: Config) -> None:
         if resumed != whole:
             raise RunError("The resumed run differs from the uninterrupted one.")
     print("The same bits.")
-
-
-if __name__ == "__main__":
-    main(verify_resume, "arsenal.verify_resume", report_errors)

@@ -1,6 +1,5 @@
-"""`python -m arsenal.predict run=FOLDER input=FILE output=FILE`: answers for the rows of a file."""
+"""`arsenal predict run=FOLDER input=FILE output=FILE`: answers for the rows of a file."""
 
-from arsenal.cli import call
 
 
 def predict(
@@ -19,7 +18,3 @@ def predict(
     frame = load(run, params, checkpoint).predict(read(input), method)
     write(Path(output), frame)
     print(f"{len(frame)} rows: {output}")
-
-
-if __name__ == "__main__":
-    call(predict)

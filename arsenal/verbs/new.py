@@ -6,7 +6,6 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from arsenal import __version__
-from arsenal.cli import call
 from arsenal.refusal import Refusal
 
 NAMES = {"gitignore": ".gitignore", "package.py": "__init__.py"}
@@ -42,7 +41,3 @@ def write(template: Traversable, target: Path, name: str) -> None:
             continue
         text = part.read_text(encoding="utf-8").replace("PROJECT", name).replace("VERSION", __version__)
         (target / own).write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    call(new, "arsenal.new")

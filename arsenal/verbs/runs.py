@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from arsenal.cli import group
 from arsenal.nested import flatten
 from arsenal.runs import events, folder, index, query, table
 from arsenal.runs.folder import RunError
@@ -253,6 +252,3 @@ def megabytes(path: Path) -> float:
 
 
 VERBS: dict[str, Callable[..., None]] = {"list": list_runs, "show": show, "compare": compare, "note": note, "rm": rm}
-
-if __name__ == "__main__":
-    group("arsenal runs", VERBS)

@@ -47,7 +47,7 @@ def arguments(before: Sequence[str], last: str) -> Iterator[str]:
     verb = before[0]
     if verb not in cli.VERBS:
         return
-    module = importlib.import_module(f"arsenal.{cli.MODULES.get(verb, verb.replace('-', '_'))}")
+    module = importlib.import_module(cli.home(verb))
     if hasattr(module, "VERBS"):
         if len(before) == 1:
             yield from module.VERBS
@@ -79,7 +79,3 @@ def overrides(before: Sequence[str], last: str, name: str) -> Iterator[str]:
     yield from (f"{plus}{folder.name}=" for folder in CONF.iterdir() if folder.is_dir() for plus in ("", "+"))
     if any(word.startswith("+experiment=") for word in before):
         yield from (f"{key}=" for key in keys(before, name))
-
-
-if __name__ == "__main__":
-    cli.call(completion)

@@ -1,6 +1,5 @@
-"""`python -m arsenal.export run=FOLDER`: the run as an artifact that needs none of this code."""
+"""`arsenal export run=FOLDER`: the run as an artifact that needs none of this code."""
 
-from arsenal.cli import call
 
 
 def export(
@@ -16,7 +15,3 @@ def export(
     from arsenal.run import load
 
     print(f"artifact: {road.export(load(run, params, checkpoint), to, explain)}")
-
-
-if __name__ == "__main__":
-    call(export)

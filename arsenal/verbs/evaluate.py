@@ -1,6 +1,5 @@
-"""`python -m arsenal.evaluate run=FOLDER`: metrics, and a report that can be shown."""
+"""`arsenal evaluate run=FOLDER`: metrics, and a report that can be shown."""
 
-from arsenal.cli import call
 
 
 def evaluate(run: str, params: str | None = None, checkpoint: str = "last") -> None:
@@ -19,7 +18,3 @@ def evaluate(run: str, params: str | None = None, checkpoint: str = "last") -> N
     print(f"report: {loaded.folder / 'report' / 'index.html'}")
     if loaded.unmet:
         raise Unmet("; ".join(loaded.unmet))
-
-
-if __name__ == "__main__":
-    call(evaluate)
