@@ -24,7 +24,7 @@ ELSEWHERE = ("run.root", "run.progress")
 """Of these, those that say where a command runs and what it shows."""
 
 
-def completed(path: Path, settings: Settings, stop: int, every: int | None) -> int | None:
+def complete_step(path: Path, settings: Settings, stop: int, every: int | None) -> int | None:
     """The step at which the run in a folder is complete; None where there is something to train or to judge.
 
     `stop` is the length and `every` the interval of evaluations, None where no row is judged, both in steps.
@@ -46,13 +46,13 @@ def ask(run: Run, step: int, stop: int, listener: Listener, report: Callable[[Ru
     """Do what the command's config asks beyond what the run is, or say that it does not apply; `report(run)` writes its page."""
     before = dict(flatten(configs.read(run.folder).values))
     now = dict(flatten(run.config.values))
-    changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and not below(key, ELSEWHERE)]
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and not is_below(key, ELSEWHERE)]
     if stop < step:
         text = f"The run is at step {step} already, beyond length={stop}: what was trained stays."
         listener("note", step, {"text": text})
-    if any(below(key, MEASURED) for key in changed):
+    if any(is_below(key, MEASURED) for key in changed):
         measure(run, step, listener, report)
-    late = [f"`{key}`" for key in changed if below(key, STEPS)]
+    late = [f"`{key}`" for key in changed if is_below(key, STEPS)]
     if late:
         text = f"{', '.join(late)}: none of the steps is left that this would change; fresh=true or a larger `length` honours it."
         listener("warning", step, {"text": text})
@@ -74,6 +74,6 @@ def measure(run: Run, step: int, listener: Listener, report: Callable[[Run], Any
         report(run)
 
 
-def below(key: str, paths: tuple[str, ...]) -> bool:
+def is_below(key: str, paths: tuple[str, ...]) -> bool:
     """Whether a key is one of these or lies below one."""
     return any(key == path or key.startswith(f"{path}.") for path in paths)

@@ -13,7 +13,7 @@ import numpy as np
 
 from arsenal import config as configs
 from arsenal import session
-from arsenal.complete import ask, completed
+from arsenal.complete import ask, complete_step
 from arsenal.config import Config, Settings, compose
 from arsenal.data import ahead, arrays
 from arsenal.data.column import is_streamed
@@ -23,13 +23,13 @@ from arsenal.experiment import (
     Experiment,
     Parts,
     build,
+    build_sampler,
+    build_scorer,
     fill_modes,
-    first,
-    judging,
-    lying,
+    initial_state,
     mathematics,
-    prepared,
-    sampling,
+    prepare_data,
+    shardings_of,
     strategy,
 )
 from arsenal.run import Run, load
@@ -50,13 +50,13 @@ __all__ = ["Config", "Run", "build", "compose", "evaluate", "export", "fit", "lo
 
 
 
-def inherited(config: Config) -> Any:
+def inherited_params(config: Config) -> Any:
     """The parameters of the run that `init_from` names; None where it names none."""
     path = config.settings.init_from
     return None if path is None else load(path).params["learner"]
 
 
-def silent(kind: str, step: int, values: dict[str, Any]) -> None:
+def hear_nothing(kind: str, step: int, values: dict[str, Any]) -> None:
     """Hear nothing."""
 
 
@@ -71,12 +71,12 @@ def fit(experiment: str | Config, overrides: Sequence[str] = (), listener: Liste
         raise TypeError("`overrides` are for an experiment's name; those of a Config are given to `compose`.")
     config = experiment if isinstance(experiment, Config) else compose(experiment, overrides)
     if listener is not None:
-        return walk(config, listener)
+        return run_experiment(config, listener)
     with choose_listener(config.settings.run.progress) as shown:
-        return walk(config, shown)
+        return run_experiment(config, shown)
 
 
-def walk(config: Config, listener: Listener) -> Run:
+def run_experiment(config: Config, listener: Listener) -> Run:
     """Train to the config's length in its run folder."""
     settings = config.settings
     processes.provide_threads()
@@ -85,20 +85,20 @@ def walk(config: Config, listener: Listener) -> Run:
         with interrupted.at_once(lambda: BEFORE), processes.raise_together():
             experiment = build(config)
             config = fill_modes(config, experiment.modes)
-            origin = inherited(config)
+            origin = inherited_params(config)
         sources = folder.fingerprints([package.split(".")[0] for package in settings.trusted])
         identity = mathematics(config, experiment.data, origin)
-        with claimed(settings, identity, sources) as path:
+        with claim_run(settings, identity, sources) as path:
             run = Run(path, config)
-            if (step := nothing_left(run, experiment)) is not None:
+            if (step := check_complete(run, experiment)) is not None:
                 stop = steps_of(config.settings, experiment)
                 if processes.is_writer():
                     ask(run, step, stop, listener, evaluate)
-                told(run, "complete", step=step, length=max(step, stop))
+                set_run_status(run, "complete", step=step, length=max(step, stop))
                 listener("complete", step, {"length": stop, "folder": str(path)})
                 return run
             try:
-                return train(run, experiment, origin, interrupted, listener if processes.is_writer() else silent)
+                return train(run, experiment, origin, interrupted, listener if processes.is_writer() else hear_nothing)
             except Exception as error:
                 if not isinstance(error, Interrupted) and processes.is_writer():
                     with contextlib.suppress(OSError):  # on a full disk the first error is the one to tell
@@ -107,7 +107,7 @@ def walk(config: Config, listener: Listener) -> Run:
 
 
 @contextlib.contextmanager
-def claimed(settings: Settings, identity: dict[str, Any], sources: dict[str, str]) -> Iterator[Path]:
+def claim_run(settings: Settings, identity: dict[str, Any], sources: dict[str, str]) -> Iterator[Path]:
     """The run folder, held by the first process for all."""
     root, name = Path(settings.run.root), settings.name
     path = root / name / folder.identity(identity)
@@ -126,11 +126,11 @@ def steps_of(settings: Settings, experiment: Experiment, key: str = "length") ->
     return Length.parse(text).steps(feed(experiment.splits["train"], settings.batch_size, jax.random.key(0)))
 
 
-def nothing_left(run: Run, experiment: Experiment) -> int | None:
+def check_complete(run: Run, experiment: Experiment) -> int | None:
     """The step at which a run is complete, by its folder alone; None where something is left."""
     settings, held_out = run.config.settings, experiment.splits["validation"]
     every = steps_of(settings, experiment, "evaluate") if len(held_out.weight) else None
-    step = processes.broadcast(completed(run.folder, settings, steps_of(settings, experiment), every) or 0)
+    step = processes.broadcast(complete_step(run.folder, settings, steps_of(settings, experiment), every) or 0)
     return step or None
 
 
@@ -140,31 +140,32 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts
     with contextlib.ExitStack() as stack:
         with interrupted.at_once(lambda: BEFORE):
             how = strategy(made, settings, experiment.splits["train"])
-            fitted, rows, source = prepared(made, settings, experiment.splits["train"], how.source)
+            fitted, rows, source = prepare_data(made, settings, experiment.splits["train"], how.source)
             made = made._replace(learner=how.learner(made.learner))
             stop = Length.parse(settings.length).steps(source)
-            saved = stack.enter_context(contextlib.closing(Checkpoints(path / "checkpoints", session.keep(settings, source))))
+            keep = session.retention(settings, source)
+            saved = stack.enter_context(contextlib.closing(Checkpoints(path / "checkpoints", keep)))
             source = stack.enter_context(ahead(source, stop))
-            like = jax.eval_shape(lambda rows: first(made, settings, fitted, arrays(rows, settings.batch_size)), rows)
-            like, transferred = place(like, lying(made, how, like)), None
+            like = jax.eval_shape(lambda rows: initial_state(made, settings, fitted, arrays(rows, settings.batch_size)), rows)
+            like, transferred = place(like, shardings_of(made, how, like)), None
             state = saved.restore(like, lambda text: listener("warning", 0, {"text": text}))
             if state is None:
-                state, transferred = adopted(made, first(made, settings, fitted, source), origin, settings)
-                state = place(state, lying(made, how, state))
+                state, transferred = adopt_params(made, initial_state(made, settings, fitted, source), origin, settings)
+                state = place(state, shardings_of(made, how, state))
             held_out = experiment.splits["validation"]
             asked = (lambda: bool(interrupted())) if jax.process_count() == 1 else None  # several must not differ
-            judge = judging(made, state["features"], held_out, source.batch_size, asked, how.source)
+            judge = build_scorer(made, state["features"], held_out, source.batch_size, asked, how.source)
         step = int(state["train"].step)
         going = session.Session(
             path, settings, made.learner, source, state["features"], saved, interrupted, step, stop, how, judge,
-            sample=sampling(made, state["features"], experiment.examples, experiment.data.schema),
+            sample=build_sampler(made, state["features"], experiment.examples, experiment.data.schema),
             unchanged=experiment.data.check_unchanged,
         )  # fmt: skip
         writes = processes.is_writer()
         if writes:
             folder.write_config(path, configs.text(run.config), run.config.overrides, folder.environment())
             schema.write_schema(path, experiment.data.schema, rows, experiment.examples)
-        told(run, "running", step=step, length=stop)
+        set_run_status(run, "running", step=step, length=stop)
         journal = Journal(*session.trackers(path, step, run.config), Tracker(listener)) if writes else Journal()
         going.journal = stack.enter_context(contextlib.closing(journal))
         modes = {name: mode for name, mode in experiment.modes.items() if mode}
@@ -184,20 +185,20 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts
             journal.say("warning", step, text=going.skip_warning)
         cut = processes.broadcast(bool(interrupted())) and not going.exhausted and (step < stop or going.unjudged(step))
         journal.say("cache", step, **compile_cache())
-        told(run, "interrupted" if cut else "complete", step=step, length=stop)
+        set_run_status(run, "interrupted" if cut else "complete", step=step, length=stop)
         journal.say("interrupted" if cut else "complete", step, length=stop, folder=str(path))
         if cut:
             raise Interrupted(interrupted() or signal.SIGTERM, path, step)
     return run
 
 
-def told(run: Run, state: str, **more: Any) -> None:
+def set_run_status(run: Run, state: str, **more: Any) -> None:
     """The run's status, by the process that writes."""
     if processes.is_writer():
         folder.set_status(run.folder, state, **more)
 
 
-def adopted(made: Parts, state: dict[str, Any], origin: Any, settings: Settings) -> tuple[dict[str, Any], Transfer | None]:
+def adopt_params(made: Parts, state: dict[str, Any], origin: Any, settings: Settings) -> tuple[dict[str, Any], Transfer | None]:
     """The first state with the parameters that it inherits, and what became of each."""
     if origin is None:
         return state, None

@@ -20,7 +20,7 @@ from arsenal.evaluation.expectation import holds
 from arsenal.evaluation.labels import display_name
 from arsenal.evaluation.plot import learning_curves
 from arsenal.evaluation.report import number, png, uri
-from arsenal.experiment import Experiment, Parts, build, judging, parts, sampling, shape_of, showing
+from arsenal.experiment import Experiment, Parts, build, build_sampler, build_scorer, example_answers, parts, shape_of
 from arsenal.records import Batch
 from arsenal.refusal import Refusal
 from arsenal.runs import events, folder, schema
@@ -122,25 +122,25 @@ class Run:
         return [event for event in events.read(self.folder / "events.jsonl") if "values" in event]
 
     @functools.cached_property
-    def results(self) -> dict[str, "Judged"]:
+    def results(self) -> dict[str, "Judgement"]:
         """Validation and test, as far as they have rows."""
         splits = self.experiment.splits
         return {name: self.score(rows) for name, rows in splits.items() if name != "train" and len(rows.weight)}
 
-    def score(self, rows: Batch) -> "Judged":
+    def score(self, rows: Batch) -> "Judgement":
         """Metrics of all rows as the data set gives them, and the answers that a report shows."""
         learner, trained, fitted = self.parts.learner, self.restored["train"], self.restored["features"]
         params, size = self.params["learner"], self.config.settings.batch_size or len(rows.weight)
-        judge = judging(self.parts, fitted, rows, size)
+        judge = build_scorer(self.parts, fitted, rows, size)
         values = judge(streams(trained.key)["evaluate"], params, trained.hp) if judge else None
-        shown, apply = showing(self.parts, fitted, params, rows)
+        shown, apply = example_answers(self.parts, fitted, params, rows)
         given = answers(apply, learner.inputs, params, shown, size)
-        return Judged(given, {name: np.asarray(value).tolist() for name, value in (values or {}).items()}, shown)
+        return Judgement(given, {name: np.asarray(value).tolist() for name, value in (values or {}).items()}, shown)
 
     def texts(self, split: str) -> list[tuple[str, str]]:
         """Prompts from a few rows of a split, and how the learner goes on; empty where it writes no text."""
         rows, described = self.experiment.splits[split], self.kept[0]
-        sample = sampling(self.parts, self.restored["features"], rows, described)
+        sample = build_sampler(self.parts, self.restored["features"], rows, described)
         return [pair for pairs in sample(self.params["learner"]).texts.values() for pair in pairs] if sample else []
 
     @property
@@ -188,7 +188,7 @@ def card(run: Run) -> str:
     return f"<div>{head}<table>{cells}</table>{picture}</div>"
 
 
-class Judged(NamedTuple):
+class Judgement(NamedTuple):
     """What a run is worth on some rows."""
 
     answers: dict[str, np.ndarray]

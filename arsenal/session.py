@@ -36,7 +36,7 @@ TEXTS = 2
 """Texts that are shown of what a run writes while it trains."""
 
 
-def keep(settings: Settings, source: Source) -> Keep:
+def retention(settings: Settings, source: Source) -> Keep:
     """Which checkpoints the config keeps."""
     given = settings.run.checkpoints
     every = Length.parse(given.every) if given.every else None
@@ -51,7 +51,7 @@ def keep(settings: Settings, source: Source) -> Keep:
 
 def trackers(path: Path, step: int, config: Config) -> list[Tracker]:
     """Where the config writes a run down, from a step on."""
-    own = {name: configs.build(node, f"run.trackers.{name}") for name, node in config.settings.run.trackers.items()}
+    own = {name: configs.instantiate(node, f"run.trackers.{name}") for name, node in config.settings.run.trackers.items()}
     boards = [tensorboard(path, step, config.values)] if config.settings.run.tensorboard else []
     return [events.events(path), *boards, *(factory(path, step, config.values) for factory in own.values())]
 
@@ -239,7 +239,7 @@ class Session:
 def schedule_warnings(settings: Settings, stop: int) -> list[str]:
     """What to say of every schedule of a learner that is longer than the run of `stop` steps, or ends in nothing before it."""
     found = []
-    for path, schedule in schedules(settings.learner, "learner", configs.trusted(settings.trusted)):
+    for path, schedule in schedules(settings.learner, "learner", configs.trusted_packages(settings.trusted)):
         hp = hyperparameters(schedule.hp)
         length = None if schedule.length is None else float(schedule.length(hp))
         if length is None:
@@ -262,7 +262,7 @@ def schedules(node: Any, path: str, trust: tuple[str, ...]) -> Iterator[tuple[st
     if "_target_" in node:
         with contextlib.suppress(NameError, TypeError):  # annotations that cannot be read promise nothing
             if typing.get_type_hints(configs.locate(node["_target_"], path, trust)).get("return") is Schedule:
-                yield path, configs.build(node, path)
+                yield path, configs.instantiate(node, path)
                 return
     for key, value in node.items():
         yield from schedules(value, f"{path}.{key}", trust)

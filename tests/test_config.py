@@ -76,7 +76,7 @@ def test_what_cannot_be_read_is_said_in_a_line(words, said):
 
 def test_an_experiment_is_chosen_with_a_plus():
     with pytest.raises(ConfigError, match=r"chosen with a plus: `\+experiment=digits_cnn`"):
-        configs.composed(["experiment=digits_cnn"])
+        configs.compose_words(["experiment=digits_cnn"])
 
 
 def test_a_group_that_an_experiment_does_not_use():

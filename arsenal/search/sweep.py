@@ -67,7 +67,7 @@ class Line(NamedTuple):
     """By name, one for each of the trials."""
 
 
-class Told(NamedTuple):
+class SweepLog(NamedTuple):
     """All that the log of a sweep tells."""
 
     trials: dict[int, Trial]
@@ -77,7 +77,7 @@ class Told(NamedTuple):
     """What was measured, as it finally was, in order."""
 
 
-def told(path: Path) -> Told:
+def read_log(path: Path) -> SweepLog:
     """What the log of a sweep's folder tells; nothing where there is none."""
     trials: dict[int, Trial] = {}
     chunks: list[dict[str, Any]] = []
@@ -85,7 +85,7 @@ def told(path: Path) -> Told:
     try:
         written = (path / "trials.jsonl").read_bytes().split(b"\n")
     except FileNotFoundError:
-        return Told(trials, chunks, lines)
+        return SweepLog(trials, chunks, lines)
     for text in written:
         try:
             line = json.loads(text)
@@ -113,7 +113,7 @@ def told(path: Path) -> Told:
         elif kind in ENDED:
             one = trials[line["trial"]]
             trials[one.id] = one._replace(state=kind, step=step, value=line.get("value"), reason=line.get("reason", ""))
-    return Told(trials, chunks, lines)
+    return SweepLog(trials, chunks, lines)
 
 
 class SweepError(RunError):
@@ -126,7 +126,7 @@ class Sweep:
     def __init__(self, path: Path, mode: str, keep: int, on_failure: str):
         """`mode` is min or max; `keep` is how many of the best trials have their state kept."""
         self.path, self.mode, self.keep, self.on_failure = path, mode, keep, on_failure
-        found = told(path)
+        found = read_log(path)
         self.trials, self.chunks, self.lines = found
         self.log = Events(path / "trials.jsonl")
 
@@ -172,7 +172,7 @@ class Sweep:
     def resumed(self, trials: list[int], step: int) -> None:
         """Trials that go on from a step: what they said of later ones counts no more."""
         self.say("resume", step, trials=trials)
-        self.trials, self.chunks, self.lines = told(self.path)
+        self.trials, self.chunks, self.lines = read_log(self.path)
 
     def signed(self, value: float | None) -> float:
         """The value of a metric as samplers and schedulers take it: lower is better, NaN where there is none."""
@@ -290,7 +290,7 @@ def identity(config: Config, mathematics: dict[str, Any], space: Space) -> dict[
 
 
 @contextlib.contextmanager
-def claimed(config: Config, identity: dict[str, Any]) -> Iterator[Path]:
+def claim_sweep(config: Config, identity: dict[str, Any]) -> Iterator[Path]:
     """Hold the sweep's folder, which `sweep.folder` or its identity names, as long as the context lasts."""
     settings = config.settings
     sources = folder.fingerprints([package.split(".")[0] for package in settings.trusted])
@@ -319,7 +319,7 @@ def difference(there: dict[str, Any], here: dict[str, Any]) -> str:
     return "they do not differ"
 
 
-def said(trials: Sequence[Trial]) -> dict[str, int]:
+def count_states(trials: Sequence[Trial]) -> dict[str, int]:
     """How many trials are in each state."""
     counted = Counter(one.state for one in trials)
     return {state: counted[state] for state in (*ENDED, "running", "asked") if counted[state]}

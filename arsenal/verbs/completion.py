@@ -70,7 +70,7 @@ def argument_names(verb) -> Iterator[str]:
 
 def overrides(before: Sequence[str], last: str, name: str) -> Iterator[str]:
     """Experiments, options of groups, and keys of the experiment that was chosen."""
-    from arsenal.config import CONF, keys
+    from arsenal.config import CONF, config_keys
 
     key, equals, _ = last.partition("=")
     if equals and (CONF / key.lstrip("+")).is_dir():
@@ -78,4 +78,4 @@ def overrides(before: Sequence[str], last: str, name: str) -> Iterator[str]:
         return
     yield from (f"{plus}{folder.name}=" for folder in CONF.iterdir() if folder.is_dir() for plus in ("", "+"))
     if any(word.startswith("+experiment=") for word in before):
-        yield from (f"{key}=" for key in keys(before, name))
+        yield from (f"{key}=" for key in config_keys(before, name))

@@ -20,7 +20,7 @@ from arsenal.runs.checkpoints import MARKER, Checkpoints, Keep
 from arsenal.runs.folder import RunError
 from arsenal.runs.judge import Judge
 from arsenal.runs.signals import Interrupted
-from arsenal.search.searching import within
+from arsenal.search.searching import clip_to_bounds
 from arsenal.search.sweep import ENDED, SweepError
 from arsenal.storage.files import read_json
 from arsenal.training import lanes
@@ -183,7 +183,7 @@ class Chunk:
         moved = np.isin(np.arange(len(self.trials)), [place[i] for i in moves])
         run = self.engine.exchanging(self.group, len(self.trials))
         train, found = run(train, source, moved, fold_in(self.engine.searching.key, step))
-        found = within(self.engine.searching.space, jax.device_get(found))
+        found = clip_to_bounds(self.engine.searching.space, jax.device_get(found))
         for i, other in moves.items():
             self.sweep.changed(i, step, {name: float(values[place[i]]) for name, values in found.items()}, other)
         if self.postponed:

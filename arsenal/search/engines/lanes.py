@@ -20,12 +20,12 @@ from arsenal import config as configs
 from arsenal.config import Config
 from arsenal.data.column import is_streamed
 from arsenal.evaluation.answers import scorer
-from arsenal.experiment import Experiment, build, fill_modes, mathematics, prepared, row_check, seen
+from arsenal.experiment import Experiment, build, fill_modes, mathematics, prepare_data, row_check, transform_rows
 from arsenal.records import CONTINUE, STOP, Source, anything, hyperparameters
 from arsenal.runs.judge import Judge, as_number
 from arsenal.runs.signals import Interrupts
 from arsenal.search.engines.chunk import Chunk
-from arsenal.search.engines.programs import Program, Programs, different, flat
+from arsenal.search.engines.programs import Program, Programs, differences, walk_leaves
 from arsenal.search.schedulers.population import explore
 from arsenal.search.searching import Searching
 from arsenal.search.sweep import ENDED, Sweep, SweepError, Trial
@@ -202,9 +202,10 @@ class Lanes:
     def described(self, program: Program) -> Experiment:
         """The experiment of a program: the sweep's own, where they differ in traced values only."""
         own = {path for paths in program.leaves.values() for path in paths}
-        here = {path: leaf for path, leaf in flat(self.config.values) if path[0] in program.config.values and path[0] != "space"}
-        there = {path: leaf for path, leaf in flat(program.config.values) if path[0] != "space"}
-        if different(here, there).keys() <= own:
+        keys = program.config.values.keys() - {"space"}
+        here = {path: leaf for path, leaf in walk_leaves(self.config.values) if path[0] in keys}
+        there = {path: leaf for path, leaf in walk_leaves(program.config.values) if path[0] in keys}
+        if differences(here, there).keys() <= own:
             return self.experiment
         return self.kept("experiment", id(program), lambda: build(program.config))
 
@@ -227,11 +228,11 @@ class Lanes:
         experiment = self.described(program)
         made, held_out = experiment.parts, experiment.splits["validation"]
         settings = program.config.settings.model_copy(update={"seed": seed})
-        fitted, rows, source = prepared(made, settings, experiment.splits["train"])
+        fitted, rows, source = prepare_data(made, settings, experiment.splits["train"])
         devices = jax.local_devices()
         mesh = lanes.lanes_mesh(devices) if len(devices) > 1 else None
         behind = (made.features.apply, fitted) if is_streamed(held_out) else None
-        shown = held_out if behind else seen(made, fitted, held_out)
+        shown = held_out if behind else transform_rows(made, fitted, held_out)
         judge = scorer(
             made.learner, made.metrics, shown, source.batch_size, interrupted=lambda: bool(self.interrupted()), seen=behind,
             lanes=True, check=row_check(made) if behind else anything,
@@ -315,14 +316,14 @@ class Lanes:
         if program in self.limits:  # one program serves all chunks
             return self.limits[program]
         wanted = devices * -(-min(self.section.lanes or len(trials), len(trials)) // devices)
-        there, one = ROOM * available(), self.like(group, devices)
+        there, one = ROOM * free_memory(), self.like(group, devices)
         state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((one.state, one.hp))) / devices
         if state * COPIES > there:
             need, free = COPIES * state / 2**30, there / 2**30
             raise configs.ConfigError(f"A trial needs about {need:.1f} GB of memory for its state; there are {free:.1f} GB.")
-        size = shrunk(wanted, devices, there / max(1, COPIES * state))
+        size = shrink(wanted, devices, there / max(1, COPIES * state))
         while size > devices and (taken := self.taken(group, size)) > there:
-            size = shrunk(size - devices, devices, size / devices * there / taken)
+            size = shrink(size - devices, devices, size / devices * there / taken)
         if size < wanted:
             self.say(f"{size} lanes at once: more do not fit into {there / 2**30:.1f} GB on each device.")
         self.limits[program] = size
@@ -379,12 +380,12 @@ class Lanes:
             self.say(f"step {step} of {stop}: {count}, best {self.section.metric} {values[best]:.4g} (trial {best})")
 
 
-def shrunk(size: int, devices: int, each: float) -> int:
+def shrink(size: int, devices: int, each: float) -> int:
     """At most so many lanes, and at most `each` on every device; at least one on each."""
     return devices * max(1, min(size // devices, int(each)))
 
 
-def available() -> float:
+def free_memory() -> float:
     """Bytes of memory that are free on each of this process's devices."""
     devices = jax.local_devices()
     told = devices[0].memory_stats()

@@ -52,7 +52,7 @@ class Program(NamedTuple):
         made = self.config.values
         for name, value in values.items():
             for path in self.leaves.get(name, []):
-                made = replaced(made, path, value)
+                made = replace_leaf(made, path, value)
         own = [word for name in self.order if name in values for word in configs.words(name, values[name])]
         return Config(made, [*self.words, *own])
 
@@ -83,7 +83,7 @@ class Programs:
         """`words` name the experiment; those of the sweep are left out of the trials' own commands."""
         self.words, self.space = configs.own_words(words, SWEEPING), space
         conditions = {other for one in space.dimensions.values() for other in one.when}
-        self.fixed = [name for name, one in space.dimensions.items() if name in conditions or not numeric(one)]
+        self.fixed = [name for name, one in space.dimensions.items() if name in conditions or not is_numeric(one)]
         self.tried: dict[str, tuple[dict[str, list[Path]], dict[str, list[str]]]] = {}
         self.known: dict[str, Program] = {}
 
@@ -108,7 +108,8 @@ class Programs:
 
     def composed(self, values: Mapping[str, Any]) -> Config:
         """The config of a command line with these values."""
-        return configs.composed([*self.words, *(word for name, value in values.items() for word in configs.words(name, value))])
+        more = (word for name, value in values.items() for word in configs.words(name, value))
+        return configs.compose_words([*self.words, *more])
 
     def of(self, values: Mapping[str, Any]) -> Program:
         """The program of a trial; a `ConfigError` where its config cannot be used."""
@@ -144,10 +145,10 @@ class Programs:
         for i in (0, 1):
             given = {**fixed, **rest, **{name: pair[i] for name, pair in pairs.items()}}
             made.append(self.composed({name: given[name] for name in order}))
-        changed = different(*(dict(flat(config.values)) for config in made))
-        hps = different(*(named(parts(config).learner.hp) for config in made))
-        leaves = {name: [path for path, pair in changed.items() if same(pair, pairs[name])] for name in names}
-        floats = {name: [leaf for leaf, pair in hps.items() if same(pair, pairs[name])] for name in names}
+        changed = differences(*(dict(walk_leaves(config.values)) for config in made))
+        hps = differences(*(leaves_by_name(parts(config).learner.hp) for config in made))
+        leaves = {name: [path for path, pair in changed.items() if holds_pair(pair, pairs[name])] for name in names}
+        floats = {name: [leaf for leaf, pair in hps.items() if holds_pair(pair, pairs[name])] for name in names}
         told = sum(map(len, leaves.values())) == len(changed) and sum(map(len, floats.values())) == len(hps)
         if not told and len(names) > 1:
             found = [self.tells({**fixed, **rest}, [name], order) for name in names]
@@ -196,7 +197,7 @@ class Programs:
         return min(float(trials), float(np.prod([np.inf if size is None else float(size) for size in static])))
 
 
-def numeric(one: Any) -> bool:
+def is_numeric(one: Any) -> bool:
     """Whether all values of a dimension are numbers, at least two of them."""
     values = one.choices if one.kind == "choice" else ()
     sound = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
@@ -212,7 +213,7 @@ def is_traced(name: str, leaves: Sequence[Path], floats: Sequence[str]) -> bool:
     return bool(own) and not elsewhere and len(floats) >= len(own)
 
 
-def same(found: tuple[Any, Any], pair: tuple[Any, Any]) -> bool:
+def holds_pair(found: tuple[Any, Any], pair: tuple[Any, Any]) -> bool:
     """Whether two leaves hold the two values."""
 
     def equal(leaf, value):
@@ -223,7 +224,7 @@ def same(found: tuple[Any, Any], pair: tuple[Any, Any]) -> bool:
     return equal(found[0], pair[0]) and equal(found[1], pair[1])
 
 
-def different(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> dict[Any, tuple[Any, Any]]:
+def differences(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> dict[Any, tuple[Any, Any]]:
     """The leaves that two flat trees do not have in common, as pairs."""
     pairs = {path: (one.get(path), other.get(path)) for path in dict.fromkeys([*one, *other])}
 
@@ -233,24 +234,24 @@ def different(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> dict[Any, tup
     return {path: pair for path, pair in pairs.items() if not alike(path, pair)}
 
 
-def flat(node: Any, path: Path = ()):
+def walk_leaves(node: Any, path: Path = ()):
     """Yield every leaf of nested dicts and lists with its path."""
     if isinstance(node, dict | list) and node:
         for key, value in node.items() if isinstance(node, dict) else enumerate(node):
-            yield from flat(value, (*path, key))
+            yield from walk_leaves(value, (*path, key))
     else:
         yield path, None if isinstance(node, dict | list) else node
 
 
-def named(hp: Any) -> dict[str, Any]:
+def leaves_by_name(hp: Any) -> dict[str, Any]:
     """The leaves of a tree by name."""
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(hp)}
 
 
-def replaced(node: Any, path: Path, value: Any) -> Any:
+def replace_leaf(node: Any, path: Path, value: Any) -> Any:
     """The nested dicts and lists with another leaf; what is on no path to it is shared."""
     if not path:
         return value
     made = dict(node) if isinstance(node, dict) else list(node)
-    made[path[0]] = replaced(node[path[0]], path[1:], value)
+    made[path[0]] = replace_leaf(node[path[0]], path[1:], value)
     return made

@@ -21,7 +21,7 @@ from arsenal.config import Config
 from arsenal.experiment import as_learner, build, mathematics
 from arsenal.launchers.cluster import connect
 from arsenal.records import CONTINUE, STOP, hyperparameters
-from arsenal.road import fit, inherited
+from arsenal.road import fit, inherited_params
 from arsenal.run import load
 from arsenal.runs import folder
 from arsenal.runs.checkpoints import Checkpoints
@@ -29,7 +29,7 @@ from arsenal.runs.judge import Judge
 from arsenal.runs.signals import Interrupted, Interrupts
 from arsenal.search.engines.programs import Programs
 from arsenal.search.schedulers.population import explore
-from arsenal.search.searching import Searching, within
+from arsenal.search.searching import Searching, clip_to_bounds
 from arsenal.search.sweep import ENDED, Sweep, SweepError, Trial
 
 PASSED_ON = ("XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_X64", "PYTHONPATH")
@@ -53,9 +53,9 @@ def trial(given: dict[str, Any]) -> None:
         os.environ.update(given["environment"])  # before there is a device
         if not given["gpus"]:
             jax.config.update("jax_platforms", "cpu")
-        config = configs.composed(given["words"])
+        config = configs.compose_words(given["words"])
         if given["source"]:
-            taken_over(config, Path(given["source"]))
+            adopt_checkpoint(config, Path(given["source"]))
 
         def listen(kind: str, at: int, values: dict[str, Any]) -> None:
             nonlocal step, length
@@ -71,14 +71,14 @@ def trial(given: dict[str, Any]) -> None:
         report(kind="failed", step=step, reason=said, trace=traceback.format_exc())
 
 
-def taken_over(config: Config, source: Path) -> None:
+def adopt_checkpoint(config: Config, source: Path) -> None:
     """Begin a run with the newest state of another one, under its own key and floats; once."""
     settings = config.settings
     path = Path(settings.run.root) / settings.name / folder.identity(mathematics(config, build(config).data))
     if (path / "identity.json").exists():
         return
     found = load(source)
-    train, learner = found.restored["train"], configs.build(settings.learner, "learner")
+    train, learner = found.restored["train"], configs.instantiate(settings.learner, "learner")
     train = train._replace(key=jax.random.key(settings.seed), hp=hyperparameters(as_learner(learner).hp))
     with contextlib.closing(Checkpoints(path / "checkpoints")) as saved:
         saved.save(int(train.step), {"train": train, "features": found.restored["features"]})
@@ -271,7 +271,7 @@ class Processes:
             return None
         values = sweep.trials[source].now
         key = jax.random.fold_in(jax.random.fold_in(self.searching.key, id), len(sweep.trials[id].changes))
-        values = space.values(within(space, explore(key, space, space.candidate(values))), 0)
+        values = space.values(clip_to_bounds(space, explore(key, space, space.candidate(values))), 0)
         values |= {name: value for name, value in sweep.trials[id].values.items() if name == "seed"}
         sweep.changed(id, step, values, source)
         return self.given(sweep.trials[id], path)
@@ -294,7 +294,7 @@ class Processes:
         found = self.folder(trial.id)
         root, name = Path(config.settings.run.root), config.settings.name
         if found is None:  # promoted before
-            return root / name / folder.identity(mathematics(config, build(config).data, inherited(config)))
+            return root / name / folder.identity(mathematics(config, build(config).data, inherited_params(config)))
         about = folder.read_mathematics(found)
         if trial.changes:
             about = about | {"changes": [[step, values] for step, values in trial.changes]}

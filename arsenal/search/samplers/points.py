@@ -63,10 +63,10 @@ def sobol(space: Space) -> Search:
     Sobol 1967, directions of Joe & Kuo, SIAM J. Sci. Comput. 30 (2008), scrambled after Owen, J. Complexity 14 (1998).
     """
 
-    return remembering(space, lambda key, trials, n: evenly(trials, n))._replace(learns=False)
+    return remembering(space, lambda key, trials, n: sobol_points(trials, n))._replace(learns=False)
 
 
-def evenly(trials: Trials, n: int) -> np.ndarray:
+def sobol_points(trials: Trials, n: int) -> np.ndarray:
     """The next n of Sobol's points, [n, d]: a trial's is a function of the seed and its id."""
     from scipy.stats import qmc
 

@@ -12,7 +12,7 @@ from scipy.special import ndtr, ndtri
 
 from arsenal.records import Search
 from arsenal.search.samplers.pareto import best
-from arsenal.search.samplers.points import evenly
+from arsenal.search.samplers.points import sobol_points
 from arsenal.search.samplers.trials import DONE, generator, remembering
 from arsenal.search.space import Dimension, Space
 
@@ -53,14 +53,15 @@ def tpe(space: Space, startup: int = 10, candidates: int = 100) -> Search:
     def suggest(key, trials, n):
         done = np.flatnonzero(trials.status == DONE)
         if len(done) < startup:
-            return evenly(trials, n)
-        rng, there = generator(key, len(trials.unit)), modelled(space, trials.unit)
+            return sobol_points(trials, n)
+        rng, there = generator(key, len(trials.unit)), varying_dimensions(space, trials.unit)
         good = np.zeros(len(trials.unit), bool)
         good[done[best(trials.values[done], min(-(-len(done) // 10), 25))]] = True
         below, above = (mixture(axes, trials.unit[side], there[side]) for side in (good, ~good))
         each = max(1, min(candidates, POOL // n))
         drawn = space.to_unit(space.from_unit(sample(rng, axes, below, n * each)))
-        new = Mixture(drawn, widths(axes, above.mean[:-1], above.there[:-1], drawn), modelled(space, drawn), np.ones(len(drawn)))
+        scales = widths(axes, above.mean[:-1], above.there[:-1], drawn)
+        new = Mixture(drawn, scales, varying_dimensions(space, drawn), np.ones(len(drawn)))
         x, kernels = features(axes, drawn, new.there), coefficients(axes, new)
         gain, others = log_density(axes, below, x), log_density(axes, above, x)
         picks = np.empty(n, int)
@@ -74,7 +75,7 @@ def tpe(space: Space, startup: int = 10, candidates: int = 100) -> Search:
     return remembering(space, suggest)
 
 
-def modelled(space: Space, unit: np.ndarray) -> np.ndarray:
+def varying_dimensions(space: Space, unit: np.ndarray) -> np.ndarray:
     """Which dimensions of points [n, d] are there and more than noise, [n, d] bool."""
     active = space.active(space.from_unit(unit))
     return np.stack([active[name] & (one.kind != "seed") for name, one in space.dimensions.items()], 1)
