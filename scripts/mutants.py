@@ -83,7 +83,7 @@ MUTANTS = (
     Mutant("a stream forgets its window", "arsenal/data/source.py", "lambda v: v[step % window], block), n, batch_size, window)", "lambda v: v[0], block), n, batch_size, window)", "tests/data/test_columns.py -k order"),
     Mutant("a NaN goes on", "arsenal/training/driver.py", "jnp.where(sound, before.step + 1, -1 - before.step)", "before.step + 1", "tests/end_to_end/test_training.py -k diverges_says"),
     Mutant("a flipped byte is sound", "arsenal/runs/checkpoints.py", "if sha256(path / name) != expected:", "if not (path / name).is_file():", "tests/runs/test_checkpoints.py -k flipped"),
-    Mutant("the worst go on", "arsenal/search/schedulers/halving.py", "stop = bool((peers < value).sum()", "stop = bool((peers > value).sum()", "tests/search/cases.py -k asha"),
+    Mutant("the worst go on", "arsenal/search/schedulers/halving.py", "stop = bool((peers < value).sum()", "stop = bool((peers > value).sum()", "tests/search/test_schedulers.py -k best_so_far"),
     Mutant("halving keeps the worst", "arsenal/search/schedulers/halving.py", "key=lambda one: (seen[one][1], one))", "key=lambda one: (-seen[one][1], one))", "tests/search/cases.py -k successive"),
     Mutant("the best clone the worst", "arsenal/search/schedulers/population.py", "worst = state.trial[ranked[trials - many :]]", "worst = state.trial[ranked[:many]]", "tests/search/cases.py -k population"),
     Mutant("logarithms are lines", "arsenal/search/space.py", "low * (high / low) ** u if", "low + (high - low) * u if", "tests/search/test_space.py -k unit"),

@@ -190,10 +190,12 @@ class Checkpoints:
             found, wanted = read_json(path / MARKER)["leaves"], leaf_types(like)
             for name in sorted(found.keys() | wanted.keys()):
                 if found.get(name) != wanted.get(name):
-                    raise RunError(
-                        f"Checkpoint {path} is of another model: `{name}` is {found.get(name, 'missing')} there, "
-                        f"{wanted.get(name, 'missing')} here."
-                    )
+                    there, now = found.get(name, "missing"), wanted.get(name, "missing")
+                    if there.replace("64[", "32[") == now.replace("64[", "32["):
+                        how = "with" if "64[" in there else "without"
+                        text = f"`{name}` is {there} there, {now} here"
+                        raise RunError(f"Checkpoint {path} was written {how} JAX_ENABLE_X64: {text}.")
+                    raise RunError(f"Checkpoint {path} is of another model: `{name}` is {there} there, {now} here.")
             return self.orbax.restore(path.absolute() / "state", like)
         return None
 

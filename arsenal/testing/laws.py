@@ -867,6 +867,8 @@ def scheduler_decides(case: Case) -> None:
     clones = {decision for made in decisions.values() for decision in made} - {records.CONTINUE, records.STOP}
     assert scheduler.clones or not clones, f"A decision is CONTINUE or STOP, unless `clones` says otherwise; got {clones}."
     assert clones <= set(range(trials // 2)), f"Clones are of the better half, 0 to {trials // 2 - 1}; got {clones}."
+    last = decisions[trials - 2]
+    assert scheduler.clones or records.STOP in last, f"Who is worst at every step is stopped; the decisions were {last}."
     for number, made in decisions.items():
         if records.STOP in made:
             again = scheduler.report(state, number, steps, -1.0)[1]

@@ -27,7 +27,8 @@ def new(name: str, /, to: str | None = None) -> None:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ProjectError(f"{target} is there and not empty; choose another NAME or to=FOLDER.")
     write(files("arsenal").joinpath("project"), target, name)
-    print(f"Made {target}. Next:\n\n  cd {target}\n  arsenal train --config-dir conf +experiment={name}\n  python -m pytest")
+    steps = [f"cd {target}", f"arsenal train --config-dir conf +experiment={name}", "pip install pytest && python -m pytest"]
+    print(f"Made {target}. Next:\n\n  " + "\n  ".join(steps))
 
 
 def write(template: Traversable, target: Path, name: str) -> None:

@@ -162,7 +162,7 @@ def test_another_answer_than_the_golden_one_is_refused(folder, tmp_path):
     kept = {key: x.copy() for key, x in artifact.read_arrays((folder / artifact.GOLDEN).read_bytes(), "golden").items()}
     kept["predict/output/predict"][1, 2] += np.float32(0.01)
     rewritten(folder, tmp_path / "a", **{artifact.GOLDEN: safetensors.numpy.save(kept)})
-    with pytest.raises(Refused, match=r"method 'predict', output 'predict': largest difference 0.01") as caught:
+    with pytest.raises(Refused, match=r"method 'predict', output 'predict': largest difference 0\.0(1|0999)") as caught:
         load(tmp_path / "a")
     assert "\n" not in str(caught.value)
 

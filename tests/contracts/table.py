@@ -29,6 +29,7 @@ def law_test(cases: dict[str, Callable[[], list[Case]]], dear: dict[str, str] | 
                 except AssertionError as error:
                     raise AssertionError(f"{name}, law `{law}`: {error}") from error
         took = time.process_time() - began
-        assert took < BUDGET or name in dear, f"The laws of {name} took {took:.1f} CPU seconds, over the budget of {BUDGET:g}."
+        # Twice the budget fails: a busy or slower machine takes longer for the same.
+        assert took < 2 * BUDGET or name in dear, f"The laws of {name} took {took:.1f} CPU seconds, over the budget of {BUDGET:g}."
 
     return test_laws

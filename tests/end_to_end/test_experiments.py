@@ -7,8 +7,10 @@ import pytest
 from arsenal_serving.artifact import folder as artifact
 
 from arsenal.config import CONF
+from arsenal.evaluation.labels import written
+from arsenal.evaluation.plot import repeated
 from arsenal.road import compose, evaluate, export, fit, load
-from arsenal.runs.journal import MACHINE
+from arsenal.runs.journal import of_learning
 
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
@@ -36,17 +38,14 @@ def test_the_report_shows_every_metric(run):
     assert json.loads((report / "metrics.json").read_text()) == run.metrics
     page = (report / "index.html").read_text()
     for name in run.metrics:
-        assert name.partition("/")[2].replace("_", " ") in page, f"The report does not show {name}."
+        assert written(name.partition("/")[2]) in page, f"The report does not show {name}."
     assert run.config.values["name"] in page and "http://" not in page and 'src="http' not in page
     pictures = sorted(report.glob("*.png"))
-    logged = {
-        name
-        for event in run.history
-        for name, value in event["values"].items()
-        if name not in MACHINE and value is not None
-    }
-    if run.step > 1:
-        assert {f"curve_{name}.png" for name in logged} <= {path.name for path in pictures}
+    rows = [{"step": e["step"], "split": e["kind"], "values": of_learning(e["values"])} for e in run.history]
+    names = dict.fromkeys(name for row in rows for name, value in row["values"].items() if value is not None)
+    drawn = [n for n in names if len({row["step"] for row in rows if row["values"].get(n) is not None}) > 1]
+    once = set(drawn) - set(repeated(rows, drawn))  # a quantity of two names is drawn once
+    assert {f"curve_{name}.png" for name in once} == {path.name for path in pictures if path.name.startswith("curve_")}
     assert pictures
     for path in pictures:
         content = path.read_bytes()

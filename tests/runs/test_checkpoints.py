@@ -146,3 +146,11 @@ def test_the_marker_lists_every_array(saved):
     marker = json.loads((saved.list_saved()[0] / MARKER).read_text())
     assert marker["leaves"]["['w']"] == "float32[3, 2]"
     assert all(len(sum_) == 64 for sum_ in marker["sums"].values())
+
+
+def test_a_checkpoint_of_the_other_precision_names_the_switch(tmp_path):
+    with contextlib.closing(Checkpoints(tmp_path)) as saved:
+        saved.save(1, {"w": jnp.ones(3, jnp.float32)})
+        saved.wait()
+        with pytest.raises(RunError, match=r"was written without JAX_ENABLE_X64: `\['w'\]` is float32\[3\] there, float64\[3\] here"):
+            saved.restore({"w": jax.ShapeDtypeStruct((3,), np.float64)})
