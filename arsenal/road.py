@@ -183,7 +183,8 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts
         step = int(trained.step)
         if going.skip_warning:
             journal.say("warning", step, text=going.skip_warning)
-        cut = processes.broadcast(bool(interrupted())) and not going.exhausted and (step < stop or going.unjudged(step))
+        left = step < stop or going.misses_evaluation(step)
+        cut = processes.broadcast(bool(interrupted())) and not going.is_exhausted and left
         journal.say("cache", step, **compile_cache())
         set_run_status(run, "interrupted" if cut else "complete", step=step, length=stop)
         journal.say("interrupted" if cut else "complete", step, length=stop, folder=str(path))

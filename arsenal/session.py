@@ -94,7 +94,7 @@ class Session:
         """Steps that were left out, and steps."""
 
     @property
-    def exhausted(self) -> bool:
+    def is_exhausted(self) -> bool:
         """Whether early stopping ends the run here."""
         section = self.settings.early_stopping
         if not section.patience:
@@ -106,7 +106,7 @@ class Session:
         """Whether a run that goes on beyond a step is judged there."""
         return self.evaluate_every is not None and step % self.evaluate_every == 0
 
-    def unjudged(self, step: int) -> bool:
+    def misses_evaluation(self, step: int) -> bool:
         """Whether the evaluation that is due at a step was never made: the run was interrupted before it."""
         due = self.evaluate_every is not None and step > 0 and (self.is_due(step) or step == self.stop)
         return due and step not in self.history
@@ -120,16 +120,16 @@ class Session:
             window = (begin, begin + self.settings.run.profile.steps)
         self.saved_at = time.perf_counter()
         return drive(
-            self.compiled(run), self.source, train, self.stop,
+            self.compile(run), self.source, train, self.stop,
             log=self.log, log_every=self.every["log"].steps(self.source),
-            evaluate=self.evaluate, evaluate_every=self.evaluate_every, evaluate_first=self.unjudged(self.step),
+            evaluate=self.evaluate, evaluate_every=self.evaluate_every, evaluate_first=self.misses_evaluation(self.step),
             sums=self.sums, keep_sums=self.keep_sums,
             save=self.save, save_every=self.save_every, save_due=self.save_due,
             window=window, enter=profiler.enter, leave=profiler.leave,
-            failed=self.failed, interrupted=lambda: bool(self.interrupted()), agreed=processes.broadcast,
+            failed=self.report_failure, interrupted=lambda: bool(self.interrupted()), agreed=processes.broadcast,
         )  # fmt: skip
 
-    def compiled(self, run: Callable) -> Callable:
+    def compile(self, run: Callable) -> Callable:
         """The driver's program; SIGTERM ends the process while it compiles, when nothing is lost by that."""
 
         def first(train, block, stop):
@@ -192,7 +192,7 @@ class Session:
         best = self.settings.run.checkpoints.best
         self.worth_saving = self.is_due(step) and step in self.keeping.best(self.history)[:best]
         self.paused += time.perf_counter() - began
-        return self.exhausted
+        return self.is_exhausted
 
     def save_due(self, step: int) -> bool:
         """Whether it is time to save, or the last evaluation makes it worth it."""
@@ -213,7 +213,7 @@ class Session:
         totals = {name: [np.asarray(part).tolist() for part in mean] for name, mean in jax.device_get(sums).items()}
         self.journal.say("sums", step, sums=totals)
 
-    def failed(self, step: int, means: dict[str, Mean], train: TrainState, block: Any) -> None:
+    def report_failure(self, step: int, means: dict[str, Mean], train: TrainState, block: Any) -> None:
         """Say what was not finite; with `on_nan: replay` also which operation, and keep the state before that step."""
         names = ", ".join(f"`{name}`" for name, sound in are_finite(means).items() if not sound)
         said = f"Training diverged: {names} is not finite at step {step}"

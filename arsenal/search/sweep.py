@@ -134,7 +134,7 @@ class Sweep:
         """Append a line to the log."""
         self.log.write(kind, step, **about)
 
-    def asked(self, id: int, values: dict[str, Any]) -> None:
+    def add_trial(self, id: int, values: dict[str, Any]) -> None:
         """A trial that was suggested; known ones must have the values that they had."""
         if id in self.trials:
             if self.trials[id].values != json.loads(json.dumps(values)):
@@ -143,17 +143,17 @@ class Sweep:
         self.trials[id] = Trial(id, values)
         self.say("ask", trial=id, values=values)
 
-    def measured(self, kind: str, step: int, trials: list[int], values: dict[str, list]) -> None:
+    def log_values(self, kind: str, step: int, trials: list[int], values: dict[str, list]) -> None:
         """Numbers of some trials, one for each."""
         self.lines.append(Line(kind, step, trials, values))
         self.say(kind, step, trials=trials, values=values)
 
-    def ended(self, id: int, state: str, step: int, value: float | None) -> None:
+    def end_trial(self, id: int, state: str, step: int, value: float | None) -> None:
         """A trial that is complete or stopped."""
         self.trials[id] = self.trials[id]._replace(state=state, step=step, value=value)
         self.say(state, step, trial=id, value=value)
 
-    def failed(self, id: int, step: int, reason: str, trace: str = "") -> None:
+    def fail_trial(self, id: int, step: int, reason: str, trace: str = "") -> None:
         """A trial that went wrong: counted, its reason kept in its folder. With `on_failure: stop` it ends the sweep."""
         self.trials[id] = self.trials[id]._replace(state="failed", step=step, reason=reason)
         self.say("failed", step, trial=id, reason=reason)
@@ -163,29 +163,29 @@ class Sweep:
         if self.on_failure == "stop":
             raise SweepError(f"Trial {id} failed: {reason} `sweep.on_failure=go_on` leaves such trials out.")
 
-    def changed(self, id: int, step: int, values: dict[str, Any], source: int) -> None:
+    def change_trial(self, id: int, step: int, values: dict[str, Any], source: int) -> None:
         """A population's member that goes on from another one, with other values."""
         one = self.trials[id]
         self.trials[id] = one._replace(changes=(*one.changes, (step, values)))
         self.say("change", step, trial=id, values=values, source=source)
 
-    def resumed(self, trials: list[int], step: int) -> None:
+    def resume_trials(self, trials: list[int], step: int) -> None:
         """Trials that go on from a step: what they said of later ones counts no more."""
         self.say("resume", step, trials=trials)
         self.trials, self.chunks, self.lines = read_log(self.path)
 
-    def signed(self, value: float | None) -> float:
+    def sign(self, value: float | None) -> float:
         """The value of a metric as samplers and schedulers take it: lower is better, NaN where there is none."""
         return math.nan if value is None else value if self.mode == "min" else -value
 
-    def ranked(self) -> list[Trial]:
+    def rank(self) -> list[Trial]:
         """Trials that have a value, best first: those trained to the end before those that were stopped."""
         there = [one for one in self.trials.values() if one.state in ("complete", "stopped") and one.value is not None]
-        return sorted(there, key=lambda one: (one.state != "complete", self.signed(one.value), one.id))
+        return sorted(there, key=lambda one: (one.state != "complete", self.sign(one.value), one.id))
 
     def best(self) -> list[Trial]:
         """Those of the trials trained to the end that are kept."""
-        return [one for one in self.ranked() if one.state == "complete"][: self.keep]
+        return [one for one in self.rank() if one.state == "complete"][: self.keep]
 
     def state_of(self, id: int) -> Path:
         """Where the state of a trial that is kept lies."""
@@ -199,7 +199,7 @@ class Sweep:
         np.savez(file, told=np.int64(told), chunks=np.int64(chunks), **arrays)  # type: ignore[arg-type]
         write_bytes(self.path / "state.npz", file.getvalue())
 
-    def restored(self, searching: Any, scheduling: Any) -> tuple[Any, Any, int, int]:
+    def restore(self, searching: Any, scheduling: Any) -> tuple[Any, Any, int, int]:
         """What was saved last, in the structure of the states given; these and zeros where nothing was."""
         try:
             with np.load(self.path / "state.npz", allow_pickle=False) as file:
@@ -238,7 +238,7 @@ class Sweep:
                 found.append((line.kind, line.step, {name: values[i] for name, values in line.values.items()}))
         return found
 
-    def share_skipped(self, id: int) -> float:
+    def skipped_share(self, id: int) -> float:
         """The share of a trial's steps that `on_nan: skip` left out, as its log has it."""
         before, out = 0, 0.0
         for kind, step, values in self.history(id):

@@ -113,15 +113,15 @@ def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Swee
                 with contextlib.suppress(OSError):
                     folder.set_status(path, "interrupted" if hasattr(error, "number") else "failed", error=str(error))
                 raise
-            if not sweep.ranked():
+            if not sweep.rank():
                 reason = next((one.reason for one in sweep.trials.values() if one.reason), "there was none")
                 folder.set_status(path, "failed", **count_states(list(sweep.trials.values())))
                 raise SweepError(f"No trial of {path} has a value; the first one: {reason}")
             runs, commands = promote_best(sweep, programs, running)
             folder.set_status(path, "complete", **count_states(list(sweep.trials.values())))
             report(sweep, config, dimensions, runs, commands)
-            best, metric = sweep.ranked(), settings.sweep.metric
-            skipped = {one.id: share for one in best[:NAMED] if (share := sweep.share_skipped(one.id))}
+            best, metric = sweep.rank(), settings.sweep.metric
+            skipped = {one.id: share for one in best[:NAMED] if (share := sweep.skipped_share(one.id))}
             return SweepResult(path, best, count_states(list(sweep.trials.values())), runs, commands, metric, skipped)
 
 
@@ -176,7 +176,7 @@ def choose_engine(
     trials = settings.sweep.trials
     count = programs.count(trials)
     host = experiment.parts.learner.exempt.get("host")
-    varying = ", ".join(programs.fixing)
+    varying = ", ".join(programs.fixed_dimensions)
     if asked != "auto":
         engine, reason = asked, "as asked for"
     elif host:
@@ -198,7 +198,7 @@ def promote_best(sweep: Sweep, programs: Programs, engine: Any) -> tuple[dict[in
     """The run folders of the best trials, and the commands that train them again."""
     runs, commands = {}, {}
     for trial in sweep.best():
-        config = programs.configured(trial.now)
+        config = programs.config_of(trial.now)
         runs[trial.id] = engine.promote(trial, config)
         if not trial.changes:
             commands[trial.id] = shlex.join(["arsenal", "train", *config.overrides])

@@ -59,8 +59,8 @@ def test_what_is_traced_is_found_and_a_lanes_config_is_the_composed_one():
     values = made.values(made.from_unit(np.full((1, 7), 0.3)), 0)
     program = programs.of(values)
     assert program.leaves.keys() == {"optimizer.learning_rate", "+optimizer.b1", "loss.label_smoothing", "seed"}
-    config = program.configured(values)
-    assert config == programs.composed(values)
+    config = program.config_of(values)
+    assert config == programs.compose(values)
     assert programs.of(values | {"optimizer.learning_rate": 0.05, "seed": 3}) is program
     assert programs.of(values | {"batch_size": 20}) is not program
     assert programs.count(8) == 8 and Programs(programs.words, space({"seed": spec["seed"]})).count(8) == 1
@@ -272,13 +272,13 @@ def test_lanes_lie_on_all_devices_and_are_the_same_there(sweep, tmp_path):
 def test_trials_that_left_out_steps_say_so(tmp_path):
     with contextlib.closing(Sweep(tmp_path, "min", 1, "go_on")) as kept:
         for i in (0, 1):
-            kept.asked(i, {"rate": 0.1})
+            kept.add_trial(i, {"rate": 0.1})
         for step, shares in ((10, [0.0, 0.9]), (20, [0.0, 1.0]), (25, [0.0, 0.5])):
-            kept.measured("train", step, [0, 1], {"loss": [1.0, 1.0], "skipped": shares})
+            kept.log_values("train", step, [0, 1], {"loss": [1.0, 1.0], "skipped": shares})
         for i in (0, 1):
-            kept.ended(i, "complete", 25, 1.0 + i)
-        shares = [kept.share_skipped(i) for i in (0, 1)]
+            kept.end_trial(i, "complete", 25, 1.0 + i)
+        shares = [kept.skipped_share(i) for i in (0, 1)]
         assert shares == [0.0, pytest.approx((9 + 10 + 2.5) / 25)]
-        found = SweepResult(tmp_path, kept.ranked(), {"complete": 2}, {}, {}, "loss", {1: shares[1]})
+        found = SweepResult(tmp_path, kept.rank(), {"complete": 2}, {}, {}, "loss", {1: shares[1]})
     text = list(found.summary())
     assert text[3] == "    `on_nan=skip` left out 86% of its steps, whose numbers were not finite."

@@ -47,7 +47,7 @@ class Program(NamedTuple):
     words: list[str]
     """Of the command line, without those that a dimension gives."""
 
-    def configured(self, values: Mapping[str, Any]) -> Config:
+    def config_of(self, values: Mapping[str, Any]) -> Config:
         """The config of the trial with these values: as it would be composed, without composing."""
         made = self.config.values
         for name, value in values.items():
@@ -93,7 +93,7 @@ class Programs:
         return self.space.values(self.space.from_unit(np.full((1, len(self.space.dimensions)), 0.5)), 0)
 
     @functools.cached_property
-    def fixing(self) -> list[str]:
+    def fixed_dimensions(self) -> list[str]:
         """Dimensions that fix a program, where they are there."""
         points = np.random.default_rng(0).random((SAMPLED, len(self.space.dimensions)))
         candidates, found = self.space.from_unit(np.concatenate([np.full((1, points.shape[1]), 0.5), points])), set()
@@ -103,31 +103,31 @@ class Programs:
             outer.setdefault(json.dumps([sorted(values), [values.get(name) for name in self.fixed]], default=str), values)
         for values in list(outer.values())[:CHOICES_TRIED]:
             with contextlib.suppress(ConfigError):  # such a trial will fail, and say so
-                found |= values.keys() - self.traced(values)[0].keys()
+                found |= values.keys() - self.traced_dimensions(values)[0].keys()
         return [name for name in self.space.dimensions if name in found]
 
-    def composed(self, values: Mapping[str, Any]) -> Config:
+    def compose(self, values: Mapping[str, Any]) -> Config:
         """The config of a command line with these values."""
         more = (word for name, value in values.items() for word in configs.words(name, value))
         return configs.compose_words([*self.words, *more])
 
     def of(self, values: Mapping[str, Any]) -> Program:
         """The program of a trial; a `ConfigError` where its config cannot be used."""
-        leaves, floats = self.traced(values)
+        leaves, floats = self.traced_dimensions(values)
         static = {name: value for name, value in values.items() if name not in leaves}
         key = json.dumps([static, sorted(leaves)], sort_keys=True, default=str)
         if key not in self.known:
             probe = {name: self.probe(name, 0) for name in leaves}
-            config = self.composed({name: (static | probe)[name] for name in values})
+            config = self.compose({name: (static | probe)[name] for name in values})
             order = list(self.space.dimensions)
             self.known[key] = Program(config, parts(config).learner.hp, leaves, floats, order, self.words)
         return self.known[key]
 
-    def configured(self, values: Mapping[str, Any]) -> Config:
+    def config_of(self, values: Mapping[str, Any]) -> Config:
         """The config of a trial."""
-        return self.of(values).configured(values)
+        return self.of(values).config_of(values)
 
-    def traced(self, values: Mapping[str, Any]) -> tuple[dict[str, list[Path]], dict[str, list[str]]]:
+    def traced_dimensions(self, values: Mapping[str, Any]) -> tuple[dict[str, list[Path]], dict[str, list[str]]]:
         """Of the dimensions that a trial has, those that are traced: their leaves in the config and in `hp`."""
         outer = {name: values[name] for name in values if name in self.fixed}
         key = json.dumps([outer, sorted(values)], sort_keys=True, default=str)
@@ -144,7 +144,7 @@ class Programs:
         made = []
         for i in (0, 1):
             given = {**fixed, **rest, **{name: pair[i] for name, pair in pairs.items()}}
-            made.append(self.composed({name: given[name] for name in order}))
+            made.append(self.compose({name: given[name] for name in order}))
         changed = differences(*(dict(walk_leaves(config.values)) for config in made))
         hps = differences(*(leaves_by_name(parts(config).learner.hp) for config in made))
         leaves = {name: [path for path, pair in changed.items() if holds_pair(pair, pairs[name])] for name in names}
@@ -170,30 +170,30 @@ class Programs:
         """Raise a `ConfigError` unless the space's keys exist and take the ends of their ranges and every choice."""
         middle = self.middle
         try:
-            self.traced(middle)
+            self.traced_dimensions(middle)
         except ConfigError:  # one of the probes cannot be used: perhaps an end says more
             for name in middle:
                 if name not in self.fixed and (one := self.space.dimensions[name]).kind != "seed":
                     for end in one.choices or (one.value(one.low), one.value(one.high)):
-                        self.composed({**middle, name: end})
+                        self.compose({**middle, name: end})
             raise
         for name, one in self.space.dimensions.items():
             if one.kind == "seed" or name not in middle:
                 continue
             ends = one.choices[:CHOICES_TRIED] if one.kind == "choice" else (one.value(one.low), one.value(one.high))
-            if name not in self.fixed and name in self.traced(middle)[0]:
+            if name not in self.fixed and name in self.traced_dimensions(middle)[0]:
                 for end in ends:
-                    values = self.of(middle).configured({**middle, name: end}).values
+                    values = self.of(middle).config_of({**middle, name: end}).values
                     configs.examine(values, set(values) - Settings.model_fields.keys())
                 continue
             for end in ends:
                 candidate = self.space.from_unit(np.full((1, len(self.space.dimensions)), 0.5))
                 candidate[name][0] = one.number(end)
-                self.composed(self.space.values(candidate, 0))
+                self.compose(self.space.values(candidate, 0))
 
     def count(self, trials: int) -> float:
         """How many programs so many trials need, at most; infinite where a float fixes one."""
-        static = [self.space.dimensions[name].size for name in self.fixing]
+        static = [self.space.dimensions[name].size for name in self.fixed_dimensions]
         return min(float(trials), float(np.prod([np.inf if size is None else float(size) for size in static])))
 
 

@@ -101,7 +101,7 @@ class Processes:
     def run(self) -> None:
         """Run what is left of the sweep."""
         sweep, (_, search, scheduler, key) = self.sweep, self.searching
-        state, self.scheduling, asked, _ = sweep.restored(search.init(key), scheduler.init() if scheduler else ())
+        state, self.scheduling, asked, _ = sweep.restore(search.init(key), scheduler.init() if scheduler else ())
         for _ in range(len(sweep.trials) - asked):  # suggested before their state could be saved
             _, _, state = search.ask(key, state, 1)
         ended = [one for one in sweep.trials.values() if one.state in ENDED]
@@ -132,7 +132,7 @@ class Processes:
         with connect(self.config.settings.ray.address) as cluster:
             there = cluster.cluster_resources()
             self.gpus = min(1.0, there.get("GPU", 0.0)) if self.section.gpus is None else self.section.gpus
-            self.roomy(there)
+            self.check_room(there)
             resources = {"cpu": self.section.cpus, "gpu": self.gpus}
             tuner = tune.Tuner(
                 tune.with_resources(trial, resources),
@@ -149,7 +149,7 @@ class Processes:
             finally:
                 shutil.rmtree(place, ignore_errors=True)
 
-    def roomy(self, there: dict[str, float]) -> None:
+    def check_room(self, there: dict[str, float]) -> None:
         """See that a trial fits the cluster, and all of them at once where they are a population."""
         many = self.section.trials if self.population else 1
         for what, each in (("CPU", self.section.cpus), ("GPU", self.gpus)):
@@ -158,7 +158,7 @@ class Processes:
                 key, has = f"sweep.{what.lower()}s", there.get(what, 0)
                 raise SweepError(f"{who} takes {each * many:g} {what}s and the cluster has {has:g}; `{key}` is {each:g}.")
 
-    def suggested(self) -> Trial | None:
+    def suggest(self) -> Trial | None:
         """The next trial: one that was begun before, or a new one; None where there is no more."""
         if self.waiting:
             return self.sweep.trials[self.waiting.pop(0)]
@@ -166,12 +166,12 @@ class Processes:
         if not len(ids):
             return None
         i = int(ids[0])
-        self.sweep.asked(i, self.searching.space.values(candidates, 0))
+        self.sweep.add_trial(i, self.searching.space.values(candidates, 0))
         self.state = state
         self.save()
         return self.sweep.trials[i]
 
-    def given(self, trial: Trial, source: Path | None = None) -> dict[str, Any]:
+    def trial_settings(self, trial: Trial, source: Path | None = None) -> dict[str, Any]:
         """What a trial's process is told."""
         values = trial.now
         section, generation = self.section, len(trial.changes)
@@ -191,71 +191,71 @@ class Processes:
             "directory": os.getcwd(), "gpus": self.gpus, "source": None if source is None else str(source),
         }  # fmt: skip
 
-    def judged(self, values: dict[str, Any]) -> float | None:
+    def metric_value(self, values: dict[str, Any]) -> float | None:
         """The metric's value, of a learner with members their mean; None where it is not a number."""
         return Judge.of(self.section).value(values)
 
-    def heard(self, id: int, result: dict[str, Any]) -> int:
+    def decide(self, id: int, result: dict[str, Any]) -> int:
         """A report of a trial: CONTINUE, STOP or the trial to go on from."""
         kind, step, sweep = result["kind"], result["step"], self.sweep
         if sweep.trials[id].state in ENDED:
             return STOP
         if kind == "failed":
-            self.failed(id, step, result["reason"], result["trace"])
+            self.fail_trial(id, step, result["reason"], result["trace"])
             return STOP
-        value = self.judged(result["values"]) if kind != "train" else None
+        value = self.metric_value(result["values"]) if kind != "train" else None
         if kind == "complete":
             if value is None:
-                self.failed(id, step, f"The metric `{self.section.metric}` is not finite at step {step}.")
+                self.fail_trial(id, step, f"The metric `{self.section.metric}` is not finite at step {step}.")
             else:
-                sweep.ended(id, "complete", step, value)
+                sweep.end_trial(id, "complete", step, value)
                 self.say(f"trial {id} is complete: {self.section.metric} {value:.4g} at step {step}")
             self.forget()
             return STOP
         if not any(line.kind == kind and line.step == step and line.trials == [id] for line in sweep.lines[-64:]):
-            sweep.measured(kind, step, [id], {name: [number] for name, number in result["values"].items()})
+            sweep.log_values(kind, step, [id], {name: [number] for name, number in result["values"].items()})
         scheduler = self.searching.scheduler
         if scheduler is None or kind == "train" or value is None:
             return CONTINUE
-        decision = self.again(id, step, sweep.signed(value))
+        decision = self.ask_scheduler(id, step, sweep.sign(value))
         if decision == STOP:
-            sweep.ended(id, "stopped", step, value)
+            sweep.end_trial(id, "stopped", step, value)
             self.forget()
         return decision
 
-    def again(self, id: int, step: int, value: float | None = None) -> int:
+    def ask_scheduler(self, id: int, step: int, value: float | None = None) -> int:
         """What the scheduler says of a report, also of one that it had before."""
         scheduler, sweep = self.searching.scheduler, self.sweep
         assert scheduler is not None
         if value is None:
             line = next(line for line in reversed(sweep.lines) if line.kind == "validation" and line.trials == [id])
-            value = sweep.signed(self.judged({name: numbers[0] for name, numbers in line.values.items()}))
+            value = sweep.sign(self.metric_value({name: numbers[0] for name, numbers in line.values.items()}))
         for gone in (one.id for one in sweep.trials.values() if one.state == "failed"):  # nobody is to wait for these
             self.scheduling, _ = scheduler.report(self.scheduling, gone, step, np.nan)
         self.scheduling, decision = scheduler.report(self.scheduling, id, step, value)
         return int(decision)
 
-    def living(self) -> set[int]:
+    def living_members(self) -> set[int]:
         """Members of the population that train, or will."""
         ended = {one.id for one in self.sweep.trials.values() if one.state in ENDED}
         return set(range(self.section.trials)) - ended
 
-    def failed(self, id: int, step: int, reason: str, trace: str = "") -> None:
+    def fail_trial(self, id: int, step: int, reason: str, trace: str = "") -> None:
         """A trial that went wrong; what ends the sweep is raised once Ray has let go."""
         try:
-            self.sweep.failed(id, step, reason, trace)
+            self.sweep.fail_trial(id, step, reason, trace)
         except SweepError as error:
             self.ending = error
 
-    def lost(self, id: int, reason: str) -> None:
+    def lose_trial(self, id: int, reason: str) -> None:
         """A trial whose process died; not one that a signal ended with the sweep."""
         if self.sweep.trials[id].state not in ENDED and not self.interrupted():
             steps = [line.step for line in self.sweep.lines if id in line.trials]
-            self.failed(id, max(steps, default=0), " ".join(reason.split())[:400], reason)
+            self.fail_trial(id, max(steps, default=0), " ".join(reason.split())[:400], reason)
 
     def tell(self, trial: Trial) -> None:
         """The sampler learns of a trial that ended."""
-        value = self.sweep.signed(trial.value)
+        value = self.sweep.sign(trial.value)
         told = np.array([trial.id]), np.array([[value]]), np.array([np.isfinite(value)])
         self.state = self.searching.search.tell(self.state, *told)
 
@@ -263,7 +263,7 @@ class Processes:
         """Keep the states."""
         self.sweep.save(self.state, self.scheduling, len(self.sweep.trials), 0)
 
-    def cloned(self, id: int, source: int, step: int) -> dict[str, Any] | None:
+    def clone(self, id: int, source: int, step: int) -> dict[str, Any] | None:
         """What a trial is told that goes on from another one, with values near that one's; None where that has nothing yet."""
         sweep, space = self.sweep, self.searching.space
         path = self.folder(source)
@@ -273,8 +273,8 @@ class Processes:
         key = jax.random.fold_in(jax.random.fold_in(self.searching.key, id), len(sweep.trials[id].changes))
         values = space.values(clip_to_bounds(space, explore(key, space, space.candidate(values))), 0)
         values |= {name: value for name, value in sweep.trials[id].values.items() if name == "seed"}
-        sweep.changed(id, step, values, source)
-        return self.given(sweep.trials[id], path)
+        sweep.change_trial(id, step, values, source)
+        return self.trial_settings(sweep.trials[id], path)
 
     def folder(self, id: int) -> Path | None:
         """The newest run folder of a trial."""
