@@ -45,12 +45,12 @@ class Dimension(NamedTuple):
         return np.arange(self.low, self.high + 1, self.step)
 
     @property
-    def ordered(self) -> bool:
+    def is_ordered(self) -> bool:
         """Whether neighbours are alike: not so for choices and seeds."""
         return self.kind not in ("choice", "seed")
 
     @property
-    def logarithmic(self) -> bool:
+    def is_logarithmic(self) -> bool:
         """Whether the unit interval is stretched along the logarithm."""
         return self.kind in ("log", "log_int")
 
@@ -60,22 +60,22 @@ class Dimension(NamedTuple):
         if self.size is None:
             return self.low, self.high
         half = self.step / 2
-        return (self.low - half, self.high + half) if self.ordered else (0.0, float(self.size))
+        return (self.low - half, self.high + half) if self.is_ordered else (0.0, float(self.size))
 
     def from_unit(self, u: np.ndarray) -> np.ndarray:
         """Values [n] of numbers in [0, 1], [n]."""
         u, (low, high) = np.asarray(u, float), self.edges
-        value = low * (high / low) ** u if self.logarithmic else low + u * (high - low)
+        value = low * (high / low) ** u if self.is_logarithmic else low + u * (high - low)
         if self.size is None:
             return np.clip(value, self.low, self.high)
-        value = self.low + self.step * np.rint((value - self.low) / self.step) if self.ordered else np.floor(value)
+        value = self.low + self.step * np.rint((value - self.low) / self.step) if self.is_ordered else np.floor(value)
         return np.clip(value, self.low, self.high).astype(np.int32)
 
     def to_unit(self, value: np.ndarray) -> np.ndarray:
         """Numbers in [0, 1], [n], of values; a whole number is a point of its cell."""
         low, high = self.edges
-        value = np.asarray(value, float) + (0.0 if self.ordered else 0.5)
-        u = np.log(value / low) / math.log(high / low) if self.logarithmic else (value - low) / (high - low)
+        value = np.asarray(value, float) + (0.0 if self.is_ordered else 0.5)
+        u = np.log(value / low) / math.log(high / low) if self.is_logarithmic else (value - low) / (high - low)
         return np.clip(u, 0.0, 1.0)
 
     def value(self, number: Any) -> Any:
@@ -144,8 +144,8 @@ class Space(NamedTuple):
                 raise ValueError(f"A candidate needs a value for `{name}`; got {', '.join(values) or 'none'}.")
         return made
 
-    def described(self) -> dict[str, Any]:
-        """The specification as JSON can hold it, in one form: `space(space.described())` is this space."""
+    def describe(self) -> dict[str, Any]:
+        """The specification as JSON can hold it, in one form: `space(space.describe())` is this space."""
         return {
             name: entry_of(one) | ({"when": {other: list(values) for other, values in one.when.items()}} if one.when else {})
             for name, one in self.dimensions.items()

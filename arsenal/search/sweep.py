@@ -283,7 +283,7 @@ def identity(config: Config, mathematics: dict[str, Any], space: Space) -> dict[
     return {
         "run": {key: value for key, value in mathematics.items() if key != "seed" or "seed" not in space.dimensions},
         "length": values["length"], "evaluate": values["every"]["evaluate"], "early_stopping": values["early_stopping"],
-        "space": json.loads(json.dumps(space.described(), default=str)), "search": values["search"],
+        "space": json.loads(json.dumps(space.describe(), default=str)), "search": values["search"],
         "scheduler": values["scheduler"],
         "metric": section.metric, "mode": section.mode, "seed": section.seed, "generation": section.generation,
     }  # fmt: skip

@@ -11,7 +11,7 @@ SPACE = search.space({
     "rate": {"log": [1e-4, 1.0]}, "width": {"int": [1, 9]}, "kind": {"choice": ["a", "b"]},
     "part": {"float": [0, 1], "when": {"kind": "b"}}, "seed": {"seed": 3},
 })  # fmt: skip
-NUMBERS = search.space({name: entry for name, entry in SPACE.described().items() if name in ("rate", "width", "seed")})
+NUMBERS = search.space({name: entry for name, entry in SPACE.describe().items() if name in ("rate", "width", "seed")})
 
 CASES = {f"arsenal.search.{name}": make for name, make in {
     "samplers.points.grid": lambda: [Case(search.grid(SPACE))],

@@ -73,7 +73,7 @@ def cma_es(space: Space, sigma: float = 0.3, population: int | None = None) -> S
     for name, one in space.dimensions.items():
         if one.kind == "choice":
             raise ValueError(f"`cma_es` takes floats and ints; `{name}` is a choice. `tpe` and `gaussian_process` take choices.")
-    modelled = np.array([one.ordered for one in space.dimensions.values()])
+    modelled = np.array([one.is_ordered for one in space.dimensions.values()])
     least = np.array([LEAST_CELLS / one.size if one.size else 0.0 for one in space.dimensions.values()])[modelled]
     d = int(modelled.sum())
     if not d:

@@ -138,7 +138,7 @@ def embed(space: Space, unit: np.ndarray) -> np.ndarray:
     for i, (name, one) in enumerate(space.dimensions.items()):
         if one.kind == "choice":
             columns.append(np.where(active[name][:, None], np.eye(one.levels)[candidates[name]] / np.sqrt(2), 0))
-        elif one.ordered:
+        elif one.is_ordered:
             columns.append(np.where(active[name], unit[:, i], 0.5)[:, None])
     return np.concatenate(columns, 1)
 
@@ -152,7 +152,7 @@ def points_around(rng: np.random.Generator, space: Space, centres: np.ndarray, s
     """n points around each centre [m, d]: some coordinates moved by about `scale`, choices seldom drawn anew."""
     points = np.repeat(centres, n, 0)
     m, d = points.shape
-    ordered = np.array([one.ordered for one in space.dimensions.values()])
+    ordered = np.array([one.is_ordered for one in space.dimensions.values()])
     cell = np.array([1.0 / (one.size or np.inf) for one in space.dimensions.values()])
     moved = rng.random((m, d)) < np.where(ordered, rng.choice([2 / d, 1.0], (m, 1)), 1 / (2 * d))
     steps = points + np.maximum(scale, cell) * rng.standard_normal((m, d))

@@ -28,7 +28,7 @@ def grid(space: Space, points: int | Mapping[str, int] = 5) -> Search:
         n = points.get(name, 5) if isinstance(points, Mapping) else points
         if n < 1:
             raise ValueError(f"`points` of `grid` must be >= 1; got {n} for `{name}`.")
-        size = one.size if one.size is not None and (one.size <= n or not one.ordered) else None
+        size = one.size if one.size is not None and (one.size <= n or not one.is_ordered) else None
         ends = one.from_unit(np.linspace(0, 1, n) if n > 1 else np.array([0.5]))
         axes.append(one.to_unit(one.numbers if size else np.unique(ends)))
     sizes = [len(axis) for axis in axes]

@@ -91,7 +91,7 @@ def mixture(axes: Sequence[Dimension], unit: np.ndarray, there: np.ndarray) -> M
     return Mixture(
         np.concatenate([unit, np.full((1, d), 0.5)]),
         np.concatenate([widths(axes, unit, there, unit), np.ones((1, d))]),
-        np.concatenate([there, [[one.ordered for one in axes]]]),
+        np.concatenate([there, [[one.is_ordered for one in axes]]]),
         weight / weight.sum(),
     )
 
@@ -104,7 +104,7 @@ def widths(axes: Sequence[Dimension], unit: np.ndarray, there: np.ndarray, at: n
     """
     made = np.empty(at.shape)
     for i, one in enumerate(axes):
-        if not one.ordered:
+        if not one.is_ordered:
             made[:, i] = 1 / (len(unit) + 1)
             continue
         known = np.sort(unit[there[:, i], i])
@@ -126,7 +126,7 @@ def sample(rng: np.random.Generator, axes: Sequence[Dimension], density: Mixture
     numbers = np.clip(mean + scale * ndtri(low + uniform * (high - low)), 0, 1)
     size = np.array([one.size or 1 for one in axes])
     own = keep * (1 + scale * size) < 1
-    drawn = np.where([one.ordered for one in axes], numbers, np.where(own, mean, uniform))
+    drawn = np.where([one.is_ordered for one in axes], numbers, np.where(own, mean, uniform))
     return np.where(there, drawn, uniform)
 
 
@@ -134,7 +134,7 @@ def features(axes: Sequence[Dimension], unit: np.ndarray, there: np.ndarray) -> 
     """What a kernel's logarithm is linear in, [m, f]: powers of a number, the indicator of a choice; zeros where not there."""
     columns = []
     for i, one in enumerate(axes):
-        made = unit[:, i : i + 1] ** np.arange(3) if one.ordered else np.eye(one.levels)[one.from_unit(unit[:, i])]
+        made = unit[:, i : i + 1] ** np.arange(3) if one.is_ordered else np.eye(one.levels)[one.from_unit(unit[:, i])]
         columns.append(np.where(there[:, i : i + 1], made, 0))
     return np.concatenate(columns, 1)
 
@@ -144,7 +144,7 @@ def coefficients(axes: Sequence[Dimension], density: Mixture) -> np.ndarray:
     columns = []
     for i, one in enumerate(axes):
         mean, scale, there = density.mean[:, i], density.scale[:, i], density.there[:, i : i + 1]
-        if one.ordered:  # log of the normal density over the mass that it has in [0, 1]
+        if one.is_ordered:  # log of the normal density over the mass that it has in [0, 1]
             mass = ndtr((1 - mean) / scale) - ndtr(-mean / scale)
             constant = -0.5 * (mean / scale) ** 2 - np.log(scale * mass * np.sqrt(2 * np.pi))
             made, absent = np.stack([constant, mean / scale**2, -0.5 / scale**2], 1), 0.0

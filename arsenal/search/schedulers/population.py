@@ -75,7 +75,7 @@ def explore(key: jax.Array, space: Space, candidate: Mapping[str, Any]) -> dict[
             continue
         value = jnp.asarray(candidate[name])
         up = jax.random.bernoulli(jax.random.fold_in(key, i), shape=value.shape)
-        if one.logarithmic:
+        if one.is_logarithmic:
             value = value * jnp.where(up, FACTORS[1], FACTORS[0]).astype(value.dtype)
         else:
             step = SHARE * (one.high - one.low)
