@@ -86,7 +86,7 @@ def group(program: str, verbs: dict[str, Callable[..., None]]) -> None:
     """Call one of several verbs by the first word of the command line; `--help` lists them."""
     word = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if word in ("-h", "--help"):
-        needs = {" ".join([name, *words(verb, needed=True)]): verb for name, verb in verbs.items()}
+        needs = {" ".join([name, *usage(verb, needed=True)]): verb for name, verb in verbs.items()}
         width = max(map(len, needs))
         lines = [f"  {text:<{width}}  {(inspect.getdoc(verb) or '').splitlines()[0]}" for text, verb in needs.items()]
         print(f"usage: {program} VERB key=value ...\n\n" + "\n".join(lines) + f"\n\n{program} VERB --help says more.")
@@ -98,7 +98,7 @@ def group(program: str, verbs: dict[str, Callable[..., None]]) -> None:
     call(verbs[word], f"{program} {word}")
 
 
-def words(verb: Callable[..., None], needed: bool = False) -> list[str]:
+def usage(verb: Callable[..., None], needed: bool = False) -> list[str]:
     """How a verb's arguments are typed, those that may be left out in brackets; or only those that may not."""
     found = []
     for name, p in inspect.signature(verb).parameters.items():
@@ -116,7 +116,7 @@ def call(verb: Callable[..., None], program: str = "") -> None:
     name = program.rpartition(" ")[2] or verb.__name__
     plain = [n for n, p in parameters.items() if p.kind is p.POSITIONAL_ONLY]
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print(f"usage: {' '.join([program or f'arsenal {name}', *words(verb)])}\n\n{inspect.getdoc(verb)}")
+        print(f"usage: {' '.join([program or f'arsenal {name}', *usage(verb)])}\n\n{inspect.getdoc(verb)}")
         return
     given: dict[str, str] = {}
     with report_errors():

@@ -32,7 +32,7 @@ def complete_step(path: Path, settings: Settings, stop: int, every: int | None) 
     step = newest_sound(path / "checkpoints")
     if step is None:
         return None
-    log = [event for event in events.read(path / "events.jsonl") if event["step"] <= step]
+    log = [event for event in events.read_events(path / "events.jsonl") if event["step"] <= step]
     history, section = evaluations(log, every, stop), settings.early_stopping
     if section.patience:
         judge = Judge.of(section)
@@ -44,7 +44,7 @@ def complete_step(path: Path, settings: Settings, stop: int, every: int | None) 
 
 def ask(run: Run, step: int, stop: int, listener: Listener, report: Callable[[Run], Any]) -> None:
     """Do what the command's config asks beyond what the run is, or say that it does not apply; `report(run)` writes its page."""
-    before = dict(flatten(configs.read(run.folder).values))
+    before = dict(flatten(configs.read_config(run.folder).values))
     now = dict(flatten(run.config.values))
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and not is_below(key, ELSEWHERE)]
     if stop < step:
@@ -65,9 +65,9 @@ def measure(run: Run, step: int, listener: Listener, report: Callable[[Run], Any
         journal.measure("validation", step, measured)
     environment = read_json(run.folder / "environment.json")  # that of training
     # How the steps were taken stays as it was.
-    values = configs.read(run.folder).values | {key: run.config.values[key] for key in MEASURED}
+    values = configs.read_config(run.folder).values | {key: run.config.values[key] for key in MEASURED}
     words = configs.own_words(run.config.overrides, STEPS)
-    folder.write_config(run.folder, configs.text(Config(values, words)), words, environment)
+    folder.write_config(run.folder, configs.as_yaml(Config(values, words)), words, environment)
     listener("note", step, {"text": "The metrics changed: they were measured anew from the checkpoint."})
     listener("validation", step, measured)
     if (run.folder / "report" / "index.html").is_file():

@@ -63,7 +63,7 @@ class Config:
 
     def _repr_html_(self) -> str:
         """The config in a notebook, as YAML."""
-        return f"<details><summary>{escape(repr(self))}</summary><pre>{escape(text(self))}</pre></details>"
+        return f"<details><summary>{escape(repr(self))}</summary><pre>{escape(as_yaml(self))}</pre></details>"
 
 
 # What a config holds at its top level, beside keys that it refers to itself with ${...}. This is the one
@@ -411,13 +411,13 @@ def examine(values: dict[str, Any], referred: set[str], schema: type[Settings] =
     for key in sorted(values, key=lambda key: key not in referred):
         # What a sweep searches by is made with its space, which is not in its node.
         later = {"_partial_": True} if key in ("search", "scheduler") and values[key] and schema is TuningSettings else {}
-        check(values[key] | later if later else values[key], key, trust)
+        check_targets(values[key] | later if later else values[key], key, trust)
 
 
-def word(key: str, value: Any) -> str:
+def override_word(key: str, value: Any) -> str:
     """The word of a command line that gives a key a value.
 
-    >>> word("optimizer.learning_rate", 1e-05), word("note", "null"), word("model.hidden", [8, 8])
+    >>> override_word("optimizer.learning_rate", 1e-05), override_word("note", "null"), override_word("model.hidden", [8, 8])
     ('optimizer.learning_rate=1e-05', "note='null'", 'model.hidden=[8,8]')
     """
 
@@ -434,13 +434,13 @@ def word(key: str, value: Any) -> str:
     return f"{key}={spelt(value)}"
 
 
-def words(key: str, value: Any) -> list[str]:
+def override_words(key: str, value: Any) -> list[str]:
     """The words of a command line that give a key a value and nothing else: Hydra would merge a dictionary into what is there.
 
-    >>> words("seed", 3), words("model", {"width": 8})
+    >>> override_words("seed", 3), override_words("model", {"width": 8})
     (['seed=3'], ['~model', '+model={width:8}'])
     """
-    return [f"~{key}", f"+{word(key, value)}"] if isinstance(value, dict) else [word(key, value)]
+    return [f"~{key}", f"+{override_word(key, value)}"] if isinstance(value, dict) else [override_word(key, value)]
 
 
 def own_words(words: Sequence[str], taken: Sequence[str]) -> list[str]:
@@ -521,17 +521,17 @@ def set_modes(config: Config, modes: dict[tuple[str, ...], str]) -> Config:
     return Config(values, config.overrides)
 
 
-def check(node: Any, path: str, trust: tuple[str, ...]) -> None:
+def check_targets(node: Any, path: str, trust: tuple[str, ...]) -> None:
     """Raise a `ConfigError` unless every `_target_` at or below the node can be called with what stands beside it."""
     if isinstance(node, list):
         for i, item in enumerate(node):
-            check(item, f"{path}[{i}]", trust)
+            check_targets(item, f"{path}[{i}]", trust)
     if not isinstance(node, dict):
         return
     if "_target_" in node:
         check_call(locate(node["_target_"], path, trust), node, path)
     for key, item in node.items():
-        check(item, f"{path}.{key}", trust)
+        check_targets(item, f"{path}.{key}", trust)
 
 
 def locate(target: str, path: str, trust: tuple[str, ...]) -> Callable:
@@ -634,14 +634,14 @@ def instantiate(node: Any, path: str, **given: Any) -> Any:
         raise ConfigError(f"`{path}`: {error}") from error
 
 
-def text(config: Config) -> str:
+def as_yaml(config: Config) -> str:
     """The config as YAML."""
     import yaml
 
     return yaml.safe_dump(config.values, sort_keys=False, default_flow_style=False)
 
 
-def read(folder: Path) -> Config:
+def read_config(folder: Path) -> Config:
     """The config that a run folder holds, checked again."""
     import yaml
     from omegaconf import OmegaConf

@@ -33,7 +33,7 @@ def preflight(config: Config) -> Iterator[str]:
     block = source.block(0, source.window or 1)
     batch = jax.eval_shape(lambda train, block: source.at(train.key, block, train.step), train, block)
 
-    yield configs.text(config).rstrip()
+    yield configs.as_yaml(config).rstrip()
     yield "\ndata"
     for name, part in experiment.splits.items():
         yield f"  {name:<12} {len(part.weight):>12,} rows"

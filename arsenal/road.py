@@ -163,7 +163,7 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts
         )  # fmt: skip
         writes = processes.is_writer()
         if writes:
-            folder.write_config(path, configs.text(run.config), run.config.overrides, folder.environment())
+            folder.write_config(path, configs.as_yaml(run.config), run.config.overrides, folder.environment())
             schema.write_schema(path, experiment.data.schema, rows, experiment.examples)
         set_run_status(run, "running", step=step, length=stop)
         journal = Journal(*session.trackers(path, step, run.config), Tracker(listener)) if writes else Journal()
@@ -232,13 +232,13 @@ def evaluate(run: Run) -> dict[str, float]:
         status={
             "state": status.get("state", "unknown"),
             "time": status.get("time"),
-            "duration": events.duration(events.read(run.folder / "events.jsonl")),
+            "duration": events.duration(events.read_events(run.folder / "events.jsonl")),
             "step": run.step,
             "seed": run.config.settings.seed,
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.params["learner"])),
         },
         command=shlex.join(["arsenal", "train", *run.config.overrides]),
-        config=configs.text(run.config),
+        config=configs.as_yaml(run.config),
         environment=read_json(run.folder / "environment.json"),
         notes=notes(run.folder),
         tags=run.config.settings.tags,

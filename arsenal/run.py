@@ -40,7 +40,7 @@ def load(path: str | Path, params: str | None = None, checkpoint: str = "last") 
     if not (path / "config.yaml").is_file():
         raise folder.RunError(f"{path} is not a run folder: it has no config.yaml.")
     compile_cache()
-    return Run(path, configs.read(path), params, checkpoint)
+    return Run(path, configs.read_config(path), params, checkpoint)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Run:
     def ranking(self) -> list[int]:
         """The steps that the log judges, best first; none where the config keeps none of the best."""
         section = self.config.settings.run.checkpoints
-        return Judge.of(section).best(evaluations(events.read(self.folder / "events.jsonl"))) if section.best else []
+        return Judge.of(section).best(evaluations(events.read_events(self.folder / "events.jsonl"))) if section.best else []
 
     @property
     def step(self) -> int:
@@ -119,7 +119,7 @@ class Run:
     @property
     def history(self) -> list[dict[str, Any]]:
         """What was logged: `{"kind": "train" or "validation", "step": ..., "values": {...}}`."""
-        return [event for event in events.read(self.folder / "events.jsonl") if "values" in event]
+        return [event for event in events.read_events(self.folder / "events.jsonl") if "values" in event]
 
     @functools.cached_property
     def results(self) -> dict[str, "Judgement"]:

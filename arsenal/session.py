@@ -80,7 +80,7 @@ class Session:
         self.evaluate_every = self.every["evaluate"].steps(source) if judge else None
         self.save_every = None if self.every["save"].unit == "seconds" else self.every["save"].steps(source)
         self.step, self.stop = step, stop
-        log = [event for event in events.read(path / "events.jsonl") if event["step"] <= step]
+        log = [event for event in events.read_events(path / "events.jsonl") if event["step"] <= step]
         self.history = evaluations(log, self.evaluate_every, stop)
         self.stopping, self.keeping = Judge.of(settings.early_stopping), Judge.of(settings.run.checkpoints)
         saved.best = lambda: self.keeping.best(self.history)

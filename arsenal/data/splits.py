@@ -136,15 +136,15 @@ def column_values(rows: Batch, schema: Any, column: str) -> tuple[np.ndarray, di
     aux = rows.aux if isinstance(rows.aux, dict) else {}
     there: dict[str, tuple[Callable, Any]] = {}
     if rows.y is not None:
-        there["y"] = (lambda: read(rows.y), schema.target.codec)
+        there["y"] = (lambda: whole_column(rows.y), schema.target.codec)
     for name, leaf in inputs.items():
         field = schema.inputs.get(name)
         for i, own in enumerate((field.columns if field else None) or ()):
             codec = field.codec if isinstance(field.codec, str | None) else field.codec[i]
-            there[own] = (lambda leaf=leaf, i=i: read(leaf)[:, i], codec)
+            there[own] = (lambda leaf=leaf, i=i: whole_column(leaf)[:, i], codec)
         if len(leaf.shape) == 1:
-            there[name] = (lambda leaf=leaf: read(leaf), field.codec if field else None)
-    there |= {name: (lambda leaf=leaf: read(leaf), name if name in schema.codecs else None) for name, leaf in aux.items()}
+            there[name] = (lambda leaf=leaf: whole_column(leaf), field.codec if field else None)
+    there |= {name: (lambda leaf=leaf: whole_column(leaf), name if name in schema.codecs else None) for name, leaf in aux.items()}
     if column not in there:
         raise ValueError(f"The split reads the column `{column}`; there are {', '.join(there) or 'none'}.")
     get, codec = there[column]
@@ -154,7 +154,7 @@ def column_values(rows: Batch, schema: Any, column: str) -> tuple[np.ndarray, di
     return found, schema.codecs.get(codec) if isinstance(codec, str) else None
 
 
-def read(leaf: Any) -> np.ndarray:
+def whole_column(leaf: Any) -> np.ndarray:
     """All of a column."""
     return np.asarray(leaf) if in_memory(leaf) else np.asarray(leaf[np.arange(leaf.shape[0])])
 

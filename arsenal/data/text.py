@@ -26,7 +26,7 @@ def text(
     then; the schema holds it. `path` None reads the help texts that come with Python (`pydoc_data.topics`).
     Two windows share text where their numbers differ by `context // stride` or less: see `by_position`.
     """
-    content = python_topics() if path is None else read(resolve_path(path))
+    content = python_topics() if path is None else read_bytes(resolve_path(path))
     labels, state = None, {}
     if tokenizer:
         state = tokenizer_state(tokenizer)
@@ -118,7 +118,7 @@ def tokenizer_of(state: dict) -> Any:
         raise ValueError(f"it is no tokenizer.json of Hugging Face's ({str(error).splitlines()[0]}).") from error
 
 
-def read(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
     """The file's bytes; one clear error where there are none."""
     if not path.is_file():
         raise FileNotFoundError(f"Text file {path} does not exist.")

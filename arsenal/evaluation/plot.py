@@ -489,7 +489,7 @@ def sample_grid(
     columns: int = 8, theme: Theme = LIGHT,
 ) -> "Figure":  # fmt: skip
     """The first `count` images [n, h, w] or [n, h, w, c], `columns` in a line; `limits` are black and white or those found."""
-    tiles = pixels(images[:count], limits)
+    tiles = as_pixels(images[:count], limits)
     return mosaic(tiles, min(columns, max(len(tiles), 1)), 0.0, 5.2, title, theme)[0]
 
 
@@ -514,7 +514,7 @@ def wrong_examples(
         text = f"All {len(y):,} rows are right."
         axes.text(0, 0.5, text, ha="left", va="center", color=theme.muted, transform=axes.transAxes)
         return figure
-    figure, places = mosaic(pixels(images[worst], None), 8, 0.4, 10.4, title, theme)
+    figure, places = mosaic(as_pixels(images[worst], None), 8, 0.4, 10.4, title, theme)
 
     def name(c):
         return shorten(labels[c] if labels and c < len(labels) else str(c), 11)
@@ -591,7 +591,7 @@ def mosaic(
     return figure, [(left, top + ratio) for left, top in corners]
 
 
-def pixels(images: np.ndarray, limits: tuple[float, float] | None) -> np.ndarray:
+def as_pixels(images: np.ndarray, limits: tuple[float, float] | None) -> np.ndarray:
     """Images [k, h, w] or [k, h, w, c] as [k, h, w, 3] in 0..1; without limits, from the least to the greatest value."""
     images = np.asarray(images, float)
     images = images[..., None] if images.ndim == 3 else images[..., :3]

@@ -59,7 +59,7 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     pictures = Pictures(folder)
     sections = [
-        section(name, *results[name], labels, pictures, totals.get(name), texts.get(name, []))
+        split_section(name, *results[name], labels, pictures, totals.get(name), texts.get(name, []))
         for name in sorted(results, key=split_rank)
     ]
     page = {
@@ -70,7 +70,7 @@ def write_report(
         "notes": list(notes),
         "checks": check_expectations(metrics, expect),
         "tiles": tiles(metrics, expect),
-        "table": table(metrics),
+        "table": metric_table(metrics),
         "curves": curves(history, pictures, axis) + coefficient_pictures(slope, labels, pictures),
         "curves_title": "The model" if slope is not None else "Learning curves",
         "sections": [s for s in sections if s],
@@ -150,10 +150,10 @@ def number(value: Any, digits: int = 4) -> str:
     return f"{value:.{digits}f}" if 0.1 <= abs(value) < 1 else f"{value:.{digits}g}"
 
 
-def duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """A time for people.
 
-    >>> [duration(s) for s in (3.2, 75, 7500, 200_000)]
+    >>> [duration_text(s) for s in (3.2, 75, 7500, 200_000)]
     ['3.2 s', '1 min 15 s', '2 h 5 min', '2 d 7 h']
     """
     whole = round(seconds)
@@ -167,7 +167,7 @@ def duration(seconds: float) -> str:
 
 def facts(status: dict) -> list[tuple[str, str]]:
     """What the status says beside the state, as names and texts."""
-    known = {"duration": ("trained for", duration), "time": ("ended", moment)}
+    known = {"duration": ("trained for", duration_text), "time": ("ended", moment)}
     told = []
     for key, value in status.items():
         if key in ("state", "process") or value is None or isinstance(value, dict):
@@ -213,7 +213,7 @@ def tiles(metrics: dict, expect: dict[str, dict]) -> list[dict]:
     ]
 
 
-def table(metrics: dict) -> dict | None:
+def metric_table(metrics: dict) -> dict | None:
     """All metrics, one line per name and one column per split."""
     splits = sorted({name.rpartition("/")[0] for name in metrics}, key=split_rank)
     names = list(dict.fromkeys(name.rpartition("/")[2] for name in metrics))
@@ -262,7 +262,7 @@ def can_show(name: str, answer: Any) -> bool:
     return (name == "predict_proba" and len(answer.shape) == 2) or (name == "sample" and plot.is_images(answer))
 
 
-def section(
+def split_section(
     split: str, rows: Batch, answers: dict, labels: Sequence[str] | None, pictures: Pictures, total: float | None = None,
     texts: Sequence[tuple[str, str]] = (),
 ) -> dict | None:

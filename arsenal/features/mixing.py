@@ -40,7 +40,7 @@ def mix_rows(key: jax.Array, batch: Batch, alpha: Any, classes: int | None = Non
     for leaf in jax.tree.leaves(batch.x):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise ValueError(f"`mixup` takes x of floats, since rows are averaged; got {leaf.dtype} of shape {leaf.shape}.")
-    target = probabilities("mixup", batch.y, classes)
+    target = as_probabilities("mixup", batch.y, classes)
     share, partner, _ = draw_partners(key, batch, alpha)
     return batch._replace(x=jax.tree.map(lambda v: blend(share, v, v[partner]), batch.x), y=blend(share, target, target[partner]))
 
@@ -55,7 +55,7 @@ def paste_boxes(key: jax.Array, batch: Batch, alpha: Any, classes: int | None = 
     if getattr(batch.x, "ndim", 0) not in (3, 4):
         got = getattr(batch.x, "shape", type(batch.x).__name__)
         raise ValueError(f"`cutmix` takes images [n, height, width] or [n, height, width, channels]; got {got}.")
-    target = probabilities("cutmix", batch.y, classes)
+    target = as_probabilities("cutmix", batch.y, classes)
     share, partner, keys = draw_partners(key, batch, alpha)
     centre = jax.vmap(lambda one: jax.random.uniform(jax.random.fold_in(one, 2), (2,), share.dtype))(keys)
     inside = box(share, centre, batch.x.shape[1:3])
@@ -100,7 +100,7 @@ def blend(share: jax.Array, own: jax.Array, other: jax.Array) -> jax.Array:
     return share * own + (1 - share) * other
 
 
-def probabilities(name: str, y: Any, classes: int | None) -> jax.Array:
+def as_probabilities(name: str, y: Any, classes: int | None) -> jax.Array:
     """y as float probabilities [n, classes]; ValueError where it is neither those nor labels [n] of known classes."""
     shape, kind = getattr(y, "shape", None), getattr(y, "dtype", None)
     if shape is None or kind is None:

@@ -14,12 +14,12 @@ def squared_error() -> Loss:
     """`(output - y)²`, averaged over all but the first axis; outputs and y have one shape, or [n, 1] and [n]."""
 
     def value(outputs, rows, hp):
-        return over_row(jnp.square(residuals(outputs, rows)))
+        return over_row(jnp.square(residual(outputs, rows)))
 
     return Loss(
         value,
         readout={"predict": squeeze_outputs},
-        measures={"absolute_error": lambda outputs, rows: over_row(jnp.abs(residuals(outputs, rows)))},
+        measures={"absolute_error": lambda outputs, rows: over_row(jnp.abs(residual(outputs, rows)))},
         modes={"absolute_error": "min"},
         check=lambda outputs, rows: check_shape("squared_error", outputs, rows),
     )
@@ -32,12 +32,12 @@ def absolute_error() -> Loss:
     """
 
     def value(outputs, rows, hp):
-        return over_row(jnp.abs(residuals(outputs, rows)))
+        return over_row(jnp.abs(residual(outputs, rows)))
 
     return Loss(
         value,
         readout={"predict": squeeze_outputs},
-        measures={"squared_error": lambda outputs, rows: over_row(jnp.square(residuals(outputs, rows)))},
+        measures={"squared_error": lambda outputs, rows: over_row(jnp.square(residual(outputs, rows)))},
         modes={"squared_error": "min"},
         check=lambda outputs, rows: check_shape("absolute_error", outputs, rows),
     )
@@ -51,7 +51,7 @@ def huber(delta: Annotated[float, Gt(0)] = 1.0) -> Loss:
     """
 
     def value(outputs, rows, hp):
-        size = jnp.abs(residuals(outputs, rows))
+        size = jnp.abs(residual(outputs, rows))
         delta = hp["delta"].astype(size.dtype)
         near = jnp.minimum(size, delta)
         return over_row(near * near / 2 + delta * (size - near))
@@ -59,7 +59,7 @@ def huber(delta: Annotated[float, Gt(0)] = 1.0) -> Loss:
     return Loss(
         value,
         readout={"predict": squeeze_outputs},
-        measures={"absolute_error": lambda outputs, rows: over_row(jnp.abs(residuals(outputs, rows)))},
+        measures={"absolute_error": lambda outputs, rows: over_row(jnp.abs(residual(outputs, rows)))},
         modes={"absolute_error": "min"},
         check=lambda outputs, rows: check_shape("huber", outputs, rows),
         hp={"delta": delta},
@@ -99,7 +99,7 @@ def align_outputs(outputs: jax.Array, y: jax.Array) -> jax.Array:
     return outputs.reshape(outputs.shape[0]) if outputs.shape == (*y.shape, 1) else outputs
 
 
-def residuals(outputs: jax.Array, rows: Batch) -> jax.Array:
+def residual(outputs: jax.Array, rows: Batch) -> jax.Array:
     """`outputs - y` in y's shape."""
     return align_outputs(outputs, rows.y) - rows.y.astype(outputs.dtype)
 

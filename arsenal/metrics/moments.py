@@ -33,7 +33,7 @@ def moments(x: jax.Array, weight: jax.Array) -> Moments:
     return Moments(total, mean, jnp.matmul((centred * weight[:, None]).T, centred, precision="highest"))
 
 
-def join(a: Moments, b: Moments) -> Moments:
+def add_moments(a: Moments, b: Moments) -> Moments:
     """The moments of the rows of both."""
     weight = a.weight + b.weight
     share = b.weight / jnp.where(weight > 0, weight, 1)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from arsenal.metrics.average import answer, as_float, average, zero_dead_rows
-from arsenal.metrics.moments import Moments, join, moments, no_rows
+from arsenal.metrics.moments import Moments, add_moments, moments, no_rows
 from arsenal.records import Metric
 
 
@@ -95,7 +95,7 @@ def r2_score() -> Metric:
         weight = batch.weight.astype(acc.residual.dtype)
         square = zero_dead_rows(per_row(jnp.square, outputs, batch, "r2_score").astype(weight.dtype), weight)
         target = moments(batch.y.astype(weight.dtype).reshape(-1, 1), weight)
-        return VarianceSums(acc.residual + jnp.sum(square * weight), join(acc.target, target))
+        return VarianceSums(acc.residual + jnp.sum(square * weight), add_moments(acc.target, target))
 
     def compute(acc):
         total = acc.target.scatter[0, 0]
@@ -105,7 +105,7 @@ def r2_score() -> Metric:
     return Metric(
         empty=lambda: VarianceSums(jnp.zeros(()), no_rows(1)),
         update=update,
-        merge=lambda a, b: VarianceSums(a.residual + b.residual, join(a.target, b.target)),
+        merge=lambda a, b: VarianceSums(a.residual + b.residual, add_moments(a.target, b.target)),
         compute=compute,
         mode="max",
     )
@@ -132,14 +132,14 @@ def explained_variance() -> Metric:
             )
         weight = batch.weight.astype(acc.weight.dtype)
         y, predict = (v.astype(weight.dtype).reshape(-1) for v in (batch.y, predict))
-        return join(acc, moments(jnp.stack([y, y - predict], 1), weight))
+        return add_moments(acc, moments(jnp.stack([y, y - predict], 1), weight))
 
     def compute(acc):
         total, left = acc.scatter[0, 0], acc.scatter[1, 1]
         score = jnp.where(total > 0, 1 - left / jnp.where(total > 0, total, 1), (left == 0).astype(total.dtype))
         return {"explained_variance": jnp.where(acc.weight > 0, score, jnp.nan)}
 
-    return Metric(lambda: no_rows(2), update, join, compute, "max")
+    return Metric(lambda: no_rows(2), update, add_moments, compute, "max")
 
 
 def per_row(size, outputs: dict, batch, metric: str) -> jax.Array:

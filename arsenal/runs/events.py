@@ -62,7 +62,7 @@ def duration(log: list[dict[str, Any]]) -> float | None:
     return None if began is None or last is None else total + last - began
 
 
-def read(path: Path, tail: int | None = None) -> list[dict[str, Any]]:
+def read_events(path: Path, tail: int | None = None) -> list[dict[str, Any]]:
     """The events as the run finally was: a `start` at a step drops what came before beyond that step.
 
     `tail` reads only whole lines among that many last bytes.

@@ -170,7 +170,7 @@ def read_run(path: Path) -> dict[str, Cell]:
     else:
         state = "killed" if status["state"] == "running" and is_dead(path, status) else status["state"]
         problems += [str(status["error"])] if "error" in status else []
-    last = events.read(path / "events.jsonl", TAIL)
+    last = events.read_events(path / "events.jsonl", TAIL)
     cells: dict[str, Cell] = {
         "name": (None, path.parent.name if HASH.fullmatch(path.name) else path.name),
         "state": (None, state),

@@ -205,7 +205,7 @@ def dimension(name: str, entry: Any) -> Dimension:
         if not is_whole(given) or given < 1:
             raise ValueError(f"The seed `{name}` must say how many seeds, at least 1; got {given!r}.")
         return Dimension(kind, 0, given - 1, (), when)
-    if not isinstance(given, (list, tuple)) or len(given) != 2 or not all(is_number(end) for end in given):
+    if not isinstance(given, (list, tuple)) or len(given) != 2 or not all(is_finite_number(end) for end in given):
         raise ValueError(f"The range of `{name}` must be two numbers, [low, high]; got {given!r}.")
     low, high = given
     if kind in ("int", "log_int") and not (is_whole(low) and is_whole(high) and max(abs(low), abs(high)) < 2**31):
@@ -246,7 +246,7 @@ def equals(a: Any, b: Any) -> bool:
     return a == b and isinstance(a, bool) == isinstance(b, bool)
 
 
-def is_number(value: Any) -> bool:
+def is_finite_number(value: Any) -> bool:
     """A finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 

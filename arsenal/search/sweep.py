@@ -256,7 +256,7 @@ class Sweep:
         with folder.claim(Path(settings.run.root), settings.name, mathematics, sources, False) as path:
             if folder.read_status(path).get("state") == "complete" and folder.read_status(path).get("step", 0) >= trial.step:
                 return path
-            folder.write_config(path, configs.text(config), config.overrides, folder.environment())
+            folder.write_config(path, configs.as_yaml(config), config.overrides, folder.environment())
             schema.write_schema(path, experiment.data.schema, rows, experiment.examples)
             (path / "events.jsonl").unlink(missing_ok=True)
             with contextlib.closing(Events(path / "events.jsonl")) as log:
@@ -277,7 +277,7 @@ class Sweep:
         self.log.close()
 
 
-def identity(config: Config, mathematics: dict[str, Any], space: Space) -> dict[str, Any]:
+def sweep_identity(config: Config, mathematics: dict[str, Any], space: Space) -> dict[str, Any]:
     """What defines a sweep: the runs with their length, the space and who searches it for what; not how many trials."""
     values, section = config.values, config.settings.sweep
     return {
@@ -302,7 +302,7 @@ def claim_sweep(config: Config, identity: dict[str, Any]) -> Iterator[Path]:
         if known.exists() and not settings.fresh and (found := read_json(known)["mathematics"]) != identity:
             raise SweepError(f"The sweep folder {place} is of another sweep: {difference(found, identity)}.")
     with folder.claim_at(place, identity, sources, settings.fresh) as path:
-        write_text(path / "config.yaml", configs.text(config))
+        write_text(path / "config.yaml", configs.as_yaml(config))
         write_text(path / "overrides.txt", "".join(f"{word}\n" for word in config.overrides))
         yield path
 

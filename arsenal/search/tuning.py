@@ -25,7 +25,7 @@ from arsenal.search.engines.lanes import Lanes
 from arsenal.search.engines.programs import Programs
 from arsenal.search.searching import Searching
 from arsenal.search.space import Dimension, Space, space
-from arsenal.search.sweep import Sweep, SweepError, Trial, claim_sweep, count_states, identity
+from arsenal.search.sweep import Sweep, SweepError, Trial, claim_sweep, count_states, sweep_identity
 from arsenal.storage.files import read_json, write_json
 from arsenal.training.length import Length
 
@@ -91,7 +91,7 @@ def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Swee
             config = fill_modes(config, experiment.modes)
             settings = config.settings
             origin = inherited_params(config)
-            about = identity(config, mathematics(config, experiment.data, origin), dimensions)
+            about = sweep_identity(config, mathematics(config, experiment.data, origin), dimensions)
         with claim_sweep(config, about) as path, contextlib.closing(open_sweep(path, settings)) as sweep:
             engine, reason = choose_engine(path, settings, programs, experiment, scheduler)
             say(f"Sweep {path}")
@@ -216,7 +216,7 @@ def report(sweep: Sweep, config: Config, dimensions: Space, runs: dict[int, Path
         title=f"Sweep of {settings.name}",
         status={key: value for key, value in folder.read_status(sweep.path).items() if key != "host"},
         command=next(iter(commands.values()), ""),
-        config=configs.text(config),
+        config=configs.as_yaml(config),
         metric=settings.sweep.metric,
         mode=settings.sweep.mode or "min",
         rows=[Row(one.id, one.state, one.step, one.value, one.now, one.reason, links.get(one.id, "")) for one in trials],

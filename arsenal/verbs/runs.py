@@ -75,7 +75,7 @@ def show(run: str) -> None:
     lines = [("state", ": ".join([about["state"], *([cells["problem"][1]] if "problem" in cells else [])]))]
     if "step" in about:
         lines.append(("step", f"{about['step']} of {about.get('length', '?')}, {about.get('time', '')}"))
-    log = events.read(path / "events.jsonl")
+    log = events.read_events(path / "events.jsonl")
     if (seconds := events.duration(log)) is not None:
         lines.append(("trained for", f"{seconds:.0f} s"))
     if told.get("config.yaml", {}).get("tags"):
@@ -191,7 +191,7 @@ def read_compared(path: Path) -> Any:
     from arsenal.evaluation.comparison import ComparedRun
 
     told, _ = index.read_files(path)
-    log = events.read(path / "events.jsonl")
+    log = events.read_events(path / "events.jsonl")
     logged = [event for event in log if isinstance(event.get("values"), dict)]
     history = [{"step": e["step"], "split": e["kind"], "values": learning_values(e["values"])} for e in logged]
     last = {f"{row['split']}/{name}": value for row in history for name, value in row["values"].items()}

@@ -16,7 +16,7 @@ from arsenal.config import ConfigError
 from arsenal.preflight import preflight
 from arsenal.road import compose, export, fit, load
 from arsenal.runs.checkpoints import digest
-from arsenal.runs.events import read
+from arsenal.runs.events import read_events
 from arsenal.runs.folder import RunError, read_status
 from arsenal.runs.judge import Judge
 
@@ -312,7 +312,7 @@ def test_what_was_interrupted_between_a_step_and_its_evaluation_is_evaluated_on_
     log.write_text("\n".join(lines) + "\n")
     again = train("length=40")
     assert validations(again) == {**validations(whole)} and 40 in validations(again)
-    assert len([e for e in read(log) if e["kind"] == "validation" and e["step"] == 40]) == 1
+    assert len([e for e in read_events(log) if e["kind"] == "validation" and e["step"] == 40]) == 1
 
 
 # What judges a run.

@@ -25,7 +25,7 @@ from arsenal.records import CONTINUE, STOP, Source, anything, hyperparameters
 from arsenal.runs.judge import Judge, as_number
 from arsenal.runs.signals import Interrupts
 from arsenal.search.engines.chunk import Chunk
-from arsenal.search.engines.programs import Program, Programs, differences, walk_leaves
+from arsenal.search.engines.programs import Program, Programs, leaf_differences, walk_leaves
 from arsenal.search.schedulers.population import explore
 from arsenal.search.searching import Searching
 from arsenal.search.sweep import ENDED, Sweep, SweepError, Trial
@@ -205,7 +205,7 @@ class Lanes:
         keys = program.config.values.keys() - {"space"}
         here = {path: leaf for path, leaf in walk_leaves(self.config.values) if path[0] in keys}
         there = {path: leaf for path, leaf in walk_leaves(program.config.values) if path[0] in keys}
-        if differences(here, there).keys() <= own:
+        if leaf_differences(here, there).keys() <= own:
             return self.experiment
         return self.reuse("experiment", id(program), lambda: build(program.config))
 

@@ -53,7 +53,7 @@ class Program(NamedTuple):
         for name, value in values.items():
             for path in self.leaves.get(name, []):
                 made = replace_leaf(made, path, value)
-        own = [word for name in self.order if name in values for word in configs.words(name, values[name])]
+        own = [word for name in self.order if name in values for word in configs.override_words(name, values[name])]
         return Config(made, [*self.words, *own])
 
     def seeds(self, trials: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -108,7 +108,7 @@ class Programs:
 
     def compose(self, values: Mapping[str, Any]) -> Config:
         """The config of a command line with these values."""
-        more = (word for name, value in values.items() for word in configs.words(name, value))
+        more = (word for name, value in values.items() for word in configs.override_words(name, value))
         return configs.compose_words([*self.words, *more])
 
     def of(self, values: Mapping[str, Any]) -> Program:
@@ -145,8 +145,8 @@ class Programs:
         for i in (0, 1):
             given = {**fixed, **rest, **{name: pair[i] for name, pair in pairs.items()}}
             made.append(self.compose({name: given[name] for name in order}))
-        changed = differences(*(dict(walk_leaves(config.values)) for config in made))
-        hps = differences(*(leaves_by_name(parts(config).learner.hp) for config in made))
+        changed = leaf_differences(*(dict(walk_leaves(config.values)) for config in made))
+        hps = leaf_differences(*(leaves_by_name(parts(config).learner.hp) for config in made))
         leaves = {name: [path for path, pair in changed.items() if holds_pair(pair, pairs[name])] for name in names}
         floats = {name: [leaf for leaf, pair in hps.items() if holds_pair(pair, pairs[name])] for name in names}
         told = sum(map(len, leaves.values())) == len(changed) and sum(map(len, floats.values())) == len(hps)
@@ -224,7 +224,7 @@ def holds_pair(found: tuple[Any, Any], pair: tuple[Any, Any]) -> bool:
     return equal(found[0], pair[0]) and equal(found[1], pair[1])
 
 
-def differences(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> dict[Any, tuple[Any, Any]]:
+def leaf_differences(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> dict[Any, tuple[Any, Any]]:
     """The leaves that two flat trees do not have in common, as pairs."""
     pairs = {path: (one.get(path), other.get(path)) for path in dict.fromkeys([*one, *other])}
 

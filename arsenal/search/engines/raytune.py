@@ -176,11 +176,11 @@ class Processes:
         values = trial.now
         section, generation = self.section, len(trial.changes)
         root = (self.sweep.path / "runs" / str(trial.id) / str(generation)).absolute()
-        words = [word for name, value in values.items() for word in configs.words(name, value)]
+        words = [word for name, value in values.items() for word in configs.override_words(name, value)]
         quiet = [f"run.root={root}", "run.progress=false", "run.tensorboard=false", "fresh=false"]
         quiet += ["parallel=jit"] if self.gpus <= 1 else []
         if self.searching.scheduler is not None:  # what is cloned must be there
-            quiet.append(configs.word("every.save", self.config.settings.every.evaluate))
+            quiet.append(configs.override_word("every.save", self.config.settings.every.evaluate))
         threads = str(max(1, int(section.cpus)))
         environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         environment |= dict.fromkeys(("NPROC", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
@@ -306,9 +306,9 @@ class Processes:
                 if item.name not in (".lock", "identity.json"):
                     shutil.rmtree(path / item.name, ignore_errors=True)
                     (shutil.copytree if item.is_dir() else shutil.copy2)(item, path / item.name)
-            trained = configs.read(found).values  # what the trial was judged by: the modes of its metrics are filled in there
+            trained = configs.read_config(found).values  # the modes of the metrics that judged the trial are filled in there
             judges = {"early_stopping": trained["early_stopping"]}
             judges["run"] = config.values["run"] | {"checkpoints": trained["run"]["checkpoints"]}
             config = config.replace(config.values | judges)
-            folder.write_config(path, configs.text(config), config.overrides, folder.environment())
+            folder.write_config(path, configs.as_yaml(config), config.overrides, folder.environment())
             return path

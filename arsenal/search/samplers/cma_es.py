@@ -123,7 +123,7 @@ def cma_es(space: Space, sigma: float = 0.3, population: int | None = None) -> S
 def update_distribution(state: Evolution, points: np.ndarray, new: np.ndarray, least: np.ndarray) -> Evolution:
     """The distribution after the results of the trials at positions `new` of points [n, d]; no deviation is below `least` [d]."""
     d = len(state.mean)
-    rates = table(d, len(new))
+    rates = default_rates(d, len(new))
     values = np.where(state.trials.status[new] == DONE, state.trials.values[new, 0], np.inf)
     new = new[np.argsort(values, kind="stable")]
     _, whitening = roots(state.covariance)
@@ -157,7 +157,7 @@ def update_distribution(state: Evolution, points: np.ndarray, new: np.ndarray, l
     )  # fmt: skip
 
 
-def table(d: int, population: int) -> Rates:
+def default_rates(d: int, population: int) -> Rates:
     """Table 1 of the tutorial."""
     raw = np.log((population + 1) / 2) - np.log(np.arange(1, population + 1))
     up, down = np.maximum(raw, 0), np.maximum(-raw, 0)

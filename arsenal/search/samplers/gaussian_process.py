@@ -11,7 +11,7 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.special import ndtr
 
 from arsenal.records import Search
-from arsenal.search.samplers.pareto import best
+from arsenal.search.samplers.pareto import best_positions
 from arsenal.search.samplers.points import sobol_points
 from arsenal.search.samplers.trials import DONE, FAILED, PENDING, Trials, generator, remembering
 from arsenal.search.space import Space
@@ -58,7 +58,7 @@ def gaussian_process(space: Space, startup: int = 10, candidates: int = 512, mos
         x, pending = embed(space, trials.unit[rows]), embed(space, trials.unit[trials.status == PENDING][-most:])
         y = gaussianize(values)
         some = np.argsort(y)[np.linspace(0, len(y) - 1, min(len(y), FITTED)).astype(int)]
-        fitted = fit(x[some], y[some])
+        fitted = fit_kernel(x[some], y[some])
         known = np.concatenate([x, pending])
         root = cholesky(kernel(fitted, known, known) + fitted.noise * np.eye(len(known)), lower=True)
         weights = cho_solve((root[: len(x), : len(x)], True), y)
@@ -107,7 +107,7 @@ def outcomes(rng: np.random.Generator, trials: Trials, most: int) -> tuple[np.nd
     """Positions [m] and values [m] of the trials to model."""
     done, failed = np.flatnonzero(trials.status == DONE), np.flatnonzero(trials.status == FAILED)
     if len(done) + len(failed) > most:
-        good = done[best(trials.values[done], most // 2)]
+        good = done[best_positions(trials.values[done], most // 2)]
         new = np.setdiff1d(np.concatenate([done, failed]), good)[-(most - len(good)) :]
         done, failed = np.union1d(good, new[trials.status[new] == DONE]), new[trials.status[new] == FAILED]
     values = trials.values[done]
@@ -177,7 +177,7 @@ def matern(square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (1 + r + r**2 / 3) * decay, -5 / 6 * (1 + r) * decay
 
 
-def fit(x: np.ndarray, y: np.ndarray) -> KernelParameters:
+def fit_kernel(x: np.ndarray, y: np.ndarray) -> KernelParameters:
     """The parameters of largest marginal likelihood times a mild prior, from two starts. x [n, f], y [n]."""
     from scipy.optimize import minimize
 

@@ -18,7 +18,7 @@ def front(values: np.ndarray) -> np.ndarray:
     return np.sort(np.array(kept, int))
 
 
-def best(values: np.ndarray, n: int) -> np.ndarray:
+def best_positions(values: np.ndarray, n: int) -> np.ndarray:
     """Positions of the n best rows [m, objectives]: front by front, the most alone of the last front by crowding distance.
 
     Deb et al., IEEE Trans. Evolutionary Computation 6 (2002).

@@ -6,7 +6,7 @@ import numpy as np
 
 from arsenal.nearest import nearest
 from arsenal.records import Search
-from arsenal.search.samplers.trials import Trials, generator, remembering, words
+from arsenal.search.samplers.trials import Trials, generator, key_words, remembering
 from arsenal.search.space import Space
 
 LARGEST = 1_000_000
@@ -51,7 +51,7 @@ def random(space: Space) -> Search:
     blocks = -(-d // 4)  # Philox makes four numbers at a time
 
     def suggest(key, trials, n):
-        draws = np.random.Philox(np.random.SeedSequence(words(key).tolist())).advance(blocks * len(trials.unit))
+        draws = np.random.Philox(np.random.SeedSequence(key_words(key).tolist())).advance(blocks * len(trials.unit))
         return np.random.Generator(draws).random((n, 4 * blocks))[:, :d]
 
     return remembering(space, suggest)._replace(learns=False)

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from arsenal.records import Search
-from arsenal.search.samplers.pareto import best
+from arsenal.search.samplers.pareto import best_positions
 from arsenal.search.samplers.points import sobol_points
 from arsenal.search.samplers.trials import DONE, generator, remembering
 from arsenal.search.space import Dimension, Space
@@ -56,13 +56,13 @@ def tpe(space: Space, startup: int = 10, candidates: int = 100) -> Search:
             return sobol_points(trials, n)
         rng, there = generator(key, len(trials.unit)), varying_dimensions(space, trials.unit)
         good = np.zeros(len(trials.unit), bool)
-        good[done[best(trials.values[done], min(-(-len(done) // 10), 25))]] = True
+        good[done[best_positions(trials.values[done], min(-(-len(done) // 10), 25))]] = True
         below, above = (mixture(axes, trials.unit[side], there[side]) for side in (good, ~good))
         each = max(1, min(candidates, POOL // n))
         drawn = space.to_unit(space.from_unit(sample(rng, axes, below, n * each)))
         scales = widths(axes, above.mean[:-1], above.there[:-1], drawn)
         new = Mixture(drawn, scales, varying_dimensions(space, drawn), np.ones(len(drawn)))
-        x, kernels = features(axes, drawn, new.there), coefficients(axes, new)
+        x, kernels = features(axes, drawn, new.there), kernel_coefficients(axes, new)
         gain, others = log_density(axes, below, x), log_density(axes, above, x)
         picks = np.empty(n, int)
         for i in range(n):
@@ -139,7 +139,7 @@ def features(axes: Sequence[Dimension], unit: np.ndarray, there: np.ndarray) -> 
     return np.concatenate(columns, 1)
 
 
-def coefficients(axes: Sequence[Dimension], density: Mixture) -> np.ndarray:
+def kernel_coefficients(axes: Sequence[Dimension], density: Mixture) -> np.ndarray:
     """Of every kernel, [k, f]: the logarithm of its density at x is `features(x) @ coefficients`."""
     columns = []
     for i, one in enumerate(axes):
@@ -157,7 +157,7 @@ def coefficients(axes: Sequence[Dimension], density: Mixture) -> np.ndarray:
 
 def log_density(axes: Sequence[Dimension], density: Mixture, x: np.ndarray) -> np.ndarray:
     """The logarithm of a mixture's density at points given by their features [m, f], [m]."""
-    kernels, weight = coefficients(axes, density).T.astype(np.float32), np.log(density.weight).astype(np.float32)
+    kernels, weight = kernel_coefficients(axes, density).T.astype(np.float32), np.log(density.weight).astype(np.float32)
     x, made = x.astype(np.float32), np.empty(len(x))
     step = max(1, AT_ONCE // len(weight))
     for first in range(0, len(x), step):

@@ -31,10 +31,10 @@ class Trials(NamedTuple):
 
 def generator(key: jax.Array, *more: int) -> np.random.Generator:
     """NumPy's random numbers as a function of a JAX key and further numbers."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([*words(key).tolist(), *more])))
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([*key_words(key).tolist(), *more])))
 
 
-def words(key: jax.Array) -> np.ndarray:
+def key_words(key: jax.Array) -> np.ndarray:
     """A key, typed or not, as [k] uint32."""
     typed = isinstance(key, jax.Array) and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
     return np.asarray(jax.random.key_data(key) if typed else key, np.uint32).ravel()
@@ -42,7 +42,7 @@ def words(key: jax.Array) -> np.ndarray:
 
 def no_trials(key: jax.Array, dimensions: int) -> Trials:
     """No trials yet."""
-    return Trials(words(key), np.zeros((0, dimensions)), np.zeros((0, 1)), np.zeros(0, np.int8))
+    return Trials(key_words(key), np.zeros((0, dimensions)), np.zeros((0, 1)), np.zeros(0, np.int8))
 
 
 def add_points(trials: Trials, unit: np.ndarray) -> tuple[np.ndarray, Trials]:
