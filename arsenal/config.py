@@ -538,7 +538,7 @@ def locate(target: str, path: str, trust: tuple[str, ...]) -> Callable:
     """The function or class at a dotted path within a trusted package."""
     if not any(target == package or target.startswith(f"{package}.") for package in trust):
         raise ConfigError(
-            f"`{path}._target_` must be in {', '.join(trust)}, or its package be listed in `trusted_packages`; got {target}."
+            f"`{path}._target_` must be in {', '.join(trust)}, or its package be listed in `trusted`; got {target}."
         )
     module, _, name = target.rpartition(".")
     try:
