@@ -7,8 +7,8 @@ import pytest
 from arsenal_serving.artifact import folder as artifact
 
 from arsenal.config import CONF
-from arsenal.evaluation.labels import written
-from arsenal.evaluation.plot import repeated
+from arsenal.evaluation.labels import display_name
+from arsenal.evaluation.plot import duplicate_quantities
 from arsenal.road import compose, evaluate, export, fit, load
 from arsenal.runs.journal import of_learning
 
@@ -38,13 +38,13 @@ def test_the_report_shows_every_metric(run):
     assert json.loads((report / "metrics.json").read_text()) == run.metrics
     page = (report / "index.html").read_text()
     for name in run.metrics:
-        assert written(name.partition("/")[2]) in page, f"The report does not show {name}."
+        assert display_name(name.partition("/")[2]) in page, f"The report does not show {name}."
     assert run.config.values["name"] in page and "http://" not in page and 'src="http' not in page
     pictures = sorted(report.glob("*.png"))
     rows = [{"step": e["step"], "split": e["kind"], "values": of_learning(e["values"])} for e in run.history]
     names = dict.fromkeys(name for row in rows for name, value in row["values"].items() if value is not None)
     drawn = [n for n in names if len({row["step"] for row in rows if row["values"].get(n) is not None}) > 1]
-    once = set(drawn) - set(repeated(rows, drawn))  # a quantity of two names is drawn once
+    once = set(drawn) - set(duplicate_quantities(rows, drawn))  # a quantity of two names is drawn once
     assert {f"curve_{name}.png" for name in once} == {path.name for path in pictures if path.name.startswith("curve_")}
     assert pictures
     for path in pictures:
