@@ -51,7 +51,7 @@ def arsenal() -> None:
     if verb in SLOW and sys.stderr.isatty() and not {"-h", "--help"} & set(arguments):
         print(f"arsenal {verb}: loading JAX", file=sys.stderr, flush=True)
     if verb not in VERBS:
-        with telling():
+        with report_errors():
             raise UsageError(f"There is no verb `{verb}`.{hint(verb, VERBS)}")
     name = verb.replace("-", "_")
     module = importlib.import_module(home(verb))
@@ -60,7 +60,7 @@ def arsenal() -> None:
         group(f"arsenal {verb}", module.VERBS)
     elif "config" in inspect.signature(getattr(module, name)).parameters:
         hydra = importlib.import_module("arsenal.config").main  # a floor below, and slow to load
-        hydra(getattr(module, name), f"arsenal {verb}", telling, "tune" if verb == "tune" else "train")
+        hydra(getattr(module, name), f"arsenal {verb}", report_errors, "tune" if verb == "tune" else "train")
     else:
         call(getattr(module, name), f"arsenal {verb}")
 
@@ -86,19 +86,19 @@ def group(program: str, verbs: dict[str, Callable[..., None]]) -> None:
     """Call one of several verbs by the first word of the command line; `--help` lists them."""
     word = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if word in ("-h", "--help"):
-        needs = {" ".join([name, *words(verb, needed=True)]): verb for name, verb in verbs.items()}
+        needs = {" ".join([name, *usage(verb, needed=True)]): verb for name, verb in verbs.items()}
         width = max(map(len, needs))
         lines = [f"  {text:<{width}}  {(inspect.getdoc(verb) or '').splitlines()[0]}" for text, verb in needs.items()]
         print(f"usage: {program} VERB key=value ...\n\n" + "\n".join(lines) + f"\n\n{program} VERB --help says more.")
         return
     if word not in verbs:
-        with telling():
+        with report_errors():
             raise UsageError(f"`{program}` has no verb `{word}`.{hint(word, verbs)}")
     del sys.argv[1]
     call(verbs[word], f"{program} {word}")
 
 
-def words(verb: Callable[..., None], needed: bool = False) -> list[str]:
+def usage(verb: Callable[..., None], needed: bool = False) -> list[str]:
     """How a verb's arguments are typed, those that may be left out in brackets; or only those that may not."""
     found = []
     for name, p in inspect.signature(verb).parameters.items():
@@ -116,10 +116,10 @@ def call(verb: Callable[..., None], program: str = "") -> None:
     name = program.rpartition(" ")[2] or verb.__name__
     plain = [n for n, p in parameters.items() if p.kind is p.POSITIONAL_ONLY]
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print(f"usage: {' '.join([program or f'arsenal {name}', *words(verb)])}\n\n{inspect.getdoc(verb)}")
+        print(f"usage: {' '.join([program or f'arsenal {name}', *usage(verb)])}\n\n{inspect.getdoc(verb)}")
         return
     given: dict[str, str] = {}
-    with telling():
+    with report_errors():
         for word in sys.argv[1:]:
             key, equals, value = word.partition("=")
             if not equals and (free := [n for n in plain if n not in given]):
@@ -139,7 +139,7 @@ def call(verb: Callable[..., None], program: str = "") -> None:
 
 
 @contextlib.contextmanager
-def telling():
+def report_errors():
     """Turn an error that speaks to the user into one line on stderr and exit code 1.
 
     Such are the errors that arsenal's own code raises, and those of the operating system. Any other is a
@@ -157,7 +157,7 @@ def telling():
     except Exception as error:
         number = getattr(error, "number", None)  # of a signal
         code = 128 + number if number else getattr(error, "code", None)
-        if code is None and (os.environ.get("ARSENAL_TRACEBACK") or not speaks(error)):
+        if code is None and (os.environ.get("ARSENAL_TRACEBACK") or not is_own_error(error)):
             raise
         if not getattr(error, "told", False):
             print(f"arsenal: {one_line(error)}", file=sys.stderr, flush=True)
@@ -167,7 +167,7 @@ def telling():
         sys.exit(code or 1)
 
 
-def speaks(error: BaseException) -> bool:
+def is_own_error(error: BaseException) -> bool:
     """Whether the error was raised by arsenal's own code, or by the operating system about a file."""
     raised_in = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
     ours = raised_in and raised_in[-1].split(".")[0] in ("arsenal", "arsenal_serving", "__main__")

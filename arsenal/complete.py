@@ -7,14 +7,14 @@ from typing import Any
 
 from arsenal import config as configs
 from arsenal.config import Config, Settings
-from arsenal.nested import flat
+from arsenal.nested import flatten
 from arsenal.run import Run
 from arsenal.runs import events, folder
 from arsenal.runs.checkpoints import newest_sound
 from arsenal.runs.journal import Journal, Listener
 from arsenal.runs.judge import Judge, evaluations
 from arsenal.storage.files import read_json
-from arsenal.training.stopping import exhausted
+from arsenal.training.stopping import is_exhausted
 
 MEASURED = ("metrics", "expect", "tags")
 """Keys that can be honoured now: everything is measured anew from the checkpoint."""
@@ -24,7 +24,7 @@ ELSEWHERE = ("run.root", "run.progress")
 """Of these, those that say where a command runs and what it shows."""
 
 
-def completed(path: Path, settings: Settings, stop: int, every: int | None) -> int | None:
+def complete_step(path: Path, settings: Settings, stop: int, every: int | None) -> int | None:
     """The step at which the run in a folder is complete; None where there is something to train or to judge.
 
     `stop` is the length and `every` the interval of evaluations, None where no row is judged, both in steps.
@@ -32,27 +32,27 @@ def completed(path: Path, settings: Settings, stop: int, every: int | None) -> i
     step = newest_sound(path / "checkpoints")
     if step is None:
         return None
-    log = [event for event in events.read(path / "events.jsonl") if event["step"] <= step]
+    log = [event for event in events.read_events(path / "events.jsonl") if event["step"] <= step]
     history, section = evaluations(log, every, stop), settings.early_stopping
     if section.patience:
         judge = Judge.of(section)
         judged = [judge.value(history[at]) for at in sorted(history)]
-        if exhausted(judged, section.patience, section.min_delta, judge.mode):
+        if is_exhausted(judged, section.patience, section.min_delta, judge.mode):
             return step
     return step if step >= stop and (every is None or step > stop or step in history) else None
 
 
 def ask(run: Run, step: int, stop: int, listener: Listener, report: Callable[[Run], Any]) -> None:
     """Do what the command's config asks beyond what the run is, or say that it does not apply; `report(run)` writes its page."""
-    before = dict(flat(configs.read(run.folder).values))
-    now = dict(flat(run.config.values))
-    changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and not below(key, ELSEWHERE)]
+    before = dict(flatten(configs.read_config(run.folder).values))
+    now = dict(flatten(run.config.values))
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and not is_below(key, ELSEWHERE)]
     if stop < step:
         text = f"The run is at step {step} already, beyond length={stop}: what was trained stays."
         listener("note", step, {"text": text})
-    if any(below(key, MEASURED) for key in changed):
+    if any(is_below(key, MEASURED) for key in changed):
         measure(run, step, listener, report)
-    late = [f"`{key}`" for key in changed if below(key, STEPS)]
+    late = [f"`{key}`" for key in changed if is_below(key, STEPS)]
     if late:
         text = f"{', '.join(late)}: none of the steps is left that this would change; fresh=true or a larger `length` honours it."
         listener("warning", step, {"text": text})
@@ -65,15 +65,15 @@ def measure(run: Run, step: int, listener: Listener, report: Callable[[Run], Any
         journal.measure("validation", step, measured)
     environment = read_json(run.folder / "environment.json")  # that of training
     # How the steps were taken stays as it was.
-    values = configs.read(run.folder).values | {key: run.config.values[key] for key in MEASURED}
+    values = configs.read_config(run.folder).values | {key: run.config.values[key] for key in MEASURED}
     words = configs.own_words(run.config.overrides, STEPS)
-    folder.describe(run.folder, configs.text(Config(values, words)), words, environment)
+    folder.write_config(run.folder, configs.as_yaml(Config(values, words)), words, environment)
     listener("note", step, {"text": "The metrics changed: they were measured anew from the checkpoint."})
     listener("validation", step, measured)
     if (run.folder / "report" / "index.html").is_file():
         report(run)
 
 
-def below(key: str, paths: tuple[str, ...]) -> bool:
+def is_below(key: str, paths: tuple[str, ...]) -> bool:
     """Whether a key is one of these or lies below one."""
     return any(key == path or key.startswith(f"{path}.") for path in paths)

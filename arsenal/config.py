@@ -63,7 +63,7 @@ class Config:
 
     def _repr_html_(self) -> str:
         """The config in a notebook, as YAML."""
-        return f"<details><summary>{escape(repr(self))}</summary><pre>{escape(text(self))}</pre></details>"
+        return f"<details><summary>{escape(repr(self))}</summary><pre>{escape(as_yaml(self))}</pre></details>"
 
 
 # What a config holds at its top level, beside keys that it refers to itself with ${...}. This is the one
@@ -198,14 +198,14 @@ def compose(
     `name` is train, or tune for a sweep.
     """
     own = [] if config_dir is None else [f"hydra.searchpath=[{Path(config_dir).resolve()}]"]
-    return composed([f"+experiment={experiment}", *overrides, *own], name)
+    return compose_words([f"+experiment={experiment}", *overrides, *own], name)
 
 
-def composed(arguments: Sequence[str], name: str = "train") -> Config:
+def compose_words(arguments: Sequence[str], name: str = "train") -> Config:
     """The config that the words of a command line ask for, checked."""
-    with explained(arguments, name):
-        made = hydra(name, replacing(arguments))
-    return checked(made, list(arguments), SETTINGS[name])
+    with explain_errors(arguments, name):
+        made = hydra(name, replace_space(arguments))
+    return validate(made, list(arguments), SETTINGS[name])
 
 
 def hydra(name: str, words: Sequence[str]) -> Any:
@@ -224,7 +224,7 @@ def hydra(name: str, words: Sequence[str]) -> Any:
         running.hydra = before
 
 
-def replacing(arguments: Sequence[str]) -> list[str]:
+def replace_space(arguments: Sequence[str]) -> list[str]:
     """The words for Hydra: `space=...` takes the place of an experiment's space, where Hydra would merge the two.
 
     A home directory is written out, `key=~/folder`, since no shell does it there.
@@ -240,7 +240,7 @@ def replacing(arguments: Sequence[str]) -> list[str]:
     return found
 
 
-def unreadable(override: str, error: BaseException) -> str:
+def grammar_error(override: str, error: BaseException) -> str:
     """Why Hydra's grammar does not take the words of an override."""
     key, equals, value = override.partition("=")
     if not equals and not override.startswith("~"):
@@ -286,29 +286,29 @@ def main(task: Callable[[Config], Any], program: str, telling: Callable, name: s
         given += [f"hydra.searchpath=[{','.join(own)}]"] if own else []
         try:
             with telling():
-                task(checked(made, given, SETTINGS[name]))
+                task(validate(made, given, SETTINGS[name]))
         except SystemExit as end:
             # One run of many that fails is no reason to leave the others out; a signal is meant for all of them.
             if about.mode != RunMode.MULTIRUN or (isinstance(end.code, int) and end.code > 128):
                 raise
-            failed.append(" ".join(varied(words, given)))
+            failed.append(" ".join(job_words(words, given)))
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come through to here, where they become one line
-    sys.argv = [program, *replacing(words)]
-    with telling(), explained(words, name):
+    sys.argv = [program, *replace_space(words)]
+    with telling(), explain_errors(words, name):
         refuse_options(words, flags)
         hydra_main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
         if failed:
             raise ConfigError(f"{len(failed)} of these runs failed: {'; '.join(failed)}.")
 
 
-def varied(words: Sequence[str], given: Sequence[str]) -> list[str]:
+def job_words(words: Sequence[str], given: Sequence[str]) -> list[str]:
     """Of a multirun's job, the words that the command line does not have as they are: those that tell it from the others."""
     return [word for word in given if word not in words]
 
 
 @contextlib.contextmanager
-def explained(arguments: Sequence[str] = (), name: str = "train"):
+def explain_errors(arguments: Sequence[str] = (), name: str = "train"):
     """Turn Hydra's errors into a `ConfigError` of one line that suggests the nearest name among those of the config."""
     from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
@@ -317,13 +317,14 @@ def explained(arguments: Sequence[str] = (), name: str = "train"):
         yield
     except MissingConfigException as error:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
-        raise ConfigError(f"There is no {group or 'config'} `{name}`.{suggested(name, error.options or [])}") from error
+        raise ConfigError(f"There is no {group or 'config'} `{name}`.{suggest(name, error.options or [])}") from error
     except OverrideParseException as error:
-        raise ConfigError(f"The override `{error.override}` cannot be read: {unreadable(str(error.override), error)}") from error
+        why = grammar_error(str(error.override), error)
+        raise ConfigError(f"The override `{error.override}` cannot be read: {why}") from error
     except ConfigCompositionException as error:
         key = re.search(r"Could not (?:override|append to config|delete from config)\.? ?'?([\w./@]+)?", str(error))
         if key and key[1]:
-            known = keys(arguments, name)
+            known = config_keys(arguments, name)
             if key[1] == "experiment":
                 chosen = next((word for word in arguments if word.startswith("experiment=")), "experiment=NAME")
                 raise ConfigError(f"An experiment is chosen with a plus: `+{chosen}`.") from error
@@ -332,13 +333,13 @@ def explained(arguments: Sequence[str] = (), name: str = "train"):
                 raise ConfigError(f"This experiment has no `{key[1]}`, a group of options; there are: {options}.") from error
             if key[1] in known:  # a group of keys that was given others
                 raise ConfigError(f"`{key[1]}` takes no keys but those it has; `++{key[1]}.NAME=...` adds one.") from error
-            raise ConfigError(f"There is no key `{key[1]}`.{suggested(key[1], known, ' `+` adds one.')}") from error
+            raise ConfigError(f"There is no key `{key[1]}`.{suggest(key[1], known, ' `+` adds one.')}") from error
         raise ConfigError(first_line(error)) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(first_line(error)) from error
 
 
-def keys(arguments: Sequence[str], name: str) -> list[str]:
+def config_keys(arguments: Sequence[str], name: str) -> list[str]:
     """Every key that the experiment and the options among these words have, as a path with dots; for suggestions."""
     from omegaconf import OmegaConf
 
@@ -360,7 +361,7 @@ def paths(node: Any, prefix: str = ""):
                 yield from paths(value, f"{prefix}{key}.")
 
 
-def suggested(name: str, names: Sequence[str], otherwise: str = "") -> str:
+def suggest(name: str, names: Sequence[str], otherwise: str = "") -> str:
     """' Did you mean …?' or, when nothing is near, what there is."""
     if near := nearest(name, names):
         return f"{near}{otherwise}"
@@ -373,7 +374,7 @@ def first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def checked(composed: Any, overrides: list[str], schema: type[Settings] = Settings) -> Config:
+def validate(composed: Any, overrides: list[str], schema: type[Settings] = Settings) -> Config:
     """Plain values from Hydra's composed config, or a `ConfigError` for the first thing that is wrong with it."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -403,20 +404,20 @@ def examine(values: dict[str, Any], referred: set[str], schema: type[Settings] =
     """Raise a `ConfigError` for the first value that cannot be used; `referred` are keys that only other keys read."""
     for key in values:
         if key not in schema.model_fields and key not in referred:
-            raise ConfigError(f"Nothing reads the key `{key}`.{suggested(key, [*schema.model_fields, *referred])}")
-    conforms(schema, {key: values[key] for key in schema.model_fields if key in values}, "")
-    lengths(values)
-    trust = trusted(values["trusted"])
+            raise ConfigError(f"Nothing reads the key `{key}`.{suggest(key, [*schema.model_fields, *referred])}")
+    check_value(schema, {key: values[key] for key in schema.model_fields if key in values}, "")
+    check_lengths(values)
+    trust = trusted_packages(values["trusted"])
     for key in sorted(values, key=lambda key: key not in referred):
         # What a sweep searches by is made with its space, which is not in its node.
         later = {"_partial_": True} if key in ("search", "scheduler") and values[key] and schema is TuningSettings else {}
-        check(values[key] | later if later else values[key], key, trust)
+        check_targets(values[key] | later if later else values[key], key, trust)
 
 
-def word(key: str, value: Any) -> str:
+def override_word(key: str, value: Any) -> str:
     """The word of a command line that gives a key a value.
 
-    >>> word("optimizer.learning_rate", 1e-05), word("note", "null"), word("model.hidden", [8, 8])
+    >>> override_word("optimizer.learning_rate", 1e-05), override_word("note", "null"), override_word("model.hidden", [8, 8])
     ('optimizer.learning_rate=1e-05', "note='null'", 'model.hidden=[8,8]')
     """
 
@@ -433,13 +434,13 @@ def word(key: str, value: Any) -> str:
     return f"{key}={spelt(value)}"
 
 
-def words(key: str, value: Any) -> list[str]:
+def override_words(key: str, value: Any) -> list[str]:
     """The words of a command line that give a key a value and nothing else: Hydra would merge a dictionary into what is there.
 
-    >>> words("seed", 3), words("model", {"width": 8})
+    >>> override_words("seed", 3), override_words("model", {"width": 8})
     (['seed=3'], ['~model', '+model={width:8}'])
     """
-    return [f"~{key}", f"+{word(key, value)}"] if isinstance(value, dict) else [word(key, value)]
+    return [f"~{key}", f"+{override_word(key, value)}"] if isinstance(value, dict) else [override_word(key, value)]
 
 
 def own_words(words: Sequence[str], taken: Sequence[str]) -> list[str]:
@@ -451,14 +452,14 @@ def own_words(words: Sequence[str], taken: Sequence[str]) -> list[str]:
     return [word for word in words if not re.match(rf"[+~]*({'|'.join(taken)})([=.@/]|$)", word)]
 
 
-def trusted(packages: Sequence[str]) -> tuple[str, ...]:
+def trusted_packages(packages: Sequence[str]) -> tuple[str, ...]:
     """The packages that may be called. The working directory is where a user's own modules are looked for."""
     if packages and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     return (*TRUSTED, *packages)
 
 
-def lengths(values: dict[str, Any]) -> None:
+def check_lengths(values: dict[str, Any]) -> None:
     """Raise a `ConfigError` unless every length can be read."""
     from arsenal.training.length import Length
 
@@ -476,7 +477,7 @@ def lengths(values: dict[str, Any]) -> None:
 SPLITS = ("train", "validation", "test")
 
 
-class Judging(NamedTuple):
+class JudgeMetric(NamedTuple):
     """A metric that a config names: by which key, of which rows, and the rows that the key allows."""
 
     key: str
@@ -487,19 +488,19 @@ class Judging(NamedTuple):
     """Of the section that gives the metric a mode."""
 
 
-def judging(settings: Settings) -> list[Judging]:
+def judge_metrics(settings: Settings) -> list[JudgeMetric]:
     """Every metric in use that the config names. Whatever judges a run or a trial reads what its evaluations measured."""
     found = []
     for name in settings.expect:
         split, _, metric = name.partition("/")
-        found.append(Judging("expect", split, metric, ("validation", "test")))
+        found.append(JudgeMetric("expect", split, metric, ("validation", "test")))
     judges: list[tuple[str, ...]] = [("early_stopping",)] if settings.early_stopping.patience else []
     judges += [("run", "checkpoints")] if settings.run.checkpoints.best else []
     judges += [("sweep",)] if isinstance(settings, TuningSettings) else []
     for path in judges:
         name = section(settings, path).metric
         split, _, metric = name.partition("/") if name.partition("/")[0] in SPLITS else ("validation", "", name)
-        found.append(Judging(f"{'.'.join(path)}.metric", split, metric, ("validation",), path))
+        found.append(JudgeMetric(f"{'.'.join(path)}.metric", split, metric, ("validation",), path))
     return found
 
 
@@ -520,17 +521,17 @@ def set_modes(config: Config, modes: dict[tuple[str, ...], str]) -> Config:
     return Config(values, config.overrides)
 
 
-def check(node: Any, path: str, trust: tuple[str, ...]) -> None:
+def check_targets(node: Any, path: str, trust: tuple[str, ...]) -> None:
     """Raise a `ConfigError` unless every `_target_` at or below the node can be called with what stands beside it."""
     if isinstance(node, list):
         for i, item in enumerate(node):
-            check(item, f"{path}[{i}]", trust)
+            check_targets(item, f"{path}[{i}]", trust)
     if not isinstance(node, dict):
         return
     if "_target_" in node:
-        callable_with(locate(node["_target_"], path, trust), node, path)
+        check_call(locate(node["_target_"], path, trust), node, path)
     for key, item in node.items():
-        check(item, f"{path}.{key}", trust)
+        check_targets(item, f"{path}.{key}", trust)
 
 
 def locate(target: str, path: str, trust: tuple[str, ...]) -> Callable:
@@ -551,7 +552,7 @@ def locate(target: str, path: str, trust: tuple[str, ...]) -> Callable:
         raise ConfigError(f"`{path}._target_`: there is no module `{error.name}`; got {target}.") from error
     if not callable(getattr(found, name, None)):
         names = [n for n in dir(found) if not n.startswith("_") and callable(getattr(found, n))]
-        raise ConfigError(f"`{path}._target_`: `{module}` has no function `{name}`.{suggested(name, names)}")
+        raise ConfigError(f"`{path}._target_`: `{module}` has no function `{name}`.{suggest(name, names)}")
     made = getattr(found, name)
     home = getattr(getattr(made, "func", made), "__module__", "").split(".")[0]  # of a partial, that of its function
     if home not in {package.split(".")[0] for package in trust}:  # something that the module merely imports
@@ -559,7 +560,7 @@ def locate(target: str, path: str, trust: tuple[str, ...]) -> Callable:
     return made
 
 
-def callable_with(factory: Callable, node: dict[str, Any], path: str) -> None:
+def check_call(factory: Callable, node: dict[str, Any], path: str) -> None:
     """Raise a `ConfigError` unless the factory's signature accepts the node's keys, types and ranges."""
     name = node["_target_"].rpartition(".")[2]
     parameters = inspect.signature(factory).parameters
@@ -567,7 +568,7 @@ def callable_with(factory: Callable, node: dict[str, Any], path: str) -> None:
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for key in given:
         if key not in parameters and not open_ended:
-            raise ConfigError(f"`{name}` at `{path}` has no argument `{key}`.{suggested(key, list(parameters))}")
+            raise ConfigError(f"`{name}` at `{path}` has no argument `{key}`.{suggest(key, list(parameters))}")
     for key, parameter in parameters.items():
         needed = parameter.default is parameter.empty and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         if needed and key not in given and not node.get("_partial_") and "_args_" not in node:
@@ -579,10 +580,10 @@ def callable_with(factory: Callable, node: dict[str, Any], path: str) -> None:
         return  # annotations that cannot be read promise nothing
     for key, value in given.items():
         if key in hints and "_target_" not in str(value):
-            conforms(hints[key], value, f"{path}.{key}", f" of `{name}`")
+            check_value(hints[key], value, f"{path}.{key}", f" of `{name}`")
 
 
-def conforms(hint: Any, value: Any, path: str, owner: str = "") -> None:
+def check_value(hint: Any, value: Any, path: str, owner: str = "") -> None:
     """Raise a `ConfigError` unless the value has the type and the range of the annotation."""
     try:
         adapter = TypeAdapter(hint, config=ConfigDict(strict=True, extra="forbid"))
@@ -596,21 +597,21 @@ def conforms(hint: Any, value: Any, path: str, owner: str = "") -> None:
         wrong = error.errors()
         # Of a union every part complains: the one of the value's own type says what is wrong with the value.
         first = next((one for one in wrong if not one["type"].endswith(("_type", "_parsing"))), wrong[0])
-        where = ".".join([*([path] if path else []), *(str(part) for part in first["loc"] if part in keys_of(value))])
+        where = ".".join([*([path] if path else []), *(str(part) for part in first["loc"] if part in walk_keys(value))])
         said = first["msg"].removeprefix("Input ").removeprefix("should ")
         dots = re.fullmatch(r"(\d+)\.\.(\d+)", str(first["input"]))
         meant = f" With --multirun, range({dots[1]},{int(dots[2]) + 1}) gives each." if dots else ""
         raise ConfigError(f"`{where}`{owner} must {said}; got {first['input']!r}.{meant}") from error
 
 
-def keys_of(value: Any) -> set[Any]:
+def walk_keys(value: Any) -> set[Any]:
     """Every key and position in nested dicts and lists."""
     if isinstance(value, dict):
-        return set(value).union(*(keys_of(v) for v in value.values()))
-    return set(range(len(value))).union(*(keys_of(v) for v in value)) if isinstance(value, list) else set()
+        return set(value).union(*(walk_keys(v) for v in value.values()))
+    return set(range(len(value))).union(*(walk_keys(v) for v in value)) if isinstance(value, list) else set()
 
 
-def build(node: Any, path: str, **given: Any) -> Any:
+def instantiate(node: Any, path: str, **given: Any) -> Any:
     """What a checked node describes: its `_target_` called, innermost first, with what else it is given.
 
     A refusal is a `ConfigError`.
@@ -633,14 +634,14 @@ def build(node: Any, path: str, **given: Any) -> Any:
         raise ConfigError(f"`{path}`: {error}") from error
 
 
-def text(config: Config) -> str:
+def as_yaml(config: Config) -> str:
     """The config as YAML."""
     import yaml
 
     return yaml.safe_dump(config.values, sort_keys=False, default_flow_style=False)
 
 
-def read(folder: Path) -> Config:
+def read_config(folder: Path) -> Config:
     """The config that a run folder holds, checked again."""
     import yaml
     from omegaconf import OmegaConf
@@ -659,7 +660,7 @@ def read(folder: Path) -> Config:
         for group, option in entry.items() if isinstance(entry, dict) else ():
             if (CONF / group / f"{option}.yaml").is_file():
                 today[group] = yaml.safe_load((CONF / group / f"{option}.yaml").read_text(encoding="utf-8"))
-    values = migrations.config(values, {key: value for key, value in today.items() if key in Settings.model_fields})
+    values = migrations.migrate_config(values, {key: value for key, value in today.items() if key in Settings.model_fields})
     referred = [key for key in values if key not in Settings.model_fields]
-    config = checked(OmegaConf.create({k: v for k, v in values.items() if k not in referred}), overrides)
+    config = validate(OmegaConf.create({k: v for k, v in values.items() if k not in referred}), overrides)
     return Config(values, config.overrides)

@@ -14,13 +14,24 @@ from arsenal.combine import chain, learner, skipping, whole
 from arsenal.combine.chain import shapes_behind
 from arsenal.config import Config, Settings
 from arsenal.data import arrays, as_dataset, as_split, reading, through
-from arsenal.data.column import evenly, gathered, row_bytes, row_shapes, rows_at, streamed, take
+from arsenal.data.column import even_positions, gather, is_streamed, row_bytes, row_shapes, rows_at, take
 from arsenal.data.dataset import Dataset, Schema
 from arsenal.data.text import decode
-from arsenal.evaluation.answers import answering, quantities, scorer
+from arsenal.evaluation.answers import answer_function, quantities, scorer
 from arsenal.evaluation.plot import is_images
-from arsenal.evaluation.report import draws
-from arsenal.records import Additive, Batch, Estimator, Learner, Metric, Source, Transform, anything, hyperparameters, living
+from arsenal.evaluation.report import can_show
+from arsenal.records import (
+    Additive,
+    Batch,
+    Estimator,
+    Learner,
+    Metric,
+    Source,
+    Transform,
+    anything,
+    hyperparameters,
+    mask_dead_rows,
+)
 from arsenal.runs import schema
 from arsenal.runs.checkpoints import digest
 from arsenal.training.driver import TrainState, start, streams
@@ -53,14 +64,14 @@ class Experiment(NamedTuple):
     def examples(self) -> Batch:
         """Rows to show: of the first of test, validation and train that has any."""
         rows = next(rows for name in ("test", "validation", "train") if len((rows := self.splits[name]).weight))
-        return some(rows, schema.EXAMPLES, SAMPLE_BYTES)
+        return limit_rows(rows, schema.EXAMPLES, SAMPLE_BYTES)
 
 
 def parts(config: Config, schema: Schema | None = None) -> Parts:
     """Build everything but the data, which is described by `schema` where it is known."""
     settings = config.settings
-    metrics = {name: configs.build(node, f"metrics.{name}") for name, node in settings.metrics.items()}
-    learner = as_learner(configs.build(settings.learner, "learner"))
+    metrics = {name: configs.instantiate(node, f"metrics.{name}") for name, node in settings.metrics.items()}
+    learner = as_learner(configs.instantiate(settings.learner, "learner"))
     return Parts(transforms(settings, schema), skipping(learner) if settings.on_nan == "skip" else learner, metrics)
 
 
@@ -71,10 +82,10 @@ def transforms(settings: Settings, schema: Schema | None) -> Transform:
         path = f"features.{name}"
         if not isinstance(node, dict) or "_target_" not in node:
             raise configs.ConfigError(f"`{path}` must be a factory of a transform, {{_target_: ...}}; got {node!r}.")
-        made = configs.build(node | {"_partial_": True}, path)
+        made = configs.instantiate(node | {"_partial_": True}, path)
         if "schema" in inspect.signature(made.func).parameters:
-            return configs.build(node, path, schema=schema)
-        return configs.build(node, path)
+            return configs.instantiate(node, path, schema=schema)
+        return configs.instantiate(node, path)
 
     return chain(*(one(name, node) for name, node in settings.features.items()))
 
@@ -95,29 +106,29 @@ def build(config: Config) -> Experiment:
     settings = config.settings
     made = parts(config)
     try:
-        data = as_dataset(configs.build(settings.data, "data"))
+        data = as_dataset(configs.instantiate(settings.data, "data"))
     except (ValueError, TypeError) as error:
         raise configs.ConfigError(f"`data`: {error}") from error
     made = made._replace(features=transforms(settings, data.schema))
     try:
-        masks = as_split(configs.build(settings.split, "split")).masks(data.rows, data.schema)
+        masks = as_split(configs.instantiate(settings.split, "split")).masks(data.rows, data.schema)
     except (ValueError, TypeError) as error:
         raise configs.ConfigError(f"`split`: {error}") from error
     splits = {name: take(data.rows, mask) for name, mask in masks.items()}
     if len(splits["train"].weight) == 0:
         raise configs.ConfigError(f"`split` leaves no row for training; the data has {len(data.rows.weight)}.")
     try:
-        rows = some(data.rows, SAMPLE_ROWS, SAMPLE_BYTES)
+        rows = limit_rows(data.rows, SAMPLE_ROWS, SAMPLE_BYTES)
         row_check(made)(rows)
         seen = shapes_behind(made.features, rows).x
     except ValueError as error:
         raise configs.ConfigError(f"The data does not fit the learner: {error}") from error
     try:
-        modes, shapes = quantities(made.learner, made.metrics, jax.eval_shape(living, rows._replace(x=seen)))
+        modes, shapes = quantities(made.learner, made.metrics, jax.eval_shape(mask_dead_rows, rows._replace(x=seen)))
         check_target(data.schema, shapes.get("predict"), rows)
     except ValueError as error:
         raise configs.ConfigError(str(error)) from error
-    for key, split, name, allowed, _ in configs.judging(settings):
+    for key, split, name, allowed, _ in configs.judge_metrics(settings):
         if split not in allowed or name not in modes:
             whose = " or ".join(allowed)
             got = f"{split}/{name}" if name else split
@@ -158,7 +169,7 @@ def check_target(schema: Schema, predict: Any, rows: Batch) -> None:
 def fill_modes(config: Config, modes: dict[str, str | None]) -> Config:
     """The config that says of every metric that judges which values are good, as `modes` know where it does not itself."""
     found = {}
-    for key, _, name, _, path in configs.judging(config.settings):
+    for key, _, name, _, path in configs.judge_metrics(config.settings):
         if path and configs.section(config.settings, path).mode is None:
             mode = modes.get(name)
             if mode is None:
@@ -168,11 +179,11 @@ def fill_modes(config: Config, modes: dict[str, str | None]) -> Config:
     return configs.set_modes(config, found)
 
 
-def some(rows: Batch, most: int, size: int, least: int = 1) -> Batch:
+def limit_rows(rows: Batch, most: int, size: int, least: int = 1) -> Batch:
     """The rows themselves where they are in memory; else at most `most` of them or `size` bytes, evenly spaced, read."""
-    if not streamed(rows):
+    if not is_streamed(rows):
         return rows
-    return gathered(rows, evenly(len(rows.weight), max(least, min(most, size // max(1, row_bytes(rows))))))
+    return gather(rows, even_positions(len(rows.weight), max(least, min(most, size // max(1, row_bytes(rows))))))
 
 
 def mathematics(config: Config, data: Dataset, inherited: Any = None) -> dict[str, Any]:
@@ -189,19 +200,20 @@ def mathematics(config: Config, data: Dataset, inherited: Any = None) -> dict[st
 def prepare(made: Parts, seed: int, rows: Batch) -> tuple[Any, Batch]:
     """The transforms fitted on the training rows, and these rows as training shall see them."""
     key = streams(jax.random.key(seed))["features"]
-    return jax.jit(made.features.fit)(key, jax.jit(living)(jax.tree.map(jnp.asarray, rows)), hyperparameters(made.features.hp))
+    there = jax.jit(mask_dead_rows)(jax.tree.map(jnp.asarray, rows))
+    return jax.jit(made.features.fit)(key, there, hyperparameters(made.features.hp))
 
 
 def strategy(made: Parts, settings: Settings, rows: Batch) -> Strategy:
     """How the step runs on the devices that there are, for a learner and its training rows."""
-    choose = configs.build(settings.parallel, "parallel")
+    choose = configs.instantiate(settings.parallel, "parallel")
     try:
         return choose(made.learner, settings.batch_size or len(rows.weight))
     except ValueError as error:
         raise configs.ConfigError(f"`parallel`: {error}") from error
 
 
-def prepared(
+def prepare_data(
     made: Parts, settings: Settings, rows: Batch, lay: Callable[[Source], Source] = lambda source: source
 ) -> tuple[Any, Batch, Source]:
     """The transforms fitted, the rows they were fitted on as training sees them, and the source of all training rows.
@@ -210,13 +222,13 @@ def prepared(
     program.
     """
     key, size = jax.random.key(settings.seed), settings.batch_size
-    if not streamed(rows):
+    if not is_streamed(rows):
         fitted, rows = prepare(made, settings.seed, rows)
         return fitted, rows, lay(arrays(rows, size))
     source = lay(reading(rows, size, streams(key)["data"], check=row_check(made)))
-    known = some(rows, SAMPLE_ROWS if settings.features else 1, SAMPLE_BYTES, least=size or 1)
+    known = limit_rows(rows, SAMPLE_ROWS if settings.features else 1, SAMPLE_BYTES, least=size or 1)
     fitted, known_seen = prepare(made, settings.seed, known)
-    if not alike(known_seen, seen(made, fitted, known)):
+    if not batches_match(known_seen, transform_rows(made, fitted, known)):
         raise configs.ConfigError(
             "`features` change training rows in another way than later ones, which takes all rows in memory; this data is "
             "read as it goes."
@@ -224,7 +236,7 @@ def prepared(
     return fitted, known_seen, through(source, made.features.apply, fitted)
 
 
-def alike(rows: Batch, others: Batch) -> bool:
+def batches_match(rows: Batch, others: Batch) -> bool:
     """Whether two batches hold the same, but for rounding."""
     if jax.tree.structure(rows) != jax.tree.structure(others):  # type: ignore[operator]
         return False
@@ -232,12 +244,12 @@ def alike(rows: Batch, others: Batch) -> bool:
     return all(a.shape == b.shape and np.allclose(a, b, rtol=1e-4, atol=1e-4, equal_nan=True) for a, b in pairs)
 
 
-def first(made: Parts, settings: Settings, fitted: Any, source: Source) -> dict[str, Any]:
+def initial_state(made: Parts, settings: Settings, fitted: Any, source: Source) -> dict[str, Any]:
     """What a checkpoint holds, before the first step."""
     return {"train": start(made.learner, source, settings.seed), "features": fitted}
 
 
-def lying(made: Parts, how: Strategy, saved: dict[str, Any]) -> dict[str, Any]:
+def shardings_of(made: Parts, how: Strategy, saved: dict[str, Any]) -> dict[str, Any]:
     """How every leaf of what a checkpoint holds lies under a strategy, from arrays or their shapes."""
     train: TrainState = saved["train"]
     everywhere = jax.tree.map(lambda leaf: how.whole, saved)
@@ -249,30 +261,30 @@ def shape_of(made: Parts, settings: Settings, rows: Batch) -> dict[str, Any]:
 
     def make(rows):
         fitted, rows = prepare(made, settings.seed, rows)
-        return first(made, settings, fitted, arrays(rows, settings.batch_size))
+        return initial_state(made, settings, fitted, arrays(rows, settings.batch_size))
 
     return jax.eval_shape(make, rows)
 
 
-def seen(made: Parts, fitted: Any, rows: Batch) -> Batch:
+def transform_rows(made: Parts, fitted: Any, rows: Batch) -> Batch:
     """The rows as the learner sees them: behind the transforms."""
     return rows._replace(x=jax.jit(made.features.apply)(fitted, jax.tree.map(jnp.asarray, rows.x)))
 
 
-def judging(
+def build_scorer(
     made: Parts, fitted: Any, rows: Batch, batch_size: int, interrupted: Callable[[], bool] | None = None,
     lay: Callable[[Source], Source] = lambda source: source,
 ) -> Callable[[jax.Array, Any, Any], dict[str, Any] | None] | None:  # fmt: skip
     """The scorer of rows as the data set gives them, in memory or read as it goes; None where there are none."""
     if len(rows.weight) == 0:
         return None
-    behind = (made.features.apply, fitted) if streamed(rows) else None
-    rows = rows if behind else seen(made, fitted, rows)
+    behind = (made.features.apply, fitted) if is_streamed(rows) else None
+    rows = rows if behind else transform_rows(made, fitted, rows)
     check = row_check(made) if behind else anything
     return scorer(made.learner, made.metrics, rows, batch_size, interrupted=interrupted, seen=behind, lay=lay, check=check)
 
 
-class Drawn(NamedTuple):
+class Samples(NamedTuple):
     """What a learner makes of a few rows, by the name of the answer."""
 
     pictures: dict[str, np.ndarray]
@@ -281,11 +293,11 @@ class Drawn(NamedTuple):
     """Prompts, and how each goes on."""
 
 
-def sampling(made: Parts, fitted: Any, rows: Batch, described: Schema) -> Callable[[Any], Drawn] | None:
+def build_sampler(made: Parts, fitted: Any, rows: Batch, described: Schema) -> Callable[[Any], Samples] | None:
     """`params -> Drawn` for a few rows, of the answers that read something other than x; None where there is none."""
     if not made.learner.inputs:
         return None
-    few = seen(made, fitted, gathered(rows_at(rows, evenly(len(rows.weight), schema.EXAMPLES))))
+    few = transform_rows(made, fitted, gather(rows_at(rows, even_positions(len(rows.weight), schema.EXAMPLES))))
     inputs = {name: read(few) for name, read in made.learner.inputs.items()}
     run = jax.jit(lambda params, inputs: {name: made.learner.apply[name](params, given) for name, given in inputs.items()})
 
@@ -299,18 +311,18 @@ def sampling(made: Parts, fitted: Any, rows: Batch, described: Schema) -> Callab
             prompt = inputs[name].get("tokens") if isinstance(inputs[name], dict) else None
             if prompt is not None and np.issubdtype(getattr(answer, "dtype", None), np.integer):
                 texts[name] = [(text(before), text(after)) for before, after in zip(prompt, answer, strict=True)]
-        return Drawn({name: answer for name, answer in drawn.items() if is_images(answer)}, texts)
+        return Samples({name: answer for name, answer in drawn.items() if is_images(answer)}, texts)
 
     return sample
 
 
-def showing(made: Parts, fitted: Any, params: Any, rows: Batch) -> tuple[Batch, dict[str, Callable]]:
+def example_answers(made: Parts, fitted: Any, params: Any, rows: Batch) -> tuple[Batch, dict[str, Callable]]:
     """The rows that a report shows, as the learner sees them, and the answers about them that it can draw."""
     shapes = row_shapes(rows)
     one = jax.eval_shape(lambda rows: rows._replace(x=made.features.apply(fitted, rows.x)), shapes)
-    given = jax.eval_shape(answering(made.learner.apply, made.learner.inputs), params, one)
-    drawn = {name: answer for name, answer in given.items() if draws(name, answer)}
+    given = jax.eval_shape(answer_function(made.learner.apply, made.learner.inputs), params, one)
+    drawn = {name: answer for name, answer in given.items() if can_show(name, answer)}
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((shapes.x, one.x, one.y, drawn)))
     most = min(SHOWN_ROWS, max(1, SHOWN_BYTES // max(1, size)))
-    shown = gathered(rows_at(rows, evenly(len(rows.weight), most)))
-    return seen(made, fitted, shown), {name: made.learner.apply[name] for name in drawn}
+    shown = gather(rows_at(rows, even_positions(len(rows.weight), most)))
+    return transform_rows(made, fitted, shown), {name: made.learner.apply[name] for name in drawn}

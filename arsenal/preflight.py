@@ -11,39 +11,39 @@ from arsenal import experiment as experiments
 from arsenal import session
 from arsenal.config import Config
 from arsenal.optim.groups import by_path, matches
-from arsenal.runs.processes import enough_threads
+from arsenal.runs.processes import provide_threads
 from arsenal.training.driver import advance
 from arsenal.training.length import Length
-from arsenal.training.operations import per_step
+from arsenal.training.operations import operations_per_step
 from arsenal.training.parallel import place
 
 
 def preflight(config: Config) -> Iterator[str]:
     """Yield the lines; everything is built and compiled as for training, and nothing trained or written."""
     settings = config.settings
-    enough_threads()
+    provide_threads()
     experiment = experiments.build(config)
     made = experiment.parts
     how = experiments.strategy(made, settings, experiment.splits["train"])
-    fitted, _, source = experiments.prepared(made, settings, experiment.splits["train"], how.source)
+    fitted, _, source = experiments.prepare_data(made, settings, experiment.splits["train"], how.source)
     made = made._replace(learner=how.learner(made.learner))
     stop = Length.parse(settings.length).steps(source)
-    saved = jax.eval_shape(lambda: experiments.first(made, settings, fitted, source))
-    train = place(saved, experiments.lying(made, how, saved))["train"]
+    saved = jax.eval_shape(lambda: experiments.initial_state(made, settings, fitted, source))
+    train = place(saved, experiments.shardings_of(made, how, saved))["train"]
     block = source.block(0, source.window or 1)
     batch = jax.eval_shape(lambda train, block: source.at(train.key, block, train.step), train, block)
 
-    yield configs.text(config).rstrip()
+    yield configs.as_yaml(config).rstrip()
     yield "\ndata"
     for name, part in experiment.splits.items():
         yield f"  {name:<12} {len(part.weight):>12,} rows"
-    yield from table("  batch ", batch)
+    yield from array_table("  batch ", batch)
     yield "\nparameters"
     params = jax.eval_shape(made.learner.params, train.state)
-    yield from table("  ", params)
+    yield from array_table("  ", params)
     sizes = [leaf.size for leaf in jax.tree.leaves(params)]
     yield f"  in all {sum(sizes):,} in {len(sizes)} arrays"
-    for path, groups in grouped(settings.learner, "learner"):
+    for path, groups in optimizer_groups(settings.learner, "learner"):
         yield f"\ngroups of {path}"
         tree = params.get("params", params) if isinstance(params, dict) else params
         try:
@@ -57,12 +57,12 @@ def preflight(config: Config) -> Iterator[str]:
     if placed:
         width, rule = max(len(row.path) for row in placed), max(len(row.rule) for row in placed)
         for row in placed:
-            yield f"  {row.path:<{width}}  {list(row.shape)!s:<16}  {row.rule:<{rule}}  {written(row.spec)}"
+            yield f"  {row.path:<{width}}  {list(row.shape)!s:<16}  {row.rule:<{rule}}  {axis_text(row.spec)}"
     yield "\nprogram"
     many: Any = advance(made.learner, source, settings.on_nan == "replay")
     lowered = many.lower(train, block, jnp.int32(0))
     compiled = lowered.compile()
-    formula = per_step(made.learner, train.state, batch)
+    formula = operations_per_step(made.learner, train.state, batch)
     estimate = (lowered.cost_analysis() or {}).get("flops")
     if formula:
         yield f"  operations a step, by formula     {formula:.4g}"
@@ -77,12 +77,12 @@ def preflight(config: Config) -> Iterator[str]:
     yield "\nNothing was trained; leave `preflight` out to begin."
 
 
-def written(spec: Any) -> str:
+def axis_text(spec: Any) -> str:
     """The axes of each dimension, as in `-, tensor`; `whole` where none is split."""
     return ", ".join("-" if part is None else part if isinstance(part, str) else "+".join(part) for part in spec) or "whole"
 
 
-def table(indent: str, tree: Any) -> Iterator[str]:
+def array_table(indent: str, tree: Any) -> Iterator[str]:
     """Every array of a tree with its type, shape and size."""
     named = {"/".join(path): leaf for path, leaf in by_path(tree).items()}
     width = max(map(len, named), default=0)
@@ -90,10 +90,10 @@ def table(indent: str, tree: Any) -> Iterator[str]:
         yield f"{indent}{path:<{width}}  {leaf.dtype!s:<9} {list(leaf.shape)!s:<20} {leaf.size:>12,}"
 
 
-def grouped(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+def optimizer_groups(node: Any, path: str) -> Iterator[tuple[str, Any]]:
     """The groups of every grouped optimizer at or below a config's node."""
     if isinstance(node, dict):
         if node.get("_target_") == "arsenal.optim.grouped":
             yield path, node["groups"]
         for key, value in node.items():
-            yield from grouped(value, f"{path}.{key}")
+            yield from optimizer_groups(value, f"{path}.{key}")

@@ -83,7 +83,7 @@ def batch(x: Any = None, y: Any = None, weight: Any = None, row: Any = None, aux
     return Batch(x, y, weight, row, aux)
 
 
-def living(rows: Batch) -> Batch:
+def mask_dead_rows(rows: Batch) -> Batch:
     """The batch with x, y and aux of dead rows (weight 0) replaced by zeros, since 0 * NaN is NaN."""
 
     def keep(value):

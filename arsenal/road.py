@@ -13,23 +13,23 @@ import numpy as np
 
 from arsenal import config as configs
 from arsenal import session
-from arsenal.complete import ask, completed
+from arsenal.complete import ask, complete_step
 from arsenal.config import Config, Settings, compose
 from arsenal.data import ahead, arrays
-from arsenal.data.column import streamed
+from arsenal.data.column import is_streamed
 from arsenal.data.source import feed
 from arsenal.evaluation.report import write_report
 from arsenal.experiment import (
     Experiment,
     Parts,
     build,
+    build_sampler,
+    build_scorer,
     fill_modes,
-    first,
-    judging,
-    lying,
+    initial_state,
     mathematics,
-    prepared,
-    sampling,
+    prepare_data,
+    shardings_of,
     strategy,
 )
 from arsenal.run import Run, load
@@ -39,7 +39,7 @@ from arsenal.runs.checkpoints import Checkpoints, digest
 from arsenal.runs.journal import Journal, Listener, Tracker, of_learning
 from arsenal.runs.notes import notes
 from arsenal.runs.signals import BEFORE, Interrupted, Interrupts
-from arsenal.runs.terminal import watched
+from arsenal.runs.terminal import choose_listener
 from arsenal.storage.files import read_json
 from arsenal.training.driver import TrainState
 from arsenal.training.length import Length
@@ -50,13 +50,13 @@ __all__ = ["Config", "Run", "build", "compose", "evaluate", "export", "fit", "lo
 
 
 
-def inherited(config: Config) -> Any:
+def inherited_params(config: Config) -> Any:
     """The parameters of the run that `init_from` names; None where it names none."""
     path = config.settings.init_from
     return None if path is None else load(path).params["learner"]
 
 
-def silent(kind: str, step: int, values: dict[str, Any]) -> None:
+def hear_nothing(kind: str, step: int, values: dict[str, Any]) -> None:
     """Hear nothing."""
 
 
@@ -71,51 +71,51 @@ def fit(experiment: str | Config, overrides: Sequence[str] = (), listener: Liste
         raise TypeError("`overrides` are for an experiment's name; those of a Config are given to `compose`.")
     config = experiment if isinstance(experiment, Config) else compose(experiment, overrides)
     if listener is not None:
-        return walk(config, listener)
-    with watched(config.settings.run.progress) as shown:
-        return walk(config, shown)
+        return run_experiment(config, listener)
+    with choose_listener(config.settings.run.progress) as shown:
+        return run_experiment(config, shown)
 
 
-def walk(config: Config, listener: Listener) -> Run:
+def run_experiment(config: Config, listener: Listener) -> Run:
     """Train to the config's length in its run folder."""
     settings = config.settings
-    processes.enough_threads()
+    processes.provide_threads()
     compile_cache()
     with signals.interrupts() as interrupted:
-        with interrupted.at_once(lambda: BEFORE), processes.together():
+        with interrupted.at_once(lambda: BEFORE), processes.raise_together():
             experiment = build(config)
             config = fill_modes(config, experiment.modes)
-            origin = inherited(config)
+            origin = inherited_params(config)
         sources = folder.fingerprints([package.split(".")[0] for package in settings.trusted])
         identity = mathematics(config, experiment.data, origin)
-        with claimed(settings, identity, sources) as path:
+        with claim_run(settings, identity, sources) as path:
             run = Run(path, config)
-            if (step := nothing_left(run, experiment)) is not None:
+            if (step := check_complete(run, experiment)) is not None:
                 stop = steps_of(config.settings, experiment)
-                if processes.first():
+                if processes.is_writer():
                     ask(run, step, stop, listener, evaluate)
-                told(run, "complete", step=step, length=max(step, stop))
+                set_run_status(run, "complete", step=step, length=max(step, stop))
                 listener("complete", step, {"length": stop, "folder": str(path)})
                 return run
             try:
-                return train(run, experiment, origin, interrupted, listener if processes.first() else silent)
+                return train(run, experiment, origin, interrupted, listener if processes.is_writer() else hear_nothing)
             except Exception as error:
-                if not isinstance(error, Interrupted) and processes.first():
+                if not isinstance(error, Interrupted) and processes.is_writer():
                     with contextlib.suppress(OSError):  # on a full disk the first error is the one to tell
                         folder.set_status(path, "failed", error=f"{type(error).__name__}: {error}")
                 raise
 
 
 @contextlib.contextmanager
-def claimed(settings: Settings, identity: dict[str, Any], sources: dict[str, str]) -> Iterator[Path]:
+def claim_run(settings: Settings, identity: dict[str, Any], sources: dict[str, str]) -> Iterator[Path]:
     """The run folder, held by the first process for all."""
     root, name = Path(settings.run.root), settings.name
     path = root / name / folder.identity(identity)
-    if not processes.alike(folder.identity(identity)):
+    if not processes.matches_first(folder.identity(identity)):
         raise folder.RunError(f"Process {jax.process_index()} has another run than the first: its data or its config differ.")
     with contextlib.ExitStack() as stack:
-        with processes.together():
-            if processes.first():
+        with processes.raise_together():
+            if processes.is_writer():
                 path = stack.enter_context(folder.claim(root, name, identity, sources, settings.fresh))
         yield path
 
@@ -126,11 +126,11 @@ def steps_of(settings: Settings, experiment: Experiment, key: str = "length") ->
     return Length.parse(text).steps(feed(experiment.splits["train"], settings.batch_size, jax.random.key(0)))
 
 
-def nothing_left(run: Run, experiment: Experiment) -> int | None:
+def check_complete(run: Run, experiment: Experiment) -> int | None:
     """The step at which a run is complete, by its folder alone; None where something is left."""
     settings, held_out = run.config.settings, experiment.splits["validation"]
     every = steps_of(settings, experiment, "evaluate") if len(held_out.weight) else None
-    step = processes.agreed(completed(run.folder, settings, steps_of(settings, experiment), every) or 0)
+    step = processes.broadcast(complete_step(run.folder, settings, steps_of(settings, experiment), every) or 0)
     return step or None
 
 
@@ -140,31 +140,32 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts
     with contextlib.ExitStack() as stack:
         with interrupted.at_once(lambda: BEFORE):
             how = strategy(made, settings, experiment.splits["train"])
-            fitted, rows, source = prepared(made, settings, experiment.splits["train"], how.source)
+            fitted, rows, source = prepare_data(made, settings, experiment.splits["train"], how.source)
             made = made._replace(learner=how.learner(made.learner))
             stop = Length.parse(settings.length).steps(source)
-            saved = stack.enter_context(contextlib.closing(Checkpoints(path / "checkpoints", session.keep(settings, source))))
+            keep = session.retention(settings, source)
+            saved = stack.enter_context(contextlib.closing(Checkpoints(path / "checkpoints", keep)))
             source = stack.enter_context(ahead(source, stop))
-            like = jax.eval_shape(lambda rows: first(made, settings, fitted, arrays(rows, settings.batch_size)), rows)
-            like, transferred = place(like, lying(made, how, like)), None
+            like = jax.eval_shape(lambda rows: initial_state(made, settings, fitted, arrays(rows, settings.batch_size)), rows)
+            like, transferred = place(like, shardings_of(made, how, like)), None
             state = saved.restore(like, lambda text: listener("warning", 0, {"text": text}))
             if state is None:
-                state, transferred = adopted(made, first(made, settings, fitted, source), origin, settings)
-                state = place(state, lying(made, how, state))
+                state, transferred = adopt_params(made, initial_state(made, settings, fitted, source), origin, settings)
+                state = place(state, shardings_of(made, how, state))
             held_out = experiment.splits["validation"]
             asked = (lambda: bool(interrupted())) if jax.process_count() == 1 else None  # several must not differ
-            judge = judging(made, state["features"], held_out, source.batch_size, asked, how.source)
+            judge = build_scorer(made, state["features"], held_out, source.batch_size, asked, how.source)
         step = int(state["train"].step)
         going = session.Session(
             path, settings, made.learner, source, state["features"], saved, interrupted, step, stop, how, judge,
-            sample=sampling(made, state["features"], experiment.examples, experiment.data.schema),
-            unchanged=experiment.data.unchanged,
+            sample=build_sampler(made, state["features"], experiment.examples, experiment.data.schema),
+            unchanged=experiment.data.check_unchanged,
         )  # fmt: skip
-        writes = processes.first()
+        writes = processes.is_writer()
         if writes:
-            folder.describe(path, configs.text(run.config), run.config.overrides, folder.environment())
-            schema.keep(path, experiment.data.schema, rows, experiment.examples)
-        told(run, "running", step=step, length=stop)
+            folder.write_config(path, configs.as_yaml(run.config), run.config.overrides, folder.environment())
+            schema.write_schema(path, experiment.data.schema, rows, experiment.examples)
+        set_run_status(run, "running", step=step, length=stop)
         journal = Journal(*session.trackers(path, step, run.config), Tracker(listener)) if writes else Journal()
         going.journal = stack.enter_context(contextlib.closing(journal))
         modes = {name: mode for name, mode in experiment.modes.items() if mode}
@@ -172,7 +173,7 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts
         journal.say("start", step, length=stop, **about)
         for text in session.schedule_warnings(settings, stop):
             journal.say("warning", step, text=text)
-        if streamed(experiment.splits["train"]) and settings.features:
+        if is_streamed(experiment.splits["train"]) and settings.features:
             total = len(experiment.splits["train"].weight)
             journal.say("note", step, text=f"Transforms are fitted on {len(rows.weight):,} of {total:,} training rows.")
         if transferred:
@@ -182,22 +183,23 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts
         step = int(trained.step)
         if going.skip_warning:
             journal.say("warning", step, text=going.skip_warning)
-        cut = processes.agreed(bool(interrupted())) and not going.exhausted and (step < stop or going.unjudged(step))
+        left = step < stop or going.misses_evaluation(step)
+        cut = processes.broadcast(bool(interrupted())) and not going.is_exhausted and left
         journal.say("cache", step, **compile_cache())
-        told(run, "interrupted" if cut else "complete", step=step, length=stop)
+        set_run_status(run, "interrupted" if cut else "complete", step=step, length=stop)
         journal.say("interrupted" if cut else "complete", step, length=stop, folder=str(path))
         if cut:
             raise Interrupted(interrupted() or signal.SIGTERM, path, step)
     return run
 
 
-def told(run: Run, state: str, **more: Any) -> None:
+def set_run_status(run: Run, state: str, **more: Any) -> None:
     """The run's status, by the process that writes."""
-    if processes.first():
+    if processes.is_writer():
         folder.set_status(run.folder, state, **more)
 
 
-def adopted(made: Parts, state: dict[str, Any], origin: Any, settings: Settings) -> tuple[dict[str, Any], Transfer | None]:
+def adopt_params(made: Parts, state: dict[str, Any], origin: Any, settings: Settings) -> tuple[dict[str, Any], Transfer | None]:
     """The first state with the parameters that it inherits, and what became of each."""
     if origin is None:
         return state, None
@@ -223,20 +225,20 @@ def inheritance(transferred: Transfer, path: str) -> str:
 def evaluate(run: Run) -> dict[str, float]:
     """Write `report/` (a page, its pictures and `metrics.json`) into the run folder and return the metrics."""
     history = [{"step": e["step"], "split": e["kind"], "values": of_learning(e["values"])} for e in run.history]
-    status = folder.status(run.folder)
+    status = folder.read_status(run.folder)
     write_report(
         run.folder / "report",
         title=run.config.settings.name,
         status={
             "state": status.get("state", "unknown"),
             "time": status.get("time"),
-            "duration": events.duration(events.read(run.folder / "events.jsonl")),
+            "duration": events.duration(events.read_events(run.folder / "events.jsonl")),
             "step": run.step,
             "seed": run.config.settings.seed,
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.params["learner"])),
         },
         command=shlex.join(["arsenal", "train", *run.config.overrides]),
-        config=configs.text(run.config),
+        config=configs.as_yaml(run.config),
         environment=read_json(run.folder / "environment.json"),
         notes=notes(run.folder),
         tags=run.config.settings.tags,

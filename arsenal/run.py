@@ -14,13 +14,13 @@ import numpy as np
 from arsenal import config as configs
 from arsenal.config import Config
 from arsenal.data.dataset import Schema
-from arsenal.data.frame import framed, shaped, tensors
+from arsenal.data.frame import answer_frame, as_inputs, tensors
 from arsenal.evaluation.answers import answers
 from arsenal.evaluation.expectation import holds
-from arsenal.evaluation.labels import written
+from arsenal.evaluation.labels import display_name
 from arsenal.evaluation.plot import learning_curves
 from arsenal.evaluation.report import number, png, uri
-from arsenal.experiment import Experiment, Parts, build, judging, parts, sampling, shape_of, showing
+from arsenal.experiment import Experiment, Parts, build, build_sampler, build_scorer, example_answers, parts, shape_of
 from arsenal.records import Batch
 from arsenal.refusal import Refusal
 from arsenal.runs import events, folder, schema
@@ -40,7 +40,7 @@ def load(path: str | Path, params: str | None = None, checkpoint: str = "last") 
     if not (path / "config.yaml").is_file():
         raise folder.RunError(f"{path} is not a run folder: it has no config.yaml.")
     compile_cache()
-    return Run(path, configs.read(path), params, checkpoint)
+    return Run(path, configs.read_config(path), params, checkpoint)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,14 +63,14 @@ class Run:
     def experiment(self) -> Experiment:
         """The parts with the data, which must be what the run was trained on."""
         built = build(self.config)
-        if built.data.fingerprint != folder.mathematics(self.folder)["data"]:
+        if built.data.fingerprint != folder.read_mathematics(self.folder)["data"]:
             raise folder.RunError(f"The data is not what {self.folder} was trained on: its names, types or values changed.")
         return built
 
     @functools.cached_property
     def kept(self) -> tuple[Schema, Batch, int]:
         """The schema, a few rows as the data set gives them, and how many rows the transforms were fitted on."""
-        return schema.kept(self.folder)
+        return schema.read_schema(self.folder)
 
     @functools.cached_property
     def restored(self) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class Run:
     def ranking(self) -> list[int]:
         """The steps that the log judges, best first; none where the config keeps none of the best."""
         section = self.config.settings.run.checkpoints
-        return Judge.of(section).best(evaluations(events.read(self.folder / "events.jsonl"))) if section.best else []
+        return Judge.of(section).best(evaluations(events.read_events(self.folder / "events.jsonl"))) if section.best else []
 
     @property
     def step(self) -> int:
@@ -119,28 +119,28 @@ class Run:
     @property
     def history(self) -> list[dict[str, Any]]:
         """What was logged: `{"kind": "train" or "validation", "step": ..., "values": {...}}`."""
-        return [event for event in events.read(self.folder / "events.jsonl") if "values" in event]
+        return [event for event in events.read_events(self.folder / "events.jsonl") if "values" in event]
 
     @functools.cached_property
-    def results(self) -> dict[str, "Judged"]:
+    def results(self) -> dict[str, "Judgement"]:
         """Validation and test, as far as they have rows."""
         splits = self.experiment.splits
         return {name: self.score(rows) for name, rows in splits.items() if name != "train" and len(rows.weight)}
 
-    def score(self, rows: Batch) -> "Judged":
+    def score(self, rows: Batch) -> "Judgement":
         """Metrics of all rows as the data set gives them, and the answers that a report shows."""
         learner, trained, fitted = self.parts.learner, self.restored["train"], self.restored["features"]
         params, size = self.params["learner"], self.config.settings.batch_size or len(rows.weight)
-        judge = judging(self.parts, fitted, rows, size)
+        judge = build_scorer(self.parts, fitted, rows, size)
         values = judge(streams(trained.key)["evaluate"], params, trained.hp) if judge else None
-        shown, apply = showing(self.parts, fitted, params, rows)
+        shown, apply = example_answers(self.parts, fitted, params, rows)
         given = answers(apply, learner.inputs, params, shown, size)
-        return Judged(given, {name: np.asarray(value).tolist() for name, value in (values or {}).items()}, shown)
+        return Judgement(given, {name: np.asarray(value).tolist() for name, value in (values or {}).items()}, shown)
 
     def texts(self, split: str) -> list[tuple[str, str]]:
         """Prompts from a few rows of a split, and how the learner goes on; empty where it writes no text."""
         rows, described = self.experiment.splits[split], self.kept[0]
-        sample = sampling(self.parts, self.restored["features"], rows, described)
+        sample = build_sampler(self.parts, self.restored["features"], rows, described)
         return [pair for pairs in sample(self.params["learner"]).texts.values() for pair in pairs] if sample else []
 
     @property
@@ -160,7 +160,7 @@ class Run:
 
     def __repr__(self) -> str:
         """Name, state and folder."""
-        status = folder.status(self.folder)
+        status = folder.read_status(self.folder)
         return f"Run({self.config.settings.name}, {status.get('state')} at step {status.get('step')}, {self.folder})"
 
     def _repr_html_(self) -> str:
@@ -177,10 +177,10 @@ class Run:
 
 def card(run: Run) -> str:
     """A run as HTML: where it stands, its newest numbers of the validation rows, and its curves."""
-    status, history = folder.status(run.folder), run.history
+    status, history = folder.read_status(run.folder), run.history
     rows = [{"step": event["step"], "split": event["kind"], "values": of_learning(event["values"])} for event in history]
     last = next((row["values"] for row in reversed(rows) if row["split"] == "validation"), {})
-    named = ((escape(written(name)), number(value)) for name, value in last.items())
+    named = ((escape(display_name(name)), number(value)) for name, value in last.items())
     cells = "".join(f"<tr><td>validation {name}</td><td>{value}</td></tr>" for name, value in named)
     where = f"{status.get('state')} at step {status.get('step')}<br><code>{escape(str(run.folder))}</code>"
     head = f"<b>{escape(run.config.settings.name)}</b> {where}"
@@ -188,7 +188,7 @@ def card(run: Run) -> str:
     return f"<div>{head}<table>{cells}</table>{picture}</div>"
 
 
-class Judged(NamedTuple):
+class Judgement(NamedTuple):
     """What a run is worth on some rows."""
 
     answers: dict[str, np.ndarray]
@@ -210,14 +210,14 @@ def predict(run: Run, inputs: Any, method: str | None = None) -> Any:
     if not names:
         raise ValueError(f"No method of this run reads the data's inputs; name one of {', '.join(run.apply)} as `method`.")
     described, examples, _ = run.kept
-    x = tensors(inputs, described) if isinstance(inputs, pd.DataFrame) else shaped(inputs, examples.x)
+    x = tensors(inputs, described) if isinstance(inputs, pd.DataFrame) else as_inputs(inputs, examples.x)
     n = len(jax.tree.leaves(x)[0])
     if n == 0:
         raise ValueError("There is no row to answer.")
     rows = Batch(x, None, np.ones(n, np.float32), np.arange(n, dtype=np.int32))
     size = run.config.settings.batch_size or 1024
     given = answers({name: run.apply[name] for name in names}, {}, run.params, rows, size)
-    return framed(given, described)
+    return answer_frame(given, described)
 
 
 class Unmet(Refusal):

@@ -23,12 +23,12 @@ from arsenal.runs.judge import Judge, evaluations
 from arsenal.runs.profile import Profiler
 from arsenal.runs.signals import Interrupts
 from arsenal.runs.tensorboard import tensorboard
-from arsenal.training.driver import TrainState, advance, drive, finite, streams
+from arsenal.training.driver import TrainState, advance, are_finite, drive, streams
 from arsenal.training.length import Length
-from arsenal.training.operations import peak, per_step
+from arsenal.training.operations import operations_per_step, peak_rate
 from arsenal.training.parallel import Strategy
 from arsenal.training.replay import replay
-from arsenal.training.stopping import exhausted
+from arsenal.training.stopping import is_exhausted
 
 NOTHING = 0.01
 """A factor of the learning rate below which a run that goes on learns next to nothing."""
@@ -36,7 +36,7 @@ TEXTS = 2
 """Texts that are shown of what a run writes while it trains."""
 
 
-def keep(settings: Settings, source: Source) -> Keep:
+def retention(settings: Settings, source: Source) -> Keep:
     """Which checkpoints the config keeps."""
     given = settings.run.checkpoints
     every = Length.parse(given.every) if given.every else None
@@ -51,7 +51,7 @@ def keep(settings: Settings, source: Source) -> Keep:
 
 def trackers(path: Path, step: int, config: Config) -> list[Tracker]:
     """Where the config writes a run down, from a step on."""
-    own = {name: configs.build(node, f"run.trackers.{name}") for name, node in config.settings.run.trackers.items()}
+    own = {name: configs.instantiate(node, f"run.trackers.{name}") for name, node in config.settings.run.trackers.items()}
     boards = [tensorboard(path, step, config.values)] if config.settings.run.tensorboard else []
     return [events.events(path), *boards, *(factory(path, step, config.values) for factory in own.values())]
 
@@ -80,7 +80,7 @@ class Session:
         self.evaluate_every = self.every["evaluate"].steps(source) if judge else None
         self.save_every = None if self.every["save"].unit == "seconds" else self.every["save"].steps(source)
         self.step, self.stop = step, stop
-        log = [event for event in events.read(path / "events.jsonl") if event["step"] <= step]
+        log = [event for event in events.read_events(path / "events.jsonl") if event["step"] <= step]
         self.history = evaluations(log, self.evaluate_every, stop)
         self.stopping, self.keeping = Judge.of(settings.early_stopping), Judge.of(settings.run.checkpoints)
         saved.best = lambda: self.keeping.best(self.history)
@@ -94,19 +94,19 @@ class Session:
         """Steps that were left out, and steps."""
 
     @property
-    def exhausted(self) -> bool:
+    def is_exhausted(self) -> bool:
         """Whether early stopping ends the run here."""
         section = self.settings.early_stopping
         if not section.patience:
             return False
         values = [self.stopping.value(self.history[step]) for step in sorted(self.history)]
-        return exhausted(values, section.patience, section.min_delta, self.stopping.mode)
+        return is_exhausted(values, section.patience, section.min_delta, self.stopping.mode)
 
     def is_due(self, step: int) -> bool:
         """Whether a run that goes on beyond a step is judged there."""
         return self.evaluate_every is not None and step % self.evaluate_every == 0
 
-    def unjudged(self, step: int) -> bool:
+    def misses_evaluation(self, step: int) -> bool:
         """Whether the evaluation that is due at a step was never made: the run was interrupted before it."""
         due = self.evaluate_every is not None and step > 0 and (self.is_due(step) or step == self.stop)
         return due and step not in self.history
@@ -120,22 +120,22 @@ class Session:
             window = (begin, begin + self.settings.run.profile.steps)
         self.saved_at = time.perf_counter()
         return drive(
-            self.compiled(run), self.source, train, self.stop,
+            self.compile(run), self.source, train, self.stop,
             log=self.log, log_every=self.every["log"].steps(self.source),
-            evaluate=self.evaluate, evaluate_every=self.evaluate_every, evaluate_first=self.unjudged(self.step),
+            evaluate=self.evaluate, evaluate_every=self.evaluate_every, evaluate_first=self.misses_evaluation(self.step),
             sums=self.sums, keep_sums=self.keep_sums,
             save=self.save, save_every=self.save_every, save_due=self.save_due,
             window=window, enter=profiler.enter, leave=profiler.leave,
-            failed=self.failed, interrupted=lambda: bool(self.interrupted()), agreed=processes.agreed,
+            failed=self.report_failure, interrupted=lambda: bool(self.interrupted()), agreed=processes.broadcast,
         )  # fmt: skip
 
-    def compiled(self, run: Callable) -> Callable:
+    def compile(self, run: Callable) -> Callable:
         """The driver's program; SIGTERM ends the process while it compiles, when nothing is lost by that."""
 
         def first(train, block, stop):
             nonlocal call
             batch = jax.eval_shape(lambda train, block: self.source.at(train.key, block, train.step), train, block)
-            self.operations = per_step(self.learner, train.state, batch)
+            self.operations = operations_per_step(self.learner, train.state, batch)
             with self.interrupted.at_once(lambda: self.last_words(self.step)):
                 call = one_by_one if self.how.devices[0].platform == "cpu" and len(self.how.devices) > 1 else run
                 return call(train, block, stop)
@@ -169,7 +169,7 @@ class Session:
         """Steps a second in other words; MFU where the model has a formula and the device a peak."""
         found = {"steps_per_second": rate, "examples_per_second": rate * self.source.batch_size, "step_time": 1 / rate}
         devices = self.how.devices
-        most = self.settings.run.peak_flops or peak(devices[0].device_kind)
+        most = self.settings.run.peak_flops or peak_rate(devices[0].device_kind)
         return found | ({"mfu": rate * self.operations / (most * len(devices))} if self.operations and most else {})
 
     def evaluate(self, step: int, train: TrainState) -> bool:
@@ -192,7 +192,7 @@ class Session:
         best = self.settings.run.checkpoints.best
         self.worth_saving = self.is_due(step) and step in self.keeping.best(self.history)[:best]
         self.paused += time.perf_counter() - began
-        return self.exhausted
+        return self.is_exhausted
 
     def save_due(self, step: int) -> bool:
         """Whether it is time to save, or the last evaluation makes it worth it."""
@@ -213,9 +213,9 @@ class Session:
         totals = {name: [np.asarray(part).tolist() for part in mean] for name, mean in jax.device_get(sums).items()}
         self.journal.say("sums", step, sums=totals)
 
-    def failed(self, step: int, means: dict[str, Mean], train: TrainState, block: Any) -> None:
+    def report_failure(self, step: int, means: dict[str, Mean], train: TrainState, block: Any) -> None:
         """Say what was not finite; with `on_nan: replay` also which operation, and keep the state before that step."""
-        names = ", ".join(f"`{name}`" for name, sound in finite(means).items() if not sound)
+        names = ", ".join(f"`{name}`" for name, sound in are_finite(means).items() if not sound)
         said = f"Training diverged: {names} is not finite at step {step}"
         if self.settings.on_nan != "replay":
             self.journal.say("failed", step, text=said)
@@ -231,7 +231,7 @@ class Session:
         if train is not None and jax.process_count() == 1:  # several would have to agree, and nobody can be asked
             self.saved.save(step, {"train": train, "features": self.fitted}, due=False)
             self.saved.wait()
-        if processes.first():
+        if processes.is_writer():
             folder.set_status(self.path, "interrupted", step=step)
         return f"Interrupted at step {step} and saved; the same command resumes {self.path}."
 
@@ -239,7 +239,7 @@ class Session:
 def schedule_warnings(settings: Settings, stop: int) -> list[str]:
     """What to say of every schedule of a learner that is longer than the run of `stop` steps, or ends in nothing before it."""
     found = []
-    for path, schedule in schedules(settings.learner, "learner", configs.trusted(settings.trusted)):
+    for path, schedule in schedules(settings.learner, "learner", configs.trusted_packages(settings.trusted)):
         hp = hyperparameters(schedule.hp)
         length = None if schedule.length is None else float(schedule.length(hp))
         if length is None:
@@ -262,7 +262,7 @@ def schedules(node: Any, path: str, trust: tuple[str, ...]) -> Iterator[tuple[st
     if "_target_" in node:
         with contextlib.suppress(NameError, TypeError):  # annotations that cannot be read promise nothing
             if typing.get_type_hints(configs.locate(node["_target_"], path, trust)).get("return") is Schedule:
-                yield path, configs.build(node, path)
+                yield path, configs.instantiate(node, path)
                 return
     for key, value in node.items():
         yield from schedules(value, f"{path}.{key}", trust)

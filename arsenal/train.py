@@ -1,7 +1,7 @@
 """`python -m arsenal.train +experiment=NAME key=value ...`: train in the run folder that the config names."""
 
-from arsenal.cli import telling
-from arsenal.config import Config, build, main
+from arsenal.cli import report_errors
+from arsenal.config import Config, instantiate, main
 
 
 def train(config: Config) -> None:
@@ -19,8 +19,8 @@ def train(config: Config) -> None:
         with terminal(config.settings.run.progress) as listener:
             fit(config, listener=listener)
 
-    build(config.settings.launcher, "launcher").launch(config, here)
+    instantiate(config.settings.launcher, "launcher").launch(config, here)
 
 
 if __name__ == "__main__":
-    main(train, "arsenal.train", telling)
+    main(train, "arsenal.train", report_errors)

@@ -1,6 +1,6 @@
 """`python -m arsenal.tune +experiment=NAME 'space={KEY: ...}' search=NAME key=value ...`: search a space of runs."""
 
-from arsenal.cli import telling
+from arsenal.cli import report_errors
 from arsenal.config import Config, main
 
 
@@ -14,4 +14,4 @@ def tune(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    main(tune, "arsenal.tune", telling, "tune")
+    main(tune, "arsenal.tune", report_errors, "tune")

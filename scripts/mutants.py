@@ -63,11 +63,11 @@ MUTANTS = (
     Mutant("dead rows count", "arsenal/numerics/weighted.py", "jnp.tensordot(weight.astype(x.dtype), x, 1)", "jnp.tensordot(jnp.ones_like(weight, x.dtype), x, 1)", "tests/features/test_transforms.py -k standard"),
     Mutant("NaN of a dead row lives", "arsenal/records.py", "jnp.where(alive, value, jnp.zeros_like(value))", "value", "tests/features/cases.py -k standardize"),
     Mutant("rows share their noise", "arsenal/records.py", "jax.vmap(lambda one: fold_in(key, one))(row)", "jax.vmap(lambda one: fold_in(key, 0 * one))(row)", "tests/features/test_mixing.py -k drawn_as_told"),
-    Mutant("an epoch repeats", "arsenal/data/source.py", "rows = shuffled(fold_in(key, step // per_epoch), n, rows)", "rows = shuffled(key, n, rows)", "tests/data/test_batches.py -k epochs"),
+    Mutant("an epoch repeats", "arsenal/data/source.py", "rows = shuffle_positions(fold_in(key, step // per_epoch), n, rows)", "rows = shuffle_positions(key, n, rows)", "tests/data/test_batches.py -k epochs"),
     Mutant("the last batch counts its filling", "arsenal/data/source.py", "weight=jnp.where(position < n, taken.weight, jnp.zeros_like(taken.weight))", "weight=taken.weight", "tests/data/cases.py -k source.arrays"),
     Mutant("shuffling loses rows", "arsenal/data/order.py", "jnp.where(value < n, value, walk(value))", "jnp.where(value < n, value, value % jnp.uint32(n))", "tests/data/test_batches.py -k epoch_is"),
     # Losses and metrics.
-    Mutant("no smoothing", "arsenal/losses/classification.py", "target = (1 - smooth) * given(rows.y, logits) + smooth / classes", "target = given(rows.y, logits)", "tests/losses/test_losses.py -k other_library"),
+    Mutant("no smoothing", "arsenal/losses/classification.py", "target = (1 - smooth) * target_probabilities(rows.y, logits) + smooth / classes", "target = target_probabilities(rows.y, logits)", "tests/losses/test_losses.py -k other_library"),
     Mutant("focal forgets gamma", "arsenal/losses/classification.py", 'hp["gamma"].astype(logits.dtype) * unknown', "2 * unknown", "tests/losses/test_losses.py -k 'focal_without_gamma'"),
     Mutant("huber is twice the square", "arsenal/losses/regression.py", "near * near / 2", "near * near", "tests/losses/test_losses.py -k other_library"),
     Mutant("poisson without its constant", "arsenal/losses/regression.py", " + jax.scipy.special.gammaln(y + 1)", "", "tests/losses/test_losses.py -k other_library"),

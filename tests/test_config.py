@@ -19,9 +19,9 @@ KEYS = sorted(key for key in paths(compose("digits_mlp").values) if not key.star
 def written(config: configs.Config, folder) -> configs.Config:
     """The config as a run folder keeps it, read again."""
     folder.mkdir(exist_ok=True)
-    (folder / "config.yaml").write_text(configs.text(config), encoding="utf-8")
+    (folder / "config.yaml").write_text(configs.as_yaml(config), encoding="utf-8")
     (folder / "overrides.txt").write_text("".join(f"{override}\n" for override in config.overrides), encoding="utf-8")
-    return configs.read(folder)
+    return configs.read_config(folder)
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -32,7 +32,7 @@ def test_what_is_composed_is_what_a_folder_gives_back(tmp_path, rate, widths, se
     assert (config.values["seed"], config.values["name"], config.values["model"]["hidden"]) == (seed, name, widths)
     assert written(config, tmp_path / "run") == config
     noted = config.replace(config.values | {"name": note})  # any text at all
-    assert yaml.safe_load(configs.text(noted))["name"] == note
+    assert yaml.safe_load(configs.as_yaml(noted))["name"] == note
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -76,7 +76,7 @@ def test_what_cannot_be_read_is_said_in_a_line(words, said):
 
 def test_an_experiment_is_chosen_with_a_plus():
     with pytest.raises(ConfigError, match=r"chosen with a plus: `\+experiment=digits_cnn`"):
-        configs.composed(["experiment=digits_cnn"])
+        configs.compose_words(["experiment=digits_cnn"])
 
 
 def test_a_group_that_an_experiment_does_not_use():
@@ -106,5 +106,5 @@ def test_csv_and_parquet_name_what_they_may_be_told():
 def test_a_dictionary_takes_the_place_of_what_is_there():
     """As a choice of a space: merged, `hidden` would stay, and a conv net that does not know it would be refused."""
     chosen = {"_target_": "arsenal.models.convolutional", "output": 10}
-    values = compose("digits_mlp", configs.words("model", chosen)).values
+    values = compose("digits_mlp", configs.override_words("model", chosen)).values
     assert values["learner"]["model"] == values["model"] == chosen

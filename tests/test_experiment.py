@@ -132,8 +132,8 @@ def test_how_many_categories_there_are_is_known_from_the_data(table, tmp_path):
     made = build(table())
     changed = made.parts.features.fit(jax.random.key(0), made.data.rows, made.parts.features.hp)[1]
     assert changed.x.shape == (61, 1 + 3 + 2)
-    schema.keep(tmp_path, made.data.schema, made.data.rows, made.examples)
-    again = parts(table(), schema.kept(tmp_path)[0]).features
+    schema.write_schema(tmp_path, made.data.schema, made.data.rows, made.examples)
+    again = parts(table(), schema.read_schema(tmp_path)[0]).features
     x = {"numeric": np.zeros((2, 1), np.float32), "categorical": np.array([[2, 1], [3, 2]], np.int32)}
     wanted = [[0, 0, 0, 1, 0, 1], [0] * 6]  # the second row's are unknown
     assert again.apply(((),), x).tolist() == wanted, "Without its data a run knows it from its schema."

@@ -10,7 +10,7 @@ from arsenal.numerics.wide import as_types, move_average, widen
 from arsenal.records import Learner
 
 
-class Averaged(NamedTuple):
+class AverageState(NamedTuple):
     """The learner's own state and the average of its parameters, in float32 or more."""
 
     state: Any
@@ -31,14 +31,14 @@ def ema(learner: Learner, decay: Annotated[float, Interval(ge=0, lt=1)] = 0.999)
 
     def init(key, batch, hp):
         state = learner.init(key, batch, hp["learner"])
-        return Averaged(state, copied(learner.params(state)))
+        return AverageState(state, copied(learner.params(state)))
 
     def step(key, averaged, batch, hp):
         state, metrics = learner.step(key, averaged.state, batch, hp["learner"])
-        return Averaged(state, move_average(averaged.average, learner.params(state), hp["decay"])), metrics
+        return AverageState(state, move_average(averaged.average, learner.params(state), hp["decay"])), metrics
 
     def adopt(averaged, params, hp):
-        return Averaged(learner.adopt(averaged.state, params, hp["learner"]), copied(params))
+        return AverageState(learner.adopt(averaged.state, params, hp["learner"]), copied(params))
 
     flops = learner.flops
     return learner._replace(

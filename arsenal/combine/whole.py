@@ -9,7 +9,7 @@ import numpy as np
 from arsenal.records import Estimator, Learner, Mean
 
 
-class Fitted(NamedTuple):
+class HostFit(NamedTuple):
     """What a fit leaves: the parameters and how it went."""
 
     params: Any
@@ -25,7 +25,7 @@ def whole(estimator: Estimator) -> Learner:
     called = trace_host(estimator)
 
     def fit(key, batch, hp):
-        return Fitted(*called.fit(key, batch, hp))
+        return HostFit(*called.fit(key, batch, hp))
 
     def init(key, batch, hp):
         return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(fit, key, batch, hp))

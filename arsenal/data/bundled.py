@@ -7,14 +7,14 @@ from annotated_types import Gt
 from arsenal_serving.export import Tensor
 
 from arsenal.data.dataset import Dataset, Schema, dataset, fingerprint
-from arsenal.data.files import located
+from arsenal.data.files import resolve_path
 from arsenal.records import Batch
 
 
 def digits() -> Dataset:
     """1,797 handwritten digits: x [n, 8, 8] float32 in 0..16, y [n] in 0..9. UCI ML, Alpaydin & Kaynak 1998."""
     # The very file that `load_digits` reads: importing scikit-learn takes longer than training on it.
-    table = np.loadtxt(located("sklearn:datasets/data/digits.csv.gz"), np.int64, delimiter=",")
+    table = np.loadtxt(resolve_path("sklearn:datasets/data/digits.csv.gz"), np.int64, delimiter=",")
     schema = Schema({"x": Tensor()}, Tensor(columns=[str(digit) for digit in range(10)]))
     return dataset(table[:, :-1].reshape(-1, 8, 8).astype(float), table[:, -1], schema=schema)
 

@@ -64,12 +64,12 @@ def in_memory(column: Any) -> bool:
     return isinstance(column, np.ndarray | jax.Array) and not isinstance(column, np.memmap)
 
 
-def streamed(rows: Batch) -> bool:
+def is_streamed(rows: Batch) -> bool:
     """Whether any column of the rows is read when asked."""
     return not all(in_memory(v) for v in jax.tree.leaves(rows))
 
 
-def chosen(column: Any, rows: np.ndarray) -> Any:
+def column_at(column: Any, rows: np.ndarray) -> Any:
     """The column of these rising positions: a copy where it is in memory, a view where it is not."""
     if in_memory(column):
         return column[rows]
@@ -82,33 +82,33 @@ def chosen(column: Any, rows: np.ndarray) -> Any:
 
 def take(rows: Batch, mask: np.ndarray) -> Batch:
     """The rows where the mask [n] holds."""
-    if not streamed(rows):
+    if not is_streamed(rows):
         return jax.tree.map(lambda v: v[mask], rows)
     return rows_at(rows, np.flatnonzero(mask))
 
 
 def rows_at(rows: Batch, positions: np.ndarray) -> Batch:
     """The rows at rising positions [m]."""
-    return jax.tree.map(lambda v: chosen(v, positions), rows)
+    return jax.tree.map(lambda v: column_at(v, positions), rows)
 
 
-def evenly(n: int, most: int) -> np.ndarray:
+def even_positions(n: int, most: int) -> np.ndarray:
     """At most `most` positions in 0..n-1, evenly spaced, the first among them. int64, rising.
 
-    >>> evenly(10, 4).tolist(), evenly(3, 4).tolist()
+    >>> even_positions(10, 4).tolist(), even_positions(3, 4).tolist()
     ([0, 2, 5, 7], [0, 1, 2])
     """
     return np.arange(min(n, most), dtype=np.int64) * n // max(1, min(n, most))
 
 
-def gathered(rows: Batch, positions: np.ndarray | None = None) -> Batch:
+def gather(rows: Batch, positions: np.ndarray | None = None) -> Batch:
     """The rows at positions [m], all of them unless given, as arrays in memory of the types that every backend has."""
     positions = np.arange(len(rows.weight)) if positions is None else positions
 
     def read(path, column):
         if in_memory(column):
             return np.asarray(column)[positions]
-        values = plain(column[positions])
+        values = as_plain(column[positions])
         if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
             name = jax.tree_util.keystr(path).lstrip(".")
             bad = positions[np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1))[0]]
@@ -130,7 +130,7 @@ def row_bytes(rows: Any) -> int:
     return sum(int(np.prod(v.shape[1:], dtype=np.int64)) * v.dtype.itemsize for v in jax.tree.leaves(row_shapes(rows)))
 
 
-def plain(value: Any) -> np.ndarray:
+def as_plain(value: Any) -> np.ndarray:
     """The value as float32, int32, uint8 or bool: what every backend has."""
     value = np.asarray(value)
     kept = plain_type(value.dtype)
@@ -140,7 +140,7 @@ def plain(value: Any) -> np.ndarray:
 
 
 def plain_type(dtype: Any) -> np.dtype:
-    """The type that `plain` gives to values of this one."""
+    """The type that `as_plain` gives to values of this one."""
     dtype = np.dtype(dtype)
     if dtype in (np.bool_, np.uint8, np.float32, np.int32):
         return dtype

@@ -26,7 +26,7 @@ class Content(NamedTuple):
 
 def contents(paths: Iterable[Path]) -> dict[Path, Content]:
     """Every file's stamp and sum, by path; the sums of big ones are taken from the user's cache if all are untouched since."""
-    stamps = {Path(path): stamped(Path(path)) for path in paths}
+    stamps = {Path(path): file_stamp(Path(path)) for path in paths}
     big = sum(stamp[0] for stamp in stamps.values()) >= REMEMBERED
     name = hashlib.sha256(repr([(str(path.resolve()), *stamp) for path, stamp in stamps.items()]).encode()).hexdigest()
     cache = user_cache()
@@ -35,7 +35,7 @@ def contents(paths: Iterable[Path]) -> dict[Path, Content]:
         sums = read_json(kept)
     else:
         sums = [sha256(path) for path in stamps]
-        settled = all(time.time() - stamp[1] / 1e9 > SETTLED and stamped(path) == stamp for path, stamp in stamps.items())
+        settled = all(time.time() - stamp[1] / 1e9 > SETTLED and file_stamp(path) == stamp for path, stamp in stamps.items())
         if big and kept and settled:
             with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
                 kept.parent.mkdir(parents=True, exist_ok=True)
@@ -43,15 +43,15 @@ def contents(paths: Iterable[Path]) -> dict[Path, Content]:
     return {path: Content(*stamp, one) for (path, stamp), one in zip(stamps.items(), sums, strict=True)}
 
 
-def stamped(path: Path) -> tuple[int, int, int]:
+def file_stamp(path: Path) -> tuple[int, int, int]:
     """Size in bytes, time of the last change in nanoseconds, inode."""
     found = path.stat()
     return found.st_size, found.st_mtime_ns, found.st_ino
 
 
-def changed(files: dict[Path, Content]) -> Path | None:
+def find_changed(files: dict[Path, Content]) -> Path | None:
     """The first file that holds something else than it did, or is gone; one that was only touched has not changed."""
     for path, found in files.items():
-        if not path.is_file() or (stamped(path) != found[:3] and sha256(path) != found.sha256):
+        if not path.is_file() or (file_stamp(path) != found[:3] and sha256(path) != found.sha256):
             return path
     return None

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from arsenal_serving.export import Tensor
 
-from arsenal.data.column import in_memory, plain, plain_type, streamed
-from arsenal.data.content import Content, changed, contents
+from arsenal.data.column import as_plain, in_memory, is_streamed, plain_type
+from arsenal.data.content import Content, contents, find_changed
 from arsenal.records import Batch
 
 
@@ -39,9 +39,9 @@ class Dataset(NamedTuple):
     files: dict[Path, Content] = {}
     """The files it was read from, as they were."""
 
-    def unchanged(self) -> None:
+    def check_unchanged(self) -> None:
         """Raise ValueError, naming the file, if one that the rows come from is no longer what it was."""
-        if path := changed(self.files):
+        if path := find_changed(self.files):
             raise ValueError(
                 f"Data file {path} changed during training. What was saved is whole: with the file as it was, "
                 "the same command goes on; with another, it is another run."
@@ -60,7 +60,7 @@ def dataset(
 
     def one(value):
         if not hasattr(value, "shape") or in_memory(value):
-            return plain(value)
+            return as_plain(value)
         plain_type(value.dtype)
         return value
 
@@ -71,7 +71,7 @@ def dataset(
     row = np.arange(n) if row is None else np.asarray(row)
     if not np.issubdtype(row.dtype, np.number) or not np.array_equal(row, row.astype(np.int64)):
         raise ValueError(f"Row ids must be whole numbers; got {row.dtype} such as {row[0]!r}.")
-    row = plain(row.astype(np.int64))
+    row = as_plain(row.astype(np.int64))
     if len(np.unique(row)) != n:
         raise ValueError(f"Row ids must be distinct; got {n - len(np.unique(row))} repeated ones.")
     weight = np.ones(n, np.float32) if weight is None else np.asarray(weight, np.float32)
@@ -87,15 +87,15 @@ def dataset(
             )
     maps = [leaf for leaf in jax.tree.leaves(rows) if isinstance(leaf, np.memmap) and leaf.filename]
     found = contents(dict.fromkeys([*map(Path, files), *(Path(str(leaf.filename)) for leaf in maps)]))
-    if streamed(rows):
+    if is_streamed(rows):
         if not found and settings is None:
             raise ValueError("Columns that are read when asked need `files` or `settings`, which tell one content from another.")
-        settings = [settings, *map(place, maps)] if maps else settings
+        settings = [settings, *map(array_layout, maps)] if maps else settings
         return Dataset(rows, schema, fingerprint(rows, schema, [content.sha256 for content in found.values()], settings), found)
     return Dataset(rows, schema, fingerprint(rows, schema), found)
 
 
-def place(mapped: np.memmap) -> list[Any]:
+def array_layout(mapped: np.memmap) -> list[Any]:
     """Where in its file an array lies: offset of its first value and strides, in bytes."""
     whole = mapped
     while isinstance(whole.base, np.memmap):

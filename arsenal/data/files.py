@@ -9,7 +9,7 @@ import numpy as np
 from arsenal_serving.export import Tensor
 
 from arsenal.data.dataset import Dataset, Schema, dataset
-from arsenal.data.frame import known, table
+from arsenal.data.frame import check_name, table
 from arsenal.data.groups import row_groups
 
 
@@ -21,7 +21,7 @@ def csv(
 
     `path` may name data that a package brings, as in `arsenal:data/iris.csv`.
     """
-    return table(read(path, separator), target, features, id, missing, [located(path)], aux)
+    return table(read(path, separator), target, features, id, missing, [resolve_path(path)], aux)
 
 
 def parquet(
@@ -30,8 +30,8 @@ def parquet(
 ) -> Dataset:  # fmt: skip
     """A Parquet file; see `table`. `stream` reads its row groups when their rows are asked for; see `row_groups`."""
     if stream:
-        return row_groups(there(path), target, features, id, missing, aux)
-    return table(read(path), target, features, id, missing, [located(path)], aux)
+        return row_groups(find_file(path), target, features, id, missing, aux)
+    return table(read(path), target, features, id, missing, [resolve_path(path)], aux)
 
 
 def npz(path: str, x: str | Sequence[str] = "x", y: str | None = "y", row: str | None = None) -> Dataset:
@@ -39,17 +39,18 @@ def npz(path: str, x: str | Sequence[str] = "x", y: str | None = "y", row: str |
     stored = read(path)
     names = [x] if isinstance(x, str) else list(x)
     for name in [*names, *([y] if y else []), *([row] if row else [])]:
-        known(name, stored, f"array in {path}")
+        check_name(name, stored, f"array in {path}")
     inputs = stored[x] if isinstance(x, str) else {name: stored[name] for name in names}
     fields = {"x" if isinstance(x, str) else name: Tensor() for name in names}
-    return dataset(inputs, stored[y] if y else None, stored[row] if row else None, schema=Schema(fields), files=[located(path)])
+    files = [resolve_path(path)]
+    return dataset(inputs, stored[y] if y else None, stored[row] if row else None, schema=Schema(fields), files=files)
 
 
 def read(path: str | Path, separator: str = ",") -> Any:
     """A data frame from .csv or .parquet, a dict of arrays from .npz; one clear error where that cannot be."""
     import pandas as pd
 
-    path = there(path)
+    path = find_file(path)
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
@@ -63,9 +64,9 @@ def read(path: str | Path, separator: str = ",") -> Any:
     raise ValueError(f"A data file ends in .csv, .tsv, .parquet or .npz; got {path.name}.")
 
 
-def there(path: str | Path) -> Path:
+def find_file(path: str | Path) -> Path:
     """The file; one clear error where there is none, or nothing in it."""
-    path = located(path)
+    path = resolve_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"Data file {path} does not exist.")
     if path.stat().st_size == 0:
@@ -73,10 +74,10 @@ def there(path: str | Path) -> Path:
     return path
 
 
-def located(path: str | Path) -> Path:
+def resolve_path(path: str | Path) -> Path:
     """The file at a path, or the one that `package:relative/path` names inside an installed package.
 
-    >>> located("arsenal:data/iris.csv").name
+    >>> resolve_path("arsenal:data/iris.csv").name
     'iris.csv'
     """
     package, colon, inside = str(path).partition(":")

@@ -22,7 +22,7 @@ def table(
     A target of strings becomes labels; a column that holds both numbers and other text is an error. Columns `aux` are kept
     beside the inputs, for a split or a loss of one's own.
     """
-    names, used = chosen_columns(frame.columns, target, features, id, aux)
+    names, used = choose_columns(frame.columns, target, features, id, aux)
     kept = frame[used]
     gaps = kept.isna()
     if gaps.to_numpy().any():
@@ -31,13 +31,13 @@ def table(
     if kept.empty:
         raise ValueError("The table has no row" + (" without missing values." if len(frame) else "."))
     text = [name for name in used if name != id and not is_number(kept[name])]
-    schema = described(names, target, {name: category().fit(kept[name].to_numpy(dtype=object)) for name in text})
+    schema = table_schema(names, target, {name: category().fit(kept[name].to_numpy(dtype=object)) for name in text})
     row = kept[id].to_numpy() if id else kept.index.to_numpy()
-    beside = others(kept, aux, schema)
-    return dataset(tensors(kept, schema), answer(kept, target, schema), row, aux=beside, schema=schema, files=files)
+    beside = aux_columns(kept, aux, schema)
+    return dataset(tensors(kept, schema), target_column(kept, target, schema), row, aux=beside, schema=schema, files=files)
 
 
-def chosen_columns(
+def choose_columns(
     columns: Any, target: str | None, features: Sequence[str] | None, id: str | None, aux: Sequence[str] = ()
 ) -> tuple[list[str], list[str]]:
     """The feature columns, and all columns that are read; ValueError where one is not there."""
@@ -46,7 +46,7 @@ def chosen_columns(
         raise ValueError(f"A table needs at least one feature column; the columns are {list(columns)}.")
     used = [*dict.fromkeys([*names, *([target] if target else []), *([id] if id else []), *aux])]
     for name in used:
-        known(name, columns, "column")
+        check_name(name, columns, "column")
     return names, used
 
 
@@ -57,7 +57,7 @@ def refuse_gaps(counts: dict[str, int], missing: str) -> None:
         raise ValueError(f"Columns have missing values: {counts}. `missing=drop` leaves those rows out.")
 
 
-def described(names: Sequence[str], target: str | None, states: dict[str, dict]) -> Schema:
+def table_schema(names: Sequence[str], target: str | None, states: dict[str, dict]) -> Schema:
     """The schema of a table: `states` are the codecs of its columns of text, the target's among them."""
     numeric, text = ([name for name in names if (name in states) == coded] for coded in (False, True))
     inputs = {"x": Tensor(columns=numeric)} if not text else {}
@@ -68,7 +68,7 @@ def described(names: Sequence[str], target: str | None, states: dict[str, dict])
     return Schema(inputs, label, states)
 
 
-def answer(frame: Any, target: str | None, schema: Schema) -> np.ndarray | None:
+def target_column(frame: Any, target: str | None, schema: Schema) -> np.ndarray | None:
     """The target column [n]: codes of labels, or numbers."""
     if target is None:
         return None
@@ -77,7 +77,7 @@ def answer(frame: Any, target: str | None, schema: Schema) -> np.ndarray | None:
     return frame[target].to_numpy()
 
 
-def others(frame: Any, aux: Sequence[str], schema: Schema) -> Any:
+def aux_columns(frame: Any, aux: Sequence[str], schema: Schema) -> Any:
     """The further columns [n] by name, codes of strings and numbers; () where there are none."""
 
     def one(name):
@@ -94,7 +94,7 @@ def tensors(frame: Any, schema: Schema) -> Any:
         if field.columns is None:
             raise ValueError(f"Input `{name}` has no column names: give its values as an array in an .npz file.")
         for column in field.columns:
-            known(column, frame.columns, "column")
+            check_name(column, frame.columns, "column")
         part = frame[field.columns]
         if field.codec:
             names = [field.codec] * len(field.columns) if isinstance(field.codec, str) else field.codec
@@ -128,11 +128,11 @@ def is_number(column: Any) -> bool:
 
     if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
         return True
-    apart(column.dropna())
+    refuse_numbers_as_text(column.dropna())
     return False
 
 
-def apart(values: Any, counts: np.ndarray | None = None) -> None:
+def refuse_numbers_as_text(values: Any, counts: np.ndarray | None = None) -> None:
     """Raise ValueError where most of a column's values of text, each there `counts` times, read as numbers."""
     import pandas as pd
 
@@ -149,14 +149,14 @@ def apart(values: Any, counts: np.ndarray | None = None) -> None:
         )
 
 
-def known(name: str, names: Any, what: str) -> None:
+def check_name(name: str, names: Any, what: str) -> None:
     """Raise ValueError, with the nearest name, unless `name` is one of `names`."""
     names = [str(n) for n in names]
     if name not in names:
         raise ValueError(f"There is no {what} `{name}`.{nearest(name, names)} There are: {', '.join(names[:20])}.")
 
 
-def shaped(x: Any, like: Any) -> Any:
+def as_inputs(x: Any, like: Any) -> Any:
     """Arrays for inputs as the run knows them; a dict of one array may name the only input."""
     if isinstance(x, dict) and not isinstance(like, dict):
         if "x" not in x:
@@ -167,7 +167,7 @@ def shaped(x: Any, like: Any) -> Any:
             raise ValueError(
                 f"Inputs must be a dict of {', '.join(like)}; got {sorted(x) if isinstance(x, dict) else type(x).__name__}."
             )
-        return {name: shaped(x[name], value) for name, value in like.items()}
+        return {name: as_inputs(x[name], value) for name, value in like.items()}
     array = np.asarray(x)
     if not np.issubdtype(array.dtype, np.number) and array.dtype != bool:
         raise ValueError(f"Inputs must be numbers; got {array.dtype}.")
@@ -178,7 +178,7 @@ def shaped(x: Any, like: Any) -> Any:
     return array.astype(like.dtype)
 
 
-def framed(given: dict[str, np.ndarray], schema: Schema) -> Any:
+def answer_frame(given: dict[str, np.ndarray], schema: Schema) -> Any:
     """Answers [n] and [n, k] as columns; labels decoded."""
     import pandas as pd
 

@@ -9,9 +9,18 @@ import jax
 import numpy as np
 
 from arsenal.data.codec import category
-from arsenal.data.column import columns, plain, row_bytes
+from arsenal.data.column import as_plain, columns, row_bytes
 from arsenal.data.dataset import Dataset, dataset
-from arsenal.data.frame import answer, apart, chosen_columns, described, is_number, others, refuse_gaps, tensors
+from arsenal.data.frame import (
+    aux_columns,
+    choose_columns,
+    is_number,
+    refuse_gaps,
+    refuse_numbers_as_text,
+    table_schema,
+    target_column,
+    tensors,
+)
 
 HELD = 256 * 2**20
 """Bytes of decoded groups at hand at once, about; one group at least."""
@@ -33,7 +42,7 @@ def row_groups(
     except (ValueError, OSError) as error:  # pyarrow's errors are ValueErrors
         raise ValueError(f"Data file {path} cannot be read: {str(error).splitlines()[0]}") from error
     empty = file.schema_arrow.empty_table().to_pandas()
-    names, used = chosen_columns(empty.columns, target, features, id, aux)
+    names, used = choose_columns(empty.columns, target, features, id, aux)
     text = [name for name in used if name != id and not is_number(empty[name])]
 
     def group(number: int) -> Any:
@@ -60,18 +69,18 @@ def row_groups(
         raise ValueError("The table has no row" + (" without missing values." if begin else "."))
     for name in text:
         counts, firsts = np.array(list(found[name].values())).T
-        apart(pd.Series(list(found[name]), firsts, name=name, dtype=object), counts)
-    schema = described(names, target, {name: category().fit(list(found[name])) for name in text})
+        refuse_numbers_as_text(pd.Series(list(found[name]), firsts, name=name, dtype=object), counts)
+    schema = table_schema(names, target, {name: category().fit(list(found[name])) for name in text})
     kind = np.result_type(*kinds) if kinds else None
     there = [number for number, size in enumerate(sizes) if size]
     chunks = np.concatenate([[0], np.cumsum([sizes[number] for number in there])])
 
     def decode(number: int) -> dict[str, Any]:
         frame = group(number).dropna()
-        y = answer(frame, target, schema)
-        beside = {name: plain(values) for name, values in (others(frame, aux, schema) or {}).items()}
+        y = target_column(frame, target, schema)
+        beside = {name: as_plain(values) for name, values in (aux_columns(frame, aux, schema) or {}).items()}
         made = {"x": tensors(frame, schema), "aux": beside or ()}
-        return made | ({} if y is None else {"y": plain(y if kind is None else y.astype(kind))})
+        return made | ({} if y is None else {"y": as_plain(y if kind is None else y.astype(kind))})
 
     like = jax.tree.map(lambda v: v[:1], decode(there[0]))
     largest = max(sizes) * row_bytes(like)

@@ -12,7 +12,7 @@ from arsenal_serving.export import Tensor
 
 from arsenal.data.column import Column
 from arsenal.data.dataset import Dataset, Schema, dataset
-from arsenal.data.files import located
+from arsenal.data.files import resolve_path
 
 SUFFIXES = (".jpeg", ".jpg", ".png")
 
@@ -26,7 +26,7 @@ def images(
     it they must have one size. Classes are in the order of their names, which are the labels. Rows are in the order of
     the files' names; hidden files are left out.
     """
-    folder = located(path)
+    folder = resolve_path(path)
     if not folder.is_dir():
         raise FileNotFoundError(f"Image folder {path} does not exist.")
     classes = sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
@@ -43,7 +43,7 @@ def images(
             raise ValueError(f"Class folder {one} must hold PNG and JPEG files; got {got}.")
         files += found
         labels += [number] * len(found)
-    height, width = one_size(files) if size is None else (size, size) if isinstance(size, int) else two(size)
+    height, width = common_size(files) if size is None else (size, size) if isinstance(size, int) else height_and_width(size)
 
     def read(rows: np.ndarray) -> np.ndarray:
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -55,19 +55,19 @@ def images(
     return dataset(x, np.array(labels), schema=schema, files=files, settings="bilinear")
 
 
-def two(size: Sequence[int]) -> tuple[int, int]:
+def height_and_width(size: Sequence[int]) -> tuple[int, int]:
     """Height and width."""
     if len(size) != 2:
         raise ValueError(f"`size` of `images` is one number or [height, width]; got {list(size)}.")
     return size[0], size[1]
 
 
-def one_size(files: Sequence[Path]) -> tuple[int, int]:
+def common_size(files: Sequence[Path]) -> tuple[int, int]:
     """Height and width that all images have; ValueError names two that differ."""
-    with opened(files[0]) as image:
+    with open_image(files[0]) as image:
         first = image.size
     for file in files:
-        with opened(file) as image:
+        with open_image(file) as image:
             if image.size != first:
                 got = f"{files[0].name} has {first[0]} x {first[1]} pixels and {file.name} {image.size[0]} x {image.size[1]}"
                 raise ValueError(f"Images must have one size, or be resized with `size`; {got}.")
@@ -78,7 +78,7 @@ def pixels(file: Path, height: int, width: int, channels: int) -> np.ndarray:
     """The image [height, width, channels] uint8."""
     from PIL import Image
 
-    with opened(file) as image:
+    with open_image(file) as image:
         try:
             image = image.convert("L" if channels == 1 else "RGB")
         except OSError as error:  # a file that ends too early is noticed here
@@ -88,7 +88,7 @@ def pixels(file: Path, height: int, width: int, channels: int) -> np.ndarray:
         return np.asarray(image).reshape(height, width, channels)
 
 
-def opened(file: Path):
+def open_image(file: Path):
     """The image, its pixels not read yet; one clear error where that cannot be."""
     from PIL import Image, UnidentifiedImageError
 

@@ -10,7 +10,7 @@ from arsenal_serving.export import Tensor
 
 from arsenal.data.column import columns
 from arsenal.data.dataset import Dataset, Schema, dataset
-from arsenal.data.files import located
+from arsenal.data.files import resolve_path
 from arsenal.data.text import tokenizer_state
 
 
@@ -19,19 +19,19 @@ def memmap(path: str, x: str | Sequence[str] = "x", y: str | None = "y", row: st
 
     float64 becomes float32 and int64 int32 when rows are read; `row` ids are read at once.
     """
-    folder = located(path)
+    folder = resolve_path(path)
     if not folder.is_dir():
         raise FileNotFoundError(f"Data folder {path} does not exist.")
     names = [x] if isinstance(x, str) else list(x)
     files = {name: folder / f"{name}.npy" for name in [*names, *([y] if y else []), *([row] if row else [])]}
-    stored = {name: mapped(file) for name, file in files.items()}
+    stored = {name: map_array(file) for name, file in files.items()}
     inputs = stored[x] if isinstance(x, str) else {name: stored[name] for name in names}
     fields = {"x" if isinstance(x, str) else name: Tensor() for name in names}
     ids = np.array(stored[row]) if row else None
     return dataset(inputs, stored[y] if y else None, ids, schema=Schema(fields))
 
 
-def mapped(file: Path) -> np.ndarray:
+def map_array(file: Path) -> np.ndarray:
     """The array of a .npy file, mapped; one clear error where that cannot be."""
     if not file.is_file():
         raise FileNotFoundError(f"Data file {file} does not exist.")
@@ -57,7 +57,7 @@ def tokens(
     Two windows share ids where their numbers differ by `context // stride` or less: see `by_position`. `tokenizer` is the
     tokenizer.json that the ids are of: with it they read as text again.
     """
-    file, stride = located(path), stride or context
+    file, stride = resolve_path(path), stride or context
     if not file.is_file():
         raise FileNotFoundError(f"Token file {path} does not exist.")
     kind = np.dtype(dtype).newbyteorder("<")

@@ -17,14 +17,14 @@ from arsenal.data.splits import uniform
 ROUNDS = 8
 
 
-def shuffled(key: jax.Array, n: int, position: jax.Array) -> jax.Array:
+def shuffle_positions(key: jax.Array, n: int, position: jax.Array) -> jax.Array:
     """Where each position in 0..n-1 goes, int32 of the same shape: over all positions, a permutation.
 
-    >>> sorted(shuffled(jax.random.key(0), 5, jnp.arange(5)).tolist())
+    >>> sorted(shuffle_positions(jax.random.key(0), 5, jnp.arange(5)).tolist())
     [0, 1, 2, 3, 4]
     """
     if not 0 < n < 2**31:
-        raise ValueError(f"`n` of `shuffled` must be in 1..2**31 - 1; got {n}.")
+        raise ValueError(f"`n` of `shuffle_positions` must be in 1..2**31 - 1; got {n}.")
     low = math.isqrt(n - 1) + 1
     radices = (jnp.uint32(low), jnp.uint32(-(-n // low)))
     keys = jax.random.bits(key, (ROUNDS,), jnp.uint32)
@@ -33,7 +33,7 @@ def shuffled(key: jax.Array, n: int, position: jax.Array) -> jax.Array:
         digits = [value % radices[0], value // radices[0]]
         for i in range(ROUNDS):
             this, other = i % 2, 1 - i % 2
-            digits[this] = (digits[this] + mixed(digits[other] ^ keys[i]) % radices[this]) % radices[this]
+            digits[this] = (digits[this] + mix_bits(digits[other] ^ keys[i]) % radices[this]) % radices[this]
         return digits[0] + digits[1] * radices[0]
 
     def again(value):
@@ -43,7 +43,7 @@ def shuffled(key: jax.Array, n: int, position: jax.Array) -> jax.Array:
     return value.astype(jnp.int32)
 
 
-def mixed(value: jax.Array) -> jax.Array:
+def mix_bits(value: jax.Array) -> jax.Array:
     """MurmurHash3's finaliser: every bit of a uint32 depends on every other."""
     value = (value ^ (value >> 16)) * jnp.uint32(0x85EBCA6B)
     value = (value ^ (value >> 13)) * jnp.uint32(0xC2B2AE35)
@@ -68,12 +68,12 @@ def by_chunk(key: jax.Array, chunks: np.ndarray, together: int, position: np.nda
         inside = slice(one * together, (one + 1) * together)
         spans = tuple(zip(begins[inside].tolist(), ends[inside].tolist(), strict=True))
         here = group == one
-        placed[here] = among(second, spans)[position[here] - starts[one]]
+        placed[here] = shuffle_spans(second, spans)[position[here] - starts[one]]
     return placed
 
 
 @functools.lru_cache(2)  # one block after another asks for the same
-def among(seed: int, spans: tuple[tuple[int, int], ...]) -> np.ndarray:
+def shuffle_spans(seed: int, spans: tuple[tuple[int, int], ...]) -> np.ndarray:
     """The rows of these spans [begin, end), shuffled."""
     rows = np.concatenate([np.arange(begin, end) for begin, end in spans])
     return rows[np.argsort(uniform(rows, seed), kind="stable")]

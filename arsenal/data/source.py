@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.random import fold_in
 
-from arsenal.data.column import gathered, row_bytes, streamed
-from arsenal.data.order import by_chunk, shuffled
+from arsenal.data.column import gather, is_streamed, row_bytes
+from arsenal.data.order import by_chunk, shuffle_positions
 from arsenal.records import Batch, Source, anything, batch
 
 BLOCK = 32 * 2**20
@@ -28,7 +28,7 @@ def arrays(rows: Batch, batch_size: int | None, shuffle: bool = True) -> Source:
     """
     n = len(rows.weight)
     size = n if batch_size is None else batch_size
-    fits(size, n)
+    check_batch_size(size, n)
     rows = jax.tree.map(jnp.asarray, rows)
     per_epoch = -(-n // size)
 
@@ -38,14 +38,14 @@ def arrays(rows: Batch, batch_size: int | None, shuffle: bool = True) -> Source:
         position = step % per_epoch * size + jnp.arange(size, dtype=jnp.int32)
         rows = jnp.minimum(position, n - 1)
         if shuffle:
-            rows = shuffled(fold_in(key, step // per_epoch), n, rows)
+            rows = shuffle_positions(fold_in(key, step // per_epoch), n, rows)
         taken = jax.tree.map(lambda v: v[rows], block)
         return taken._replace(weight=jnp.where(position < n, taken.weight, jnp.zeros_like(taken.weight)))
 
     return Source(lambda start, stop: rows, at, n, size)
 
 
-def fits(size: int, n: int) -> None:
+def check_batch_size(size: int, n: int) -> None:
     """Raise ValueError unless batches of this size can be made of n rows."""
     if not 0 < size <= n:
         raise ValueError(f"`batch_size` must be in 1..{n}, the number of training rows; got {size}.")
@@ -66,7 +66,7 @@ def reading(
     n = len(rows.weight)
     if batch_size is None:
         raise ValueError("`batch_size` null takes all rows at once, and this data is read as it goes; give the rows of a batch.")
-    fits(batch_size, n)
+    check_batch_size(batch_size, n)
     part, parts = (jax.process_index() if part is None else part), (jax.process_count() if parts is None else parts)
     if batch_size % parts or not 0 <= part < parts:
         raise ValueError(f"`batch_size` must be a multiple of {parts} hosts, and `part` one of them; got {batch_size}, {part}.")
@@ -83,7 +83,7 @@ def reading(
         if not shuffle:
             return position
         if chunked is None:
-            return np.asarray(shuffled_by_epoch(key, n, epoch.astype(np.int32), position.astype(np.int32)))
+            return np.asarray(shuffle_epochs(key, n, epoch.astype(np.int32), position.astype(np.int32)))
         found = np.empty_like(position)
         for one in np.unique(epoch):
             here = epoch == one
@@ -96,7 +96,7 @@ def reading(
         position = (step % per_epoch * batch_size + part * own)[:, None] + np.arange(own)
         with on_host(), jax.ensure_compile_time_eval():  # this is the host, also where a program asks for shapes
             at = placed(step // per_epoch, np.minimum(position, n - 1)).reshape(-1).astype(np.int64)
-        taken = gathered(rows, at)
+        taken = gather(rows, at)
         taken = taken._replace(weight=np.where(position.reshape(-1) < n, taken.weight, np.zeros_like(taken.weight)))
         check(taken)
         return jax.tree.map(lambda v: jnp.asarray(v.reshape(len(step), own, *v.shape[1:])), taken)
@@ -105,9 +105,9 @@ def reading(
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def shuffled_by_epoch(key: jax.Array, n: int, epoch: jax.Array, position: jax.Array) -> jax.Array:
-    """`shuffled` with each epoch's key. epoch [steps], position [steps, m] -> rows [steps, m]."""
-    return jax.vmap(lambda one, at: shuffled(fold_in(key, one), n, at))(epoch, position)
+def shuffle_epochs(key: jax.Array, n: int, epoch: jax.Array, position: jax.Array) -> jax.Array:
+    """`shuffle_positions` with each epoch's key. epoch [steps], position [steps, m] -> rows [steps, m]."""
+    return jax.vmap(lambda one, at: shuffle_positions(fold_in(key, one), n, at))(epoch, position)
 
 
 def on_host() -> contextlib.AbstractContextManager:
@@ -120,7 +120,7 @@ def on_host() -> contextlib.AbstractContextManager:
 
 def feed(rows: Batch, batch_size: int | None, key: jax.Array | None, shuffle: bool = True, **more: Any) -> Source:
     """`arrays` of rows that are in memory, `reading` of others; without shuffling there need be no key."""
-    if not streamed(rows):
+    if not is_streamed(rows):
         return arrays(rows, batch_size, shuffle)
     return reading(rows, batch_size, key, shuffle, **more)  # type: ignore[arg-type]
 

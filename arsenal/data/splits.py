@@ -21,7 +21,7 @@ def by_row(validation: Fraction = 0.15, test: Fraction = 0.15, seed: Seed = 0) -
     The sizes are those fractions on average: each row is drawn by a hash of its id and the seed.
     """
     check_fractions("by_row", validation, test)
-    return Split(lambda rows, schema: parts(uniform(rows.row, seed), validation, test))
+    return Split(lambda rows, schema: masks_by_share(uniform(rows.row, seed), validation, test))
 
 
 def by_position(validation: Fraction = 0.1, test: Fraction = 0.1, gap: Annotated[int, Ge(0)] = 0) -> Split:
@@ -31,7 +31,7 @@ def by_position(validation: Fraction = 0.1, test: Fraction = 0.1, gap: Annotated
     side. The sizes are those fractions of the rows, gaps included.
     """
     check_fractions("by_position", validation, test)
-    return Split(lambda rows, schema: cut(np.asarray(rows.row).astype(np.int64), validation, test, gap))
+    return Split(lambda rows, schema: masks_in_order(np.asarray(rows.row).astype(np.int64), validation, test, gap))
 
 
 def by_time(
@@ -43,7 +43,12 @@ def by_time(
     column's units (of dates: in different dates), belong to no side. The sizes are about those fractions of the rows.
     """
     check_fractions("by_time", validation, test)
-    return Split(lambda rows, schema: cut(values(rows, schema, column)[0].astype(np.float64), validation, test, gap))
+
+    def masks(rows, schema):
+        at, _ = column_values(rows, schema, column)
+        return masks_in_order(at.astype(np.float64), validation, test, gap)
+
+    return Split(masks)
 
 
 def by_group(
@@ -57,13 +62,13 @@ def by_group(
     check_fractions("by_group", validation, test)
 
     def masks(rows, schema):
-        found, codec = values(rows, schema, column)
+        found, codec = column_values(rows, schema, column)
         if not np.issubdtype(found.dtype, np.integer):
             raise ValueError(f"`column` of `by_group` must hold whole numbers or strings; `{column}` holds {found.dtype}.")
         codes, of = np.unique(found, return_inverse=True)
         names = codes if codec is None else codecs.decode(codec, codes)  # codes move when another value joins
         hashed = [int.from_bytes(hashlib.sha256(str(name).encode()).digest()[:8], "big") for name in names]
-        return parts(uniform(np.array(hashed, np.uint64), seed)[of], validation, test)
+        return masks_by_share(uniform(np.array(hashed, np.uint64), seed)[of], validation, test)
 
     return Split(masks)
 
@@ -79,7 +84,7 @@ def stratified(
     check_fractions("stratified", validation, test)
 
     def masks(rows, schema):
-        found, _ = values(rows, schema, column)
+        found, _ = column_values(rows, schema, column)
         if not np.issubdtype(found.dtype, np.integer):
             raise ValueError(f"`column` of `stratified` must hold classes; `{column}` holds {found.dtype}.")
         at, place = uniform(rows.row, seed), np.empty(len(found))
@@ -88,7 +93,7 @@ def stratified(
             order = np.argsort(at[mine], kind="stable")
             # Places 0.5/m, 1.5/m, ...: a share of them is as many rows as it rounds to.
             place[mine[order]] = (np.arange(len(mine)) + 0.5) / len(mine)
-        return parts(place, validation, test)
+        return masks_by_share(place, validation, test)
 
     return Split(masks)
 
@@ -108,7 +113,7 @@ def check_fractions(name: str, validation: float, test: float) -> None:
         raise ValueError(f"`validation` + `test` of `{name}` must be < 1; got {validation} + {test}.")
 
 
-def parts(at: np.ndarray, validation: float, test: float) -> dict[str, np.ndarray]:
+def masks_by_share(at: np.ndarray, validation: float, test: float) -> dict[str, np.ndarray]:
     """The masks of rows at places in [0, 1): the lowest validate, the next test, the others train."""
     return {
         "train": at >= validation + test,
@@ -117,7 +122,7 @@ def parts(at: np.ndarray, validation: float, test: float) -> dict[str, np.ndarra
     }
 
 
-def cut(at: np.ndarray, validation: float, test: float, gap: float) -> dict[str, np.ndarray]:
+def masks_in_order(at: np.ndarray, validation: float, test: float, gap: float) -> dict[str, np.ndarray]:
     """The masks of rows in order: the last test, those before them validate; what lies within `gap` before a cut is left out."""
     last = np.iinfo(np.int64).max if np.issubdtype(at.dtype, np.integer) else np.inf
     ordered = np.append(np.sort(at), last)
@@ -125,21 +130,21 @@ def cut(at: np.ndarray, validation: float, test: float, gap: float) -> dict[str,
     return {"train": at < first - gap, "validation": (at >= first) & (at < second - gap), "test": at >= second}
 
 
-def values(rows: Batch, schema: Any, column: str) -> tuple[np.ndarray, dict | None]:
+def column_values(rows: Batch, schema: Any, column: str) -> tuple[np.ndarray, dict | None]:
     """A column [n] by name, and the state of its codec; ValueError where there is none."""
     inputs = rows.x if isinstance(rows.x, dict) else {"x": rows.x}
     aux = rows.aux if isinstance(rows.aux, dict) else {}
     there: dict[str, tuple[Callable, Any]] = {}
     if rows.y is not None:
-        there["y"] = (lambda: read(rows.y), schema.target.codec)
+        there["y"] = (lambda: whole_column(rows.y), schema.target.codec)
     for name, leaf in inputs.items():
         field = schema.inputs.get(name)
         for i, own in enumerate((field.columns if field else None) or ()):
             codec = field.codec if isinstance(field.codec, str | None) else field.codec[i]
-            there[own] = (lambda leaf=leaf, i=i: read(leaf)[:, i], codec)
+            there[own] = (lambda leaf=leaf, i=i: whole_column(leaf)[:, i], codec)
         if len(leaf.shape) == 1:
-            there[name] = (lambda leaf=leaf: read(leaf), field.codec if field else None)
-    there |= {name: (lambda leaf=leaf: read(leaf), name if name in schema.codecs else None) for name, leaf in aux.items()}
+            there[name] = (lambda leaf=leaf: whole_column(leaf), field.codec if field else None)
+    there |= {name: (lambda leaf=leaf: whole_column(leaf), name if name in schema.codecs else None) for name, leaf in aux.items()}
     if column not in there:
         raise ValueError(f"The split reads the column `{column}`; there are {', '.join(there) or 'none'}.")
     get, codec = there[column]
@@ -149,7 +154,7 @@ def values(rows: Batch, schema: Any, column: str) -> tuple[np.ndarray, dict | No
     return found, schema.codecs.get(codec) if isinstance(codec, str) else None
 
 
-def read(leaf: Any) -> np.ndarray:
+def whole_column(leaf: Any) -> np.ndarray:
     """All of a column."""
     return np.asarray(leaf) if in_memory(leaf) else np.asarray(leaf[np.arange(leaf.shape[0])])
 

@@ -9,7 +9,7 @@ from annotated_types import Gt
 from arsenal_serving.export import Tensor
 
 from arsenal.data.dataset import Dataset, Schema, dataset
-from arsenal.data.files import located
+from arsenal.data.files import resolve_path
 
 
 def text(
@@ -26,7 +26,7 @@ def text(
     then; the schema holds it. `path` None reads the help texts that come with Python (`pydoc_data.topics`).
     Two windows share text where their numbers differ by `context // stride` or less: see `by_position`.
     """
-    content = python_topics() if path is None else read(located(path))
+    content = python_topics() if path is None else read_bytes(resolve_path(path))
     labels, state = None, {}
     if tokenizer:
         state = tokenizer_state(tokenizer)
@@ -42,7 +42,7 @@ def text(
         raise ValueError(f"The text must have at least {context + 1} {counted}, one window and its target; got {len(codes)}.")
     windows = np.lib.stride_tricks.sliding_window_view(codes.astype(np.int32), context + 1)[::stride]
     schema = Schema({"x": Tensor()}, Tensor(columns=labels), tokenizer=state)
-    return dataset(windows[:, :-1], windows[:, 1:], schema=schema, files=[located(path)] if path else [])
+    return dataset(windows[:, :-1], windows[:, 1:], schema=schema, files=[resolve_path(path)] if path else [])
 
 
 def encode(schema: Schema, words: str) -> np.ndarray:
@@ -118,7 +118,7 @@ def tokenizer_of(state: dict) -> Any:
         raise ValueError(f"it is no tokenizer.json of Hugging Face's ({str(error).splitlines()[0]}).") from error
 
 
-def read(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
     """The file's bytes; one clear error where there are none."""
     if not path.is_file():
         raise FileNotFoundError(f"Text file {path} does not exist.")

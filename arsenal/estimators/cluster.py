@@ -13,7 +13,7 @@ from arsenal.numerics.weighted import draw, weighted_mean
 from arsenal.records import Estimator
 
 
-class Clustered(NamedTuple):
+class ClusterFit(NamedTuple):
     """How the fit went: `inertia` [] is the weighted sum of squared distances to the nearest centre."""
 
     converged: Any
@@ -36,7 +36,7 @@ def kmeans(
     """
 
     def fit(key, rows, hp):
-        x, weight = flat(rows.x), rows.weight.astype(flat(rows.x).dtype)
+        x, weight = flatten_rows(rows.x), rows.weight.astype(flatten_rows(rows.x).dtype)
         mean = weighted_mean(x, weight)
         x = x - mean  # distances are differences of squares: the shorter the vectors, the more digits are left
 
@@ -57,7 +57,10 @@ def kmeans(
 
     return Estimator(
         fit,
-        {"cluster": lambda centres, x: nearest(flat(x), centres), "transform": lambda centres, x: distances(flat(x), centres)},
+        {
+            "cluster": lambda centres, x: nearest_centre(flatten_rows(x), centres),
+            "transform": lambda centres, x: distances(flatten_rows(x), centres),
+        },
         check=check,
         hp={"tolerance": tolerance},
     )
@@ -65,7 +68,7 @@ def kmeans(
 
 def lloyd(
     x: jax.Array, weight: jax.Array, centres: jax.Array, tolerance: Any, max_iterations: int
-) -> tuple[jax.Array, Clustered]:
+) -> tuple[jax.Array, ClusterFit]:
     """Rows x [n, d] to the nearest centre [k, d] and centres to the mean of their rows, in turn; (centres, info)."""
     k = centres.shape[0]
     still = tolerance * weighted_mean(jnp.square(x - weighted_mean(x, weight)), weight).mean()
@@ -85,17 +88,17 @@ def lloyd(
     def step(carry):
         centres, label, iteration, _ = carry
         moved = move(centres, label)
-        new = nearest(x, moved)
+        new = nearest_centre(x, moved)
         done = (new == label).all(where=weight > 0) | (jnp.square(moved - centres).sum() <= still)
         return moved, new, iteration + 1, done
 
     def unfinished(carry):
         return ~carry[3] & (carry[2] < max_iterations)
 
-    begin = centres, nearest(x, centres), jnp.zeros((), jnp.int32), jnp.array(False)
+    begin = centres, nearest_centre(x, centres), jnp.zeros((), jnp.int32), jnp.array(False)
     centres, label, iterations, done = lax.while_loop(unfinished, step, begin)
     inertia = weight @ jnp.square(x - centres[label]).sum(1)
-    return centres, Clustered(done, iterations, inertia)
+    return centres, ClusterFit(done, iterations, inertia)
 
 
 def first_centres(key: jax.Array, x: jax.Array, weight: jax.Array, k: int) -> jax.Array:
@@ -120,7 +123,7 @@ def first_centres(key: jax.Array, x: jax.Array, weight: jax.Array, k: int) -> ja
     return x[jnp.concatenate([first, others])]
 
 
-def nearest(x: jax.Array, centres: jax.Array) -> jax.Array:
+def nearest_centre(x: jax.Array, centres: jax.Array) -> jax.Array:
     """The number [n] int32 of the centre [k, d] that is nearest to each row of x [n, d]."""
     return jnp.argmin(jnp.square(centres).sum(1) - 2 * x @ centres.T, 1).astype(jnp.int32)
 
@@ -130,6 +133,6 @@ def distances(x: jax.Array, centres: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.square(x[:, None] - centres).sum(-1))
 
 
-def flat(x: jax.Array) -> jax.Array:
+def flatten_rows(x: jax.Array) -> jax.Array:
     """x [n, ...] as [n, d]."""
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))

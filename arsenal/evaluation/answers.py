@@ -11,7 +11,7 @@ from jax import lax
 
 from arsenal.data import ahead, feed, through
 from arsenal.numerics.wide import as_types, widen
-from arsenal.records import Batch, Learner, Metric, Source, anything, compute, hyperparameters, living
+from arsenal.records import Batch, Learner, Metric, Source, anything, compute, hyperparameters, mask_dead_rows
 
 PATIENCE = 2.0
 """Seconds of work in one dispatch, about: how long an interruption waits for an answer."""
@@ -19,7 +19,7 @@ FIRST = 16
 """Batches of the first dispatch, by which the next ones are measured."""
 
 
-def ordered(
+def sequential_source(
     rows: Batch, batch_size: int, seen: tuple[Callable, Any] | None, lay: Callable[[Source], Source] = lambda source: source,
     check: Callable[[Batch], None] = anything,
 ) -> Source:  # fmt: skip
@@ -43,7 +43,7 @@ def windows(source: Source) -> Iterator[tuple[int, int]]:
         yield start, min(start + (source.window or end), end)
 
 
-def answering(apply: dict[str, Callable], inputs: dict[str, Callable]) -> Callable:
+def answer_function(apply: dict[str, Callable], inputs: dict[str, Callable]) -> Callable:
     """`(params, batch) -> {name: answer}`: every method on its own inputs."""
     return lambda params, batch: {name: f(params, inputs.get(name, lambda b: b.x)(batch)) for name, f in apply.items()}
 
@@ -57,7 +57,7 @@ def quantities(learner: Learner, metrics: dict[str, Metric], rows: Batch) -> tup
     modes = {}
     # What reads something other than x is asked for only where a metric may read it.
     asked = {name: f for name, f in learner.apply.items() if metrics or name not in learner.inputs}
-    answer = answering(asked, learner.inputs)
+    answer = answer_function(asked, learner.inputs)
 
     def judged(rows):
         hp = hyperparameters(learner.hp)
@@ -99,13 +99,13 @@ def scorer(
 
     Rows in memory are one block that stays on the device; of others a block at a time is, read ahead. `interrupted` is
     asked every two seconds or so; once it says true the answer is None. `lay` puts blocks where they are computed with.
-    `seen`, `check`: see `ordered`.
+    `seen`, `check`: see `sequential_source`.
     """
-    answer = answering(learner.apply, learner.inputs)
-    source = ordered(rows, batch_size, seen, lay, check)
+    answer = answer_function(learner.apply, learner.inputs)
+    source = sequential_source(rows, batch_size, seen, lay, check)
 
     def batch_of(block, step):
-        return living(source.at(None, block, step))
+        return mask_dead_rows(source.at(None, block, step))
 
     def compiled(f, axes):
         return jax.jit(jax.vmap(f, axes) if lanes else f)
@@ -155,12 +155,12 @@ def answers(
     apply: dict[str, Callable], inputs: dict[str, Callable], params: Any, rows: Batch, batch_size: int,
     seen: tuple[Callable, Any] | None = None,
 ) -> dict[str, np.ndarray]:  # fmt: skip
-    """All answers [n, ...] by name, in one compiled program. `seen`: see `ordered`."""
-    answer, source = answering(apply, inputs), ordered(rows, batch_size, seen)
+    """All answers [n, ...] by name, in one compiled program. `seen`: see `sequential_source`."""
+    answer, source = answer_function(apply, inputs), sequential_source(rows, batch_size, seen)
 
     @jax.jit
     def run(params, block, steps):
-        return lax.map(lambda step: answer(params, living(source.at(None, block, step))), steps)
+        return lax.map(lambda step: answer(params, mask_dead_rows(source.at(None, block, step))), steps)
 
     n, parts = len(rows.weight), []
     with ahead(source, steps(source)) as blocks:

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arsenal.evaluation import plot
-from arsenal.evaluation.labels import written
-from arsenal.evaluation.report import Pictures, number, place, rendered
+from arsenal.evaluation.labels import display_name
+from arsenal.evaluation.report import Pictures, number, render, split_rank
 from arsenal.storage.files import write_text
 
 DIFFERENCES_NAMED = 3
 """Settings that a run is called by; where more differ, the first, and an ellipsis."""
 
 
-class Compared(NamedTuple):
+class ComparedRun(NamedTuple):
     """A run as it is compared."""
 
     folder: str
@@ -31,16 +31,16 @@ class Compared(NamedTuple):
     """Which values of a metric are good, min or max, by name, as far as it is known."""
 
 
-def letters(runs: list[Compared]) -> list[str]:
+def letters(runs: list[ComparedRun]) -> list[str]:
     """A short name for each run: A to Z, then numbers."""
     return [string.ascii_uppercase[i] if len(runs) <= 26 else str(i + 1) for i in range(len(runs))]
 
 
-def differences(runs: list[Compared]) -> dict[str, list[str]]:
+def differences(runs: list[ComparedRun]) -> dict[str, list[str]]:
     """Settings that are not the same in all runs, by the shortest path that leads to them.
 
     >>> one, other = ({"a.b.rate": v, "b.rate": v, "seed": 0} for v in (1, 2))
-    >>> differences([Compared("", "", one, {}, []), Compared("", "", other, {}, [])])
+    >>> differences([ComparedRun("", "", one, {}, []), ComparedRun("", "", other, {}, [])])
     {'b.rate': ['1', '2']}
     """
     keys = dict.fromkeys(key for run in runs for key in run.config)
@@ -53,59 +53,59 @@ def differences(runs: list[Compared]) -> dict[str, list[str]]:
     }
 
 
-def reached(runs: list[Compared]) -> dict[str, list[str]]:
+def metric_rows(runs: list[ComparedRun]) -> dict[str, list[str]]:
     """Metrics as text, test first."""
-    keys = sorted({key for run in runs for key in run.metrics}, key=lambda key: (place(key.rpartition("/")[0]), key))
+    keys = sorted({key for run in runs for key in run.metrics}, key=lambda key: (split_rank(key.rpartition("/")[0]), key))
     return {key: [number(run.metrics[key]) if key in run.metrics else "-" for run in runs] for key in keys}
 
 
-def named(runs: list[Compared]) -> list[str]:
+def curve_names(runs: list[ComparedRun]) -> list[str]:
     """What the runs' curves are called: the letter, and few settings that differ."""
-    return [" ".join(filter(None, (letter, text))) for letter, text in zip(letters(runs), told_apart(runs), strict=True)]
+    return [" ".join(filter(None, (letter, text))) for letter, text in zip(letters(runs), distinguish(runs), strict=True)]
 
 
-def told_apart(runs: list[Compared]) -> list[str]:
+def distinguish(runs: list[ComparedRun]) -> list[str]:
     """What tells each run from the others in a few words: the settings that differ, those with most values first."""
     differ = sorted(((k, v) for k, v in differences(runs).items() if k != "tags"), key=lambda item: -len(set(item[1])))
     few = differ[:DIFFERENCES_NAMED]
     more = ", …" if len(differ) > len(few) else ""
     return [
-        ", ".join(f"{written(key.rpartition('.')[2])} {values[i]}" for key, values in few) + more for i in range(len(runs))
+        ", ".join(f"{display_name(key.rpartition('.')[2])} {values[i]}" for key, values in few) + more for i in range(len(runs))
     ]
 
 
-def best(runs: list[Compared]) -> dict[str, list[bool]]:
+def best(runs: list[ComparedRun]) -> dict[str, list[bool]]:
     """Which runs reached the best value of each metric whose good values are known; none where all are alike."""
     modes = {name: mode for run in runs for name, mode in run.modes.items() if mode}
     found = {}
     for key in dict.fromkeys(key for run in runs for key in run.metrics if not key.startswith("train/")):
         mode = modes.get(key.rpartition("/")[2])
-        values = np.array([mean(run.metrics.get(key)) for run in runs])
+        values = np.array([mean_value(run.metrics.get(key)) for run in runs])
         there = values[np.isfinite(values)]
         if mode and len(there) > 1 and np.ptp(there) > 0:
             found[key] = (values == (there.min() if mode == "min" else there.max())).tolist()
     return found
 
 
-def mean(value: Any) -> float:
+def mean_value(value: Any) -> float:
     """A metric's value as a number, of a population the mean; NaN where it is none."""
     parts = np.array([np.nan if part is None else part for part in (value if isinstance(value, list) else [value])], float)
     return float(parts.mean())
 
 
-def drawn(runs: list[Compared], logged: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+def distinct_quantities(runs: list[ComparedRun], logged: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """The quantities of splits less those that are another one in every run, as the loss may be the log loss."""
     found = []
     for split in dict.fromkeys(split for split, _ in logged):
         names = [name for of, name in logged if of == split]
-        same = [set(plot.repeated([row for row in run.history if row["split"] == split], names)) for run in runs]
+        same = [set(plot.duplicate_quantities([row for row in run.history if row["split"] == split], names)) for run in runs]
         found += [(split, name) for name in names if not all(name in one for one in same)]
     return found
 
 
-def write_comparison(path: Path, runs: list[Compared]) -> None:
+def write_comparison(path: Path, runs: list[ComparedRun]) -> None:
     """Write one page that loads nothing and runs no script: the table of runs, and a figure for each logged quantity."""
-    names, pictures = named(runs), Pictures(None)
+    names, pictures = curve_names(runs), Pictures(None)
     logged = dict.fromkeys(
         (row["split"], name)
         for run in runs
@@ -116,20 +116,20 @@ def write_comparison(path: Path, runs: list[Compared]) -> None:
     histories = {name: run.history for name, run in zip(names, runs, strict=True)}
     curves = [
         pictures(
-            f"{split}_{name}", lambda theme, split=split, name=name: plot.compared_curves(histories, name, split, theme),
+            f"{split}_{name}", lambda theme, split=split, name=name: plot.comparison_curves(histories, name, split, theme),
             f"{name} of {split} over step, a line for each run",
         )
-        for split, name in sorted(drawn(runs, logged), key=lambda key: (key[1], place(key[0])))
+        for split, name in sorted(distinct_quantities(runs, logged), key=lambda key: (key[1], split_rank(key[0])))
     ]  # fmt: skip
     page = {
         "title": f"{len(runs)} runs",
         "runs": [
             {"letter": letter, "folder": run.folder, "state": run.state, "name": name}
-            for letter, run, name in zip(letters(runs), runs, told_apart(runs), strict=True)
+            for letter, run, name in zip(letters(runs), runs, distinguish(runs), strict=True)
         ],
-        "groups": [("Settings that differ", differences(runs)), ("Metrics", reached(runs))],
+        "groups": [("Settings that differ", differences(runs)), ("Metrics", metric_rows(runs))],
         "best": best(runs),
         "curves": curves,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, rendered("comparison.html", page))
+    write_text(path, render("comparison.html", page))

@@ -6,10 +6,10 @@ WRITTEN = {
 }  # fmt: skip
 
 
-def written(name: str) -> str:
+def display_name(name: str) -> str:
     """A quantity's name for a picture or a table.
 
-    >>> written("frechet_distance"), written("f1_macro"), written("top_3_accuracy"), written("r2_score")
+    >>> display_name("frechet_distance"), display_name("f1_macro"), display_name("top_3_accuracy"), display_name("r2_score")
     ('Fréchet distance', 'F1 macro', 'top 3 accuracy', 'R² score')
     """
     return " ".join(WRITTEN.get(word, word) for word in name.split("_"))

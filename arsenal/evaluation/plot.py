@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from arsenal.evaluation.labels import written
+from arsenal.evaluation.labels import display_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,10 +52,10 @@ def learning_curves(
         raise ValueError("`learning_curves` needs at least one row with values; got none.")
     columns = min(len(names), 2)
     lines = -(-len(names) // columns)
-    figure = new(4.7 * columns, 3.0 * lines, theme)
+    figure = new_figure(4.7 * columns, 3.0 * lines, theme)
     for at, name in enumerate(names):
         axes = figure.add_subplot(lines, columns, at + 1)
-        dress(axes, theme, clip(written(name), 30))
+        dress(axes, theme, shorten(display_name(name), 30))
         everything = []
         for split in ("train", "validation", *sorted({row["split"] for row in history} - {"train", "validation"})):
             rows = [row for row in history if row["split"] == split and row["values"].get(name) is not None]
@@ -75,17 +75,17 @@ def learning_curves(
             marker = "o" if len(step) <= 12 else None
             axes.plot(step, middle, color=colour, linewidth=1.8, marker=marker, markersize=3.5, label=label)
             axes.plot(step[-1:], middle[-1:], "o", color=colour, markersize=4.5, clip_on=False)
-        scale(axes, everything)
+        scale_axis(axes, everything)
         axes.set_xlabel(axis[0])
         axes.margins(x=0.02)
-        keys(axes, theme)
+        legend(axes, theme)
     return figure
 
 
-def repeated(history: list[dict], names: Sequence[str]) -> dict[str, str]:
+def duplicate_quantities(history: list[dict], names: Sequence[str]) -> dict[str, str]:
     """Quantities that are another one by every number that they have, as the loss may be the log loss: name -> the other.
 
-    >>> repeated([{"step": 1, "split": "validation", "values": {"loss": 0.5, "log_loss": 0.5}}], ["loss", "log_loss"])
+    >>> duplicate_quantities([{"step": 1, "split": "validation", "values": {"loss": 0.5, "log_loss": 0.5}}], ["loss", "log_loss"])
     {'log_loss': 'loss'}
     """
     values = {name: {(row["step"], row["split"]): row["values"].get(name) for row in history} for name in names}
@@ -104,15 +104,15 @@ def repeated(history: list[dict], names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def compared_curves(histories: dict[str, list[dict]], quantity: str, split: str, theme: Theme = LIGHT) -> "Figure":
+def comparison_curves(histories: dict[str, list[dict]], quantity: str, split: str, theme: Theme = LIGHT) -> "Figure":
     """One quantity of one split over step, a line for each run by name; of a population, its median.
 
     Up to eight runs have a colour or dashes of their own and a name; of more, the lines go from one colour to another.
     """
     colours = (theme.right, theme.wrong, theme.third, theme.fourth)
-    figure = new(4.7, 3.2 + 0.17 * min(len(histories), NAMED), theme)
+    figure = new_figure(4.7, 3.2 + 0.17 * min(len(histories), NAMED), theme)
     axes = figure.add_subplot()
-    dress(axes, theme, f"{clip(written(quantity), 30)}, {split}")
+    dress(axes, theme, f"{shorten(display_name(quantity), 30)}, {split}")
     everything = []
     for i, (name, history) in enumerate(histories.items()):
         rows = [row for row in history if row["split"] == split and row["values"].get(quantity) is not None]
@@ -126,10 +126,11 @@ def compared_curves(histories: dict[str, list[dict]], quantity: str, split: str,
         share = i / max(1, len(histories) - 1)
         between = tuple((1 - share) * rgb(theme.right) + share * rgb(theme.train))
         few = len(histories) <= NAMED
-        look: dict[str, Any] = {"color": colours[i % 4], "linestyle": ("-", (0, (4, 1.5)))[i // 4 % 2], "label": clip(name, 60)}
+        style = ("-", (0, (4, 1.5)))[i // 4 % 2]
+        look: dict[str, Any] = {"color": colours[i % 4], "linestyle": style, "label": shorten(name, 60)}
         marker = "o" if len(step) <= 12 else None
         axes.plot(step, middle, linewidth=1.6, marker=marker, markersize=3, **(look if few else {"color": between, "alpha": 0.7}))
-    scale(axes, everything)
+    scale_axis(axes, everything)
     axes.set_xlabel("step")
     axes.margins(x=0.02)
     if axes.get_legend_handles_labels()[0]:
@@ -140,7 +141,7 @@ def compared_curves(histories: dict[str, list[dict]], quantity: str, split: str,
     return figure
 
 
-def scale(axes: "Axes", values: list[np.ndarray]) -> None:
+def scale_axis(axes: "Axes", values: list[np.ndarray]) -> None:
     """A logarithmic axis where what is drawn is positive and spans more than a factor of 30."""
     every = np.concatenate([v.ravel() for v in values]) if values else np.empty(0)
     every = every[np.isfinite(every)]
@@ -163,7 +164,7 @@ def confusion_matrix(
     Right answers are blue, mistakes orange, on a root scale, so that few mistakes show. Above 50 classes: the 30 with most
     mistakes.
     """
-    y, predict, weight = kept(weight, np.asarray(y), np.asarray(predict))
+    y, predict, weight = drop_dead_rows(weight, np.asarray(y), np.asarray(predict))
     classes = max([len(labels or ()), *(int(v.max()) + 1 for v in (y, predict) if v.size), 1])
     shown, title = np.arange(classes), "Confusion"
     if classes > MATRIX_LIMIT:
@@ -184,11 +185,11 @@ def confusion_matrix(
     surface, right, wrong = (rgb(c) for c in (theme.surface, theme.right, theme.wrong))
     image = surface + strength * (np.where(own[..., None], right, wrong) - surface)
 
-    names = [clip(labels[i] if labels and i < len(labels) else str(i), 16) for i in shown.tolist()]
+    names = [shorten(labels[i] if labels and i < len(labels) else str(i), 16) for i in shown.tolist()]
     longest = max(map(len, names))
     side = 3.45 if k <= 12 else min(0.36 * k, 7.6)
     margin = 0.55 + min(0.075 * longest, 1.1)
-    figure = new(side + margin, side + margin, theme)
+    figure = new_figure(side + margin, side + margin, theme)
     axes = figure.add_subplot()
     dress(axes, theme, title, grid=False)
     axes.imshow(image, interpolation="nearest")
@@ -214,12 +215,12 @@ def confusion_matrix(
     return figure
 
 
-def confused_pairs(
+def confusion_pairs(
     y: np.ndarray, predict: np.ndarray, weight: np.ndarray | None = None, labels: Sequence[str] | None = None,
     theme: Theme = LIGHT,
 ) -> "Figure":  # fmt: skip
     """The 25 most frequent mistakes among very many classes: class y [n] called `predict` [n], and how often."""
-    y, predict, weight = kept(weight, np.asarray(y, np.int64), np.asarray(predict, np.int64))
+    y, predict, weight = drop_dead_rows(weight, np.asarray(y, np.int64), np.asarray(predict, np.int64))
     classes = max([len(labels or ()), *(int(v.max()) + 1 for v in (y, predict) if v.size), 1])
     wrong = y != predict
     pairs, place = np.unique(y[wrong] * classes + predict[wrong], return_inverse=True)
@@ -229,9 +230,9 @@ def confused_pairs(
     true, said = np.divmod(pairs[shown], classes)
 
     def name(c):
-        return clip(labels[c] if labels and c < len(labels) else str(c), 22)
+        return shorten(labels[c] if labels and c < len(labels) else str(c), 22)
 
-    figure = new(8.4, 0.9 + 0.24 * max(len(shown), 2), theme)
+    figure = new_figure(8.4, 0.9 + 0.24 * max(len(shown), 2), theme)
     axes = figure.add_subplot()
     title = f"Confusion: the {len(shown)} most frequent of {len(pairs):,} pairs" if len(shown) else "No mistakes"
     dress(axes, theme, f"{title}, {classes:,} classes", grid=False)
@@ -253,7 +254,7 @@ def roc_curve(y: np.ndarray, score: np.ndarray, weight: np.ndarray | None = None
     >>> float(roc_curve(np.array([0, 1, 0, 1]), np.array([0.1, 0.4, 0.6, 0.8]))[2])
     0.75
     """
-    y, score, weight = kept(weight, np.asarray(y), np.asarray(score))
+    y, score, weight = drop_dead_rows(weight, np.asarray(y), np.asarray(score))
     order = np.argsort(-score, kind="stable")
     y, score, weight = y[order] > 0, score[order], weight[order]
     last = np.append(np.nonzero(np.diff(score))[0], len(score) - 1) if len(score) else np.empty(0, int)
@@ -273,14 +274,14 @@ def roc(
     The macro curve is the mean over classes of the true positive rate. Up to four classes have a colour each; of more, all
     are faint but the worst. Of more than 30 classes, the 30 with most weight.
     """
-    y, proba, weight = kept(weight, np.asarray(y), np.asarray(proba))
-    figure = new(4.1, 4.0, theme, layout=None)
+    y, proba, weight = drop_dead_rows(weight, np.asarray(y), np.asarray(proba))
+    figure = new_figure(4.1, 4.0, theme, layout=None)
     axes = figure.add_axes((0.135, 0.125, 0.835, 0.785))
     dress(axes, theme, "ROC")
     axes.plot([0, 1], [0, 1], color=theme.muted, linewidth=0.8, linestyle=(0, (4, 4)))
     if proba.shape[1] == 2:
         false, true, area = roc_curve(y == 1, proba[:, 1], weight)
-        false, true = thinned(false, true)
+        false, true = thin(false, true)
         axes.fill_between(false, true, step=None, color=theme.right, alpha=0.1, linewidth=0)
         axes.plot(false, true, color=theme.right, linewidth=2, label=f"area {area:.4f}", clip_on=False)
     else:
@@ -290,14 +291,14 @@ def roc(
         colours = (theme.train, theme.wrong, theme.third, theme.fourth)
         worst = min(found, key=lambda c: found[c][2], default=None)
         for i, (c, (false, true, area)) in enumerate(found.items()):
-            name = clip(labels[c] if labels and c < len(labels) else str(c), 16)
+            name = shorten(labels[c] if labels and c < len(labels) else str(c), 16)
             colour = colours[i] if len(found) <= 4 else theme.wrong if c == worst else theme.muted
             label = f"{name}  {area:.4f}" if len(found) <= 4 else f"worst: {name}  {area:.4f}" if c == worst else None
             look: dict[str, Any] = {"linewidth": 1.4, "alpha": 1} if label else {"linewidth": 0.8, "alpha": 0.4}
-            axes.plot(*thinned(false, true), color=colour, label=label, **look)
+            axes.plot(*thin(false, true), color=colour, label=label, **look)
         if found:
-            at = np.unique(np.concatenate([thinned(f, t)[0] for f, t, _ in found.values()]))
-            macro = np.mean([upper(at, false, true) for false, true, _ in found.values()], axis=0)
+            at = np.unique(np.concatenate([thin(f, t)[0] for f, t, _ in found.values()]))
+            macro = np.mean([upper_end(at, false, true) for false, true, _ in found.values()], axis=0)
             area = float(np.mean([area for _, _, area in found.values()]))
             of = f"macro, {len(found)} of {proba.shape[1]} classes" if len(found) < proba.shape[1] else "macro"
             at, macro, label = np.append(0, at), np.append(0, macro), f"{of}  {area:.4f}"
@@ -319,7 +320,7 @@ def precision_recall_curve(
     >>> float(precision_recall_curve(np.array([0, 1, 0, 1]), np.array([0.1, 0.4, 0.6, 0.8]))[2])
     0.8333333333333333
     """
-    y, score, weight = kept(weight, np.asarray(y), np.asarray(score))
+    y, score, weight = drop_dead_rows(weight, np.asarray(y), np.asarray(score))
     order = np.argsort(-score, kind="stable")
     y, score, weight = y[order] > 0, score[order], weight[order]
     last = np.append(np.nonzero(np.diff(score))[0], len(score) - 1) if len(score) else np.empty(0, int)
@@ -338,8 +339,8 @@ def precision_recall(
 
     Up to four classes have a colour each; of more, all are faint but the worst. Of more than 30, the 30 with most weight.
     """
-    y, proba, weight = kept(weight, np.asarray(y), np.asarray(proba))
-    figure = new(4.1, 4.0, theme, layout=None)
+    y, proba, weight = drop_dead_rows(weight, np.asarray(y), np.asarray(proba))
+    figure = new_figure(4.1, 4.0, theme, layout=None)
     axes = figure.add_axes((0.135, 0.125, 0.835, 0.785))
     dress(axes, theme, "Precision and recall")
     size = np.bincount(y, weight, proba.shape[1])
@@ -348,12 +349,12 @@ def precision_recall(
     colours = (theme.right, theme.wrong, theme.third, theme.fourth)
     worst = min(found, key=lambda c: found[c][2], default=None)
     for i, (c, (recall, precision, area)) in enumerate(found.items()):
-        name = clip(labels[c] if labels and c < len(labels) else str(c), 16)
+        name = shorten(labels[c] if labels and c < len(labels) else str(c), 16)
         told = len(found) <= 4 or c == worst
         text = f"{'worst: ' if len(found) > 4 else ''}{name}  {area:.4f}" if told else None
         look: dict[str, Any] = {"linewidth": 1.6, "alpha": 1} if told else {"linewidth": 0.8, "alpha": 0.4}
         colour = colours[i] if len(found) <= 4 else theme.wrong if c == worst else theme.muted
-        axes.plot(*thinned(recall, precision), color=colour, label=text, clip_on=False, **look)
+        axes.plot(*thin(recall, precision), color=colour, label=text, clip_on=False, **look)
     if proba.shape[1] == 2 and found:
         axes.axhline(size[1] / size.sum(), color=theme.muted, linewidth=0.8, linestyle=(0, (4, 4)))
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
@@ -369,7 +370,7 @@ def coefficients(slope: np.ndarray, names: Sequence[str], classes: Sequence[str]
     """Slopes [d] or [d, classes] of named inputs as bars, the longest first; of more than 20 inputs the 20 longest."""
     slope = np.asarray(slope, float).reshape(len(names), -1)
     order = np.argsort(np.abs(slope).max(1), kind="stable")[-20:]
-    figure = new(4.7, max(2.2, 0.24 * len(order) + 1.0), theme)
+    figure = new_figure(4.7, max(2.2, 0.24 * len(order) + 1.0), theme)
     axes = figure.add_subplot()
     dress(axes, theme, "Coefficients")
     colours, bar = (theme.right, theme.wrong, theme.third, theme.fourth), 0.8 / slope.shape[1]
@@ -378,10 +379,10 @@ def coefficients(slope: np.ndarray, names: Sequence[str], classes: Sequence[str]
         at = np.arange(len(order)) + (k - (slope.shape[1] - 1) / 2) * bar
         axes.barh(at, slope[order, k], bar, color=colours[k % 4], label=text)
     axes.axvline(0, color=theme.muted, linewidth=0.8)
-    axes.set_yticks(range(len(order)), [clip(names[i], 26) for i in order])
+    axes.set_yticks(range(len(order)), [shorten(names[i], 26) for i in order])
     axes.grid(visible=False, axis="y")
     if slope.shape[1] > 1:
-        keys(axes, theme)
+        legend(axes, theme)
     return figure
 
 
@@ -400,7 +401,7 @@ def reliability(y: np.ndarray, proba: np.ndarray, weight: np.ndarray | None = No
     >>> reliability(np.array([0, 1]), np.array([[0.75, 0.25], [0.75, 0.25]])).error
     0.25
     """
-    y, proba, weight = kept(weight, np.asarray(y), np.asarray(proba))
+    y, proba, weight = drop_dead_rows(weight, np.asarray(y), np.asarray(proba))
     confidence, right = proba.max(1).astype(float), proba.argmax(1) == y
     at = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     count, sure, good = (np.bincount(at, weight * v, bins) for v in (np.ones(len(y)), confidence, right))
@@ -414,7 +415,7 @@ def calibration(
 ) -> "Figure":
     """The reliability diagram: accuracy beside confidence in bins of confidence, how many rows each holds, and the error."""
     found = reliability(y, proba, weight, bins)
-    figure = new(4.1, 4.0, theme, layout=None)
+    figure = new_figure(4.1, 4.0, theme, layout=None)
     above, below = figure.add_axes((0.135, 0.345, 0.835, 0.565)), figure.add_axes((0.135, 0.125, 0.835, 0.165))
     dress(above, theme, "Calibration")
     dress(below, theme)
@@ -427,7 +428,7 @@ def calibration(
     above.hlines(sure, left, left + width, color=theme.wrong, linewidth=2.2, label="confidence")
     above.set(xlim=(0, 1), ylim=(0, 1.01), ylabel="accuracy")
     above.tick_params(labelbottom=False)
-    keys(above, theme)
+    legend(above, theme)
     above.text(0.03, 0.95, f"ECE {found.error:.4f}", fontsize=9, color=theme.ink, va="top")
     share = found.weight[here] / max(found.weight.sum(), 1e-300)
     below.bar(left, 100 * share, width, align="edge", color=theme.muted, alpha=0.6, linewidth=0)
@@ -438,24 +439,24 @@ def calibration(
     return figure
 
 
-def predicted_and_true(y: np.ndarray, predict: np.ndarray, weight: np.ndarray | None = None, theme: Theme = LIGHT) -> "Figure":
+def prediction_scatter(y: np.ndarray, predict: np.ndarray, weight: np.ndarray | None = None, theme: Theme = LIGHT) -> "Figure":
     """Answers [n] over truths [n], beside the diagonal of exact answers; above 4,000 rows a density of hexagons."""
-    y, predict, weight = kept(weight, np.asarray(y, float), np.asarray(predict, float))
-    figure = new(4.8, 4.2, theme)
+    y, predict, weight = drop_dead_rows(weight, np.asarray(y, float), np.asarray(predict, float))
+    figure = new_figure(4.8, 4.2, theme)
     axes = figure.add_subplot()
     dress(axes, theme, "Predicted and true")
     cloud(axes, y, predict, weight, theme)
     ends = [min(y.min(), predict.min()), max(y.max(), predict.max())] if len(y) else [0, 1]
     axes.plot(ends, ends, color=theme.wrong, linewidth=1.2, label="exact")
     axes.set(xlabel="true", ylabel="predicted", aspect="equal", adjustable="datalim")
-    keys(axes, theme)
+    legend(axes, theme)
     return figure
 
 
 def residuals(y: np.ndarray, predict: np.ndarray, weight: np.ndarray | None = None, theme: Theme = LIGHT) -> "Figure":
     """Mistakes, predicted - true [n], over the answers, and how they are distributed."""
-    y, predict, weight = kept(weight, np.asarray(y, float), np.asarray(predict, float))
-    figure = new(5.2, 4.2, theme)
+    y, predict, weight = drop_dead_rows(weight, np.asarray(y, float), np.asarray(predict, float))
+    figure = new_figure(5.2, 4.2, theme)
     axes, beside = figure.subplots(1, 2, sharey=True, gridspec_kw={"width_ratios": (3.2, 1), "wspace": 0.04})
     dress(axes, theme, "Residuals")
     dress(beside, theme)
@@ -488,7 +489,7 @@ def sample_grid(
     columns: int = 8, theme: Theme = LIGHT,
 ) -> "Figure":  # fmt: skip
     """The first `count` images [n, h, w] or [n, h, w, c], `columns` in a line; `limits` are black and white or those found."""
-    tiles = pixels(images[:count], limits)
+    tiles = as_pixels(images[:count], limits)
     return mosaic(tiles, min(columns, max(len(tiles), 1)), 0.0, 5.2, title, theme)[0]
 
 
@@ -500,23 +501,23 @@ def wrong_examples(
 
     y [n] and proba [n, classes]; images are scaled together. Without a mistake the figure says so.
     """
-    images, y, proba, _ = kept(weight, np.asarray(images), np.asarray(y), np.asarray(proba))
+    images, y, proba, _ = drop_dead_rows(weight, np.asarray(images), np.asarray(y), np.asarray(proba))
     sure, said = proba.max(1), proba.argmax(1)
     wrong = np.nonzero(said != y)[0]
     worst = wrong[np.argsort(-sure[wrong], kind="stable")[:count]]
     title = f"Most confident mistakes ({len(worst)} of {len(wrong):,})" if len(worst) else "No mistakes"
     if not len(worst):
-        figure = new(9.2, 1.2, theme)
+        figure = new_figure(9.2, 1.2, theme)
         axes = figure.add_subplot()
         dress(axes, theme, title, grid=False)
         axes.set_axis_off()
         text = f"All {len(y):,} rows are right."
         axes.text(0, 0.5, text, ha="left", va="center", color=theme.muted, transform=axes.transAxes)
         return figure
-    figure, places = mosaic(pixels(images[worst], None), 8, 0.4, 10.4, title, theme)
+    figure, places = mosaic(as_pixels(images[worst], None), 8, 0.4, 10.4, title, theme)
 
     def name(c):
-        return clip(labels[c] if labels and c < len(labels) else str(c), 11)
+        return shorten(labels[c] if labels and c < len(labels) else str(c), 11)
 
     axes = figure.axes[0]
     for (left, bottom), i in zip(places, worst, strict=True):
@@ -526,7 +527,7 @@ def wrong_examples(
     return figure
 
 
-def new(width: float, height: float, theme: Theme, layout: Any = "constrained") -> "Figure":
+def new_figure(width: float, height: float, theme: Theme, layout: Any = "constrained") -> "Figure":
     """An empty figure, in inches; without a layout, which costs a second drawing, the axes have given places."""
     from matplotlib.figure import Figure
 
@@ -547,7 +548,7 @@ def dress(axes: "Axes", theme: Theme, title: str = "", grid: bool = True) -> Non
         axes.grid(color=theme.faint, linewidth=0.8)
 
 
-def keys(axes: "Axes", theme: Theme) -> None:
+def legend(axes: "Axes", theme: Theme) -> None:
     """The legend, in one line above the axes on the right."""
     handles, _ = axes.get_legend_handles_labels()
     if handles:
@@ -579,7 +580,7 @@ def mosaic(
     across = columns - gap
     inside = (width - 2 * edge) * lines * line / across
     height = inside + above + edge
-    figure = new(width, height, theme, layout=None)
+    figure = new_figure(width, height, theme, layout=None)
     axes = figure.add_axes((edge / width, edge / height, 1 - 2 * edge / width, inside / height))
     dress(axes, theme, title, grid=False)
     corners = [(i % columns * 1.0, i // columns * line) for i in range(len(tiles))]
@@ -590,7 +591,7 @@ def mosaic(
     return figure, [(left, top + ratio) for left, top in corners]
 
 
-def pixels(images: np.ndarray, limits: tuple[float, float] | None) -> np.ndarray:
+def as_pixels(images: np.ndarray, limits: tuple[float, float] | None) -> np.ndarray:
     """Images [k, h, w] or [k, h, w, c] as [k, h, w, 3] in 0..1; without limits, from the least to the greatest value."""
     images = np.asarray(images, float)
     images = images[..., None] if images.ndim == 3 else images[..., :3]
@@ -600,7 +601,7 @@ def pixels(images: np.ndarray, limits: tuple[float, float] | None) -> np.ndarray
     return np.broadcast_to(scaled, (*scaled.shape[:3], 3))
 
 
-def kept(weight: np.ndarray | None, *columns: np.ndarray) -> tuple[np.ndarray, ...]:
+def drop_dead_rows(weight: np.ndarray | None, *columns: np.ndarray) -> tuple[np.ndarray, ...]:
     """The columns [n, ...] and the weight [n] of the rows that are there; weights default to ones."""
     weight = np.ones(len(columns[0])) if weight is None else np.asarray(weight, float)
     for column in columns:
@@ -612,14 +613,14 @@ def kept(weight: np.ndarray | None, *columns: np.ndarray) -> tuple[np.ndarray, .
     return (*(column[there] for column in columns), weight[there])
 
 
-def thinned(*columns: np.ndarray) -> tuple[np.ndarray, ...]:
+def thin(*columns: np.ndarray) -> tuple[np.ndarray, ...]:
     """At most 2,000 points of the columns [m], the ends included: more cannot be seen."""
     m = len(columns[0])
     at = np.unique(np.linspace(0, m - 1, THIN).astype(int)) if m > THIN else np.arange(m)
     return tuple(column[at] for column in columns)
 
 
-def upper(at: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def upper_end(at: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """A rising curve (x, y) at `at`; the upper end of a vertical piece."""
     last = np.append(np.diff(x) > 0, True)
     return np.interp(at, x[last], y[last])
@@ -637,7 +638,7 @@ def amount(value: float) -> str:
     return f"{value:.0f}" if value == int(value) else f"{value:.2g}" if value < 10 else f"{value:.0f}"
 
 
-def clip(text: str, most: int) -> str:
+def shorten(text: str, most: int) -> str:
     """The text, shortened with an ellipsis; a dollar sign stays one, where matplotlib would read mathematics."""
     text = str(text)
     return (text if len(text) <= most else text[: most - 1] + "…").replace("$", r"\$")

@@ -14,9 +14,9 @@ import numpy as np
 
 from arsenal.evaluation import plot
 from arsenal.evaluation.expectation import holds
-from arsenal.evaluation.labels import written
+from arsenal.evaluation.labels import display_name
 from arsenal.records import Batch
-from arsenal.storage.files import finite, write_bytes, write_json, write_text
+from arsenal.storage.files import to_json, write_bytes, write_json, write_text
 
 ORDER = ("test", "validation", "train")
 TILES, CLASSES_SHOWN, NUMBERS = 8, 100, 8
@@ -59,8 +59,8 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     pictures = Pictures(folder)
     sections = [
-        section(name, *results[name], labels, pictures, totals.get(name), texts.get(name, []))
-        for name in sorted(results, key=place)
+        split_section(name, *results[name], labels, pictures, totals.get(name), texts.get(name, []))
+        for name in sorted(results, key=split_rank)
     ]
     page = {
         "title": title,
@@ -68,22 +68,22 @@ def write_report(
         "facts": facts(status),
         "tags": list(tags),
         "notes": list(notes),
-        "checks": checks(metrics, expect),
+        "checks": check_expectations(metrics, expect),
         "tiles": tiles(metrics, expect),
-        "table": table(metrics),
-        "curves": curves(history, pictures, axis) + linear(slope, labels, pictures),
+        "table": metric_table(metrics),
+        "curves": curves(history, pictures, axis) + coefficient_pictures(slope, labels, pictures),
         "curves_title": "The model" if slope is not None else "Learning curves",
         "sections": [s for s in sections if s],
         "command": command,
         "config": [colour(line) for line in config.splitlines()],
         "environment": list(chips(environment)),
     }
-    write_json(folder / "metrics.json", finite(metrics))
-    write_text(folder / "index.html", rendered("report.html", page))
+    write_json(folder / "metrics.json", to_json(metrics))
+    write_text(folder / "index.html", render("report.html", page))
     return folder / "index.html"
 
 
-def rendered(template: str, page: dict[str, Any]) -> str:
+def render(template: str, page: dict[str, Any]) -> str:
     """A template of this room with the page's values in it."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
@@ -123,7 +123,7 @@ def uri(data: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
 
-def place(split: str) -> tuple[int, str]:
+def split_rank(split: str) -> tuple[int, str]:
     """Test before validation before training, then the others by name."""
     return (ORDER.index(split) if split in ORDER else len(ORDER), split)
 
@@ -150,10 +150,10 @@ def number(value: Any, digits: int = 4) -> str:
     return f"{value:.{digits}f}" if 0.1 <= abs(value) < 1 else f"{value:.{digits}g}"
 
 
-def duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """A time for people.
 
-    >>> [duration(s) for s in (3.2, 75, 7500, 200_000)]
+    >>> [duration_text(s) for s in (3.2, 75, 7500, 200_000)]
     ['3.2 s', '1 min 15 s', '2 h 5 min', '2 d 7 h']
     """
     whole = round(seconds)
@@ -167,12 +167,12 @@ def duration(seconds: float) -> str:
 
 def facts(status: dict) -> list[tuple[str, str]]:
     """What the status says beside the state, as names and texts."""
-    known = {"duration": ("trained for", duration), "time": ("ended", moment)}
+    known = {"duration": ("trained for", duration_text), "time": ("ended", moment)}
     told = []
     for key, value in status.items():
         if key in ("state", "process") or value is None or isinstance(value, dict):
             continue
-        name, text = known.get(key, (written(key), number))
+        name, text = known.get(key, (display_name(key), number))
         told.append((name, text(value)))
     return told
 
@@ -182,7 +182,7 @@ def moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def check(name: str, metrics: dict, bounds: dict) -> dict:
+def check_expectation(name: str, metrics: dict, bounds: dict) -> dict:
     """One expectation: the bounds as text, what was measured, and whether it holds; a bound of another name never does."""
     value = metrics.get(name)
     signs = {"min": "≥", "max": "≤"}
@@ -191,31 +191,31 @@ def check(name: str, metrics: dict, bounds: dict) -> dict:
     return {"name": name, "bounds": text, "value": "not measured" if value is None else number(value), "met": met}
 
 
-def checks(metrics: dict, expect: dict[str, dict]) -> list[dict]:
+def check_expectations(metrics: dict, expect: dict[str, dict]) -> list[dict]:
     """Every expectation, in order."""
-    return [check(name, metrics, bounds or {}) for name, bounds in expect.items()]
+    return [check_expectation(name, metrics, bounds or {}) for name, bounds in expect.items()]
 
 
 def tiles(metrics: dict, expect: dict[str, dict]) -> list[dict]:
     """The headline numbers: what was expected first, then the metrics of the foremost split."""
-    split = min((name.rpartition("/")[0] for name in metrics), key=place, default="")
+    split = min((name.rpartition("/")[0] for name in metrics), key=split_rank, default="")
     rest = [name for name in metrics if name.rpartition("/")[0] == split and name not in expect]
     rest.sort(key=lambda name: LEADING.index(name.rpartition("/")[2]) if name.rpartition("/")[2] in LEADING else len(LEADING))
     shown = [name for name in expect if name in metrics] + rest
     return [
         {
-            "name": written(name.rpartition("/")[2]),
+            "name": display_name(name.rpartition("/")[2]),
             "split": name.rpartition("/")[0],
             "value": number(metrics[name]),
-            "check": check(name, metrics, expect[name] or {}) if name in expect else None,
+            "check": check_expectation(name, metrics, expect[name] or {}) if name in expect else None,
         }
         for name in shown[:TILES]
     ]
 
 
-def table(metrics: dict) -> dict | None:
+def metric_table(metrics: dict) -> dict | None:
     """All metrics, one line per name and one column per split."""
-    splits = sorted({name.rpartition("/")[0] for name in metrics}, key=place)
+    splits = sorted({name.rpartition("/")[0] for name in metrics}, key=split_rank)
     names = list(dict.fromkeys(name.rpartition("/")[2] for name in metrics))
     if not names:
         return None
@@ -224,26 +224,28 @@ def table(metrics: dict) -> dict | None:
         key = f"{split}/{name}" if split else name
         return number(metrics[key]) if key in metrics else ""
 
-    return {"splits": splits, "lines": [(written(name), [cell(s, name) for s in splits]) for name in names]}
+    return {"splits": splits, "lines": [(display_name(name), [cell(s, name) for s in splits]) for name in names]}
 
 
 def curves(history: list[dict], pictures: Pictures, axis: tuple[str, float] = ("step", 1)) -> list[Picture]:
     """One figure per quantity that was a number at two steps or more; a quantity of two names is drawn once."""
     names = dict.fromkeys(name for row in history for name, value in row["values"].items() if value is not None)
     names = {name: None for name in names if len({row["step"] for row in history if row["values"].get(name) is not None}) > 1}
-    same = plot.repeated(history, list(names))
+    same = plot.duplicate_quantities(history, list(names))
     return [
         pictures(
             f"curve_{name}", lambda theme, name=name: plot.learning_curves(history, [name], theme, axis),
-            f"{written(name)} over {axis[0]}, in training and validation",
-            "".join(f"In validation {written(other)} is the same number. " for other, of in same.items() if of == name).strip(),
+            f"{display_name(name)} over {axis[0]}, in training and validation",
+            " ".join(f"In validation {display_name(other)} is the same number." for other, of in same.items() if of == name),
         )
         for name in names
         if name not in same
     ]  # fmt: skip
 
 
-def linear(slope: tuple[np.ndarray, list[str]] | None, labels: Sequence[str] | None, pictures: Pictures) -> list[Picture]:
+def coefficient_pictures(
+    slope: tuple[np.ndarray, list[str]] | None, labels: Sequence[str] | None, pictures: Pictures
+) -> list[Picture]:
     """The coefficients of a linear model, where it is one."""
     if slope is None:
         return []
@@ -253,14 +255,14 @@ def linear(slope: tuple[np.ndarray, list[str]] | None, labels: Sequence[str] | N
     return [pictures("coefficients", draw, "The coefficients of the inputs", note)]
 
 
-def draws(name: str, answer: Any) -> bool:
+def can_show(name: str, answer: Any) -> bool:
     """Whether the page can show an answer of this name and shape [n, ...]: labels, numbers, probabilities, images."""
     if name == "predict":
         return math.prod(answer.shape[1:]) <= NUMBERS or plot.is_images(answer)
     return (name == "predict_proba" and len(answer.shape) == 2) or (name == "sample" and plot.is_images(answer))
 
 
-def section(
+def split_section(
     split: str, rows: Batch, answers: dict, labels: Sequence[str] | None, pictures: Pictures, total: float | None = None,
     texts: Sequence[tuple[str, str]] = (),
 ) -> dict | None:
@@ -286,14 +288,14 @@ def section(
     if len(weight) and y is not None:
         if is_labels(y, predict, proba):
             said: Any = proba.argmax(1) if predict is None and proba is not None else predict
-            found += classified(split, x, y, said, proba, weight, labels, pictures)
+            found += classification_plots(split, x, y, said, proba, weight, labels, pictures)
             classes = class_table(y, said, proba, weight, labels)
         elif predict is not None and predict.shape == y.shape and y.dtype.kind in "fiu" and y[:1].size <= NUMBERS:
-            found += regressed(split, y, predict, np.repeat(weight, y[:1].size), pictures)
+            found += regression_plots(split, y, predict, np.repeat(weight, y[:1].size), pictures)
     if len(weight) and plot.is_images(sample):
-        found += drawn(split, x, sample, pictures)
+        found += sample_plots(split, x, sample, pictures)
     if len(weight) and predict is not None and plot.is_images(predict) and x is not None and x.shape == predict.shape:
-        found.append(restored(split, x, predict, pictures))
+        found.append(reconstruction_plots(split, x, predict, pictures))
     if not found and not lost and not texts:
         return None
     counted = number(float(weight.sum())) + (f" of {number(total)}" if shown else "")
@@ -311,12 +313,12 @@ def is_labels(y: np.ndarray, predict: np.ndarray | None, proba: np.ndarray | Non
     return whole and (said or (predict is None and proba is not None))
 
 
-def classified(split, x, y, said, proba, weight, labels, pictures) -> list[Picture]:
+def classification_plots(split, x, y, said, proba, weight, labels, pictures) -> list[Picture]:
     """The plots of a classifier's answers on the rows that are there."""
     y, said = y.astype(int), said.astype(int)
     classes = max(int(y.max()), int(said.max())) + 1
     many = max(classes, len(labels or ())) > plot.PAIRS_LIMIT
-    confusion = plot.confused_pairs if many else plot.confusion_matrix
+    confusion = plot.confusion_pairs if many else plot.confusion_matrix
     found = [
         pictures(
             f"{split}_confusion", lambda theme: confusion(y, said, weight, labels, theme),
@@ -352,12 +354,12 @@ def classified(split, x, y, said, proba, weight, labels, pictures) -> list[Pictu
     return found
 
 
-def regressed(split, y, predict, weight, pictures) -> list[Picture]:
+def regression_plots(split, y, predict, weight, pictures) -> list[Picture]:
     """The plots of answers that are numbers."""
     y, predict = y.reshape(-1), predict.reshape(-1)
     return [
         pictures(
-            f"{split}_predicted", lambda theme: plot.predicted_and_true(y, predict, weight, theme),
+            f"{split}_predicted", lambda theme: plot.prediction_scatter(y, predict, weight, theme),
             f"Predicted and true values of the {split} rows", "On the line the answer is exact.",
         ),
         pictures(
@@ -367,7 +369,7 @@ def regressed(split, y, predict, weight, pictures) -> list[Picture]:
     ]  # fmt: skip
 
 
-def drawn(split, x, sample, pictures) -> list[Picture]:
+def sample_plots(split, x, sample, pictures) -> list[Picture]:
     """Images that the model drew, beside real ones on the same scale of grey."""
     real = plot.is_images(x) and x.shape[1:3] == sample.shape[1:3]
     limits = (float(x.min()), float(x.max())) if real else None
@@ -379,7 +381,7 @@ def drawn(split, x, sample, pictures) -> list[Picture]:
     return found + ([grid("real", x, "Real", f"Real images of the {split} rows")] if real else [])
 
 
-def restored(split, x, predict, pictures) -> Picture:
+def reconstruction_plots(split, x, predict, pictures) -> Picture:
     """Images, eight in a line, and below each what the model made of it."""
     lines = [images[i : i + 8] for i in range(0, min(len(x) // 8 * 8, 24) or len(x), 8) for images in (x, predict)]
     limits = (float(x.min()), float(x.max()))
@@ -410,13 +412,13 @@ def class_table(y, said, proba, weight, labels) -> dict:
     def line(c):
         area = plot.roc_curve(y == c, proba[:, c], weight)[2] if proba is not None and c < proba.shape[1] else math.nan
         name = labels[c] if labels and c < len(labels) else str(c)
-        shares = [share(v) for v in (precision[c], recall[c], f1[c], area)]
+        shares = [share_bar(v) for v in (precision[c], recall[c], f1[c], area)]
         return {"name": name, "support": number(float(true[c])), "shares": shares}
 
     return {"note": note, "lines": [line(c) for c in shown], "areas": proba is not None}
 
 
-def share(value: float) -> dict:
+def share_bar(value: float) -> dict:
     """A share as text and as the width of its bar in percent."""
     known = math.isfinite(value)
     return {"text": f"{value:.3f}" if known else "-", "percent": round(100 * value, 1) if known else 0}

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from arsenal.evaluation.labels import written
-from arsenal.evaluation.plot import LIGHT, Theme, clip, dress, keys, new, rgb
-from arsenal.evaluation.report import Pictures, colour, facts, number, rendered
+from arsenal.evaluation.labels import display_name
+from arsenal.evaluation.plot import LIGHT, Theme, dress, legend, new_figure, rgb, shorten
+from arsenal.evaluation.report import Pictures, colour, facts, number, render
 from arsenal.storage.files import write_text
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def write_sweep(
                 "What is missing to 100 % lies in how they act together, or in chance.",
             )
         )  # fmt: skip
-    lines, dots = some(ranked, LINES), some(ranked, DOTS)
+    lines, dots = pick_trials(ranked, LINES), pick_trials(ranked, DOTS)
 
     def said(drawn: np.ndarray) -> str:
         whole = len(drawn) == len(ranked)
@@ -104,16 +104,16 @@ def write_sweep(
     page = {
         "title": title, "state": str(status.get("state", "unknown")), "facts": facts(status), "pictures": found, "metric": metric,
         "names": names, "command": command, "config": [colour(line) for line in config.splitlines()],
-        "table": [line(rows[i], names) for i in ranked[:TABLED]],
-        "all": len(rows), "failed": [line(row, names) for row in failed[:FAILURES]], "failures": len(failed),
+        "table": [table_row(rows[i], names) for i in ranked[:TABLED]],
+        "all": len(rows), "failed": [table_row(row, names) for row in failed[:FAILURES]], "failures": len(failed),
         "best": number(rows[ranked[0]].value) if len(ranked) else "-", "mode": mode,
     }  # fmt: skip
-    write_text(folder / "trials.csv", tabled(rows, names, metric))
-    write_text(folder / "index.html", rendered("sweep.html", page))
+    write_text(folder / "trials.csv", trials_csv(rows, names, metric))
+    write_text(folder / "index.html", render("sweep.html", page))
     return folder / "index.html"
 
 
-def some(ranked: np.ndarray, most: int) -> np.ndarray:
+def pick_trials(ranked: np.ndarray, most: int) -> np.ndarray:
     """All of the ranked trials, or the best tenth of `most` and others evenly."""
     if len(ranked) <= most:
         return ranked
@@ -121,7 +121,7 @@ def some(ranked: np.ndarray, most: int) -> np.ndarray:
     return np.concatenate([ranked[:first], ranked[np.linspace(first, len(ranked) - 1, most - first).astype(int)]])
 
 
-def line(row: Row, names: Sequence[str]) -> dict[str, Any]:
+def table_row(row: Row, names: Sequence[str]) -> dict[str, Any]:
     """A trial as a line of the page's table."""
     cells = [number(value) if isinstance(value, float) else str(value) for value in (row.values.get(name, "-") for name in names)]
     return {
@@ -130,7 +130,7 @@ def line(row: Row, names: Sequence[str]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def tabled(rows: Sequence[Row], names: Sequence[str], metric: str) -> str:
+def trials_csv(rows: Sequence[Row], names: Sequence[str], metric: str) -> str:
     """All trials as CSV, every number with all of its digits."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
@@ -168,16 +168,16 @@ def importance(unit: np.ndarray, value: np.ndarray) -> np.ndarray | None:
 
 def best_so_far(value: np.ndarray, metric: str, mode: str, theme: Theme = LIGHT) -> "Figure":
     """Values [n] over trials as dots, NaN where there is none, and the best so far as a line."""
-    figure = new(4.7, 3.4, theme)
+    figure = new_figure(4.7, 3.4, theme)
     axes = figure.add_subplot()
-    dress(axes, theme, f"Best {clip(written(metric), 24)} so far")
+    dress(axes, theme, f"Best {shorten(display_name(metric), 24)} so far")
     good = np.isfinite(value)
     at = np.nonzero(good)[0]
     reach = np.fmin.accumulate(value) if mode == "min" else np.fmax.accumulate(value)
     shown = at if len(at) <= DOTS else at[np.linspace(0, len(at) - 1, DOTS).astype(int)]
     axes.scatter(shown, value[shown], 10, color=theme.muted, alpha=0.5, linewidth=0)
     axes.step(np.arange(len(value)), reach, where="post", color=theme.right, linewidth=2)
-    ranged(axes, at, value[good], mode, theme)
+    set_value_axis(axes, at, value[good], mode, theme)
     axes.set_xlabel("trial")
     return figure
 
@@ -205,7 +205,7 @@ def kth(value: np.ndarray, share: float) -> float:
     return float(np.sort(value)[round(share * (len(value) - 1))])
 
 
-def ranged(axes: Any, at: np.ndarray, value: np.ndarray, mode: str, theme: Theme) -> None:
+def set_value_axis(axes: Any, at: np.ndarray, value: np.ndarray, mode: str, theme: Theme) -> None:
     """A value axis for dots at `at` [n] with values [n]: logarithmic where they are positive and span much.
 
     Dots beyond its end are triangles at the edge, and it is said how many there are and how far the worst lies.
@@ -230,13 +230,13 @@ def ranged(axes: Any, at: np.ndarray, value: np.ndarray, mode: str, theme: Theme
 def importances(names: Sequence[str], shares: np.ndarray, theme: Theme = LIGHT) -> "Figure":
     """Shares [d] as bars, the largest on top."""
     order = np.argsort(shares)[-12:]
-    figure = new(4.7, max(2.0, 0.34 * len(order) + 1.2), theme)
+    figure = new_figure(4.7, max(2.0, 0.34 * len(order) + 1.2), theme)
     axes = figure.add_subplot()
     dress(axes, theme, "Importance")
     axes.barh(range(len(order)), 100 * shares[order], 0.62, color=theme.right, alpha=0.85)
     for i, k in enumerate(order):
         axes.text(100 * shares[k] + 1.5, i, f"{100 * shares[k]:.0f} %", va="center", fontsize=8.5, color=theme.ink)
-    axes.set_yticks(range(len(order)), [clip(names[k], 30) for k in order])
+    axes.set_yticks(range(len(order)), [shorten(names[k], 30) for k in order])
     axes.set(xlim=(0, max(108, 100 * shares.max() * 1.15)), xlabel="% of the variance")
     axes.grid(visible=False, axis="y")
     return figure
@@ -252,7 +252,7 @@ def parallel(
     place = np.clip((value[drawn] - low) / ((high - low) or 1.0), 0, 1)
     places = np.stack([axis.unit[drawn] for axis in axes] + [place], 1)
     m = places.shape[1]
-    figure = new(9.6, 4.0, theme)
+    figure = new_figure(9.6, 4.0, theme)
     plain = figure.add_subplot()
     dress(plain, theme, "All trials", grid=False)
     share = np.linspace(0, 1, len(drawn))[:, None]
@@ -268,8 +268,8 @@ def parallel(
             end, worst = (1.0, value[drawn].max()) if mode == "min" else (0.0, value[drawn].min())
             ticks[end] = f"{number(high if mode == 'min' else low)} to {number(float(worst))}"
         for at, text in ticks.items():
-            plain.text(i + 0.02, at, clip(text, 24), fontsize=7.5, color=theme.ink, va="center")
-    names = [clip(axis.name, 22) for axis in axes] + [clip(metric, 22)]
+            plain.text(i + 0.02, at, shorten(text, 24), fontsize=7.5, color=theme.ink, va="center")
+    names = [shorten(axis.name, 22) for axis in axes] + [shorten(metric, 22)]
     plain.set_xticks(range(m), names)
     plain.set(xlim=(-0.05, m - 1 + 0.25), ylim=(-0.05, 1.05), yticks=[])
     for spine in plain.spines.values():
@@ -282,18 +282,18 @@ def slices(axes: Sequence[Axis], value: np.ndarray, drawn: np.ndarray, metric: s
     shown = axes[:8]
     columns = min(4, len(shown))
     lines = -(-len(shown) // columns)
-    figure = new(9.6, 2.5 * lines, theme)
+    figure = new_figure(9.6, 2.5 * lines, theme)
     grid = np.atleast_1d(figure.subplots(lines, columns, sharey=True, squeeze=False)).ravel()
     for place, axis in zip(grid, shown, strict=False):
         dress(place, theme)
         alpha = max(0.15, min(0.7, 100 / len(drawn)))
         place.scatter(axis.unit[drawn], value[drawn], 10, color=theme.right, alpha=alpha, linewidth=0)
-        place.set_xticks(list(axis.ticks), [clip(text, 12) for text in axis.ticks.values()])
+        place.set_xticks(list(axis.ticks), [shorten(text, 12) for text in axis.ticks.values()])
         place.set(xlim=(-0.05, 1.05))
-        place.set_xlabel(clip(axis.name, 30))
-        ranged(place, axis.unit[drawn], value[drawn], mode, theme)
+        place.set_xlabel(shorten(axis.name, 30))
+        set_value_axis(place, axis.unit[drawn], value[drawn], mode, theme)
     for place in grid[len(shown) :]:
         place.set_visible(False)
-    grid[0].set_ylabel(clip(written(metric), 20))
-    keys(grid[0], theme)
+    grid[0].set_ylabel(shorten(display_name(metric), 20))
+    legend(grid[0], theme)
     return figure

@@ -40,8 +40,8 @@ def mix_rows(key: jax.Array, batch: Batch, alpha: Any, classes: int | None = Non
     for leaf in jax.tree.leaves(batch.x):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise ValueError(f"`mixup` takes x of floats, since rows are averaged; got {leaf.dtype} of shape {leaf.shape}.")
-    target = probabilities("mixup", batch.y, classes)
-    share, partner, _ = draws(key, batch, alpha)
+    target = as_probabilities("mixup", batch.y, classes)
+    share, partner, _ = draw_partners(key, batch, alpha)
     return batch._replace(x=jax.tree.map(lambda v: blend(share, v, v[partner]), batch.x), y=blend(share, target, target[partner]))
 
 
@@ -55,8 +55,8 @@ def paste_boxes(key: jax.Array, batch: Batch, alpha: Any, classes: int | None = 
     if getattr(batch.x, "ndim", 0) not in (3, 4):
         got = getattr(batch.x, "shape", type(batch.x).__name__)
         raise ValueError(f"`cutmix` takes images [n, height, width] or [n, height, width, channels]; got {got}.")
-    target = probabilities("cutmix", batch.y, classes)
-    share, partner, keys = draws(key, batch, alpha)
+    target = as_probabilities("cutmix", batch.y, classes)
+    share, partner, keys = draw_partners(key, batch, alpha)
     centre = jax.vmap(lambda one: jax.random.uniform(jax.random.fold_in(one, 2), (2,), share.dtype))(keys)
     inside = box(share, centre, batch.x.shape[1:3])
     kept = 1 - inside.mean((1, 2), dtype=share.dtype)
@@ -64,16 +64,16 @@ def paste_boxes(key: jax.Array, batch: Batch, alpha: Any, classes: int | None = 
     return batch._replace(x=jnp.where(inside, batch.x[partner], batch.x), y=blend(kept, target, target[partner]))
 
 
-def draws(key: jax.Array, batch: Batch, alpha: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+def draw_partners(key: jax.Array, batch: Batch, alpha: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
     """For every row its share in (0, 1), its partner's position, and its key for more."""
     keys = row_keys(key, batch.row)
     alpha = jnp.asarray(alpha, dtype=float)
     share = jax.vmap(lambda one: jax.random.beta(jax.random.fold_in(one, 0), alpha, alpha))(keys)
     at = jax.vmap(lambda one: jax.random.uniform(jax.random.fold_in(one, 1), dtype=share.dtype))(keys)
-    return share, among(at, batch.weight), keys
+    return share, living_row_at(at, batch.weight), keys
 
 
-def among(at: jax.Array, weight: jax.Array) -> jax.Array:
+def living_row_at(at: jax.Array, weight: jax.Array) -> jax.Array:
     """The position of the living row that `at` [n] in 0..1 falls on; the first row where none is alive. [n] int32."""
     # Counts are whole numbers: a dead row has the count of the row before it, so no search stops there.
     count = jnp.cumsum((weight > 0).astype(jnp.int32))
@@ -100,7 +100,7 @@ def blend(share: jax.Array, own: jax.Array, other: jax.Array) -> jax.Array:
     return share * own + (1 - share) * other
 
 
-def probabilities(name: str, y: Any, classes: int | None) -> jax.Array:
+def as_probabilities(name: str, y: Any, classes: int | None) -> jax.Array:
     """y as float probabilities [n, classes]; ValueError where it is neither those nor labels [n] of known classes."""
     shape, kind = getattr(y, "shape", None), getattr(y, "dtype", None)
     if shape is None or kind is None:

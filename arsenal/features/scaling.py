@@ -9,7 +9,7 @@ from arsenal.numerics.weighted import weighted_mean
 from arsenal.records import Transform
 
 
-class Moments(NamedTuple):
+class Scaling(NamedTuple):
     """Mean and standard deviation of each feature."""
 
     mean: Any
@@ -22,7 +22,7 @@ def scale(factor: float, offset: float = 0.0) -> Transform:
         raise ValueError("`factor` of `scale` must not be 0, or every input would be the same.")
 
     def apply(state, x):
-        x = fractional(x)
+        x = as_floats(x)
         return x * jnp.asarray(factor, x.dtype) + jnp.asarray(offset, x.dtype)
 
     def inverse(state, x):
@@ -35,14 +35,14 @@ def standardize() -> Transform:
     """Zero mean and unit variance of every feature of x [n, ...], by weight; a constant feature becomes 0."""
 
     def fit(key, rows, hp):
-        x = fractional(rows.x)
+        x = as_floats(rows.x)
         mean = weighted_mean(x, rows.weight)
         variance = weighted_mean(jnp.square(x - mean), rows.weight)
-        state = Moments(mean, jnp.where(variance > 0, jnp.sqrt(variance), jnp.ones_like(variance)))
+        state = Scaling(mean, jnp.where(variance > 0, jnp.sqrt(variance), jnp.ones_like(variance)))
         return state, rows._replace(x=apply(state, rows.x))
 
     def apply(state, x):
-        return (fractional(x) - state.mean) / state.deviation
+        return (as_floats(x) - state.mean) / state.deviation
 
     def inverse(state, x):
         return x * state.deviation + state.mean
@@ -50,7 +50,7 @@ def standardize() -> Transform:
     return Transform(fit, apply, inverse)
 
 
-def fractional(x: Any) -> jax.Array:
+def as_floats(x: Any) -> jax.Array:
     """x as floats: bytes and whole numbers become float32."""
     if isinstance(x, dict):
         raise ValueError(f"One array of numbers can be scaled; this data has {', '.join(x)}. `one_hot` makes one of them.")

@@ -13,7 +13,7 @@ ANSWER = 5.0
 
 
 @contextlib.contextmanager
-def connected(address: str | None) -> Iterator[Any]:
+def connect(address: str | None) -> Iterator[Any]:
     """Ray, connected to the cluster at `address` (`host:port`, or auto for one that runs here); None: one made for this.
 
     A `RunError` where nobody answers within seconds. What was made for this ends with it.

@@ -9,7 +9,7 @@ from typing import Annotated
 from annotated_types import Ge, Gt
 
 from arsenal.launchers.launcher import Launcher
-from arsenal.launchers.member import free_port, join_as_told, tethered
+from arsenal.launchers.member import free_port, join_from_environment, tether
 from arsenal.launchers.supervise import supervise
 
 
@@ -29,12 +29,12 @@ def processes(
 
     def launch(config, here):
         if "ARSENAL_PROCESS" in os.environ:
-            return join_as_told(config, here)
+            return join_from_environment(config, here)
 
         def start():
             told = {"ARSENAL_COORDINATOR": f"127.0.0.1:{free_port()}", "ARSENAL_PROCESSES": str(count)}
-            command = tethered(["arsenal.train", *config.overrides])
-            return [Child(i, command, told | {"ARSENAL_PROCESS": str(i)} | share(i, devices)) for i in range(count)]
+            command = tether(["arsenal.train", *config.overrides])
+            return [Child(i, command, told | {"ARSENAL_PROCESS": str(i)} | device_environment(i, devices)) for i in range(count)]
 
         supervise(start, restarts)
 
@@ -74,7 +74,7 @@ class Child:
         self.process.wait()
 
 
-def share(index: int, devices: int | None) -> dict[str, str]:
+def device_environment(index: int, devices: int | None) -> dict[str, str]:
     """The environment of a process that gets `devices` of this machine's, after those of the ones before it."""
     if devices is None:
         return {}

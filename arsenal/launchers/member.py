@@ -10,7 +10,7 @@ import jax
 
 from arsenal.config import Config
 from arsenal.launchers.launcher import Here
-from arsenal.runs.processes import OtherProcess, enough_threads
+from arsenal.runs.processes import OtherProcess, provide_threads
 
 SILENCE = 10
 """Seconds without a word after which JAX calls a process dead; the launcher that sees it end is quicker."""
@@ -36,12 +36,12 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 when whoever started it is gone, however that ended."""
 
 
-def tethered(command: Sequence[str]) -> list[str]:
+def tether(command: Sequence[str]) -> list[str]:
     """A module's name and its words as the command of a process that ends with its parent; its stdin must be a pipe."""
     return [sys.executable, "-c", TETHER, *command]
 
 
-def join_as_told(config: Config, here: Here) -> None:
+def join_from_environment(config: Config, here: Here) -> None:
     """The run in a process that a launcher started among others."""
     count, index = int(os.environ["ARSENAL_PROCESSES"]), int(os.environ["ARSENAL_PROCESS"])
     join(config, here, count, coordinator_address=os.environ["ARSENAL_COORDINATOR"], num_processes=count, process_id=index)
@@ -50,7 +50,7 @@ def join_as_told(config: Config, here: Here) -> None:
 def join(config: Config, here: Here, count: int, **who: Any) -> None:
     """The run in this process once all the others are there."""
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    enough_threads()
+    provide_threads()
     try:
         jax.distributed.initialize(**who, initialization_timeout=TIMEOUT, heartbeat_timeout_seconds=SILENCE)
         here(config)

@@ -7,9 +7,9 @@ from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Ge, Gt
 
-from arsenal.launchers.cluster import connected
+from arsenal.launchers.cluster import connect
 from arsenal.launchers.launcher import Launcher
-from arsenal.launchers.member import free_port, join_as_told, tethered
+from arsenal.launchers.member import free_port, join_from_environment, tether
 from arsenal.launchers.supervise import supervise
 from arsenal.runs.folder import RunError
 
@@ -27,14 +27,14 @@ def ray(
 
     def launch(config, here):
         if "ARSENAL_PROCESS" in os.environ:
-            return join_as_told(config, here)
-        with connected(config.settings.ray.address) as cluster:
+            return join_from_environment(config, here)
+        with connect(config.settings.ray.address) as cluster:
             supervise(lambda: on_hosts(cluster, config.overrides, hosts, cpus, gpus), restarts)
 
     return Launcher(launch)
 
 
-class Hosted(NamedTuple):
+class RemoteChild(NamedTuple):
     """A process on a machine of the cluster."""
 
     where: str
@@ -73,7 +73,7 @@ class Host:
 
     def run(self, command: list[str], told: dict[str, str]) -> int:
         """The exit code of the command; it ends with this actor, however that ends."""
-        self.process = subprocess.Popen(tethered(command), env=os.environ | told, stdin=subprocess.PIPE)
+        self.process = subprocess.Popen(tether(command), env=os.environ | told, stdin=subprocess.PIPE)
         return self.process.wait()
 
     def terminate(self) -> None:
@@ -81,7 +81,7 @@ class Host:
         self.process.terminate()
 
 
-def on_hosts(cluster: Any, overrides: list[str], hosts: int | None, cpus: int | None, gpus: int | None) -> list[Hosted]:
+def on_hosts(cluster: Any, overrides: list[str], hosts: int | None, cpus: int | None, gpus: int | None) -> list[RemoteChild]:
     """A process on each of so many machines of the cluster."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -104,5 +104,5 @@ def on_hosts(cluster: Any, overrides: list[str], hosts: int | None, cpus: int | 
     members = []
     for i, (actor, node) in enumerate(zip(actors, nodes, strict=True)):
         running = actor.run.remote(["arsenal.train", *overrides], told | {"ARSENAL_PROCESS": str(i)})
-        members.append(Hosted(f"process {i} on {node['NodeManagerHostname']}", actor, running, cluster))
+        members.append(RemoteChild(f"process {i} on {node['NodeManagerHostname']}", actor, running, cluster))
     return members

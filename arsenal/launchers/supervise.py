@@ -18,7 +18,7 @@ def supervise(start: Callable[[], Sequence[Any]], restarts: int) -> None:
     that failed.
     """
     for attempt in range(restarts + 1):
-        ended = once(start())
+        ended = run_once(start())
         if ended is None:
             return
         if ended.code in (1, 2, 130, 143) or attempt == restarts:
@@ -35,17 +35,17 @@ class Ended(Refusal):
         self.code, self.told = code, told
 
 
-def once(members: Sequence[Any]) -> Ended | None:
+def run_once(members: Sequence[Any]) -> Ended | None:
     """Run the processes to their end; None when all is well."""
     asked = 0.0
-    with forwarded(members) as came:
+    with forward_signals(members) as came:
         try:
             while True:
                 codes = [one.poll() for one in members]
                 if all(code == 0 for code in codes):
                     return None
                 failed = [i for i, code in enumerate(codes) if code not in (None, 0)]
-                if failed and (asked := asked or time.monotonic()) and patient(members, asked):
+                if failed and (asked := asked or time.monotonic()) and is_grace_over(members, asked):
                     break
                 time.sleep(0.1)
             # Who lost another one is not who was lost; XLA aborts where it finds out before JAX does.
@@ -63,13 +63,13 @@ def once(members: Sequence[Any]) -> Ended | None:
                     one.kill()
 
 
-def patient(members: Sequence[Any], since: float, grace: float = 3.0) -> bool:
+def is_grace_over(members: Sequence[Any], since: float, grace: float = 3.0) -> bool:
     """Whether the others had time to see for themselves."""
     return time.monotonic() - since > grace or all(one.poll() is not None for one in members)
 
 
 @contextlib.contextmanager
-def forwarded(members: Sequence[Any]) -> Iterator[Callable[[], int]]:
+def forward_signals(members: Sequence[Any]) -> Iterator[Callable[[], int]]:
     """While this lasts, SIGTERM and Ctrl-C go on to the processes; which came, or 0. A second Ctrl-C ends at once."""
     came = 0
 

@@ -32,12 +32,12 @@ def cross_entropy(label_smoothing: Annotated[float, Interval(ge=0, le=1)] = 0.0,
     def value(logits, rows, hp):
         classes = logits.shape[-1]
         smooth = hp["label_smoothing"].astype(logits.dtype)
-        target = (1 - smooth) * given(rows.y, logits) + smooth / classes
+        target = (1 - smooth) * target_probabilities(rows.y, logits) + smooth / classes
         return over_positions(optax.softmax_cross_entropy(logits, target), rows.y)
 
     def check(outputs, rows):
         check_logits("cross_entropy", outputs)
-        if soft(rows.y, outputs):
+        if is_soft(rows.y, outputs):
             check_probabilities("cross_entropy", outputs, rows)
         else:
             check_labels("cross_entropy", outputs.shape[-1], rows, outputs.shape[1:-1])
@@ -82,7 +82,7 @@ def of_classes(value: Callable, check: Callable, hp: dict, over: Over):
 
     accuracy = "accuracy" if over == "rows" else "token_accuracy"
     return Loss(
-        value, readout=CLASSES, measures={accuracy: right}, modes={accuracy: "max"}, counts=counts, check=check, hp=hp
+        value, readout=CLASSES, measures={accuracy: is_right}, modes={accuracy: "max"}, counts=counts, check=check, hp=hp
     )  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def binary_cross_entropy() -> Loss:
     """
 
     def value(logits, rows, hp):
-        logits = flat(logits)
+        logits = squeeze_logits(logits)
         return optax.sigmoid_binary_cross_entropy(logits, rows.y.astype(logits.dtype))
 
     def check(outputs, rows):
@@ -104,10 +104,10 @@ def binary_cross_entropy() -> Loss:
     return Loss(
         value,
         readout={
-            "predict": lambda z: (flat(z) > 0).astype(jnp.int32),
-            "predict_proba": lambda z: jax.nn.softmax(jnp.stack([jnp.zeros_like(flat(z)), flat(z)], -1)),
+            "predict": lambda z: (squeeze_logits(z) > 0).astype(jnp.int32),
+            "predict_proba": lambda z: jax.nn.softmax(jnp.stack([jnp.zeros_like(squeeze_logits(z)), squeeze_logits(z)], -1)),
         },
-        measures={"accuracy": lambda z, rows: ((flat(z) > 0) == (rows.y > 0)).astype(z.dtype)},
+        measures={"accuracy": lambda z, rows: ((squeeze_logits(z) > 0) == (rows.y > 0)).astype(z.dtype)},
         modes={"accuracy": "max"},
         check=check,
     )
@@ -117,24 +117,24 @@ CLASSES = {"predict": lambda z: jnp.argmax(z, -1).astype(jnp.int32), "predict_pr
 """How logits [n, ..., classes] read as answers."""
 
 
-def flat(logits: jax.Array) -> jax.Array:
+def squeeze_logits(logits: jax.Array) -> jax.Array:
     """[n] from [n] or [n, 1]."""
     return logits.reshape(logits.shape[0])
 
 
-def soft(y, logits) -> bool:
+def is_soft(y, logits) -> bool:
     """Whether y holds probabilities of the classes, not labels."""
     return getattr(y, "ndim", None) == logits.ndim and jnp.issubdtype(y.dtype, jnp.floating)
 
 
-def given(y: jax.Array, logits: jax.Array) -> jax.Array:
+def target_probabilities(y: jax.Array, logits: jax.Array) -> jax.Array:
     """The probabilities that y holds, or the one-hot of its labels, of which -1 is zeros. [n, ..., classes]."""
-    return y.astype(logits.dtype) if soft(y, logits) else jax.nn.one_hot(y, logits.shape[-1], dtype=logits.dtype)
+    return y.astype(logits.dtype) if is_soft(y, logits) else jax.nn.one_hot(y, logits.shape[-1], dtype=logits.dtype)
 
 
-def right(logits: jax.Array, rows: Batch) -> jax.Array:
+def is_right(logits: jax.Array, rows: Batch) -> jax.Array:
     """1 where the largest logit is the label's, or that of the largest probability, else 0; averaged over positions. [n]."""
-    label = jnp.argmax(rows.y, -1) if soft(rows.y, logits) else rows.y
+    label = jnp.argmax(rows.y, -1) if is_soft(rows.y, logits) else rows.y
     hit = jnp.argmax(logits, -1).astype(jnp.int32) == label.astype(jnp.int32)
     return over_positions(hit.astype(logits.dtype), rows.y)
 

@@ -54,7 +54,7 @@ def info_nce(temperature: Annotated[float, Gt(0)] = 0.07, symmetric: bool = True
     names = ("anchor", "positive")
 
     def cosines(outputs):
-        anchor, positive = (unit(outputs[name]) for name in names)
+        anchor, positive = (normalize(outputs[name]) for name in names)
         return anchor @ positive.T
 
     def value(outputs, rows, hp):
@@ -123,7 +123,7 @@ def check_embeddings(name: str, count: str, shapes: list) -> None:
         raise ValueError(f"`{name}` takes {count} embeddings of one shape [n, d]; the model gives {shapes}.")
 
 
-def unit(x: jax.Array) -> jax.Array:
+def normalize(x: jax.Array) -> jax.Array:
     """x [n, d] at length 1; a row of zeros stays one."""
     square = jnp.sum(jnp.square(x), -1, keepdims=True)
     return x * jax.lax.rsqrt(jnp.where(square > 0, square, 1))

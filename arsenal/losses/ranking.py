@@ -16,10 +16,10 @@ def pairwise_logistic() -> Loss:
     """
 
     def value(scores, rows, hp):
-        return over_pairs(jax.nn.softplus(-apart(scores)), rows.y)
+        return over_pairs(jax.nn.softplus(-pair_differences(scores)), rows.y)
 
     def ordered(scores, rows):
-        return over_pairs((apart(scores) > 0).astype(scores.dtype), rows.y)
+        return over_pairs((pair_differences(scores) > 0).astype(scores.dtype), rows.y)
 
     return Loss(
         value,
@@ -44,7 +44,7 @@ def listwise_softmax() -> Loss:
         return -jnp.sum(jnp.where(item, target * log_p, 0), -1)
 
     def ordered(scores, rows):
-        return over_pairs((apart(scores) > 0).astype(scores.dtype), rows.y)
+        return over_pairs((pair_differences(scores) > 0).astype(scores.dtype), rows.y)
 
     return Loss(
         value,
@@ -54,7 +54,7 @@ def listwise_softmax() -> Loss:
     )
 
 
-def apart(scores: jax.Array) -> jax.Array:
+def pair_differences(scores: jax.Array) -> jax.Array:
     """`s_i - s_j` of scores [n, k]. [n, k, k]."""
     return scores[:, :, None] - scores[:, None, :]
 

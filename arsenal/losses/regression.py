@@ -14,12 +14,12 @@ def squared_error() -> Loss:
     """`(output - y)²`, averaged over all but the first axis; outputs and y have one shape, or [n, 1] and [n]."""
 
     def value(outputs, rows, hp):
-        return over_row(jnp.square(apart(outputs, rows)))
+        return over_row(jnp.square(residual(outputs, rows)))
 
     return Loss(
         value,
-        readout={"predict": single},
-        measures={"absolute_error": lambda outputs, rows: over_row(jnp.abs(apart(outputs, rows)))},
+        readout={"predict": squeeze_outputs},
+        measures={"absolute_error": lambda outputs, rows: over_row(jnp.abs(residual(outputs, rows)))},
         modes={"absolute_error": "min"},
         check=lambda outputs, rows: check_shape("squared_error", outputs, rows),
     )
@@ -32,12 +32,12 @@ def absolute_error() -> Loss:
     """
 
     def value(outputs, rows, hp):
-        return over_row(jnp.abs(apart(outputs, rows)))
+        return over_row(jnp.abs(residual(outputs, rows)))
 
     return Loss(
         value,
-        readout={"predict": single},
-        measures={"squared_error": lambda outputs, rows: over_row(jnp.square(apart(outputs, rows)))},
+        readout={"predict": squeeze_outputs},
+        measures={"squared_error": lambda outputs, rows: over_row(jnp.square(residual(outputs, rows)))},
         modes={"squared_error": "min"},
         check=lambda outputs, rows: check_shape("absolute_error", outputs, rows),
     )
@@ -51,15 +51,15 @@ def huber(delta: Annotated[float, Gt(0)] = 1.0) -> Loss:
     """
 
     def value(outputs, rows, hp):
-        size = jnp.abs(apart(outputs, rows))
+        size = jnp.abs(residual(outputs, rows))
         delta = hp["delta"].astype(size.dtype)
         near = jnp.minimum(size, delta)
         return over_row(near * near / 2 + delta * (size - near))
 
     return Loss(
         value,
-        readout={"predict": single},
-        measures={"absolute_error": lambda outputs, rows: over_row(jnp.abs(apart(outputs, rows)))},
+        readout={"predict": squeeze_outputs},
+        measures={"absolute_error": lambda outputs, rows: over_row(jnp.abs(residual(outputs, rows)))},
         modes={"absolute_error": "min"},
         check=lambda outputs, rows: check_shape("huber", outputs, rows),
         hp={"delta": delta},
@@ -74,12 +74,12 @@ def poisson() -> Loss:
     """
 
     def value(outputs, rows, hp):
-        log_rate = aligned(outputs, rows.y)
+        log_rate = align_outputs(outputs, rows.y)
         y = rows.y.astype(log_rate.dtype)
         return over_row(jnp.exp(log_rate) - y * log_rate + jax.scipy.special.gammaln(y + 1))
 
     def off(outputs, rows):
-        log_rate = aligned(outputs, rows.y)
+        log_rate = align_outputs(outputs, rows.y)
         return over_row(jnp.abs(jnp.exp(log_rate) - rows.y.astype(log_rate.dtype)))
 
     def check(outputs, rows):
@@ -89,22 +89,22 @@ def poisson() -> Loss:
             raise ValueError(f"Counts of `poisson` must be >= 0; got {y.min()}.")
 
     return Loss(
-        value, readout={"predict": lambda outputs: jnp.exp(single(outputs))}, measures={"absolute_error": off},
+        value, readout={"predict": lambda outputs: jnp.exp(squeeze_outputs(outputs))}, measures={"absolute_error": off},
         modes={"absolute_error": "min"}, check=check,
     )
 
 
-def aligned(outputs: jax.Array, y: jax.Array) -> jax.Array:
+def align_outputs(outputs: jax.Array, y: jax.Array) -> jax.Array:
     """Outputs [n, 1] as [n] where y is [n]."""
     return outputs.reshape(outputs.shape[0]) if outputs.shape == (*y.shape, 1) else outputs
 
 
-def apart(outputs: jax.Array, rows: Batch) -> jax.Array:
+def residual(outputs: jax.Array, rows: Batch) -> jax.Array:
     """`outputs - y` in y's shape."""
-    return aligned(outputs, rows.y) - rows.y.astype(outputs.dtype)
+    return align_outputs(outputs, rows.y) - rows.y.astype(outputs.dtype)
 
 
-def single(outputs: jax.Array) -> jax.Array:
+def squeeze_outputs(outputs: jax.Array) -> jax.Array:
     """Outputs [n, 1] as [n]."""
     return outputs[:, 0] if outputs.shape[1:] == (1,) else outputs
 

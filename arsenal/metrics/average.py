@@ -22,7 +22,7 @@ def average(name: str, value: Callable[[dict, Batch], jax.Array], mode: str | No
 
     def update(acc, outputs, batch):
         weight = batch.weight.astype(acc.weight.dtype)
-        each = alive(value(outputs, batch).astype(weight.dtype), weight)
+        each = zero_dead_rows(value(outputs, batch).astype(weight.dtype), weight)
         return Mean(acc.total + jnp.sum(each * weight), acc.weight + weight.sum())
 
     return Metric(
@@ -39,7 +39,7 @@ def add(a, b):
     return jax.tree.map(jnp.add, a, b)
 
 
-def alive(value: jax.Array, weight: jax.Array) -> jax.Array:
+def zero_dead_rows(value: jax.Array, weight: jax.Array) -> jax.Array:
     """`value` [n, ...] with zeros in the rows of weight 0, since 0 * NaN is NaN."""
     return jnp.where((weight > 0).reshape(-1, *(1,) * (value.ndim - 1)), value, jnp.zeros_like(value))
 
@@ -51,7 +51,7 @@ def answer(outputs: dict, name: str, metric: str) -> jax.Array:
     return outputs[name]
 
 
-def real(value: jax.Array) -> jax.Array:
+def as_float(value: jax.Array) -> jax.Array:
     """`value` as floats of 32 bits or more: whole numbers and half precision become float32."""
     wide = jnp.issubdtype(value.dtype, jnp.floating) and jnp.finfo(value.dtype).bits >= 32
     return value if wide else value.astype(jnp.float32)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Ge
 
-from arsenal.metrics.average import add, alive, answer, average, real
+from arsenal.metrics.average import add, answer, as_float, average, zero_dead_rows
 from arsenal.metrics.histogram import histogram
 from arsenal.records import Metric
 
@@ -33,7 +33,7 @@ def accuracy(over: Over = "rows") -> Metric:
         right = (predict == batch.y.astype(predict.dtype)).astype(float)
         return over_positions(right, batch.y)
 
-    return of_labelled(average(named("accuracy", over), value, "max"), over)
+    return of_labelled(average(mean_name("accuracy", over), value, "max"), over)
 
 
 def log_loss(over: Over = "rows") -> Metric:
@@ -52,7 +52,7 @@ def log_loss(over: Over = "rows") -> Metric:
     def value(outputs, batch):
         return over_positions(surprise(outputs, batch, "log_loss"), batch.y)
 
-    return of_labelled(average(named("log_loss", over), value, "min"), over)
+    return of_labelled(average(mean_name("log_loss", over), value, "min"), over)
 
 
 def top_k_accuracy(k: Annotated[int, Ge(1)]) -> Metric:
@@ -74,7 +74,7 @@ def top_k_accuracy(k: Annotated[int, Ge(1)]) -> Metric:
         place = jnp.arange(p.shape[1], dtype=jnp.int32)[None]
         # What is no number is ahead of the label too: it must not make an answer right.
         ahead = jnp.where(place < y, ~(p < of_label), ~(p <= of_label)) & (place != y)
-        return real(ahead.sum(1) < k)
+        return as_float(ahead.sum(1) < k)
 
     return average(name, value, "max")
 
@@ -122,7 +122,7 @@ def calibration_error(bins: Annotated[int, Ge(1)] = 15) -> Metric:
     def update(acc, outputs, batch):
         p = probabilities(outputs, batch, "calibration_error")
         weight = batch.weight.astype(acc.weight.dtype)
-        confidence = alive(p.max(1).astype(weight.dtype), weight)
+        confidence = zero_dead_rows(p.max(1).astype(weight.dtype), weight)
         right = (p.argmax(1).astype(jnp.int32) == batch.y.astype(jnp.int32)).astype(weight.dtype)
         at = jnp.clip(jnp.ceil(confidence * bins).astype(jnp.int32) - 1, 0, bins - 1)
         return add(acc, Calibration(*(histogram(at, weight * v, bins) for v in (jnp.ones_like(weight), confidence, right))))
@@ -189,7 +189,7 @@ def of_positive(name: str, value):
     def compute(acc):
         return {name: jnp.where(acc.true.sum() > 0, value(*(counts[1] for counts in acc)), jnp.nan)}
 
-    return Metric(lambda: no_counts(2), counting(name), add, compute, "max")
+    return Metric(lambda: no_counts(2), counts_update(name), add, compute, "max")
 
 
 def share(part: jax.Array, whole: jax.Array) -> jax.Array:
@@ -214,7 +214,7 @@ def f1_macro(classes: Annotated[int, Ge(2)]) -> Metric:
         each = 2 * acc.right / jnp.where(either > 0, either, 1)
         return {"f1_macro": each.sum() / jnp.sum(either > 0).astype(each.dtype)}
 
-    return Metric(lambda: no_counts(classes), counting("f1_macro"), add, compute, "max")
+    return Metric(lambda: no_counts(classes), counts_update("f1_macro"), add, compute, "max")
 
 
 def balanced_accuracy(classes: Annotated[int, Ge(2)]) -> Metric:
@@ -232,7 +232,7 @@ def balanced_accuracy(classes: Annotated[int, Ge(2)]) -> Metric:
     def compute(acc):
         return {"balanced_accuracy": mean_share(acc.right, acc.true, acc.true)}
 
-    return Metric(lambda: no_counts(classes), counting("balanced_accuracy"), add, compute, "max")
+    return Metric(lambda: no_counts(classes), counts_update("balanced_accuracy"), add, compute, "max")
 
 
 def precision_macro(classes: Annotated[int, Ge(2)]) -> Metric:
@@ -251,7 +251,7 @@ def precision_macro(classes: Annotated[int, Ge(2)]) -> Metric:
     def compute(acc):
         return {"precision_macro": mean_share(acc.right, acc.predicted, acc.predicted + acc.true)}
 
-    return Metric(lambda: no_counts(classes), counting("precision_macro"), add, compute, "max")
+    return Metric(lambda: no_counts(classes), counts_update("precision_macro"), add, compute, "max")
 
 
 def recall_macro(classes: Annotated[int, Ge(2)]) -> Metric:
@@ -270,7 +270,7 @@ def recall_macro(classes: Annotated[int, Ge(2)]) -> Metric:
     def compute(acc):
         return {"recall_macro": mean_share(acc.right, acc.true, acc.predicted + acc.true)}
 
-    return Metric(lambda: no_counts(classes), counting("recall_macro"), add, compute, "max")
+    return Metric(lambda: no_counts(classes), counts_update("recall_macro"), add, compute, "max")
 
 
 def matthews(classes: Annotated[int, Ge(2)]) -> Metric:
@@ -298,7 +298,7 @@ def matthews(classes: Annotated[int, Ge(2)]) -> Metric:
         score = jnp.where(both > 0, shared / jnp.where(both > 0, both, 1), 0)
         return {"matthews": jnp.where(total > 0, score, jnp.nan)}
 
-    return Metric(lambda: no_counts(classes), counting("matthews"), add, compute, "max")
+    return Metric(lambda: no_counts(classes), counts_update("matthews"), add, compute, "max")
 
 
 def no_counts(classes: int) -> Counts:
@@ -306,7 +306,7 @@ def no_counts(classes: int) -> Counts:
     return Counts(jnp.zeros(classes), jnp.zeros(classes), jnp.zeros(classes))
 
 
-def counting(metric: str):
+def counts_update(metric: str):
     """The update `(acc, outputs, batch) -> acc` of `Counts` by `predict` [n] and y [n]."""
 
     def update(acc, outputs, batch):
@@ -385,7 +385,7 @@ def by_score(name: str, bins: int, compute):
         if p.shape[1] != 2:
             raise ValueError(f"`{name}` takes `predict_proba` [n, 2]; got {p.shape}.")
         weight = batch.weight.astype(acc.positive.dtype)
-        odds = alive(jnp.log(p[:, 1]) - jnp.log(p[:, 0]), weight)
+        odds = zero_dead_rows(jnp.log(p[:, 1]) - jnp.log(p[:, 0]), weight)
         # A score that is no number must not hide in a bin: it makes the answer NaN.
         weight = jnp.where(jnp.isnan(odds), jnp.full_like(weight, jnp.nan), weight)
         at = jnp.clip(jnp.floor((jnp.clip(odds, -20, 20) + 20) * (bins / 40)).astype(jnp.int32), 0, bins - 1)
@@ -400,7 +400,7 @@ def probabilities(outputs: dict, batch, metric: str) -> jax.Array:
     p = answer(outputs, "predict_proba", metric)
     if p.ndim != 2 or batch.y.shape != p.shape[:1]:
         raise ValueError(f"`{metric}` takes `predict_proba` [n, classes] and labels [n]; got {p.shape} and {batch.y.shape}.")
-    return real(p)
+    return as_float(p)
 
 
 def surprise(outputs: dict, batch, metric: str) -> jax.Array:
@@ -411,7 +411,7 @@ def surprise(outputs: dict, batch, metric: str) -> jax.Array:
             f"`{metric}` takes `predict_proba` [n, classes] and labels [n], or [n, t, classes] and [n, t]; "
             f"got {p.shape} and {batch.y.shape}."
         )
-    p = real(p)
+    p = as_float(p)
     of_label = jnp.take_along_axis(p, batch.y[..., None].astype(jnp.int32), axis=-1)[..., 0]
     return -jnp.log(jnp.maximum(of_label, jnp.finfo(p.dtype).eps))
 
@@ -422,15 +422,15 @@ def over_positions(each: jax.Array, y: jax.Array) -> jax.Array:
         return each
     counts = (y >= 0).astype(each.dtype)
     axes = tuple(range(1, each.ndim))
-    return alive_positions(each, y).sum(axes) / jnp.maximum(counts.sum(axes), 1)
+    return zero_unlabelled(each, y).sum(axes) / jnp.maximum(counts.sum(axes), 1)
 
 
-def alive_positions(each: jax.Array, y: jax.Array) -> jax.Array:
+def zero_unlabelled(each: jax.Array, y: jax.Array) -> jax.Array:
     """Each [n, ...] with zeros where the label is -1."""
     return jnp.where(y >= 0, each, jnp.zeros_like(each))
 
 
-def named(name: str, over: Over) -> str:
+def mean_name(name: str, over: Over) -> str:
     """The name of a mean: one that is over tokens says so, since it is another number."""
     return name if over == "rows" else f"token_{name}"
 

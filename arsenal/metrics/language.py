@@ -6,8 +6,8 @@ from typing import Annotated
 import jax.numpy as jnp
 from annotated_types import Gt
 
-from arsenal.metrics.average import add, alive
-from arsenal.metrics.classification import alive_positions, surprise
+from arsenal.metrics.average import add, zero_dead_rows
+from arsenal.metrics.classification import surprise, zero_unlabelled
 from arsenal.records import Mean, Metric
 
 
@@ -26,7 +26,7 @@ def perplexity() -> Metric:
     """
     return Metric(
         empty=lambda: Mean(jnp.zeros(()), jnp.zeros(())),
-        update=lambda acc, outputs, batch: tokens(acc, outputs, batch, "perplexity"),
+        update=lambda acc, outputs, batch: count_tokens(acc, outputs, batch, "perplexity"),
         merge=add,
         compute=lambda acc: {"perplexity": jnp.exp(acc.total / acc.weight)},
         mode="min",
@@ -47,18 +47,18 @@ def bits_per_byte(bytes_per_token: Annotated[float, Gt(0)] = 1.0) -> Metric:
     """
     return Metric(
         empty=lambda: Mean(jnp.zeros(()), jnp.zeros(())),
-        update=lambda acc, outputs, batch: tokens(acc, outputs, batch, "bits_per_byte"),
+        update=lambda acc, outputs, batch: count_tokens(acc, outputs, batch, "bits_per_byte"),
         merge=add,
         compute=lambda acc: {"bits_per_byte": acc.total / acc.weight / (math.log(2) * bytes_per_token)},
         mode="min",
     )
 
 
-def tokens(acc: Mean, outputs: dict, batch, metric: str) -> Mean:
+def count_tokens(acc: Mean, outputs: dict, batch, metric: str) -> Mean:
     """The nats of all tokens so far, and their number, both by the rows' weight."""
     weight = batch.weight.astype(acc.weight.dtype)
-    nats = alive_positions(surprise(outputs, batch, metric), batch.y).astype(weight.dtype)
+    nats = zero_unlabelled(surprise(outputs, batch, metric), batch.y).astype(weight.dtype)
     counts = (batch.y >= 0).astype(weight.dtype)
     axes = tuple(range(1, nats.ndim))
-    total, number = (jnp.sum(alive(each.sum(axes), weight) * weight) for each in (nats, counts))
+    total, number = (jnp.sum(zero_dead_rows(each.sum(axes), weight) * weight) for each in (nats, counts))
     return Mean(acc.total + total, acc.weight + number)

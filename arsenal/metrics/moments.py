@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from arsenal.metrics.average import alive
+from arsenal.metrics.average import zero_dead_rows
 
 
 class Moments(NamedTuple):
@@ -26,14 +26,14 @@ def no_rows(d: int) -> Moments:
 
 def moments(x: jax.Array, weight: jax.Array) -> Moments:
     """The moments of x [n, d] by weight [n], both of one float type."""
-    x = alive(x, weight)
+    x = zero_dead_rows(x, weight)
     total = weight.sum()
     mean = jnp.matmul(weight, x, precision="highest") / jnp.where(total > 0, total, 1)
     centred = x - mean
     return Moments(total, mean, jnp.matmul((centred * weight[:, None]).T, centred, precision="highest"))
 
 
-def join(a: Moments, b: Moments) -> Moments:
+def add_moments(a: Moments, b: Moments) -> Moments:
     """The moments of the rows of both."""
     weight = a.weight + b.weight
     share = b.weight / jnp.where(weight > 0, weight, 1)

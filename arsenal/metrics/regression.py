@@ -5,8 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from arsenal.metrics.average import alive, answer, average, real
-from arsenal.metrics.moments import Moments, join, moments, no_rows
+from arsenal.metrics.average import answer, as_float, average, zero_dead_rows
+from arsenal.metrics.moments import Moments, add_moments, moments, no_rows
 from arsenal.records import Metric
 
 
@@ -64,13 +64,13 @@ def mean_absolute_percentage_error() -> Metric:
     name = "mean_absolute_percentage_error"
 
     def share(outputs, batch):
-        y = real(batch.y)
+        y = as_float(batch.y)
         return per_row(lambda apart: jnp.abs(apart) / jnp.maximum(jnp.abs(y.astype(apart.dtype)), 2.0**-52), outputs, batch, name)
 
     return average(name, share, "min")
 
 
-class Explained(NamedTuple):
+class VarianceSums(NamedTuple):
     """The squared residuals so far, and the moments of y."""
 
     residual: jax.Array
@@ -93,9 +93,9 @@ def r2_score() -> Metric:
         if batch.y.shape[1:] not in ((), (1,)):
             raise ValueError(f"`r2_score` takes one target per row, [n] or [n, 1]; got {batch.y.shape}.")
         weight = batch.weight.astype(acc.residual.dtype)
-        square = alive(per_row(jnp.square, outputs, batch, "r2_score").astype(weight.dtype), weight)
+        square = zero_dead_rows(per_row(jnp.square, outputs, batch, "r2_score").astype(weight.dtype), weight)
         target = moments(batch.y.astype(weight.dtype).reshape(-1, 1), weight)
-        return Explained(acc.residual + jnp.sum(square * weight), join(acc.target, target))
+        return VarianceSums(acc.residual + jnp.sum(square * weight), add_moments(acc.target, target))
 
     def compute(acc):
         total = acc.target.scatter[0, 0]
@@ -103,9 +103,9 @@ def r2_score() -> Metric:
         return {"r2_score": jnp.where(acc.target.weight > 0, score, jnp.nan)}
 
     return Metric(
-        empty=lambda: Explained(jnp.zeros(()), no_rows(1)),
+        empty=lambda: VarianceSums(jnp.zeros(()), no_rows(1)),
         update=update,
-        merge=lambda a, b: Explained(a.residual + b.residual, join(a.target, b.target)),
+        merge=lambda a, b: VarianceSums(a.residual + b.residual, add_moments(a.target, b.target)),
         compute=compute,
         mode="max",
     )
@@ -132,14 +132,14 @@ def explained_variance() -> Metric:
             )
         weight = batch.weight.astype(acc.weight.dtype)
         y, predict = (v.astype(weight.dtype).reshape(-1) for v in (batch.y, predict))
-        return join(acc, moments(jnp.stack([y, y - predict], 1), weight))
+        return add_moments(acc, moments(jnp.stack([y, y - predict], 1), weight))
 
     def compute(acc):
         total, left = acc.scatter[0, 0], acc.scatter[1, 1]
         score = jnp.where(total > 0, 1 - left / jnp.where(total > 0, total, 1), (left == 0).astype(total.dtype))
         return {"explained_variance": jnp.where(acc.weight > 0, score, jnp.nan)}
 
-    return Metric(lambda: no_rows(2), update, join, compute, "max")
+    return Metric(lambda: no_rows(2), update, add_moments, compute, "max")
 
 
 def per_row(size, outputs: dict, batch, metric: str) -> jax.Array:
@@ -147,6 +147,6 @@ def per_row(size, outputs: dict, batch, metric: str) -> jax.Array:
     predict = answer(outputs, "predict", metric)
     if predict.shape != batch.y.shape:
         raise ValueError(f"`{metric}` takes answers of the targets' shape {batch.y.shape}; got {predict.shape}.")
-    predict = real(predict)
+    predict = as_float(predict)
     each = size(predict - batch.y.astype(predict.dtype))
     return each.mean(axis=tuple(range(1, each.ndim)))

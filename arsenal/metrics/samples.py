@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from annotated_types import Gt
 
 from arsenal.metrics.average import answer
-from arsenal.metrics.moments import Moments, join, moments, no_rows
+from arsenal.metrics.moments import Moments, add_moments, moments, no_rows
 from arsenal.records import Metric
 
 
@@ -42,7 +42,7 @@ def frechet_distance(features: Annotated[int, Gt(0)]) -> Metric:
         return merge(acc, Pair(flat(batch.x, "x"), drawn))
 
     def merge(a, b):
-        return Pair(join(a.real, b.real), join(a.drawn, b.drawn))
+        return Pair(add_moments(a.real, b.real), add_moments(a.drawn, b.drawn))
 
     def compute(acc):
         def covariance(m):

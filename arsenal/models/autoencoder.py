@@ -27,7 +27,7 @@ def autoencoder(encoder: Any, decoder: Any) -> Model:
     def apply(variables, inputs, training=None):
         code, first = encode(variables, inputs, training)
         restored, second = decode(variables, code, training)
-        return {"embedding": code, "reconstruction": restored}, joined(first, second)
+        return {"embedding": code, "reconstruction": restored}, join_collections(first, second)
 
     return Model(lambda key, inputs: init(key, inputs, lambda code: code), apply, **parts)
 
@@ -60,9 +60,9 @@ def variational(
         mean, log_variance = law(code)
         z = mean
         if training:
-            z = drawn(mean, log_variance, noise(row_keys(fold_in(training.key, 2), training.row), latent))
+            z = draw_codes(mean, log_variance, noise(row_keys(fold_in(training.key, 2), training.row), latent))
         restored, second = decode(variables, z, training)
-        return {"mean": mean, "log_variance": log_variance, "reconstruction": restored}, joined(first, second)
+        return {"mean": mean, "log_variance": log_variance, "reconstruction": restored}, join_collections(first, second)
 
     def sample(variables, seeds):
         restored, _ = decode(variables, noise(jax.vmap(jax.random.key)(seeds), latent), None)
@@ -74,7 +74,7 @@ def variational(
 
         def one(number):
             eps = noise(jax.vmap(lambda key: fold_in(key, number))(keys), latent).astype(mean.dtype)
-            z = drawn(mean, log_variance, eps)
+            z = draw_codes(mean, log_variance, eps)
             # log p(z) - log q(z): the constants of the two normal laws cancel.
             apart = (jnp.square(eps) - jnp.square(z) + log_variance).sum(-1) / 2
             return log_likelihood(decode(variables, z, None)[0], inputs["x"], likelihood) + apart
@@ -93,7 +93,7 @@ def variational(
     )
 
 
-def drawn(mean: jax.Array, log_variance: jax.Array, eps: jax.Array) -> jax.Array:
+def draw_codes(mean: jax.Array, log_variance: jax.Array, eps: jax.Array) -> jax.Array:
     """Codes [n, latent] of the law N(mean, exp(log_variance)) from those of N(0, 1)."""
     return mean + jnp.exp(log_variance / 2) * eps.astype(mean.dtype)
 
@@ -116,7 +116,8 @@ def halves(encoder: Any, decoder: Any) -> tuple:
     def init(key, inputs, to_code):
         first = models["encoder"].init(fold_in(key, 0), inputs)
         second = models["decoder"].init(fold_in(key, 1), to_code(models["encoder"].apply(first, inputs)[0]))
-        return joined(*({name: {part: v} for name, v in own.items()} for part, own in (("encoder", first), ("decoder", second))))
+        halves = (("encoder", first), ("decoder", second))
+        return join_collections(*({name: {part: v} for name, v in own.items()} for part, own in halves))
 
     def encode(variables, inputs, training):
         return run("encoder", 0, variables, inputs, training)
@@ -128,6 +129,6 @@ def halves(encoder: Any, decoder: Any) -> tuple:
     return init, encode, decode, {"hp": {part: model.hp for part, model in models.items()}, "exempt": exempt}
 
 
-def joined(first: dict, second: dict) -> dict:
+def join_collections(first: dict, second: dict) -> dict:
     """Collections by name, those of both halves side by side."""
     return {name: first.get(name, {}) | second.get(name, {}) for name in first | second}

@@ -72,7 +72,7 @@ class Transformer(nn.Module):
 
     def __call__(self, tokens, training=None):
         """Logits of the token after each."""
-        self.fits(tokens)
+        self.check_tokens(tokens)
         x = self.token(tokens.astype(jnp.int32)) + self.position[: tokens.shape[1]]
         x = x if self.drop is None else self.drop(x, training)
         x, _ = self.blocks(x, None, None, training)
@@ -80,14 +80,14 @@ class Transformer(nn.Module):
 
     def extend(self, tokens, cache, position, last):
         """Tokens [n, t] at `position` [n] onwards -> logits [n, vocabulary] after the one at `last` [n], and the cache."""
-        self.fits(tokens)
+        self.check_tokens(tokens)
         here = position[:, None] + jnp.arange(tokens.shape[1], dtype=jnp.int32)
         x = self.token(tokens.astype(jnp.int32)) + self.position[here]
         x, cache = self.blocks(x, cache, position, None)
         x = jnp.take_along_axis(x, last[:, None, None], 1)[:, 0]
         return self.token.attend(self.norm(x)), cache
 
-    def fits(self, tokens):
+    def check_tokens(self, tokens):
         """Raise ValueError unless the tokens are whole numbers [n, t], no more than `context` in a row."""
         if tokens.ndim != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
             raise ValueError(f"`transformer` takes whole numbers [n, t]; got {tokens.dtype} of shape {tokens.shape}.")
@@ -148,7 +148,7 @@ def transformer(
     def from_inputs(variables, inputs):
         keys, count = jax.vmap(jax.random.key)(inputs["seed"]), generated or context - inputs["tokens"].shape[1]
         prompt = {name: inputs[name] for name in ("tokens", "length")}
-        return continued(model, variables, keys, prompt, count, inputs["temperature"])
+        return continue_prompts(model, variables, keys, prompt, count, inputs["temperature"])
 
     model = linen(build()) if dropout is None else linen(build, dropout=dropout)
     model = model._replace(methods={"prefill": prefill, "decode": decode}, flops=flops)
@@ -172,10 +172,12 @@ def generate(model: Model, variables: Any, key: jax.Array, prompt: jax.Array, le
     n, t = prompt.shape
     temperature = jnp.broadcast_to(jnp.asarray(temperature, dtype=float), (n,))
     whole = {"tokens": prompt, "length": jnp.full(n, t, jnp.int32)}
-    return continued(model, variables, row_keys(key, jnp.arange(n)), whole, length, temperature)
+    return continue_prompts(model, variables, row_keys(key, jnp.arange(n)), whole, length, temperature)
 
 
-def continued(model: Model, variables: Any, keys: jax.Array, prompt: dict, length: int, temperature: jax.Array) -> jax.Array:
+def continue_prompts(
+    model: Model, variables: Any, keys: jax.Array, prompt: dict, length: int, temperature: jax.Array
+) -> jax.Array:
     """`length` tokens [n, length] int32 after prompts as in `prefill`, drawn by keys [n] at temperatures [n]."""
     start, t = model.methods["prefill"](variables, prompt), prompt["tokens"].shape[1]
     context = start["cache"]["k"].shape[2]

@@ -80,7 +80,7 @@ class SelfAttention(nn.Module):
 
     def __call__(self, x, mask=None):
         """[n, t, width] to the same; `mask` as in `attend`."""
-        return self.joined(attend(*self.parted(x), causal=self.causal, mask=mask))
+        return self.merge_heads(attend(*self.split_heads(x), causal=self.causal, mask=mask))
 
     def extend(self, x, cache, position):
         """The same for positions `position` [n] onwards of longer rows, whose earlier ones are in the cache.
@@ -88,19 +88,19 @@ class SelfAttention(nn.Module):
         `cache` {"k", "v"} [n, context, heads, d] -> (answers [n, t, width], the cache with these positions); always
         causal. `position + t <= context` is the caller's affair: XLA would move the write without a word.
         """
-        q, *new = self.parted(x)
+        q, *new = self.split_heads(x)
         position = position.astype(jnp.int32)
         put = jax.vmap(lambda old, part, at: lax.dynamic_update_slice_in_dim(old, part, at, 0))
         cache = {name: put(cache[name], part, position) for name, part in zip("kv", new, strict=True)}
         here = position[:, None] + jnp.arange(x.shape[1], dtype=jnp.int32)
         seen = jnp.arange(cache["k"].shape[1], dtype=jnp.int32) <= here[:, None, :, None]
-        return self.joined(attend(q, cache["k"], cache["v"], mask=seen)), cache
+        return self.merge_heads(attend(q, cache["k"], cache["v"], mask=seen)), cache
 
-    def parted(self, x):
+    def split_heads(self, x):
         """Queries, keys and values, each [n, t, heads, d]."""
         parts = jnp.split(self.qkv(x), 3, -1)
         return [part.reshape(*x.shape[:2], self.heads, self.width // self.heads) for part in parts]
 
-    def joined(self, y):
+    def merge_heads(self, y):
         """[n, t, heads, d] to [n, t, width]."""
         return self.out(y.reshape(*y.shape[:2], self.width))

@@ -9,7 +9,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from arsenal.nearest import nearest
 from arsenal.optim.gradient import as_optimizer
-from arsenal.optim.nested import multiplied, reads
+from arsenal.optim.nested import multiply, reads
 from arsenal.records import Optimizer
 
 PACES = ("learning_rate", "weight_decay")
@@ -46,7 +46,7 @@ def grouped(groups: Sequence[dict[str, Any]], optimizer: Any) -> Optimizer:
     (0.0, -0.5)
     """
     optimizer = as_optimizer(optimizer)
-    groups = [checked(group) for group in groups]
+    groups = [check_group(group) for group in groups]
     paces = [name for name in PACES if reads(optimizer.hp, name)]
     for group in groups:
         for name in PACES:
@@ -66,13 +66,14 @@ def grouped(groups: Sequence[dict[str, Any]], optimizer: Any) -> Optimizer:
     def own(number, hp):
         chosen = hp["optimizer"]
         for name, factor in hp["groups"][number].items():
-            chosen = multiplied(chosen, name, factor)
+            chosen = multiply(chosen, name, factor)
         return chosen
 
     def init(params, hp):
         leaves = by_path(params)
         return tuple(
-            optimizer.init(part(leaves, paths), own(number, hp)) if paths else () for number, paths in enumerate(members(params))
+            optimizer.init(pick_leaves(leaves, paths), own(number, hp)) if paths else ()
+            for number, paths in enumerate(members(params))
         )
 
     def update(state, params, gradient, hp, value):
@@ -80,7 +81,7 @@ def grouped(groups: Sequence[dict[str, Any]], optimizer: Any) -> Optimizer:
         for number, paths in enumerate(members(params)):
             inner = state[number]
             if paths:
-                one, downhill = part(leaves, paths), part(gradients, paths)
+                one, downhill = pick_leaves(leaves, paths), pick_leaves(gradients, paths)
                 inner, moved = optimizer.update(inner, one, downhill, own(number, hp), value)
                 leaves |= flatten_dict(moved)
             states.append(inner)
@@ -103,14 +104,14 @@ def matches(groups: Sequence[dict[str, Any]], params: Any) -> list[Match]:
     >>> matches(groups, params)[1]
     Match(path='Dense_0/kernel', shape=(3, 2), group='.*')
     """
-    patterns = [checked(group)["pattern"] for group in groups]
+    patterns = [check_group(group)["pattern"] for group in groups]
     named = {"/".join(path): leaf for path, leaf in by_path(params).items()}
     fitting = {path: [pattern for pattern in patterns if re.fullmatch(pattern, path)] for path in named}
     for path, found in fitting.items():
         if not found:
             raise ValueError(
                 f"No group covers the parameter `{path}`; add a pattern that does, such as `.*` for the rest. "
-                f"Patterns are {quoted(patterns)}."
+                f"Patterns are {quote(patterns)}."
             )
     taken = [found[0] for found in fitting.values()]
     for number, pattern in enumerate(patterns):
@@ -120,17 +121,17 @@ def matches(groups: Sequence[dict[str, Any]], params: Any) -> list[Match]:
             continue
         if any(pattern in found for found in fitting.values()):
             raise ValueError(f"The pattern `{pattern}` matches only parameters that earlier groups took; move it up.")
-        raise ValueError(f"The pattern `{pattern}` matches the whole path of no parameter; there are {quoted(named)}.")
+        raise ValueError(f"The pattern `{pattern}` matches the whole path of no parameter; there are {quote(named)}.")
     return [Match(path, tuple(leaf.shape), group) for (path, leaf), group in zip(named.items(), taken, strict=True)]
 
 
-def checked(group: dict[str, Any]) -> dict[str, Any]:
+def check_group(group: dict[str, Any]) -> dict[str, Any]:
     """The group as it came; raises ValueError unless its keys, its pattern and what stands beside it can be used."""
     if "pattern" not in group:
         raise ValueError(f"A group needs a `pattern`; got {group}.")
     for key in group:
         if key not in KEYS:
-            raise ValueError(f"A group has {quoted(KEYS)}; `{group['pattern']}` has `{key}`.{nearest(key, KEYS)}")
+            raise ValueError(f"A group has {quote(KEYS)}; `{group['pattern']}` has `{key}`.{nearest(key, KEYS)}")
     try:
         re.compile(group["pattern"])
     except (re.error, TypeError) as error:
@@ -153,12 +154,12 @@ def by_path(tree: Any) -> dict[tuple[str, ...], Any]:
     return found
 
 
-def part(leaves: dict[tuple[str, ...], Any], paths: list[tuple[str, ...]]) -> dict[str, Any]:
+def pick_leaves(leaves: dict[tuple[str, ...], Any], paths: list[tuple[str, ...]]) -> dict[str, Any]:
     """The leaves at some of the paths, as nested dicts."""
     return unflatten_dict({path: leaves[path] for path in paths})
 
 
-def quoted(names: Any, most: int = 8) -> str:
+def quote(names: Any, most: int = 8) -> str:
     """The first few names, each in backticks."""
     names = list(names)
     return ", ".join(f"`{name}`" for name in names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

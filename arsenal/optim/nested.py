@@ -12,12 +12,12 @@ def reads(hp: dict[str, Any], name: str) -> bool:
     return name in hp or ("optimizer" in hp and reads(hp["optimizer"], name))
 
 
-def multiplied(hp: dict[str, Any], name: str, factor: Any) -> dict[str, Any]:
+def multiply(hp: dict[str, Any], name: str, factor: Any) -> dict[str, Any]:
     """The same hyperparameters with the outermost one of this name, which must be there, times the factor.
 
-    >>> multiplied({"optimizer": {"learning_rate": 0.5}, "norm": 1.0}, "learning_rate", 0.5)
+    >>> multiply({"optimizer": {"learning_rate": 0.5}, "norm": 1.0}, "learning_rate", 0.5)
     {'optimizer': {'learning_rate': 0.25}, 'norm': 1.0}
     """
     if name in hp:
         return hp | {name: hp[name] * factor}
-    return hp | {"optimizer": multiplied(hp["optimizer"], name, factor)}
+    return hp | {"optimizer": multiply(hp["optimizer"], name, factor)}

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from annotated_types import Ge, Interval
 
 from arsenal.optim.gradient import as_optimizer
-from arsenal.optim.nested import multiplied, reads
+from arsenal.optim.nested import multiply, reads
 from arsenal.records import Optimizer
 
 
@@ -53,7 +53,7 @@ def plateau(
         raise ValueError(f"`optimizer` of `plateau` must have a `learning_rate` in its hp; its hp has {names}.")
 
     def paced(scale, hp):
-        return multiplied(hp["optimizer"], "learning_rate", scale)
+        return multiply(hp["optimizer"], "learning_rate", scale)
 
     def init(params, hp):
         none, one = jnp.zeros((), jnp.int32), jnp.ones(())

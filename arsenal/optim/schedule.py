@@ -13,7 +13,7 @@ import optax
 from annotated_types import Ge, Gt, Interval
 
 from arsenal.optim.gradient import as_optimizer
-from arsenal.optim.nested import multiplied, reads
+from arsenal.optim.nested import multiply, reads
 from arsenal.records import Optimizer
 
 
@@ -28,7 +28,7 @@ class Schedule(NamedTuple):
     """`hp -> steps` after which the factor stays as it is; None where it never does."""
 
 
-class Scheduled(NamedTuple):
+class ScheduledState(NamedTuple):
     """What a scheduled optimizer holds: the number of steps behind it, int32 [], and the optimizer's own state."""
 
     count: Any
@@ -55,15 +55,15 @@ def scheduled(optimizer: Any, schedule: Schedule) -> Optimizer:
         raise ValueError(f"`optimizer` of `scheduled` must have a `learning_rate` in its hp; its hp has {names}.")
 
     def paced(count, hp):
-        return multiplied(hp["optimizer"], "learning_rate", schedule.factor(count, hp["schedule"]))
+        return multiply(hp["optimizer"], "learning_rate", schedule.factor(count, hp["schedule"]))
 
     def init(params, hp):
         count = jnp.zeros((), jnp.int32)
-        return Scheduled(count, optimizer.init(params, paced(count, hp)))
+        return ScheduledState(count, optimizer.init(params, paced(count, hp)))
 
     def update(state, params, gradient, hp, value):
         inner, params = optimizer.update(state.optimizer, params, gradient, paced(state.count, hp), value)
-        return Scheduled(optax.safe_increment(state.count), inner), params
+        return ScheduledState(optax.safe_increment(state.count), inner), params
 
     return Optimizer(init, update, {"optimizer": optimizer.hp, "schedule": schedule.hp})
 
@@ -100,7 +100,7 @@ def cosine(length: Annotated[float, Ge(0)], end: Annotated[float, Ge(0)] = 0.0) 
     """
 
     def factor(step, hp):
-        return between(1.0, hp["end"], eased(progress(step, hp["length"])))
+        return between(1.0, hp["end"], ease(progress(step, hp["length"])))
 
     return Schedule(factor, {"length": length, "end": end}, lambda hp: hp["length"])
 
@@ -145,8 +145,8 @@ def one_cycle(
 
     def factor(step, hp):
         step, peak = jnp.asarray(step, dtype=float), hp["peak_at"] * hp["length"]
-        rise = between(hp["start"], 1.0, eased(progress(step, peak)))
-        fall = between(1.0, hp["end"], eased(progress(step - peak, hp["length"] - peak)))
+        rise = between(hp["start"], 1.0, ease(progress(step, peak)))
+        fall = between(1.0, hp["end"], ease(progress(step - peak, hp["length"] - peak)))
         return jnp.where(step < peak, rise, fall)
 
     return Schedule(factor, {"length": length, "peak_at": peak_at, "start": start, "end": end}, lambda hp: hp["length"])
@@ -203,7 +203,7 @@ def progress(step: Any, length: Any) -> jax.Array:
     return jnp.where(step < length, step / jnp.where(length > 0, length, 1.0), 1.0)
 
 
-def eased(part: Any) -> jax.Array:
+def ease(part: Any) -> jax.Array:
     """0 to 1 along half a cosine: flat at both ends."""
     return 0.5 * (1 - jnp.cos(jnp.pi * part))
 

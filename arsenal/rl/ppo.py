@@ -93,7 +93,7 @@ def ppo(
         fresh, new = jax.vmap(env.reset)(split(again, envs))
         returns, done = agent.returns + reward, dead | late
         seen = Experience(
-            agent.observations, action, log_of(scores, action), worth(agent.variables["value"], agent.observations),
+            agent.observations, action, log_probability(scores, action), worth(agent.variables["value"], agent.observations),
             reward, after, dead, late,
         )  # fmt: skip
 
@@ -110,7 +110,7 @@ def ppo(
         scores = logits(variables["policy"], seen.observation, training["policy"])
         log_p = jax.nn.log_softmax(scores)
         entropy = -(jnp.exp(log_p) * log_p).sum(-1).mean()
-        ratio = jnp.exp(log_of(scores, seen.action) - seen.log_p)
+        ratio = jnp.exp(log_probability(scores, seen.action) - seen.log_p)
         gain = (gain - gain.mean()) / (gain.std() + 1e-8)
         acted = -jnp.minimum(ratio * gain, jnp.clip(ratio, 1 - hp["clip"], 1 + hp["clip"]) * gain).mean()
         judged = jnp.square(worth(variables["value"], seen.observation, training["value"]) - goal).mean() / 2
@@ -119,9 +119,9 @@ def ppo(
 
     def step(key, agent, rows, hp):
         agent, (seen, earned) = lax.scan(play, agent, split(fold_in(key, 0), horizon))
-        after = worth(agent.variables["value"], joined(seen.after)).reshape(horizon, envs)
+        after = worth(agent.variables["value"], merge_time(seen.after)).reshape(horizon, envs)
         gain = advantages(seen, after, hp["discount"], hp["trace"])
-        whole = jax.tree.map(joined, (seen, gain, gain + seen.value))
+        whole = jax.tree.map(merge_time, (seen, gain, gain + seen.value))
         size = envs * horizon // minibatches
 
         def learn(carry, key):
@@ -215,11 +215,11 @@ def advantages(seen: Experience, after: jax.Array, discount: Any, trace: Any) ->
     return lax.scan(back, jnp.zeros_like(delta[0]), (delta, seen.terminated | seen.truncated), reverse=True)[1]
 
 
-def log_of(logits: jax.Array, action: jax.Array) -> jax.Array:
+def log_probability(logits: jax.Array, action: jax.Array) -> jax.Array:
     """The log-probability [n] of actions [n] under logits [n, actions]."""
     return jnp.take_along_axis(jax.nn.log_softmax(logits), action[:, None], -1)[:, 0]
 
 
-def joined(value: jax.Array) -> jax.Array:
+def merge_time(value: jax.Array) -> jax.Array:
     """[t, envs, ...] as [t * envs, ...]."""
     return value.reshape(-1, *value.shape[2:])

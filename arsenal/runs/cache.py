@@ -21,13 +21,13 @@ def compile_cache() -> Counter:
         if (kept := user_cache()) is None:
             warnings.warn("This user has no home: compiled programs are not kept; XDG_CACHE_HOME names a folder.", stacklevel=2)
             jax.config.update("jax_compilation_cache_dir", "")
-            return counting()
+            return count_compilations()
         use(kept / "jax", seconds=0.1)
-    return counting()
+    return count_compilations()
 
 
 @functools.cache
-def counting() -> Counter:
+def count_compilations() -> Counter:
     """Count what JAX says of its cache, from the first call on."""
     counts: Counter = Counter()
 

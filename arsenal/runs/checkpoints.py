@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import SingleDeviceSharding
 
 from arsenal.runs.folder import RunError
-from arsenal.runs.processes import agreed, first
+from arsenal.runs.processes import broadcast, is_writer
 from arsenal.storage.files import read_json, sha256, write_json
 
 MARKER = "commit.json"
@@ -49,19 +49,20 @@ class Saved(NamedTuple):
     path: Path = Path()
 
 
-def kept(saved: list[Saved], keep: Keep, best: Sequence[int] = ()) -> list[Saved]:
+def select_checkpoints(saved: list[Saved], keep: Keep, best: Sequence[int] = ()) -> list[Saved]:
     """Those of the checkpoints that stay, newest first; `best` are the steps that were judged, best first.
 
     One that was not due stays as the newest only: a run that goes on leaves what one that never ended would leave.
 
-    >>> [one.step for one in kept([Saved(s, s) for s in (10, 20, 30, 40, 50)], Keep(last=1, every=20), [30])]
+    >>> [one.step for one in select_checkpoints([Saved(s, s) for s in (10, 20, 30, 40, 50)], Keep(last=1, every=20), [30])]
     [50, 40, 20, 10]
-    >>> [one.step for one in kept([Saved(s, s, s != 40) for s in (10, 20, 30, 40, 50)], Keep(last=2, best=1), [10, 30])]
+    >>> saved = [Saved(s, s, s != 40) for s in (10, 20, 30, 40, 50)]
+    >>> [one.step for one in select_checkpoints(saved, Keep(last=2, best=1), [10, 30])]
     [50, 30, 10]
     """
     newest = sorted(saved, reverse=True)
     due = [one for one in newest if one.due or one is newest[0]]
-    stay = set(due[: keep.last]) | set(in_order(saved, best)[: keep.best])
+    stay = set(due[: keep.last]) | set(checkpoints_at(saved, best)[: keep.best])
     for interval, of in ((keep.every, lambda one: one.step), (keep.seconds, lambda one: one.time)):
         if interval:
             # The oldest of each interval is met last, and stays.
@@ -69,7 +70,7 @@ def kept(saved: list[Saved], keep: Keep, best: Sequence[int] = ()) -> list[Saved
     return [one for one in newest if one in stay]
 
 
-def in_order(saved: list[Saved], best: Sequence[int]) -> list[Saved]:
+def checkpoints_at(saved: list[Saved], best: Sequence[int]) -> list[Saved]:
     """The checkpoints of these steps, in their order."""
     there = {one.step: one for one in saved}
     return [there[step] for step in best if step in there]
@@ -99,23 +100,23 @@ class Checkpoints:
         self.wait()
         target = self.folder / f"{step:010d}"
         sound = (target / MARKER).exists() and not damage(target)
-        if first() and not sound:
+        if is_writer() and not sound:
             shutil.rmtree(target, ignore_errors=True)
             target.mkdir()
         best = list(self.best())  # now: what is written in the background must not see later ones
-        if agreed(sound):
+        if broadcast(sound):
             self.pending = self.worker.submit(self.settle, target, due, best)
             return
         size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
         if shutil.disk_usage(target).free < size:  # Orbax would say so too, in hundreds of lines
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
         self.orbax.save(target.absolute() / "state", tree)
-        self.pending = self.worker.submit(self.commit, target, describe(tree), due, best)
+        self.pending = self.worker.submit(self.commit, target, leaf_types(tree), due, best)
 
     def commit(self, target: Path, leaves: dict[str, Any], due: bool, best: Sequence[int]) -> None:
         """Wait for Orbax, then write the marker and drop what is no longer kept: one process for all."""
         self.orbax.wait_until_finished()
-        if not first():
+        if not is_writer():
             return
         files = sorted(path for path in (target / "state").rglob("*") if path.is_file())
         sums = {str(path.relative_to(target)): sha256(path) for path in files}
@@ -125,13 +126,13 @@ class Checkpoints:
 
     def settle(self, target: Path, due: bool, best: Sequence[int]) -> None:
         """Say that a checkpoint was due after all, if it was, and drop what is no longer kept."""
-        if not first():
+        if not is_writer():
             return
         marker = read_json(target / MARKER)
         if due and not marker.get("due", True):
             write_json(target / MARKER, marker | {"due": True})
-        there = [saved_in(path) for path in self.committed()]
-        for old in set(there) - set(kept(there, self.keep, best)):
+        there = [read_marker(path) for path in self.list_saved()]
+        for old in set(there) - set(select_checkpoints(there, self.keep, best)):
             (old.path / MARKER).unlink()  # first, so that a half-removed one does not count
             shutil.rmtree(old.path, ignore_errors=True)
 
@@ -155,15 +156,15 @@ class Checkpoints:
             self.worker.shutdown()
             self.orbax.close()
 
-    def committed(self) -> list[Path]:
+    def list_saved(self) -> list[Path]:
         """The checkpoints that count, newest first."""
         return sorted((path.parent for path in self.folder.glob(f"*/{MARKER}")), reverse=True)
 
-    def named(self, which: str | int) -> Path:
+    def find(self, which: str | int) -> Path:
         """The checkpoint `best`, or that of a step; a `RunError` where there is none."""
-        there = [saved_in(path) for path in self.committed()]
+        there = [read_marker(path) for path in self.list_saved()]
         if which == "best":
-            found = in_order(there, self.best())[:1]
+            found = checkpoints_at(there, self.best())[:1]
             missing = "No checkpoint was judged: `run.checkpoints.best` says how many of the best are kept."
         else:
             found = [one for one in there if str(one.step) == str(which)]
@@ -181,12 +182,12 @@ class Checkpoints:
         """
         here = SingleDeviceSharding(jax.local_devices()[0])
         like = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=getattr(v, "sharding", None) or here), like)
-        for path in self.committed() if which == "last" else [self.named(which)]:
+        for path in self.list_saved() if which == "last" else [self.find(which)]:
             wrong = damage(path)
             if wrong:
                 report(f"Checkpoint {path} is damaged ({wrong}); using the one before it.")
                 continue
-            found, wanted = read_json(path / MARKER)["leaves"], describe(like)
+            found, wanted = read_json(path / MARKER)["leaves"], leaf_types(like)
             for name in sorted(found.keys() | wanted.keys()):
                 if found.get(name) != wanted.get(name):
                     there, now = found.get(name, "missing"), wanted.get(name, "missing")
@@ -205,7 +206,7 @@ def newest_sound(folder: Path) -> int | None:
     return next((int(path.name) for path in there if not damage(path)), None)
 
 
-def saved_in(path: Path) -> Saved:
+def read_marker(path: Path) -> Saved:
     """What the marker says of a checkpoint; those of version 0.1.0 tell neither time nor whether they were due."""
     try:
         marker = read_json(path / MARKER)
@@ -236,7 +237,7 @@ def digest_of(leaves: Any, sums: Any) -> str:
     return hashlib.sha256(json.dumps([leaves, sums], sort_keys=True).encode()).hexdigest()
 
 
-def describe(tree: Any) -> dict[str, str]:
+def leaf_types(tree: Any) -> dict[str, str]:
     """Every leaf's type and shape by path, `float32[3,4]`."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from arsenal.runs.journal import MEASURES, Tracker
-from arsenal.storage.files import finite, write_bytes
+from arsenal.storage.files import to_json, write_bytes
 
 
 def events(folder: Path) -> Tracker:
@@ -41,7 +41,7 @@ class Events:
 
     def write(self, kind: str, step: int, **values: Any) -> None:
         """Append one event; numbers that are not finite become null."""
-        line = json.dumps({"time": round(time.time(), 3), "kind": kind, "step": step} | finite(values), allow_nan=False)
+        line = json.dumps({"time": round(time.time(), 3), "kind": kind, "step": step} | to_json(values), allow_nan=False)
         os.write(self.file, line.encode() + b"\n")
 
     def close(self) -> None:
@@ -62,7 +62,7 @@ def duration(log: list[dict[str, Any]]) -> float | None:
     return None if began is None or last is None else total + last - began
 
 
-def read(path: Path, tail: int | None = None) -> list[dict[str, Any]]:
+def read_events(path: Path, tail: int | None = None) -> list[dict[str, Any]]:
     """The events as the run finally was: a `start` at a step drops what came before beyond that step.
 
     `tail` reads only whole lines among that many last bytes.

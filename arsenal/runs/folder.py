@@ -34,23 +34,23 @@ def claim(root: Path, name: str, mathematics: dict[str, Any], sources: dict[str,
     `sources` are SHA-256 sums of the user's files by name. A folder made from other files is refused, unless
     `fresh`, which puts the old folder aside under a numbered name and begins anew.
     """
-    with occupied(root / name / identity(mathematics), mathematics, sources, fresh) as path:
+    with claim_at(root / name / identity(mathematics), mathematics, sources, fresh) as path:
         yield path
 
 
 @contextlib.contextmanager
-def occupied(path: Path, mathematics: dict[str, Any], sources: dict[str, str], fresh: bool) -> Iterator[Path]:
+def claim_at(path: Path, mathematics: dict[str, Any], sources: dict[str, str], fresh: bool) -> Iterator[Path]:
     """As `claim`, of a folder at this path."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"The run folder {path} cannot be made: {error.strerror}.") from error
-    with held(path):
+    with lock(path):
         known = path / "identity.json"
         if known.exists() and fresh:
             set_aside(path)
         if known.exists():
-            found = identified(path)
+            found = read_identity(path)
             if found["mathematics"] != mathematics:
                 raise RunError(f"The run folder {path} is of another run with the same hash; name this one differently.")
             changed = sorted(n for n in sources.keys() | found["sources"].keys() if sources.get(n) != found["sources"].get(n))
@@ -61,7 +61,7 @@ def occupied(path: Path, mathematics: dict[str, Any], sources: dict[str, str], f
         yield path
 
 
-def identified(path: Path) -> dict[str, Any]:
+def read_identity(path: Path) -> dict[str, Any]:
     """What `identity.json` says: the run's mathematics, and the sums of the user's files that it began with."""
     found = read_json(path / "identity.json")
     if not isinstance(found, dict) or not all(isinstance(found.get(key), dict) for key in ("mathematics", "sources")):
@@ -69,13 +69,13 @@ def identified(path: Path) -> dict[str, Any]:
     return found
 
 
-def mathematics(path: Path) -> dict[str, Any]:
+def read_mathematics(path: Path) -> dict[str, Any]:
     """What defines the run in the folder."""
-    return identified(path)["mathematics"]
+    return read_identity(path)["mathematics"]
 
 
 @contextlib.contextmanager
-def held(path: Path) -> Iterator[None]:
+def lock(path: Path) -> Iterator[None]:
     """Hold the folder's lock, or raise a `RunError` that names the process which does."""
     try:
         file = (path / ".lock").open("a+")
@@ -103,7 +103,7 @@ def set_aside(path: Path) -> None:
             item.rename(aside / item.name)
 
 
-def describe(path: Path, config: str, overrides: list[str], environment: dict[str, Any]) -> None:
+def write_config(path: Path, config: str, overrides: list[str], environment: dict[str, Any]) -> None:
     """Write `config.yaml`, `overrides.txt` and `environment.json`."""
     write_text(path / "config.yaml", config)
     write_text(path / "overrides.txt", "".join(f"{override}\n" for override in overrides))
@@ -117,7 +117,7 @@ def set_status(path: Path, state: str, **more: Any) -> None:
     )
 
 
-def status(path: Path) -> dict[str, Any]:
+def read_status(path: Path) -> dict[str, Any]:
     """What `status.json` says; empty before the first one."""
     found = read_json(path / "status.json") if (path / "status.json").exists() else {}
     if not isinstance(found, dict):

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from arsenal.nested import flat
+from arsenal.nested import flatten
 from arsenal.runs import events
 from arsenal.runs.folder import RunError
-from arsenal.runs.query import Cell, Condition, known
+from arsenal.runs.query import Cell, Condition, check_key
 
 FILE = ".index.sqlite"
 READ = ("status.json", "config.yaml", "report/metrics.json")
@@ -42,22 +42,22 @@ def folders(root: Path) -> dict[str, str]:
     if not root.is_dir():
         raise RunError(f"`root` must be a folder of runs; there is none at {root}.")
     found = {}
-    for first in below(root):
+    for first in subfolders(root):
         if is_run(root / first):
             found[first] = stamps(f"{root}/{first}")
             continue
-        for second in below(root / first):
+        for second in subfolders(root / first):
             times = stamps(f"{root}/{first}/{second}")
             if not times.startswith("0 0 ") or is_run(root / first / second):
                 found[f"{first}/{second}"] = times
     return found
 
 
-def below(folder: Path) -> list[str]:
+def subfolders(folder: Path) -> list[str]:
     """The names of the folders in a folder, hidden ones left out."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
-        return [name for name in names if name == readable(name)]
+        return [name for name in names if name == replace_surrogates(name)]
     return []
 
 
@@ -82,21 +82,21 @@ def stamps(path: str) -> str:
 
 
 @contextlib.contextmanager
-def opened(root: Path) -> Iterator[sqlite3.Connection]:
+def open_index(root: Path) -> Iterator[sqlite3.Connection]:
     """The index of the runs below the root as they now are; made anew when it is damaged, in memory when it cannot be kept."""
     found = folders(root)
     try:
-        base = current(root / FILE, root, found)
+        base = update_index(root / FILE, root, found)
     except sqlite3.OperationalError:
-        base = current(":memory:", root, found)
+        base = update_index(":memory:", root, found)
     except sqlite3.DatabaseError:
         (root / FILE).unlink(missing_ok=True)
-        base = current(root / FILE, root, found)
+        base = update_index(root / FILE, root, found)
     with contextlib.closing(base):
         yield base
 
 
-def current(path: Path | str, root: Path, found: dict[str, str]) -> sqlite3.Connection:
+def update_index(path: Path | str, root: Path, found: dict[str, str]) -> sqlite3.Connection:
     """The database with its tables, and in them the runs that were found."""
     base = sqlite3.connect(path, timeout=30, isolation_level=None)
     try:
@@ -138,7 +138,7 @@ def refresh(base: sqlite3.Connection, root: Path, found: dict[str, str], changed
     base.executemany("delete from cell where run = ? and key in (select id from key)", [(number,) for number in stale])
     base.executemany("delete from run where id = ?", [(number,) for number in stale])
     for folder in changed:
-        cells = describe(root / folder)
+        cells = read_run(root / folder)
         told = (folder, found[folder], cells["state"][1])
         number = base.execute("insert into run (folder, stamps, state) values (?, ?, ?)", told).lastrowid
         for name in cells.keys() - keys.keys():
@@ -146,7 +146,7 @@ def refresh(base: sqlite3.Connection, root: Path, found: dict[str, str], changed
         base.executemany("insert into cell values (?, ?, ?, ?)", [(keys[name], number, *cell) for name, cell in cells.items()])
 
 
-def contents(path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
+def read_files(path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """What the files of `READ` hold, by name, and which of them cannot be read."""
     told, problems = {}, []
     for name in READ:
@@ -159,9 +159,9 @@ def contents(path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
     return told, problems
 
 
-def describe(path: Path) -> dict[str, Cell]:
+def read_run(path: Path) -> dict[str, Cell]:
     """All that is known of a run, by key; `problem` says what is wrong with its folder."""
-    told, problems = contents(path)
+    told, problems = read_files(path)
     status = told.get("status.json", {})
     if "status.json" not in told and not problems:
         state, problems = "half-written", ["status.json is missing"]
@@ -170,15 +170,15 @@ def describe(path: Path) -> dict[str, Cell]:
     else:
         state = "killed" if status["state"] == "running" and is_dead(path, status) else status["state"]
         problems += [str(status["error"])] if "error" in status else []
-    last = events.read(path / "events.jsonl", TAIL)
+    last = events.read_events(path / "events.jsonl", TAIL)
     cells: dict[str, Cell] = {
         "name": (None, path.parent.name if HASH.fullmatch(path.name) else path.name),
         "state": (None, state),
         **{key: cell(status[key]) for key in ("step", "length", "time") if isinstance(status.get(key), int | float)},
         **({"step": cell(last[-1]["step"])} if last and state in ("running", "killed") else {}),
-        **logged(last),
+        **last_numbers(last),
         **{str(key): cell(value) for key, value in told.get("report/metrics.json", {}).items()},
-        **{f"config.{key}": cell(value) for key, value in flat(told.get("config.yaml", {}))},
+        **{f"config.{key}": cell(value) for key, value in flatten(told.get("config.yaml", {}))},
     }
     return cells | ({"problem": (None, "; ".join(problems))} if problems else {})
 
@@ -222,7 +222,7 @@ def is_dead(path: Path, status: dict[str, Any]) -> bool:
     return True
 
 
-def logged(log: list[dict[str, Any]]) -> dict[str, Cell]:
+def last_numbers(log: list[dict[str, Any]]) -> dict[str, Cell]:
     """The last numbers in the log, `train/loss` and the like."""
     last = {event["kind"]: event["values"] for event in log if isinstance(event.get("values"), dict)}
     return {f"{kind}/{name}": cell(value) for kind, values in last.items() for name, value in values.items()}
@@ -235,17 +235,17 @@ def cell(value: Any) -> Cell:
     ((0.5, '0.5'), (None, 'adam'), (2.0, '[3.0, 1.0, 2.0]'))
     """
     if isinstance(value, str):
-        return None, readable(value)
+        return None, replace_surrogates(value)
     parts = value if isinstance(value, list) else [value]
     try:
         text = json.dumps(value, default=str)
         numbers = [float(part) for part in parts if isinstance(part, int | float) and not isinstance(part, bool)]
     except (TypeError, OverflowError, RecursionError):  # keys that are no words, a number beyond all measure
-        return None, readable(str(value))
+        return None, replace_surrogates(str(value))
     return statistics.median(numbers) if numbers and len(numbers) == len(parts) else None, text
 
 
-def readable(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     """The text with halves of characters, which no database takes, replaced."""
     return text.encode("utf-8", "replace").decode()
 
@@ -253,7 +253,7 @@ def readable(text: str) -> str:
 # Questions to an index.
 
 
-def keys(base: sqlite3.Connection) -> list[str]:
+def known_keys(base: sqlite3.Connection) -> list[str]:
     """Every key that some run has; the first is `folder`."""
     used = "select name from key where exists (select 1 from cell where cell.key = key.id) order by id"
     return ["folder", *(name for (name,) in base.execute(used))]
@@ -268,7 +268,7 @@ def column(base: sqlite3.Connection, key: str, runs: Sequence[int] | None = None
     return {run: (number, text) for run, number, text in rows}
 
 
-def chosen(
+def select_runs(
     base: sqlite3.Connection,
     name: str | None = None,
     state: str | None = None,
@@ -279,7 +279,7 @@ def chosen(
 
     Runs without the key to sort by come last.
     """  # fmt: skip
-    there, where = keys(base), list(where)
+    there, where = known_keys(base), list(where)
     runs = [number for (number,) in base.execute("select id from run order by folder")]
     if name is not None:
         names, fits = column(base, "name"), re.compile(fnmatch.translate(name))
@@ -287,12 +287,12 @@ def chosen(
     if state is not None:
         where.append(Condition("state", "=", state))
     for condition in where if runs else ():
-        values = column(base, known(condition.key, there, "where"))
+        values = column(base, check_key(condition.key, there, "where"))
         runs = [run for run in runs if condition.holds(values.get(run))]
     key, falling = sort.removeprefix("-"), sort.startswith("-")
     if not runs or (key == "time" and key not in there):
         return runs
-    values = column(base, known(key, there, "sort"))
+    values = column(base, check_key(key, there, "sort"))
     with_key = [run for run in runs if run in values]
     with_key.sort(key=lambda run: (values[run][0] is not None, values[run][0] or 0.0, values[run][1]), reverse=falling)
     return with_key + [run for run in runs if run not in values]

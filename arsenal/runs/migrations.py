@@ -8,7 +8,7 @@ MOVED = {"arsenal.search.launch.": "arsenal.launchers."}
 """Import paths that shipped configs named, by their beginning: 0.2.0."""
 
 
-def config(values: dict[str, Any], today: dict[str, Any]) -> dict[str, Any]:
+def migrate_config(values: dict[str, Any], today: dict[str, Any]) -> dict[str, Any]:
     """The config of an older version; keys that it did not know have their defaults of `today`."""
     kept = values["run"]["checkpoints"]
     if isinstance(kept, int):  # 0.1.0: how many of the newest
@@ -20,20 +20,20 @@ def config(values: dict[str, Any], today: dict[str, Any]) -> dict[str, Any]:
         return old | {key: filled(old[key], value) if key in old else value for key, value in new.items()}
 
     values = today | {key: filled(value, today[key]) if key in SECTIONS else value for key, value in values.items()}
-    return moved(values)
+    return migrate_targets(values)
 
 
-def moved(node: Any) -> Any:
+def migrate_targets(node: Any) -> Any:
     """The tree with every import path where it is now."""
     if isinstance(node, dict):
-        return {key: renamed(value) if key == "_target_" else moved(value) for key, value in node.items()}
-    return [moved(value) for value in node] if isinstance(node, list) else node
+        return {key: migrate_target(value) if key == "_target_" else migrate_targets(value) for key, value in node.items()}
+    return [migrate_targets(value) for value in node] if isinstance(node, list) else node
 
 
-def renamed(target: str) -> str:
+def migrate_target(target: str) -> str:
     """An import path where it is now.
 
-    >>> renamed("arsenal.search.launch.local")
+    >>> migrate_target("arsenal.search.launch.local")
     'arsenal.launchers.local'
     """
     for before, now in MOVED.items():

@@ -22,7 +22,7 @@ class OtherProcess(RunError):
     code = LOST
 
 
-def enough_threads() -> None:
+def provide_threads() -> None:
     """Give simulated devices threads to wait in, before the first array exists.
 
     A collective holds a thread for each device until all have come; with one for each, two collectives of one program can
@@ -32,12 +32,12 @@ def enough_threads() -> None:
         os.environ.setdefault("NPROC", str(4 * int(count[1])))
 
 
-def first() -> bool:
+def is_writer() -> bool:
     """Whether this process is the one that writes."""
     return jax.process_index() == 0
 
 
-def agreed(value: Number) -> Number:
+def broadcast(value: Number) -> Number:
     """The first process's number, for all; each waits until the first is here."""
     if jax.process_count() == 1:
         return value
@@ -47,7 +47,7 @@ def agreed(value: Number) -> Number:
 
 
 @contextlib.contextmanager
-def together() -> Iterator[None]:
+def raise_together() -> Iterator[None]:
     """What all processes do before the first step: where one raises, the others raise `OtherProcess` and wait for nobody."""
     error = None
     try:
@@ -64,7 +64,7 @@ def together() -> Iterator[None]:
         raise error
 
 
-def alike(word: str) -> bool:
+def matches_first(word: str) -> bool:
     """Whether this process's word of hexadecimal digits is the first's."""
     number = int(word[:7], 16)
-    return agreed(number) == number
+    return broadcast(number) == number

@@ -32,7 +32,7 @@ class Condition(NamedTuple):
         """
         if cell is None:
             return self.sign == "!="
-        wanted = numeric(self.value)
+        wanted = parse_number(self.value)
         if wanted is not None and cell[0] is not None:
             return SIGNS[self.sign](cell[0], wanted)
         return SIGNS[self.sign](cell[1], self.value) if self.sign in ("=", "==", "!=") else False
@@ -50,13 +50,13 @@ def conditions(text: str) -> list[Condition]:
         if not match:
             raise RunError(f"`where` must be KEY SIGN VALUE, joined by ` and `, SIGN one of {' '.join(SIGNS)}; got {part!r}.")
         condition = Condition(*match.groups())
-        if condition.sign[0] in "<>" and numeric(condition.value) is None:
+        if condition.sign[0] in "<>" and parse_number(condition.value) is None:
             raise RunError(f"`where` compares by {condition.sign} with a number; got {part!r}.")
         found.append(condition)
     return found
 
 
-def known(key: str, keys: Iterable[str], argument: str) -> str:
+def check_key(key: str, keys: Iterable[str], argument: str) -> str:
     """The key, or a `RunError` with the nearest when no run has it."""
     keys = list(keys)
     if key in keys:
@@ -65,7 +65,7 @@ def known(key: str, keys: Iterable[str], argument: str) -> str:
     raise RunError(f"`{argument}`: no run has `{key}`.{nearest(key, sorted(ends, key=len)[:1] or keys, 0.0 if ends else 0.5)}")
 
 
-def numeric(text: str) -> float | None:
+def parse_number(text: str) -> float | None:
     """The text as a number; None where it is none."""
     try:
         return float(text)

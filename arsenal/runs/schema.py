@@ -18,7 +18,7 @@ EXAMPLES = 8
 """Rows kept: they give shapes, and the artifact its golden answers."""
 
 
-def keep(path: Path, schema: Schema, training: Batch, examples: Batch) -> None:
+def write_schema(path: Path, schema: Schema, training: Batch, examples: Batch) -> None:
     """Write `schema.json` and, with the first few of `examples`, `examples.npz`; `training` are the rows of the fit."""
     write_json(path / "schema.json", {
         "inputs": {name: field._asdict() for name, field in schema.inputs.items()},
@@ -34,7 +34,7 @@ def keep(path: Path, schema: Schema, training: Batch, examples: Batch) -> None:
     np.savez(path / "examples.npz", **flat)
 
 
-def kept(path: Path) -> tuple[Schema, Batch, int]:
+def read_schema(path: Path) -> tuple[Schema, Batch, int]:
     """The schema, the example rows, and how many rows the transforms were fitted on."""
     try:
         found = read_json(path / "schema.json")

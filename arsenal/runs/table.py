@@ -26,10 +26,10 @@ def metrics(keys: Iterable[str], most: int) -> list[str]:
     return []
 
 
-def shown(key: str, cell: Cell | None) -> str:
+def cell_text(key: str, cell: Cell | None) -> str:
     """A value in few characters; of a population, the median and the range.
 
-    >>> [shown("", cell) for cell in [(0.98123456, "0.98123456"), (500.0, "500"), (2.0, "[1.0, 2.0, 4.0]"), None]]
+    >>> [cell_text("", cell) for cell in [(0.98123456, "0.98123456"), (500.0, "500"), (2.0, "[1.0, 2.0, 4.0]"), None]]
     ['0.9812', '500', '2 (1 to 4)', '-']
     """
     if cell is None:
@@ -43,7 +43,7 @@ def shown(key: str, cell: Cell | None) -> str:
     return f"{number:.4g}" if number is not None and not text.lstrip("-").isdecimal() else " ".join(text.split())
 
 
-def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:
+def align(head: Sequence[str], rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:
     """Columns of equal width with two blanks between them; the columns in `right` end together."""
     if not rows:
         return ""
@@ -58,7 +58,7 @@ def as_table(keys: Sequence[str], lines: Lines) -> str:
     head = [key.removeprefix("config.") for key in keys]
     numeric = {i for line in lines for i, cell in enumerate(line) if cell and cell[0] is not None}
     right = [i for i in numeric if keys[i] != "time"]
-    return aligned(head, [[shown(key, cell) for key, cell in zip(keys, line, strict=True)] for line in lines], right)
+    return align(head, [[cell_text(key, cell) for key, cell in zip(keys, line, strict=True)] for line in lines], right)
 
 
 def value(cell: Cell | None) -> object:

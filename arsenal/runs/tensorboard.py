@@ -89,7 +89,7 @@ class Board:
             self.write(step, [value])
         nodes = [
             NodeDef(name=name, op=op, input=parts, attr={k: AttrValue(s=str(v).encode()) for k, v in given.items()})
-            for name, op, parts, given in factories(config)
+            for name, op, parts, given in list_factories(config)
         ]
         graph = GraphDef(node=nodes, versions=VersionDef(producer=22))
         self.waiting.append(self.event(wall_time=time.time(), graph_def=graph.SerializeToString()))
@@ -130,10 +130,10 @@ def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, node
 
 
-def factories(node: Any, path: str = "") -> Iterator[tuple[str, str, list[str], dict[str, Any]]]:
+def list_factories(node: Any, path: str = "") -> Iterator[tuple[str, str, list[str], dict[str, Any]]]:
     """Every `_target_` at or below a node: its path, what it names, the paths of the parts it is given, the rest."""
     if isinstance(node, dict):
-        below = [found for key, value in node.items() for found in factories(value, f"{path}/{key}" if path else str(key))]
+        below = [found for key, value in node.items() for found in list_factories(value, f"{path}/{key}" if path else str(key))]
         if "_target_" in node:
             depth = path.count("/") + 1
             parts = [name for name, *_ in below if name.count("/") == depth]

@@ -17,7 +17,7 @@ PERIOD, BAR = 0.25, 24
 """Seconds between two pictures of a notebook's bar, and its length in characters."""
 
 
-def watched(progress: bool) -> contextlib.AbstractContextManager[Listener]:
+def choose_listener(progress: bool) -> contextlib.AbstractContextManager[Listener]:
     """The listener for where a person looks: a notebook's cell, or a terminal; elsewhere nothing is said."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if progress and type(shell).__name__ == "ZMQInteractiveShell":
@@ -49,7 +49,7 @@ def notebook() -> Iterator[Listener]:
             done = round(BAR * step / length) if length else 0
             state = f"{kind} at step {step}" if kind in ENDS else f"{step}/{length}"
             lines = [f"{'█' * done}{'·' * (BAR - done)} {state}  {folder}"]
-            lines += [f"{name:<10} {shown(numbers)}" for name, numbers in latest.items()]
+            lines += [f"{name:<10} {values_text(numbers)}" for name, numbers in latest.items()]
             place.update({"text/plain": "\n".join(lines)}, raw=True)
 
     yield listen
@@ -96,9 +96,9 @@ def terminal(progress: bool) -> Iterator[Listener]:
                 console.print(f"{'Resumed at' if step else 'Started:'} step {step} of {length} in {values['folder']}{where}")
             elif kind == "train":
                 latest.update({name: value for name, value in values.items() if name not in UNSEEN})
-                bar.update(task, completed=step, description=shown(latest), place=f"{step}/{length}")
+                bar.update(task, completed=step, description=values_text(latest), place=f"{step}/{length}")
             elif kind == "validation":
-                console.print(f"step {step}: {shown(latest)}{' | ' if latest else ''}validation {shown(values)}")
+                console.print(f"step {step}: {values_text(latest)}{' | ' if latest else ''}validation {values_text(values)}")
             elif kind == "text" and console.is_terminal:
                 for text in values.values():
                     console.print(text, style="dim", markup=False)
@@ -112,7 +112,7 @@ def terminal(progress: bool) -> Iterator[Listener]:
         yield listen
 
 
-def shown(values: dict[str, Any]) -> str:
+def values_text(values: dict[str, Any]) -> str:
     """Numbers by name in few characters; a population's by their best and worst."""
     parts = []
     for name, value in values.items():

@@ -19,7 +19,7 @@ class Searching(NamedTuple):
     key: jax.Array
 
 
-def within(space: Space, candidates: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def clip_to_bounds(space: Space, candidates: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Candidates whose floats are within their bounds also after rounding to float32 and back."""
     bounds = {name: one for name, one in space.dimensions.items() if one.size is None}
     return {

@@ -45,12 +45,12 @@ class Dimension(NamedTuple):
         return np.arange(self.low, self.high + 1, self.step)
 
     @property
-    def ordered(self) -> bool:
+    def is_ordered(self) -> bool:
         """Whether neighbours are alike: not so for choices and seeds."""
         return self.kind not in ("choice", "seed")
 
     @property
-    def logarithmic(self) -> bool:
+    def is_logarithmic(self) -> bool:
         """Whether the unit interval is stretched along the logarithm."""
         return self.kind in ("log", "log_int")
 
@@ -60,22 +60,22 @@ class Dimension(NamedTuple):
         if self.size is None:
             return self.low, self.high
         half = self.step / 2
-        return (self.low - half, self.high + half) if self.ordered else (0.0, float(self.size))
+        return (self.low - half, self.high + half) if self.is_ordered else (0.0, float(self.size))
 
     def from_unit(self, u: np.ndarray) -> np.ndarray:
         """Values [n] of numbers in [0, 1], [n]."""
         u, (low, high) = np.asarray(u, float), self.edges
-        value = low * (high / low) ** u if self.logarithmic else low + u * (high - low)
+        value = low * (high / low) ** u if self.is_logarithmic else low + u * (high - low)
         if self.size is None:
             return np.clip(value, self.low, self.high)
-        value = self.low + self.step * np.rint((value - self.low) / self.step) if self.ordered else np.floor(value)
+        value = self.low + self.step * np.rint((value - self.low) / self.step) if self.is_ordered else np.floor(value)
         return np.clip(value, self.low, self.high).astype(np.int32)
 
     def to_unit(self, value: np.ndarray) -> np.ndarray:
         """Numbers in [0, 1], [n], of values; a whole number is a point of its cell."""
         low, high = self.edges
-        value = np.asarray(value, float) + (0.0 if self.ordered else 0.5)
-        u = np.log(value / low) / math.log(high / low) if self.logarithmic else (value - low) / (high - low)
+        value = np.asarray(value, float) + (0.0 if self.is_ordered else 0.5)
+        u = np.log(value / low) / math.log(high / low) if self.is_logarithmic else (value - low) / (high - low)
         return np.clip(u, 0.0, 1.0)
 
     def value(self, number: Any) -> Any:
@@ -87,7 +87,7 @@ class Dimension(NamedTuple):
     def number(self, value: Any) -> float | int | None:
         """A candidate's entry for a value; None where the dimension does not have that value."""
         if self.kind == "choice":
-            return next((i for i, choice in enumerate(self.choices) if alike(choice, value)), None)
+            return next((i for i, choice in enumerate(self.choices) if equals(choice, value)), None)
         number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and self.low <= value <= self.high
         return value if number and (self.size is None or (value - self.low) % self.step == 0) else None
 
@@ -137,17 +137,17 @@ class Space(NamedTuple):
         for name, value in values.items():
             number = self.dimensions[name].number(value)
             if number is None:
-                raise ValueError(f"`{name}` has no value {value!r} in the space; it is {spelt(self.dimensions[name])}.")
+                raise ValueError(f"`{name}` has no value {value!r} in the space; it is {entry_of(self.dimensions[name])}.")
             made[name][0] = number
         for name, there in self.active(made).items():
             if there[0] and name not in values:
                 raise ValueError(f"A candidate needs a value for `{name}`; got {', '.join(values) or 'none'}.")
         return made
 
-    def described(self) -> dict[str, Any]:
-        """The specification as JSON can hold it, in one form: `space(space.described())` is this space."""
+    def describe(self) -> dict[str, Any]:
+        """The specification as JSON can hold it, in one form: `space(space.describe())` is this space."""
         return {
-            name: spelt(one) | ({"when": {other: list(values) for other, values in one.when.items()}} if one.when else {})
+            name: entry_of(one) | ({"when": {other: list(values) for other, values in one.when.items()}} if one.when else {})
             for name, one in self.dimensions.items()
         }
 
@@ -173,9 +173,9 @@ def space(spec: Mapping[str, Any]) -> Space:
                 raise ValueError(f"`when` of `{name}` must ask for a choice, an int or a seed; got `{other}`, a float.")
             for value in values:
                 if dimensions[other].number(value) is None:
-                    allowed = spelt(dimensions[other])
+                    allowed = entry_of(dimensions[other])
                     raise ValueError(f"`when` of `{name}` asks for {other} = {value!r}, which it never is: {allowed}.")
-    acyclic(dimensions)
+    check_acyclic(dimensions)
     return Space(dimensions)
 
 
@@ -197,29 +197,29 @@ def dimension(name: str, entry: Any) -> Dimension:
     if kind == "choice":
         if not isinstance(given, (list, tuple)) or not given:
             raise ValueError(f"The choice `{name}` must list at least one value; got {given!r}.")
-        twice = next((value for i, value in enumerate(given) if any(alike(value, other) for other in given[:i])), None)
+        twice = next((value for i, value in enumerate(given) if any(equals(value, other) for other in given[:i])), None)
         if twice is not None:
             raise ValueError(f"The choice `{name}` lists {twice!r} twice; the same run would be trained again.")
         return Dimension(kind, 0, len(given) - 1, tuple(given), when)
     if kind == "seed":
-        if not whole(given) or given < 1:
+        if not is_whole(given) or given < 1:
             raise ValueError(f"The seed `{name}` must say how many seeds, at least 1; got {given!r}.")
         return Dimension(kind, 0, given - 1, (), when)
-    if not isinstance(given, (list, tuple)) or len(given) != 2 or not all(numeric(end) for end in given):
+    if not isinstance(given, (list, tuple)) or len(given) != 2 or not all(is_finite_number(end) for end in given):
         raise ValueError(f"The range of `{name}` must be two numbers, [low, high]; got {given!r}.")
     low, high = given
-    if kind in ("int", "log_int") and not (whole(low) and whole(high) and max(abs(low), abs(high)) < 2**31):
+    if kind in ("int", "log_int") and not (is_whole(low) and is_whole(high) and max(abs(low), abs(high)) < 2**31):
         raise ValueError(f"The range of `{name}` must be two whole numbers below 2**31; got {given!r}.")
     if low >= high:
         raise ValueError(f"The range of `{name}` must have low < high; got {list(given)}.")
     if kind in ("log", "log_int") and low <= 0:
         raise ValueError(f"The range of `{name}` is logarithmic and must lie above 0; got {list(given)}.")
-    if not whole(step) or step < 1 or (step > 1 and (high - low) % step):
+    if not is_whole(step) or step < 1 or (step > 1 and (high - low) % step):
         raise ValueError(f"`step` of `{name}` must be a whole number that divides {high} - {low}; got {step!r}.")
     return Dimension(kind, low, high, (), when, step)
 
 
-def acyclic(dimensions: Mapping[str, Dimension]) -> None:
+def check_acyclic(dimensions: Mapping[str, Dimension]) -> None:
     """ValueError where a dimension is conditional on itself, by whatever way."""
 
     def visit(name, path):
@@ -232,7 +232,7 @@ def acyclic(dimensions: Mapping[str, Dimension]) -> None:
         visit(name, [])
 
 
-def spelt(one: Dimension) -> dict[str, Any]:
+def entry_of(one: Dimension) -> dict[str, Any]:
     """A dimension's entry, without its condition."""
     if one.kind == "choice":
         return {"choice": list(one.choices)}
@@ -241,16 +241,16 @@ def spelt(one: Dimension) -> dict[str, Any]:
     return {one.kind: [one.low, one.high]} | ({"step": one.step} if one.step > 1 else {})
 
 
-def alike(a: Any, b: Any) -> bool:
+def equals(a: Any, b: Any) -> bool:
     """Equal as YAML has it: true is not 1."""
     return a == b and isinstance(a, bool) == isinstance(b, bool)
 
 
-def numeric(value: Any) -> bool:
+def is_finite_number(value: Any) -> bool:
     """A finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def whole(value: Any) -> bool:
+def is_whole(value: Any) -> bool:
     """A whole number."""
     return isinstance(value, int) and not isinstance(value, bool)

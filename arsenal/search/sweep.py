@@ -67,7 +67,7 @@ class Line(NamedTuple):
     """By name, one for each of the trials."""
 
 
-class Told(NamedTuple):
+class SweepLog(NamedTuple):
     """All that the log of a sweep tells."""
 
     trials: dict[int, Trial]
@@ -77,7 +77,7 @@ class Told(NamedTuple):
     """What was measured, as it finally was, in order."""
 
 
-def told(path: Path) -> Told:
+def read_log(path: Path) -> SweepLog:
     """What the log of a sweep's folder tells; nothing where there is none."""
     trials: dict[int, Trial] = {}
     chunks: list[dict[str, Any]] = []
@@ -85,7 +85,7 @@ def told(path: Path) -> Told:
     try:
         written = (path / "trials.jsonl").read_bytes().split(b"\n")
     except FileNotFoundError:
-        return Told(trials, chunks, lines)
+        return SweepLog(trials, chunks, lines)
     for text in written:
         try:
             line = json.loads(text)
@@ -113,7 +113,7 @@ def told(path: Path) -> Told:
         elif kind in ENDED:
             one = trials[line["trial"]]
             trials[one.id] = one._replace(state=kind, step=step, value=line.get("value"), reason=line.get("reason", ""))
-    return Told(trials, chunks, lines)
+    return SweepLog(trials, chunks, lines)
 
 
 class SweepError(RunError):
@@ -126,7 +126,7 @@ class Sweep:
     def __init__(self, path: Path, mode: str, keep: int, on_failure: str):
         """`mode` is min or max; `keep` is how many of the best trials have their state kept."""
         self.path, self.mode, self.keep, self.on_failure = path, mode, keep, on_failure
-        found = told(path)
+        found = read_log(path)
         self.trials, self.chunks, self.lines = found
         self.log = Events(path / "trials.jsonl")
 
@@ -134,7 +134,7 @@ class Sweep:
         """Append a line to the log."""
         self.log.write(kind, step, **about)
 
-    def asked(self, id: int, values: dict[str, Any]) -> None:
+    def add_trial(self, id: int, values: dict[str, Any]) -> None:
         """A trial that was suggested; known ones must have the values that they had."""
         if id in self.trials:
             if self.trials[id].values != json.loads(json.dumps(values)):
@@ -143,17 +143,17 @@ class Sweep:
         self.trials[id] = Trial(id, values)
         self.say("ask", trial=id, values=values)
 
-    def measured(self, kind: str, step: int, trials: list[int], values: dict[str, list]) -> None:
+    def log_values(self, kind: str, step: int, trials: list[int], values: dict[str, list]) -> None:
         """Numbers of some trials, one for each."""
         self.lines.append(Line(kind, step, trials, values))
         self.say(kind, step, trials=trials, values=values)
 
-    def ended(self, id: int, state: str, step: int, value: float | None) -> None:
+    def end_trial(self, id: int, state: str, step: int, value: float | None) -> None:
         """A trial that is complete or stopped."""
         self.trials[id] = self.trials[id]._replace(state=state, step=step, value=value)
         self.say(state, step, trial=id, value=value)
 
-    def failed(self, id: int, step: int, reason: str, trace: str = "") -> None:
+    def fail_trial(self, id: int, step: int, reason: str, trace: str = "") -> None:
         """A trial that went wrong: counted, its reason kept in its folder. With `on_failure: stop` it ends the sweep."""
         self.trials[id] = self.trials[id]._replace(state="failed", step=step, reason=reason)
         self.say("failed", step, trial=id, reason=reason)
@@ -163,29 +163,29 @@ class Sweep:
         if self.on_failure == "stop":
             raise SweepError(f"Trial {id} failed: {reason} `sweep.on_failure=go_on` leaves such trials out.")
 
-    def changed(self, id: int, step: int, values: dict[str, Any], source: int) -> None:
+    def change_trial(self, id: int, step: int, values: dict[str, Any], source: int) -> None:
         """A population's member that goes on from another one, with other values."""
         one = self.trials[id]
         self.trials[id] = one._replace(changes=(*one.changes, (step, values)))
         self.say("change", step, trial=id, values=values, source=source)
 
-    def resumed(self, trials: list[int], step: int) -> None:
+    def resume_trials(self, trials: list[int], step: int) -> None:
         """Trials that go on from a step: what they said of later ones counts no more."""
         self.say("resume", step, trials=trials)
-        self.trials, self.chunks, self.lines = told(self.path)
+        self.trials, self.chunks, self.lines = read_log(self.path)
 
-    def signed(self, value: float | None) -> float:
+    def sign(self, value: float | None) -> float:
         """The value of a metric as samplers and schedulers take it: lower is better, NaN where there is none."""
         return math.nan if value is None else value if self.mode == "min" else -value
 
-    def ranked(self) -> list[Trial]:
+    def rank(self) -> list[Trial]:
         """Trials that have a value, best first: those trained to the end before those that were stopped."""
         there = [one for one in self.trials.values() if one.state in ("complete", "stopped") and one.value is not None]
-        return sorted(there, key=lambda one: (one.state != "complete", self.signed(one.value), one.id))
+        return sorted(there, key=lambda one: (one.state != "complete", self.sign(one.value), one.id))
 
     def best(self) -> list[Trial]:
         """Those of the trials trained to the end that are kept."""
-        return [one for one in self.ranked() if one.state == "complete"][: self.keep]
+        return [one for one in self.rank() if one.state == "complete"][: self.keep]
 
     def state_of(self, id: int) -> Path:
         """Where the state of a trial that is kept lies."""
@@ -199,7 +199,7 @@ class Sweep:
         np.savez(file, told=np.int64(told), chunks=np.int64(chunks), **arrays)  # type: ignore[arg-type]
         write_bytes(self.path / "state.npz", file.getvalue())
 
-    def restored(self, searching: Any, scheduling: Any) -> tuple[Any, Any, int, int]:
+    def restore(self, searching: Any, scheduling: Any) -> tuple[Any, Any, int, int]:
         """What was saved last, in the structure of the states given; these and zeros where nothing was."""
         try:
             with np.load(self.path / "state.npz", allow_pickle=False) as file:
@@ -238,7 +238,7 @@ class Sweep:
                 found.append((line.kind, line.step, {name: values[i] for name, values in line.values.items()}))
         return found
 
-    def share_skipped(self, id: int) -> float:
+    def skipped_share(self, id: int) -> float:
         """The share of a trial's steps that `on_nan: skip` left out, as its log has it."""
         before, out = 0, 0.0
         for kind, step, values in self.history(id):
@@ -254,10 +254,10 @@ class Sweep:
             mathematics = mathematics | {"changes": [[step, given] for step, given in trial.changes]}
         sources = folder.fingerprints([package.split(".")[0] for package in settings.trusted])
         with folder.claim(Path(settings.run.root), settings.name, mathematics, sources, False) as path:
-            if folder.status(path).get("state") == "complete" and folder.status(path).get("step", 0) >= trial.step:
+            if folder.read_status(path).get("state") == "complete" and folder.read_status(path).get("step", 0) >= trial.step:
                 return path
-            folder.describe(path, configs.text(config), config.overrides, folder.environment())
-            schema.keep(path, experiment.data.schema, rows, experiment.examples)
+            folder.write_config(path, configs.as_yaml(config), config.overrides, folder.environment())
+            schema.write_schema(path, experiment.data.schema, rows, experiment.examples)
             (path / "events.jsonl").unlink(missing_ok=True)
             with contextlib.closing(Events(path / "events.jsonl")) as log:
                 log.write("start", 0, length=trial.step, folder=str(path))
@@ -277,20 +277,20 @@ class Sweep:
         self.log.close()
 
 
-def identity(config: Config, mathematics: dict[str, Any], space: Space) -> dict[str, Any]:
+def sweep_identity(config: Config, mathematics: dict[str, Any], space: Space) -> dict[str, Any]:
     """What defines a sweep: the runs with their length, the space and who searches it for what; not how many trials."""
     values, section = config.values, config.settings.sweep
     return {
         "run": {key: value for key, value in mathematics.items() if key != "seed" or "seed" not in space.dimensions},
         "length": values["length"], "evaluate": values["every"]["evaluate"], "early_stopping": values["early_stopping"],
-        "space": json.loads(json.dumps(space.described(), default=str)), "search": values["search"],
+        "space": json.loads(json.dumps(space.describe(), default=str)), "search": values["search"],
         "scheduler": values["scheduler"],
         "metric": section.metric, "mode": section.mode, "seed": section.seed, "generation": section.generation,
     }  # fmt: skip
 
 
 @contextlib.contextmanager
-def claimed(config: Config, identity: dict[str, Any]) -> Iterator[Path]:
+def claim_sweep(config: Config, identity: dict[str, Any]) -> Iterator[Path]:
     """Hold the sweep's folder, which `sweep.folder` or its identity names, as long as the context lasts."""
     settings = config.settings
     sources = folder.fingerprints([package.split(".")[0] for package in settings.trusted])
@@ -301,8 +301,8 @@ def claimed(config: Config, identity: dict[str, Any]) -> Iterator[Path]:
         known = place / "identity.json"
         if known.exists() and not settings.fresh and (found := read_json(known)["mathematics"]) != identity:
             raise SweepError(f"The sweep folder {place} is of another sweep: {difference(found, identity)}.")
-    with folder.occupied(place, identity, sources, settings.fresh) as path:
-        write_text(path / "config.yaml", configs.text(config))
+    with folder.claim_at(place, identity, sources, settings.fresh) as path:
+        write_text(path / "config.yaml", configs.as_yaml(config))
         write_text(path / "overrides.txt", "".join(f"{word}\n" for word in config.overrides))
         yield path
 
@@ -319,7 +319,7 @@ def difference(there: dict[str, Any], here: dict[str, Any]) -> str:
     return "they do not differ"
 
 
-def said(trials: Sequence[Trial]) -> dict[str, int]:
+def count_states(trials: Sequence[Trial]) -> dict[str, int]:
     """How many trials are in each state."""
     counted = Counter(one.state for one in trials)
     return {state: counted[state] for state in (*ENDED, "running", "asked") if counted[state]}

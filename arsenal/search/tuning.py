@@ -18,14 +18,14 @@ from arsenal.data import feed
 from arsenal.evaluation.sweep import Axis, Row, write_sweep
 from arsenal.experiment import Experiment, build, fill_modes, mathematics
 from arsenal.records import Scheduler, Search
-from arsenal.road import inherited
+from arsenal.road import inherited_params
 from arsenal.runs import folder, signals
 from arsenal.runs.cache import compile_cache
 from arsenal.search.engines.lanes import Lanes
 from arsenal.search.engines.programs import Programs
 from arsenal.search.searching import Searching
 from arsenal.search.space import Dimension, Space, space
-from arsenal.search.sweep import Sweep, SweepError, Trial, claimed, identity, said
+from arsenal.search.sweep import Sweep, SweepError, Trial, claim_sweep, count_states, sweep_identity
 from arsenal.storage.files import read_json, write_json
 from arsenal.training.length import Length
 
@@ -35,7 +35,7 @@ FEW = 8
 """Values of a dimension up to which each is named along its axis."""
 
 
-class Found(NamedTuple):
+class SweepResult(NamedTuple):
     """What came of a sweep."""
 
     folder: Path
@@ -67,7 +67,7 @@ class Found(NamedTuple):
         yield f"Report: {self.folder / 'report' / 'index.html'}"
 
 
-def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Found:
+def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> SweepResult:
     """Search the config's space: begin, go on, extend, or find that it is complete. `say` hears how it goes.
 
     SIGTERM and Ctrl-C save and raise `Interrupted`; the same config goes on.
@@ -75,13 +75,13 @@ def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Foun
     settings = config.settings
     if settings.preflight:
         raise ConfigError("`preflight` looks at one run: give it to `arsenal train`.")
-    if not configs.build(settings.launcher, "launcher").alone:
+    if not configs.instantiate(settings.launcher, "launcher").alone:
         raise ConfigError("`launcher` places one run; where a sweep's trials go is said by `sweep.engine` and `sweep.gpus`.")
     compile_cache()
     with signals.interrupts() as interrupted:
         with interrupted.at_once(lambda: signals.BEFORE):
-            dimensions = spaced(settings.space)
-            search, scheduler = made(settings, dimensions)
+            dimensions = build_space(settings.space)
+            search, scheduler = build_search(settings, dimensions)
             programs = Programs(config.overrides, dimensions)
             programs.check()
             experiment = build(config)
@@ -90,14 +90,14 @@ def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Foun
                 say(text)
             config = fill_modes(config, experiment.modes)
             settings = config.settings
-            origin = inherited(config)
-            about = identity(config, mathematics(config, experiment.data, origin), dimensions)
-        with claimed(config, about) as path, contextlib.closing(opened(path, settings)) as sweep:
-            engine, reason = chosen(path, settings, programs, experiment, scheduler)
+            origin = inherited_params(config)
+            about = sweep_identity(config, mathematics(config, experiment.data, origin), dimensions)
+        with claim_sweep(config, about) as path, contextlib.closing(open_sweep(path, settings)) as sweep:
+            engine, reason = choose_engine(path, settings, programs, experiment, scheduler)
             say(f"Sweep {path}")
             say(f"Engine {engine}: {reason}")
             if sweep.trials:
-                say("Before: " + ", ".join(f"{n} {state}" for state, n in said(list(sweep.trials.values())).items()))
+                say("Before: " + ", ".join(f"{n} {state}" for state, n in count_states(list(sweep.trials.values())).items()))
             folder.set_status(path, "running")
             searching = Searching(dimensions, search, scheduler, jax.random.key(settings.sweep.seed))
             try:
@@ -113,19 +113,19 @@ def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Foun
                 with contextlib.suppress(OSError):
                     folder.set_status(path, "interrupted" if hasattr(error, "number") else "failed", error=str(error))
                 raise
-            if not sweep.ranked():
+            if not sweep.rank():
                 reason = next((one.reason for one in sweep.trials.values() if one.reason), "there was none")
-                folder.set_status(path, "failed", **said(list(sweep.trials.values())))
+                folder.set_status(path, "failed", **count_states(list(sweep.trials.values())))
                 raise SweepError(f"No trial of {path} has a value; the first one: {reason}")
-            runs, commands = promoted(sweep, programs, running)
-            folder.set_status(path, "complete", **said(list(sweep.trials.values())))
+            runs, commands = promote_best(sweep, programs, running)
+            folder.set_status(path, "complete", **count_states(list(sweep.trials.values())))
             report(sweep, config, dimensions, runs, commands)
-            best, metric = sweep.ranked(), settings.sweep.metric
-            skipped = {one.id: share for one in best[:NAMED] if (share := sweep.share_skipped(one.id))}
-            return Found(path, best, said(list(sweep.trials.values())), runs, commands, metric, skipped)
+            best, metric = sweep.rank(), settings.sweep.metric
+            skipped = {one.id: share for one in best[:NAMED] if (share := sweep.skipped_share(one.id))}
+            return SweepResult(path, best, count_states(list(sweep.trials.values())), runs, commands, metric, skipped)
 
 
-def spaced(spec: dict[str, Any]) -> Space:
+def build_space(spec: dict[str, Any]) -> Space:
     """The space of the config."""
     if not spec:
         raise ConfigError(
@@ -137,13 +137,13 @@ def spaced(spec: dict[str, Any]) -> Space:
         raise ConfigError(str(error)) from error
 
 
-def made(settings: TuningSettings, dimensions: Space) -> tuple[Search, Scheduler | None]:
+def build_search(settings: TuningSettings, dimensions: Space) -> tuple[Search, Scheduler | None]:
     """The sampler and the scheduler of the config, over its space."""
     found = []
     for name in ("search", "scheduler"):
         node = getattr(settings, name)
         try:
-            factory = configs.build(node | {"_partial_": True}, name) if node else None
+            factory = configs.instantiate(node | {"_partial_": True}, name) if node else None
             given = (dimensions,) if factory and "space" in inspect.signature(factory.func).parameters else ()
             found.append(factory(*given) if factory else None)
         except (ValueError, TypeError) as error:
@@ -157,13 +157,13 @@ def made(settings: TuningSettings, dimensions: Space) -> tuple[Search, Scheduler
     return found[0], found[1]  # type: ignore[return-value]
 
 
-def opened(path: Path, settings: TuningSettings) -> Sweep:
+def open_sweep(path: Path, settings: TuningSettings) -> Sweep:
     """The sweep in its folder."""
     section = settings.sweep
     return Sweep(path, section.mode or "min", section.keep, section.on_failure)
 
 
-def chosen(
+def choose_engine(
     path: Path, settings: TuningSettings, programs: Programs, experiment: Experiment, scheduler: Scheduler | None
 ) -> tuple[str, str]:
     """The engine and why; a sweep that was begun goes on with its own."""
@@ -176,7 +176,7 @@ def chosen(
     trials = settings.sweep.trials
     count = programs.count(trials)
     host = experiment.parts.learner.exempt.get("host")
-    varying = ", ".join(programs.fixing)
+    varying = ", ".join(programs.fixed_dimensions)
     if asked != "auto":
         engine, reason = asked, "as asked for"
     elif host:
@@ -194,11 +194,11 @@ def chosen(
     return engine, reason
 
 
-def promoted(sweep: Sweep, programs: Programs, engine: Any) -> tuple[dict[int, Path], dict[int, str]]:
+def promote_best(sweep: Sweep, programs: Programs, engine: Any) -> tuple[dict[int, Path], dict[int, str]]:
     """The run folders of the best trials, and the commands that train them again."""
     runs, commands = {}, {}
     for trial in sweep.best():
-        config = programs.configured(trial.now)
+        config = programs.config_of(trial.now)
         runs[trial.id] = engine.promote(trial, config)
         if not trial.changes:
             commands[trial.id] = shlex.join(["arsenal", "train", *config.overrides])
@@ -214,9 +214,9 @@ def report(sweep: Sweep, config: Config, dimensions: Space, runs: dict[int, Path
     return write_sweep(
         place,
         title=f"Sweep of {settings.name}",
-        status={key: value for key, value in folder.status(sweep.path).items() if key != "host"},
+        status={key: value for key, value in folder.read_status(sweep.path).items() if key != "host"},
         command=next(iter(commands.values()), ""),
-        config=configs.text(config),
+        config=configs.as_yaml(config),
         metric=settings.sweep.metric,
         mode=settings.sweep.mode or "min",
         rows=[Row(one.id, one.state, one.step, one.value, one.now, one.reason, links.get(one.id, "")) for one in trials],

@@ -47,14 +47,14 @@ def read_json(path: Path) -> Any:
         raise Damaged(path, error) from error
 
 
-def finite(value: Any) -> Any:
+def to_json(value: Any) -> Any:
     """The value as JSON has it: arrays are lists, and numbers that are not finite None."""
     if isinstance(value, dict):
-        return {str(key): finite(one) for key, one in value.items()}
+        return {str(key): to_json(one) for key, one in value.items()}
     if hasattr(value, "tolist"):  # NumPy's
         value = value.tolist()
     if isinstance(value, list | tuple):
-        return [finite(one) for one in value]
+        return [to_json(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -25,12 +25,12 @@ def factories(package: str = "arsenal") -> dict[str, Callable]:
         module = importlib.import_module(info.name)
         for name, function in vars(module).items():
             own = inspect.isfunction(function) and function.__module__ == info.name and not name.startswith("_")
-            if own and makes(function) in KINDS:
+            if own and return_record(function) in KINDS:
                 found[f"{info.name}.{name}"] = function
     return found
 
 
-def makes(function: Callable) -> object:
+def return_record(function: Callable) -> object:
     """What the function's annotation says it returns; None where that cannot be read."""
     try:
         return typing.get_type_hints(function).get("return")

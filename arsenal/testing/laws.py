@@ -23,9 +23,9 @@ from arsenal.combine import whole
 from arsenal.combine.whole import trace_host
 from arsenal.data import arrays
 from arsenal.numerics.weighted import ROWS
-from arsenal.records import Batch, Source, Training, compute, hyperparameters, living
+from arsenal.records import Batch, Source, Training, compute, hyperparameters, mask_dead_rows
 from arsenal.runs.checkpoints import Checkpoints, digest
-from arsenal.training.driver import advance, begun, start
+from arsenal.training.driver import advance, first_state, start
 
 
 class Case(NamedTuple):
@@ -60,7 +60,7 @@ def close(case: Case, got: Any, wanted: Any, law: str) -> None:
     """Trees equal within the case's tolerance, whole numbers exactly."""
     assert jax.tree.structure(got) == jax.tree.structure(wanted), f"{law}: the structures differ."  # type: ignore[operator]
     for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(wanted), strict=True):
-        a, b = plain(a), plain(b)
+        a, b = to_numpy(a), to_numpy(b)
         where = f"{law}: {jax.tree_util.keystr(path) or 'the result'}"
         assert a.shape == b.shape, f"{where} has shape {a.shape}, not {b.shape}."
         if np.issubdtype(a.dtype, np.floating):
@@ -71,23 +71,23 @@ def close(case: Case, got: Any, wanted: Any, law: str) -> None:
             assert np.array_equal(a, b), f"{where} differs."
 
 
-def same(got: Any, wanted: Any, law: str) -> None:
+def identical(got: Any, wanted: Any, law: str) -> None:
     """Trees equal to the last bit."""
     assert digest(got) == digest(wanted), f"{law}: the bits differ."
 
 
-def plain(leaf: Any) -> np.ndarray:
+def to_numpy(leaf: Any) -> np.ndarray:
     """The leaf as numpy; keys as their data."""
     key = isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     return np.asarray(jax.random.key_data(leaf) if key else leaf)
 
 
-def precise(case: Case) -> Any:
+def use_float64(case: Case) -> Any:
     """float64 where the case asks for it."""
     return jax.enable_x64(case.double)
 
 
-def typed(rows: Any) -> Any:
+def cast_rows(rows: Any) -> Any:
     """The rows with floats in the precision that now holds."""
 
     def one(leaf):
@@ -102,7 +102,7 @@ def key(number: int = 0) -> jax.Array:
     return jax.random.key(number)
 
 
-def varied(case: Case, hp: Any) -> Any:
+def change_hp(case: Case, hp: Any) -> Any:
     """The hyperparameters, every one of them changed."""
     return jax.tree.map(lambda v: v * (case.pace or 0.5) + 0.01, hp)
 
@@ -115,24 +115,24 @@ def reads_every_float(run: Callable, hp: Any) -> None:
         assert id(variable) in read, f"Every float of `hp` is read: `{jax.tree_util.keystr(path)}` is not."
 
 
-def with_dead(rows: Batch) -> Batch:
+def add_dead_rows(rows: Batch) -> Batch:
     """The rows with two more between and after them that are not there: weight 0, floats NaN."""
 
     def one(value):
-        return np.concatenate([value[:1], bad(value), value[1:], bad(value)])
+        return np.concatenate([value[:1], unreadable_value(value), value[1:], unreadable_value(value)])
 
     n = len(rows.weight)
     grown = jax.tree.map(lambda v: one(np.asarray(v)), rows)
-    return typed(grown._replace(weight=np.where(np.isin(np.arange(n + 2), [1, n + 1]), 0, grown.weight)))
+    return cast_rows(grown._replace(weight=np.where(np.isin(np.arange(n + 2), [1, n + 1]), 0, grown.weight)))
 
 
-def padded(rows: Batch, more: int = 1) -> Batch:
+def pad_rows(rows: Batch, more: int = 1) -> Batch:
     """The rows and more behind them that are not there, as a ragged last batch has."""
-    grown = jax.tree.map(lambda v: np.concatenate([np.asarray(v), *[bad(np.asarray(v))] * more]), rows)
-    return typed(grown._replace(weight=np.where(np.arange(len(grown.weight)) < len(rows.weight), grown.weight, 0)))
+    grown = jax.tree.map(lambda v: np.concatenate([np.asarray(v), *[unreadable_value(np.asarray(v))] * more]), rows)
+    return cast_rows(grown._replace(weight=np.where(np.arange(len(grown.weight)) < len(rows.weight), grown.weight, 0)))
 
 
-def bad(value: np.ndarray) -> np.ndarray:
+def unreadable_value(value: np.ndarray) -> np.ndarray:
     """A row that nobody may read: NaN where it can be."""
     return np.full_like(value[:1], np.nan) if jnp.issubdtype(value.dtype, jnp.floating) else value[:1]
 
@@ -141,7 +141,7 @@ def heavy_and_twice(rows: Batch, position: int = 1) -> tuple[Batch, Batch]:
     """The rows with one of weight 2, and the rows with that one there twice, in place."""
     heavy = rows._replace(weight=np.where(np.arange(len(rows.weight)) == position, 2, 1) * np.asarray(rows.weight))
     twice = jax.tree.map(lambda v: np.concatenate([np.asarray(v)[: position + 1], np.asarray(v)[position:]]), rows)
-    return typed(heavy), typed(twice)
+    return cast_rows(heavy), cast_rows(twice)
 
 
 class Lane(NamedTuple):
@@ -160,15 +160,15 @@ def lanes_of(case: Case, rows: Batch) -> dict[str, Lane]:
     of one whose laws hold in expectation, there are the first two, of the rows as they are.
     """
     record, hp = case.record, hyperparameters(getattr(case.record, "hp", {}))
-    if exempt(record, "in expectation"):
-        return {"alone": Lane(0, rows, hp), "other": Lane(3, rows, varied(case, hp))}
-    lanes = {"alone": Lane(0, padded(rows, 2), hp), "other": Lane(3, padded(rows, 2), varied(case, hp))}
-    if not exempt(record, "batch-coupled"):
+    if is_exempt(record, "in expectation"):
+        return {"alone": Lane(0, rows, hp), "other": Lane(3, rows, change_hp(case, hp))}
+    lanes = {"alone": Lane(0, pad_rows(rows, 2), hp), "other": Lane(3, pad_rows(rows, 2), change_hp(case, hp))}
+    if not is_exempt(record, "batch-coupled"):
         heavy, twice = heavy_and_twice(rows)
         lanes |= {
-            "between": Lane(0, with_dead(rows), hp),
-            "heavy": Lane(0, with_dead(heavy), hp),
-            "twice": Lane(0, padded(twice), hp),
+            "between": Lane(0, add_dead_rows(rows), hp),
+            "heavy": Lane(0, add_dead_rows(heavy), hp),
+            "twice": Lane(0, pad_rows(twice), hp),
         }
     return lanes
 
@@ -176,7 +176,7 @@ def lanes_of(case: Case, rows: Batch) -> dict[str, Lane]:
 def side_by_side(run: Callable, lanes: dict[str, Lane], *more: Any) -> dict[str, Any]:
     """What a compiled `run(lane, *more)` gives for each of the lanes, by name."""
     stacked = jax.tree.map(lambda *leaves: np.stack([np.asarray(v) for v in leaves]), *lanes.values())
-    stacked = stacked._replace(rows=typed(stacked.rows), hp=typed(stacked.hp))
+    stacked = stacked._replace(rows=cast_rows(stacked.rows), hp=cast_rows(stacked.hp))
     made = run(stacked, *more)
     return {name: jax.tree.map(lambda v, i=i: v[i], made) for i, name in enumerate(lanes)}
 
@@ -196,13 +196,13 @@ def weigh_on_average(case: Case, draw: Callable, rows: Batch) -> None:
     heavy, twice = heavy_and_twice(rows)
     run = jax.jit(jax.vmap(draw, (0, None)))
     pairs = {
-        "A row of weight 0 is not there": (rows, with_dead(rows)),
-        "Weight 2 is the row twice": (with_dead(heavy), padded(twice)),
+        "A row of weight 0 is not there": (rows, add_dead_rows(rows)),
+        "Weight 2 is the row twice": (add_dead_rows(heavy), pad_rows(twice)),
     }
     for law, both in pairs.items():
         many = [run(jnp.arange(i * DRAWS, (i + 1) * DRAWS, dtype=jnp.uint32), one) for i, one in enumerate(both)]
         for first, second in zip(*map(jax.tree.leaves, many), strict=True):
-            first, second = plain(first).astype(float), plain(second).astype(float)
+            first, second = to_numpy(first).astype(float), to_numpy(second).astype(float)
             error = np.sqrt((first.var(0) + second.var(0)) / DRAWS)
             beyond = np.abs(first.mean(0) - second.mean(0)) - 5 * error - case.tolerance
             assert (beyond <= 0).all(), f"{law}, on average over {DRAWS} keys: means differ by more than five standard errors."
@@ -212,7 +212,7 @@ DRAWS = 512
 """Keys of a law that holds in expectation."""
 
 
-def exempt(record: Any, *words: str) -> bool:
+def is_exempt(record: Any, *words: str) -> bool:
     """Whether the record declares one of the exemptions; undeclared words are an error."""
     for word, why in record.exempt.items():
         assert word in records.EXEMPTIONS, f"An exemption is one of {', '.join(records.EXEMPTIONS)}; got {word}."
@@ -223,21 +223,21 @@ def exempt(record: Any, *words: str) -> bool:
 # Learners.
 
 
-def everything(rows: Batch) -> Source:
+def one_batch(rows: Batch) -> Source:
     """One batch: all rows."""
     return arrays(rows, None)
 
 
 def source_of(case: Case) -> Source:
     """The case's source, or batches of half the rows."""
-    rows = typed(case.rows)
+    rows = cast_rows(case.rows)
     return case.source(rows) if case.source else arrays(rows, max(1, len(rows.weight) // 2))
 
 
 def first_batch(case: Case) -> Batch:
     """A batch of the case."""
     source = source_of(case)
-    return living(source.at(key(), source.block(0, source.window or 1), jnp.zeros((), jnp.int32)))
+    return mask_dead_rows(source.at(key(), source.block(0, source.window or 1), jnp.zeros((), jnp.int32)))
 
 
 class Learned(NamedTuple):
@@ -249,9 +249,9 @@ class Learned(NamedTuple):
     evaluation: dict
 
 
-def learned(learner: records.Learner, lane: Lane, inputs: dict) -> Learned:
+def learn_lane(learner: records.Learner, lane: Lane, inputs: dict) -> Learned:
     """One step of the lane, its answers for `inputs`, and what evaluation on its rows says of them."""
-    rows = living(lane.rows)
+    rows = mask_dead_rows(lane.rows)
     state = learner.init(jax.random.fold_in(key(), lane.seed), rows, lane.hp)
     state, metrics = learner.step(jax.random.fold_in(key(1), lane.seed), state, rows, lane.hp)
     params = learner.params(state)
@@ -276,14 +276,14 @@ def learn_side_by_side(case: Case, rows: Batch) -> dict[str, Learned]:
 def learner_program(init: Callable, step: Callable, params: Callable, apply: tuple, evaluate: Callable) -> Callable:
     """`(lanes, inputs) -> Learned` of every lane, compiled once."""
     learner = records.Learner(init, step, params, dict(apply), evaluate)
-    return jax.jit(jax.vmap(lambda lane, inputs: learned(learner, lane, inputs), (0, None)))
+    return jax.jit(jax.vmap(lambda lane, inputs: learn_lane(learner, lane, inputs), (0, None)))
 
 
 def learner_is_a_function(case: Case) -> None:
     """Same key, same inputs: same bits."""
-    with precise(case):
+    with use_float64(case):
         rows = first_batch(case)
-        same(learn_side_by_side(case, rows), learn_side_by_side(case, rows), "Same inputs, same bits")
+        identical(learn_side_by_side(case, rows), learn_side_by_side(case, rows), "Same inputs, same bits")
 
 
 JIT = "jit, with rows of weight 0 behind the others, equals eager without them"
@@ -291,9 +291,9 @@ JIT = "jit, with rows of weight 0 behind the others, equals eager without them"
 
 def learner_jit_is_eager(case: Case) -> None:
     """`jit` changes nothing but speed, in a step, its answers and its evaluation; no answer is NaN."""
-    with precise(case):
+    with use_float64(case):
         rows = first_batch(case)
-        wanted = learned(case.record, Lane(0, rows, hyperparameters(case.record.hp)), inputs_of(case, rows))
+        wanted = learn_lane(case.record, Lane(0, rows, hyperparameters(case.record.hp)), inputs_of(case, rows))
         got = learn_side_by_side(case, rows)["alone"]
         close(
             case,
@@ -302,15 +302,15 @@ def learner_jit_is_eager(case: Case) -> None:
             JIT,
         )
         for name, answer in got.answers.items():
-            assert all(np.isfinite(plain(leaf)).all() for leaf in jax.tree.leaves(answer)), f"`{name}` answers NaN."
+            assert all(np.isfinite(to_numpy(leaf)).all() for leaf in jax.tree.leaves(answer)), f"`{name}` answers NaN."
 
 
 def learner_vmap_is_a_loop(case: Case) -> None:
     """A lane with a seed and hyperparameters of its own is the learner alone, judged by its own floats."""
-    with precise(case):
+    with use_float64(case):
         rows = first_batch(case)
         lane = lanes_of(case, rows)["other"]._replace(rows=rows)
-        wanted = learned(case.record, lane, inputs_of(case, rows))
+        wanted = learn_lane(case.record, lane, inputs_of(case, rows))
         got = learn_side_by_side(case, rows)["other"]
         close(
             case,
@@ -335,20 +335,20 @@ def learner_traces_once(case: Case) -> None:
     run, hp = jax.jit(step), hyperparameters(learner.hp)
     run.lower(key(), state, rows, hp)
     state = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), run.eval_shape(key(), state, rows, hp)[0])
-    run.lower(key(2), state, rows, varied(case, hp))
+    run.lower(key(2), state, rows, change_hp(case, hp))
     assert len(calls) == 1, f"No retrace: the step was traced {len(calls)} times for one program's worth of inputs."
-    reads_every_float(lambda hp: learned(learner, Lane(0, rows, hp), inputs_of(case, rows)), hp)
+    reads_every_float(lambda hp: learn_lane(learner, Lane(0, rows, hp), inputs_of(case, rows)), hp)
 
 
 def learner_obeys_weights(case: Case) -> None:
     """A row of weight 0 is not there, NaN included; weight 2 is the row twice."""
-    if exempt(case.record, "host"):
+    if is_exempt(case.record, "host"):
         return
-    with precise(case):
+    with use_float64(case):
         rows = first_batch(case)
-        if exempt(case.record, "in expectation"):
+        if is_exempt(case.record, "in expectation"):
             inputs, hp = inputs_of(case, rows), hyperparameters(case.record.hp)
-            weigh_on_average(case, lambda seed, rows: learned(case.record, Lane(seed, rows, hp), inputs).answers, rows)
+            weigh_on_average(case, lambda seed, rows: learn_lane(case.record, Lane(seed, rows, hp), inputs).answers, rows)
             return
         got = {name: one._replace(evaluation=compute(one.evaluation)) for name, one in learn_side_by_side(case, rows).items()}
         weigh(case, got)
@@ -360,7 +360,7 @@ def one_step(case: Case, rows: Batch) -> tuple[Any, dict]:
 
     @jax.jit
     def run(rows, hp):
-        rows = living(rows)
+        rows = mask_dead_rows(rows)
         state, metrics = learner.step(key(1), learner.init(key(), rows, hp), rows, hp)
         return learner.params(state), metrics
 
@@ -370,7 +370,7 @@ def one_step(case: Case, rows: Batch) -> tuple[Any, dict]:
 def learner_sums_over_rows(case: Case) -> None:
     """A step that sees rows only through sums is the same with half of the rows on each of two devices."""
     learner = case.record
-    if not learner.sums or exempt(learner, "batch-coupled", "host"):
+    if not learner.sums or is_exempt(learner, "batch-coupled", "host"):
         return
 
     def spread(key, state, rows, hp):
@@ -379,19 +379,19 @@ def learner_sums_over_rows(case: Case) -> None:
         both = jax.vmap(learner.step, (None, None, 0, None), axis_name=ROWS)(key, state, halves, hp)
         return jax.tree.map(lambda v: v[0], both)
 
-    with precise(case):
+    with use_float64(case):
         rows = first_batch(case)
-        got = one_step(case._replace(record=learner._replace(step=spread)), padded(rows, len(rows.weight) % 2))
+        got = one_step(case._replace(record=learner._replace(step=spread)), pad_rows(rows, len(rows.weight) % 2))
         close(case, got, one_step(case, rows), "Sums over devices are sums over rows")
 
 
 def learner_resumes(case: Case) -> None:
     """2N steps equal N, a checkpoint on disk and N more, and any other chunks, bit for bit."""
-    if exempt(case.record, "host"):
+    if is_exempt(case.record, "host"):
         return
     learner, source = case.record, source_of(case)
     run, block = advance(learner, source), source.block(0, source.window or 1)
-    begin = jax.jit(lambda key, block: begun(learner, source, key, block, hyperparameters(learner.hp)))
+    begin = jax.jit(lambda key, block: first_state(learner, source, key, block, hyperparameters(learner.hp)))
 
     def go(train, *stops):
         for stop in stops:
@@ -405,7 +405,7 @@ def learner_resumes(case: Case) -> None:
         return train
 
     wanted = go(begin(key(), block), 6)
-    same(go(begin(key(), block), 1, 2, 4, 6), wanted, "Other chunks, same bits")
+    identical(go(begin(key(), block), 1, 2, 4, 6), wanted, "Other chunks, same bits")
     with tempfile.TemporaryDirectory() as folder:
         saved = Checkpoints(Path(folder))
         half = go(begin(key(), block), 3)
@@ -413,16 +413,16 @@ def learner_resumes(case: Case) -> None:
         saved.wait()
         restored = saved.restore(jax.eval_shape(begin, key(), block))
         saved.close()
-    same(go(restored, 6), wanted, "N steps, a checkpoint and N more are 2N steps")
+    identical(go(restored, 6), wanted, "N steps, a checkpoint and N more are 2N steps")
 
 
 def additive_adds(case: Case) -> None:
     """Two halves measured apart give the step of the whole."""
-    if exempt(case.record, "batch-coupled"):
+    if is_exempt(case.record, "batch-coupled"):
         return
-    with precise(case):
+    with use_float64(case):
         rows = first_batch(case)
-        both = padded(rows, len(rows.weight) % 2)
+        both = pad_rows(rows, len(rows.weight) % 2)
         whole_step = one_step(case._replace(record=as_steps(case.record)), rows)
         close(case, one_step(case._replace(record=as_steps(case.record, 2)), both), whole_step, "Sums add over parts")
 
@@ -430,9 +430,9 @@ def additive_adds(case: Case) -> None:
 # Estimators and transforms.
 
 
-def fitted(estimator: records.Estimator, lane: Lane, inputs: dict) -> tuple[Any, dict]:
+def fit_lane(estimator: records.Estimator, lane: Lane, inputs: dict) -> tuple[Any, dict]:
     """Parameters after a fit of the lane, and the answers for `inputs`."""
-    params, _ = estimator.fit(jax.random.fold_in(key(), lane.seed), living(lane.rows), lane.hp)
+    params, _ = estimator.fit(jax.random.fold_in(key(), lane.seed), mask_dead_rows(lane.rows), lane.hp)
     return params, {name: f(params, inputs[name]) for name, f in estimator.apply.items()}
 
 
@@ -446,7 +446,7 @@ def fit_side_by_side(case: Case, rows: Batch) -> dict[str, tuple[Any, dict]]:
 def estimator_program(fit: Callable, apply: tuple) -> Callable:
     """`(lanes, inputs) -> (params, answers)` of every lane, compiled once."""
     estimator = records.Estimator(fit, dict(apply))
-    return jax.jit(jax.vmap(lambda lane, inputs: fitted(estimator, lane, inputs), (0, None)))
+    return jax.jit(jax.vmap(lambda lane, inputs: fit_lane(estimator, lane, inputs), (0, None)))
 
 
 def close_fit(case: Case, got: tuple[Any, dict], wanted: tuple[Any, dict], law: str) -> None:
@@ -458,37 +458,37 @@ def close_fit(case: Case, got: tuple[Any, dict], wanted: tuple[Any, dict], law: 
 
 def estimator_jit_is_eager(case: Case) -> None:
     """`jit` changes nothing but speed, and the same inputs give the same bits."""
-    with precise(case):
-        rows = typed(case.rows)
+    with use_float64(case):
+        rows = cast_rows(case.rows)
         got = fit_side_by_side(case, rows)
-        same(fit_side_by_side(case, rows), got, "Same inputs, same bits")
-        wanted = fitted(trace_host(case.record), Lane(0, rows, hyperparameters(case.record.hp)), inputs_of(case, rows))
+        identical(fit_side_by_side(case, rows), got, "Same inputs, same bits")
+        wanted = fit_lane(trace_host(case.record), Lane(0, rows, hyperparameters(case.record.hp)), inputs_of(case, rows))
         close_fit(case, got["alone"], wanted, JIT)
 
 
 def estimator_vmap_is_a_loop(case: Case) -> None:
     """A regularisation path is a vmap."""
-    with precise(case):
-        rows = typed(case.rows)
+    with use_float64(case):
+        rows = cast_rows(case.rows)
         lane = lanes_of(case, rows)["other"]._replace(rows=rows)
-        wanted = fitted(trace_host(case.record), lane, inputs_of(case, rows))
+        wanted = fit_lane(trace_host(case.record), lane, inputs_of(case, rows))
         close_fit(case, fit_side_by_side(case, rows)["other"], wanted, "vmap equals a loop")
 
 
 def estimator_reads_its_floats(case: Case) -> None:
     """No hyperparameter is one that the fit never looks at."""
-    reads_every_float(lambda hp: trace_host(case.record).fit(key(), typed(case.rows), hp), hyperparameters(case.record.hp))
+    reads_every_float(lambda hp: trace_host(case.record).fit(key(), cast_rows(case.rows), hp), hyperparameters(case.record.hp))
 
 
 def estimator_obeys_weights(case: Case) -> None:
     """A row of weight 0 is not there, NaN included; weight 2 is the row twice."""
-    if exempt(case.record, "host"):
+    if is_exempt(case.record, "host"):
         return
-    with precise(case):
-        rows = typed(case.rows)
-        if exempt(case.record, "in expectation"):
+    with use_float64(case):
+        rows = cast_rows(case.rows)
+        if is_exempt(case.record, "in expectation"):
             inputs, hp = inputs_of(case, rows), hyperparameters(case.record.hp)
-            weigh_on_average(case, lambda seed, rows: fitted(case.record, Lane(seed, rows, hp), inputs)[1], rows)
+            weigh_on_average(case, lambda seed, rows: fit_lane(case.record, Lane(seed, rows, hp), inputs)[1], rows)
             return
         got = {name: answers for name, (_, answers) in fit_side_by_side(case, rows).items()}
         weigh(case, got)
@@ -496,7 +496,7 @@ def estimator_obeys_weights(case: Case) -> None:
 
 def estimator_is_a_learner(case: Case) -> None:
     """As a learner whose only batch is the whole set, it is saved and restored bit for bit."""
-    learner_resumes(case._replace(record=whole(case.record), source=everything))
+    learner_resumes(case._replace(record=whole(case.record), source=one_batch))
 
 
 class Transformed(NamedTuple):
@@ -509,9 +509,9 @@ class Transformed(NamedTuple):
     """The rows of the case as everybody else sees them."""
 
 
-def transformed(transform: records.Transform, lane: Lane, x: Any) -> Transformed:
+def transform_lane(transform: records.Transform, lane: Lane, x: Any) -> Transformed:
     """A fit of the lane, and `x` through it."""
-    state, changed = transform.fit(jax.random.fold_in(key(), lane.seed), living(lane.rows), lane.hp)
+    state, changed = transform.fit(jax.random.fold_in(key(), lane.seed), mask_dead_rows(lane.rows), lane.hp)
     return Transformed(state, changed.x, transform.apply(state, x))
 
 
@@ -520,7 +520,7 @@ def transform_side_by_side(case: Case, rows: Batch) -> dict[str, Transformed]:
     run = transform_program(case.record.fit, case.record.apply)
     lanes = lanes_of(case, rows)
     made = side_by_side(run, lanes, rows.x)
-    there = {name: np.flatnonzero(plain(lane.rows.weight) > 0) for name, lane in lanes.items()}
+    there = {name: np.flatnonzero(to_numpy(lane.rows.weight) > 0) for name, lane in lanes.items()}
     return {
         name: one._replace(training=jax.tree.map(lambda v, at=there[name]: v[at], one.training)) for name, one in made.items()
     }
@@ -529,26 +529,26 @@ def transform_side_by_side(case: Case, rows: Batch) -> dict[str, Transformed]:
 @functools.lru_cache(16)
 def transform_program(fit: Callable, apply: Callable) -> Callable:
     """`(lanes, x) -> Transformed` of every lane, compiled once."""
-    return jax.jit(jax.vmap(lambda lane, x: transformed(records.Transform(fit, apply), lane, x), (0, None)))
+    return jax.jit(jax.vmap(lambda lane, x: transform_lane(records.Transform(fit, apply), lane, x), (0, None)))
 
 
 def transform_jit_is_eager(case: Case) -> None:
     """`jit` changes nothing but speed; a fold of a cross-validation is a lane."""
-    with precise(case):
-        rows = typed(case.rows)
+    with use_float64(case):
+        rows = cast_rows(case.rows)
         got = transform_side_by_side(case, rows)
         for name in ("alone", "other"):
             lane = lanes_of(case, rows)[name]._replace(rows=rows)
-            close(case, got[name], transformed(case.record, lane, rows.x), JIT)
+            close(case, got[name], transform_lane(case.record, lane, rows.x), JIT)
 
 
 def transform_obeys_weights(case: Case) -> None:
     """A row of weight 0 is not there, NaN included; weight 2 is the row twice."""
-    with precise(case):
-        rows = typed(case.rows)
-        if exempt(case.record, "in expectation"):
+    with use_float64(case):
+        rows = cast_rows(case.rows)
+        if is_exempt(case.record, "in expectation"):
             hp = hyperparameters(case.record.hp)
-            weigh_on_average(case, lambda seed, rows_: transformed(case.record, Lane(seed, rows_, hp), rows.x).applied, rows)
+            weigh_on_average(case, lambda seed, rows_: transform_lane(case.record, Lane(seed, rows_, hp), rows.x).applied, rows)
             return
         got = transform_side_by_side(case, rows)
         weigh(case, {name: one._replace(training=()) for name, one in got.items()})
@@ -560,16 +560,16 @@ def transform_obeys_weights(case: Case) -> None:
 
 def transform_reads_its_floats(case: Case) -> None:
     """No hyperparameter is one that the fit never looks at."""
-    reads_every_float(lambda hp: case.record.fit(key(), typed(case.rows), hp), hyperparameters(case.record.hp))
+    reads_every_float(lambda hp: case.record.fit(key(), cast_rows(case.rows), hp), hyperparameters(case.record.hp))
 
 
 def transform_keeps_rows(case: Case) -> None:
     """The batch keeps its rows, ids and weights; an inverse undoes what was done."""
-    with precise(case):
-        rows = typed(case.rows)
+    with use_float64(case):
+        rows = cast_rows(case.rows)
         case.record.check(rows)
         state, changed = case.record.fit(key(), rows, hyperparameters(case.record.hp))
-        same((changed.row, changed.weight), (rows.row, rows.weight), "Rows keep their ids and weights")
+        identical((changed.row, changed.weight), (rows.row, rows.weight), "Rows keep their ids and weights")
         if case.record.inverse:
             close(case, case.record.inverse(state, case.record.apply(state, rows.x)), rows.x, "The inverse undoes the transform")
 
@@ -587,7 +587,7 @@ def model_jit_is_eager(case: Case) -> None:
     """`jit` changes nothing but speed; same key, same parameters."""
     model, x = case.record, case.rows.x
     variables, apply = model_program(case)
-    same(jax.jit(model.init)(key(), x), variables, "Same key, same parameters")
+    identical(jax.jit(model.init)(key(), x), variables, "Same key, same parameters")
     close(case, apply(variables, x), model.apply(variables, x)[0], "jit equals eager")
     for name, given in model.inputs.items():
         f, inputs = model.methods[name], given(case.rows)
@@ -600,14 +600,14 @@ def model_rows_are_strangers(case: Case) -> None:
     variables, apply = model_program(case)
     n = len(jax.tree.leaves(x)[0])
     others = jax.tree.map(lambda v: jnp.asarray(np.asarray(v)[[0, *[n - 1] * (n - 1)]]), x)
-    if not exempt(model, "batch-coupled"):
+    if not is_exempt(model, "batch-coupled"):
         first, second = (jax.tree.map(lambda v: v[:1], apply(variables, value)) for value in (x, others))
-        same(first, second, "Rows are strangers")
+        identical(first, second, "Rows are strangers")
     for name, given in model.inputs.items():
         answer = jax.jit(model.methods[name])
         first, second = (answer(variables, given(case.rows._replace(x=value))) for value in (x, others))
         first, second = (jax.tree.map(lambda v: v[:1], made) for made in (first, second))
-        same(first, second, f"Rows are strangers in `{name}`")
+        identical(first, second, f"Rows are strangers in `{name}`")
 
 
 def model_training_obeys_weights(case: Case) -> None:
@@ -616,19 +616,19 @@ def model_training_obeys_weights(case: Case) -> None:
     variables, rows = jax.jit(model.init)(key(), case.rows.x), case.rows
 
     def train(seed, rows):
-        rows = living(rows)
+        rows = mask_dead_rows(rows)
         return model.apply(variables, rows.x, Training(jax.random.fold_in(key(1), seed), rows.weight, rows.row, hp))
 
-    if exempt(model, "in expectation"):
+    if is_exempt(model, "in expectation"):
         weigh_on_average(case, lambda seed, rows: train(seed, rows)[1], rows)
         return
     # Of a model that may see the order of rows, those that are not there stand behind all others.
-    grown = padded(rows, 2) if exempt(model, "batch-coupled") else with_dead(rows)
-    kept = np.flatnonzero(plain(grown.weight) > 0)
+    grown = pad_rows(rows, 2) if is_exempt(model, "batch-coupled") else add_dead_rows(rows)
+    kept = np.flatnonzero(to_numpy(grown.weight) > 0)
     apply = jax.jit(train)
     outputs, collections = apply(0, rows)
     grown_outputs, grown_collections = apply(0, grown)
-    there = np.flatnonzero(plain(rows.weight) > 0)
+    there = np.flatnonzero(to_numpy(rows.weight) > 0)
     got, wanted = jax.tree.map(lambda v: v[kept], grown_outputs), jax.tree.map(lambda v: v[there], outputs)
     close(case, (got, grown_collections), (wanted, collections), "A row of weight 0 is not there")
 
@@ -636,29 +636,29 @@ def model_training_obeys_weights(case: Case) -> None:
 def augmentation_keeps_rows(case: Case) -> None:
     """Ids and weights stay, dead rows lend nothing to the others; a function of key and batch."""
     augmentation, hp, rows = case.record, hyperparameters(case.record.hp), case.rows
-    exempt(augmentation)
+    is_exempt(augmentation)
     run = jax.jit(augmentation.apply)
     changed = run(key(1), rows, hp)
-    same(run(key(1), rows, hp), changed, "Same key, same inputs, same bits")
+    identical(run(key(1), rows, hp), changed, "Same key, same inputs, same bits")
     reads_every_float(lambda hp: augmentation.apply(key(1), rows, hp), hp)
     close(case, augmentation.apply(key(1), rows, hp), changed, "jit equals eager")
-    same((changed.row, changed.weight), (rows.row, rows.weight), "Rows keep their ids and weights")
-    grown = run(key(1), with_dead(rows), hp)
+    identical((changed.row, changed.weight), (rows.row, rows.weight), "Rows keep their ids and weights")
+    grown = run(key(1), add_dead_rows(rows), hp)
     kept = np.array([0, *range(2, len(rows.weight) + 1)])
     close(case, jax.tree.map(lambda v: v[kept], grown), changed, "A row of weight 0 is not there")
 
 
 def loss_is_per_row(case: Case) -> None:
     """One value for every row, from that row alone unless rows are coupled; a row that is not there moves no other's value."""
-    loss, rows = case.record, typed(case.rows)
+    loss, rows = case.record, cast_rows(case.rows)
     n = len(rows.weight)
 
     def measure(lane):
-        given = living(lane.rows)
+        given = mask_dead_rows(lane.rows)
         return {"": loss.value(given.x, given, lane.hp)} | {name: f(given.x, given) for name, f in loss.measures.items()}
 
     lanes = lanes_of(case, rows)
-    if not exempt(loss, "batch-coupled"):
+    if not is_exempt(loss, "batch-coupled"):
         others = jax.tree.map(lambda v: v[np.array([0, *[n - 1] * (n + 1)])], rows)
         lanes["strange"] = lanes["alone"]._replace(rows=others)
     got = side_by_side(jax.jit(jax.vmap(measure)), lanes)
@@ -700,7 +700,7 @@ def optimizer_is_a_function_of_hp(case: Case) -> None:
     def steps(params, hp):
         return lax.scan(lambda carry, _: (step(carry, hp), None), (optimizer.init(params, hp), params), length=3)[0][1]
 
-    values = [hp, varied(case, hp)]
+    values = [hp, change_hp(case, hp)]
     lanes = jax.jit(jax.vmap(steps, (None, 0), axis_size=2))(
         params, jax.tree.map(lambda *v: np.stack([np.asarray(one) for one in v]), *values)
     )
@@ -781,10 +781,10 @@ def split_is_a_partition(case: Case) -> None:
     for name, mask in masks.items():
         assert mask.shape == (n,) and mask.dtype == bool, f"Masks are bool [n]; `{name}` is {mask.dtype} {list(mask.shape)}."
     assert sum(mask.astype(int) for mask in masks.values()).max(initial=0) <= 1, "A row is on one side or none."
-    same(split.masks(rows, schema), masks, "Same rows, same sides")
+    identical(split.masks(rows, schema), masks, "Same rows, same sides")
     order = np.random.default_rng(0).permutation(n)
     moved = split.masks(jax.tree.map(lambda v: np.asarray(v)[order], rows), schema)
-    same(moved, {name: mask[order] for name, mask in masks.items()}, "The order of rows does not matter")
+    identical(moved, {name: mask[order] for name, mask in masks.items()}, "The order of rows does not matter")
 
 
 def source_is_a_function_of_step(case: Case) -> None:
@@ -795,8 +795,8 @@ def source_is_a_function_of_step(case: Case) -> None:
     blocks = {i: source.block(i * window, (i + 1) * window) for i in range(2)}
     batches = [at(key(), blocks[step // window if source.window else 0], jnp.int32(step)) for step in range(2)]
     again = at(key(), blocks[1 // window if source.window else 0], jnp.int32(1))
-    same(again, batches[1], "A batch is a function of key and step")
-    same(source.at(key(), blocks[0], jnp.int32(0)), batches[0], "jit equals eager")
+    identical(again, batches[1], "A batch is a function of key and step")
+    identical(source.at(key(), blocks[0], jnp.int32(0)), batches[0], "jit equals eager")
     if source.size is not None:
         steps = -(-source.size // source.batch_size)
         epoch = [at(key(), blocks[0], jnp.int32(step)) for step in range(steps)]
@@ -807,7 +807,7 @@ def source_is_a_function_of_step(case: Case) -> None:
 # Search and worlds.
 
 
-def stored(state: Any) -> Any:
+def store(state: Any) -> Any:
     """The state after it was written to a file of arrays and read again, as a sweep does it."""
     leaves, structure = jax.tree.flatten(state)
     with io.BytesIO() as file:
@@ -833,8 +833,8 @@ def search_is_resumable(case: Case) -> None:
         return (ids, more, last), (first, second, third), state
 
     wanted = go(lambda state: state)
-    same(go(lambda state: state), wanted, "Asking is a function of key and state")
-    same(go(stored), wanted, "A search that was saved and restored goes on as if it had not been")
+    identical(go(lambda state: state), wanted, "Asking is a function of key and state")
+    identical(go(store), wanted, "A search that was saved and restored goes on as if it had not been")
     ids = np.concatenate(wanted[0])
     assert len(set(ids.tolist())) == len(ids), "Ids are never given twice."
     for candidates in wanted[1]:
@@ -858,7 +858,7 @@ def scheduler_decides(case: Case) -> None:
         return decisions, state
 
     decisions, state = go(lambda state: state)
-    assert go(stored)[0] == decisions, "A scheduler that was saved and restored decides as if it had not been."
+    assert go(store)[0] == decisions, "A scheduler that was saved and restored decides as if it had not been."
     best, worst = decisions[0], decisions[trials - 1]
     assert len(best) == steps and set(best[:-1]) <= {records.CONTINUE}, (
         f"Who is best at every step goes on; the decisions were {best}."
@@ -878,21 +878,21 @@ def scheduler_decides(case: Case) -> None:
 def env_has_fixed_shapes(case: Case) -> None:
     """Steps keep the shapes of reset, which lie in the spaces that it names; jit equals eager; a fleet is a vmap."""
     env, action = case.record, case.rows
-    assert inside(env.action, action), f"The action {action} is not in {env.action}."
+    assert contains(env.action, action), f"The action {action} is not in {env.action}."
     observation, state = env.reset(key())
     after = jax.jit(env.step)(key(1), state, action)
     close(case, env.step(key(1), state, action), after, "jit equals eager")
     for seen in (observation, after[0]):
-        assert inside(env.observation, seen), f"The observation {seen} is not in {env.observation}."
+        assert contains(env.observation, seen), f"The observation {seen} is not in {env.observation}."
     shapes = jax.tree.map(lambda v: (v.shape, v.dtype), (observation, state))
     assert jax.tree.map(lambda v: (v.shape, v.dtype), after[:2]) == shapes, "Steps keep the shapes of reset."
     fleet = jax.jit(jax.vmap(env.reset))(jnp.stack([key(), key(1)]))
     close(case, jax.tree.map(lambda v: v[0], fleet), env.reset(key()), "vmap equals a loop")
 
 
-def inside(space: records.Discrete | records.Box, value: Any) -> bool:
+def contains(space: records.Discrete | records.Box, value: Any) -> bool:
     """Whether a value lies in a space."""
-    value = plain(value)
+    value = to_numpy(value)
     if isinstance(space, records.Discrete):
         return value.shape == () and np.issubdtype(value.dtype, np.integer) and bool(0 <= value < space.n)
     return value.shape == tuple(space.shape) and bool(((value >= space.low) & (value <= space.high)).all())

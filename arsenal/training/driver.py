@@ -11,7 +11,7 @@ from jax import lax
 from jax.random import fold_in
 
 from arsenal.numerics.wide import as_types, widen
-from arsenal.records import Learner, Mean, Source, hyperparameters, living
+from arsenal.records import Learner, Mean, Source, hyperparameters, mask_dead_rows
 
 PATIENCE = 2.0
 """Seconds of work in one dispatch, about: how long a signal waits for an answer."""
@@ -37,12 +37,12 @@ def start(learner: Learner, source: Source, seed: int, hp: Any = None) -> TrainS
         raise ValueError(f"`seed` must be in 0..{2**32 - 1}; got {seed}.")
     hp = hyperparameters(learner.hp if hp is None else hp)
     block = source.block(0, source.window or 1)
-    return jax.jit(lambda key, block, hp: begun(learner, source, key, block, hp))(jax.random.key(seed), block, hp)
+    return jax.jit(lambda key, block, hp: first_state(learner, source, key, block, hp))(jax.random.key(seed), block, hp)
 
 
-def begun(learner: Learner, source: Source, key: jax.Array, block: Any, hp: Any) -> TrainState:
+def first_state(learner: Learner, source: Source, key: jax.Array, block: Any, hp: Any) -> TrainState:
     """The state before the first step, traced."""
-    batch = living(source.at(streams(key)["data"], block, jnp.zeros((), jnp.int32)))
+    batch = mask_dead_rows(source.at(streams(key)["data"], block, jnp.zeros((), jnp.int32)))
     state = learner.init(streams(key)["init"], batch, hp)
     # Weakly typed leaves would make the second dispatch a program of its own.
     return TrainState(key, jnp.zeros((), jnp.int32), jax.tree.map(lambda v: lax.convert_element_type(v, v.dtype), state), hp)
@@ -55,7 +55,7 @@ class Failure(NamedTuple):
     means: dict[str, Mean]
 
 
-def finite(means: dict[str, Mean]) -> dict[str, jax.Array]:
+def are_finite(means: dict[str, Mean]) -> dict[str, jax.Array]:
     """Whether each metric is a number; of a population, whether any member's is. [] bool by name."""
     return {name: jnp.isfinite(mean.total).any() for name, mean in means.items()}
 
@@ -81,7 +81,7 @@ def advance(learner: Learner, source: Source, keep_failing: bool = False) -> Cal
             before, sums, _ = carry
             after, means = one(before, block)
             # A learner may have nothing to report.
-            sound = jnp.stack([jnp.array(True), *finite(means).values()]).all()
+            sound = jnp.stack([jnp.array(True), *are_finite(means).values()]).all()
             if keep_failing:
                 after = jax.tree.map(lambda new, old: lax.select(sound, new, old), after, before)
             step = jnp.where(sound, before.step + 1, -1 - before.step)
@@ -102,7 +102,7 @@ def advance(learner: Learner, source: Source, keep_failing: bool = False) -> Cal
 def step_of(learner: Learner, source: Source, train: TrainState, block: Any) -> tuple[Any, dict[str, Mean]]:
     """The learner's state and metrics after the step that `train` stands before."""
     key = streams(train.key)
-    batch = living(source.at(key["data"], block, train.step))
+    batch = mask_dead_rows(source.at(key["data"], block, train.step))
     return learner.step(fold_in(key["step"], train.step), train.state, batch, train.hp)
 
 
@@ -150,7 +150,7 @@ def drive(
             wrong = np.asarray(failure.step)
             if (wrong >= 0).any():
                 at_step = wrong if wrong.ndim else int(wrong)
-                (failed or diverged)(at_step, failure.means, train._replace(step=failure.step), its_block)
+                (failed or raise_divergence)(at_step, failure.means, train._replace(step=failure.step), its_block)
             if means is not None:
                 log(at, means)
 
@@ -204,7 +204,7 @@ def drive(
     return train
 
 
-def diverged(step: int, means: dict[str, Mean], train: TrainState, block: Any) -> None:
+def raise_divergence(step: int, means: dict[str, Mean], train: TrainState, block: Any) -> None:
     """Say at which step which metric was not finite."""
-    names = [name for name, sound in finite(means).items() if not sound]
+    names = [name for name, sound in are_finite(means).items() if not sound]
     raise FloatingPointError(f"`{', '.join(names)}` is not finite at step {step}.")

@@ -15,13 +15,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from arsenal.numerics.wide import as_types, widen
 from arsenal.records import Learner, Mean, Source
-from arsenal.training.driver import Failure, TrainState, begun, finite, step_of
+from arsenal.training.driver import Failure, TrainState, are_finite, first_state, step_of
 
 LANES: Any = TrainState(0, None, 0, 0)  # type: ignore[arg-type]
 """The axes of a state of lanes: everything but the step, which they share."""
 
 
-def mesh_of(devices: Sequence[Any]) -> Mesh:
+def lanes_mesh(devices: Sequence[Any]) -> Mesh:
     """The devices along one axis, `lanes`."""
     return Mesh(np.array(devices), ("lanes",))
 
@@ -41,18 +41,18 @@ SPREAD: Any = TrainState(True, False, True, True)  # type: ignore[arg-type]
 """Which parts of such a state are spread over devices."""
 
 
-def starting(learner: Learner, source: Source, mesh: Mesh | None = None) -> Callable:
+def compile_start(learner: Learner, source: Source, mesh: Mesh | None = None) -> Callable:
     """The compiled `(keys, block, hp) -> train`: the state before the first step. keys [lanes], leaves of hp [lanes, ...]."""
 
     def make(keys, block, hp):
         # One after another: a program of half the size, which runs once.
-        train = lax.map(lambda one: begun(learner, source, one[0], block, one[1])._replace(step=()), (keys, hp))
+        train = lax.map(lambda one: first_state(learner, source, one[0], block, one[1])._replace(step=()), (keys, hp))
         return train._replace(step=jnp.zeros((), jnp.int32))
 
     return jax.jit(spread(make, mesh, (True, False, True), SPREAD))
 
 
-def keys_of(seeds: Sequence[int]) -> jax.Array:
+def random_keys(seeds: Sequence[int]) -> jax.Array:
     """The keys of runs with these seeds, [lanes]."""
     return jax.vmap(jax.random.key)(np.asarray(seeds, np.uint32))
 
@@ -72,7 +72,7 @@ def advance(learner: Learner, source: Source, mesh: Mesh | None = None) -> Calla
         def body(carry):
             before, sums, failed = carry
             state, means = one(before, block)
-            sound = jax.vmap(whole)(means) if means else jnp.ones(failed.shape, bool)
+            sound = jax.vmap(is_finite_lane)(means) if means else jnp.ones(failed.shape, bool)
             failed = jnp.where(sound | (failed >= 0), failed, before.step)
             return before._replace(state=state, step=before.step + 1), jax.tree.map(jnp.add, sums, as_types(means, sums)), failed
 
@@ -83,12 +83,12 @@ def advance(learner: Learner, source: Source, mesh: Mesh | None = None) -> Calla
     return jax.jit(spread(many, mesh, (SPREAD, False, False), (SPREAD, True, True)), donate_argnums=0)
 
 
-def whole(means: dict[str, Mean]) -> jax.Array:
+def is_finite_lane(means: dict[str, Mean]) -> jax.Array:
     """Whether every metric of one lane is a number. []"""
-    return jnp.stack(list(finite(means).values())).all()
+    return jnp.stack(list(are_finite(means).values())).all()
 
 
-def taken(train: TrainState, index: Sequence[int], mesh: Mesh | None = None) -> TrainState:
+def take_lanes(train: TrainState, index: Sequence[int], mesh: Mesh | None = None) -> TrainState:
     """The lanes at these positions, on the devices of the mesh."""
     at = jnp.asarray(np.asarray(index), jnp.int32)
     rest = jax.jit(lambda rest, at: jax.tree.map(lambda v: v[at], rest))((train.key, train.state, train.hp), at)

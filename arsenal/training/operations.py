@@ -24,16 +24,16 @@ PEAKS = {
 }
 
 
-def peak(kind: str) -> float | None:
+def peak_rate(kind: str) -> float | None:
     """The dense bfloat16 peak of a device, operations a second, by what JAX calls it; None where it is not known.
 
-    >>> peak("NVIDIA H100 80GB HBM3"), peak("cpu")
+    >>> peak_rate("NVIDIA H100 80GB HBM3"), peak_rate("cpu")
     (989000000000000.0, None)
     """
     return next((value for name, value in PEAKS.items() if kind.startswith(name)), None)
 
 
-def per_step(learner: Learner, state: Any, batch: Any) -> float | None:
+def operations_per_step(learner: Learner, state: Any, batch: Any) -> float | None:
     """Operations of one step by the model's formula; None where it has none."""
     if learner.flops is None:
         return None

@@ -16,7 +16,7 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from arsenal.numerics.weighted import ROWS
-from arsenal.optim.groups import by_path, quoted
+from arsenal.optim.groups import by_path, quote
 from arsenal.records import Learner, Source
 
 AXES = ("data", "fsdp", "tensor")
@@ -46,7 +46,7 @@ class Strategy(NamedTuple):
     """`params -> [Placed]`: what lies where, for whoever wants to read it."""
 
 
-class Placed(NamedTuple):
+class Placement(NamedTuple):
     """A parameter, the rule that placed it and how it lies."""
 
     path: str
@@ -61,10 +61,10 @@ Choice = Callable[[Learner, int], Strategy]
 
 def jit() -> Choice:
     """One device: the first."""
-    return lambda learner, batch_size: one("one device")
+    return lambda learner, batch_size: single_device("one device")
 
 
-def one(why: str) -> Strategy:
+def single_device(why: str) -> Strategy:
     """Everything on the first device."""
     device = jax.local_devices()[0]
     whole = SingleDeviceSharding(device)
@@ -80,11 +80,11 @@ def auto() -> Choice:
     def choose(learner, batch_size):
         n = len(jax.devices())
         if n == 1:
-            return one("one device")
+            return single_device("one device")
         if jax.process_count() == 1 and not learner.sums:
-            return one(f"of {n} devices one: this learner's step does not add over rows")
+            return single_device(f"of {n} devices one: this learner's step does not add over rows")
         if jax.process_count() == 1 and batch_size % n:
-            return one(f"of {n} devices one: they cannot share {batch_size} rows of a batch")
+            return single_device(f"of {n} devices one: they cannot share {batch_size} rows of a batch")
         return sharded()(learner, batch_size)
 
     return choose
@@ -109,15 +109,15 @@ def pmap(devices: Sequence[Any] | None = None) -> Choice:
             learner.step, mesh=mesh, in_specs=(PartitionSpec(), PartitionSpec(), PartitionSpec(ROWS), PartitionSpec()),
             out_specs=PartitionSpec(), check_vma=False,
         )  # fmt: skip
-        return lying(learner._replace(step=step), everywhere)
+        return place_state(learner._replace(step=step), everywhere)
 
     def choose(learner, batch_size):
         why = learner.exempt.get("batch-coupled") or (not learner.sums and "a step does not add over rows")
         if why:
             raise ValueError(f"`pmap` measures each device's rows alone, and of this learner {why}; use parallel=sharded.")
-        shared(batch_size, len(devices), f"{len(devices)} devices")
+        check_shares(batch_size, len(devices), f"{len(devices)} devices")
         return Strategy(
-            "pmap", f"{len(devices)} devices", devices, mapped, lambda source: laid(source, mesh, ROWS), everywhere, whole
+            "pmap", f"{len(devices)} devices", devices, mapped, lambda source: place_source(source, mesh, ROWS), everywhere, whole
         )
 
     return choose
@@ -144,10 +144,10 @@ def sharded(
     mesh = mesh_of(devices, data, fsdp, tensor)
     rules = {".*": "fsdp"} if rules is None else rules
     for pattern, rule in rules.items():
-        readable(pattern, rule)
+        check_rule(pattern, rule)
 
     def table(params):
-        return placed(params, rules, mesh)
+        return place_parameters(params, rules, mesh)
 
     def shardings(learner, state):
         specs = {tuple(row.path.split("/")): row for row in table(jax.eval_shape(learner.params, state))}
@@ -167,16 +167,16 @@ def sharded(
     sizes = ", ".join(f"{axis} {mesh.shape[axis]}" for axis in AXES if mesh.shape[axis] > 1) or "data 1"
 
     def choose(learner, batch_size):
-        shared(batch_size, parts, f"the mesh's data x fsdp = {parts}")
+        check_shares(batch_size, parts, f"the mesh's data x fsdp = {parts}")
         return Strategy(
-            "sharded", f"{len(devices)} devices: {sizes}", devices, lambda learner: lying(learner, shardings),
-            lambda source: laid(source, mesh, BATCH), shardings, NamedSharding(mesh, PartitionSpec()), table,
+            "sharded", f"{len(devices)} devices: {sizes}", devices, lambda learner: place_state(learner, shardings),
+            lambda source: place_source(source, mesh, BATCH), shardings, NamedSharding(mesh, PartitionSpec()), table,
         )  # fmt: skip
 
     return choose
 
 
-def lying(learner: Learner, shardings: Callable) -> Learner:
+def place_state(learner: Learner, shardings: Callable) -> Learner:
     """The learner whose state lies as `shardings(learner, state)` says, from the first one on."""
 
     def kept(state):
@@ -202,7 +202,7 @@ def mesh_of(devices: Sequence[Any], data: int, fsdp: int, tensor: int) -> Mesh:
     return Mesh(np.array(devices).reshape(size, fsdp, tensor), AXES, axis_types=(AxisType.Auto,) * 3)
 
 
-def readable(pattern: str, rule: Any) -> None:
+def check_rule(pattern: str, rule: Any) -> None:
     """Raise ValueError unless a rule can be read."""
     try:
         re.compile(pattern)
@@ -213,13 +213,13 @@ def readable(pattern: str, rule: Any) -> None:
     parts = [] if isinstance(rule, str) else rule
     axes = [axis for part in parts for axis in ([part] if isinstance(part, str) else part or [])]
     if isinstance(rule, str) or not set(axes) <= set(AXES):
-        allowed = f"`replicated`, `fsdp` or a list with null or {quoted(AXES)} for each dimension"
+        allowed = f"`replicated`, `fsdp` or a list with null or {quote(AXES)} for each dimension"
         raise ValueError(f"A rule must be {allowed}; `{pattern}` has {rule!r}.")
     if len(axes) != len(set(axes)):
         raise ValueError(f"A rule splits along each axis once; `{pattern}` has {rule!r}.")
 
 
-def placed(params: Any, rules: Rules, mesh: Mesh) -> list[Placed]:
+def place_parameters(params: Any, rules: Rules, mesh: Mesh) -> list[Placement]:
     """Where the rules put every parameter; shapes are enough. ValueError for one that none covers or an axis does not divide."""
     found = []
     for names, leaf in by_path(params).items():
@@ -227,7 +227,7 @@ def placed(params: Any, rules: Rules, mesh: Mesh) -> list[Placed]:
         fitting = [pattern for pattern in rules if re.fullmatch(pattern, path)]
         if not fitting:
             raise ValueError(f"No rule covers the parameter `{path}`; end with one for the rest, such as `.*`.")
-        found.append(Placed(path, tuple(leaf.shape), fitting[0], spec_of(path, leaf.shape, rules[fitting[0]], mesh)))
+        found.append(Placement(path, tuple(leaf.shape), fitting[0], spec_of(path, leaf.shape, rules[fitting[0]], mesh)))
     return found
 
 
@@ -254,13 +254,13 @@ def spec_of(path: str, shape: tuple[int, ...], rule: Any, mesh: Mesh) -> Partiti
     return PartitionSpec(*parts)
 
 
-def shared(batch_size: int, parts: int, what: str) -> None:
+def check_shares(batch_size: int, parts: int, what: str) -> None:
     """Raise ValueError unless the rows of a batch can be split into `parts`."""
     if batch_size % parts:
         raise ValueError(f"`batch_size` must be a multiple of {parts} ({what}); got {batch_size}.")
 
 
-def laid(source: Source, mesh: Mesh, axes: Any) -> Source:
+def place_source(source: Source, mesh: Mesh, axes: Any) -> Source:
     """The source whose blocks lie on the mesh: rows in memory everywhere, those read as they go split with the batch."""
     parts = int(np.prod([mesh.shape[axis] for axis in ([axes] if isinstance(axes, str) else axes)]))
     rows = PartitionSpec(axes) if source.size is not None and source.batch_size % parts == 0 else PartitionSpec()

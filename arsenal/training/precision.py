@@ -25,7 +25,7 @@ class Precision(NamedTuple):
     output: Float = "float32"
 
     @property
-    def scaled(self) -> bool:
+    def scales_loss(self) -> bool:
         """Whether the loss is scaled: where float16, with its five bits of exponent, takes part."""
         return "float16" in (self.parameters, self.compute)
 
@@ -53,7 +53,7 @@ def policy(given: Float | Mapping[str, Float]) -> Precision:
     return Precision(**chosen)
 
 
-def precise(model: Model, precision: Precision) -> Model:
+def cast_model(model: Model, precision: Precision) -> Model:
     """The model under a policy: floats among parameters and inputs are cast on the way in, outputs on the way out.
 
     Collections such as running statistics stay as they are; gradients arrive in the type of the parameters.
@@ -92,7 +92,7 @@ def first_scale() -> Scale:
     return Scale(jnp.full((), 2.0**15, jnp.float32), jnp.zeros((), jnp.int32))
 
 
-def rescaled(scale: Scale, finite: jax.Array) -> Scale:
+def rescale(scale: Scale, finite: jax.Array) -> Scale:
     """Half the scale, down to 1, after an overflow; twice of it after `GROWTH_EVERY` steps without one."""
     grown = scale.steps + 1 >= GROWTH_EVERY
     value = jnp.where(finite, jnp.where(grown, scale.value * 2, scale.value), jnp.maximum(scale.value / 2, 1))

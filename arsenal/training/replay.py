@@ -49,12 +49,12 @@ def walk(program: Jaxpr, constants: Sequence[Any], arguments: Sequence[Any], pla
         made = jaxpr_as_fun(ClosedJaxpr(alone, ()))(*map(value, names))
         if any(is_nan(one) for one in made):
             here = place_of(equation) or place
-            return [], inside(equation, given, here) or f"`{equation.primitive.name}` gives NaN{here}"
+            return [], find_nan_inside(equation, given, here) or f"`{equation.primitive.name}` gives NaN{here}"
         known |= dict(zip(equation.outvars, made, strict=True))
     return [value(variable) for variable in program.outvars], ""
 
 
-def inside(equation: JaxprEqn, given: list, place: str) -> str:
+def find_nan_inside(equation: JaxprEqn, given: list, place: str) -> str:
     """The operation within a call, a branch or a loop that gives NaN first; empty where the equation is none of them."""
     parameters = equation.params
     if equation.primitive.name == "cond":

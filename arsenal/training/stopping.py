@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import Literal
 
 
-def exhausted(
+def is_exhausted(
     values: Sequence[float | None], patience: int, min_delta: float = 0.0, mode: Literal["min", "max"] = "min"
 ) -> bool:
     """Whether the last `patience` values all fail to better the best one before them by more than `min_delta` >= 0.
 
     Values are in the order in which they were measured; None, and what is not finite, betters nothing.
 
-    >>> exhausted([3.0, 2.0, 2.5, 2.1], patience=2), exhausted([3.0, 2.0, 2.5, 1.9], patience=2)
+    >>> is_exhausted([3.0, 2.0, 2.5, 2.1], patience=2), is_exhausted([3.0, 2.0, 2.5, 1.9], patience=2)
     (True, False)
     """
     best, waited = None, 0

@@ -16,7 +16,7 @@ from arsenal.numerics.weighted import over_rows
 from arsenal.numerics.wide import as_types, widen
 from arsenal.optim.gradient import as_optimizer
 from arsenal.records import Additive, Augmentation, Learner, Loss, Mean, Model, Optimizer, Training, hyperparameters
-from arsenal.training.precision import Float, Precision, Scale, all_finite, first_scale, policy, precise, rescaled
+from arsenal.training.precision import Float, Precision, Scale, all_finite, cast_model, first_scale, policy, rescale
 
 
 class Supervised(NamedTuple):
@@ -26,7 +26,7 @@ class Supervised(NamedTuple):
     optimizer: Any
 
 
-class Scaled(NamedTuple):
+class ScaledState(NamedTuple):
     """The same in float16, with the scale of the loss."""
 
     variables: dict
@@ -74,12 +74,12 @@ def additive(
     augmentation: Augmentation | None = None,
 ) -> Additive:
     """The same, one level lower: gradients, collections (by weight) and metrics as sums over rows."""
-    model = precise(model, precision)
+    model = cast_model(model, precision)
 
     def init(key, batch, hp):
         variables = model.init(key, batch.x)
         begun = optimizer.init(variables["params"], hp["optimizer"])
-        return Scaled(variables, begun, first_scale()) if precision.scaled else Supervised(variables, begun)
+        return ScaledState(variables, begun, first_scale()) if precision.scales_loss else Supervised(variables, begun)
 
     def row_weight(batch):
         """How much a row's value counts, [n]."""
@@ -105,12 +105,12 @@ def additive(
         count = weight.sum()
         # Of float16 the mean is taken, which has the right size for the scale, and its gradient made the sum's again.
         factor = 1
-        if precision.scaled:
+        if precision.scales_loss:
             factor = state.scale.value / jnp.maximum(over_rows(count), jnp.finfo(count.dtype).tiny)
         gradient, (outputs, values, collections) = jax.grad(total, has_aux=True)(state.variables["params"])
         collections = jax.tree.map(lambda v: v * rows.astype(v.dtype), widen(collections))
         gradient = widen(gradient)
-        if precision.scaled:
+        if precision.scales_loss:
             gradient = jax.tree.map(lambda g: g / factor, gradient)
         return Sums(gradient, collections, count, rows, metrics(outputs, values, batch))
 
@@ -124,13 +124,13 @@ def additive(
         collections = jax.tree.map(lambda v: v / rows.astype(v.dtype), sums.collections)
         collections = as_types(collections, {name: state.variables[name] for name in collections})
         after = state._replace(variables=state.variables | collections | {"params": params}, optimizer=moved)
-        if not precision.scaled:
+        if not precision.scales_loss:
             return after, sums.metrics
         finite = all_finite(gradient)
         kept = finite | (state.scale.value <= 1)  # there it is no matter of scale: let it be seen
         after = jax.tree.map(lambda new, old: jnp.where(kept, new, old), after, state)
         scale = {"loss_scale": Mean(state.scale.value, jnp.ones(()))}
-        return after._replace(scale=rescaled(state.scale, finite)), sums.metrics | scale
+        return after._replace(scale=rescale(state.scale, finite)), sums.metrics | scale
 
     def evaluate(key, variables, batch, hp):
         outputs, _ = model.apply(variables, batch.x)

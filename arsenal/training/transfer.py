@@ -37,15 +37,15 @@ def transfer(source: Any, target: Any, names: Mapping[str, str | None] = {}, all
     here = {"/".join(path): leaf for path, leaf in by_path(target).items()}
     renamed: dict[str, str] = {}
     for path in there:
-        fitting = [pattern for pattern in names if re.match(anchored(pattern), path)]
+        fitting = [pattern for pattern in names if re.match(anchor(pattern), path)]
         if len(fitting) > 1:
-            raise ValueError(f"The patterns {quoted(fitting)} of `init_map` overlap: all match `{path}`.")
-        replacement = re.sub(anchored(fitting[0]), names[fitting[0]] or "", path, count=1) if fitting else path
+            raise ValueError(f"The patterns {quote(fitting)} of `init_map` overlap: all match `{path}`.")
+        replacement = re.sub(anchor(fitting[0]), names[fitting[0]] or "", path, count=1) if fitting else path
         if not fitting or names[fitting[0]] is not None:
             renamed[path] = replacement
     for pattern in names:
-        if not any(re.match(anchored(pattern), path) for path in there):
-            raise ValueError(f"The pattern `{pattern}` of `init_map` matches no parameter; there are {quoted(there)}.")
+        if not any(re.match(anchor(pattern), path) for path in there):
+            raise ValueError(f"The pattern `{pattern}` of `init_map` matches no parameter; there are {quote(there)}.")
     taken: dict[str, str] = {}
     for path, name in renamed.items():
         if name in taken.values():
@@ -61,18 +61,18 @@ def transfer(source: Any, target: Any, names: Mapping[str, str | None] = {}, all
     for word, paths in (("missing", missing), ("unused", unused)):
         if paths and word not in allow:
             raise ValueError(
-                f"`init_from` leaves {quoted(paths)} {word}; map them with `init_map`, or allow it with init_allow=[{word}]."
+                f"`init_from` leaves {quote(paths)} {word}; map them with `init_map`, or allow it with init_allow=[{word}]."
             )
     leaves = [there[back[name]].astype(leaf.dtype) if name in back else leaf for name, leaf in here.items()]
     return Transfer(jax.tree.unflatten(jax.tree.structure(target), leaves), taken, missing, unused)
 
 
-def anchored(pattern: str) -> str:
+def anchor(pattern: str) -> str:
     """The pattern for the first names of a path, whole names only."""
     return rf"^(?:{pattern})(?=/|$)"
 
 
-def quoted(names: Any) -> str:
+def quote(names: Any) -> str:
     """Names between backticks, at most ten of them."""
     names = list(names)
     return ", ".join(f"`{name}`" for name in names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

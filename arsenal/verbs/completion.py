@@ -52,16 +52,16 @@ def arguments(before: Sequence[str], last: str) -> Iterator[str]:
         if len(before) == 1:
             yield from module.VERBS
         elif before[1] in module.VERBS:
-            yield from named(module.VERBS[before[1]])
+            yield from argument_names(module.VERBS[before[1]])
         return
     called = getattr(module, verb.replace("-", "_"))
     if "config" in inspect.signature(called).parameters:
         yield from overrides(before[1:], last, "tune" if verb == "tune" else "train")
     else:
-        yield from named(called)
+        yield from argument_names(called)
 
 
-def named(verb) -> Iterator[str]:
+def argument_names(verb) -> Iterator[str]:
     """A verb's own arguments, as far as they are named."""
     for name, parameter in inspect.signature(verb).parameters.items():
         if parameter.kind is not parameter.POSITIONAL_ONLY:
@@ -70,7 +70,7 @@ def named(verb) -> Iterator[str]:
 
 def overrides(before: Sequence[str], last: str, name: str) -> Iterator[str]:
     """Experiments, options of groups, and keys of the experiment that was chosen."""
-    from arsenal.config import CONF, keys
+    from arsenal.config import CONF, config_keys
 
     key, equals, _ = last.partition("=")
     if equals and (CONF / key.lstrip("+")).is_dir():
@@ -78,4 +78,4 @@ def overrides(before: Sequence[str], last: str, name: str) -> Iterator[str]:
         return
     yield from (f"{plus}{folder.name}=" for folder in CONF.iterdir() if folder.is_dir() for plus in ("", "+"))
     if any(word.startswith("+experiment=") for word in before):
-        yield from (f"{key}=" for key in keys(before, name))
+        yield from (f"{key}=" for key in config_keys(before, name))

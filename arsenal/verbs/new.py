@@ -26,19 +26,19 @@ def new(name: str, /, to: str | None = None) -> None:
     target = Path(to or name)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ProjectError(f"{target} is there and not empty; choose another NAME or to=FOLDER.")
-    write(files("arsenal").joinpath("project"), target, name)
+    copy_template(files("arsenal").joinpath("project"), target, name)
     steps = [f"cd {target}", f"arsenal train --config-dir conf +experiment={name}", "pip install pytest && python -m pytest"]
     print(f"Made {target}. Next:\n\n  " + "\n  ".join(steps))
 
 
-def write(template: Traversable, target: Path, name: str) -> None:
+def copy_template(template: Traversable, target: Path, name: str) -> None:
     """Copy a folder of the template with the project's name in it."""
     target.mkdir(parents=True, exist_ok=True)
     for part in template.iterdir():
         own = NAMES.get(part.name, part.name).replace("PROJECT", name)
         if part.is_dir():
             if part.name != "__pycache__":
-                write(part, target / own, name)
+                copy_template(part, target / own, name)
             continue
         text = part.read_text(encoding="utf-8").replace("PROJECT", name).replace("VERSION", __version__)
         (target / own).write_text(text, encoding="utf-8")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from arsenal.nested import flat
+from arsenal.nested import flatten
 from arsenal.runs import events, folder, index, query, table
 from arsenal.runs.folder import RunError
 from arsenal.runs.journal import of_learning
@@ -42,11 +42,11 @@ def list_runs(
     if limit is not None and not limit.isdecimal():
         raise RunError(f"`limit` must be a whole number; got {limit!r}.")
     conditions = query.conditions(where) if where else []
-    with index.opened(Path(root)) as base:
-        runs = index.chosen(base, name, state, conditions, sort)[: int(limit) if limit else None]
-        there = index.keys(base)
+    with index.open_index(Path(root)) as base:
+        runs = index.select_runs(base, name, state, conditions, sort)[: int(limit) if limit else None]
+        there = index.known_keys(base)
         if columns:
-            keys = [query.known(key, there, "columns") if runs else key for key in columns.split(",")]
+            keys = [query.check_key(key, there, "columns") if runs else key for key in columns.split(",")]
             cells = {key: index.column(base, key, runs) for key in keys}
         else:
             wanted = [*ALWAYS, *(c.key for c in conditions), sort.removeprefix("-"), *table.metrics(there, len(there)), "problem"]
@@ -69,31 +69,31 @@ def show(run: str) -> None:
 
     run: the run's folder.
     """
-    path = existing(run)
-    cells, (told, _) = index.describe(path), index.contents(path)
-    about = {key: table.shown(key, cells[key]) for key in ("state", "step", "length", "time") if key in cells}
+    path = run_folder(run)
+    cells, (told, _) = index.read_run(path), index.read_files(path)
+    about = {key: table.cell_text(key, cells[key]) for key in ("state", "step", "length", "time") if key in cells}
     lines = [("state", ": ".join([about["state"], *([cells["problem"][1]] if "problem" in cells else [])]))]
     if "step" in about:
         lines.append(("step", f"{about['step']} of {about.get('length', '?')}, {about.get('time', '')}"))
-    log = events.read(path / "events.jsonl")
+    log = events.read_events(path / "events.jsonl")
     if (seconds := events.duration(log)) is not None:
         lines.append(("trained for", f"{seconds:.0f} s"))
     if told.get("config.yaml", {}).get("tags"):
         lines.append(("tags", ", ".join(map(str, told["config.yaml"]["tags"]))))
     lines += [("note", text) for text in notes(path)]
-    lines += made_with(path)
+    lines += provenance(path)
     last = {e["kind"]: e for e in log if isinstance(e.get("values"), dict)}
     for kind, event in last.items():
-        values = {name: table.shown(name, index.cell(value)) for name, value in event["values"].items()}
+        values = {name: table.cell_text(name, index.cell(value)) for name, value in event["values"].items()}
         lines.append((f"last {kind}", f"step {event['step']}: {', '.join(f'{name} {text}' for name, text in values.items())}"))
     expect = told.get("config.yaml", {}).get("expect") or {}
     for key, value in told.get("report/metrics.json", {}).items():
         bounds = [f", must be {'>=' if side == 'min' else '<='} {bound}" for side, bound in expect.get(key, {}).items()]
-        lines.append((key, table.shown(key, index.cell(value)) + "".join(bounds)))
+        lines.append((key, table.cell_text(key, index.cell(value)) + "".join(bounds)))
     lines.append(("checkpoints", ", ".join(str(step) for step in checkpoints(path)) or "none"))
     lines += [("report", str(page)) for page in [path / "report" / "index.html"] if page.is_file()]
     lines.append(("extend" if about["state"] == "complete" else "go on", command(path, about["state"])))
-    print(f"{path}\n\n{table.aligned(lines[0], lines[1:])}")
+    print(f"{path}\n\n{table.align(lines[0], lines[1:])}")
     if "config.yaml" in told:
         print((path / "config.yaml").read_text(encoding="utf-8"), end="")
 
@@ -103,14 +103,14 @@ def note(run: str, text: str) -> None:
 
     run: the run's folder. text: the note.
     """
-    path = existing(run)
+    path = run_folder(run)
     if not text.strip():
         raise RunError("`text` must say something.")
     add_note(path, text)
     print(f"noted: {path / FILE}")
 
 
-def made_with(path: Path) -> list[tuple[str, str]]:
+def provenance(path: Path) -> list[tuple[str, str]]:
     """Where and by what a run was trained last: host, git commit, versions."""
     try:
         about = read_json(path / "environment.json")
@@ -140,7 +140,7 @@ def command(path: Path, state: str) -> str:
     return shlex.join(["arsenal", "train", *words]) + (' length="..."' if state == "complete" else "")
 
 
-def existing(text: str) -> Path:
+def run_folder(text: str) -> Path:
     """The run folder by this path, or a `RunError`."""
     path = Path(text)
     if not index.is_run(path):
@@ -148,12 +148,12 @@ def existing(text: str) -> Path:
     return path
 
 
-def several(runs: str) -> list[Path]:
+def run_folders(runs: str) -> list[Path]:
     """Run folders by paths with commas between them; a path may be a pattern with * and ?."""
     found: list[Path] = []
     for text in runs.split(","):
         if not glob.has_magic(text):
-            found.append(existing(text))
+            found.append(run_folder(text))
             continue
         # A pattern also fits what lies beside runs, as the folder of sweeps.
         paths = [path for path in map(Path, sorted(glob.glob(text))) if index.is_run(path)]
@@ -168,40 +168,40 @@ def compare(runs: str, to: str = "compare.html") -> None:
 
     runs: run folders with commas between them, or a pattern with * and ?. to: the page.
     """
-    from arsenal.evaluation.comparison import best, differences, letters, reached, write_comparison
+    from arsenal.evaluation.comparison import best, differences, letters, metric_rows, write_comparison
 
-    paths = several(runs)
+    paths = run_folders(runs)
     if len(paths) < 2:
         raise RunError(f"`runs` must name two runs or more; got {runs}.")
-    compared = [as_compared(path) for path in paths]
+    compared = [read_compared(path) for path in paths]
     marks = best(compared)
     rows = [[key, *values] for key, values in differences(compared).items()]
-    for key, values in reached(compared).items():
+    for key, values in metric_rows(compared).items():
         good = marks.get(key, [False] * len(values))
         rows.append([key, *(text + "*" * mark for text, mark in zip(values, good, strict=True))])
     columns = letters(compared)
     print("\n".join(f"{letter}  {run.folder}" for letter, run in zip(columns, compared, strict=True)) + "\n")
-    print(table.aligned(["", *columns], rows, range(1, len(columns) + 1)))
+    print(table.align(["", *columns], rows, range(1, len(columns) + 1)))
     write_comparison(Path(to), compared)
     print(f"page: {to}")
 
 
-def as_compared(path: Path) -> Any:
+def read_compared(path: Path) -> Any:
     """A run's settings, its metrics or, where it was not evaluated, its last logged numbers, and its history."""
-    from arsenal.evaluation.comparison import Compared
+    from arsenal.evaluation.comparison import ComparedRun
 
-    told, _ = index.contents(path)
-    log = events.read(path / "events.jsonl")
+    told, _ = index.read_files(path)
+    log = events.read_events(path / "events.jsonl")
     logged = [event for event in log if isinstance(event.get("values"), dict)]
-    history = [{"step": e["step"], "split": e["kind"], "values": learned(e["values"])} for e in logged]
+    history = [{"step": e["step"], "split": e["kind"], "values": learning_values(e["values"])} for e in logged]
     last = {f"{row['split']}/{name}": value for row in history for name, value in row["values"].items()}
-    config = {key: index.cell(value)[1] for key, value in flat(told.get("config.yaml", {}))}
+    config = {key: index.cell(value)[1] for key, value in flatten(told.get("config.yaml", {}))}
     modes = next((event.get("modes", {}) for event in reversed(log) if event["kind"] == "start"), {})
     metrics = last | told.get("report/metrics.json", {})
-    return Compared(str(path), index.describe(path)["state"][1], config, metrics, history, modes)
+    return ComparedRun(str(path), index.read_run(path)["state"][1], config, metrics, history, modes)
 
 
-def learned(values: dict[str, Any]) -> dict[str, Any]:
+def learning_values(values: dict[str, Any]) -> dict[str, Any]:
     """The numbers that tell of learning."""
     return {name: value for name, value in of_learning(values).items() if index.cell(value)[0] is not None}
 
@@ -223,25 +223,25 @@ def rm(
     if (runs is None) == (where is None and name is None and state is None):
         raise RunError("`rm` needs runs=..., or else where=..., name=... or state=....")
     if runs is not None:
-        paths = several(runs)
+        paths = run_folders(runs)
     else:
-        with index.opened(Path(root)) as base:
+        with index.open_index(Path(root)) as base:
             names = index.column(base, "folder")
-            chosen = index.chosen(base, name, state, query.conditions(where) if where else [])
+            chosen = index.select_runs(base, name, state, query.conditions(where) if where else [])
             paths = [Path(root) / names[run][1] for run in chosen]
     if not paths:
         print("No run fits.")
         return
     if yes == "false":
         for path in paths:
-            print(f"{path}  {table.shown('state', index.describe(path)['state'])}, {megabytes(path):.1f} MB")
+            print(f"{path}  {table.cell_text('state', index.read_run(path)['state'])}, {megabytes(path):.1f} MB")
         print(f"{len(paths)} run{'s' * (len(paths) > 1)} would go; yes=true removes {'them' if len(paths) > 1 else 'it'}.")
         return
     for path in paths:  # all of them before the first goes
-        with folder.held(path):
+        with folder.lock(path):
             pass
     for path in paths:
-        with folder.held(path):
+        with folder.lock(path):
             shutil.rmtree(path)
         print(f"removed {path}")
 

@@ -13,7 +13,7 @@ os.environ["NPROC"] = "32"  # threads for collectives to wait in, see arsenal.ru
 import jax
 import jax.numpy as jnp
 
-from arsenal.experiment import first, lying, prepared
+from arsenal.experiment import initial_state, prepare_data, shardings_of
 from arsenal.road import build, compose
 from arsenal.training import parallel
 from arsenal.training.driver import advance
@@ -30,10 +30,10 @@ def main(given: dict) -> dict:
     for name, choose in WAYS.items():
         rows = experiment.splits["train"]
         how = choose(experiment.parts.learner, given["batch"])
-        fitted, _, source = prepared(experiment.parts, config.settings, rows, how.source)
+        fitted, _, source = prepare_data(experiment.parts, config.settings, rows, how.source)
         made = experiment.parts._replace(learner=how.learner(experiment.parts.learner))
-        begun = first(made, config.settings, fitted, source)
-        train = jax.block_until_ready(place(begun, lying(made, how, begun))["train"])
+        begun = initial_state(made, config.settings, fitted, source)
+        train = jax.block_until_ready(place(begun, shardings_of(made, how, begun))["train"])
         runs[name] = [advance(made.learner, source), train, source.block(0, 1)]
     took: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(given["rounds"] + 1):

@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import jax
 
-from arsenal.experiment import prepared
+from arsenal.experiment import prepare_data
 from arsenal.records import compute
 from arsenal.road import build, compose
 from arsenal.training.driver import advance, drive, start
@@ -21,7 +21,7 @@ def main(given: dict) -> dict:
     config = compose("text_gpt", ["model.layers=4", "model.heads=4", "model.width=128", "data.context=64", "batch_size=12"])
     experiment = build(config)
     learner = experiment.parts.learner
-    _, _, source = prepared(experiment.parts, config.settings, experiment.splits["train"])
+    _, _, source = prepare_data(experiment.parts, config.settings, experiment.splits["train"])
     warm, window, marks, losses = given["warm"], given["window"], [], []
 
     def log(step, means):

@@ -16,7 +16,7 @@ from pathlib import Path
 import jax
 from jax import lax
 
-from arsenal.experiment import prepared
+from arsenal.experiment import prepare_data
 from arsenal.records import compute
 from arsenal.road import build, compose
 from arsenal.runs.events import events
@@ -32,7 +32,7 @@ def main(given: dict) -> dict:
     config = compose("text_gpt", LAYERS)
     experiment = build(config)
     learner = experiment.parts.learner
-    _, _, source = prepared(experiment.parts, config.settings, experiment.splits["train"])
+    _, _, source = prepare_data(experiment.parts, config.settings, experiment.splits["train"])
     window, block = given["window"], source.block(0, 1)
 
     def step(train):

@@ -40,7 +40,7 @@ def made(root: Path, runs: int) -> int:
 
     plain = config.compose("digits_mlp")
     draw, expected = random.Random(0), 0
-    text = config.text(plain)
+    text = config.as_yaml(plain)
     for number in range(runs):
         name = f"digits_mlp_{number % EXPERIMENTS}"
         folder = root / name / f"{draw.getrandbits(48):012x}"

@@ -102,7 +102,7 @@ def optunas(space, objective, trials, seed) -> float:
                 values[name] = trial.suggest_categorical(name, one.choices)
             else:
                 suggest = trial.suggest_float if one.size is None else trial.suggest_int
-                values[name] = suggest(name, one.low, one.high, log=one.logarithmic)
+                values[name] = suggest(name, one.low, one.high, log=one.is_logarithmic)
         return objective(values)
 
     with warnings.catch_warnings():

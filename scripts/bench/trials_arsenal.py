@@ -13,7 +13,7 @@ import numpy as np
 from arsenal.config import compose
 from arsenal.search.space import space
 from arsenal.search.sweep import Sweep
-from arsenal.search.tuning import made, report
+from arsenal.search.tuning import build_search, report
 
 SPACE = "space={optimizer.learning_rate: {log: [1e-4, 1e-1]}, optimizer.weight_decay: {log: [1e-5, 1e-1]}, seed: {seed: 64}}"
 REPORTS, LANES = 9, 64
@@ -43,7 +43,7 @@ def main(given: dict) -> dict:
     """The median of a few times."""
     config = compose("digits_mlp", [SPACE, f"sweep.trials={given['trials']}"], name="tune")
     dimensions, taken = space(config.settings.space), []
-    search, _ = made(config.values, dimensions)
+    search, _ = build_search(config.values, dimensions)
     with tempfile.TemporaryDirectory() as root:
         path = Path(root)
         filled(path, given["trials"], config, dimensions, search)

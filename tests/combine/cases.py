@@ -6,7 +6,7 @@ from table import law_test
 
 from arsenal import combine, estimators, features
 from arsenal.testing import Case
-from arsenal.testing.laws import everything
+from arsenal.testing.laws import one_batch
 
 CASES = {
     "arsenal.combine.accumulate.learner": lambda: [Case(combine.learner(worlds.mean_by_gradient(), parts=2), ROWS)],
@@ -18,7 +18,7 @@ CASES = {
     "arsenal.combine.chain.after": lambda: [Case(combine.after(features.standardize(), estimators.ridge()), ROWS, double=True)],
     "arsenal.combine.ema.ema": lambda: [Case(combine.ema(classifier(), 0.9), CLASSES)],
     "arsenal.combine.skipping.skipping": lambda: [Case(combine.skipping(classifier()), CLASSES)],
-    "arsenal.combine.whole.whole": lambda: [Case(combine.whole(estimators.ridge()), ROWS, everything, double=True)],
+    "arsenal.combine.whole.whole": lambda: [Case(combine.whole(estimators.ridge()), ROWS, one_batch, double=True)],
     "arsenal.combine.population.population": lambda: [Case(combine.population(classifier(), (0, 5)), CLASSES)],
     "arsenal.combine.population.ensemble": lambda: [Case(combine.ensemble(classifier(), 2), CLASSES)],
 }

@@ -5,7 +5,7 @@ import pytest
 from sklearn.datasets import load_digits, load_iris
 
 from arsenal.data import csv, digits, seeds
-from arsenal.data.files import located
+from arsenal.data.files import resolve_path
 
 
 def test_iris_is_scikit_learns():
@@ -23,9 +23,9 @@ def test_digits_are_scikit_learns():
 
 
 def test_a_path_into_a_package(tmp_path, monkeypatch):
-    assert located("arsenal:data/iris.csv").is_file()
+    assert resolve_path("arsenal:data/iris.csv").is_file()
     for plain in ("some/file.csv", "C:/data.csv", "s3://bucket/file.csv"):
-        assert str(located(plain)) in (plain, plain.replace("//", "/"))
+        assert str(resolve_path(plain)) in (plain, plain.replace("//", "/"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "odd:name.csv").write_text("a,b\n1,2\n")
     assert len(csv("odd:name.csv").rows.x) == 1

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arsenal.data import ahead, arrays, reading, stream
-from arsenal.data.column import Column, columns, evenly, gathered, streamed, take
+from arsenal.data.column import Column, columns, even_positions, gather, is_streamed, take
 from arsenal.data.order import by_chunk
 from arsenal.records import Batch, Source, batch
 
@@ -123,13 +123,13 @@ def test_a_split_is_a_view(mask, cut):
     n = len(mask)
     part = take(rows(n, np.unique([0, min(cut, n), n])), mask)
     chosen = np.flatnonzero(mask)
-    assert streamed(part) and part.y.shape == (len(chosen),) and part.x["a"].shape == (len(chosen), 1)
+    assert is_streamed(part) and part.y.shape == (len(chosen),) and part.x["a"].shape == (len(chosen), 1)
     ids = rows(n).row[mask]
-    assert gathered(part).x["a"][:, 0].tolist() == gathered(part).y.tolist() == part.row.tolist() == ids.tolist()
+    assert gather(part).x["a"][:, 0].tolist() == gather(part).y.tolist() == part.row.tolist() == ids.tolist()
     if len(chosen):
         assert part.y.chunks[0] == 0 and part.y.chunks[-1] == len(chosen) and (np.diff(part.y.chunks) > 0).all()
         again = take(part, np.arange(len(chosen)) % 2 == 0)
-        assert gathered(again).y.tolist() == ids[::2].tolist()
+        assert gather(again).y.tolist() == ids[::2].tolist()
 
 
 def test_rows_of_a_memory_map_are_not_copied(tmp_path):
@@ -137,18 +137,18 @@ def test_rows_of_a_memory_map_are_not_copied(tmp_path):
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     part = take(Batch(mapped, None, np.ones(6, np.float32), np.arange(6)), np.arange(6) > 2)
     assert isinstance(part.x, Column) and part.x.shape == (3, 2)
-    assert gathered(part).x.tolist() == mapped[3:].tolist() and gathered(part).x.dtype == np.float32
+    assert gather(part).x.tolist() == mapped[3:].tolist() and gather(part).x.dtype == np.float32
 
 
 def test_values_are_checked_when_they_are_read():
     bad = Column((4,), np.dtype(np.float64), lambda at: np.where(at == 2, np.nan, 1.0))
     data = Batch(bad, None, np.ones(4, np.float32), np.array([5, 6, 7, 8]))
-    assert gathered(data, np.array([0, 3])).x.tolist() == [1, 1]
+    assert gather(data, np.array([0, 3])).x.tolist() == [1, 1]
     with pytest.raises(ValueError, match=r"must be finite; `x` has NaN or infinity in the row with id 7\."):
-        gathered(data, np.array([1, 2]))
+        gather(data, np.array([1, 2]))
     wide = data._replace(x=Column((4,), np.dtype(np.int64), lambda at: at + 2**31))
     with pytest.raises(ValueError, match="must fit in 32 bits"):
-        gathered(wide)
+        gather(wide)
 
 
 def test_columns_of_one_read_share_it():
@@ -188,7 +188,7 @@ def test_what_cannot_be_read_is_refused(size, more, said):
 
 
 def test_positions_evenly_spaced():
-    assert evenly(1_000_000, 4).tolist() == [0, 250_000, 500_000, 750_000] and evenly(0, 5).tolist() == []
+    assert even_positions(1_000_000, 4).tolist() == [0, 250_000, 500_000, 750_000] and even_positions(0, 5).tolist() == []
 
 
 # Reading ahead.

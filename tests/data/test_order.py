@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from arsenal.data.order import shuffled
+from arsenal.data.order import shuffle_positions
 
-SHUFFLED = jax.jit(shuffled, static_argnums=1)
+SHUFFLED = jax.jit(shuffle_positions, static_argnums=1)
 
 
 @settings(max_examples=8, deadline=None, derandomize=True)
@@ -44,4 +44,4 @@ def test_orders_are_even_and_differ_by_key():
 @pytest.mark.parametrize("n", [0, -1, 2**31])
 def test_a_size_out_of_range_is_named(n):
     with pytest.raises(ValueError, match=f"must be in 1..2.*got {n}"):
-        shuffled(jax.random.key(0), n, jnp.arange(3))
+        shuffle_positions(jax.random.key(0), n, jnp.arange(3))

@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 
 from arsenal.data import decode, encode, grain, images, memmap, npz, parquet, text, tokens
-from arsenal.data.column import gathered, streamed
+from arsenal.data.column import gather, is_streamed
 from arsenal.data.content import contents
 
 
 def same(data, other):
     """Two data sets hold the same rows, one read as it goes, one in memory."""
-    assert streamed(data.rows) and not streamed(other.rows)
-    ours = gathered(data.rows)
+    assert is_streamed(data.rows) and not is_streamed(other.rows)
+    ours = gather(data.rows)
     for name in ("x", "y", "weight", "row"):
         a, b = getattr(ours, name), getattr(other.rows, name)
         assert type(a) is type(b)
@@ -101,12 +101,12 @@ def test_tokens_are_windows_as_nanogpt_cuts_them(tmp_path):
     for dtype in ("uint16", "uint32"):
         ids.astype(dtype).tofile(tmp_path / f"{dtype}.bin")
         data = tokens(str(tmp_path / f"{dtype}.bin"), context=8, stride=3, dtype=dtype)
-        rows, stored = gathered(data.rows), np.memmap(tmp_path / f"{dtype}.bin", dtype, "r")
+        rows, stored = gather(data.rows), np.memmap(tmp_path / f"{dtype}.bin", dtype, "r")
         assert rows.x.dtype == rows.y.dtype == np.int32 and len(rows.x) == (100 - 9) // 3 + 1
         for i, (x, y) in enumerate(zip(rows.x, rows.y, strict=True)):
             np.testing.assert_array_equal(x, stored[i * 3 : i * 3 + 8])
             np.testing.assert_array_equal(y, stored[i * 3 + 1 : i * 3 + 9])
-    whole = gathered(tokens(str(tmp_path / "uint16.bin"), context=8).rows)
+    whole = gather(tokens(str(tmp_path / "uint16.bin"), context=8).rows)
     np.testing.assert_array_equal(whole.x.reshape(-1), ids[:96])
 
 
@@ -164,19 +164,19 @@ def test_a_tokenizers_tokens_are_the_units(tmp_path, tokenizer):
 
 
 def test_text_of_every_kind_is_read_back_from_the_runs_folder_alone(tmp_path, tokenizer):
-    from arsenal.runs.schema import keep, kept
+    from arsenal.runs.schema import read_schema, write_schema
 
     words = "naïve 🐍 snakes" * 5
     (tmp_path / "t.txt").write_text(words, encoding="utf-8")
     for more in ({}, {"units": "characters"}, {"tokenizer": tokenizer[1]}):
         data = text(str(tmp_path / "t.txt"), context=6, stride=6, **more)
-        keep(tmp_path, data.schema, data.rows, data.rows)
-        schema, _, _ = kept(tmp_path)
+        write_schema(tmp_path, data.schema, data.rows, data.rows)
+        schema, _, _ = read_schema(tmp_path)
         assert schema == data.schema
         assert words.encode().startswith(decode(schema, data.rows.x.reshape(-1)).encode().rstrip("�".encode()))
         assert decode(schema, encode(schema, "a snake 🐍")) == "a snake 🐍"
     (tmp_path / "schema.json").write_text(json.dumps({k: v for k, v in json.loads((tmp_path / "schema.json").read_text()).items() if k != "tokenizer"}))
-    assert kept(tmp_path)[0].tokenizer == {}
+    assert read_schema(tmp_path)[0].tokenizer == {}
 
 
 @pytest.mark.parametrize(
@@ -335,7 +335,7 @@ def album(tmp_path):
 @pytest.mark.parametrize(("size", "channels"), [(None, 3), (5, 3), ([4, 12], 1)])
 def test_images_are_pillows(album, size, channels):
     data = images(str(album), size, channels)
-    rows, files = gathered(data.rows), sorted((album / "cat").iterdir()) + sorted((album / "dog").iterdir())
+    rows, files = gather(data.rows), sorted((album / "cat").iterdir()) + sorted((album / "dog").iterdir())
     assert data.schema.target.columns == ["cat", "dog"] and rows.y.tolist() == [0, 0, 0, 0, 1, 1, 1]
     height, width = (9, 7) if size is None else (size, size) if isinstance(size, int) else size
     assert rows.x.shape == (7, height, width, channels) and rows.x.dtype == np.uint8
@@ -343,7 +343,7 @@ def test_images_are_pillows(album, size, channels):
         image = Image.open(file).convert("L" if channels == 1 else "RGB")
         theirs = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR) if image.size != (width, height) else image)
         np.testing.assert_array_equal(x, theirs.reshape(x.shape))
-    again = gathered(data.rows, np.array([5, 0]))
+    again = gather(data.rows, np.array([5, 0]))
     np.testing.assert_array_equal(again.x, rows.x[[5, 0]])
 
 
@@ -384,7 +384,7 @@ def test_folders_that_cannot_be_used(album, what, size, said):
     if what != "nothing":
         broken(album, what)
     with pytest.raises(ValueError, match=said):
-        gathered(images(str(album), size).rows)
+        gather(images(str(album), size).rows)
 
 
 # Grain.
@@ -393,11 +393,11 @@ def test_folders_that_cannot_be_used(album, what, size, said):
 def test_grains_elements_are_rows():
     library = pytest.importorskip("grain")
     pairs = library.MapDataset.range(6).map(lambda i: (np.full(2, i, np.float64), i % 3))
-    rows = gathered(grain(pairs, "pairs").rows)
+    rows = gather(grain(pairs, "pairs").rows)
     assert rows.x.tolist() == [[i, i] for i in range(6)] and rows.y.tolist() == [0, 1, 2, 0, 1, 2]
     assert (rows.x.dtype, rows.y.dtype) == (np.float32, np.int32)
     named = library.MapDataset.range(4).map(lambda i: {"x": {"a": i, "b": [i, i]}})
-    rows = gathered(grain(named, "named").rows, np.array([3, 1]))
+    rows = gather(grain(named, "named").rows, np.array([3, 1]))
     assert rows.x["a"].tolist() == [3, 1] and rows.y is None
     assert grain(pairs, "one").fingerprint == grain(pairs, "one").fingerprint != grain(pairs, "two").fingerprint
 
@@ -421,15 +421,15 @@ def test_elements_that_are_no_rows(source, said):
 
 def test_a_file_that_changes_is_named_and_one_that_is_touched_is_not(folder):
     data = memmap(str(folder))
-    data.unchanged()
+    data.check_unchanged()
     os.utime(folder / "x.npy")
-    data.unchanged()
+    data.check_unchanged()
     np.save(folder / "y.npy", np.arange(20) % 2)
     with pytest.raises(ValueError, match=r"Data file .*y\.npy changed during training\. What was saved is whole"):
-        data.unchanged()
+        data.check_unchanged()
     (folder / "y.npy").unlink()
     with pytest.raises(ValueError, match=r"y\.npy changed"):
-        data.unchanged()
+        data.check_unchanged()
 
 
 def test_sums_of_big_files_are_remembered_as_long_as_they_are_untouched(tmp_path, monkeypatch):

@@ -468,10 +468,10 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_used(arsenal, tmp_p
 
 
 def test_a_run_that_is_held_is_refused(arsenal, tmp_path):
-    from arsenal.runs.folder import held
+    from arsenal.runs.folder import lock
 
     run = tmp_path / folder(ran(arsenal("train", MLP, "length=5", "model.hidden=[8]")))
-    with held(run):
+    with lock(run):
         done = arsenal("train", MLP, "length=9", "model.hidden=[8]")
     assert done.code == 1
     assert re.fullmatch(rf"arsenal: The run folder \S+ is held by process {os.getpid()} on .*\n", done.err)

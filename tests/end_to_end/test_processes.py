@@ -194,9 +194,9 @@ def test_processes_end_with_the_launcher_that_started_them(tmp_path):
 
 
 def test_what_one_process_refuses_ends_all_with_its_words(unbroken, tmp_path):
-    from arsenal.runs.folder import held
+    from arsenal.runs.folder import lock
 
-    with held(unbroken):
+    with lock(unbroken):
         done = run(unbroken.parents[1], *TWO, "length=90")
     assert done.returncode == 1 and "is held by process" in done.stderr, done.stderr
     assert "SIGABRT" not in done.stderr and "*** Check failure" not in done.stderr

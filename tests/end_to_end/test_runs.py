@@ -11,7 +11,7 @@ import pytest
 
 from arsenal import cli
 from arsenal.road import compose, evaluate, fit
-from arsenal.runs.folder import held
+from arsenal.runs.folder import lock
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_rm_says_first_and_removes_when_told(arsenal, tmp_path):
     one, other = folders(arsenal("list"))
     assert "1 run would go; yes=true removes it." in arsenal("rm", f"runs={one}")
     assert (tmp_path / one).is_dir()
-    with held(tmp_path / other):
+    with lock(tmp_path / other):
         assert "is held by process" in arsenal("rm", f"runs={one},{other}", "yes=true")
     assert (tmp_path / one).is_dir(), "One that is held keeps all."
     assert arsenal("rm", f"runs={one}", "yes=true") == f"removed {one}\n"

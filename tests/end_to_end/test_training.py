@@ -16,8 +16,8 @@ from arsenal.config import ConfigError
 from arsenal.preflight import preflight
 from arsenal.road import compose, export, fit, load
 from arsenal.runs.checkpoints import digest
-from arsenal.runs.events import read
-from arsenal.runs.folder import RunError, status
+from arsenal.runs.events import read_events
+from arsenal.runs.folder import RunError, read_status
 from arsenal.runs.judge import Judge
 
 KEPT = Path(__file__).resolve().parents[1] / "kept"
@@ -55,7 +55,7 @@ def test_early_stopping_ends_where_patience_ends_and_the_best_is_kept(train):
     best = min(losses, key=losses.get)
     assert max(losses) == best + 30 == run.step < 300, "Three evaluations without a better one."
     assert steps_kept(run) == [best, run.step]
-    assert status(run.folder)["state"] == "complete"
+    assert read_status(run.folder)["state"] == "complete"
     assert load(run.folder, checkpoint="best").step == best == load(run.folder, checkpoint=str(best)).step
     before = digest(run.restored)
     again = train(*HASTY, "early_stopping.patience=3", "run.checkpoints.best=1", "run.checkpoints.last=1")
@@ -130,7 +130,7 @@ def test_a_run_that_diverges_says_at_which_step(train):
         train(*DIVERGING, "on_nan=replay")
     (kept,) = [path.parent for path in Path(train.said[0][2]["folder"]).glob("checkpoints/*/commit.json")]
     assert int(kept.name) == 1, "The state before the failing step."
-    assert status(kept.parents[1])["state"] == "failed"
+    assert read_status(kept.parents[1])["state"] == "failed"
 
 
 def test_steps_that_go_wrong_can_be_left_out(train):
@@ -312,7 +312,7 @@ def test_what_was_interrupted_between_a_step_and_its_evaluation_is_evaluated_on_
     log.write_text("\n".join(lines) + "\n")
     again = train("length=40")
     assert validations(again) == {**validations(whole)} and 40 in validations(again)
-    assert len([e for e in read(log) if e["kind"] == "validation" and e["step"] == 40]) == 1
+    assert len([e for e in read_events(log) if e["kind"] == "validation" and e["step"] == 40]) == 1
 
 
 # What judges a run.

@@ -3,11 +3,11 @@
 from rows import ROWS, away
 from table import law_test
 
-from arsenal.evaluation.answers import ordered
+from arsenal.evaluation.answers import sequential_source
 from arsenal.testing import Case
 
 CASES = {
-    "arsenal.evaluation.answers.ordered": lambda: [Case(ordered(rows, 4, None)) for rows in (ROWS, away())],
+    "arsenal.evaluation.answers.sequential_source": lambda: [Case(sequential_source(rows, 4, None)) for rows in (ROWS, away())],
 }
 
 test_laws = law_test(CASES)

@@ -113,7 +113,7 @@ def test_calibration_counts_rows_by_weight():
 
 
 @pytest.mark.parametrize("n", [1, 50, 5000])
-@pytest.mark.parametrize("draw", [plot.predicted_and_true, plot.residuals])
+@pytest.mark.parametrize("draw", [plot.prediction_scatter, plot.residuals])
 def test_regression_plots_points_and_densities(draw, n):
     y = RNG.normal(size=n)
     assert drawn(draw(y, y + 0.1 * RNG.normal(size=n), np.ones(n), plot.DARK))
@@ -182,14 +182,14 @@ def test_very_many_classes_show_the_pairs_that_are_confused_most():
     said = np.where(rng.random(5000) < 0.9, y, 0)
     y[y == 1234] = 1
     y[:30], said[:30] = 1234, 4321
-    figure = plot.confused_pairs(y, said, labels=[f"class {i}" for i in range(10_000)])
+    figure = plot.confusion_pairs(y, said, labels=[f"class {i}" for i in range(10_000)])
     axes = figure.axes[0]
     assert axes.get_yticklabels()[0].get_text() == "class 1234 called class 4321" and len(axes.patches) == 25
     assert axes.patches[0].get_width() == 30 and texts(axes)[0] == " 30, 100% of its rows"
     assert axes.get_title("left").endswith("10,000 classes") and drawn(figure)
     weight = np.where(y == 1234, 0.0, 1.0)
-    assert plot.confused_pairs(y, said, weight).axes[0].patches[0].get_width() < 5
-    assert plot.confused_pairs(y, y).axes[0].get_title("left") == f"No mistakes, {y.max() + 1:,} classes"
+    assert plot.confusion_pairs(y, said, weight).axes[0].patches[0].get_width() < 5
+    assert plot.confusion_pairs(y, y).axes[0].get_title("left") == f"No mistakes, {y.max() + 1:,} classes"
 
 
 @pytest.mark.parametrize("seed", range(3))

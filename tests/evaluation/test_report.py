@@ -323,7 +323,7 @@ def test_a_page_of_some_rows_says_of_how_many(tmp_path):
 
 def test_what_a_page_can_show():
     shape = {"n": np.zeros(9), "few": np.zeros((9, 8)), "many": np.zeros((9, 9)), "tokens": np.zeros((9, 5, 300)), "image": np.zeros((9, 8, 8))}
-    shown = {(name, kind) for name in ("predict", "predict_proba", "sample", "embed") for kind, v in shape.items() if report.draws(name, v)}
+    shown = {(name, kind) for name in ("predict", "predict_proba", "sample", "embed") for kind, v in shape.items() if report.can_show(name, v)}
     assert shown == {("predict", "n"), ("predict", "few"), ("predict_proba", "few"), ("predict_proba", "many"), ("predict", "image"), ("sample", "image")}
 
 

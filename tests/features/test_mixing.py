@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from arsenal import losses
-from arsenal.features.mixing import among, box, mix_rows, paste_boxes
+from arsenal.features.mixing import box, living_row_at, mix_rows, paste_boxes
 from arsenal.records import batch, hyperparameters
 
 KEY = jax.random.key(3)
@@ -23,8 +23,8 @@ def labelled(x, weight=None):
 def test_a_place_between_0_and_1_falls_on_a_living_row():
     weight = jnp.array([0.0, 2.0, 0.0, 0.5, 1.0, 0.0])
     at = jnp.array([0.0, 0.33, 0.34, 0.66, 0.67, 1.0])
-    assert among(at, weight).tolist() == [1, 1, 3, 3, 4, 4]
-    assert among(at, jnp.zeros(6)).tolist() == [0] * 6
+    assert living_row_at(at, weight).tolist() == [1, 1, 3, 3, 4, 4]
+    assert living_row_at(at, jnp.zeros(6)).tolist() == [0] * 6
 
 
 def test_a_box_by_hand():

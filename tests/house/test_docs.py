@@ -118,7 +118,7 @@ def test_python_on_a_page_runs(page, tmp_path, monkeypatch):
         pytest.skip("serving's own tests run its README.")
     scope = {"__name__": "page"}
     if page.name == "README.md":
-        rows = as_dataset(configs.build(compose("digits_mlp").values["data"], "data")).rows
+        rows = as_dataset(configs.instantiate(compose("digits_mlp").values["data"], "data")).rows
         scope |= {"images": rows.x[:3], "learner": training.supervised(models.perceptron(10), losses.cross_entropy(), optim.sgd())}
     for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
         exec(compile(block, page.name, "exec"), scope)

@@ -86,6 +86,56 @@ def order(name: str) -> tuple:
     return (not name.isupper(), not name[0].isupper(), name)
 
 
+# Forms that say what a thing is, not what is done: nobody guesses or greps them. A record maker's name is the exception.
+PARTICIPLE = re.compile(r"\w*[^e]ed|(?!any|every|no|some)\w{2,}ing")
+IRREGULAR = {
+    "begun", "built", "chosen", "drawn", "first", "found", "given", "held", "kept", "known", "laid", "left", "lost", "made",
+    "seen", "sent", "shown", "spelt", "taken", "told", "understood", "written",
+}  # fmt: skip
+ALIKE = {"embed"}
+OFFERED = {
+    "clipped", "grouped", "reading", "remembering", "scheduled", "sharded", "skipping", "stratified", "supervised",
+}  # fmt: skip
+"""What experiments and users' code name; they stay."""
+
+
+def participles(path: Path) -> list[str]:
+    """Public functions of a file whose name is a participle, or one with a particle as in `taken_over`."""
+    found = []
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            word, _, rest = node.name.partition("_")
+            alone = rest in ("", "apart", "as", "at", "away", "by", "from", "in", "on", "out", "over", "to", "with")
+            if alone and word not in ALIKE and (word in IRREGULAR or PARTICIPLE.fullmatch(word)):
+                found.append(node.name)
+    return found
+
+
+def test_functions_are_called_by_verbs_and_nouns():
+    found = {path: participles(path) for path in SOURCES if path.is_relative_to(ROOTS["arsenal"])}
+    wrong = [f"{module_name(path)}.{name}" for path, names in found.items() for name in names if name not in OFFERED]
+    assert not wrong, f"Nouns make, verbs do; a participle says neither: {', '.join(wrong)}."
+    assert {name for names in found.values() for name in names} == OFFERED, "Each of OFFERED is there."
+
+
+@pytest.mark.parametrize("name", ["told", "lying", "taken_over", "prepared", "exhausted", "first"])
+def test_a_participle_is_found(tmp_path, name):
+    path = tmp_path / "one.py"
+    path.write_text(f"def {name}(): pass\n\n\ndef seed(): pass\n\n\ndef feed(): pass\n\n\ndef nothing(): pass\n")
+    assert participles(path) == [name]
+
+
+def test_a_word_names_one_class():
+    homes: dict[str, list[str]] = {}
+    for path in SOURCES:
+        if path.is_relative_to(ROOTS["arsenal"]):
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.ClassDef):
+                    homes.setdefault(node.name, []).append(module_name(path))
+    twice = {name: there for name, there in homes.items() if len(there) > 1}
+    assert not twice, f"A class is called what another one is: {twice}."
+
+
 def test_what_a_package_offers_is_there_and_sorted():
     packages = [path for path in SOURCES if path.name == "__init__.py"]
     offering = 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from arsenal.models import autoencoder, perceptron, variational
-from arsenal.models.autoencoder import joined
+from arsenal.models.autoencoder import join_collections
 from arsenal.records import Model, batch
 
 
@@ -45,7 +45,7 @@ def test_a_wrong_posterior_says_less_and_more_draws_say_more():
 
 
 def test_halves_keep_their_own_collections():
-    assert joined({"params": {"encoder": 1}, "batch_stats": {"encoder": 2}}, {"params": {"decoder": 3}}) == {
+    assert join_collections({"params": {"encoder": 1}, "batch_stats": {"encoder": 2}}, {"params": {"decoder": 3}}) == {
         "params": {"encoder": 1, "decoder": 3},
         "batch_stats": {"encoder": 2},
     }

@@ -249,7 +249,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_an_experiment_may_choose_a_schedule(name, tmp_path):
-    from arsenal.config import CONF, build, compose
+    from arsenal.config import CONF, compose, instantiate
 
     assert {path.stem for path in (CONF / "schedule").glob("*.yaml")} == set(OPTIONS)
     (tmp_path / "experiment").mkdir()
@@ -260,7 +260,7 @@ def test_an_experiment_may_choose_a_schedule(name, tmp_path):
         "name: paced\nlength: 10\nmodel: {output: 10}\noptimizer: {_target_: arsenal.optim.scheduled}\n"
     )
     config = compose("paced", [f"optimizer.schedule.{option}" for option in OPTIONS[name]], tmp_path)
-    learner = build(config.values["learner"], "learner")
+    learner = instantiate(config.values["learner"], "learner")
     hp = learner.hp["optimizer"]
     assert hp["optimizer"]["momentum"] == 0.9
     assert hp.keys() == {"optimizer", "schedule"} and all(v >= 0 for v in jax.tree.leaves(hp))

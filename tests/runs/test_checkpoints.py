@@ -50,7 +50,7 @@ def test_the_newest_few_are_kept(tmp_path):
 
 
 def test_a_flipped_byte_is_reported_and_the_one_before_used(saved):
-    files = sorted(path for path in saved.committed()[0].rglob("*") if path.is_file() and path.stat().st_size)
+    files = sorted(path for path in saved.list_saved()[0].rglob("*") if path.is_file() and path.stat().st_size)
     assert len(files) > 3
     for path in files:
         sound = path.read_bytes()
@@ -65,7 +65,7 @@ def test_a_flipped_byte_is_reported_and_the_one_before_used(saved):
 
 
 def test_every_word_of_the_marker_is_guarded(saved):
-    marker = saved.committed()[0] / MARKER
+    marker = saved.list_saved()[0] / MARKER
     sound = marker.read_text()
     for old, new in (("float32[3, 2]", "float64[3, 2]"), ("['w']", "['v']"), ("manifest.ocdbt", "manifold.ocdbt")):
         assert old in sound
@@ -74,9 +74,9 @@ def test_every_word_of_the_marker_is_guarded(saved):
 
 
 def test_a_lost_or_cut_file_is_damage_too(saved):
-    files = sorted(path for path in saved.committed()[0].rglob("*") if path.is_file() and path.stat().st_size > 1)
+    files = sorted(path for path in saved.list_saved()[0].rglob("*") if path.is_file() and path.stat().st_size > 1)
     files[-1].write_bytes(files[-1].read_bytes()[:-1])
-    lost = next(path for path in (saved.committed()[1] / "state").rglob("*") if path.is_file())
+    lost = next(path for path in (saved.list_saved()[1] / "state").rglob("*") if path.is_file())
     lost.unlink()
     told = []
     assert step_of(saved, told) == 1
@@ -85,14 +85,14 @@ def test_a_lost_or_cut_file_is_damage_too(saved):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"sums": 3}', '{"sums": {}, "leaves": 5}'])
 def test_a_marker_that_says_nothing_is_damage(saved, text):
-    (saved.committed()[0] / MARKER).write_text(text)
+    (saved.list_saved()[0] / MARKER).write_text(text)
     told = []
     assert step_of(saved, told) == 2
     assert MARKER in told[0]
 
 
 def test_without_a_marker_it_does_not_count(saved):
-    (saved.committed()[0] / MARKER).unlink()
+    (saved.list_saved()[0] / MARKER).unlink()
     told = []
     assert step_of(saved, told) == 2
     assert not told
@@ -102,7 +102,7 @@ def test_without_a_marker_it_does_not_count(saved):
 
 
 def test_none_is_sound(saved):
-    for path in saved.committed():
+    for path in saved.list_saved():
         (path / MARKER).unlink()
     assert saved.restore(LIKE) is None
 
@@ -130,7 +130,7 @@ def test_what_is_saved_is_what_it_was_when_it_was_saved(tmp_path):
             checkpoints.save(step, big)
             big = change(big)
         checkpoints.wait()
-        for step, path in enumerate(sorted(checkpoints.committed())):
+        for step, path in enumerate(sorted(checkpoints.list_saved())):
             found = checkpoints.orbax.restore(path.absolute() / "state", jax.eval_shape(lambda: big))
             assert np.array_equal(found["w"], np.full((512, 512), step)), f"Checkpoint {step} holds a later state."
 
@@ -143,7 +143,7 @@ def test_the_hash_sees_every_bit_and_name():
 
 
 def test_the_marker_lists_every_array(saved):
-    marker = json.loads((saved.committed()[0] / MARKER).read_text())
+    marker = json.loads((saved.list_saved()[0] / MARKER).read_text())
     assert marker["leaves"]["['w']"] == "float32[3, 2]"
     assert all(len(sum_) == 64 for sum_ in marker["sums"].values())
 

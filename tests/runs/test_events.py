@@ -5,7 +5,7 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arsenal.runs.events import Events, finite, read
+from arsenal.runs.events import Events, read_events, to_json
 
 
 def written(path, *events, then: bytes = b"") -> None:
@@ -20,9 +20,9 @@ def written(path, *events, then: bytes = b"") -> None:
 def test_a_torn_last_line_costs_that_line_only(tmp_path):
     path = tmp_path / "events.jsonl"
     written(path, ("start", 0), ("train", 100), then=b'{"kind": "train", "st')
-    assert [event["step"] for event in read(path)] == [0, 100]
+    assert [event["step"] for event in read_events(path)] == [0, 100]
     written(path, ("start", 100), ("train", 200))
-    assert [event["step"] for event in read(path)] == [0, 100, 100, 200]
+    assert [event["step"] for event in read_events(path)] == [0, 100, 100, 200]
 
 
 @settings(max_examples=25, deadline=None)
@@ -33,7 +33,7 @@ def test_every_tear_leaves_the_lines_before(tmp_path_factory, cut):
     content = path.read_bytes()
     path.write_bytes(content[:cut])
     whole = [json.loads(line) for line in content[:cut].decode().split("\n")[:-1]]
-    found = read(path)
+    found = read_events(path)
     assert found[: len(whole)] == whole
     assert len(found) <= len(whole) + 1, "At most the line that lacks only its end."
 
@@ -45,7 +45,7 @@ def test_a_resumed_run_replaces_what_it_repeats(tmp_path):
     log.write("start", 200)
     log.write("train", 300, values={"loss": 0.5})
     log.close()
-    kept = read(path)
+    kept = read_events(path)
     assert [(event["kind"], event["step"]) for event in kept] == [
         ("start", 0), ("train", 100), ("train", 200), ("start", 200), ("train", 300),
     ]  # fmt: skip
@@ -57,14 +57,14 @@ def test_numbers_that_are_not_finite_become_null(tmp_path):
     log = Events(path)
     log.write("train", 1, values={"loss": float("nan"), "each": [1.0, float("inf")]}, note="é\n")
     log.close()
-    (event,) = read(path)
+    (event,) = read_events(path)
     assert event["values"] == {"loss": None, "each": [1.0, None]}
     assert event["note"] == "é\n"
     assert len(path.read_bytes().splitlines()) == 1
 
 
 def test_a_run_without_a_log_has_no_events(tmp_path):
-    assert read(tmp_path / "events.jsonl") == []
+    assert read_events(tmp_path / "events.jsonl") == []
 
 
 VALUES = st.recursive(
@@ -83,9 +83,9 @@ def test_what_is_written_is_read_whole_or_from_its_end(tmp_path_factory, logged,
     for kind, step, value in logged:
         log.write(kind, step, given=value)
     log.close()
-    wanted = [{"kind": kind, "step": step, "given": finite(value)} for kind, step, value in logged]
-    found = [{key: value for key, value in event.items() if key != "time"} for event in read(path)]
+    wanted = [{"kind": kind, "step": step, "given": to_json(value)} for kind, step, value in logged]
+    found = [{key: value for key, value in event.items() if key != "time"} for event in read_events(path)]
     assert found == wanted
-    last = [{key: value for key, value in event.items() if key != "time"} for event in read(path, tail)]
+    last = [{key: value for key, value in event.items() if key != "time"} for event in read_events(path, tail)]
     assert last == wanted[len(wanted) - len(last) :]
     assert len(last) == len(wanted) or tail < path.stat().st_size

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from arsenal.runs import index
-from arsenal.runs.folder import RunError, held
-from arsenal.runs.query import Condition, conditions, known
+from arsenal.runs.folder import RunError, lock
+from arsenal.runs.query import Condition, check_key, conditions
 
 
 def made(root: Path, folder: str, state="complete", rate=1e-3, accuracy=None, **status) -> Path:
@@ -40,9 +40,9 @@ def root(tmp_path) -> Path:
 
 def names(root: Path, *arguments, **more) -> list[str]:
     """The folders of the runs that fit."""
-    with index.opened(root) as base:
+    with index.open_index(root) as base:
         folders = index.column(base, "folder")
-        return [folders[run][1] for run in index.chosen(base, *arguments, **more)]
+        return [folders[run][1] for run in index.select_runs(base, *arguments, **more)]
 
 
 def test_the_newest_come_first(root):
@@ -75,8 +75,8 @@ def test_names_states_and_order(root):
 def test_changes_are_seen_and_nothing_is_read_twice(root, monkeypatch):
     names(root)
     read = []
-    describe = index.describe
-    monkeypatch.setattr(index, "describe", lambda path: read.append(path.name) or describe(path))
+    describe = index.read_run
+    monkeypatch.setattr(index, "read_run", lambda path: read.append(path.name) or describe(path))
     assert len(names(root)) == 4 and read == []
     (root / "digits/000000000000/report/metrics.json").write_text('{"test/accuracy": 1.0}')
     made(root, "digits/000000000003")
@@ -104,8 +104,8 @@ def test_the_index_is_never_needed(root):
 
 
 def test_two_at_once(root):
-    code = "import sys; from pathlib import Path; from arsenal.runs import index\nwith index.opened(Path(sys.argv[1])) as b: "
-    code += "print(len(index.chosen(b)))"
+    code = "import sys; from pathlib import Path; from arsenal.runs import index\nwith index.open_index(Path(sys.argv[1])) as b: "
+    code += "print(len(index.select_runs(b)))"
     started = [subprocess.Popen([sys.executable, "-c", code, root], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     assert [process.communicate()[0].strip() for process in started] == ["4"] * 3
 
@@ -117,7 +117,7 @@ def test_two_at_once(root):
 def test_what_cannot_be_read_is_listed_as_such(root, file, content):
     path = root / "digits/000000000001"
     (path / file).write_bytes(content)
-    cells = index.describe(path)
+    cells = index.read_run(path)
     assert cells["state"] == (None, "damaged") and cells["problem"] == (None, f"{file} cannot be read")
     assert names(root, state="damaged") == ["digits/000000000001"]
 
@@ -133,7 +133,7 @@ def test_odd_contents_crash_nothing(root):
     (path / "status.json").write_text('{"state": "complete", "step": "many", "time": null}')
     (root / "digits/000000000002/status.json").write_text('{"step": 3}')
     assert len(names(root)) == 4
-    assert index.describe(root / "digits/000000000002")["problem"] == (None, "status.json names no state")
+    assert index.read_run(root / "digits/000000000002")["problem"] == (None, "status.json names no state")
 
 
 def test_half_written_and_foreign_folders(root):
@@ -154,11 +154,11 @@ def test_a_run_whose_process_is_gone_was_killed(root):
     gone = made(root, "digits/000000000004", state="running", process=done.pid)
     other = made(root, "digits/000000000005", state="running", process=done.pid, host="elsewhere")
     mine = made(root, "digits/000000000006", state="running")
-    with held(mine):
+    with lock(mine):
         assert names(root, state="running") == ["digits/000000000005", "digits/000000000006"]
         assert names(root, state="killed") == ["digits/000000000004"]
         (mine / "events.jsonl").write_text('{"kind": "train", "step": 700, "values": {"loss": 0.5}}\n')
-        assert index.describe(mine)["step"] == (700.0, "700"), "As far as it has come, by its log."
+        assert index.read_run(mine)["step"] == (700.0, "700"), "As far as it has come, by its log."
     assert names(root, state="killed") == ["digits/000000000004", "digits/000000000006"], "Its number went to another process."
     assert {path.name for path in (gone, other)} == {"000000000004", "000000000005"}
 
@@ -174,4 +174,4 @@ def test_words_that_cannot_be_meant(root):
         names(root, sort="learning_rate")
     with pytest.raises(RunError, match="must be a folder of runs; there is none at"):
         names(root / "nowhere")
-    assert known("step", ["step"], "sort") == "step"
+    assert check_key("step", ["step"], "sort") == "step"

@@ -40,7 +40,7 @@ def written(folder, ranking, *saves, **keep) -> list[int]:
             saved.best = lambda step=step: [s for s in ranking if s <= step]
             saved.save(step, {"w": jnp.full(2, float(step))}, due)
         saved.wait()
-        return sorted(int(path.name) for path in saved.committed())
+        return sorted(int(path.name) for path in saved.list_saved())
 
 
 @pytest.mark.parametrize("keep", [{"last": 1, "best": 1}, {"last": 3}, {"last": 1, "every": 30}, {"last": 2, "best": 2}])
@@ -58,4 +58,4 @@ def test_the_best_is_of_those_that_are_still_there(tmp_path):
         for step in (10, 20, 30):
             saved.save(step, {"w": jnp.zeros(1)})
         saved.wait()
-        assert saved.named("best").name == "0000000020"
+        assert saved.find("best").name == "0000000020"

@@ -11,7 +11,7 @@ SPACE = search.space({
     "rate": {"log": [1e-4, 1.0]}, "width": {"int": [1, 9]}, "kind": {"choice": ["a", "b"]},
     "part": {"float": [0, 1], "when": {"kind": "b"}}, "seed": {"seed": 3},
 })  # fmt: skip
-NUMBERS = search.space({name: entry for name, entry in SPACE.described().items() if name in ("rate", "width", "seed")})
+NUMBERS = search.space({name: entry for name, entry in SPACE.describe().items() if name in ("rate", "width", "seed")})
 
 CASES = {f"arsenal.search.{name}": make for name, make in {
     "samplers.points.grid": lambda: [Case(search.grid(SPACE))],
@@ -28,7 +28,7 @@ CASES = {f"arsenal.search.{name}": make for name, make in {
     "schedulers.halving.asha": lambda: [Case(search.asha(factor=2))],
     "schedulers.halving.successive_halving": lambda: [Case(search.successive_halving(4, factor=2))],
     "schedulers.halving.hyperband": lambda: [Case(search.hyperband(9))],
-    "schedulers.halving.synchronous": lambda: [Case(halving.synchronous(lambda number: halving.Bracket(0, 4, (1, 2)), 2, None, 4))],
+    "schedulers.halving.synchronous": lambda: [Case(halving.synchronous_halving(lambda number: halving.Bracket(0, 4, (1, 2)), 2, None, 4))],
     "schedulers.population.population_based": lambda: [Case(search.population_based(4))],
 }.items()}  # fmt: skip
 

@@ -218,14 +218,14 @@ def test_cma_es_keeps_whole_numbers_moving():
 
 
 def test_pareto_fronts():
-    from arsenal.search.samplers.pareto import best, front
+    from arsenal.search.samplers.pareto import best_positions, front
 
     values = np.random.default_rng(0).random((300, 2)).round(2)
     dominated = [(np.all(values <= v, 1) & np.any(values < v, 1)).any() for v in values]
     assert front(values).tolist() == np.flatnonzero(~np.array(dominated)).tolist()
     n = len(front(values))
-    assert set(best(values, n).tolist()) == set(front(values).tolist()) and len(set(best(values, n + 5).tolist())) == n + 5
-    ends = values[best(values, 2)]
+    assert set(best_positions(values, n).tolist()) == set(front(values).tolist()) and len(set(best_positions(values, n + 5).tolist())) == n + 5
+    ends = values[best_positions(values, 2)]
     assert ends[:, 0].min() == values[:, 0].min() and ends[:, 1].min() == values[:, 1].min()
 
 

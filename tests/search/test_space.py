@@ -22,7 +22,7 @@ SPEC = {
 
 def test_a_space_is_its_description():
     made = space(SPEC)
-    assert space(json.loads(json.dumps(made.described()))) == made
+    assert space(json.loads(json.dumps(made.describe()))) == made
 
 
 def test_the_unit_cube_and_back():
@@ -107,7 +107,7 @@ def test_whole_numbers_in_steps():
     drawn = one.from_unit(np.linspace(0, 1, 1001))
     assert sorted(set(drawn.tolist())) == [16, 32, 48, 64] and min(np.bincount(drawn)[[16, 32, 48, 64]]) > 240
     np.testing.assert_array_equal(one.from_unit(one.to_unit(one.numbers)), one.numbers)
-    assert one.number(32) == 32 and one.number(40) is None and space(made.described()) == made
+    assert one.number(32) == 32 and one.number(40) is None and space(made.describe()) == made
     for entry, said in (
         ({"int": [16, 60], "step": 16}, "`step` of `width` must be a whole number that divides 60 - 16; got 16"),
         ({"float": [0, 1], "step": 1}, "Only an int may have a `step`; `width` is a float"),

@@ -15,11 +15,11 @@ import pytest
 
 from arsenal.config import ConfigError, compose
 from arsenal.road import fit, load
-from arsenal.runs.folder import RunError, held
+from arsenal.runs.folder import RunError, lock
 from arsenal.search.engines.programs import Programs
 from arsenal.search.space import space
-from arsenal.search.sweep import Sweep, told
-from arsenal.search.tuning import Found, tune
+from arsenal.search.sweep import Sweep, read_log
+from arsenal.search.tuning import SweepResult, tune
 
 SMALL = ["model.hidden=[8]", "length=30", "every.log=10", "every.evaluate=10", "optimizer=sgd", "run.tensorboard=false"]
 SPACE = "space={optimizer.learning_rate: {log: [1e-3, 1.0]}, seed: {seed: 3}}"
@@ -59,8 +59,8 @@ def test_what_is_traced_is_found_and_a_lanes_config_is_the_composed_one():
     values = made.values(made.from_unit(np.full((1, 7), 0.3)), 0)
     program = programs.of(values)
     assert program.leaves.keys() == {"optimizer.learning_rate", "+optimizer.b1", "loss.label_smoothing", "seed"}
-    config = program.configured(values)
-    assert config == programs.composed(values)
+    config = program.config_of(values)
+    assert config == programs.compose(values)
     assert programs.of(values | {"optimizer.learning_rate": 0.05, "seed": 3}) is program
     assert programs.of(values | {"batch_size": 20}) is not program
     assert programs.count(8) == 8 and Programs(programs.words, space({"seed": spec["seed"]})).count(8) == 1
@@ -108,7 +108,7 @@ def test_halving_ends_trials_and_drops_their_lanes(sweep):
     for step, after in ((10, 20), (20, 30)):
         best = sorted(measured[step], key=measured[step].get)[: len(measured[after])]
         assert set(measured[after]) == set(best), "The better half goes on."
-    stopped = [trial for trial in told(found.folder).trials.values() if trial.state == "stopped"]
+    stopped = [trial for trial in read_log(found.folder).trials.values() if trial.state == "stopped"]
     assert all(measured[trial.step][trial.id] == trial.value for trial in stopped)
     assert len(found.trials) == 8 and found.trials[0].step == 30, "Those trained to the end rank first."
 
@@ -118,7 +118,7 @@ def test_a_populations_losers_go_on_from_its_winners_with_other_floats(sweep):
     found = sweep("sweep.trials=4", "scheduler=population_based", "scheduler.interval=10", "sweep.keep=4")
     changes = [line for line in lines(found) if line["kind"] == "change"]
     assert [line["step"] for line in changes] == [10, 20]
-    trials = told(found.folder).trials
+    trials = read_log(found.folder).trials
     measured = losses_of(found)
     for line in changes:
         losses = measured[line["step"]]
@@ -186,7 +186,7 @@ def test_a_sweep_that_was_cut_goes_on_and_ends_as_if_it_had_not_been(sweep, tmp_
 def test_a_trial_that_diverges_ends_no_other(sweep):
     found = sweep("space={optimizer.learning_rate: {choice: [0.1, 1e30, 0.2]}}", "search=grid", "sweep.trials=9")
     assert found.counted == {"complete": 2, "failed": 1}
-    failed = next(trial for trial in told(found.folder).trials.values() if trial.state == "failed")
+    failed = next(trial for trial in read_log(found.folder).trials.values() if trial.state == "failed")
     assert "diverged" in failed.reason and "`loss`" in failed.reason
     assert (found.folder / "trials" / "1" / "failure.txt").read_text().strip() == failed.reason
     assert "no more than 3 candidates" in " ".join(sweep.said)
@@ -200,14 +200,14 @@ def test_a_trial_that_diverges_ends_no_other(sweep):
 def test_other_shapes_are_programs_of_their_own(sweep):
     found = sweep("space={model.hidden: {choice: [[8], [4]]}, seed: {seed: 2}}", "search=grid", "sweep.keep=4")
     assert any("Engine lanes: model.hidden" in text for text in sweep.said)
-    assert [len(chunk["trials"]) for chunk in told(found.folder).chunks] == [2, 2]
+    assert [len(chunk["trials"]) for chunk in read_log(found.folder).chunks] == [2, 2]
     shapes = {load(path).params["learner"]["params"]["Dense_0"]["kernel"].shape for path in found.runs.values()}
     assert shapes == {(64, 8), (64, 4)}
 
 
 def test_one_process_at_a_time_holds_a_sweep_and_another_space_is_refused(sweep, tmp_path):
     found = sweep("length=10")
-    with held(found.folder), pytest.raises(RunError, match="is held by process"):
+    with lock(found.folder), pytest.raises(RunError, match="is held by process"):
         sweep("length=10")
     with pytest.raises(RunError, match="of another sweep: `space: optimizer.learning_rate`"):
         sweep("length=10", "space={optimizer.learning_rate: {log: [1e-3, 2.0]}}", f"sweep.folder={found.folder}")
@@ -272,13 +272,13 @@ def test_lanes_lie_on_all_devices_and_are_the_same_there(sweep, tmp_path):
 def test_trials_that_left_out_steps_say_so(tmp_path):
     with contextlib.closing(Sweep(tmp_path, "min", 1, "go_on")) as kept:
         for i in (0, 1):
-            kept.asked(i, {"rate": 0.1})
+            kept.add_trial(i, {"rate": 0.1})
         for step, shares in ((10, [0.0, 0.9]), (20, [0.0, 1.0]), (25, [0.0, 0.5])):
-            kept.measured("train", step, [0, 1], {"loss": [1.0, 1.0], "skipped": shares})
+            kept.log_values("train", step, [0, 1], {"loss": [1.0, 1.0], "skipped": shares})
         for i in (0, 1):
-            kept.ended(i, "complete", 25, 1.0 + i)
-        shares = [kept.share_skipped(i) for i in (0, 1)]
+            kept.end_trial(i, "complete", 25, 1.0 + i)
+        shares = [kept.skipped_share(i) for i in (0, 1)]
         assert shares == [0.0, pytest.approx((9 + 10 + 2.5) / 25)]
-        found = Found(tmp_path, kept.ranked(), {"complete": 2}, {}, {}, "loss", {1: shares[1]})
+        found = SweepResult(tmp_path, kept.rank(), {"complete": 2}, {}, {}, "loss", {1: shares[1]})
     text = list(found.summary())
     assert text[3] == "    `on_nan=skip` left out 86% of its steps, whose numbers were not finite."

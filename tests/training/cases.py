@@ -22,8 +22,8 @@ def adversarial():
 
 
 CASES = {
-    "arsenal.training.parallel.laid": lambda: [Case(parallel.sharded()(classifier(), 4).source(data.arrays(ROWS, 4)))],
-    "arsenal.training.parallel.lying": lambda: [Case(parallel.sharded()(classifier(), 6).learner(classifier()), CLASSES)],
+    "arsenal.training.parallel.place_source": lambda: [Case(parallel.sharded()(classifier(), 4).source(data.arrays(ROWS, 4)))],
+    "arsenal.training.parallel.place_state": lambda: [Case(parallel.sharded()(classifier(), 6).learner(classifier()), CLASSES)],
     "arsenal.training.supervised.supervised": lambda: [
         Case(classifier(), CLASSES),
         Case(classifier(augmentation=features.mixup(0.3, 3)), CLASSES),
@@ -37,8 +37,8 @@ CASES = {
     "arsenal.training.supervised.additive": lambda: [
         Case(training.supervised_additive(dense(), losses.cross_entropy(), optim.sgd(0.1)), CLASSES)
     ],
-    "arsenal.training.precision.precise": lambda: [
-        Case(precision.precise(dense(), precision.policy("bfloat16")), ROWS, tolerance=2e-2)
+    "arsenal.training.precision.cast_model": lambda: [
+        Case(precision.cast_model(dense(), precision.policy("bfloat16")), ROWS, tolerance=2e-2)
     ],
     "arsenal.training.adversarial.adversarial": lambda: [Case(adversarial(), IMAGES)],
 }

@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from arsenal import compose
-from arsenal.experiment import build, first, lying, prepared
+from arsenal.experiment import build, initial_state, prepare_data, shardings_of
 from arsenal.records import compute
 from arsenal.runs.cache import compile_cache
 from arsenal.runs.checkpoints import Checkpoints
-from arsenal.runs.processes import enough_threads
+from arsenal.runs.processes import provide_threads
 from arsenal.training import advance, parallel
 from arsenal.training.parallel import place
 
@@ -55,10 +55,10 @@ def trained(built, settings, choose, steps):
     """The strategy, the state and the metrics after some steps: an epoch with its ragged last batch where that is short."""
     rows = built.splits["train"]
     how = choose(built.parts.learner, settings.batch_size or len(rows.weight))
-    fitted, _, source = prepared(built.parts, settings, rows, how.source)
+    fitted, _, source = prepare_data(built.parts, settings, rows, how.source)
     made = built.parts._replace(learner=how.learner(built.parts.learner))
-    begun = first(made, settings, fitted, source)
-    begun = place(begun, lying(made, how, begun))
+    begun = initial_state(made, settings, fitted, source)
+    begun = place(begun, shardings_of(made, how, begun))
     run = advance(made.learner, source)
     # Simulated devices that share cores must not have two programs under way.
     train, _, _ = jax.block_until_ready(run(jax.block_until_ready(begun["train"]), source.block(0, source.window or 1), jnp.int32(steps // 2)))
@@ -69,7 +69,7 @@ def trained(built, settings, choose, steps):
 
 def main(name, steps, *overrides):
     """One experiment under every strategy, the last state of each restored by the next."""
-    enough_threads()
+    provide_threads()
     compile_cache()
     config = compose(name, overrides)
     built = build(config)
@@ -98,7 +98,7 @@ def elsewhere(kept, made, saved, got):
     kept.wait()
     like = jax.eval_shape(lambda: saved)
     four = parallel.sharded(fsdp=4, devices=jax.devices()[:4])(made.learner, 8)
-    alone, spread = kept.restore(like), kept.restore(place(like, lying(made, four, like)))
+    alone, spread = kept.restore(like), kept.restore(place(like, shardings_of(made, four, like)))
     kept.close()
     largest_leaf = max(jax.tree.leaves(spread["train"].state), key=lambda leaf: leaf.size)
     return {

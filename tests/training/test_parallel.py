@@ -33,7 +33,7 @@ class Four:
     ],
 )
 def test_the_first_rule_that_matches_places_a_parameter(rule, spec):
-    rows = parallel.placed(PARAMS, {".*/kernel": rule, ".*": "replicated"}, Four)
+    rows = parallel.place_parameters(PARAMS, {".*/kernel": rule, ".*": "replicated"}, Four)
     assert {row.path: (row.rule, row.spec) for row in rows} == {
         "layer/bias": (".*", PartitionSpec()),
         "layer/kernel": (".*/kernel", PartitionSpec(*spec)),
@@ -41,7 +41,7 @@ def test_the_first_rule_that_matches_places_a_parameter(rule, spec):
 
 
 def test_fsdp_leaves_small_parameters_whole_and_splits_the_largest_dimension_that_divides():
-    rows = parallel.placed({"a": jnp.zeros((3, 512, 64)), "b": jnp.zeros((255, 129)), "c": jnp.zeros(64)}, {".*": "fsdp"}, Four)
+    rows = parallel.place_parameters({"a": jnp.zeros((3, 512, 64)), "b": jnp.zeros((255, 129)), "c": jnp.zeros(64)}, {".*": "fsdp"}, Four)
     assert [row.spec for row in rows] == [PartitionSpec(None, "fsdp"), PartitionSpec(), PartitionSpec()]
 
 
@@ -56,12 +56,12 @@ def test_fsdp_leaves_small_parameters_whole_and_splits_the_largest_dimension_tha
 )
 def test_what_rules_cannot_do_is_said(rules, said):
     if said is None:
-        parallel.placed(PARAMS, rules, Four)
+        parallel.place_parameters(PARAMS, rules, Four)
         return
     with pytest.raises(ValueError, match=said):
-        parallel.placed(PARAMS, rules, Four)
+        parallel.place_parameters(PARAMS, rules, Four)
     with pytest.raises(ValueError, match="cannot be split 4 ways along 6"):
-        parallel.placed({"w": jnp.zeros((6, 8))}, {".*": ["tensor"]}, Four)
+        parallel.place_parameters({"w": jnp.zeros((6, 8))}, {".*": ["tensor"]}, Four)
 
 
 @pytest.mark.parametrize(

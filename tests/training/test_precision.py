@@ -10,7 +10,7 @@ from arsenal.combine import skipping
 from arsenal.data import arrays
 from arsenal.records import Loss, Model, batch, compute, hyperparameters
 from arsenal.training import advance, start, supervised
-from arsenal.training.precision import GROWTH_EVERY, Precision, Scale, policy, rescaled
+from arsenal.training.precision import GROWTH_EVERY, Precision, Scale, policy, rescale
 
 ROWS = batch(
     x=np.random.default_rng(0).normal(size=(32, 6)).astype(np.float32), y=np.arange(32) % 3,
@@ -75,8 +75,8 @@ def test_an_overflow_costs_a_step_and_half_the_scale():
 
 def test_the_scale_grows_after_many_good_steps():
     scale = Scale(jnp.float32(8), jnp.int32(GROWTH_EVERY - 1))
-    assert [float(rescaled(scale, jnp.array(ok)).value) for ok in (True, False)] == [16, 4]
-    assert int(rescaled(scale._replace(steps=jnp.int32(3)), jnp.array(True)).steps) == 4
+    assert [float(rescale(scale, jnp.array(ok)).value) for ok in (True, False)] == [16, 4]
+    assert int(rescale(scale._replace(steps=jnp.int32(3)), jnp.array(True)).steps) == 4
 
 
 @pytest.mark.parametrize("given", ["float8", {"compute": "int8"}, {"weights": "float16"}])
@@ -86,7 +86,7 @@ def test_an_unknown_type_is_refused(given):
 
 
 def test_a_policy_by_name_is_the_one_to_compute_in():
-    assert policy("float16") == Precision("float32", "float16", "float32") and policy("float16").scaled
+    assert policy("float16") == Precision("float32", "float16", "float32") and policy("float16").scales_loss
 
 
 def test_a_bad_batch_is_skipped_and_counted():

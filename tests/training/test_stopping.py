@@ -2,7 +2,7 @@
 
 import pytest
 
-from arsenal.training.stopping import exhausted
+from arsenal.training.stopping import is_exhausted
 
 
 @pytest.mark.parametrize(("values", "more", "ends"), [
@@ -20,4 +20,4 @@ from arsenal.training.stopping import exhausted
     ([3.0, 2.9, 2.88, 2.80], {"patience": 3, "min_delta": 0.15}, False),
 ])  # fmt: skip
 def test_patience_ends_where_nothing_gets_better(values, more, ends):
-    assert exhausted(values, **more) == ends
+    assert is_exhausted(values, **more) == ends

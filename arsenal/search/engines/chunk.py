@@ -20,13 +20,13 @@ from arsenal.runs.checkpoints import MARKER, Checkpoints, Keep
 from arsenal.runs.folder import RunError
 from arsenal.runs.judge import Judge
 from arsenal.runs.signals import Interrupted
-from arsenal.search.searching import within
+from arsenal.search.searching import clip_to_bounds
 from arsenal.search.sweep import ENDED, SweepError
 from arsenal.storage.files import read_json
 from arsenal.training import lanes
-from arsenal.training.driver import TrainState, drive, finite, streams
+from arsenal.training.driver import TrainState, are_finite, drive, streams
 from arsenal.training.length import Length
-from arsenal.training.stopping import exhausted
+from arsenal.training.stopping import is_exhausted
 
 if TYPE_CHECKING:
     from arsenal.search.engines.lanes import Group, Lanes
@@ -65,48 +65,48 @@ class Chunk:
         engine, group, source = self.engine, self.group, self.group.source
         with contextlib.ExitStack() as stack:
             self.saved = stack.enter_context(contextlib.closing(Checkpoints(self.place, Keep(last=1))))
-            train = self.restored()
+            train = self.restore()
             if train is None:
-                if any(self.began(i) for i in self.all):
-                    self.sweep.resumed(self.all, -1)
-                train = engine.begun(group, self.all, self.size)
+                if any(self.has_begun(i) for i in self.all):
+                    self.sweep.resume_trials(self.all, -1)
+                train = engine.begin(group, self.all, self.size)
             source = stack.enter_context(ahead(source, self.stop))
             self.saved_step = int(train.step)
-            while self.going(int(train.step)):
+            while self.goes_on(int(train.step)):
                 if engine.interrupted():
                     self.save(int(train.step), train, now=True)
                     self.saved.wait()
                     raise Interrupted(engine.interrupted(), self.sweep.path, int(train.step))
-                train = self.driven(self.exchanged(self.packed(train)), source)
+                train = self.drive_lanes(self.exchange(self.pack(train)), source)
             self.complete(self.alive, train)
             self.sweep.forget()
         shutil.rmtree(self.place, ignore_errors=True)
 
-    def going(self, step: int) -> bool:
+    def goes_on(self, step: int) -> bool:
         """Whether there is more to do."""
-        return bool(self.alive) and (step < self.stop or self.unjudged(step))
+        return bool(self.alive) and (step < self.stop or self.misses_evaluation(step))
 
-    def unjudged(self, step: int) -> bool:
+    def misses_evaluation(self, step: int) -> bool:
         """Whether the evaluation that is due at a step was not made, since it was interrupted."""
         due = step > 0 and (step % self.every["evaluate"].steps(self.group.source) == 0 or step == self.stop)
         mine = set(self.all)
         lines = (line for line in reversed(self.sweep.lines) if line.kind == "validation" and line.step == step)
         return due and not any(mine.intersection(line.trials) for line in lines)
 
-    def began(self, i: int) -> bool:
+    def has_begun(self, i: int) -> bool:
         """Whether a trial has said anything yet."""
         return self.sweep.trials[i].state in ENDED or any(i in line.trials for line in self.sweep.lines)
 
-    def driven(self, train: TrainState, source: Any) -> TrainState:
+    def drive_lanes(self, train: TrainState, source: Any) -> TrainState:
         """On until the end, or until lanes are to be moved."""
         engine, timed = self.engine, self.every["save"].unit == "seconds"
         return drive(
-            engine.advancing(self.group, len(self.trials)), source, train, self.stop,
+            engine.compile_advance(self.group, len(self.trials)), source, train, self.stop,
             log=self.log, log_every=self.every["log"].steps(source),
             evaluate=self.evaluate, evaluate_every=self.every["evaluate"].steps(source),
-            evaluate_first=self.unjudged(int(train.step)),
+            evaluate_first=self.misses_evaluation(int(train.step)),
             save=self.save, save_every=None if timed else self.every["save"].steps(source), save_due=self.save_due,
-            failed=self.failed, interrupted=lambda: bool(engine.interrupted()),
+            failed=self.drop_diverged, interrupted=lambda: bool(engine.interrupted()),
         )  # fmt: skip
 
     def log(self, step: int, means: dict[str, Mean]) -> None:
@@ -114,17 +114,17 @@ class Chunk:
         alive = self.alive
         with np.errstate(divide="ignore", invalid="ignore"):
             values = {name: np.asarray(value)[alive].tolist() for name, value in compute(jax.device_get(means)).items()}
-        self.sweep.measured("train", step, [self.trials[at] for at in alive], values)
+        self.sweep.log_values("train", step, [self.trials[at] for at in alive], values)
         self.engine.tell_pace(step, self.stop, len(alive))
 
-    def failed(self, wrong: np.ndarray, means: dict[str, Mean], train: TrainState, block: Any) -> None:
+    def drop_diverged(self, wrong: np.ndarray, means: dict[str, Mean], train: TrainState, block: Any) -> None:
         """Lanes that diverged end here, and only they."""
         for at in self.alive:
             if wrong[at] >= 0:
                 sums = {name: Mean(mean.total[at], mean.weight[at]) for name, mean in means.items()}
-                names = ", ".join(f"`{name}`" for name, sound in finite(sums).items() if not sound)
+                names = ", ".join(f"`{name}`" for name, sound in are_finite(sums).items() if not sound)
                 reason = f"Training diverged: {names} is not finite at step {wrong[at]}."
-                self.sweep.failed(self.trials[at], int(wrong[at]), reason)
+                self.sweep.fail_trial(self.trials[at], int(wrong[at]), reason)
 
     def evaluate(self, step: int, train: TrainState) -> bool:
         """Judge all lanes; whether some are to be moved before it goes on."""
@@ -136,40 +136,40 @@ class Chunk:
         alive = self.alive
         trials = [self.trials[at] for at in alive]
         told = {name: np.asarray(value)[alive].tolist() for name, value in values.items()}
-        sweep.measured("validation", step, trials, told)
-        found = self.heard(trials, told)
+        sweep.log_values("validation", step, trials, told)
+        found = self.remember(trials, told)
         for i in trials:
             if found[i] is None:
-                sweep.failed(i, step, f"The metric `{engine.section.metric}` is not finite at step {step}.")
+                sweep.fail_trial(i, step, f"The metric `{engine.section.metric}` is not finite at step {step}.")
         decisions = engine.decide(step, self.all, found)
         sound = {i: value for i, value in found.items() if value is not None}
         for at, i in zip(alive, trials, strict=True):
             if i not in sound or step >= self.stop:
                 continue
-            if section.patience and exhausted(self.judged[i], section.patience, section.min_delta, self.stopping.mode):
+            if section.patience and is_exhausted(self.judged[i], section.patience, section.min_delta, self.stopping.mode):
                 self.complete([at], train)
             elif decisions[i] == STOP:
-                sweep.ended(i, "stopped", step, sound[i])
+                sweep.end_trial(i, "stopped", step, sound[i])
         engine.tell(step, self.stop, sound)
         self.moves = {i: decisions[i] for i in sound if decisions[i] not in (CONTINUE, STOP) and step < self.stop}
-        return bool(self.moves) or not self.alive or self.fewer() < len(self.trials)
+        return bool(self.moves) or not self.alive or self.count_lanes() < len(self.trials)
 
-    def fewer(self) -> int:
+    def count_lanes(self) -> int:
         """How many lanes are needed: halves of what there is, as long as the trials that go on find room."""
         size, devices = len(self.trials), self.group.mesh.size if self.group.mesh else 1
         while size % (2 * devices) == 0 and size // 2 >= max(devices, len(self.alive)):
             size //= 2
         return size
 
-    def packed(self, train: TrainState) -> TrainState:
+    def pack(self, train: TrainState) -> TrainState:
         """The lanes that go on, side by side, where that takes half as many."""
-        size, alive = self.fewer(), self.alive
+        size, alive = self.count_lanes(), self.alive
         if size == len(self.trials) or not alive:
             return train
         self.trials = [*(self.trials[at] for at in alive), *[EMPTY] * (size - len(alive))]
-        return lanes.taken(train, [*alive, *[alive[-1]] * (size - len(alive))], self.group.mesh)
+        return lanes.take_lanes(train, [*alive, *[alive[-1]] * (size - len(alive))], self.group.mesh)
 
-    def exchanged(self, train: TrainState) -> TrainState:
+    def exchange(self, train: TrainState) -> TrainState:
         """The lanes of a population after those that do badly went on from those that do well."""
         moves, self.moves = self.moves, {}
         if not moves:
@@ -181,11 +181,11 @@ class Chunk:
         for i, other in moves.items():
             source[place[i]] = place[other]
         moved = np.isin(np.arange(len(self.trials)), [place[i] for i in moves])
-        run = self.engine.exchanging(self.group, len(self.trials))
+        run = self.engine.compile_exchange(self.group, len(self.trials))
         train, found = run(train, source, moved, fold_in(self.engine.searching.key, step))
-        found = within(self.engine.searching.space, jax.device_get(found))
+        found = clip_to_bounds(self.engine.searching.space, jax.device_get(found))
         for i, other in moves.items():
-            self.sweep.changed(i, step, {name: float(values[place[i]]) for name, values in found.items()}, other)
+            self.sweep.change_trial(i, step, {name: float(values[place[i]]) for name, values in found.items()}, other)
         if self.postponed:
             self.save(step, train, now=True)
         return train
@@ -193,14 +193,14 @@ class Chunk:
     def complete(self, at: Sequence[int], train: TrainState) -> None:
         """Trials that are trained to their end; the states of those among the best are kept first."""
         sweep, step = self.sweep, int(train.step)
-        there = [(sweep.signed(one.value), one.id, EMPTY) for one in sweep.best()]
-        there += [(sweep.signed(self.last[self.trials[lane]]), self.trials[lane], lane) for lane in at]
+        there = [(sweep.sign(one.value), one.id, EMPTY) for one in sweep.best()]
+        there += [(sweep.sign(self.last[self.trials[lane]]), self.trials[lane], lane) for lane in at]
         for _, i, lane in sorted(there)[: sweep.keep]:
             if lane != EMPTY:
                 sweep.keep_state(i, lanes.lane(train, lane), self.group.fitted)
         for lane in at:
             i = self.trials[lane]
-            sweep.ended(i, "complete", step, self.last[i])
+            sweep.end_trial(i, "complete", step, self.last[i])
 
     def save_due(self, step: int) -> bool:
         """Whether it is time to save."""
@@ -216,9 +216,9 @@ class Chunk:
             self.saved.save(step, {"train": train, "trials": np.array(self.trials, np.int32)})
             self.saved_step, self.saved_at = step, time.monotonic()
 
-    def restored(self) -> TrainState | None:
+    def restore(self) -> TrainState | None:
         """The lanes as the newest sound checkpoint has them; what they said since is to be said again."""
-        for path in self.saved.committed():
+        for path in self.saved.list_saved():
             try:
                 size = int(read_json(path / MARKER)["leaves"]["['trials']"].partition("[")[2].rstrip("]"))
                 like = {"train": self.engine.like(self.group, size), "trials": jax.ShapeDtypeStruct((size,), np.int32)}
@@ -229,20 +229,20 @@ class Chunk:
                 break
         else:
             return None
-        self.sweep.resumed(self.all, int(found["train"].step))
+        self.sweep.resume_trials(self.all, int(found["train"].step))
         self.trials = np.asarray(found["trials"]).tolist()
-        self.engine.again(self.all)
+        self.engine.replay_trials(self.all)
         for line in self.sweep.lines:
             if line.kind == "validation" and set(line.trials) <= set(self.all):
-                self.heard(line.trials, line.values)
+                self.remember(line.trials, line.values)
         return found["train"]
 
-    def heard(self, trials: Sequence[int], values: dict[str, list]) -> dict[int, float | None]:
+    def remember(self, trials: Sequence[int], values: dict[str, list]) -> dict[int, float | None]:
         """Remember what was measured of trials; the metric's value of each."""
         section = self.settings.early_stopping
-        found = dict(zip(trials, self.engine.judged(values), strict=True))
+        found = dict(zip(trials, self.engine.metric_values(values), strict=True))
         self.last |= {i: value for i, value in found.items() if value is not None}
         if section.patience:
-            for i, value in zip(trials, self.engine.judged(values, self.stopping), strict=True):
+            for i, value in zip(trials, self.engine.metric_values(values, self.stopping), strict=True):
                 self.judged[i].append(value)
         return found

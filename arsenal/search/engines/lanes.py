@@ -18,14 +18,14 @@ from jax.sharding import Mesh
 
 from arsenal import config as configs
 from arsenal.config import Config
-from arsenal.data.column import streamed
+from arsenal.data.column import is_streamed
 from arsenal.evaluation.answers import scorer
-from arsenal.experiment import Experiment, build, fill_modes, mathematics, prepared, row_check, seen
+from arsenal.experiment import Experiment, build, fill_modes, mathematics, prepare_data, row_check, transform_rows
 from arsenal.records import CONTINUE, STOP, Source, anything, hyperparameters
 from arsenal.runs.judge import Judge, as_number
 from arsenal.runs.signals import Interrupts
 from arsenal.search.engines.chunk import Chunk
-from arsenal.search.engines.programs import Program, Programs, different, flat
+from arsenal.search.engines.programs import Program, Programs, leaf_differences, walk_leaves
 from arsenal.search.schedulers.population import explore
 from arsenal.search.searching import Searching
 from arsenal.search.sweep import ENDED, Sweep, SweepError, Trial
@@ -77,7 +77,7 @@ class Lanes:
     def run(self) -> None:
         """Ask, train and tell until the sweep has all of its trials."""
         sweep, (space, search, _, key) = self.sweep, self.searching
-        state, self.scheduling, told, chunks = sweep.restored(search.init(key), self.scheduling)
+        state, self.scheduling, told, chunks = sweep.restore(search.init(key), self.scheduling)
         self.replay(chunks)
         while told < self.section.trials:
             begun = len(sweep.trials) - told  # a generation that was under way goes on as it was
@@ -89,9 +89,9 @@ class Lanes:
                 self.say(f"The space has no more than {told} candidates.")
                 break
             for at, i in enumerate(ids):
-                sweep.asked(i, space.values(candidates, at))
+                sweep.add_trial(i, space.values(candidates, at))
             self.train(ids)
-            values = np.array([[sweep.signed(sweep.trials[i].value)] for i in ids])
+            values = np.array([[sweep.sign(sweep.trials[i].value)] for i in ids])
             state = search.tell(asked, np.array(ids), values, np.isfinite(values[:, 0]))
             told += len(ids)
             sweep.save(state, self.scheduling, told, len(sweep.chunks))
@@ -100,13 +100,13 @@ class Lanes:
         """Bring the scheduler to where it was: what chunks said that ended after its state was saved, again."""
         for chunk in self.sweep.chunks[chunks:]:
             if all(self.sweep.trials[i].state in ENDED for i in chunk["trials"]):
-                self.again(chunk["trials"])
+                self.replay_trials(chunk["trials"])
 
-    def again(self, trials: Sequence[int]) -> None:
+    def replay_trials(self, trials: Sequence[int]) -> None:
         """What trials of a chunk said so far, once more to the scheduler."""
         for line in self.sweep.lines if self.searching.scheduler else ():
             if line.kind == "validation" and set(line.trials) <= set(trials):
-                self.decide(line.step, trials, dict(zip(line.trials, self.judged(line.values), strict=True)))
+                self.decide(line.step, trials, dict(zip(line.trials, self.metric_values(line.values), strict=True)))
 
     def decide(self, step: int, trials: Sequence[int], values: dict[int, float | None]) -> dict[int, int]:
         """What becomes of the trials of a chunk after an evaluation: CONTINUE, STOP or the trial to go on from.
@@ -121,12 +121,12 @@ class Lanes:
         gone = {i: None for i in trials if i not in values and sweep.trials[i].state == "failed" and sweep.trials[i].step <= step}
         for _ in range(2):
             for i, value in sorted((values | gone).items()):
-                self.scheduling, decision = scheduler.report(self.scheduling, i, step, sweep.signed(value))
+                self.scheduling, decision = scheduler.report(self.scheduling, i, step, sweep.sign(value))
                 if i in found and found[i] in (CONTINUE, STOP):
                     found[i] = int(decision)
         return found
 
-    def judged(self, values: dict[str, Any], judge: Judge | None = None) -> list[float | None]:
+    def metric_values(self, values: dict[str, Any], judge: Judge | None = None) -> list[float | None]:
         """The metric's value for each trial; the judge is the sweep's unless given."""
         return [as_number(value) for value in values[(judge or Judge.of(self.section)).metric]]
 
@@ -138,17 +138,17 @@ class Lanes:
             trials, size = chunk["trials"], chunk["lanes"]
             if set(trials) <= set(ids) and any(sweep.trials[i].state not in ENDED for i in trials):
                 if most and size > most + jax.local_device_count():  # it was too large: all over again, in smaller ones
-                    sweep.resumed(trials, -1)
+                    sweep.resume_trials(trials, -1)
                     sweep.trials |= {i: sweep.trials[i]._replace(state="asked") for i in trials}
                 else:
                     self.chunk(number, self.group(trials[0]), trials, size)
-        for together in self.grouped([i for i in ids if sweep.trials[i].state == "asked"]):
+        for together in self.group_trials([i for i in ids if sweep.trials[i].state == "asked"]):
             while together:
                 try:
                     group = self.group(together[0])
-                    size = self.fitting(group, together)
+                    size = self.chunk_size(group, together)
                 except (configs.ConfigError, ValueError) as error:
-                    self.failed(together, error)
+                    self.fail_trials(together, error)
                     break
                 now, together = together[:size], together[size:]
                 sweep.chunks.append({"trials": now, "lanes": size})
@@ -165,14 +165,14 @@ class Lanes:
             fewer = f"`sweep.lanes={max(1, size // 2)}` takes fewer at once" if size > 1 else "a smaller model or batch would"
             raise SweepError(f"{size} lanes do not fit into the memory of this machine; {fewer}.") from error
 
-    def failed(self, trials: Sequence[int], error: Exception) -> None:
+    def fail_trials(self, trials: Sequence[int], error: Exception) -> None:
         """Trials whose program cannot be built."""
         if isinstance(error, SweepError):
             raise error
         for i in trials:
-            self.sweep.failed(i, 0, " ".join(str(error).split()), traceback.format_exc())
+            self.sweep.fail_trial(i, 0, " ".join(str(error).split()), traceback.format_exc())
 
-    def grouped(self, ids: Sequence[int]) -> list[list[int]]:
+    def group_trials(self, ids: Sequence[int]) -> list[list[int]]:
         """The trials by what they share: the program, and the seed where the data depends on it."""
         found: dict[Any, list[int]] = {}
         for i in ids:
@@ -182,33 +182,34 @@ class Lanes:
                 seed = program.seeds([values])[0] if self.seed_matters(program) else None
                 found.setdefault((id(program), seed), []).append(i)
             except (configs.ConfigError, ValueError) as error:
-                self.failed([i], error)
+                self.fail_trials([i], error)
         return list(found.values())
 
     def seed_matters(self, program: Program) -> bool:
         """Whether the fitted transforms, or the order in which rows are read, are others for every seed."""
         if id(program) not in self.bound:
-            made, _, splits, _ = self.described(program)
-            self.bound[id(program)] = streamed(splits["train"])
+            made, _, splits, _ = self.experiment_of(program)
+            self.bound[id(program)] = is_streamed(splits["train"])
             if not self.bound[id(program)]:
                 try:
                     fit, hp = made.features.fit, hyperparameters(made.features.hp)
                     one = jax.vmap(lambda key, rows: fit(key, rows, hp), (0, None), None)
-                    jax.eval_shape(one, lanes.keys_of([0, 1]), splits["train"])
+                    jax.eval_shape(one, lanes.random_keys([0, 1]), splits["train"])
                 except ValueError:  # what is fitted has a value for each key
                     self.bound[id(program)] = True
         return self.bound[id(program)]
 
-    def described(self, program: Program) -> Experiment:
+    def experiment_of(self, program: Program) -> Experiment:
         """The experiment of a program: the sweep's own, where they differ in traced values only."""
         own = {path for paths in program.leaves.values() for path in paths}
-        here = {path: leaf for path, leaf in flat(self.config.values) if path[0] in program.config.values and path[0] != "space"}
-        there = {path: leaf for path, leaf in flat(program.config.values) if path[0] != "space"}
-        if different(here, there).keys() <= own:
+        keys = program.config.values.keys() - {"space"}
+        here = {path: leaf for path, leaf in walk_leaves(self.config.values) if path[0] in keys}
+        there = {path: leaf for path, leaf in walk_leaves(program.config.values) if path[0] in keys}
+        if leaf_differences(here, there).keys() <= own:
             return self.experiment
-        return self.kept("experiment", id(program), lambda: build(program.config))
+        return self.reuse("experiment", id(program), lambda: build(program.config))
 
-    def kept(self, what: str, key: Any, make: Callable[[], Any]) -> Any:
+    def reuse(self, what: str, key: Any, make: Callable[[], Any]) -> Any:
         """What was made last under this name, made anew where it has another key."""
         if what not in self.latest or self.latest[what][0] != key:
             self.latest.pop(what, None)  # first, so that there are never two
@@ -220,18 +221,18 @@ class Lanes:
         values = self.sweep.trials[trial].values
         program = self.programs.of(values)
         seed = program.seeds([values])[0] if self.seed_matters(program) else program.config.settings.seed
-        return self.kept("group", (id(program), seed), lambda: self.prepare(program, seed))
+        return self.reuse("group", (id(program), seed), lambda: self.prepare(program, seed))
 
     def prepare(self, program: Program, seed: int) -> Group:
         """Fit the transforms and see to the data."""
-        experiment = self.described(program)
+        experiment = self.experiment_of(program)
         made, held_out = experiment.parts, experiment.splits["validation"]
         settings = program.config.settings.model_copy(update={"seed": seed})
-        fitted, rows, source = prepared(made, settings, experiment.splits["train"])
+        fitted, rows, source = prepare_data(made, settings, experiment.splits["train"])
         devices = jax.local_devices()
-        mesh = lanes.mesh_of(devices) if len(devices) > 1 else None
-        behind = (made.features.apply, fitted) if streamed(held_out) else None
-        shown = held_out if behind else seen(made, fitted, held_out)
+        mesh = lanes.lanes_mesh(devices) if len(devices) > 1 else None
+        behind = (made.features.apply, fitted) if is_streamed(held_out) else None
+        shown = held_out if behind else transform_rows(made, fitted, held_out)
         judge = scorer(
             made.learner, made.metrics, shown, source.batch_size, interrupted=lambda: bool(self.interrupted()), seen=behind,
             lanes=True, check=row_check(made) if behind else anything,
@@ -240,17 +241,17 @@ class Lanes:
 
     def programs_of(self, group: Group) -> dict[tuple[str, int], Any]:
         """The compiled programs of a group by what they do and how many lanes they have."""
-        return self.kept("compiled", id(group.program), dict)
+        return self.reuse("compiled", id(group.program), dict)
 
-    def starting(self, group: Group, size: int) -> Callable:
+    def compile_start(self, group: Group, size: int) -> Callable:
         """The compiled `(keys, block, hp) -> train`."""
         programs = self.programs_of(group)
         if ("start", size) not in programs:
-            start: Any = lanes.starting(group.experiment.parts.learner, group.source, group.mesh)
-            programs["start", size] = start.lower(*self.given(group, [{}] * size)).compile()
+            start: Any = lanes.compile_start(group.experiment.parts.learner, group.source, group.mesh)
+            programs["start", size] = start.lower(*self.start_inputs(group, [{}] * size)).compile()
         return programs["start", size]
 
-    def advancing(self, group: Group, size: int) -> Any:
+    def compile_advance(self, group: Group, size: int) -> Any:
         """The compiled `(train, block, stop) -> (train, means, Failure)`."""
         programs = self.programs_of(group)
         if ("advance", size) not in programs:
@@ -259,14 +260,14 @@ class Lanes:
             programs["advance", size] = advance.lower(self.like(group, size), block, jnp.int32(0)).compile()
         return programs["advance", size]
 
-    def judging(self, group: Group, size: int) -> None:
+    def compile_judge(self, group: Group, size: int) -> None:
         """Compile what judges so many lanes, by judging zeros."""
         shapes = self.like(group, size)
         params = jax.eval_shape(jax.vmap(group.experiment.parts.learner.params), shapes.state)
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (params, shapes.hp))
-        group.judge(lanes.keys_of([0] * size), *zeros)
+        group.judge(lanes.random_keys([0] * size), *zeros)
 
-    def exchanging(self, group: Group, size: int) -> Callable:
+    def compile_exchange(self, group: Group, size: int) -> Callable:
         """The compiled `(train, source [lanes], moved [lanes], key) -> (train, {name: values [lanes]})` of a population.
 
         A lane that is moved takes the state and the floats of its source, these through `explore`; its key stays its own,
@@ -293,15 +294,15 @@ class Lanes:
         programs["exchange", size] = jax.jit(exchange, donate_argnums=0, **where)
         return programs["exchange", size]
 
-    def given(self, group: Group, values: Sequence[dict[str, Any]]) -> tuple[Any, Any, Any]:
+    def start_inputs(self, group: Group, values: Sequence[dict[str, Any]]) -> tuple[Any, Any, Any]:
         """What trials begin with: keys, the first block, floats."""
         block = group.source.block(0, group.source.window or 1)
-        return lanes.keys_of(group.program.seeds(values)), block, group.program.lanes(values)
+        return lanes.random_keys(group.program.seeds(values)), block, group.program.lanes(values)
 
     def like(self, group: Group, size: int) -> TrainState:
         """The shapes of so many lanes, and where they lie."""
         learner, mesh = group.experiment.parts.learner, group.mesh
-        train = jax.eval_shape(lanes.starting(learner, group.source), *self.given(group, [{}] * size))
+        train = jax.eval_shape(lanes.compile_start(learner, group.source), *self.start_inputs(group, [{}] * size))
         if mesh is None:
             return train
         return jax.tree.map(
@@ -309,42 +310,42 @@ class Lanes:
             jax.tree.broadcast(lanes.shardings(mesh), train),
         )  # fmt: skip
 
-    def fitting(self, group: Group, trials: Sequence[int]) -> int:
+    def chunk_size(self, group: Group, trials: Sequence[int]) -> int:
         """How many lanes the next chunk has: as many as there are trials, or as the section says, or as fit into memory."""
         devices, program = group.mesh.size if group.mesh else 1, id(group.program)
         if program in self.limits:  # one program serves all chunks
             return self.limits[program]
         wanted = devices * -(-min(self.section.lanes or len(trials), len(trials)) // devices)
-        there, one = ROOM * available(), self.like(group, devices)
+        there, one = ROOM * free_memory(), self.like(group, devices)
         state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((one.state, one.hp))) / devices
         if state * COPIES > there:
             need, free = COPIES * state / 2**30, there / 2**30
             raise configs.ConfigError(f"A trial needs about {need:.1f} GB of memory for its state; there are {free:.1f} GB.")
-        size = shrunk(wanted, devices, there / max(1, COPIES * state))
-        while size > devices and (taken := self.taken(group, size)) > there:
-            size = shrunk(size - devices, devices, size / devices * there / taken)
+        size = shrink(wanted, devices, there / max(1, COPIES * state))
+        while size > devices and (taken := self.step_bytes(group, size)) > there:
+            size = shrink(size - devices, devices, size / devices * there / taken)
         if size < wanted:
             self.say(f"{size} lanes at once: more do not fit into {there / 2**30:.1f} GB on each device.")
         self.limits[program] = size
         return size
 
-    def taken(self, group: Group, size: int) -> int:
+    def step_bytes(self, group: Group, size: int) -> int:
         """Bytes that a step of so many lanes takes on each device. What begins and what judges them compiles meanwhile."""
         with ThreadPoolExecutor(3) as pool, self.interrupted.at_once(lambda: COMPILING):
-            goes = pool.submit(self.advancing, group, size)
-            others: list[Any] = [pool.submit(self.starting, group, size), pool.submit(self.judging, group, size)]
+            goes = pool.submit(self.compile_advance, group, size)
+            others: list[Any] = [pool.submit(self.compile_start, group, size), pool.submit(self.compile_judge, group, size)]
             memory = goes.result().memory_analysis()
             for other in others:
                 other.result()
         sizes = (getattr(memory, f"{name}_size_in_bytes") for name in ("argument", "output", "temp"))
         return sum(sizes) - memory.alias_size_in_bytes
 
-    def begun(self, group: Group, trials: Sequence[int], size: int) -> TrainState:
+    def begin(self, group: Group, trials: Sequence[int], size: int) -> TrainState:
         """The state of a chunk's lanes before the first step; those beyond its trials repeat the last one."""
         values = [self.sweep.trials[i].values for i in trials]
         values += [values[-1]] * (size - len(values))
         with self.interrupted.at_once(lambda: COMPILING):
-            train = self.starting(group, size)(*self.given(group, values))
+            train = self.compile_start(group, size)(*self.start_inputs(group, values))
         learner, settings = group.experiment.parts.learner, self.config.settings
         if self.origin is None or learner.adopt is None:
             return train
@@ -374,17 +375,17 @@ class Lanes:
         """Say how trials do, every few seconds."""
         if values and (step == stop or time.monotonic() - self.told_at > TELLING):
             self.told_at = time.monotonic()
-            best = min(values, key=lambda i: self.sweep.signed(values[i]))
+            best = min(values, key=lambda i: self.sweep.sign(values[i]))
             count = f"{len(values)} trial{'s' * (len(values) > 1)}"
             self.say(f"step {step} of {stop}: {count}, best {self.section.metric} {values[best]:.4g} (trial {best})")
 
 
-def shrunk(size: int, devices: int, each: float) -> int:
+def shrink(size: int, devices: int, each: float) -> int:
     """At most so many lanes, and at most `each` on every device; at least one on each."""
     return devices * max(1, min(size // devices, int(each)))
 
 
-def available() -> float:
+def free_memory() -> float:
     """Bytes of memory that are free on each of this process's devices."""
     devices = jax.local_devices()
     told = devices[0].memory_stats()

@@ -47,13 +47,13 @@ class Program(NamedTuple):
     words: list[str]
     """Of the command line, without those that a dimension gives."""
 
-    def configured(self, values: Mapping[str, Any]) -> Config:
+    def config_of(self, values: Mapping[str, Any]) -> Config:
         """The config of the trial with these values: as it would be composed, without composing."""
         made = self.config.values
         for name, value in values.items():
             for path in self.leaves.get(name, []):
-                made = replaced(made, path, value)
-        own = [word for name in self.order if name in values for word in configs.words(name, values[name])]
+                made = replace_leaf(made, path, value)
+        own = [word for name in self.order if name in values for word in configs.override_words(name, values[name])]
         return Config(made, [*self.words, *own])
 
     def seeds(self, trials: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -83,7 +83,7 @@ class Programs:
         """`words` name the experiment; those of the sweep are left out of the trials' own commands."""
         self.words, self.space = configs.own_words(words, SWEEPING), space
         conditions = {other for one in space.dimensions.values() for other in one.when}
-        self.fixed = [name for name, one in space.dimensions.items() if name in conditions or not numeric(one)]
+        self.fixed = [name for name, one in space.dimensions.items() if name in conditions or not is_numeric(one)]
         self.tried: dict[str, tuple[dict[str, list[Path]], dict[str, list[str]]]] = {}
         self.known: dict[str, Program] = {}
 
@@ -93,7 +93,7 @@ class Programs:
         return self.space.values(self.space.from_unit(np.full((1, len(self.space.dimensions)), 0.5)), 0)
 
     @functools.cached_property
-    def fixing(self) -> list[str]:
+    def fixed_dimensions(self) -> list[str]:
         """Dimensions that fix a program, where they are there."""
         points = np.random.default_rng(0).random((SAMPLED, len(self.space.dimensions)))
         candidates, found = self.space.from_unit(np.concatenate([np.full((1, points.shape[1]), 0.5), points])), set()
@@ -103,30 +103,31 @@ class Programs:
             outer.setdefault(json.dumps([sorted(values), [values.get(name) for name in self.fixed]], default=str), values)
         for values in list(outer.values())[:CHOICES_TRIED]:
             with contextlib.suppress(ConfigError):  # such a trial will fail, and say so
-                found |= values.keys() - self.traced(values)[0].keys()
+                found |= values.keys() - self.traced_dimensions(values)[0].keys()
         return [name for name in self.space.dimensions if name in found]
 
-    def composed(self, values: Mapping[str, Any]) -> Config:
+    def compose(self, values: Mapping[str, Any]) -> Config:
         """The config of a command line with these values."""
-        return configs.composed([*self.words, *(word for name, value in values.items() for word in configs.words(name, value))])
+        more = (word for name, value in values.items() for word in configs.override_words(name, value))
+        return configs.compose_words([*self.words, *more])
 
     def of(self, values: Mapping[str, Any]) -> Program:
         """The program of a trial; a `ConfigError` where its config cannot be used."""
-        leaves, floats = self.traced(values)
+        leaves, floats = self.traced_dimensions(values)
         static = {name: value for name, value in values.items() if name not in leaves}
         key = json.dumps([static, sorted(leaves)], sort_keys=True, default=str)
         if key not in self.known:
             probe = {name: self.probe(name, 0) for name in leaves}
-            config = self.composed({name: (static | probe)[name] for name in values})
+            config = self.compose({name: (static | probe)[name] for name in values})
             order = list(self.space.dimensions)
             self.known[key] = Program(config, parts(config).learner.hp, leaves, floats, order, self.words)
         return self.known[key]
 
-    def configured(self, values: Mapping[str, Any]) -> Config:
+    def config_of(self, values: Mapping[str, Any]) -> Config:
         """The config of a trial."""
-        return self.of(values).configured(values)
+        return self.of(values).config_of(values)
 
-    def traced(self, values: Mapping[str, Any]) -> tuple[dict[str, list[Path]], dict[str, list[str]]]:
+    def traced_dimensions(self, values: Mapping[str, Any]) -> tuple[dict[str, list[Path]], dict[str, list[str]]]:
         """Of the dimensions that a trial has, those that are traced: their leaves in the config and in `hp`."""
         outer = {name: values[name] for name in values if name in self.fixed}
         key = json.dumps([outer, sorted(values)], sort_keys=True, default=str)
@@ -143,11 +144,11 @@ class Programs:
         made = []
         for i in (0, 1):
             given = {**fixed, **rest, **{name: pair[i] for name, pair in pairs.items()}}
-            made.append(self.composed({name: given[name] for name in order}))
-        changed = different(*(dict(flat(config.values)) for config in made))
-        hps = different(*(named(parts(config).learner.hp) for config in made))
-        leaves = {name: [path for path, pair in changed.items() if same(pair, pairs[name])] for name in names}
-        floats = {name: [leaf for leaf, pair in hps.items() if same(pair, pairs[name])] for name in names}
+            made.append(self.compose({name: given[name] for name in order}))
+        changed = leaf_differences(*(dict(walk_leaves(config.values)) for config in made))
+        hps = leaf_differences(*(leaves_by_name(parts(config).learner.hp) for config in made))
+        leaves = {name: [path for path, pair in changed.items() if holds_pair(pair, pairs[name])] for name in names}
+        floats = {name: [leaf for leaf, pair in hps.items() if holds_pair(pair, pairs[name])] for name in names}
         told = sum(map(len, leaves.values())) == len(changed) and sum(map(len, floats.values())) == len(hps)
         if not told and len(names) > 1:
             found = [self.tells({**fixed, **rest}, [name], order) for name in names]
@@ -169,34 +170,34 @@ class Programs:
         """Raise a `ConfigError` unless the space's keys exist and take the ends of their ranges and every choice."""
         middle = self.middle
         try:
-            self.traced(middle)
+            self.traced_dimensions(middle)
         except ConfigError:  # one of the probes cannot be used: perhaps an end says more
             for name in middle:
                 if name not in self.fixed and (one := self.space.dimensions[name]).kind != "seed":
                     for end in one.choices or (one.value(one.low), one.value(one.high)):
-                        self.composed({**middle, name: end})
+                        self.compose({**middle, name: end})
             raise
         for name, one in self.space.dimensions.items():
             if one.kind == "seed" or name not in middle:
                 continue
             ends = one.choices[:CHOICES_TRIED] if one.kind == "choice" else (one.value(one.low), one.value(one.high))
-            if name not in self.fixed and name in self.traced(middle)[0]:
+            if name not in self.fixed and name in self.traced_dimensions(middle)[0]:
                 for end in ends:
-                    values = self.of(middle).configured({**middle, name: end}).values
+                    values = self.of(middle).config_of({**middle, name: end}).values
                     configs.examine(values, set(values) - Settings.model_fields.keys())
                 continue
             for end in ends:
                 candidate = self.space.from_unit(np.full((1, len(self.space.dimensions)), 0.5))
                 candidate[name][0] = one.number(end)
-                self.composed(self.space.values(candidate, 0))
+                self.compose(self.space.values(candidate, 0))
 
     def count(self, trials: int) -> float:
         """How many programs so many trials need, at most; infinite where a float fixes one."""
-        static = [self.space.dimensions[name].size for name in self.fixing]
+        static = [self.space.dimensions[name].size for name in self.fixed_dimensions]
         return min(float(trials), float(np.prod([np.inf if size is None else float(size) for size in static])))
 
 
-def numeric(one: Any) -> bool:
+def is_numeric(one: Any) -> bool:
     """Whether all values of a dimension are numbers, at least two of them."""
     values = one.choices if one.kind == "choice" else ()
     sound = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
@@ -212,7 +213,7 @@ def is_traced(name: str, leaves: Sequence[Path], floats: Sequence[str]) -> bool:
     return bool(own) and not elsewhere and len(floats) >= len(own)
 
 
-def same(found: tuple[Any, Any], pair: tuple[Any, Any]) -> bool:
+def holds_pair(found: tuple[Any, Any], pair: tuple[Any, Any]) -> bool:
     """Whether two leaves hold the two values."""
 
     def equal(leaf, value):
@@ -223,7 +224,7 @@ def same(found: tuple[Any, Any], pair: tuple[Any, Any]) -> bool:
     return equal(found[0], pair[0]) and equal(found[1], pair[1])
 
 
-def different(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> dict[Any, tuple[Any, Any]]:
+def leaf_differences(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> dict[Any, tuple[Any, Any]]:
     """The leaves that two flat trees do not have in common, as pairs."""
     pairs = {path: (one.get(path), other.get(path)) for path in dict.fromkeys([*one, *other])}
 
@@ -233,24 +234,24 @@ def different(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> dict[Any, tup
     return {path: pair for path, pair in pairs.items() if not alike(path, pair)}
 
 
-def flat(node: Any, path: Path = ()):
+def walk_leaves(node: Any, path: Path = ()):
     """Yield every leaf of nested dicts and lists with its path."""
     if isinstance(node, dict | list) and node:
         for key, value in node.items() if isinstance(node, dict) else enumerate(node):
-            yield from flat(value, (*path, key))
+            yield from walk_leaves(value, (*path, key))
     else:
         yield path, None if isinstance(node, dict | list) else node
 
 
-def named(hp: Any) -> dict[str, Any]:
+def leaves_by_name(hp: Any) -> dict[str, Any]:
     """The leaves of a tree by name."""
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(hp)}
 
 
-def replaced(node: Any, path: Path, value: Any) -> Any:
+def replace_leaf(node: Any, path: Path, value: Any) -> Any:
     """The nested dicts and lists with another leaf; what is on no path to it is shared."""
     if not path:
         return value
     made = dict(node) if isinstance(node, dict) else list(node)
-    made[path[0]] = replaced(node[path[0]], path[1:], value)
+    made[path[0]] = replace_leaf(node[path[0]], path[1:], value)
     return made

@@ -38,12 +38,12 @@ class Suggesting(Face, Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """What the next trial is told."""
-        found = self.engine.suggested()
+        found = self.engine.suggest()
         if found is None:
             return Searcher.FINISHED
         self.ids[trial_id] = found.id
         # A member of a population goes on with the values that it had last, in the folder that it had.
-        return self.engine.given(found)
+        return self.engine.trial_settings(found)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """A trial that ended, however it did."""
@@ -77,34 +77,34 @@ class Deciding(Face, TrialScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A trial whose process died; this comes before the searcher hears of its end."""
         said = Path(trial.error_file).read_text() if trial.error_file and Path(trial.error_file).is_file() else ""
-        self.engine.lost(trial.config["trial"], said.partition("\n")[2] or "The process ended without a word.")
-        self.released(tune_controller)
+        self.engine.lose_trial(trial.config["trial"], said.partition("\n")[2] or "The process ended without a word.")
+        self.release(tune_controller)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
         """Go on, stop, or go on from another one."""
         id, said = trial.config["trial"], json.loads(result["said"])
-        decision = self.engine.heard(id, said)
+        decision = self.engine.decide(id, said)
         if decision == STOP:
-            self.released(tune_controller)
+            self.release(tune_controller)
             return TrialScheduler.STOP
         if not self.engine.population or said["kind"] != "validation" or said["last"]:
             return TrialScheduler.CONTINUE
         if said["step"] > self.passed:
             # Its process waits, since Ray does not ask it to go on.
             self.held[id] = (trial, said["step"], decision)
-            self.released(tune_controller, trial)
+            self.release(tune_controller, trial)
             return TrialScheduler.NOOP if id in self.held or trial.status != "RUNNING" else TrialScheduler.CONTINUE
         return TrialScheduler.CONTINUE
 
-    def released(self, controller: Any, current: Any = None) -> None:
+    def release(self, controller: Any, current: Any = None) -> None:
         """Once all members of a population have come to a round, each goes on, or goes on from another one."""
-        if not self.held or not self.engine.living() <= self.held.keys():
+        if not self.held or not self.engine.living_members() <= self.held.keys():
             return
         waiting, self.held = self.held, {}
         self.passed = max(step for _, step, _ in waiting.values())
         for id, (trial, step, decision) in sorted(waiting.items(), key=lambda one: one[0]):
-            source = self.engine.again(id, step) if decision == CONTINUE else decision
-            told = None if source in (CONTINUE, STOP) else self.engine.cloned(id, source, step)
+            source = self.engine.ask_scheduler(id, step) if decision == CONTINUE else decision
+            told = None if source in (CONTINUE, STOP) else self.engine.clone(id, source, step)
             if told is not None:
                 controller.pause_trial(trial, should_checkpoint=False)
                 trial.set_config(told)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arsenal.records import Search
-from arsenal.search.samplers.trials import DONE, PENDING, Trials, asked, generator, started, told
+from arsenal.search.samplers.trials import DONE, PENDING, Trials, add_points, generator, no_trials, record_values
 from arsenal.search.space import Space
 
 CONVERGED = 1e-11
@@ -73,14 +73,14 @@ def cma_es(space: Space, sigma: float = 0.3, population: int | None = None) -> S
     for name, one in space.dimensions.items():
         if one.kind == "choice":
             raise ValueError(f"`cma_es` takes floats and ints; `{name}` is a choice. `tpe` and `gaussian_process` take choices.")
-    modelled = np.array([one.ordered for one in space.dimensions.values()])
+    modelled = np.array([one.is_ordered for one in space.dimensions.values()])
     least = np.array([LEAST_CELLS / one.size if one.size else 0.0 for one in space.dimensions.values()])[modelled]
     d = int(modelled.sum())
     if not d:
         raise ValueError(f"`cma_es` needs a float or an int; the space has only {', '.join(names)}.")
 
     def init(key):
-        trials, none = started(key, len(names)), np.zeros(0, np.int32)
+        trials, none = no_trials(key, len(names)), np.zeros(0, np.int32)
         first = population or 4 + int(3 * np.log(d))
         return begun(trials, none, np.zeros(0, bool), np.full(d, 0.5), np.int32(0), np.int32(first))
 
@@ -98,19 +98,19 @@ def cma_es(space: Space, sigma: float = 0.3, population: int | None = None) -> S
             free[out] = state.mean + rng.standard_normal((out.sum(), d)) @ factor
         unit = rng.random((n, len(names)))
         unit[:, modelled] = 1 - np.abs(free % 2 - 1)  # a mirror at either bound
-        ids, trials = asked(state.trials, unit)
+        ids, trials = add_points(state.trials, unit)
         generation = np.concatenate([state.generation, np.full(n, state.now, np.int32)])
         used = np.concatenate([state.used, np.zeros(n, bool)])
         return ids, space.from_unit(unit), state._replace(trials=trials, generation=generation, used=used)
 
     def tell(state, ids, values, valid):
-        state = state._replace(trials=told(state.trials, ids, values, valid))
+        state = state._replace(trials=record_values(state.trials, ids, values, valid))
         if state.trials.values.shape[1] != 1:
             raise ValueError(f"`cma_es` takes one objective; got {state.trials.values.shape[1]}.")
         new = np.flatnonzero((state.trials.status != PENDING) & ~state.used)
         if len(new) < state.population or not (state.trials.status[new] == DONE).any():
             return state
-        state = learned(state, state.trials.unit[:, modelled], new, least)
+        state = update_distribution(state, state.trials.unit[:, modelled], new, least)
         deviations = state.sigma * np.sqrt(np.diag(state.covariance))[least == 0]
         if not deviations.size or deviations.max() > CONVERGED:
             return state
@@ -120,10 +120,10 @@ def cma_es(space: Space, sigma: float = 0.3, population: int | None = None) -> S
     return Search(init, ask, tell)
 
 
-def learned(state: Evolution, points: np.ndarray, new: np.ndarray, least: np.ndarray) -> Evolution:
+def update_distribution(state: Evolution, points: np.ndarray, new: np.ndarray, least: np.ndarray) -> Evolution:
     """The distribution after the results of the trials at positions `new` of points [n, d]; no deviation is below `least` [d]."""
     d = len(state.mean)
-    rates = table(d, len(new))
+    rates = default_rates(d, len(new))
     values = np.where(state.trials.status[new] == DONE, state.trials.values[new, 0], np.inf)
     new = new[np.argsort(values, kind="stable")]
     _, whitening = roots(state.covariance)
@@ -157,7 +157,7 @@ def learned(state: Evolution, points: np.ndarray, new: np.ndarray, least: np.nda
     )  # fmt: skip
 
 
-def table(d: int, population: int) -> Rates:
+def default_rates(d: int, population: int) -> Rates:
     """Table 1 of the tutorial."""
     raw = np.log((population + 1) / 2) - np.log(np.arange(1, population + 1))
     up, down = np.maximum(raw, 0), np.maximum(-raw, 0)

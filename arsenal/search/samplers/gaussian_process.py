@@ -11,8 +11,8 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.special import ndtr
 
 from arsenal.records import Search
-from arsenal.search.samplers.pareto import best
-from arsenal.search.samplers.points import evenly
+from arsenal.search.samplers.pareto import best_positions
+from arsenal.search.samplers.points import sobol_points
 from arsenal.search.samplers.trials import DONE, FAILED, PENDING, Trials, generator, remembering
 from arsenal.search.space import Space
 
@@ -28,7 +28,7 @@ LEAST_NOISE = 1e-6
 """Variance, of values of variance 1: keeps the kernel's matrix positive."""
 
 
-class Fitted(NamedTuple):
+class KernelParameters(NamedTuple):
     """A kernel's parameters: inverse squared lengths [f], and the variances of signal and noise."""
 
     inverse: Any
@@ -52,13 +52,13 @@ def gaussian_process(space: Space, startup: int = 10, candidates: int = 512, mos
 
     def suggest(key, trials, n):
         if (trials.status == DONE).sum() < startup:
-            return evenly(trials, n)
+            return sobol_points(trials, n)
         rng = generator(key, len(trials.unit))
         rows, values = outcomes(rng, trials, most)
-        x, pending = embedded(space, trials.unit[rows]), embedded(space, trials.unit[trials.status == PENDING][-most:])
-        y = normal(values)
+        x, pending = embed(space, trials.unit[rows]), embed(space, trials.unit[trials.status == PENDING][-most:])
+        y = gaussianize(values)
         some = np.argsort(y)[np.linspace(0, len(y) - 1, min(len(y), FITTED)).astype(int)]
-        fitted = fit(x[some], y[some])
+        fitted = fit_kernel(x[some], y[some])
         known = np.concatenate([x, pending])
         root = cholesky(kernel(fitted, known, known) + fitted.noise * np.eye(len(known)), lower=True)
         weights = cho_solve((root[: len(x), : len(x)], True), y)
@@ -66,25 +66,27 @@ def gaussian_process(space: Space, startup: int = 10, candidates: int = 512, mos
 
         def judged(unit):
             """Points, the mean there, and what is known of them: the variance is the signal's less their squares."""
-            z = embedded(space, unit)
+            z = embed(space, unit)
             across = kernel(fitted, known, z)
             return across[: len(x)].T @ weights, solve_triangular(root, across, lower=True)
 
         leaders = trials.unit[rows[np.argsort(y)[:5]]]
-        pool = snapped(space, np.concatenate([rng.random((candidates, leaders.shape[1])), leaders]))
+        pool = snap(space, np.concatenate([rng.random((candidates, leaders.shape[1])), leaders]))
         mean, explained = judged(pool)
         for scale in ROUNDS:
             gain = log_improvement(mean, fitted.signal - (explained**2).sum(0), incumbent)
-            more = snapped(space, around(rng, space, pool[np.argsort(-gain)[:4]], scale, 32))
+            more = snap(space, points_around(rng, space, pool[np.argsort(-gain)[:4]], scale, 32))
             new_mean, new_explained = judged(more)
             pool, mean = np.concatenate([pool, more]), np.concatenate([mean, new_mean])
             explained = np.concatenate([explained, new_explained], 1)
-        return pool[believed(embedded(space, pool), fitted, mean, explained, incumbent, n)]
+        return pool[pick_points(embed(space, pool), fitted, mean, explained, incumbent, n)]
 
     return remembering(space, suggest)
 
 
-def believed(z: np.ndarray, fitted: Fitted, mean: np.ndarray, explained: np.ndarray, incumbent: float, n: int) -> np.ndarray:
+def pick_points(
+    z: np.ndarray, fitted: KernelParameters, mean: np.ndarray, explained: np.ndarray, incumbent: float, n: int
+) -> np.ndarray:
     """Which n of the points [m, f] to take: each that is taken counts as known, at its mean, for those after it."""
     variance, picks = fitted.signal - (explained**2).sum(0), []
     buffer = np.concatenate([explained, np.zeros((n - 1, len(z)))])
@@ -105,7 +107,7 @@ def outcomes(rng: np.random.Generator, trials: Trials, most: int) -> tuple[np.nd
     """Positions [m] and values [m] of the trials to model."""
     done, failed = np.flatnonzero(trials.status == DONE), np.flatnonzero(trials.status == FAILED)
     if len(done) + len(failed) > most:
-        good = done[best(trials.values[done], most // 2)]
+        good = done[best_positions(trials.values[done], most // 2)]
         new = np.setdiff1d(np.concatenate([done, failed]), good)[-(most - len(good)) :]
         done, failed = np.union1d(good, new[trials.status[new] == DONE]), new[trials.status[new] == FAILED]
     values = trials.values[done]
@@ -116,7 +118,7 @@ def outcomes(rng: np.random.Generator, trials: Trials, most: int) -> tuple[np.nd
     return np.concatenate([done, failed]), np.concatenate([values[:, 0], np.full(len(failed), values.max())])
 
 
-def normal(values: np.ndarray) -> np.ndarray:
+def gaussianize(values: np.ndarray) -> np.ndarray:
     """Values [n] of mean 0 and variance 1, the worst cut, made as normal as the power transform of Yeo & Johnson (2000) can."""
     from scipy.stats import yeojohnson
 
@@ -129,28 +131,28 @@ def normal(values: np.ndarray) -> np.ndarray:
     return standard(yeojohnson(y)[0])
 
 
-def embedded(space: Space, unit: np.ndarray) -> np.ndarray:
+def embed(space: Space, unit: np.ndarray) -> np.ndarray:
     """Points [n, d] as the kernel sees them, [n, f]."""
     candidates = space.from_unit(unit)
     active, columns = space.active(candidates), []
     for i, (name, one) in enumerate(space.dimensions.items()):
         if one.kind == "choice":
             columns.append(np.where(active[name][:, None], np.eye(one.levels)[candidates[name]] / np.sqrt(2), 0))
-        elif one.ordered:
+        elif one.is_ordered:
             columns.append(np.where(active[name], unit[:, i], 0.5)[:, None])
     return np.concatenate(columns, 1)
 
 
-def snapped(space: Space, unit: np.ndarray) -> np.ndarray:
+def snap(space: Space, unit: np.ndarray) -> np.ndarray:
     """Points [n, d] with whole numbers and choices at the middle of their cells."""
     return space.to_unit(space.from_unit(unit))
 
 
-def around(rng: np.random.Generator, space: Space, centres: np.ndarray, scale: float, n: int) -> np.ndarray:
+def points_around(rng: np.random.Generator, space: Space, centres: np.ndarray, scale: float, n: int) -> np.ndarray:
     """n points around each centre [m, d]: some coordinates moved by about `scale`, choices seldom drawn anew."""
     points = np.repeat(centres, n, 0)
     m, d = points.shape
-    ordered = np.array([one.ordered for one in space.dimensions.values()])
+    ordered = np.array([one.is_ordered for one in space.dimensions.values()])
     cell = np.array([1.0 / (one.size or np.inf) for one in space.dimensions.values()])
     moved = rng.random((m, d)) < np.where(ordered, rng.choice([2 / d, 1.0], (m, 1)), 1 / (2 * d))
     steps = points + np.maximum(scale, cell) * rng.standard_normal((m, d))
@@ -158,12 +160,12 @@ def around(rng: np.random.Generator, space: Space, centres: np.ndarray, scale: f
     return np.where(moved, np.where(ordered, steps, rng.random((m, d))), points)
 
 
-def kernel(fitted: Fitted, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def kernel(fitted: KernelParameters, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Matérn 5/2, [n, m]."""
-    return fitted.signal * matern(squared(a * np.sqrt(fitted.inverse), b * np.sqrt(fitted.inverse)))[0]
+    return fitted.signal * matern(squared_distances(a * np.sqrt(fitted.inverse), b * np.sqrt(fitted.inverse)))[0]
 
 
-def squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Squared distances of rows, [n, m]."""
     return np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T, 0)
 
@@ -175,7 +177,7 @@ def matern(square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (1 + r + r**2 / 3) * decay, -5 / 6 * (1 + r) * decay
 
 
-def fit(x: np.ndarray, y: np.ndarray) -> Fitted:
+def fit_kernel(x: np.ndarray, y: np.ndarray) -> KernelParameters:
     """The parameters of largest marginal likelihood times a mild prior, from two starts. x [n, f], y [n]."""
     from scipy.optimize import minimize
 
@@ -184,7 +186,7 @@ def fit(x: np.ndarray, y: np.ndarray) -> Fitted:
     def negative(theta):
         inverse, signal, noise = np.exp(theta[:f]), np.exp(theta[f]), np.exp(theta[f + 1]) + LEAST_NOISE
         scaled = x * np.sqrt(inverse)
-        shape, slope = matern(squared(scaled, scaled))
+        shape, slope = matern(squared_distances(scaled, scaled))
         try:
             root = cholesky(signal * shape + noise * np.eye(n), lower=True)
         except np.linalg.LinAlgError:
@@ -208,7 +210,7 @@ def fit(x: np.ndarray, y: np.ndarray) -> Fitted:
     bounds = [(-7.0, 9.0)] * f + [(-5.0, 5.0), (-18.0, 0.0)]
     found = [minimize(negative, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 50}) for start in starts]
     theta = min(found, key=lambda one: one.fun).x
-    return Fitted(np.exp(theta[:f]), float(np.exp(theta[f])), float(np.exp(theta[f + 1]) + LEAST_NOISE))
+    return KernelParameters(np.exp(theta[:f]), float(np.exp(theta[f])), float(np.exp(theta[f + 1]) + LEAST_NOISE))
 
 
 def log_improvement(mean: np.ndarray, variance: np.ndarray, incumbent: float) -> np.ndarray:

@@ -27,18 +27,18 @@ def optuna(space: Space, sampler: str = "TPESampler", **settings: Any) -> Search
 
     def suggested(trial, name):
         one = space.dimensions[name]
-        if not one.ordered:
+        if not one.is_ordered:
             return trial.suggest_categorical(name, list(range(one.levels)))
         suggest = trial.suggest_float if one.size is None else trial.suggest_int
         step = {"step": one.step} if one.step > 1 else {}
-        return suggest(name, one.low, one.high, log=one.logarithmic, **step)
+        return suggest(name, one.low, one.high, log=one.is_logarithmic, **step)
 
     def distribution(one):
-        if not one.ordered:
+        if not one.is_ordered:
             return library.distributions.CategoricalDistribution(list(range(one.levels)))
         make = library.distributions.FloatDistribution if one.size is None else library.distributions.IntDistribution
         step = {"step": one.step} if one.step > 1 else {}
-        return make(one.low, one.high, log=one.logarithmic, **step)
+        return make(one.low, one.high, log=one.is_logarithmic, **step)
 
     axes = {name: distribution(one) for name, one in space.dimensions.items()}
     states = library.trial.TrialState

@@ -18,7 +18,7 @@ def front(values: np.ndarray) -> np.ndarray:
     return np.sort(np.array(kept, int))
 
 
-def best(values: np.ndarray, n: int) -> np.ndarray:
+def best_positions(values: np.ndarray, n: int) -> np.ndarray:
     """Positions of the n best rows [m, objectives]: front by front, the most alone of the last front by crowding distance.
 
     Deb et al., IEEE Trans. Evolutionary Computation 6 (2002).
@@ -29,13 +29,13 @@ def best(values: np.ndarray, n: int) -> np.ndarray:
     while len(chosen) < min(n, len(values)):
         here = front(values[left])
         if len(chosen) + len(here) > n:
-            here = here[np.argsort(-crowding(values[left[here]]), kind="stable")[: n - len(chosen)]]
+            here = here[np.argsort(-crowding_distance(values[left[here]]), kind="stable")[: n - len(chosen)]]
         chosen = np.concatenate([chosen, left[here]])
         left = np.delete(left, here)
     return chosen
 
 
-def crowding(values: np.ndarray) -> np.ndarray:
+def crowding_distance(values: np.ndarray) -> np.ndarray:
     """How far apart the neighbours of each row [n, objectives] are, summed over objectives; infinite at the ends. [n]."""
     total = np.zeros(len(values))
     for column in values.T:

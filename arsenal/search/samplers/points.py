@@ -6,7 +6,7 @@ import numpy as np
 
 from arsenal.nearest import nearest
 from arsenal.records import Search
-from arsenal.search.samplers.trials import Trials, generator, remembering, words
+from arsenal.search.samplers.trials import Trials, generator, key_words, remembering
 from arsenal.search.space import Space
 
 LARGEST = 1_000_000
@@ -28,7 +28,7 @@ def grid(space: Space, points: int | Mapping[str, int] = 5) -> Search:
         n = points.get(name, 5) if isinstance(points, Mapping) else points
         if n < 1:
             raise ValueError(f"`points` of `grid` must be >= 1; got {n} for `{name}`.")
-        size = one.size if one.size is not None and (one.size <= n or not one.ordered) else None
+        size = one.size if one.size is not None and (one.size <= n or not one.is_ordered) else None
         ends = one.from_unit(np.linspace(0, 1, n) if n > 1 else np.array([0.5]))
         axes.append(one.to_unit(one.numbers if size else np.unique(ends)))
     sizes = [len(axis) for axis in axes]
@@ -51,7 +51,7 @@ def random(space: Space) -> Search:
     blocks = -(-d // 4)  # Philox makes four numbers at a time
 
     def suggest(key, trials, n):
-        draws = np.random.Philox(np.random.SeedSequence(words(key).tolist())).advance(blocks * len(trials.unit))
+        draws = np.random.Philox(np.random.SeedSequence(key_words(key).tolist())).advance(blocks * len(trials.unit))
         return np.random.Generator(draws).random((n, 4 * blocks))[:, :d]
 
     return remembering(space, suggest)._replace(learns=False)
@@ -63,10 +63,10 @@ def sobol(space: Space) -> Search:
     Sobol 1967, directions of Joe & Kuo, SIAM J. Sci. Comput. 30 (2008), scrambled after Owen, J. Complexity 14 (1998).
     """
 
-    return remembering(space, lambda key, trials, n: evenly(trials, n))._replace(learns=False)
+    return remembering(space, lambda key, trials, n: sobol_points(trials, n))._replace(learns=False)
 
 
-def evenly(trials: Trials, n: int) -> np.ndarray:
+def sobol_points(trials: Trials, n: int) -> np.ndarray:
     """The next n of Sobol's points, [n, d]: a trial's is a function of the seed and its id."""
     from scipy.stats import qmc
 

@@ -11,8 +11,8 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from arsenal.records import Search
-from arsenal.search.samplers.pareto import best
-from arsenal.search.samplers.points import evenly
+from arsenal.search.samplers.pareto import best_positions
+from arsenal.search.samplers.points import sobol_points
 from arsenal.search.samplers.trials import DONE, generator, remembering
 from arsenal.search.space import Dimension, Space
 
@@ -53,15 +53,16 @@ def tpe(space: Space, startup: int = 10, candidates: int = 100) -> Search:
     def suggest(key, trials, n):
         done = np.flatnonzero(trials.status == DONE)
         if len(done) < startup:
-            return evenly(trials, n)
-        rng, there = generator(key, len(trials.unit)), modelled(space, trials.unit)
+            return sobol_points(trials, n)
+        rng, there = generator(key, len(trials.unit)), varying_dimensions(space, trials.unit)
         good = np.zeros(len(trials.unit), bool)
-        good[done[best(trials.values[done], min(-(-len(done) // 10), 25))]] = True
+        good[done[best_positions(trials.values[done], min(-(-len(done) // 10), 25))]] = True
         below, above = (mixture(axes, trials.unit[side], there[side]) for side in (good, ~good))
         each = max(1, min(candidates, POOL // n))
         drawn = space.to_unit(space.from_unit(sample(rng, axes, below, n * each)))
-        new = Mixture(drawn, widths(axes, above.mean[:-1], above.there[:-1], drawn), modelled(space, drawn), np.ones(len(drawn)))
-        x, kernels = features(axes, drawn, new.there), coefficients(axes, new)
+        scales = widths(axes, above.mean[:-1], above.there[:-1], drawn)
+        new = Mixture(drawn, scales, varying_dimensions(space, drawn), np.ones(len(drawn)))
+        x, kernels = features(axes, drawn, new.there), kernel_coefficients(axes, new)
         gain, others = log_density(axes, below, x), log_density(axes, above, x)
         picks = np.empty(n, int)
         for i in range(n):
@@ -74,7 +75,7 @@ def tpe(space: Space, startup: int = 10, candidates: int = 100) -> Search:
     return remembering(space, suggest)
 
 
-def modelled(space: Space, unit: np.ndarray) -> np.ndarray:
+def varying_dimensions(space: Space, unit: np.ndarray) -> np.ndarray:
     """Which dimensions of points [n, d] are there and more than noise, [n, d] bool."""
     active = space.active(space.from_unit(unit))
     return np.stack([active[name] & (one.kind != "seed") for name, one in space.dimensions.items()], 1)
@@ -90,7 +91,7 @@ def mixture(axes: Sequence[Dimension], unit: np.ndarray, there: np.ndarray) -> M
     return Mixture(
         np.concatenate([unit, np.full((1, d), 0.5)]),
         np.concatenate([widths(axes, unit, there, unit), np.ones((1, d))]),
-        np.concatenate([there, [[one.ordered for one in axes]]]),
+        np.concatenate([there, [[one.is_ordered for one in axes]]]),
         weight / weight.sum(),
     )
 
@@ -103,7 +104,7 @@ def widths(axes: Sequence[Dimension], unit: np.ndarray, there: np.ndarray, at: n
     """
     made = np.empty(at.shape)
     for i, one in enumerate(axes):
-        if not one.ordered:
+        if not one.is_ordered:
             made[:, i] = 1 / (len(unit) + 1)
             continue
         known = np.sort(unit[there[:, i], i])
@@ -125,7 +126,7 @@ def sample(rng: np.random.Generator, axes: Sequence[Dimension], density: Mixture
     numbers = np.clip(mean + scale * ndtri(low + uniform * (high - low)), 0, 1)
     size = np.array([one.size or 1 for one in axes])
     own = keep * (1 + scale * size) < 1
-    drawn = np.where([one.ordered for one in axes], numbers, np.where(own, mean, uniform))
+    drawn = np.where([one.is_ordered for one in axes], numbers, np.where(own, mean, uniform))
     return np.where(there, drawn, uniform)
 
 
@@ -133,17 +134,17 @@ def features(axes: Sequence[Dimension], unit: np.ndarray, there: np.ndarray) -> 
     """What a kernel's logarithm is linear in, [m, f]: powers of a number, the indicator of a choice; zeros where not there."""
     columns = []
     for i, one in enumerate(axes):
-        made = unit[:, i : i + 1] ** np.arange(3) if one.ordered else np.eye(one.levels)[one.from_unit(unit[:, i])]
+        made = unit[:, i : i + 1] ** np.arange(3) if one.is_ordered else np.eye(one.levels)[one.from_unit(unit[:, i])]
         columns.append(np.where(there[:, i : i + 1], made, 0))
     return np.concatenate(columns, 1)
 
 
-def coefficients(axes: Sequence[Dimension], density: Mixture) -> np.ndarray:
+def kernel_coefficients(axes: Sequence[Dimension], density: Mixture) -> np.ndarray:
     """Of every kernel, [k, f]: the logarithm of its density at x is `features(x) @ coefficients`."""
     columns = []
     for i, one in enumerate(axes):
         mean, scale, there = density.mean[:, i], density.scale[:, i], density.there[:, i : i + 1]
-        if one.ordered:  # log of the normal density over the mass that it has in [0, 1]
+        if one.is_ordered:  # log of the normal density over the mass that it has in [0, 1]
             mass = ndtr((1 - mean) / scale) - ndtr(-mean / scale)
             constant = -0.5 * (mean / scale) ** 2 - np.log(scale * mass * np.sqrt(2 * np.pi))
             made, absent = np.stack([constant, mean / scale**2, -0.5 / scale**2], 1), 0.0
@@ -156,7 +157,7 @@ def coefficients(axes: Sequence[Dimension], density: Mixture) -> np.ndarray:
 
 def log_density(axes: Sequence[Dimension], density: Mixture, x: np.ndarray) -> np.ndarray:
     """The logarithm of a mixture's density at points given by their features [m, f], [m]."""
-    kernels, weight = coefficients(axes, density).T.astype(np.float32), np.log(density.weight).astype(np.float32)
+    kernels, weight = kernel_coefficients(axes, density).T.astype(np.float32), np.log(density.weight).astype(np.float32)
     x, made = x.astype(np.float32), np.empty(len(x))
     step = max(1, AT_ONCE // len(weight))
     for first in range(0, len(x), step):

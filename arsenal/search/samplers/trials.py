@@ -31,21 +31,21 @@ class Trials(NamedTuple):
 
 def generator(key: jax.Array, *more: int) -> np.random.Generator:
     """NumPy's random numbers as a function of a JAX key and further numbers."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([*words(key).tolist(), *more])))
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([*key_words(key).tolist(), *more])))
 
 
-def words(key: jax.Array) -> np.ndarray:
+def key_words(key: jax.Array) -> np.ndarray:
     """A key, typed or not, as [k] uint32."""
     typed = isinstance(key, jax.Array) and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
     return np.asarray(jax.random.key_data(key) if typed else key, np.uint32).ravel()
 
 
-def started(key: jax.Array, dimensions: int) -> Trials:
+def no_trials(key: jax.Array, dimensions: int) -> Trials:
     """No trials yet."""
-    return Trials(words(key), np.zeros((0, dimensions)), np.zeros((0, 1)), np.zeros(0, np.int8))
+    return Trials(key_words(key), np.zeros((0, dimensions)), np.zeros((0, 1)), np.zeros(0, np.int8))
 
 
-def asked(trials: Trials, unit: np.ndarray) -> tuple[np.ndarray, Trials]:
+def add_points(trials: Trials, unit: np.ndarray) -> tuple[np.ndarray, Trials]:
     """Ids [n] of further points [n, d], and the trials with them."""
     first, n = len(trials.unit), len(unit)
     unknown = np.full((n, trials.values.shape[1]), np.nan)
@@ -57,7 +57,7 @@ def asked(trials: Trials, unit: np.ndarray) -> tuple[np.ndarray, Trials]:
     return np.arange(first, first + n, dtype=np.int32), grown
 
 
-def told(trials: Trials, ids: Any, values: Any, valid: Any) -> Trials:
+def record_values(trials: Trials, ids: Any, values: Any, valid: Any) -> Trials:
     """The trials with values [m, objectives] of some; what is not valid or not finite has failed.
 
     A trial that is told twice has what was told last. Raises ValueError for an id that was never given, and where the
@@ -81,7 +81,7 @@ def told(trials: Trials, ids: Any, values: Any, valid: Any) -> Trials:
     return trials._replace(values=kept, status=status)
 
 
-def distinct(space: Space, trials: Trials, unit: np.ndarray) -> np.ndarray:
+def replace_duplicates(space: Space, trials: Trials, unit: np.ndarray) -> np.ndarray:
     """The points [n, d] with others, drawn by the trial's id, in place of those that were asked for before.
 
     Fewer points where the space has no more. A space with a float in it is left alone.
@@ -130,7 +130,7 @@ def remembering(space: Space, suggest: Callable[[Any, Trials, int], np.ndarray],
     """
 
     def ask(key, state, n):
-        ids, grown = asked(state, distinct(space, state, suggest(key, state, n)))
+        ids, grown = add_points(state, replace_duplicates(space, state, suggest(key, state, n)))
         return ids, space.from_unit(grown.unit[ids]), grown
 
-    return Search(lambda key: started(key, len(space.dimensions)), ask, told, size)
+    return Search(lambda key: no_trials(key, len(space.dimensions)), ask, record_values, size)

@@ -43,17 +43,17 @@ def asha(least: int = 1, factor: float = 4, most: int | None = None) -> Schedule
     does whoever was stopped before. The same report again is decided again, by all that have come since: trials in
     lockstep, which report at once, are asked twice, and no order among them matters.
     """
-    checked("asha", least, factor, most)
+    check_rungs("asha", least, factor, most)
 
     def report(state, number, step, value):
-        value = finite(value)
+        value = or_infinite(value)
         mine = state.trial == number
-        again = mine & (state.rung == reached(least, factor, step)) & (state.value == value)
+        again = mine & (state.rung == highest_rung(least, factor, step)) & (state.value == value)
         if (mine & state.stopped & ~again).any() or (most is not None and step >= most):
             return state, STOP
-        rung = reached(least, factor, step)
+        rung = highest_rung(least, factor, step)
         if math.isinf(value):
-            return added(state, number, rung, value, True), STOP
+            return add_report(state, number, rung, value, True), STOP
         if again.any():
             here = state.rung == rung
             stop = bool((state.value[here] < value).sum() >= max(1.0, here.sum() / factor))
@@ -62,9 +62,9 @@ def asha(least: int = 1, factor: float = 4, most: int | None = None) -> Schedule
             return state, CONTINUE
         peers = np.append(state.value[state.rung == rung], value)
         stop = bool((peers < value).sum() >= max(1.0, len(peers) / factor))
-        return added(state, number, rung, value, stop), STOP if stop else CONTINUE
+        return add_report(state, number, rung, value, stop), STOP if stop else CONTINUE
 
-    return Scheduler(empty, report)
+    return Scheduler(no_reports, report)
 
 
 def successive_halving(trials: int, least: int = 1, factor: float = 3, most: int | None = None) -> Scheduler:
@@ -75,11 +75,11 @@ def successive_halving(trials: int, least: int = 1, factor: float = 3, most: int
     or a later one, whether that was for nothing. What is not finite stops, and does not keep a rung open. A trial that
     will never report keeps it open: report NaN for it.
     """
-    checked("successive_halving", least, factor, most)
+    check_rungs("successive_halving", least, factor, most)
     if trials < 1:
         raise ValueError(f"`trials` of `successive_halving` must be >= 1; got {trials}.")
     rungs = ladder(trials, least, factor, most)
-    return synchronous(lambda number: Bracket(number - number % trials, trials, rungs), factor, most, trials)
+    return synchronous_halving(lambda number: Bracket(number - number % trials, trials, rungs), factor, most, trials)
 
 
 def hyperband(most: int, least: int = 1, factor: float = 3) -> Scheduler:
@@ -89,7 +89,7 @@ def hyperband(most: int, least: int = 1, factor: float = 3) -> Scheduler:
     its first rung at most / factor^s steps; ids fill one bracket after the other, and then begin again. See
     `successive_halving` for who waits for whom.
     """
-    checked("hyperband", least, factor, most)
+    check_rungs("hyperband", least, factor, most)
     top = int(math.log(most / least) / math.log(factor) + 1e-9)
     sizes = [math.ceil((top + 1) / (s + 1) * factor**s) for s in range(top, -1, -1)]
     firsts = [max(least, round(most / factor**s)) for s in range(top, -1, -1)]
@@ -101,28 +101,28 @@ def hyperband(most: int, least: int = 1, factor: float = 3) -> Scheduler:
         i = int(np.searchsorted(starts, place, "right")) - 1
         return Bracket(turn * int(starts[-1]) + int(starts[i]), sizes[i], ladders[i])
 
-    return synchronous(bracket, factor, most, max(sizes))
+    return synchronous_halving(bracket, factor, most, max(sizes))
 
 
-def synchronous(bracket: Callable[[int], Bracket], factor: float, most: int | None, trials: int) -> Scheduler:
+def synchronous_halving(bracket: Callable[[int], Bracket], factor: float, most: int | None, trials: int) -> Scheduler:
     """Halving within brackets, `id -> Bracket`: who is left is a function of all reports, not of their order."""
 
     def report(state, number, step, value):
-        number, value = int(number), finite(value)
+        number, value = int(number), or_infinite(value)
         mine, here = state.trial == number, bracket(number)
         if not (mine & state.stopped).any():
             rung = sum(step >= at for at in here.rungs) - 1
             if math.isinf(value):
-                state = added(state, number, max(rung, 0), value, True)
+                state = add_report(state, number, max(rung, 0), value, True)
             elif rung >= 0 and not (mine & (state.rung >= rung)).any():
-                state = added(state, number, rung, value, False)
+                state = add_report(state, number, rung, value, False)
         ended = most is not None and step >= most
-        return state, CONTINUE if not ended and number in left(state, here, factor) else STOP
+        return state, CONTINUE if not ended and number in survivors(state, here, factor) else STOP
 
-    return Scheduler(empty, report, trials)
+    return Scheduler(no_reports, report, trials)
 
 
-def left(state: Reports, here: Bracket, factor: float) -> set[int]:
+def survivors(state: Reports, here: Bracket, factor: float) -> set[int]:
     """The trials of a bracket that may go on, as far as is known."""
     alive = set(range(here.first, here.first + here.size))
     inside = (state.trial >= here.first) & (state.trial < here.first + here.size)
@@ -141,7 +141,7 @@ def left(state: Reports, here: Bracket, factor: float) -> set[int]:
     return alive - lost
 
 
-def reached(least: int, factor: float, step: int) -> int:
+def highest_rung(least: int, factor: float, step: int) -> int:
     """The highest rung at or below a step, -1 below the first."""
     return -1 if step < least else int(math.log(step / least) / math.log(factor) + 1e-9)
 
@@ -155,24 +155,24 @@ def ladder(trials: int, least: int, factor: float, most: int | None) -> tuple[in
     return tuple(rungs)
 
 
-def empty() -> Reports:
+def no_reports() -> Reports:
     """Nothing reported yet."""
     whole = np.zeros(0, np.int32)
     return Reports(whole, whole, np.zeros(0), np.zeros(0, bool))
 
 
-def added(state: Reports, *report: Any) -> Reports:
+def add_report(state: Reports, *report: Any) -> Reports:
     """The reports and one more."""
     return Reports(*(np.append(column, np.asarray(one, column.dtype)) for column, one in zip(state, report, strict=True)))
 
 
-def finite(value: Any) -> float:
+def or_infinite(value: Any) -> float:
     """The value, infinite where it is not finite."""
     value = float(value)
     return value if math.isfinite(value) else math.inf
 
 
-def checked(name: str, least: int, factor: float, most: int | None) -> None:
+def check_rungs(name: str, least: int, factor: float, most: int | None) -> None:
     """ValueError where there are no rungs to climb."""
     if least < 1:
         raise ValueError(f"`least` of `{name}` must be >= 1 step; got {least}.")

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arsenal.records import CONTINUE, Scheduler
-from arsenal.search.schedulers.halving import added, empty, finite
+from arsenal.search.schedulers.halving import add_report, no_reports, or_infinite
 from arsenal.search.space import Space
 
 FACTORS = (0.8, 1.25)
@@ -39,7 +39,7 @@ def population_based(trials: int, interval: int = 1, fraction: float = 0.25, see
             raise ValueError(f"`population_based` knows trials 0 to {trials - 1}; got {number}.")
         mine, turn = state.trial == number, step // interval
         if turn >= 1 and not (mine & (state.rung >= turn)).any():
-            state = added(state, number, turn, finite(value), False)
+            state = add_report(state, number, turn, or_infinite(value), False)
         mine = np.flatnonzero((state.trial == number) & ~state.stopped)
         for at in mine[::-1]:  # the newest round that is complete
             peers = state.rung == state.rung[at]
@@ -60,7 +60,7 @@ def population_based(trials: int, interval: int = 1, fraction: float = 0.25, see
             return state, CONTINUE
         return state, int(best[np.random.default_rng([seed, turn, int(number)]).integers(len(best))])
 
-    return Scheduler(empty, report, trials, clones=True)
+    return Scheduler(no_reports, report, trials, clones=True)
 
 
 def explore(key: jax.Array, space: Space, candidate: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def explore(key: jax.Array, space: Space, candidate: Mapping[str, Any]) -> dict[
             continue
         value = jnp.asarray(candidate[name])
         up = jax.random.bernoulli(jax.random.fold_in(key, i), shape=value.shape)
-        if one.logarithmic:
+        if one.is_logarithmic:
             value = value * jnp.where(up, FACTORS[1], FACTORS[0]).astype(value.dtype)
         else:
             step = SHARE * (one.high - one.low)
