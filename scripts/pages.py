@@ -19,7 +19,7 @@ import yaml
 HERE = Path(__file__).resolve().parents[1]
 CONF, DOCS, PICTURES = HERE / "conf", HERE / "docs", HERE / "docs" / "pictures"
 BEGIN, END = "<!-- scripts/pages.py writes from here -->", "<!-- to here -->"
-GROUPS = ("data", "split", "features", "model", "learner", "loss", "optimizer", "schedule", "metrics")
+GROUPS = ("data", "split", "feature", "model", "learner", "loss", "optimizer", "schedule", "metrics")
 TELLING = ("_samples", "_restored", "_confusion", "_predicted", "curve_return", "curve_bits_per_byte", "curve_loss")
 """Which picture of a report stands for it, the most telling first, by a part of its name; of others none does."""
 WIDTH = 720
