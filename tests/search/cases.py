@@ -28,7 +28,7 @@ CASES = {f"arsenal.search.{name}": make for name, make in {
     "schedulers.halving.asha": lambda: [Case(search.asha(factor=2))],
     "schedulers.halving.successive_halving": lambda: [Case(search.successive_halving(4, factor=2))],
     "schedulers.halving.hyperband": lambda: [Case(search.hyperband(9))],
-    "schedulers.halving.synchronous": lambda: [Case(halving.synchronous_halving(lambda number: halving.Bracket(0, 4, (1, 2)), 2, None, 4))],
+    "schedulers.halving.synchronous_halving": lambda: [Case(halving.synchronous_halving(lambda number: halving.Bracket(0, 4, (1, 2)), 2, None, 4))],
     "schedulers.population.population_based": lambda: [Case(search.population_based(4))],
 }.items()}  # fmt: skip
 
