@@ -248,7 +248,8 @@ def requests(draw) -> bytes:
     return method + b" " + target + b" HTTP/1.1\r\n" + b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
-PACE = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
+# The same examples every time: what is generated anew is for whoever looks for more, not for a landing.
+PACE = {"deadline": None, "database": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
 
 
 @settings(max_examples=150, **PACE)
@@ -275,6 +276,8 @@ def test_what_is_broken_is_read_as_h11_reads_it_or_refused(data):
     # What we take and h11 does not, since RFC 9112 allows it: empty lines before a request (2.2), two spaces in it (3).
     content = content.lstrip(b"\r\n")
     assume(not re.search(rb" {2}[^\r\n]*HTTP/", content))
+    # Also before a later request, behind a head (an empty line more) or behind a body (a line that is no part of it).
+    assume(not re.search(rb"(?<!\r\n)\r?\n[A-Z]{3,7} |\r\n\r?\n\r?\n", content))
     ours, theirs = both(bytes(content))
     for mine, other in zip(ours, theirs, strict=False):
         assert (mine.method, mine.body) == (other.method, other.body), bytes(content)
