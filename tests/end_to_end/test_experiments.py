@@ -46,7 +46,7 @@ def test_the_report_shows_every_metric(run):
     drawn = [n for n in names if len({row["step"] for row in rows if row["values"].get(n) is not None}) > 1]
     once = set(drawn) - set(duplicate_quantities(rows, drawn))  # a quantity of two names is drawn once
     assert {f"curve_{name}.png" for name in once} == {path.name for path in pictures if path.name.startswith("curve_")}
-    assert pictures
+    assert pictures or run.step == 1  # a single fit may have nothing to draw
     for path in pictures:
         content = path.read_bytes()
         assert content.startswith(b"\x89PNG\r\n\x1a\n") and content.endswith(b"IEND\xaeB`\x82"), (

@@ -86,7 +86,7 @@ def test_a_lane_is_the_run_that_its_trial_would_be_alone(sweep, tmp_path):
         kinds: list[str] = []
         fit(kept.config, listener=lambda kind, step, values, kinds=kinds: kinds.append(kind))
         assert kinds == ["complete"], "The command of the best trial finds it complete."
-        assert found.commands[trial].startswith("python -m arsenal.train +experiment=digits_mlp")
+        assert found.commands[trial].startswith("arsenal train +experiment=digits_mlp")
 
 
 def lines(found) -> list[dict]:
