@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from arsenal.nearest import nearest
 from arsenal.refusal import Refusal
@@ -17,15 +17,18 @@ from arsenal.refusal import Refusal
 VERBS = {
     "train": "train an experiment: +experiment=NAME key=value ...",
     "tune": "search a space of runs: +experiment=NAME 'space={KEY: ...}' search=NAME ...",
+    "study": "candidates over many splits, with intervals and paired tests: +experiment=NAME splits=NAME 'grid={KEY: [...]}' ...",
     "evaluate": "metrics and an HTML report of a run: run=FOLDER",
+    "explain": "why a run answers as it does: run=FOLDER method=NAME",
     "export": "a run as an artifact to serve: run=FOLDER [to=FOLDER]",
     "predict": "answers for the rows of a file: run=FOLDER input=FILE output=FILE",
     "verify-resume": "prove that a killed run resumes bit for bit: +experiment=NAME",
     "runs": "what runs there are: list, show run=FOLDER, compare runs=A,B, note run=FOLDER text=..., rm runs=A,B",
+    "ab": "one experiment on people, from a table of events to a page: TABLE unit=... variant=... outcome=...",
     "new": "a project of your own that trains at once: NAME [to=FOLDER]",
     "completion": "tab completion: eval \"$(arsenal completion bash)\", or zsh, fish",
 }
-SLOW = ("train", "tune", "evaluate", "export", "predict", "verify-resume")
+SLOW = ("train", "tune", "study", "evaluate", "explain", "export", "predict", "verify-resume", "ab")
 """Verbs that take seconds before they have anything to tell."""
 ABOVE = ("train", "tune")
 """Verbs that are modules of `arsenal` itself, for `python -m arsenal.train`."""
@@ -60,7 +63,7 @@ def arsenal() -> None:
         group(f"arsenal {verb}", module.VERBS)
     elif "config" in inspect.signature(getattr(module, name)).parameters:
         hydra = importlib.import_module("arsenal.config").main  # a floor below, and slow to load
-        hydra(getattr(module, name), f"arsenal {verb}", report_errors, "tune" if verb == "tune" else "train")
+        hydra(getattr(module, name), f"arsenal {verb}", report_errors, config_name(verb))
     else:
         call(getattr(module, name), f"arsenal {verb}")
 
@@ -70,6 +73,11 @@ def home(verb: str) -> str:
     return f"arsenal.{'' if verb in ABOVE else 'verbs.'}{verb.replace('-', '_')}"
 
 
+def config_name(verb: str) -> str:
+    """The file of conf/ that a verb composes."""
+    return verb if verb in ("tune", "study") else "train"
+
+
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -77,7 +85,7 @@ class UsageError(Refusal):
     """The words of a command are off."""
 
 
-def hint(name: str, names) -> str:
+def hint(name: str, names: Iterable[str]) -> str:
     """' Did you mean …?' or, when nothing is near, what there is."""
     return nearest(name, names) or f" There are: {', '.join(names)}."
 
@@ -139,7 +147,7 @@ def call(verb: Callable[..., None], program: str = "") -> None:
 
 
 @contextlib.contextmanager
-def report_errors():
+def report_errors() -> Iterator[None]:
     """Turn an error that speaks to the user into one line on stderr and exit code 1.
 
     Such are the errors that arsenal's own code raises, and those of the operating system. Any other is a

@@ -16,8 +16,8 @@ from arsenal.runs.judge import Judge, evaluations
 from arsenal.storage.files import read_json
 from arsenal.training.stopping import is_exhausted
 
-MEASURED = ("metrics", "expect", "tags")
-"""Keys that can be honoured now: everything is measured anew from the checkpoint."""
+LATER = ("metrics", "expect", "tags")
+"""Keys that can be honoured now: of metrics everything is measured anew from the checkpoint."""
 STEPS = ("every", "early_stopping", "on_nan", "run")
 """Keys that say how steps are taken, judged and kept, of which none is left."""
 ELSEWHERE = ("run.root", "run.progress")
@@ -50,28 +50,33 @@ def ask(run: Run, step: int, stop: int, listener: Listener, report: Callable[[Ru
     if stop < step:
         text = f"The run is at step {step} already, beyond length={stop}: what was trained stays."
         listener("note", step, {"text": text})
-    if any(is_below(key, MEASURED) for key in changed):
-        measure(run, step, listener, report)
+    if any(is_below(key, LATER) for key in changed):
+        if any(is_below(key, ("metrics",)) for key in changed):
+            measure(run, step, listener)
+        keep_config(run)
+        if (run.folder / "report" / "index.html").is_file():
+            report(run)
     late = [f"`{key}`" for key in changed if is_below(key, STEPS)]
     if late:
         text = f"{', '.join(late)}: none of the steps is left that this would change; fresh=true or a larger `length` honours it."
         listener("warning", step, {"text": text})
 
 
-def measure(run: Run, step: int, listener: Listener, report: Callable[[Run], Any]) -> None:
-    """The metrics of today's config, from the checkpoint: into the log, the config and a report that was written before."""
+def measure(run: Run, step: int, listener: Listener) -> None:
+    """The metrics of today's config, from the checkpoint, into the log."""
     measured = run.results["validation"].metrics if "validation" in run.results else {}
     with contextlib.closing(Journal(events.events(run.folder))) as journal:
         journal.measure("validation", step, measured)
-    environment = read_json(run.folder / "environment.json")  # that of training
-    # How the steps were taken stays as it was.
-    values = configs.read_config(run.folder).values | {key: run.config.values[key] for key in MEASURED}
-    words = configs.own_words(run.config.overrides, STEPS)
-    folder.write_config(run.folder, configs.as_yaml(Config(values, words)), words, environment)
     listener("note", step, {"text": "The metrics changed: they were measured anew from the checkpoint."})
     listener("validation", step, measured)
-    if (run.folder / "report" / "index.html").is_file():
-        report(run)
+
+
+def keep_config(run: Run) -> None:
+    """The folder's config with what today's asks of a run that is complete; how the steps were taken stays as it was."""
+    environment = read_json(run.folder / "environment.json")  # that of training
+    values = configs.read_config(run.folder).values | {key: run.config.values[key] for key in LATER}
+    words = configs.own_words(run.config.overrides, STEPS)
+    folder.write_config(run.folder, configs.as_yaml(Config(values, words)), words, environment)
 
 
 def is_below(key: str, paths: tuple[str, ...]) -> bool:

@@ -9,12 +9,12 @@ import os
 import re
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
@@ -48,8 +48,8 @@ class Config:
 
     @functools.cached_property
     def settings(self) -> "TuningSettings":
-        """The values as what they were checked to be: what code reads. A sweep's are there for a sweep's config only."""
-        schema = TuningSettings if "sweep" in self.values else Settings
+        """The values as what they were checked to be: what code reads. A sweep's and a study's are in theirs."""
+        schema = TuningSettings if "sweep" in self.values else StudySettings if "study" in self.values else Settings
         known = {key: self.values[key] for key in schema.model_fields if key in self.values}
         return schema.model_validate(known)  # type: ignore[return-value]
 
@@ -186,7 +186,28 @@ class TuningSettings(Settings):
     sweep: SweepSettings
 
 
-SETTINGS: dict[str, type[Settings]] = {"train": Settings, "tune": TuningSettings}
+class StudySection(Section):
+    """What a study fits, and by what it ranks; `metric` null is the first that is measured."""
+
+    rows: Literal["development", "all"]
+    seeds: Annotated[int, Gt(0)]
+    sizes: list[Annotated[float, Gt(0), Le(1)]] | None
+    metric: str | None
+    mode: Literal["min", "max"] | None
+    confidence: Annotated[float, Gt(0), Lt(1)]
+    lanes: Annotated[int, Gt(0)]
+    folder: str | None
+
+
+class StudySettings(Settings):
+    """An experiment, and the candidates and splits that a study judges it by: conf/study.yaml."""
+
+    splits: dict[str, Any]
+    grid: dict[str, list[Any]]
+    study: StudySection
+
+
+SETTINGS: dict[str, type[Settings]] = {"train": Settings, "tune": TuningSettings, "study": StudySettings}
 """What a config of conf/ may hold."""
 
 
@@ -195,7 +216,7 @@ def compose(
 ) -> Config:
     """The named experiment with overrides in Hydra's syntax, checked; `config_dir` adds a folder of one's own.
 
-    `name` is train, or tune for a sweep.
+    `name` is train, tune for a sweep or study.
     """
     own = [] if config_dir is None else [f"hydra.searchpath=[{Path(config_dir).resolve()}]"]
     return compose_words([f"+experiment={experiment}", *overrides, *own], name)
@@ -224,8 +245,12 @@ def hydra(name: str, words: Sequence[str]) -> Any:
         running.hydra = before
 
 
+REPLACED = ("space", "grid")
+"""Keys whose value on a command line is all of it."""
+
+
 def replace_space(arguments: Sequence[str]) -> list[str]:
-    """The words for Hydra: `space=...` takes the place of an experiment's space, where Hydra would merge the two.
+    """The words for Hydra: `space=...` and `grid=...` take the place of an experiment's, where Hydra would merge the two.
 
     A home directory is written out, `key=~/folder`, since no shell does it there.
     """
@@ -236,7 +261,7 @@ def replace_space(arguments: Sequence[str]) -> list[str]:
         key, equals, value = word.partition("=")
         if equals and re.match(r"~\w*/", value):
             word = f"{key}='{os.path.expanduser(value)}'"
-        found += ["~space", f"+{word}"] if word.startswith("space=") else [word]
+        found += [f"~{key}", f"+{word}"] if equals and key in REPLACED else [word]
     return found
 
 
@@ -258,11 +283,14 @@ def refuse_options(words: Sequence[str], flags: Sequence[str]) -> None:
             raise ConfigError(f"There is no option `{option}`; values are given as key=value, as optimizer.learning_rate=3e-3.")
 
 
-def main(task: Callable[[Config], Any], program: str, telling: Callable, name: str = "train") -> None:
+def main(
+    task: Callable[[Config], Any], program: str, telling: Callable[[], contextlib.AbstractContextManager[None]],
+    name: str = "train",
+) -> None:  # fmt: skip
     """Run `task` on the config that the command line asks for, as Hydra does: `--help`, `--cfg job`, `--multirun`.
 
     `telling()` is the context that reports errors: inside a job Hydra would add words of its own to them. `name` is
-    train, or tune for a sweep.
+    train, tune or study.
     """
     from hydra import main as hydra_main
     from hydra._internal.utils import get_args_parser
@@ -281,8 +309,9 @@ def main(task: Callable[[Config], Any], program: str, telling: Callable, name: s
     def job(made):
         about = HydraConfig.get()
         own = [source.path for source in about.runtime.config_sources if source.provider == "command-line"]
-        given = [word for word in about.overrides.task if word != "~space" and not word.startswith("+space=")]
-        given += [word for word in words if word.startswith("space=")]
+        replaced = tuple(word for key in REPLACED for word in (f"~{key}", f"+{key}="))
+        given = [word for word in about.overrides.task if not word.startswith(replaced)]
+        given += [word for word in words if word.partition("=")[0] in REPLACED]
         given += [f"hydra.searchpath=[{','.join(own)}]"] if own else []
         try:
             with telling():
@@ -352,7 +381,7 @@ def config_keys(arguments: Sequence[str], name: str) -> list[str]:
     return list(paths(plain))
 
 
-def paths(node: Any, prefix: str = ""):
+def paths(node: Any, prefix: str = "") -> Iterator[str]:
     """Yield the path of every key below a node."""
     if isinstance(node, dict):
         for key, value in node.items():
@@ -534,7 +563,7 @@ def check_targets(node: Any, path: str, trust: tuple[str, ...]) -> None:
         check_targets(item, f"{path}.{key}", trust)
 
 
-def locate(target: str, path: str, trust: tuple[str, ...]) -> Callable:
+def locate(target: str, path: str, trust: tuple[str, ...]) -> Callable[..., Any]:
     """The function or class at a dotted path within a trusted package."""
     if not any(target == package or target.startswith(f"{package}.") for package in trust):
         raise ConfigError(
@@ -560,7 +589,7 @@ def locate(target: str, path: str, trust: tuple[str, ...]) -> Callable:
     return made
 
 
-def check_call(factory: Callable, node: dict[str, Any], path: str) -> None:
+def check_call(factory: Callable[..., Any], node: dict[str, Any], path: str) -> None:
     """Raise a `ConfigError` unless the factory's signature accepts the node's keys, types and ranges."""
     name = node["_target_"].rpartition(".")[2]
     parameters = inspect.signature(factory).parameters
@@ -611,27 +640,37 @@ def walk_keys(value: Any) -> set[Any]:
     return set(range(len(value))).union(*(walk_keys(v) for v in value)) if isinstance(value, list) else set()
 
 
-def instantiate(node: Any, path: str, **given: Any) -> Any:
-    """What a checked node describes: its `_target_` called, innermost first, with what else it is given.
+def instantiate(node: Any, path: str, schema: Any = None) -> Any:
+    """What a checked node describes: its `_target_` called, innermost first; a refusal is a `ConfigError`.
 
-    A refusal is a `ConfigError`.
+    Every factory in it that has an argument `schema` is given the data's.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
     try:
-        if not given:
-            return instantiate(node, _convert_="all")
-        return instantiate(node | {"_partial_": True}, _convert_="all")(**given)
+        return instantiate(node if schema is None else give_schema(node, schema), _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__ or error
-        if isinstance(cause, ValueError | TypeError | OSError):
+        if isinstance(cause, ValueError | TypeError | OSError | ImportError):
             raise ConfigError(f"`{path}`: {cause}") from error
         raise
-    except (ValueError, TypeError) as error:
-        if not given:
-            raise
-        raise ConfigError(f"`{path}`: {error}") from error
+
+
+def give_schema(node: Any, schema: Any) -> Any:
+    """The node with `schema` given to every factory that takes one."""
+    from hydra.utils import get_object
+
+    if isinstance(node, list):
+        return [give_schema(one, schema) for one in node]
+    if not isinstance(node, dict):
+        return node
+    node = {key: give_schema(value, schema) for key, value in node.items()}
+    if "_target_" in node and "schema" not in node:
+        factory = get_object(node["_target_"])
+        if "schema" in inspect.signature(factory).parameters:
+            node["_target_"] = functools.partial(factory, schema=schema)
+    return node
 
 
 def as_yaml(config: Config) -> str:

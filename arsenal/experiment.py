@@ -1,7 +1,6 @@
 """What a config describes, built: transforms, learner and metrics, the data and its splits, and what is made of them."""
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from arsenal.data.text import decode
 from arsenal.evaluation.answers import answer_function, quantities, scorer
 from arsenal.evaluation.plot import is_images
 from arsenal.evaluation.report import can_show
+from arsenal.metrics import as_metric
 from arsenal.records import (
     Additive,
     Batch,
@@ -35,6 +35,7 @@ from arsenal.records import (
 from arsenal.runs import schema
 from arsenal.runs.checkpoints import digest
 from arsenal.training.driver import TrainState, start, streams
+from arsenal.training.fitting import as_estimator
 from arsenal.training.parallel import Strategy
 
 SAMPLE_ROWS, SAMPLE_BYTES = 65_536, 64 * 2**20
@@ -70,22 +71,25 @@ class Experiment(NamedTuple):
 def parts(config: Config, schema: Schema | None = None) -> Parts:
     """Build everything but the data, which is described by `schema` where it is known."""
     settings = config.settings
-    metrics = {name: configs.instantiate(node, f"metrics.{name}") for name, node in settings.metrics.items()}
-    learner = as_learner(configs.instantiate(settings.learner, "learner"))
+    metrics: dict[str, Metric] = {}
+    for name, node in settings.metrics.items():
+        made = configs.instantiate(node, f"metrics.{name}", schema)
+        try:
+            metrics |= made if isinstance(made, dict) else {name: as_metric(made, name)}
+        except TypeError as error:
+            raise configs.ConfigError(f"`metrics.{name}`: {error}") from error
+    learner = as_learner(configs.instantiate(settings.learner, "learner", schema))
     return Parts(transforms(settings, schema), skipping(learner) if settings.on_nan == "skip" else learner, metrics)
 
 
 def transforms(settings: Settings, schema: Schema | None) -> Transform:
-    """The transforms of a config as one. A factory with an argument `schema` is given that of the data."""
+    """The transforms of a config as one."""
 
     def one(name: str, node: Any) -> Transform:
         path = f"features.{name}"
         if not isinstance(node, dict) or "_target_" not in node:
             raise configs.ConfigError(f"`{path}` must be a factory of a transform, {{_target_: ...}}; got {node!r}.")
-        made = configs.instantiate(node | {"_partial_": True}, path)
-        if "schema" in inspect.signature(made.func).parameters:
-            return configs.instantiate(node, path, schema=schema)
-        return configs.instantiate(node, path)
+        return configs.instantiate(node, path, schema)
 
     return chain(*(one(name, node) for name, node in settings.features.items()))
 
@@ -104,12 +108,12 @@ def as_learner(made: Any) -> Learner:
 def build(config: Config) -> Experiment:
     """Build everything, and see that the rows fit the learner before anything compiles."""
     settings = config.settings
-    made = parts(config)
+    parts(config)  # what can be refused without the data is refused before it is read
     try:
         data = as_dataset(configs.instantiate(settings.data, "data"))
     except (ValueError, TypeError) as error:
         raise configs.ConfigError(f"`data`: {error}") from error
-    made = made._replace(features=transforms(settings, data.schema))
+    made = parts(config, data.schema)
     try:
         masks = as_split(configs.instantiate(settings.split, "split")).masks(data.rows, data.schema)
     except (ValueError, TypeError) as error:
@@ -202,6 +206,26 @@ def prepare(made: Parts, seed: int, rows: Batch) -> tuple[Any, Batch]:
     key = streams(jax.random.key(seed))["features"]
     there = jax.jit(mask_dead_rows)(jax.tree.map(jnp.asarray, rows))
     return jax.jit(made.features.fit)(key, there, hyperparameters(made.features.hp))
+
+
+def fit_whole(made: Parts, steps: int, batch_size: int | None) -> Estimator:
+    """The transforms and the training of so many steps as one fit: with a run's key, of its training rows, that run."""
+    learned = as_estimator(made.learner, steps, batch_size)
+    behind = made.features.apply
+
+    def fit(key, rows, hp):
+        fitted, rows = made.features.fit(streams(key)["features"], rows, hyperparameters(made.features.hp))
+        params, info = learned.fit(key, rows, hp)
+        return (fitted, params), info
+
+    def read(name, f):
+        if name in learned.inputs:
+            return lambda params, inputs: f(params[1], inputs)
+        return lambda params, x: f(params[1], behind(params[0], x))
+
+    exempt = made.features.exempt | learned.exempt
+    answers = {name: read(name, f) for name, f in learned.apply.items()}
+    return learned._replace(fit=fit, apply=answers, check=row_check(made), exempt=exempt)
 
 
 def strategy(made: Parts, settings: Settings, rows: Batch) -> Strategy:
@@ -316,7 +340,7 @@ def build_sampler(made: Parts, fitted: Any, rows: Batch, described: Schema) -> C
     return sample
 
 
-def example_answers(made: Parts, fitted: Any, params: Any, rows: Batch) -> tuple[Batch, dict[str, Callable]]:
+def example_answers(made: Parts, fitted: Any, params: Any, rows: Batch) -> tuple[Batch, dict[str, Callable[..., Any]]]:
     """The rows that a report shows, as the learner sees them, and the answers about them that it can draw."""
     shapes = row_shapes(rows)
     one = jax.eval_shape(lambda rows: rows._replace(x=made.features.apply(fitted, rows.x)), shapes)

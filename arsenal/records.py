@@ -126,9 +126,9 @@ def anything(rows: Batch) -> None:
 class Source(NamedTuple):
     """Where batches come from: `block` reads on the host, `at` picks a batch inside the program."""
 
-    block: Callable
+    block: Callable[..., Any]
     """`(start, stop) -> block`: what the steps start..stop-1 read, in memory."""
-    at: Callable
+    at: Callable[..., Any]
     """`(key, block, step) -> Batch`, traced: a function of key and step alone, never of earlier calls."""
     size: int | None = None
     """Examples in an epoch; None where there is no end."""
@@ -152,125 +152,125 @@ class Training(NamedTuple):
 class Model(NamedTuple):
     """A parametrised function; `variables` is `{"params": ..., further collections}`."""
 
-    init: Callable
+    init: Callable[..., Any]
     """`(key, inputs) -> variables`."""
-    apply: Callable
+    apply: Callable[..., Any]
     """`(variables, inputs, training=None) -> (outputs, collections)`; collections are what training changed."""
-    methods: dict = {}
+    methods: dict[str, Callable[..., Any]] = {}
     """Further functions by name, `(variables, inputs) -> outputs`; caches travel in inputs and outputs."""
-    inputs: dict = {}
+    inputs: dict[str, Callable[..., Any]] = {}
     """`batch -> inputs` of the methods that become answers of a learner, by name."""
-    flops: Callable | None = None
+    flops: Callable[..., Any] | None = None
     """`(variables, inputs) -> number`, of shapes: operations on floats in a training step, by the published formula."""
-    hp: dict = {}
-    exempt: dict = {}
+    hp: dict[str, Any] = {}
+    exempt: dict[str, str] = {}
 
 
 class Augmentation(NamedTuple):
     """A change of a batch that only training sees, drawn anew at every step."""
 
-    apply: Callable
+    apply: Callable[..., Any]
     """`(key, batch, hp) -> batch`; rows keep their ids and weights."""
-    hp: dict = {}
-    exempt: dict = {}
+    hp: dict[str, Any] = {}
+    exempt: dict[str, str] = {}
 
 
 class Loss(NamedTuple):
     """What training lowers, and how outputs read as answers."""
 
-    value: Callable
+    value: Callable[..., Any]
     """`(outputs, batch, hp) -> [n]`: one value for every row."""
-    readout: dict = {"predict": lambda outputs: outputs}
+    readout: dict[str, Callable[..., Any]] = {"predict": lambda outputs: outputs}
     """Answers by name, `outputs -> answer`."""
-    measures: dict = {}
+    measures: dict[str, Callable[..., Any]] = {}
     """Further values for the log, `(outputs, batch) -> [n]`."""
-    modes: dict = {}
+    modes: dict[str, str] = {}
     """Of the measures, by name: `min` or `max`, which values are good, where that is known."""
-    counts: Callable | None = None
+    counts: Callable[..., Any] | None = None
     """`batch -> [n]`: how many values, such as tokens, a row stands for where rows are averaged; None: one each."""
-    check: Callable = lambda outputs, rows: None
+    check: Callable[..., Any] = lambda outputs, rows: None
     """Host: `(shape of outputs, Batch)`; raises ValueError when the rows do not fit."""
-    hp: dict = {}
-    exempt: dict = {}
+    hp: dict[str, Any] = {}
+    exempt: dict[str, str] = {}
 
 
 class Optimizer(NamedTuple):
     """A step downhill, as a function of its hyperparameters."""
 
-    init: Callable
+    init: Callable[..., Any]
     """`(params, hp) -> state`."""
-    update: Callable
+    update: Callable[..., Any]
     """`(state, params, gradient, hp, value) -> (state, params)`; value [] is the loss that the gradient belongs to."""
-    hp: dict = {}
+    hp: dict[str, Any] = {}
 
 
 class Learner(NamedTuple):
     """Anything that learns by steps: its state may hold parameters, optimizers, replay or environments."""
 
-    init: Callable
+    init: Callable[..., Any]
     """`(key, batch, hp) -> state`: the batch gives shapes and, where it matters, first values."""
-    step: Callable
+    step: Callable[..., Any]
     """`(key, state, batch, hp) -> (state, {name: Mean})`."""
-    params: Callable
+    params: Callable[..., Any]
     """`state -> params`: all that inference needs, averages and batch statistics included."""
-    apply: dict
+    apply: dict[str, Callable[..., Any]]
     """Answers by name, `(params, inputs) -> outputs`."""
-    evaluate: Callable = lambda key, params, rows, hp: {}
+    evaluate: Callable[..., Any] = lambda key, params, rows, hp: {}
     """`(key, params, batch, hp) -> {name: Mean}`: the floats are those that the parameters were learned with."""
-    modes: dict = {}
+    modes: dict[str, str] = {}
     """Of what `evaluate` gives, by name: `min` or `max`, which values are good, where that is known."""
-    inputs: dict = {}
+    inputs: dict[str, Callable[..., Any]] = {}
     """`batch -> inputs` for the methods of `apply` that read something other than x."""
-    check: Callable = anything
+    check: Callable[..., Any] = anything
     """Host: raises ValueError when the rows do not fit, before anything compiles."""
-    adopt: Callable | None = None
+    adopt: Callable[..., Any] | None = None
     """`(state, params, hp) -> state`: the state that goes on from these parameters; None where that means nothing."""
-    views: dict = {}
+    views: dict[str, Callable[..., Any]] = {}
     """Other parameters to answer with, by name, `state -> params`: the raw ones beside an average."""
-    flops: Callable | None = None
+    flops: Callable[..., Any] | None = None
     """`(state, batch) -> number`, of shapes: floating-point operations of one step, by the published formula."""
     sums: bool = False
     """Whether a step sees rows only through sums that `over_rows` makes: then the rows of a batch may lie on many devices."""
     axis: tuple[str, int] = ("step", 1)
     """What people count its steps in, and how many there are to a step: an agent's moves, for instance."""
-    hp: dict = {}
-    exempt: dict = {}
+    hp: dict[str, Any] = {}
+    exempt: dict[str, str] = {}
 
 
 class Additive(NamedTuple):
     """A learner whose step is measure, sum, update: accumulation, devices and clients meet in the middle."""
 
-    init: Callable
-    measure: Callable
+    init: Callable[..., Any]
+    measure: Callable[..., Any]
     """`(key, state, batch, hp) -> sums`: adds over any partition of the rows."""
-    update: Callable
+    update: Callable[..., Any]
     """`(key, state, sums, hp) -> (state, {name: Mean})`."""
-    params: Callable
-    apply: dict
-    evaluate: Callable = lambda key, params, rows, hp: {}
-    modes: dict = {}
-    inputs: dict = {}
-    check: Callable = anything
-    adopt: Callable | None = None
-    views: dict = {}
-    flops: Callable | None = None
-    hp: dict = {}
-    exempt: dict = {}
+    params: Callable[..., Any]
+    apply: dict[str, Callable[..., Any]]
+    evaluate: Callable[..., Any] = lambda key, params, rows, hp: {}
+    modes: dict[str, str] = {}
+    inputs: dict[str, Callable[..., Any]] = {}
+    check: Callable[..., Any] = anything
+    adopt: Callable[..., Any] | None = None
+    views: dict[str, Callable[..., Any]] = {}
+    flops: Callable[..., Any] | None = None
+    hp: dict[str, Any] = {}
+    exempt: dict[str, str] = {}
 
 
 class Estimator(NamedTuple):
     """Anything that learns from all rows at once."""
 
-    fit: Callable
+    fit: Callable[..., Any]
     """`(key, batch, hp) -> (params, info)`; on the host (`exempt`) of NumPy's arrays, the key as its words, uint32 [2]."""
-    apply: dict
+    apply: dict[str, Callable[..., Any]]
     """Answers by name, `(params, inputs) -> outputs`."""
-    inputs: dict = {}
-    check: Callable = anything
-    shapes: Callable | None = None
+    inputs: dict[str, Callable[..., Any]] = {}
+    check: Callable[..., Any] = anything
+    shapes: Callable[..., Any] | None = None
     """Of one that fits on the host: `(batch, hp) -> (params, info)`, the shapes of what it will learn, from those of the rows."""
-    hp: dict = {}
-    exempt: dict = {}
+    hp: dict[str, Any] = {}
+    exempt: dict[str, str] = {}
 
 
 class Converged(NamedTuple):
@@ -283,59 +283,72 @@ class Converged(NamedTuple):
 class Transform(NamedTuple):
     """A change of the inputs that is learned from rows."""
 
-    fit: Callable
+    fit: Callable[..., Any]
     """`(key, batch, hp) -> (state, batch)`: the batch as training shall see it, out-of-fold where that differs."""
-    apply: Callable
+    apply: Callable[..., Any]
     """`(state, x) -> x`: as everybody else shall see it."""
-    inverse: Callable | None = None
-    check: Callable = anything
+    inverse: Callable[..., Any] | None = None
+    check: Callable[..., Any] = anything
     """Host: raises ValueError when rows do not fit; behind another transform x is shapes only."""
-    hp: dict = {}
-    exempt: dict = {}
+    hp: dict[str, Any] = {}
+    exempt: dict[str, str] = {}
+    names: Callable[..., Any] | None = None
+    """Host: `{input: [names of its columns]} -> the same behind it`; one array is the input `x`. None where nobody knows."""
 
 
 class Split(NamedTuple):
     """Which rows train, validate and test: a function of the rows alone, so that every seed of a run has the same."""
 
-    masks: Callable
+    masks: Callable[..., Any]
     """Host: `(rows, schema) -> {"train": [n] bool, "validation": [n], "test": [n]}`; a row is on one side or on none."""
-    exempt: dict = {}
+    exempt: dict[str, str] = {}
+
+
+class Splits(NamedTuple):
+    """Many splits of the same rows, as cross-validation takes them."""
+
+    masks: Callable[..., Any]
+    """Host: `(rows, schema) -> {"train": [splits, n] bool, "test": [splits, n]}`; of a split a row is on one side or on none."""
+    exempt: dict[str, str] = {}
 
 
 class Codec(NamedTuple):
     """Host side: strings and dates to integer codes and back; its state is JSON, what is unknown the last code."""
 
-    fit: Callable
+    fit: Callable[..., Any]
     """`values -> state`."""
-    encode: Callable
+    encode: Callable[..., Any]
     """`(state, values) -> int32 codes`."""
-    decode: Callable
+    decode: Callable[..., Any]
     """`(state, codes) -> strings`."""
 
 
 class Metric(NamedTuple):
-    """A monoid over batches."""
+    """A monoid over batches; on the host (`exempt`) of NumPy's arrays, where `acc` is any tree and may grow."""
 
-    empty: Callable
+    empty: Callable[..., Any]
     """`() -> acc`."""
-    update: Callable
+    update: Callable[..., Any]
     """`(acc, outputs, batch) -> acc`; outputs are the learner's answers by name."""
-    merge: Callable
+    merge: Callable[..., Any]
     """`(acc, acc) -> acc`."""
-    compute: Callable
+    compute: Callable[..., Any]
     """`acc -> {name: value}`."""
     mode: str | None = None
     """`min` or `max`: which of its values are good; None where that is not known."""
+    reads: tuple[str, ...] | None = None
+    """Of one on the host: the answers that are brought to it, and `x` where it sees the inputs; None for all that there is."""
+    exempt: dict[str, str] = {}
 
 
 class Search(NamedTuple):
     """Where to look next. Values are [n, objectives], lower is better."""
 
-    init: Callable
+    init: Callable[..., Any]
     """`key -> state`."""
-    ask: Callable
+    ask: Callable[..., Any]
     """`(key, state, n) -> (ids, candidates, state)`."""
-    tell: Callable
+    tell: Callable[..., Any]
     """`(state, ids, values, valid) -> state`: in any order, late, or never."""
     size: int | None = None
     """Candidates that there are; None where there is no end. An ask past it gets fewer."""
@@ -346,9 +359,9 @@ class Search(NamedTuple):
 class Scheduler(NamedTuple):
     """Who goes on: one decision for every report, whenever it comes."""
 
-    init: Callable
+    init: Callable[..., Any]
     """`() -> state`."""
-    report: Callable
+    report: Callable[..., Any]
     """`(state, id, step, value) -> (state, decision)`; decision is CONTINUE, STOP or the id to clone, >= 0."""
     trials: int = 0
     """Trials that it compares with each other, all asked for at once; 0 where any number will do."""
@@ -376,23 +389,23 @@ class Box(NamedTuple):
 class Env(NamedTuple):
     """A world with fixed shapes. A host environment says so in `exempt`."""
 
-    reset: Callable
+    reset: Callable[..., Any]
     """`key -> (observation, state)`."""
-    step: Callable
+    step: Callable[..., Any]
     """`(key, state, action) -> (observation, state, reward, terminated, truncated, info)`."""
     observation: Discrete | Box
     """What is seen of it."""
     action: Discrete | Box
     """What may be done in it."""
-    exempt: dict = {}
+    exempt: dict[str, str] = {}
 
 
 class Detector(NamedTuple):
     """Whether a stream has drifted. Provisional: nothing exercises it yet."""
 
-    init: Callable
+    init: Callable[..., Any]
     """`(reference=None) -> state`."""
-    update: Callable
+    update: Callable[..., Any]
     """`(state, batch) -> (state, report)`."""
 
 

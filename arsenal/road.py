@@ -3,9 +3,9 @@
 import contextlib
 import shlex
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -36,15 +36,18 @@ from arsenal.run import Run, load
 from arsenal.runs import events, folder, processes, schema, signals
 from arsenal.runs.cache import compile_cache
 from arsenal.runs.checkpoints import Checkpoints, digest
-from arsenal.runs.journal import Journal, Listener, Tracker, of_learning
+from arsenal.runs.journal import Journal, Listener, Tracker, hear_nothing, of_learning
 from arsenal.runs.notes import notes
 from arsenal.runs.signals import BEFORE, Interrupted, Interrupts
 from arsenal.runs.terminal import choose_listener
 from arsenal.storage.files import read_json
-from arsenal.training.driver import TrainState
+from arsenal.training.driver import TrainState, streams
 from arsenal.training.length import Length
 from arsenal.training.parallel import place
 from arsenal.training.transfer import Transfer, transfer
+
+if TYPE_CHECKING:
+    from arsenal.evaluation.findings import Findings
 
 __all__ = ["Config", "Run", "build", "compose", "evaluate", "export", "fit", "load"]
 
@@ -54,10 +57,6 @@ def inherited_params(config: Config) -> Any:
     """The parameters of the run that `init_from` names; None where it names none."""
     path = config.settings.init_from
     return None if path is None else load(path).params["learner"]
-
-
-def hear_nothing(kind: str, step: int, values: dict[str, Any]) -> None:
-    """Hear nothing."""
 
 
 def fit(experiment: str | Config, overrides: Sequence[str] = (), listener: Listener | None = None) -> Run:
@@ -83,6 +82,7 @@ def run_experiment(config: Config, listener: Listener) -> Run:
     compile_cache()
     with signals.interrupts() as interrupted:
         with interrupted.at_once(lambda: BEFORE), processes.raise_together():
+            listener = listener if processes.is_writer() else hear_nothing
             experiment = build(config)
             config = fill_modes(config, experiment.modes)
             origin = inherited_params(config)
@@ -98,7 +98,7 @@ def run_experiment(config: Config, listener: Listener) -> Run:
                 listener("complete", step, {"length": stop, "folder": str(path)})
                 return run
             try:
-                return train(run, experiment, origin, interrupted, listener if processes.is_writer() else hear_nothing)
+                return train(run, experiment, origin, interrupted, listener)
             except Exception as error:
                 if not isinstance(error, Interrupted) and processes.is_writer():
                     with contextlib.suppress(OSError):  # on a full disk the first error is the one to tell
@@ -181,8 +181,8 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts
         trained = going.go(state["train"])
         saved.wait()
         step = int(trained.step)
-        if going.skip_warning:
-            journal.say("warning", step, text=going.skip_warning)
+        for kind, text in going.remarks:
+            journal.say(kind, step, text=text)
         left = step < stop or going.misses_evaluation(step)
         cut = processes.broadcast(bool(interrupted())) and not going.is_exhausted and left
         journal.say("cache", step, **compile_cache())
@@ -222,8 +222,11 @@ def inheritance(transferred: Transfer, path: str) -> str:
     return "; ".join(parts)
 
 
-def evaluate(run: Run) -> dict[str, float]:
-    """Write `report/` (a page, its pictures and `metrics.json`) into the run folder and return the metrics."""
+def evaluate(run: Run, groups: Sequence[str] = ()) -> dict[str, float]:
+    """Write `report/` (a page, its pictures and `metrics.json`) into the run folder and return the metrics.
+
+    `groups` names columns whose values are groups of people, which the page then compares.
+    """
     history = [{"step": e["step"], "split": e["kind"], "values": of_learning(e["values"])} for e in run.history]
     status = folder.read_status(run.folder)
     write_report(
@@ -244,6 +247,9 @@ def evaluate(run: Run) -> dict[str, float]:
         tags=run.config.settings.tags,
         axis=run.parts.learner.axis,
         slope=slope_of(run),
+        table=run.kept[0].table,
+        rules=rules_of(run),
+        findings=findings_of(run, groups),
         history=history,
         metrics=run.metrics,
         expect=run.config.settings.expect,
@@ -255,16 +261,51 @@ def evaluate(run: Run) -> dict[str, float]:
     return run.metrics
 
 
+def findings_of(run: Run, groups: Sequence[str]) -> "Findings | None":
+    """What there is to say of the rows that test, else of those that validate, where all of them are in memory and few enough."""
+    from arsenal.evaluation.findings import find  # SciPy's statistics take a second to load
+
+    splits, schema = run.experiment.splits, run.kept[0]
+    split = next((name for name in ("test", "validation") if name in run.results), None)
+    if split is None or is_streamed(splits[split]) or len(run.results[split].shown.weight) < len(splits[split].weight):
+        if groups:
+            raise ValueError("`groups` are compared on rows in memory, all of which a report can show.")
+        return None
+    apply = {name: f for name, f in run.apply.items() if name not in run.parts.learner.inputs}
+    outputs = {name: answer for name, answer in run.results[split].answers.items() if name in apply}
+    key = streams(jax.random.key(run.config.settings.seed))["evaluate"]
+    return find(key, split, splits, outputs, run.parts.metrics, schema, apply, run.params, groups)
+
+
 def slope_of(run: Run) -> tuple[np.ndarray, list[str]] | None:
     """The coefficients of a linear run, and the names of its inputs; None for another one."""
-    slope, given = getattr(run.params["learner"], "slope", None), run.kept[0].inputs.get("x")
+    slope = getattr(run.params["learner"], "slope", None)
     if slope is None or np.ndim(slope) not in (1, 2):
         return None
-    known = list(given.columns) if given is not None and given.columns and len(given.columns) == len(slope) else None
-    return np.asarray(slope), known or [f"input {i + 1}" for i in range(len(slope))]
+    known = column_names(run).get("x", [])
+    return np.asarray(slope), known if len(known) == len(slope) else [f"input {i + 1}" for i in range(len(slope))]
 
 
-EXPLANATIONS = {"gradient": False, "gradient_times_input": True}
+def rules_of(run: Run) -> list[dict[str, Any]]:
+    """The first rules of a run that learned some, by the names of the items; of another one none."""
+    if not hasattr(run.params["learner"], "needs"):
+        return []
+    from arsenal.estimators.rules import rule_table  # whoever learned rules has imported it
+
+    known = column_names(run).get("x") or [f"item {i}" for i in range(run.params["learner"].needs.shape[1])]
+    return rule_table(run.params["learner"], known)[:RULES_SHOWN]
+
+
+RULES_SHOWN = 30
+
+
+def column_names(run: Run) -> dict[str, list[str]]:
+    """What the columns of each input that the learner sees are called; of those that nobody knows nothing."""
+    given = {name: list(tensor.columns) for name, tensor in run.kept[0].inputs.items() if tensor.columns}
+    rename = run.parts.features.names
+    return rename(given) if rename is not None and len(given) == len(run.kept[0].inputs) else {}
+
+
 # Programs that make something of seeds and prompts compile slowly: for one caller, and for some at once.
 MADE_SIZES = (1, 8)
 
@@ -272,20 +313,24 @@ MADE_SIZES = (1, 8)
 def export(run: Run, to: str | Path | None = None, explain: str | None = None) -> Path:
     """Write the artifact, which needs none of this code, as the next version in the run's artifact/ or in `to`.
 
-    explain: `gradient` or `gradient_times_input` adds the method `explain`: for each row what of the input moves the
-    score of the predicted class, or the predicted number. Returns the version's folder.
+    explain: one of `explanation.SERVED` adds the method `explain`: for each row what of the input makes the answer that it is,
+    the predicted class or number. What it compares with is kept in the artifact. Returns the version's folder.
     """
-    from arsenal_serving.explain import gradient
     from arsenal_serving.export import Method
     from arsenal_serving.export import export as write
 
+    from arsenal.explanation.served import SERVED  # with all that explains, which training does not need
+
     described, rows, _ = run.kept
-    target = Path(to) if to is not None else run.folder / "artifact"
-    if explain is not None and explain not in EXPLANATIONS:
-        raise ValueError(f"`explain` must be one of {', '.join(EXPLANATIONS)}; got {explain!r}.")
-    codes = described.target.codec and "predict" in run.apply and "predict" not in run.parts.learner.inputs
-    codes = codes and jnp.issubdtype(jax.eval_shape(run.apply["predict"], run.params, rows.x).dtype, jnp.integer)
-    coded = {"predict": described.target._replace(columns=None)} if codes else {}
+    target, params = Path(to) if to is not None else run.folder / "artifact", run.params
+    if explain is not None and explain not in SERVED:
+        raise ValueError(f"`explain` must be one of {', '.join(SERVED)}; got {explain!r}.")
+    # Labels come out as words, alone or several for a row.
+    told = {"predict", "recommend"} & run.apply.keys() - run.parts.learner.inputs.keys() if described.target.codec else set()
+    coded = {
+        name: described.target._replace(columns=None) for name in told
+        if jnp.issubdtype(jax.eval_shape(run.apply[name], run.params, rows.x).dtype, jnp.integer)
+    }  # fmt: skip
     proba = {"predict_proba": described.target._replace(codec=None)} if described.target.columns else {}
     methods = {
         name: Method(
@@ -298,26 +343,11 @@ def export(run: Run, to: str | Path | None = None, explain: str | None = None) -
         for name, f in run.apply.items()
     }
     if explain is not None:
-        moved = gradient(_scores(run), times_input=EXPLANATIONS[explain])
-        methods["explain"] = Method(moved, rows.x, inputs=described.inputs)
+        made = SERVED[explain](run)
+        methods["explain"] = Method(made.fn, rows.x, inputs=described.inputs, outputs=made.outputs, sizes=made.sizes)
+        params = params if made.kept is None else params | {"explanation": made.kept}
     provenance = {
         "run": run.folder.name, "step": run.step, "config": run.config.values, "overrides": run.config.overrides,
         "environment": read_json(run.folder / "environment.json"), "parameters": digest(run.params),
     }  # fmt: skip
-    return write(target, methods, run.params, name=run.config.settings.name, codecs=described.codecs, provenance=provenance)
-
-
-def _scores(run: Run) -> Callable:
-    """What an explanation explains: scores of classes, or a predicted number."""
-    proba, predict = run.apply.get("predict_proba"), run.apply.get("predict")
-
-    def centred(params, x):
-        # The scores before the softmax, less their mean: unlike probabilities they do not saturate.
-        logs = jnp.log(jnp.maximum(proba(params, x), jnp.finfo(jnp.float32).tiny))
-        return logs - logs.mean(-1, keepdims=True)
-
-    if proba is not None:
-        return centred
-    if predict is None or run.kept[0].target.codec:
-        raise ValueError(f"`explain` needs `predict_proba` or a predicted number; this run answers {', '.join(run.apply)}.")
-    return predict
+    return write(target, methods, params, name=run.config.settings.name, codecs=described.codecs, provenance=provenance)

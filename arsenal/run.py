@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,6 +15,7 @@ from arsenal import config as configs
 from arsenal.config import Config
 from arsenal.data.dataset import Schema
 from arsenal.data.frame import answer_frame, as_inputs, tensors
+from arsenal.data.tabular import table_inputs
 from arsenal.evaluation.answers import answers
 from arsenal.evaluation.expectation import holds
 from arsenal.evaluation.labels import display_name
@@ -29,6 +30,9 @@ from arsenal.runs.checkpoints import Checkpoints
 from arsenal.runs.journal import of_learning
 from arsenal.runs.judge import Judge, evaluations
 from arsenal.training.driver import streams
+
+if TYPE_CHECKING:  # pandas is slow to load
+    import pandas as pd
 
 
 def load(path: str | Path, params: str | None = None, checkpoint: str = "last") -> "Run":
@@ -105,7 +109,7 @@ class Run:
         return {"features": self.restored["features"], "learner": read(self.restored["train"].state)}
 
     @functools.cached_property
-    def apply(self) -> dict[str, Callable]:
+    def apply(self) -> dict[str, Callable[..., Any]]:
         """Answers by name, `(params, inputs) -> outputs`, on inputs as the data gives them."""
         made = self.parts
 
@@ -167,7 +171,7 @@ class Run:
         """The run in a notebook: where it stands, its last numbers, its curves."""
         return card(self)
 
-    def predict(self, frame: Any, method: str | None = None) -> Any:
+    def predict(self, frame: Any, method: str | None = None) -> "pd.DataFrame":
         """Answer a data frame, an array or a dict of arrays: a frame of one row each, labels decoded.
 
         All methods that read the data's inputs answer unless `method` names one.
@@ -199,7 +203,7 @@ class Judgement(NamedTuple):
     """[m]: the rows of the answers, as the learner sees them."""
 
 
-def predict(run: Run, inputs: Any, method: str | None = None) -> Any:
+def predict(run: Run, inputs: Any, method: str | None = None) -> "pd.DataFrame":
     """Answers as a data frame: a column for each answer, one for each label of `predict_proba`."""
     import pandas as pd
 
@@ -210,7 +214,12 @@ def predict(run: Run, inputs: Any, method: str | None = None) -> Any:
     if not names:
         raise ValueError(f"No method of this run reads the data's inputs; name one of {', '.join(run.apply)} as `method`.")
     described, examples, _ = run.kept
-    x = tensors(inputs, described) if isinstance(inputs, pd.DataFrame) else as_inputs(inputs, examples.x)
+    if isinstance(inputs, pd.DataFrame) and inputs.empty:
+        raise ValueError("There is no row to answer.")
+    if isinstance(inputs, pd.DataFrame):
+        x = table_inputs(inputs, described) if described.table else tensors(inputs, described)
+    else:
+        x = as_inputs(inputs, examples.x)
     n = len(jax.tree.leaves(x)[0])
     if n == 0:
         raise ValueError("There is no row to answer.")

@@ -92,6 +92,8 @@ class Session:
         """What was summed between the last log and the checkpoint; None where they are at one step."""
         self.skipped = np.zeros(2)
         """Steps that were left out, and steps."""
+        self.latest: dict[str, Any] = {}
+        """What training measured last."""
 
     @property
     def is_exhausted(self) -> bool:
@@ -155,15 +157,23 @@ class Session:
         # The first interval holds the compilation, which is no pace.
         pace = self.pace((step - before[0]) / (self.logged[1] - before[1])) if before else {}
         with np.errstate(divide="ignore", invalid="ignore"):  # nothing counted is NaN
-            self.journal.measure("train", step, compute(jax.device_get(means)) | pace)
+            self.latest = compute(jax.device_get(means))
+            self.journal.measure("train", step, self.latest | pace)
 
     @property
-    def skip_warning(self) -> str:
-        """What to say of the steps that `on_nan: skip` left out; empty where it left out none."""
-        out, of = self.skipped
-        if not out:
-            return ""
-        return f"`on_nan=skip` left out {out:,.0f} of {of:,.0f} steps ({out / of:.0%}), whose numbers were not finite."
+    def remarks(self) -> list[tuple[str, str]]:
+        """What to say at the end, each a warning or a note: steps left out, a fit that did not converge, early stopping."""
+        found, (out, of) = [], self.skipped
+        if out:
+            said = f"`on_nan=skip` left out {out:,.0f} of {of:,.0f} steps ({out / of:.0%}), whose numbers were not finite."
+            found.append(("warning", said))
+        if self.latest.get("converged") == 0:
+            steps = f" after {self.latest['iterations']:.0f} iterations" if "iterations" in self.latest else ""
+            found.append(("warning", f"The fit had not converged{steps}: inputs of one scale, or another tolerance, may help."))
+        if self.is_exhausted:
+            patience, metric = self.settings.early_stopping.patience, self.settings.early_stopping.metric
+            found.append(("note", f"Stopped early: {patience} evaluations without a better {metric} of the validation rows."))
+        return found
 
     def pace(self, rate: float) -> dict[str, float]:
         """Steps a second in other words; MFU where the model has a formula and the device a peak."""

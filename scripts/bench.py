@@ -44,6 +44,9 @@ class Figure(NamedTuple):
     peer: Side
     cores: int
     target: float
+    unit: str = "steps/s"
+    first: Side | None = None
+    """What makes, once before, that which both sides read."""
 
 
 RUN = Side("run_arsenal.py", {"window": 20_000, "windows": 3}, {"window": 2000, "windows": 2})
@@ -105,6 +108,64 @@ FIGURES |= {
         Side("gpt_arsenal.py", GPT, QUICK_GPT), Side("gpt_torch.py", GPT | {"compiled": True}, QUICK_GPT, "lightning"), 2, 0.9,
     ),
 }  # fmt: skip
+TABLES = {
+    "path": ("5 folds x 60 values of C, scaled logistic, breast cancer: one program, against GridSearchCV(n_jobs=2)", 5.0),
+    "ridge": ("1,000 bootstrap refits of ridge, diabetes: one program, against a joblib loop", 20.0),
+    "logistic": ("1,000 bootstrap refits of logistic, breast cancer: one program, against a joblib loop", 20.0),
+    "kmeans": ("k-means, digits, 10 restarts of 2 to 20 clusters, against scikit-learn", 2.0),
+    "mixture": ("Gaussian mixtures, diagonal, digits, 5 restarts of 2 to 10 components, against scikit-learn", 2.0),
+}
+
+
+def table_figure(name: str, cold: bool = False) -> Figure:
+    """A figure of the tables, the first call or those after it."""
+    what, target = TABLES[name]
+    given = {"what": name, "windows": 5, "cold": cold}
+    ours, peer = (Side(f"tables_{side}.py", given, {"windows": 2}) for side in ("arsenal", "sklearn"))
+    return Figure(f"{what}{', the first call' if cold else ''}", ours, peer, 2, 1.0 if cold else target, "fits/s")
+
+
+FIGURES |= {f"table_{name}": table_figure(name) for name in TABLES} | {"table_path_cold": table_figure("path", cold=True)}
+
+
+def evaluation_figures() -> dict[str, Figure]:
+    """Studies, resamples, simulations, explanations and boxes."""
+
+    def pair(what, name, given, peer, target, unit, environment=None):
+        quick = {key: 2 for key in ("windows", "times") if key in given}
+        ours = Side(f"{name}_arsenal.py", given, quick)
+        return Figure(what, ours, Side(f"{name}_{peer}.py", given, quick, environment), 2, target, unit)
+
+    found = {}
+    for what, said in (("logistic", "scaled logistic, breast cancer"), ("ridge", "scaled ridge, diabetes")):
+        text = f"a study of 10 folds x 5 repeats x 30 penalties, {said}, against GridSearchCV(n_jobs=2)"
+        for cold, target in ((False, 10.0), (True, 2.0)):
+            given = {"what": what, "windows": 3, "cold": cold}
+            name = f"study_{what}{'_cold' if cold else ''}"
+            found[name] = pair(f"{text}{', the first call' if cold else ''}", "study", given, "sklearn", target, "fits/s")
+    for what, said, target, unit in (
+        ("kernel", "kernel SHAP, 100 rows x 30 columns, against shap", 10.0, "rows/s"),
+        ("tree_paths", "tree SHAP by paths, 1,000 rows x 100 trees, against shap", 1.0, "rows/s"),
+        ("tree_background", "the same against 100 rows", 1.0, "rows/s"),
+        ("permutation", "permutation importance, 30 columns x 30 repeats, against scikit-learn", 10.0, "columns/s"),
+    ):
+        found[f"explain_{what}"] = pair(said, "explain", {"what": what, "windows": 3}, "peer", target, unit, "shap")
+    return found | {
+        "bootstrap": pair(
+            "10,000 BCa resamples of the ROC area of 5,000 rows, against SciPy's with ranks by hand", "bootstrap",
+            {"rows": 5000, "samples": 10_000, "windows": 3}, "scipy", 20.0, "resamples/s",
+        ),
+        "aa": pair(
+            "10,000 A/A experiments of 20 looks, against a loop in NumPy over running sums", "aa",
+            {"experiments": 10_000, "windows": 3}, "numpy", 50.0, "experiments/s",
+        ),
+        "coco": pair(
+            "COCO's twelve numbers of 1,000 images, against pycocotools", "coco", {"times": 3}, "peer", 1.0, "images/s", "coco"
+        ),
+    }  # fmt: skip
+
+
+FIGURES |= evaluation_figures()
 SWEEP, QUICK_SWEEP = {"trials": 64, "steps": 420}, {"trials": 8, "steps": 60}
 FIGURES |= {
     "tune_ray": Figure(
@@ -124,6 +185,27 @@ FIGURES |= {
         Side("tune_optuna_torch.py", SWEEP | {"fastest": True, "trial": 4}, QUICK_SWEEP | {"trial": 2}, "optuna"), 2, 5.0,
     ),
 }  # fmt: skip
+
+
+def tree_figures(library: str) -> dict[str, Figure]:
+    """Boosted trees that a library grew: a hundred of 31 leaves, five hundred of depth 8."""
+    found = {}
+    for name, size, said in (
+        ("small", {"trees": 100, "leaves": 31, "depth": 0}, "100 trees of 31 leaves"),
+        ("deep", {"trees": 500, "leaves": 256, "depth": 8}, "500 trees of depth 8"),
+    ):
+        given, quick = size | {"library": library, "times": 5}, {"trees": 5, "times": 2}
+        peer = Side("trees_peer.py", given, quick, "boosters")
+        growth = None if library == "scikit-learn" else peer._replace(given=given | {"grow": True})
+        found[f"trees_{library}_{name}"] = Figure(
+            f"imported boosting: predict 100,000 rows of 20 features by {said}, against {library}, which grew them",
+            Side("trees_arsenal.py", given, quick), peer, 2, 1.0, "rows/s", growth,
+        )  # fmt: skip
+    return found
+
+
+for library in ("scikit-learn", "lightgbm", "xgboost"):
+    FIGURES |= tree_figures(library)
 BOUNDS = {
     "gpt_driver": Bound(
         "that transformer under the driver with its log, against the same steps in a loop by hand, time for time",
@@ -239,22 +321,24 @@ def measured(side: Side, cores: int, rows: Path, quick: bool) -> dict:
 def compared(name: str, pairs: int, rows: Path, quick: bool) -> tuple[list[dict], list[dict]]:
     """Both sides of a figure, one after the other, as often as there are pairs."""
     figure, ours, peers = FIGURES[name], [], []
+    if figure.first:
+        measured(figure.first, figure.cores, rows, quick)
     for i in range(pairs):
         for said, side in ((ours, figure.ours), (peers, figure.peer)):
             said.append(measured(side, figure.cores, rows, quick))
             last = said[-1]
             print(
-                f"{name} {i + 1}/{pairs} {side.program}: {statistics.median(last['rates']):,.0f} steps/s "
-                f"(windows {', '.join(f'{rate:,.0f}' for rate in last['rates'])}), loss {last['loss']:.2g}, "
-                f"{accuracy_of(last)}{last['setting']}" + (f"; tried {last['tried']}" if "tried" in last else ""),
+                f"{name} {i + 1}/{pairs} {side.program}: {statistics.median(last['rates']):,.0f} {figure.unit} "
+                f"(windows {', '.join(f'{rate:,.0f}' for rate in last['rates'])}), "
+                f"{learned_of(last)}{last['setting']}" + (f"; tried {last['tried']}" if "tried" in last else ""),
                 file=sys.stderr,
             )
     return ours, peers
 
 
-def accuracy_of(said: dict) -> str:
-    """`accuracy 0.987, ` where a side tells it."""
-    return f"accuracy {said['accuracy']:.3f}, " if "accuracy" in said else ""
+def learned_of(said: dict) -> str:
+    """`loss 0.021, accuracy 0.987, `, those that a side tells."""
+    return "".join(f"{name} {said[name]:.3g}, " for name in ("loss", "accuracy") if name in said)
 
 
 def rate(said: list[dict]) -> float:
@@ -268,7 +352,7 @@ def row(name: str, ours: list[dict], peers: list[dict]) -> str:
     ratios = [statistics.median(a["rates"]) / statistics.median(b["rates"]) for a, b in zip(ours, peers, strict=True)]
     ratio = statistics.median(ratios)
     return (
-        f"| {figure.what}; {cores_in_words(figure.cores)} | {rate(ours):,.0f} steps/s | {rate(peers):,.0f} steps/s "
+        f"| {figure.what}; {cores_in_words(figure.cores)} | {rate(ours):,.0f} {figure.unit} | {rate(peers):,.0f} {figure.unit} "
         f"| {ratio:.2f} ({min(ratios):.2f}–{max(ratios):.2f}) | {figure.target:g} | {met(ratio >= figure.target)} |"
     )
 
@@ -277,12 +361,12 @@ def note(name: str, side: Side, said: list[dict]) -> str:
     """What a reader needs to judge a side: its setting, what it learned, its versions."""
     settings = " or ".join(sorted({one["setting"] for one in said}))
     versions = ", ".join(f"{package} {number}" for package, number in said[-1]["versions"].items())
-    learned = f"training loss {max(one['loss'] for one in said):.2g}"
+    learned = f"training loss {max(one['loss'] for one in said):.2g}" if "loss" in said[0] else ""
     if "accuracy" in said[0]:
         learned += f", accuracy {min(one['accuracy'] for one in said):.3f}"
     tried = "; ".join(f"{choice}: {number:,}" for choice, number in said[-1].get("tried", {}).items())
-    chosen = f" Fastest of these (steps/s in a short trial): {tried}." if tried else ""
-    return f"- `{name}`, `{side.program}`: {settings}; {learned}; {versions}.{chosen}"
+    chosen = f" Fastest of these ({FIGURES[name].unit} in a short trial): {tried}." if tried else ""
+    return f"- `{name}`, `{side.program}`: {'; '.join(part for part in (settings, learned, versions) if part)}.{chosen}"
 
 
 def bounded(name: str, rows: Path, quick: bool) -> tuple[str, str]:
@@ -375,6 +459,8 @@ def main() -> None:
     for name in asked.names:
         if name not in known:
             parser.error(f"NAME must be one of {', '.join(known)}; got {name}.")
+    if asked.write and asked.names:
+        parser.error(f"--write replaces all figures of the file, so it takes no NAME; got {', '.join(asked.names)}.")
     if asked.pairs < 1:
         parser.error(f"--pairs must be >= 1; got {asked.pairs}.")
     try:

@@ -1,4 +1,4 @@
-"""Measure the model server: `python scripts/bench_serving.py [bare|peers|image|start|swap|soak ...]`, without names all of it.
+"""Measure the model server: `python scripts/bench_serving.py [NAME ...]`, without names all of it.
 
 One core serves, another asks; a network of 32 features, one row, JSON, unless said otherwise. The sides take turns, each
 warmed up, and a ratio is that of medians. Each peer has an environment of its own and runs in the fastest of the settings
@@ -28,6 +28,8 @@ import numpy as np
 from arsenal_serving.export import export
 from arsenal_serving.model import load
 from bench import HERE, environment
+
+from arsenal import fit, road
 
 INFER = "/v2/models/bench/infer"
 CORES = sorted(os.sched_getaffinity(0))
@@ -344,7 +346,35 @@ def soak(version: Path, folder: Path, given: argparse.Namespace) -> None:
     print(f"{given.requests:,} requests: {sizes[0] / 1024:.1f} MB became {sizes[-1] / 1024:.1f} MB, {grown:+.2%} (to reach: 2 %)")
 
 
-FIGURES = {"bare": bare, "peers": against, "image": image, "start": start, "swap": swap, "soak": soak}
+PASSENGER = {
+    "pclass": 3, "name": "Braund, Mr. Owen Harris", "sex": "male", "age": 22, "sibsp": 1, "parch": 0, "ticket": "A/5 21171",
+    "fare": 7.25, "cabin": None, "embarked": "S",
+}  # fmt: skip
+
+
+def passengers(version: Path, folder: Path, given: argparse.Namespace) -> None:
+    """A flat record of the passenger list, against a pipeline of scikit-learn's behind FastAPI."""
+    if not (data := os.environ.get("ARSENAL_TEST_DATA")):
+        print("table: needs titanic.csv in the folder ARSENAL_TEST_DATA; not measured")
+        return
+    file = str(Path(data) / "titanic.csv")
+    run = fit("titanic", [f"data.path={file}", f"run.root={folder / 'runs'}"])
+    mine = plain(road.export(run, folder / "titanic"))._replace(path="/predict")
+    peer = Side("FastAPI", str(environment("fastapi")), ("serve_fastapi.py", "{port}", file), "/predict")
+    found: dict[str, list[float]] = {mine.name: [], peer.name: []}
+    bodies = {mine.name: json.dumps({"records": [PASSENGER]}).encode(), peer.name: json.dumps(PASSENGER).encode()}
+    for at in range(given.rounds):
+        for k, side in enumerate((mine, peer)):
+            port, body = 8820 + 10 * k + at, bodies[side.name]
+            with serving(side, port, body=body):
+                asked(port, request(side, body), 1, 1.0)
+                found[side.name].append(checked(asked(port, request(side, body), 1, given.seconds), side)["median_ms"])
+    ours_ms, theirs_ms = (statistics.median(one) for one in found.values())
+    print(f"a row of the passenger list at one connection: {ours_ms:.3f} ms, FastAPI {theirs_ms:.2f} ms: "
+          f"{theirs_ms / ours_ms:.1f} times (to reach: 5)")  # fmt: skip
+
+
+FIGURES = {"bare": bare, "table": passengers, "peers": against, "image": image, "start": start, "swap": swap, "soak": soak}
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Write what the docs say of the code: the options of `conf/` in the guide, the gallery of experiments, a room's API page.
+"""Write what the docs say of the code: options of `conf/`, classes of `arsenal.sklearn`, the gallery, a room's API page.
 
 `python scripts/pages.py` writes the pages; `python scripts/pages.py --check` ends with 1 if they are not as it would
 write them. `python scripts/pages.py --pictures RUNS` takes one picture out of the newest report of each experiment
@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parents[1]
 CONF, DOCS, PICTURES = HERE / "conf", HERE / "docs", HERE / "docs" / "pictures"
 BEGIN, END = "<!-- scripts/pages.py writes from here -->", "<!-- to here -->"
 GROUPS = ("data", "split", "feature", "model", "learner", "loss", "optimizer", "schedule", "metrics")
-TELLING = ("_samples", "_restored", "_confusion", "_predicted", "curve_return", "curve_bits_per_byte", "curve_loss")
+TELLING = ("_samples", "_restored", "_plane", "_confusion", "_predicted", "curve_return", "curve_bits_per_byte", "curve_loss")
 """Which picture of a report stands for it, the most telling first, by a part of its name; of others none does."""
 WIDTH = 720
 """Pixels of a picture, at most."""
@@ -44,10 +44,10 @@ def targets(node: Any) -> list[str]:
 
 def described(path: Path) -> str:
     """What an option makes, in a sentence."""
-    found = targets(yaml.safe_load(path.read_text(encoding="utf-8")))
-    module, _, name = found[0].rpartition(".")
-    if len(found) > 1 and path.parent.name == "metrics":
-        return ", ".join(f"`{target.rpartition('.')[2]}`" for target in found) + "."
+    node = yaml.safe_load(path.read_text(encoding="utf-8"))
+    module, _, name = targets(node)[0].rpartition(".")
+    if len(node) > 1 and path.parent.name == "metrics":
+        return ", ".join(f"`{metric}`" for metric in node) + "."
     return first_sentence(inspect.getdoc(getattr(importlib.import_module(module), name)))
 
 
@@ -59,6 +59,16 @@ def options() -> str:
         for path in sorted((CONF / group).glob("*.yaml")):
             lines.append(f"| `{group}` | `{path.stem}` | {described(path).replace('|', chr(92) + '|')} |")
     return "\n".join(lines)
+
+
+def faces() -> str:
+    """The tables of scikit-learn's classes, and of the factories that have none."""
+    from arsenal.sklearn import CLASSES, WITHOUT
+
+    lines = ["| class | kind | factory |", "|---|---|---|"]
+    lines += [f"| `{name}` | {one.kind} | `{one.factory.__name__}` |" for name, one in CLASSES.items()]
+    lines += ["", "| no class | because |", "|---|---|"]
+    return "\n".join([*lines, *(f"| `{name}` | {why} |" for name, why in WITHOUT.items())])
 
 
 def order(group: str) -> tuple[int, str]:
@@ -112,6 +122,7 @@ def rooms() -> dict[str, Any]:
     """Every room of arsenal that offers names, by its name."""
     folders = sorted(path.parent.name for path in (HERE / "arsenal").glob("*/__init__.py"))
     found = {name: importlib.import_module(f"arsenal.{name}") for name in folders}
+    found["explain"] = importlib.import_module("arsenal.evaluation.explain")
     return {name: room for name, room in found.items() if getattr(room, "__all__", None)}
 
 
@@ -120,7 +131,10 @@ def room_page(name: str, room: Any) -> str:
     page = [f"# {name}", "", (inspect.getdoc(room) or "").strip(), ""]
     for offered in sorted(room.__all__, key=str.lower):
         home = getattr(getattr(room, offered), "__module__", room.__name__)
-        if home.split(".")[0] != "arsenal":
+        if factory := getattr(getattr(room, offered), "factory", None):  # a class that is made of it
+            where = f"{factory.__module__.rpartition('.')[0]}.{factory.__name__}"
+            page += [f"## {offered}", "", f"scikit-learn's face of [`{factory.__name__}`][{where}].", ""]
+        elif home.split(".")[0] != "arsenal":
             page += [f"## {offered}", "", f"`{home}.{offered}`, offered here because it keeps the laws as it is.", ""]
         elif importlib.util.find_spec(f"{room.__name__}.{offered}"):  # a submodule has its name
             page += [f"::: {home}.{offered}", ""]
@@ -133,7 +147,9 @@ def pages() -> dict[Path, str]:
     """Every page that is written here, whole."""
     config = DOCS / "guide" / "config.md"
     api = {DOCS / "api" / f"{name}.md": room_page(name, room) for name, room in rooms().items()}
-    return {config: between(config.read_text(encoding="utf-8"), options()), DOCS / "gallery.md": gallery()} | api
+    between_marks = {config: options, DOCS / "guide" / "sklearn.md": faces}
+    written = {page: between(page.read_text(encoding="utf-8"), block()) for page, block in between_marks.items()}
+    return written | {DOCS / "gallery.md": gallery()} | api
 
 
 def pictures(runs: Path) -> None:

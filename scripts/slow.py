@@ -1,8 +1,9 @@
 """The slow tests that a change reaches: run those, and remember what passed.
 
     python scripts/slow.py changed       test files with slow tests that have not passed as they and what they reach are now
+    python scripts/slow.py laws          the laws among those; nothing is written
     python scripts/slow.py landing       those, and a tenth of the others, drawn by the commit's hash; nothing is written
-    python scripts/slow.py all           every one
+    python scripts/slow.py all           every one, and the cases that take minutes (ARSENAL_TEST_DEAR=1)
 
 A test file's key is the hash of all files that it reaches through imports, of what every test has (the conftest, the locked
 versions), and of itself. A file that starts processes, composes configs or asks for whatever there is reaches everything
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -36,6 +37,14 @@ WIDE_MODULES = ("arsenal/config.py",)
 """Modules that reach everything: targets of configs are plain paths."""
 TEXT = re.compile(r"\.md$|^docs/|^notebooks/|^experiments/|^\.github/")
 READS_TEXT = re.compile(r"\bdocs\b|\.md\b|README|notebooks|\bexperiments\b")
+
+
+LAWS = "/cases.py"
+"""How the name of a room's table of laws ends."""
+TOGETHER = 6
+"""Test files that run together where what passed is written, so that it is soon; else all do, which keeps all cores busy."""
+QUICK = (LAWS, "tests/sklearn/test_face.py")
+"""Ends of the names of files whose slow tests are many small programs: laws, and scikit-learn's checks."""
 
 
 class Tree:
@@ -136,63 +145,70 @@ def drawn(names: Iterable[str], commit: str) -> list[str]:
     return [name for name in names if int(hashlib.sha256(f"{commit} {name}".encode()).hexdigest(), 16) % 10 == 0]
 
 
-def run(names: list[str], root: Path = CHECKOUT) -> set[str]:
-    """Run the slow tests of these files; those that passed."""
-    passed: set[str] = set()
+def run(names: list[str], together: int, root: Path = CHECKOUT) -> Iterator[set[str]]:
+    """Run the slow tests of these files, so many at a time; yield those that passed."""
     for place, cwd in PLACES.items():
         mine = [Path(name).relative_to(cwd).as_posix() for name in names if name.startswith(f"{place}/")]
-        if not mine:
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            report = Path(folder) / "report.xml"
-            command = [
-                sys.executable,
-                "-m",
-                "pytest",
-                "-n",
-                "2",
-                "--dist",
-                "loadfile",
-                "-q",
-                "-m",
-                "slow",
-                "-o",
-                "junit_family=xunit1",
-            ]
-            done = subprocess.run([*command, f"--junitxml={report}", *mine], cwd=root / cwd)
-            wrong = set(mine) if not report.is_file() or done.returncode > 1 else failed(report)
-        passed |= {(cwd / name).as_posix() for name in mine if name not in wrong}
-    return passed
+        # What says nothing of speed has its programs compiled quickly, as those of `make test` are.
+        small = [name for name in mine if name.endswith(QUICK)]
+        for some, quick in ((small, "1"), ([name for name in mine if name not in small], "0")):
+            for at in range(0, len(some), together):
+                wrong = run_files(some[at : at + together], root / cwd, quick)
+                yield {(cwd / name).as_posix() for name in some[at : at + together] if name not in wrong}
 
 
-def failed(report: Path) -> set[str]:
-    """The files with a test that failed, or was not run at all, in a JUnit report."""
-    return {
-        case.get("file", "") for case in ElementTree.parse(report).iter("testcase")
-        if case.find("failure") is not None or case.find("error") is not None
-    }  # fmt: skip
+def run_files(names: list[str], cwd: Path, quick: str) -> set[str]:
+    """Run the slow tests of files of one place; those that failed."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        options = ["-n", "2", "--dist", "loadfile", "-q", "-m", "slow", "-o", "junit_family=xunit1", f"--junitxml={report}"]
+        environment = os.environ | {"ARSENAL_TEST_QUICK": quick}
+        done = subprocess.run([sys.executable, "-m", "pytest", *options, *names], cwd=cwd, env=environment)
+        return set(names) if not report.is_file() or done.returncode > 1 else failed(report, names)
+
+
+def failed(report: Path, names: list[str]) -> set[str]:
+    """Of these files those with a test that failed, or was not run at all, in a JUnit report; all where nobody knows whose it is.
+
+    By the module of the test: a law's `file` is that in which it is written, not that whose rows it is tried on.
+    """
+    modules, found = {name.removesuffix(".py").replace("/", "."): name for name in names}, set()
+    for case in ElementTree.parse(report).iter("testcase"):
+        if case.find("failure") is not None or case.find("error") is not None:
+            parts = case.get("classname", "").split(".")
+            mine = {modules[text] for i in range(len(parts)) if (text := ".".join(parts[: i + 1])) in modules}
+            found |= mine or set(names)
+    return found
 
 
 def main(words: list[str]) -> int:
     """1 where a test fails."""
-    if words not in (["changed"], ["landing"], ["all"]):
-        raise SystemExit("slow: one of changed, landing, all.")
+    if words not in (["changed"], ["laws"], ["landing"], ["all"]):
+        raise SystemExit("slow: one of changed, laws, landing, all.")
     tree = Tree(CHECKOUT, listed(CHECKOUT))
     ledger = json.loads((CHECKOUT / LEDGER).read_text()) if (CHECKOUT / LEDGER).exists() else {}
     keys = {name: tree.key(name) for name in tree.slow()}
     new = [name for name in keys if ledger.get(name) != keys[name]]
     names = list(keys) if words == ["all"] else new
+    if words == ["laws"]:
+        keys, new = ({name: keys[name] for name in some if name.endswith(LAWS)} for some in (keys, new))
+        names = list(new)
     if words == ["landing"]:
         commit = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=CHECKOUT, check=True, capture_output=True, text=True
         ).stdout.strip()
         names = new + drawn([name for name in keys if name not in new], commit)
     print(f"slow: {len(names)} of {len(keys)} files, {len(new)} of them reached by a change since they passed.", flush=True)
-    passed = run(names)
-    if words != ["landing"]:
-        kept = {name: key for name, key in ledger.items() if name in keys and name not in names}
-        kept |= {name: keys[name] for name in names if name in passed}
-        (CHECKOUT / LEDGER).write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+    passed: set[str] = set()
+    if words == ["all"]:
+        os.environ["ARSENAL_TEST_DEAR"] = "1"
+    writes = words in (["changed"], ["all"])
+    for some in run(names, TOGETHER if writes else max(1, len(names))):
+        passed |= some
+        if writes:  # at once: who stops this keeps what has passed
+            kept = {name: key for name, key in ledger.items() if name in keys and name not in names}
+            kept |= {name: keys[name] for name in passed}
+            (CHECKOUT / LEDGER).write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
     return 0 if passed == set(names) else 1
 
 

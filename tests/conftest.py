@@ -29,9 +29,9 @@ QUICK = (
 def pytest_configure(config):
     """The slow tests, which train at length, and what they say of bits and speed, run as users' programs do.
 
-    ARSENAL_TEST_QUICK=0 lets the others run so too.
+    ARSENAL_TEST_QUICK=0 lets the others run so too, and 1 lets slow ones compile quickly.
     """
-    if config.option.markexpr != "slow" and os.environ.get("ARSENAL_TEST_QUICK") != "0":
+    if os.environ.get("ARSENAL_TEST_QUICK", "0" if config.option.markexpr == "slow" else "1") == "1":
         given = os.environ.get("XLA_FLAGS", "")
         flags = [flag for flag in QUICK if name_of(flag) not in given and known(flag)]
         os.environ["XLA_FLAGS"] = " ".join([given, *flags]).strip()  # processes that tests start have them too

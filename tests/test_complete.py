@@ -43,6 +43,13 @@ def test_what_is_asked_of_a_complete_run(root):
     assert [kind for kind, *_ in heard] == ["complete"]
 
 
+def test_words_that_come_later_are_kept_and_nothing_is_measured(root):
+    heard, run = again(root, "tags=[paper]")
+    assert [kind for kind, *_ in heard] == ["complete"]
+    assert load(run.folder).config.settings.tags == ["paper"]
+
+
+@pytest.mark.slow
 def test_a_metric_that_comes_later_is_measured_from_the_checkpoint(root):
     _, run = again(root)
     from arsenal import evaluate
@@ -59,6 +66,7 @@ def test_a_metric_that_comes_later_is_measured_from_the_checkpoint(root):
     assert [kind for kind, *_ in heard] == ["complete"]  # it is part of the run now
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_no_complete_run(root):
     _, run = again(root)
     state = max((run.folder / "checkpoints").glob("*/state/**/*"), key=lambda path: path.stat().st_size if path.is_file() else 0)

@@ -57,6 +57,22 @@ def scalar(outputs, y):
     return jnp.square(outputs).mean()
 
 
+def apart(y, predict, by=1):
+    return jnp.abs(predict - y.astype(predict.dtype)) > by
+
+
+def margin(outputs, batch):
+    return outputs["predict_proba"].max(-1)
+
+
+def one_number(y, predict):
+    return (predict != y).mean()
+
+
+def three(a, b, c):
+    return a
+
+
 def crossed(outputs, y):
     return jnp.square(outputs - y.astype(float))
 
@@ -97,6 +113,28 @@ def test_outputs_that_are_no_rows_are_refused(own, model, loss, partial, said):
     with pytest.raises(ConfigError, match=said) as caught:
         build(own(model, loss, partial))
     assert "\n" not in str(caught.value)
+
+
+def with_metric(name):
+    return compose("digits_mlp", ["trusted=[homemade]", f"+metrics.mine={{_target_: homemade.{name}, _partial_: true}}"])
+
+
+def test_a_plain_function_is_a_metric(own):
+    for name in ("apart", "margin"):
+        built = build(with_metric(name))
+        assert built.modes["mine"] is None and "accuracy" in built.modes
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("one_number", r"The metric `mine` does not fit what the learner answers: `mine` must give a value for every row, \(1797,\); got"),
+        ("three", r"`metrics.mine`: `mine` must be a Metric or a function .*; got three\(a, b, c\)"),
+    ],
+)
+def test_another_function_is_no_metric(own, name, said):
+    with pytest.raises(ConfigError, match=said):
+        build(with_metric(name))
 
 
 def test_labels_are_no_numbers():

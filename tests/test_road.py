@@ -62,6 +62,7 @@ def test_what_the_front_door_offers():
     assert Config is arsenal.config.Config
 
 
+@pytest.mark.slow
 def test_the_curve_of_a_run_that_was_interrupted_is_that_of_one_that_was_not(tmp_path):
     """A checkpoint between two logs: the first mean after it is over all steps since the last one."""
     words = ["model.hidden=[4]", "run.tensorboard=false", "every.log=10 steps", "every.evaluate=1000"]

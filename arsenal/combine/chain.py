@@ -1,6 +1,9 @@
 """Transforms one after another, alone or before an estimator, so that a fold never sees another fold's rows."""
 
+import math
+
 import jax
+import jax.numpy as jnp
 from jax.random import fold_in
 
 from arsenal.combine.whole import trace_host
@@ -32,10 +35,16 @@ def chain(*transforms: Transform) -> Transform:
             transform.check(batch)
             batch = shapes_behind(transform, batch)
 
+    def names(given):
+        for transform in transforms:
+            given = transform.names(given)
+        return given
+
     invertible = all(transform.inverse for transform in transforms)
     exempt = {word: why for transform in transforms for word, why in transform.exempt.items()}
     hp: dict = [transform.hp for transform in transforms]  # type: ignore[assignment]
-    return Transform(fit, apply, inverse if invertible else None, check, hp, exempt)
+    nameable = all(transform.names for transform in transforms)
+    return Transform(fit, apply, inverse if invertible else None, check, hp, exempt, names if nameable else None)
 
 
 def shapes_behind(transform: Transform, batch: Batch) -> Batch:
@@ -72,3 +81,27 @@ def after(transform: Transform, estimator: Estimator) -> Estimator:
         hp={"transform": transform.hp, "estimator": estimator.hp} if floats else estimator.hp,
         exempt=transform.exempt | estimator.exempt,
     )  # fmt: skip
+
+
+def as_transform(estimator: Estimator, answer: str = "transform") -> Transform:
+    """What an estimator answers in place of x: places on a map, distances from centres, shares of a mixture.
+
+    x [n, ...] to floats [n, columns], in training of the same fit: of an estimator that learns from y, `stacking` has the answers
+    out of fold. State and hp: the estimator's parameters and floats. ValueError where the answer is missing or no floats.
+    """
+    if answer not in estimator.apply or answer in estimator.inputs:
+        known = ", ".join(name for name in estimator.apply if name not in estimator.inputs)
+        raise ValueError(f"`answer` of `as_transform` must be one of the estimator's, {known}; got {answer!r}.")
+    called = trace_host(estimator)
+
+    def fit(key, batch, hp):
+        params, _ = called.fit(key, batch, hp)
+        return params, batch._replace(x=apply(params, batch.x))
+
+    def apply(params, x):
+        made = estimator.apply[answer](params, x)
+        if not jnp.issubdtype(made.dtype, jnp.floating):
+            raise ValueError(f"`as_transform` takes an answer of floats; `{answer}` gives {made.dtype}.")
+        return made.reshape(made.shape[0], math.prod(made.shape[1:]))
+
+    return Transform(fit, apply, check=estimator.check, hp=estimator.hp, exempt=called.exempt)

@@ -25,20 +25,20 @@ def ema(learner: Learner, decay: Annotated[float, Interval(ge=0, lt=1)] = 0.999)
     hp: {"learner": ..., "decay": ...}.
     """
 
-    def copied(params):
+    def copy(params):
         # A copy also of what is wide already: the driver donates both states to the next step.
         return jax.tree.map(jnp.copy, widen(params))
 
     def init(key, batch, hp):
         state = learner.init(key, batch, hp["learner"])
-        return AverageState(state, copied(learner.params(state)))
+        return AverageState(state, copy(learner.params(state)))
 
     def step(key, averaged, batch, hp):
         state, metrics = learner.step(key, averaged.state, batch, hp["learner"])
         return AverageState(state, move_average(averaged.average, learner.params(state), hp["decay"])), metrics
 
     def adopt(averaged, params, hp):
-        return AverageState(learner.adopt(averaged.state, params, hp["learner"]), copied(params))
+        return AverageState(learner.adopt(averaged.state, params, hp["learner"]), copy(params))
 
     flops = learner.flops
     return learner._replace(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.random import fold_in
 
+from arsenal.combine.pool import pool
 from arsenal.records import Batch, Learner
 
 
@@ -71,24 +72,4 @@ def ensemble(learner: Learner, members: int) -> Learner:
     """
     many = population(learner, range(members))
 
-    def answer(name, f):
-        def read(params, inputs):
-            outputs = f(params, inputs)
-            if name == "predict" and "predict_proba" in many.apply and jnp.issubdtype(outputs.dtype, jnp.integer):
-                return jnp.argmax(many.apply["predict_proba"](params, inputs).mean(0), -1).astype(outputs.dtype)
-            return vote(outputs) if jnp.issubdtype(outputs.dtype, jnp.integer) else outputs.mean(0)
-
-        return read
-
-    return many._replace(apply={name: answer(name, f) for name, f in many.apply.items()})
-
-
-def vote(labels: jax.Array) -> jax.Array:
-    """The most frequent value along the first axis, the smallest one where two are equally frequent.
-
-    >>> vote(jnp.array([[3, 1], [3, 2], [0, 1]])).tolist()
-    [3, 1]
-    """
-    ordered = jnp.sort(labels, 0)
-    counts = (ordered[:, None] == ordered[None]).sum(1)
-    return jnp.take_along_axis(ordered, counts.argmax(0)[None], 0)[0]
+    return many._replace(apply={name: pool(name, many.apply) for name in many.apply})

@@ -33,7 +33,8 @@ def whole(estimator: Estimator) -> Learner:
     def step(key, state, batch, hp):
         fitted = fit(key, batch, hp)
         info = fitted.info._asdict() if hasattr(fitted.info, "_asdict") else {}
-        means = {name: Mean(jnp.asarray(v, dtype=float), jnp.ones(())) for name, v in info.items() if jnp.ndim(v) == 0}
+        numbers = {name: v for name, v in info.items() if not isinstance(v, dict) and jnp.ndim(v) == 0}
+        means = {name: Mean(jnp.asarray(v, dtype=float), jnp.ones(())) for name, v in numbers.items()}
         return fitted, means
 
     return Learner(

@@ -1,17 +1,73 @@
 """Where rows come from: data sets, their schema, splits and the order of batches."""
 
-from arsenal.data.bundled import breast_cancer, diabetes, digits, seeds
+from arsenal.data.baskets import baskets
+from arsenal.data.bundled import breast_cancer, diabetes, digits, odd_digits, seeds, wine
 from arsenal.data.dataset import Dataset, Schema, as_dataset
 from arsenal.data.files import csv, npz, parquet
+from arsenal.data.folds import (
+    by_fold,
+    group_k_fold,
+    k_fold,
+    leave_one_group_out,
+    leave_one_out,
+    purged_k_fold,
+    shuffle_split,
+    stratified_group_k_fold,
+    stratified_k_fold,
+    time_series,
+)
 from arsenal.data.grain import grain
 from arsenal.data.images import images
 from arsenal.data.mapped import memmap, tokens
 from arsenal.data.source import ahead, arrays, feed, nothing, reading, stream, through
 from arsenal.data.splits import as_split, by_group, by_position, by_row, by_time, stratified
-from arsenal.data.text import decode, encode, text
+from arsenal.data.tabular import tabular
+from arsenal.data.text import decode, decoder, encode, text
 
 __all__ = [
-    "Dataset", "Schema", "ahead", "arrays", "as_dataset", "as_split", "breast_cancer", "by_group", "by_position", "by_row",
-    "by_time", "csv", "decode", "diabetes", "digits", "encode", "feed", "grain", "images", "memmap", "nothing", "npz",
-    "parquet", "reading", "seeds", "stratified", "stream", "text", "through", "tokens",
+    "Dataset",
+    "Schema",
+    "ahead",
+    "arrays",
+    "as_dataset",
+    "as_split",
+    "baskets",
+    "breast_cancer",
+    "by_fold",
+    "by_group",
+    "by_position",
+    "by_row",
+    "by_time",
+    "csv",
+    "decode",
+    "decoder",
+    "diabetes",
+    "digits",
+    "encode",
+    "feed",
+    "grain",
+    "group_k_fold",
+    "images",
+    "k_fold",
+    "leave_one_group_out",
+    "leave_one_out",
+    "memmap",
+    "nothing",
+    "npz",
+    "odd_digits",
+    "parquet",
+    "purged_k_fold",
+    "reading",
+    "seeds",
+    "shuffle_split",
+    "stratified",
+    "stratified_group_k_fold",
+    "stratified_k_fold",
+    "stream",
+    "tabular",
+    "text",
+    "through",
+    "time_series",
+    "tokens",
+    "wine",
 ]  # fmt: skip

@@ -22,10 +22,12 @@ class Schema(NamedTuple):
     """By name of the input; a bare array is called `x`."""
     target: Tensor = Tensor()
     """Its `columns` are the labels in the order of their codes, where there are any."""
-    codecs: dict[str, dict] = {}
+    codecs: dict[str, dict[str, Any]] = {}
     """State of every codec by name."""
-    tokenizer: dict = {}
+    tokenizer: dict[str, Any] = {}
     """Of text in tokens: the content of its `tokenizer.json`."""
+    table: dict[str, Any] = {}
+    """Of a table as it came: what was decided of each of its columns and of its target, and why; see `tabular`."""
 
 
 class Dataset(NamedTuple):
@@ -76,12 +78,13 @@ def dataset(
         raise ValueError(f"Row ids must be distinct; got {n - len(np.unique(row))} repeated ones.")
     weight = np.ones(n, np.float32) if weight is None else np.asarray(weight, np.float32)
     rows = Batch(x, y, weight, row, aux)
+    gaps = {f"x['{name}']" for name, tensor in schema.inputs.items() if may_miss(schema, tensor)}
     for path, leaf in jax.tree_util.tree_leaves_with_path(rows):
         name = jax.tree_util.keystr(path).lstrip(".")
         if leaf.shape[:1] != (n,):
             raise ValueError(f"Every part of a data set has the same number of rows, here {n}; `{name}` has shape {leaf.shape}.")
-        if in_memory(leaf) and np.issubdtype(leaf.dtype, np.floating) and not np.isfinite(leaf).all():
-            bad = np.flatnonzero(~np.isfinite(leaf.reshape(n, -1)).all(1))
+        if in_memory(leaf) and np.issubdtype(leaf.dtype, np.floating) and not (sound := is_sound(leaf, name in gaps)).all():
+            bad = np.flatnonzero(~sound.reshape(n, -1).all(1))
             raise ValueError(
                 f"Values must be finite; `{name}` has NaN or infinity in {len(bad)} rows, the first at position {bad[0]}."
             )
@@ -93,6 +96,17 @@ def dataset(
         settings = [settings, *map(array_layout, maps)] if maps else settings
         return Dataset(rows, schema, fingerprint(rows, schema, [content.sha256 for content in found.values()], settings), found)
     return Dataset(rows, schema, fingerprint(rows, schema), found)
+
+
+def may_miss(schema: Schema, tensor: Tensor) -> bool:
+    """Whether NaN stands for a missing value in an input."""
+    names = [tensor.codec] if isinstance(tensor.codec, str) else tensor.codec or ()
+    return tensor.gaps is not None or any("missing" in schema.codecs[name] for name in names)
+
+
+def is_sound(values: np.ndarray, gaps: bool) -> np.ndarray:
+    """Whether each number is finite or, where there may be gaps, missing."""
+    return ~np.isinf(values) if gaps else np.isfinite(values)
 
 
 def array_layout(mapped: np.memmap) -> list[Any]:
@@ -121,7 +135,8 @@ def fingerprint(rows: Batch, schema: Schema, sums: Sequence[str] = (), settings:
     """
     # As it was before there were tokenizers, and before a tensor could say what pads it: no data does.
     inputs, target = {name: tensor[:4] for name, tensor in schema.inputs.items()}, schema.target[:4]
-    described = (inputs, target, *(schema[2:] if schema.tokenizer else schema[2:3]))
+    more = [part for part in (schema.tokenizer, schema.table) if part]
+    described = (inputs, target, schema.codecs, *more)
     digest = hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(rows):
         digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}".encode())

@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Sequence
+from csv import reader as csv_rows
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,15 +59,34 @@ def read(path: str | Path, separator: str = ",") -> Any:
             with np.load(path, allow_pickle=False) as stored:
                 return dict(stored)
         if path.suffix in (".csv", ".tsv", ".txt"):
-            return pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else separator)
+            return read_csv(path, "\t" if path.suffix == ".tsv" else separator)
     except Exception as error:
         raise ValueError(f"Data file {path} cannot be read: {str(error).splitlines()[0]}") from error
     raise ValueError(f"A data file ends in .csv, .tsv, .parquet or .npz; got {path.name}.")
 
 
+def read_csv(path: Path, separator: str) -> Any:
+    """A data frame from text with a header; ValueError where pandas would take cells for labels of rows, or make up names."""
+    import pandas as pd
+
+    frame = pd.read_csv(path, sep=separator)
+    if len(separator) == 1:
+        with open(path, newline="", encoding="utf-8-sig", errors="replace") as stream:
+            rows = csv_rows(stream, delimiter=separator)
+            names = next(rows)
+            first = next(rows, names)
+        if len(first) > len(names):
+            raise ValueError(f"the header names {len(names)} columns, and row 1 has {len(first)} cells.")
+        if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+            raise ValueError(f"two columns are called {twice[0]!r}.")
+    return frame
+
+
 def find_file(path: str | Path) -> Path:
     """The file; one clear error where there is none, or nothing in it."""
     path = resolve_path(path)
+    if path.is_dir():
+        raise FileNotFoundError(f"Data file {path} is a folder.")
     if not path.is_file():
         raise FileNotFoundError(f"Data file {path} does not exist.")
     if path.stat().st_size == 0:

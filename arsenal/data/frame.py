@@ -47,6 +47,10 @@ def choose_columns(
     used = [*dict.fromkeys([*names, *([target] if target else []), *([id] if id else []), *aux])]
     for name in used:
         check_name(name, columns, "column")
+    if target in names:
+        raise ValueError(f"The target `{target}` is one of `features`: a model would read its answer.")
+    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+        raise ValueError(f"The column `{twice[0]}` is in `features` twice.")
     return names, used
 
 

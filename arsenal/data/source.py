@@ -78,7 +78,7 @@ def reading(
         raise ValueError(f"`window` of `reading` must be >= 1; got {window}.")
     chunked = next((v for v in jax.tree.leaves(rows) if getattr(v, "chunks", None) is not None), None)
 
-    def placed(epoch: np.ndarray, position: np.ndarray) -> np.ndarray:
+    def place(epoch: np.ndarray, position: np.ndarray) -> np.ndarray:
         """The rows [steps, own] at these positions of each step's epoch."""
         if not shuffle:
             return position
@@ -95,7 +95,7 @@ def reading(
         step = np.arange(start, stop)
         position = (step % per_epoch * batch_size + part * own)[:, None] + np.arange(own)
         with on_host(), jax.ensure_compile_time_eval():  # this is the host, also where a program asks for shapes
-            at = placed(step // per_epoch, np.minimum(position, n - 1)).reshape(-1).astype(np.int64)
+            at = place(step // per_epoch, np.minimum(position, n - 1)).reshape(-1).astype(np.int64)
         taken = gather(rows, at)
         taken = taken._replace(weight=np.where(position.reshape(-1) < n, taken.weight, np.zeros_like(taken.weight)))
         check(taken)

@@ -13,6 +13,7 @@ from arsenal.records import Batch, Split
 
 Fraction = Annotated[float, Interval(ge=0, lt=1)]
 Seed = Annotated[int, Ge(0), Lt(2**64)]
+TENTHS = np.arange(1, 10) / 10
 
 
 def by_row(validation: Fraction = 0.15, test: Fraction = 0.15, seed: Seed = 0) -> Split:
@@ -76,7 +77,7 @@ def by_group(
 def stratified(
     validation: Fraction = 0.15, test: Fraction = 0.15, seed: Seed = 0, column: str = "y"
 ) -> Split:
-    """Each class, a value of y or of another column, in the same shares on all sides, to the row.
+    """Each class, a value of y or of another column, in the same shares on all sides, to the row; of numbers, each tenth.
 
     Within its class the rows with the lowest hashes of their ids validate, the next test. Unlike in `by_row` a row may change
     its side when others join. A class of one row trains.
@@ -86,7 +87,7 @@ def stratified(
     def masks(rows, schema):
         found, _ = column_values(rows, schema, column)
         if not np.issubdtype(found.dtype, np.integer):
-            raise ValueError(f"`column` of `stratified` must hold classes; `{column}` holds {found.dtype}.")
+            found = np.searchsorted(np.quantile(found, TENTHS), found)
         at, place = uniform(rows.row, seed), np.empty(len(found))
         for one in np.unique(found):
             mine = np.flatnonzero(found == one)

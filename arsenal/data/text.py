@@ -1,6 +1,8 @@
 """Text as rows: windows of bytes, characters or tokens, each beside itself shifted by one; and codes as text again."""
 
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -80,6 +82,15 @@ def decode(schema: Schema, codes: Any) -> str:
     if codes and not 0 <= min(codes) <= max(codes) < 256:
         return " ".join(map(str, codes))
     return bytes(codes).decode(errors="replace")
+
+
+def decoder(schema: Schema | None = None) -> Callable[[Any], str]:
+    """`codes [t] -> text`, as the data's schema has it: what a metric of texts reads codes by.
+
+    >>> decoder()([104, 195, 169])
+    'hé'
+    """
+    return functools.partial(decode, Schema() if schema is None else schema)
 
 
 def characters(schema: Schema) -> list[str] | None:

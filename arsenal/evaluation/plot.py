@@ -4,7 +4,7 @@ Rows count by `weight` [n], and a row of weight 0 is not there. Colours are Okab
 readers, and never carry a meaning alone. Every plot takes a `Theme`; `DARK` is for dark pages.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -271,43 +271,24 @@ def roc(
 ) -> "Figure":  # fmt: skip
     """ROC curves of labels y [n] and probabilities [n, classes]: one for two classes, else each against the rest.
 
-    The macro curve is the mean over classes of the true positive rate. Up to four classes have a colour each; of more, all
-    are faint but the worst. Of more than 30 classes, the 30 with most weight.
+    The macro curve is the mean over classes of the true positive rate. How many are shown: `class_curves`.
     """
-    y, proba, weight = drop_dead_rows(weight, np.asarray(y), np.asarray(proba))
-    figure = new_figure(4.1, 4.0, theme, layout=None)
-    axes = figure.add_axes((0.135, 0.125, 0.835, 0.785))
-    dress(axes, theme, "ROC")
+    figure, found, size = class_curves("ROC", roc_curve, y, proba, weight, labels, theme)
+    axes = figure.axes[0]
     axes.plot([0, 1], [0, 1], color=theme.muted, linewidth=0.8, linestyle=(0, (4, 4)))
-    if proba.shape[1] == 2:
-        false, true, area = roc_curve(y == 1, proba[:, 1], weight)
-        false, true = thin(false, true)
-        axes.fill_between(false, true, step=None, color=theme.right, alpha=0.1, linewidth=0)
-        axes.plot(false, true, color=theme.right, linewidth=2, label=f"area {area:.4f}", clip_on=False)
-    else:
-        size = np.bincount(y, weight, proba.shape[1])
-        classes = np.sort(np.argsort(-size, kind="stable")[:CURVES_SHOWN])
-        found = {int(c): roc_curve(y == c, proba[:, c], weight) for c in classes if 0 < size[c] < size.sum()}
-        colours = (theme.train, theme.wrong, theme.third, theme.fourth)
-        worst = min(found, key=lambda c: found[c][2], default=None)
-        for i, (c, (false, true, area)) in enumerate(found.items()):
-            name = shorten(labels[c] if labels and c < len(labels) else str(c), 16)
-            colour = colours[i] if len(found) <= 4 else theme.wrong if c == worst else theme.muted
-            label = f"{name}  {area:.4f}" if len(found) <= 4 else f"worst: {name}  {area:.4f}" if c == worst else None
-            look: dict[str, Any] = {"linewidth": 1.4, "alpha": 1} if label else {"linewidth": 0.8, "alpha": 0.4}
-            axes.plot(*thin(false, true), color=colour, label=label, **look)
-        if found:
-            at = np.unique(np.concatenate([thin(f, t)[0] for f, t, _ in found.values()]))
-            macro = np.mean([upper_end(at, false, true) for false, true, _ in found.values()], axis=0)
-            area = float(np.mean([area for _, _, area in found.values()]))
-            of = f"macro, {len(found)} of {proba.shape[1]} classes" if len(found) < proba.shape[1] else "macro"
-            at, macro, label = np.append(0, at), np.append(0, macro), f"{of}  {area:.4f}"
-            axes.plot(at, macro, color=theme.right, linewidth=2.2, label=label, clip_on=False)
+    if len(size) == 2:
+        for false, true, _ in found.values():
+            false, true = thin(false, true)
+            axes.fill_between(false, true, color=theme.right, alpha=0.1, linewidth=0)
+    elif found:
+        at = np.unique(np.concatenate([thin(false, true)[0] for false, true, _ in found.values()]))
+        macro = np.mean([upper_end(at, false, true) for false, true, _ in found.values()], axis=0)
+        area = float(np.mean([area for _, _, area in found.values()]))
+        of = f"macro, {len(found)} of {len(size)} classes" if len(found) < len(size) else "macro"
+        at, macro, label = np.append(0, at), np.append(0, macro), f"{of}  {area:.4f}"
+        axes.plot(at, macro, color=theme.right, linewidth=2.2, label=label, clip_on=False)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="false positive rate", ylabel="true positive rate")
-    legend = axes.legend(loc="lower right", frameon=False, fontsize=8.5, labelcolor=theme.ink)
-    legend.set_title("area under the curve" if proba.shape[1] > 2 else "")
-    legend.get_title().set_fontsize(8)
-    legend.get_title().set_color(theme.muted)
+    add_legend(axes, theme, "area under the curve", "lower right")
     return figure
 
 
@@ -335,35 +316,50 @@ def precision_recall(
     y: np.ndarray, proba: np.ndarray, weight: np.ndarray | None = None, labels: Sequence[str] | None = None,
     theme: Theme = LIGHT,
 ) -> "Figure":  # fmt: skip
-    """Precision over recall of labels y [n] and probabilities [n, classes]: of two classes the second, else each.
+    """Precision over recall of labels y [n] and probabilities [n, classes]: of two classes the second, else each."""
+    figure, found, size = class_curves("Precision and recall", precision_recall_curve, y, proba, weight, labels, theme)
+    axes = figure.axes[0]
+    if len(size) == 2 and found:
+        axes.axhline(size[1] / size.sum(), color=theme.muted, linewidth=0.8, linestyle=(0, (4, 4)))
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
+    add_legend(axes, theme, "average precision", "lower left")
+    return figure
 
-    Up to four classes have a colour each; of more, all are faint but the worst. Of more than 30, the 30 with most weight.
+
+def class_curves(
+    title: str, curve: Callable, y: np.ndarray, proba: np.ndarray, weight: np.ndarray | None, labels: Sequence[str] | None,
+    theme: Theme,
+) -> tuple["Figure", dict[int, tuple[np.ndarray, np.ndarray, float]], np.ndarray]:  # fmt: skip
+    """A figure of one `curve(y, score, weight)` a class against the rest; the curves drawn; the weight of each class.
+
+    Of two classes the second is drawn. Up to four have a colour each; of more, all are faint but the worst. Of more than 30,
+    the 30 with most weight.
     """
     y, proba, weight = drop_dead_rows(weight, np.asarray(y), np.asarray(proba))
     figure = new_figure(4.1, 4.0, theme, layout=None)
     axes = figure.add_axes((0.135, 0.125, 0.835, 0.785))
-    dress(axes, theme, "Precision and recall")
+    dress(axes, theme, title)
     size = np.bincount(y, weight, proba.shape[1])
-    classes = [1] if proba.shape[1] == 2 else np.sort(np.argsort(-size, kind="stable")[:CURVES_SHOWN])
-    found = {int(c): precision_recall_curve(y == c, proba[:, c], weight) for c in classes if 0 < size[c] < size.sum()}
-    colours = (theme.right, theme.wrong, theme.third, theme.fourth)
+    classes = [1] if len(size) == 2 else np.sort(np.argsort(-size, kind="stable")[:CURVES_SHOWN])
+    found = {int(c): curve(y == c, proba[:, c], weight) for c in classes if 0 < size[c] < size.sum()}
+    colours = (theme.right if len(size) == 2 else theme.train, theme.wrong, theme.third, theme.fourth)
     worst = min(found, key=lambda c: found[c][2], default=None)
-    for i, (c, (recall, precision, area)) in enumerate(found.items()):
+    for i, (c, (x, height, area)) in enumerate(found.items()):
         name = shorten(labels[c] if labels and c < len(labels) else str(c), 16)
-        told = len(found) <= 4 or c == worst
-        text = f"{'worst: ' if len(found) > 4 else ''}{name}  {area:.4f}" if told else None
-        look: dict[str, Any] = {"linewidth": 1.6, "alpha": 1} if told else {"linewidth": 0.8, "alpha": 0.4}
         colour = colours[i] if len(found) <= 4 else theme.wrong if c == worst else theme.muted
-        axes.plot(*thin(recall, precision), color=colour, label=text, clip_on=False, **look)
-    if proba.shape[1] == 2 and found:
-        axes.axhline(size[1] / size.sum(), color=theme.muted, linewidth=0.8, linestyle=(0, (4, 4)))
-    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
-    if found:
-        legend = axes.legend(loc="lower left", frameon=False, fontsize=8.5, labelcolor=theme.ink)
-        legend.set_title("average precision")
+        label = f"{name}  {area:.4f}" if len(found) <= 4 else f"worst: {name}  {area:.4f}" if c == worst else None
+        look: dict[str, Any] = {"linewidth": 1.6, "alpha": 1} if label else {"linewidth": 0.8, "alpha": 0.4}
+        axes.plot(*thin(x, height), color=colour, label=label, clip_on=False, **look)
+    return figure, found, size
+
+
+def add_legend(axes: Any, theme: Theme, title: str, place: str) -> None:
+    """A legend of what is drawn, if anything is."""
+    if axes.get_legend_handles_labels()[0]:
+        legend = axes.legend(loc=place, frameon=False, fontsize=8.5, labelcolor=theme.ink)
+        legend.set_title(title)
         legend.get_title().set_fontsize(8)
         legend.get_title().set_color(theme.muted)
-    return figure
 
 
 def coefficients(slope: np.ndarray, names: Sequence[str], classes: Sequence[str] = (), theme: Theme = LIGHT) -> "Figure":
@@ -383,6 +379,187 @@ def coefficients(slope: np.ndarray, names: Sequence[str], classes: Sequence[str]
     axes.grid(visible=False, axis="y")
     if slope.shape[1] > 1:
         legend(axes, theme)
+    return figure
+
+
+def alike_groups(ranks: np.ndarray, difference: float) -> list[tuple[int, int]]:
+    """Of rising ranks [k] the first and last of every longest group of two or more that lie within `difference`."""
+    last = np.searchsorted(ranks, ranks + difference + 1e-9, side="right") - 1
+    return [(i, j) for i, j in enumerate(last.tolist()) if j > i and (i == 0 or j > last[i - 1])]
+
+
+def critical_difference(names: Sequence[str], ranks: np.ndarray, difference: float, theme: Theme = LIGHT) -> "Figure":
+    """Mean ranks [models] on a line, the best on the left; a bar joins models that the test does not tell apart.
+
+    `difference` is how far two must be apart, as of `significance.critical_difference`. Demšar, JMLR 7 (2006), figure 1.
+    """
+    ranks = np.asarray(ranks, float)
+    if len(names) != len(ranks) or len(ranks) < 2:
+        raise ValueError(f"`critical_difference` takes a name for each of two ranks or more; got {len(names)} and {len(ranks)}.")
+    order = np.argsort(ranks, kind="stable")
+    place, k = ranks[order], len(ranks)
+    groups = alike_groups(place, difference)
+    low, high = min(np.floor(place[0]), 1.0), max(np.ceil(place[-1]), float(k))
+    wide = high - low
+    first = (k + 1) // 2
+    under = 0.28 * len(groups) + 0.35
+    figure = new_figure(7.2, 1.3 + 0.28 * len(groups) + 0.3 * first, theme)
+    axes = figure.add_subplot()
+    axes.set_facecolor(theme.surface)
+    axes.set_axis_off()
+    axes.plot([low, high], [0, 0], color=theme.ink, linewidth=1.2)
+    for tick in np.arange(low, high + 1):
+        axes.plot([tick, tick], [0, 0.12], color=theme.ink, linewidth=1)
+        axes.text(tick, 0.18, f"{tick:.0f}", ha="center", va="bottom", fontsize=8.5, color=theme.muted)
+    axes.plot([low, low + difference], [0.75, 0.75], color=theme.wrong, linewidth=2.2, marker="|", markersize=8, gid="difference")
+    axes.text(low + difference / 2, 0.83, f"CD {difference:.2f}", ha="center", va="bottom", fontsize=8.5, color=theme.ink)
+    for i, (rank, name) in enumerate(zip(place, (names[at] for at in order), strict=True)):
+        left = i < first
+        height = -under - 0.3 * (i if left else k - 1 - i)
+        end = low - 0.04 * wide if left else high + 0.04 * wide
+        axes.plot([rank, rank, end], [0, height, height], color=theme.muted, linewidth=0.9)
+        text, side = f"{shorten(name, 28)}  {rank:.2f}", "right" if left else "left"
+        axes.text(end + (-0.01 if left else 0.01) * wide, height, text, ha=side, va="center", fontsize=9, color=theme.ink)
+    for i, (a, b) in enumerate(groups):
+        ends = [place[a], place[b]]
+        axes.plot(ends, [-0.22 - 0.28 * i] * 2, color=theme.right, linewidth=4, solid_capstyle="round", gid="alike")
+    axes.set(xlim=(low - 0.55 * wide, high + 0.55 * wide), ylim=(-under - 0.3 * first, 1.15))
+    return figure
+
+
+def intervals(
+    names: Sequence[str], value: np.ndarray, low: np.ndarray, high: np.ndarray, title: str = "Effects", theme: Theme = LIGHT
+) -> "Figure":
+    """Values [k] with their intervals, one below the other, beside the line of nothing; those away from it are coloured."""
+    figure = new_figure(7.2, 1.1 + 0.3 * max(len(names), 2), theme)
+    axes = figure.add_subplot()
+    dress(axes, theme, shorten(title, 70))
+    axes.axvline(0, color=theme.muted, linewidth=0.9)
+    for at, (middle, left, right) in enumerate(zip(value, low, high, strict=True)):
+        colour = theme.right if left > 0 else theme.wrong if right < 0 else theme.muted
+        axes.plot([left, right], [at, at], color=colour, linewidth=2, solid_capstyle="butt")
+        axes.plot(middle, at, "o", color=colour, markersize=5)
+    axes.set_yticks(range(len(names)), [shorten(name, 34) for name in names])
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
+    return figure
+
+
+def importances(
+    mean: np.ndarray, deviation: np.ndarray | None, names: Sequence[str], title: str = "Importance", label: str = "",
+    theme: Theme = LIGHT,
+) -> "Figure":  # fmt: skip
+    """Numbers [d] of named columns as bars, the largest first, 20 at most, with lines of two deviations [d] either way."""
+    mean = np.asarray(mean, float)
+    order = np.argsort(np.abs(mean), kind="stable")[-20:]
+    figure = new_figure(4.7, max(2.2, 0.24 * len(order) + 1.0), theme)
+    axes = figure.add_subplot()
+    dress(axes, theme, title)
+    at = np.arange(len(order))
+    axes.barh(at, mean[order], 0.7, color=[theme.right if v >= 0 else theme.wrong for v in mean[order]], linewidth=0)
+    if deviation is not None:
+        far = 2 * np.asarray(deviation, float)[order]
+        axes.hlines(at, mean[order] - far, mean[order] + far, color=theme.ink, linewidth=1)
+    axes.axvline(0, color=theme.muted, linewidth=0.8)
+    axes.set_yticks(at, [shorten(names[i], 26) for i in order])
+    axes.set_xlabel(label)
+    axes.grid(visible=False, axis="y")
+    return figure
+
+
+def beeswarm(
+    values: np.ndarray, level: np.ndarray, names: Sequence[str], title: str = "", label: str = "", theme: Theme = LIGHT
+) -> "Figure":
+    """Values [n, d] of named columns as points, a line for each column, those that move most on top, 20 at most.
+
+    `level` [n, d] says how large each row's own value is, 0 to 1, by colour; what is no number is grey.
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+
+    values, level = np.asarray(values, float), np.asarray(level, float)
+    order = np.argsort(np.abs(values).mean(0), kind="stable")[-20:]
+    ramp = LinearSegmentedColormap.from_list("level", [theme.right, theme.fourth, theme.wrong])
+    figure = new_figure(5.6, max(2.4, 0.3 * len(order) + 1.1), theme)
+    axes = figure.add_subplot()
+    dress(axes, theme, title)
+    for line, i in enumerate(order):
+        one, known = values[:, i], np.isfinite(level[:, i])
+        up = spread_points(one, np.ptp(values[:, order]) or 1.0)
+        axes.scatter(one[~known], line + up[~known], 9, color=theme.muted, alpha=0.7, linewidth=0)
+        axes.scatter(one[known], line + up[known], 9, c=level[known, i], cmap=ramp, vmin=0, vmax=1, alpha=0.85, linewidth=0)
+    axes.axvline(0, color=theme.muted, linewidth=0.8)
+    axes.set_yticks(range(len(order)), [shorten(names[i], 26) for i in order])
+    axes.set(ylim=(-0.6, len(order) - 0.4), xlabel=label)
+    axes.grid(visible=False, axis="x")
+    for right, word, colour in ((0.84, "small", theme.right), (1.0, "large value", theme.wrong)):
+        axes.text(
+            right - 0.02 * (right < 1), 1.01, word, color=colour, transform=axes.transAxes, fontsize=8.5, fontweight="bold",
+            ha="right", va="bottom",
+        )  # fmt: skip
+    return figure
+
+
+def spread_points(values: np.ndarray, whole: float) -> np.ndarray:
+    """[n] in -0.4..0.4: how far up or down each point is moved, so that those of a like value lie side by side."""
+    place = np.round(values / whole * 90).astype(int)
+    up = np.zeros(len(values))
+    for at in np.unique(place):
+        mine = np.flatnonzero(place == at)
+        up[mine] = (np.arange(len(mine)) + 1) // 2 * np.where(np.arange(len(mine)) % 2, 1, -1)
+    return 0.4 * up / max(4.0, np.abs(up).max(initial=0))
+
+
+def waterfall(
+    values: np.ndarray, base: float, names: Sequence[str], title: str = "", label: str = "", theme: Theme = LIGHT
+) -> "Figure":
+    """How the values [d] of one row lead from `base` to its answer, step by step, the largest on top; past 10 the rest is one."""
+    values = np.asarray(values, float)
+    order = np.argsort(-np.abs(values), kind="stable")
+    shown = order[:10] if len(order) > 11 else order
+    steps, texts = [values[i] for i in shown], [shorten(names[i], 34) for i in shown]
+    if len(shown) < len(order):
+        steps.append(values[order[10:]].sum())
+        texts.append(f"{len(order) - 10} others")
+    steps, texts = steps[::-1], texts[::-1]
+    ends = base + np.cumsum(steps)
+    figure = new_figure(5.2, 0.3 * len(steps) + 1.2, theme)
+    axes = figure.add_subplot()
+    dress(axes, theme, title)
+    for line, (step, end) in enumerate(zip(steps, ends, strict=True)):
+        axes.barh(line, step, 0.66, left=end - step, color=theme.right if step >= 0 else theme.wrong, linewidth=0)
+        axes.vlines(end, line - 0.33, line + 1.33 if line + 1 < len(steps) else line + 0.33, color=theme.muted, linewidth=0.7)
+        axes.text(max(end, end - step), line, f" {step:+.3g}", va="center", fontsize=8, color=theme.ink)
+    axes.axvline(base, color=theme.muted, linewidth=0.8, linestyle=(0, (4, 4)))
+    reach = max(np.ptp([base, *ends]), 1e-12)
+    low, high = min(base, *ends), max(base, *ends)
+    axes.set_yticks(range(len(texts)), texts)
+    axes.set(xlim=(low - 0.06 * reach, high + 0.16 * reach), ylim=(-0.6, len(steps) - 0.4), xlabel=label)
+    axes.grid(visible=False, axis="y")
+    return figure
+
+
+def dependence(
+    at: Sequence[Any], mean: np.ndarray, each: np.ndarray | None, name: str, label: str = "", theme: Theme = LIGHT
+) -> "Figure":
+    """Answers [grid] over the values `at` of a column, thick; those of single rows [grid, n], at most 100 of them, thin.
+
+    Values that are texts stand side by side.
+    """
+    mean = np.asarray(mean, float)
+    words = any(isinstance(one, str) for one in at)
+    figure = new_figure(4.1, 3.2, theme)
+    axes = figure.add_subplot()
+    dress(axes, theme, shorten(name, 34))
+    place = np.arange(len(at)) if words else np.asarray(at, float)
+    if each is not None:
+        few = np.asarray(each, float)[:, np.unique(np.linspace(0, each.shape[1] - 1, 100).astype(int))]
+        axes.plot(place, few, color=theme.muted, linewidth=0.5, alpha=0.35)
+    axes.plot(place, mean, color=theme.right, linewidth=2.2, marker="o" if words or len(at) < 12 else None, markersize=4.5)
+    if words:
+        texts = [shorten(one, 14) for one in at]
+        crowded = len(texts) * max(map(len, texts)) > 42
+        axes.set_xticks(place, texts, rotation=90 if crowded else 0, fontsize=7.5 if len(texts) > 12 else 8.5)
+    axes.set_ylabel(label)
     return figure
 
 
@@ -472,6 +649,24 @@ def residuals(y: np.ndarray, predict: np.ndarray, weight: np.ndarray | None = No
         mean, spread = np.average(error, weights=weight), np.sqrt(np.average(np.square(error), weights=weight))
         beside.set_title(f"mean {mean:.3g}   RMS {spread:.3g}", loc="right", fontsize=9, color=theme.muted)
     axes.set(xlabel="predicted", ylabel="predicted - true")
+    return figure
+
+
+def plane(
+    x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None, labels: Sequence[str] | None = None, theme: Theme = LIGHT
+) -> "Figure":
+    """Rows x [n, 2] as points, those of a class, labels y [n], in one of five colours; its name is at the median of its rows."""
+    x, y, weight = drop_dead_rows(weight, np.asarray(x, float), np.asarray(y))
+    figure = new_figure(4.8, 4.4, theme)
+    axes = figure.add_subplot()
+    dress(axes, theme, "In the plane")
+    colours = (theme.right, theme.wrong, theme.third, theme.fourth, theme.train)
+    for c in np.unique(y).astype(int):
+        mine = x[y == c]
+        axes.scatter(mine[:, 0], mine[:, 1], 12, color=colours[c % len(colours)], alpha=0.5, linewidth=0)
+        name = shorten(labels[c] if labels and c < len(labels) else str(c), 16)
+        right, up = np.median(mine, 0)
+        axes.text(right, up, name, color=theme.ink, fontsize=10, fontweight="bold", ha="center", va="center")
     return figure
 
 

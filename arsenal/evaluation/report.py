@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,10 @@ from arsenal.evaluation.expectation import holds
 from arsenal.evaluation.labels import display_name
 from arsenal.records import Batch
 from arsenal.storage.files import to_json, write_bytes, write_json, write_text
+
+if TYPE_CHECKING:  # they bring SciPy's statistics, which no other command needs
+    from arsenal.evaluation.fairness import Fairness
+    from arsenal.evaluation.findings import Findings
 
 ORDER = ("test", "validation", "train")
 TILES, CLASSES_SHOWN, NUMBERS = 8, 100, 8
@@ -41,20 +45,22 @@ def write_report(
     results: dict[str, tuple[Batch, dict[str, np.ndarray]]], totals: dict[str, float] = {},  # noqa: B006
     texts: dict[str, list[tuple[str, str]]] = {},  # noqa: B006
     tags: Sequence[str] = (), notes: Sequence[str] = (), axis: tuple[str, float] = ("step", 1),
-    slope: tuple[np.ndarray, list[str]] | None = None,
+    slope: tuple[np.ndarray, list[str]] | None = None, table: dict = {},  # noqa: B006
+    rules: Sequence[dict] = (), findings: "Findings | None" = None,
 ) -> Path:  # fmt: skip
-    """Write `folder/index.html`, the PNGs beside it and `metrics.json`; the path of the page.
+    """Write `folder/index.html`, the PNGs beside it, `metrics.json` and `findings.json`; the path of the page.
 
     `status` holds the state and what else is known (`step`, `seconds`, `parameters`, ...), `command` makes the run again,
-    `config` is YAML. `history` has rows `{"step", "split", "values"}`; a value is a number, None or a list with one per
-    member of a population. `metrics` and `expect` go by "split/name", an expectation being `{"min": ..., "max": ...}`.
-    `results` maps a split to its rows (NumPy, weight 0 = not there) and the answers [n, ...] by name: whole y with
-    `predict` gives a confusion matrix and a table of classes, with `predict_proba` also ROC and calibration and, for
-    images, the worst mistakes; other y with `predict` gives residuals; images in `sample` come beside real ones, those
-    in `predict` below x. `texts` are a split's prompts, each with how it goes on. What is absent has no section. `totals`
-    are the weights of whole splits, of which `results` may hold some rows only. `axis` is what steps are counted in and how
-    many there are to a step; `slope` are coefficients [d] or [d, classes] and the inputs' names. The page loads nothing and
-    runs no script. Each file is replaced in one move.
+    `config` is YAML. `history` has rows `{"step", "split", "values"}`; a value is a number, None or a list with one per member
+    of a population. `metrics` and `expect` go by "split/name", an expectation being `{"min": ..., "max": ...}`. `results` maps
+    a split to its rows (NumPy, weight 0 = not there) and the answers [n, ...] by name: whole y with `predict` gives a confusion
+    matrix and a table of classes, with `predict_proba` also ROC and calibration and, for images, the worst mistakes; other y
+    with `predict` gives residuals; images in `sample` come beside real ones, those in `predict` below x; x of two columns is
+    drawn in the plane. `texts` are a split's prompts, each with how it goes on. What is absent has no section. `totals` are the
+    weights of whole splits, of which `results` may hold some rows only. `axis` is what steps are counted in and how many there
+    are to a step; `slope` are coefficients [d] or [d, classes] and the inputs' names; `table` is what was decided of the
+    columns, `Schema.table`; `rules` are lines of `needs`, `gives` and how often that holds; `findings` are what is said beyond
+    the metrics. The page loads nothing and runs no script. Each file is replaced in one move.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pictures = Pictures(folder)
@@ -69,16 +75,21 @@ def write_report(
         "tags": list(tags),
         "notes": list(notes),
         "checks": check_expectations(metrics, expect),
-        "tiles": tiles(metrics, expect),
-        "table": metric_table(metrics),
+        "tiles": tiles(metrics, expect, interval_texts(findings)),
+        "table": metric_table(metrics, interval_texts(findings)),
+        "findings": findings and show_findings(findings, pictures),
         "curves": curves(history, pictures, axis) + coefficient_pictures(slope, labels, pictures),
         "curves_title": "The model" if slope is not None else "Learning curves",
         "sections": [s for s in sections if s],
+        "columns": column_table(table),
+        "rules": [{word: v if isinstance(v, str | list) else number(v) for word, v in one.items()} for one in rules],
         "command": command,
         "config": [colour(line) for line in config.splitlines()],
         "environment": list(chips(environment)),
     }
     write_json(folder / "metrics.json", to_json(metrics))
+    if findings is not None:
+        write_json(folder / "findings.json", to_json(plain_findings(findings)))
     write_text(folder / "index.html", render("report.html", page))
     return folder / "index.html"
 
@@ -196,7 +207,7 @@ def check_expectations(metrics: dict, expect: dict[str, dict]) -> list[dict]:
     return [check_expectation(name, metrics, bounds or {}) for name, bounds in expect.items()]
 
 
-def tiles(metrics: dict, expect: dict[str, dict]) -> list[dict]:
+def tiles(metrics: dict, expect: dict[str, dict], intervals: dict[str, str] = {}) -> list[dict]:  # noqa: B006
     """The headline numbers: what was expected first, then the metrics of the foremost split."""
     split = min((name.rpartition("/")[0] for name in metrics), key=split_rank, default="")
     rest = [name for name in metrics if name.rpartition("/")[0] == split and name not in expect]
@@ -207,14 +218,15 @@ def tiles(metrics: dict, expect: dict[str, dict]) -> list[dict]:
             "name": display_name(name.rpartition("/")[2]),
             "split": name.rpartition("/")[0],
             "value": number(metrics[name]),
+            "interval": intervals.get(name, ""),
             "check": check_expectation(name, metrics, expect[name] or {}) if name in expect else None,
         }
         for name in shown[:TILES]
     ]
 
 
-def metric_table(metrics: dict) -> dict | None:
-    """All metrics, one line per name and one column per split."""
+def metric_table(metrics: dict, intervals: dict[str, str] = {}) -> dict | None:  # noqa: B006
+    """All metrics, one line per name and one column per split; with their intervals, or why there is none."""
     splits = sorted({name.rpartition("/")[0] for name in metrics}, key=split_rank)
     names = list(dict.fromkeys(name.rpartition("/")[2] for name in metrics))
     if not names:
@@ -222,9 +234,88 @@ def metric_table(metrics: dict) -> dict | None:
 
     def cell(split, name):
         key = f"{split}/{name}" if split else name
-        return number(metrics[key]) if key in metrics else ""
+        return " ".join([number(metrics[key]), intervals.get(key, "")]).strip() if key in metrics else ""
 
     return {"splits": splits, "lines": [(display_name(name), [cell(s, name) for s in splits]) for name in names]}
+
+
+def interval_texts(findings: "Findings | None") -> dict[str, str]:
+    """The interval of each metric that has one, by "split/name"."""
+    if findings is None:
+        return {}
+    return {f"{findings.split}/{name}": interval_text(*ends) for name, ends in findings.intervals.items()}
+
+
+def interval_text(low: float, high: float) -> str:
+    """The ends of an interval for people."""
+    return f"({number(low)} to {number(high)})" if math.isfinite(low) and math.isfinite(high) else ""
+
+
+def fair_gaps(fair: "Fairness") -> list[tuple[str, tuple[float, float, float]]]:
+    """How far groups are apart: what is compared, and its value and interval."""
+    return [(kind, one) for kind, one in fair._asdict().items() if kind != "groups"]
+
+
+def plain_findings(found: "Findings") -> dict[str, Any]:
+    """What was found, for whoever reads it by program: nested dictionaries and lists by the names of the records' fields."""
+
+    def plain(value):
+        if hasattr(value, "_asdict"):
+            return {name: plain(one) for name, one in value._asdict().items()}
+        if isinstance(value, dict):
+            return {name: plain(one) for name, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(one) for one in value]
+        return np.asarray(value).tolist() if hasattr(value, "dtype") else value
+
+    return plain(found)
+
+
+def show_findings(found: "Findings", pictures: Pictures) -> dict[str, Any]:
+    """What the page shows of what was found."""
+
+    def line(one):
+        return {
+            "name": one.name, "rows": number(one.rows), "value": number(one.value), "rest": number(one.rest),
+            "gap": f"{number(one.value - one.rest)} {interval_text(one.low, one.high)}", "p": number(one.p_value),
+            "strong": one.p_value < 0.05,
+        }  # fmt: skip
+
+    shown = []
+    if found.importance is not None:
+        names, one = list(found.names), found.importance
+        draw = lambda theme: plot.importances(one.mean, one.deviation, names, "Permutation importance", "", theme)  # noqa: E731
+        worse = "log loss" if found.value_name == "accuracy" else "squared error"
+        caption = f"How much worse the {worse} becomes when a column's values are dealt out anew."
+        shown = [pictures("importance", draw, "How much each column matters", caption)]
+    return {
+        "split": found.split, "metric": display_name(found.metric), "value_name": found.value_name,
+        "why_none": [(display_name(name), why) for name, why in found.why_none.items()],
+        "compared": [
+            {"name": one.name, "value": number(one.value), "better": f"{number(one.better)} {interval_text(one.low, one.high)}",
+             "says": "better" if one.low > 0 else "worse" if one.high < 0 else "not told apart"}
+            for one in found.compared
+        ],
+        "slices": [line(one) for parts in found.slices.values() for one in parts],
+        "worst": [line(one) for one in found.worst],
+        "groups": [
+            {"name": name,
+             "lines": [[one.name, number(one.rows), *(number(v) for v in one[2:])] for one in fair.groups],
+             "gaps": [(display_name(kind), number(one[0]), interval_text(*one[1:])) for kind, one in fair_gaps(fair)]}
+            for name, fair in found.groups.items()
+        ],
+        "leaks": [one.text for one in found.leaks],
+        "pictures": shown,
+        "remarks": list(found.remarks),
+    }  # fmt: skip
+
+
+def column_table(table: dict) -> dict | None:
+    """What a table's columns were taken for, one line each, the target first; None where the data was no table."""
+    if not table:
+        return None
+    target = [{"name": "the target", "kind": table["task"], "why": table["why"], "missing": 0}] if "task" in table else []
+    return {"lines": target + [{"name": name, **one} for name, one in table["columns"].items()], "notes": table["notes"]}
 
 
 def curves(history: list[dict], pictures: Pictures, axis: tuple[str, float] = ("step", 1)) -> list[Picture]:
@@ -319,7 +410,15 @@ def classification_plots(split, x, y, said, proba, weight, labels, pictures) -> 
     classes = max(int(y.max()), int(said.max())) + 1
     many = max(classes, len(labels or ())) > plot.PAIRS_LIMIT
     confusion = plot.confusion_pairs if many else plot.confusion_matrix
-    found = [
+    found = []
+    if x is not None and x.ndim == 2 and x.shape[1] == 2 and classes <= CLASSES_SHOWN:
+        found.append(
+            pictures(
+                f"{split}_plane", lambda theme: plot.plane(x, y, weight, labels, theme), f"The {split} rows in the plane",
+                "Where a row lies is all that the learner is told of it.",
+            )
+        )  # fmt: skip
+    found += [
         pictures(
             f"{split}_confusion", lambda theme: confusion(y, said, weight, labels, theme),
             f"{'Most frequent mistakes' if many else 'Confusion matrix'} of the {split} rows",

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from annotated_types import Ge
 
-from arsenal.losses.parts import check_parts
+from arsenal.losses.outputs import check_parts
 from arsenal.records import Loss
 
 
@@ -46,10 +46,10 @@ def ctc(blank: Annotated[int, Ge(0)] = 0) -> Loss:
         found, y = best_path(outputs), rows.y.astype(jnp.int32)
         longest = max(found.shape[1], y.shape[1])
 
-        def filled(labels):
+        def fill(labels):
             return jnp.pad(labels, ((0, 0), (0, longest - labels.shape[1])), constant_values=-1)
 
-        return (filled(found) == filled(y)).all(1).astype(frames(outputs)[0].dtype)
+        return (fill(found) == fill(y)).all(1).astype(frames(outputs)[0].dtype)
 
     def check(outputs, rows):
         if isinstance(outputs, dict):

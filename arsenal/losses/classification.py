@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from annotated_types import Ge, Interval
 
+from arsenal.losses.outputs import squeeze_last
 from arsenal.records import Batch, Loss
 
 Over = Literal["rows", "tokens"]
@@ -93,7 +94,7 @@ def binary_cross_entropy() -> Loss:
     """
 
     def value(logits, rows, hp):
-        logits = squeeze_logits(logits)
+        logits = squeeze_last(logits)
         return optax.sigmoid_binary_cross_entropy(logits, rows.y.astype(logits.dtype))
 
     def check(outputs, rows):
@@ -104,10 +105,10 @@ def binary_cross_entropy() -> Loss:
     return Loss(
         value,
         readout={
-            "predict": lambda z: (squeeze_logits(z) > 0).astype(jnp.int32),
-            "predict_proba": lambda z: jax.nn.softmax(jnp.stack([jnp.zeros_like(squeeze_logits(z)), squeeze_logits(z)], -1)),
+            "predict": lambda z: (squeeze_last(z) > 0).astype(jnp.int32),
+            "predict_proba": lambda z: jax.nn.softmax(jnp.stack([jnp.zeros_like(squeeze_last(z)), squeeze_last(z)], -1)),
         },
-        measures={"accuracy": lambda z, rows: ((squeeze_logits(z) > 0) == (rows.y > 0)).astype(z.dtype)},
+        measures={"accuracy": lambda z, rows: ((squeeze_last(z) > 0) == (rows.y > 0)).astype(z.dtype)},
         modes={"accuracy": "max"},
         check=check,
     )
@@ -115,11 +116,6 @@ def binary_cross_entropy() -> Loss:
 
 CLASSES = {"predict": lambda z: jnp.argmax(z, -1).astype(jnp.int32), "predict_proba": jax.nn.softmax}
 """How logits [n, ..., classes] read as answers."""
-
-
-def squeeze_logits(logits: jax.Array) -> jax.Array:
-    """[n] from [n] or [n, 1]."""
-    return logits.reshape(logits.shape[0])
 
 
 def is_soft(y, logits) -> bool:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from annotated_types import Ge, Gt
 
-from arsenal.losses.parts import check_parts
+from arsenal.losses.outputs import check_parts
 from arsenal.records import Loss
 
 

@@ -18,12 +18,12 @@ def pairwise_logistic() -> Loss:
     def value(scores, rows, hp):
         return over_pairs(jax.nn.softplus(-pair_differences(scores)), rows.y)
 
-    def ordered(scores, rows):
+    def pair_accuracy(scores, rows):
         return over_pairs((pair_differences(scores) > 0).astype(scores.dtype), rows.y)
 
     return Loss(
         value,
-        measures={"pair_accuracy": ordered},
+        measures={"pair_accuracy": pair_accuracy},
         modes={"pair_accuracy": "max"},
         check=lambda outputs, rows: check_lists("pairwise_logistic", outputs, rows),
     )
@@ -43,12 +43,12 @@ def listwise_softmax() -> Loss:
         log_p = jax.nn.log_softmax(jnp.where(item, scores, nothing))
         return -jnp.sum(jnp.where(item, target * log_p, 0), -1)
 
-    def ordered(scores, rows):
+    def pair_accuracy(scores, rows):
         return over_pairs((pair_differences(scores) > 0).astype(scores.dtype), rows.y)
 
     return Loss(
         value,
-        measures={"pair_accuracy": ordered},
+        measures={"pair_accuracy": pair_accuracy},
         modes={"pair_accuracy": "max"},
         check=lambda outputs, rows: check_lists("listwise_softmax", outputs, rows),
     )

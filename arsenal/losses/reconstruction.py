@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from arsenal.losses.parts import check_parts
+from arsenal.losses.outputs import check_parts
 from arsenal.losses.regression import over_row
 from arsenal.records import Loss
 

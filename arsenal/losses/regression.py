@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from annotated_types import Gt
 
+from arsenal.losses.outputs import squeeze_last
 from arsenal.records import Batch, Loss
 
 
@@ -18,7 +19,7 @@ def squared_error() -> Loss:
 
     return Loss(
         value,
-        readout={"predict": squeeze_outputs},
+        readout={"predict": squeeze_last},
         measures={"absolute_error": lambda outputs, rows: over_row(jnp.abs(residual(outputs, rows)))},
         modes={"absolute_error": "min"},
         check=lambda outputs, rows: check_shape("squared_error", outputs, rows),
@@ -36,7 +37,7 @@ def absolute_error() -> Loss:
 
     return Loss(
         value,
-        readout={"predict": squeeze_outputs},
+        readout={"predict": squeeze_last},
         measures={"squared_error": lambda outputs, rows: over_row(jnp.square(residual(outputs, rows)))},
         modes={"squared_error": "min"},
         check=lambda outputs, rows: check_shape("absolute_error", outputs, rows),
@@ -58,7 +59,7 @@ def huber(delta: Annotated[float, Gt(0)] = 1.0) -> Loss:
 
     return Loss(
         value,
-        readout={"predict": squeeze_outputs},
+        readout={"predict": squeeze_last},
         measures={"absolute_error": lambda outputs, rows: over_row(jnp.abs(residual(outputs, rows)))},
         modes={"absolute_error": "min"},
         check=lambda outputs, rows: check_shape("huber", outputs, rows),
@@ -89,7 +90,7 @@ def poisson() -> Loss:
             raise ValueError(f"Counts of `poisson` must be >= 0; got {y.min()}.")
 
     return Loss(
-        value, readout={"predict": lambda outputs: jnp.exp(squeeze_outputs(outputs))}, measures={"absolute_error": off},
+        value, readout={"predict": lambda outputs: jnp.exp(squeeze_last(outputs))}, measures={"absolute_error": off},
         modes={"absolute_error": "min"}, check=check,
     )
 
@@ -102,11 +103,6 @@ def align_outputs(outputs: jax.Array, y: jax.Array) -> jax.Array:
 def residual(outputs: jax.Array, rows: Batch) -> jax.Array:
     """`outputs - y` in y's shape."""
     return align_outputs(outputs, rows.y) - rows.y.astype(outputs.dtype)
-
-
-def squeeze_outputs(outputs: jax.Array) -> jax.Array:
-    """Outputs [n, 1] as [n]."""
-    return outputs[:, 0] if outputs.shape[1:] == (1,) else outputs
 
 
 def over_row(each: jax.Array) -> jax.Array:

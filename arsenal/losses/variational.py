@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from annotated_types import Ge
 
-from arsenal.losses.parts import check_parts
+from arsenal.losses.outputs import check_parts
 from arsenal.records import Loss
 
 
@@ -30,12 +30,12 @@ def elbo(
     """
     names = ("mean", "log_variance", "reconstruction")
 
-    def restoring(outputs, rows):
+    def rebuild(outputs, rows):
         return -log_likelihood(outputs["reconstruction"], getattr(rows, target), likelihood)
 
     def value(outputs, rows, hp):
         kl = divergence(outputs["mean"], outputs["log_variance"])
-        return restoring(outputs, rows) + hp["beta"].astype(kl.dtype) * kl
+        return rebuild(outputs, rows) + hp["beta"].astype(kl.dtype) * kl
 
     def check(outputs, rows):
         check_parts("elbo", outputs, *names)
@@ -66,7 +66,7 @@ def elbo(
     return Loss(
         value,
         readout={"predict": predict, "embedding": lambda outputs: outputs["mean"]},
-        measures={"kl": lambda outputs, rows: divergence(outputs["mean"], outputs["log_variance"]), "reconstruction": restoring},
+        measures={"kl": lambda outputs, rows: divergence(outputs["mean"], outputs["log_variance"]), "reconstruction": rebuild},
         modes={"reconstruction": "min"},
         check=check,
         hp={"beta": beta},

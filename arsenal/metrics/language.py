@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from annotated_types import Gt
 
 from arsenal.metrics.average import add, zero_dead_rows
-from arsenal.metrics.classification import surprise, zero_unlabelled
+from arsenal.metrics.positions import surprise, zero_unlabelled
 from arsenal.records import Mean, Metric
 
 

@@ -36,16 +36,16 @@ class Block(nn.Module):
         # A sum over 2 * layers parts keeps the variance of one.
         last = nn.initializers.normal(0.02 / math.sqrt(2 * self.layers))
 
-        def dropped(y):
+        def drop(y):
             return y if self.dropout is None else Dropout(self.dropout)(y, training)
 
         attention = SelfAttention(self.width, self.heads, True, NEAR_ZERO, last, name="attention")
         y = LayerNorm(1e-5, name="attention_norm")(x)
         y, cache = (attention(y), None) if cache is None else attention.extend(y, cache, position)
-        x = x + dropped(y)
+        x = x + drop(y)
         y = LayerNorm(1e-5, name="mlp_norm")(x)
         y = jax.nn.gelu(nn.Dense(4 * self.width, kernel_init=NEAR_ZERO, name="up")(y))
-        return x + dropped(nn.Dense(self.width, kernel_init=last, name="down")(y)), cache
+        return x + drop(nn.Dense(self.width, kernel_init=last, name="down")(y)), cache
 
 
 class Transformer(nn.Module):
@@ -64,7 +64,7 @@ class Transformer(nn.Module):
         self.position = self.param("position", NEAR_ZERO, (self.context, self.width))
         self.drop = None if self.dropout is None else Dropout(self.dropout)
         blocks = nn.scan(
-            Block, variable_axes={"params": 0}, split_rngs={"params": True, "dropout": True},
+            Block, variable_axes={"params": 0, "intermediates": 0}, split_rngs={"params": True, "dropout": True},
             in_axes=(1, nn.broadcast, nn.broadcast), out_axes=1, length=self.layers, unroll=min(self.layers, UNROLLED),
         )  # fmt: skip
         self.blocks = blocks(self.width, self.heads, self.layers, self.dropout)
@@ -119,6 +119,8 @@ def transformer(
 
     `prefill`: {"tokens" [n, t], "length" [n]} -> {"logits" [n, vocabulary] after the first `length` tokens, "cache"}.
     `decode`: {"token" [n], "position" [n], "cache"} -> {"logits" [n, vocabulary] after that token, "cache"}.
+
+    `attention`: tokens [n, t] -> how much each position looks at each, [n, layers, heads, t, t]; rows sum to 1.
     """
     if width % heads:
         raise ValueError(f"`heads` of `transformer` must divide `width`, {width}; got {heads}.")
@@ -140,6 +142,10 @@ def transformer(
         position = inputs["position"].astype(jnp.int32)
         return extend(variables, inputs["token"][:, None], inputs["cache"], position, jnp.zeros_like(position))
 
+    def attention(variables, tokens):
+        _, kept = build().apply(variables, tokens, mutable=["intermediates"])
+        return kept["intermediates"]["blocks"]["attention"]["weights"][0].swapaxes(0, 1)
+
     def flops(variables, tokens):
         counted = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"])) - context * width
         n, t = tokens.shape
@@ -151,7 +157,7 @@ def transformer(
         return continue_prompts(model, variables, keys, prompt, count, inputs["temperature"])
 
     model = linen(build()) if dropout is None else linen(build, dropout=dropout)
-    model = model._replace(methods={"prefill": prefill, "decode": decode}, flops=flops)
+    model = model._replace(methods={"prefill": prefill, "decode": decode, "attention": attention}, flops=flops)
     return model._replace(methods=model.methods | {"generate": from_inputs}, inputs={"generate": prompts})
 
 

@@ -34,12 +34,18 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, *, causal: bool = False, ma
 
 def by_products(q: jax.Array, k: jax.Array, v: jax.Array, *mask: jax.Array, causal: bool) -> jax.Array:
     """The formula, in [b, heads, t, d]; the softmax of half precision is taken in float32."""
-    q, k, v = (part.swapaxes(1, 2) for part in (q, k, v))
+    weights = attention_weights(q, k, causal=causal, mask=mask[0] if mask else None)
+    return (weights.astype(v.dtype) @ v.swapaxes(1, 2)).swapaxes(1, 2)
+
+
+def attention_weights(q: jax.Array, k: jax.Array, *, causal: bool = False, mask: jax.Array | None = None) -> jax.Array:
+    """How much each position looks at each, `softmax(q kᵀ / sqrt(d))` [b, heads, t, s], as in `attend`; rows sum to 1."""
+    q, k = q.swapaxes(1, 2), k.swapaxes(1, 2)
     real = jnp.float32 if q.dtype in HALF else q.dtype
     scores = jnp.matmul(q, k.swapaxes(2, 3), preferred_element_type=real) * q.shape[3] ** -0.5
-    for seen in (*mask, *([lower_triangle(q.shape[2], k.shape[2])] if causal else [])):
+    for seen in (*([] if mask is None else [mask]), *([lower_triangle(q.shape[2], k.shape[2])] if causal else [])):
         scores = jnp.where(seen, scores, jnp.finfo(real).min)
-    return (jax.nn.softmax(scores).astype(v.dtype) @ v).swapaxes(1, 2)
+    return jax.nn.softmax(scores)
 
 
 def by_library(q: jax.Array, k: jax.Array, v: jax.Array, *mask: jax.Array, causal: bool) -> jax.Array:
@@ -80,7 +86,10 @@ class SelfAttention(nn.Module):
 
     def __call__(self, x, mask=None):
         """[n, t, width] to the same; `mask` as in `attend`."""
-        return self.merge_heads(attend(*self.split_heads(x), causal=self.causal, mask=mask))
+        q, k, v = self.split_heads(x)
+        if self.is_mutable_collection("intermediates"):  # only where somebody asks what it looked at
+            self.sow("intermediates", "weights", attention_weights(q, k, causal=self.causal, mask=mask))
+        return self.merge_heads(attend(q, k, v, causal=self.causal, mask=mask))
 
     def extend(self, x, cache, position):
         """The same for positions `position` [n] onwards of longer rows, whose earlier ones are in the cache.

@@ -25,23 +25,23 @@ def linen(module: flax.linen.Module | Callable[..., flax.linen.Module], **hp: fl
     build = module if hp else lambda: module
     accepted = inspect.signature(type(build(**hp)).__call__).parameters
 
-    def asked(training: Training | None) -> dict[str, Any]:
+    def mode_argument(training: Training | None) -> dict[str, Any]:
         if "training" in accepted:
             return {"training": training}
         return {"train": training is not None} if "train" in accepted else {}
 
     def init(key, inputs):
-        return unfreeze(build(**hp).init(key, inputs, **asked(None)))
+        return unfreeze(build(**hp).init(key, inputs, **mode_argument(None)))
 
     def apply(variables, inputs, training=None):
         if training is None:
-            return build(**hp).apply(variables, inputs, **asked(None)), {}
+            return build(**hp).apply(variables, inputs, **mode_argument(None)), {}
         changing = [name for name in variables if name != "params"]
         # What normalises by the batch keeps statistics in a collection: a module without any is called as it is.
         masked = flax.linen.intercept_methods(mask_rows(training.weight)) if changing else contextlib.nullcontext()
         with masked:
             outputs, collections = build(**training.hp).apply(
-                variables, inputs, **asked(training), rngs={"dropout": training.key}, mutable=changing
+                variables, inputs, **mode_argument(training), rngs={"dropout": training.key}, mutable=changing
             )
         return outputs, unfreeze(collections)
 

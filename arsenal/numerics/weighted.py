@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 ROWS = "rows"
@@ -32,6 +33,76 @@ def weighted_mean(x: jax.Array, weight: jax.Array) -> jax.Array:
     """
     total = jnp.maximum(weight.sum(), jnp.finfo(weight.dtype).tiny)
     return jnp.tensordot(weight.astype(x.dtype), x, 1) / total.astype(x.dtype)
+
+
+def known_mean(x: jax.Array, weight: jax.Array) -> jax.Array:
+    """The mean over the first axis of x [n, ...] by weight [n] of what is not NaN; 0 where nothing is known.
+
+    >>> float(known_mean(jnp.array([1.0, jnp.nan, 4.0]), jnp.array([2.0, 5.0, 1.0])))
+    2.0
+    """
+    known = ~jnp.isnan(x)
+    weight = weight.astype(x.dtype)
+    # A statistic is no place for the short floats that matrix units of GPUs use by default.
+    total = jnp.tensordot(weight, known.astype(x.dtype), 1, precision="highest")
+    return jnp.tensordot(weight, jnp.where(known, x, 0), 1, precision="highest") / jnp.maximum(total, jnp.finfo(x.dtype).tiny)
+
+
+def known_extremes(x: jax.Array, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The least and the greatest known value over the first axis of x [n, ...], of rows with weight; 0 where none is known."""
+    known = (weight > 0).reshape(-1, *(1,) * (x.ndim - 1)) & ~jnp.isnan(x)
+    some = known.any(0)
+    low, high = jnp.where(known, x, jnp.inf).min(0), jnp.where(known, x, -jnp.inf).max(0)
+    return jnp.where(some, low, 0), jnp.where(some, high, 0)
+
+
+def weighted_quantile(x: jax.Array, weight: jax.Array, shares: Any) -> jax.Array:
+    """The values [m, ...] of x [n, ...] below which shares [m] in 0..1 of the weight [n] lie; NaN in x is not there.
+
+    Where a share falls between two rows it is their mean: definition 2 of Hyndman & Fan, The American Statistician 50 (1996),
+    which does not change when all weights do by one factor. NaN where nothing is known.
+
+    >>> weighted_quantile(jnp.array([1.0, 2.0, 9.0]), jnp.array([2.0, 1.0, 1.0]), jnp.array([0.5, 0.9])).tolist()
+    [1.5, 9.0]
+    """
+    shares = jnp.asarray(shares, weight.dtype)
+
+    def one(column):
+        known = (weight > 0) & ~jnp.isnan(column)
+        order = jnp.argsort(jnp.where(known, column, jnp.inf))
+        value, total = column[order], jnp.cumsum(jnp.where(known, weight, 0)[order])
+        at = shares * total[-1]
+        slack = 4 * jnp.finfo(weight.dtype).eps * total[-1]  # 0.1 * 30 is not 3 to the last bit
+        last = known.sum(dtype=jnp.int32) - 1
+        below = jnp.clip(jnp.searchsorted(total, at - slack, side="left"), 0, last)
+        above = jnp.clip(jnp.searchsorted(total, at + slack, side="right"), 0, last)
+        return jnp.where(last >= 0, value[below] / 2 + value[above] / 2, jnp.nan)
+
+    made = jax.vmap(one, 1, 1)(x.reshape(len(x), -1))
+    return made.reshape(shares.shape[0], *x.shape[1:])
+
+
+@jax.custom_batching.custom_vmap
+def weighted_gram(x: jax.Array, weight: jax.Array) -> jax.Array:
+    """`x.T @ diag(weight) @ x` [d, d] of x [n, d] and weight [n].
+
+    Many weights of one x under `vmap` (resamples, penalties, steps of several fits) are one product with the products of columns,
+    without a copy of x for each.
+
+    >>> weighted_gram(jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.array([1.0, 0.5])).tolist()
+    [[5.5, 8.0], [8.0, 12.0]]
+    """
+    return (x.T * weight) @ x
+
+
+@weighted_gram.def_vmap
+def _(size: int, batched: Any, x: jax.Array, weight: jax.Array) -> tuple[jax.Array, bool]:
+    if batched[0]:
+        return jax.vmap(lambda x, weight: (x.T * weight) @ x, (0, 0 if batched[1] else None))(x, weight), True
+    first, second = np.triu_indices(x.shape[1])
+    place = np.zeros((x.shape[1],) * 2, int)
+    place[first, second] = place[second, first] = np.arange(len(first))
+    return (weight @ (x[:, first] * x[:, second]))[:, place], True
 
 
 def draw(key: jax.Array, weight: jax.Array, k: int) -> jax.Array:

@@ -52,12 +52,12 @@ def plateau(
         names = ", ".join(f"`{name}`" for name in optimizer.hp) or "nothing"
         raise ValueError(f"`optimizer` of `plateau` must have a `learning_rate` in its hp; its hp has {names}.")
 
-    def paced(scale, hp):
+    def set_pace(scale, hp):
         return multiply(hp["optimizer"], "learning_rate", scale)
 
     def init(params, hp):
         none, one = jnp.zeros((), jnp.int32), jnp.ones(())
-        return Plateau(one, jnp.full((), jnp.inf), none, 0 * one, none, optimizer.init(params, paced(one, hp)))
+        return Plateau(one, jnp.full((), jnp.inf), none, 0 * one, none, optimizer.init(params, set_pace(one, hp)))
 
     def update(state, params, gradient, hp, value):
         total, count = state.total + jnp.asarray(value, dtype=state.total.dtype), state.count + 1
@@ -67,7 +67,7 @@ def plateau(
         bad = jnp.where(better, 0, state.bad + 1)
         strikes = full & (bad.astype(float) >= hp["patience"])
         scale = jnp.where(strikes, jnp.maximum(state.scale * hp["factor"], jnp.minimum(hp["end"], state.scale)), state.scale)
-        inner, params = optimizer.update(state.optimizer, params, gradient, paced(scale, hp), value)
+        inner, params = optimizer.update(state.optimizer, params, gradient, set_pace(scale, hp), value)
         state = Plateau(
             scale,
             jnp.where(full & better, mean, state.best),

@@ -20,11 +20,11 @@ from arsenal.records import Optimizer
 class Schedule(NamedTuple):
     """What the learning rate is multiplied by, step for step."""
 
-    factor: Callable
+    factor: Callable[..., Any]
     """`(step, hp) -> []`, a float; step [] is int32 and counts from 0."""
-    hp: dict = {}
+    hp: dict[str, Any] = {}
     """A tree of floats, as in every record."""
-    length: Callable | None = None
+    length: Callable[..., Any] | None = None
     """`hp -> steps` after which the factor stays as it is; None where it never does."""
 
 
@@ -54,15 +54,15 @@ def scheduled(optimizer: Any, schedule: Schedule) -> Optimizer:
         names = ", ".join(f"`{name}`" for name in optimizer.hp) or "nothing"
         raise ValueError(f"`optimizer` of `scheduled` must have a `learning_rate` in its hp; its hp has {names}.")
 
-    def paced(count, hp):
+    def set_pace(count, hp):
         return multiply(hp["optimizer"], "learning_rate", schedule.factor(count, hp["schedule"]))
 
     def init(params, hp):
         count = jnp.zeros((), jnp.int32)
-        return ScheduledState(count, optimizer.init(params, paced(count, hp)))
+        return ScheduledState(count, optimizer.init(params, set_pace(count, hp)))
 
     def update(state, params, gradient, hp, value):
-        inner, params = optimizer.update(state.optimizer, params, gradient, paced(state.count, hp), value)
+        inner, params = optimizer.update(state.optimizer, params, gradient, set_pace(state.count, hp), value)
         return ScheduledState(optax.safe_increment(state.count), inner), params
 
     return Optimizer(init, update, {"optimizer": optimizer.hp, "schedule": schedule.hp})

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 
@@ -110,7 +111,7 @@ class Checkpoints:
         size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
         if shutil.disk_usage(target).free < size:  # Orbax would say so too, in hundreds of lines
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
-        self.orbax.save(target.absolute() / "state", tree)
+        self.orbax.save(target.absolute() / "state", jax.tree.map(lambda v: v if v.size else np.zeros(1, v.dtype), tree))
         self.pending = self.worker.submit(self.commit, target, leaf_types(tree), due, best)
 
     def commit(self, target: Path, leaves: dict[str, Any], due: bool, best: Sequence[int]) -> None:
@@ -196,7 +197,10 @@ class Checkpoints:
                         text = f"`{name}` is {there} there, {now} here"
                         raise RunError(f"Checkpoint {path} was written {how} JAX_ENABLE_X64: {text}.")
                     raise RunError(f"Checkpoint {path} is of another model: `{name}` is {there} there, {now} here.")
-            return self.orbax.restore(path.absolute() / "state", like)
+            # Orbax writes no array without values: a zero stands for it.
+            filled = jax.tree.map(lambda v: v if v.size else jax.ShapeDtypeStruct((1,), v.dtype, sharding=v.sharding), like)
+            restored = self.orbax.restore(path.absolute() / "state", filled)
+            return jax.tree.map(lambda v, found: found if v.size else jnp.zeros(v.shape, v.dtype), like, restored)
         return None
 
 

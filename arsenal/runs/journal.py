@@ -17,6 +17,10 @@ TOLD = ("start", "warning", "note", "cache", "sums", "complete", "interrupted", 
 KINDS = (*MEASURES, *SHOWN, *TOLD)
 
 
+def hear_nothing(kind: str, step: int, values: dict[str, Any]) -> None:
+    """A listener that does nothing."""
+
+
 def of_learning(values: dict[str, Any]) -> dict[str, Any]:
     """The numbers that tell of learning, not of the machine."""
     return {name: value for name, value in values.items() if name not in MACHINE}

@@ -23,6 +23,10 @@ class Judge(NamedTuple):
         """Its value among those of an evaluation; None where it is no number or was not measured."""
         return as_number(values.get(self.metric))
 
+    def each(self, values: Mapping[str, Sequence[Any]]) -> list[float | None]:
+        """As `value`, of many that were evaluated together."""
+        return [as_number(value) for value in values[self.metric]]
+
     def best(self, history: Mapping[int, Mapping[str, Any]]) -> list[int]:
         """The steps that have a value, best first, the earlier one where two are equal.
 

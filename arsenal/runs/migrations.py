@@ -14,12 +14,12 @@ def migrate_config(values: dict[str, Any], today: dict[str, Any]) -> dict[str, A
     if isinstance(kept, int):  # 0.1.0: how many of the newest
         values = values | {"run": values["run"] | {"checkpoints": {"last": kept}}}
 
-    def filled(old, new):
+    def fill(old, new):
         if not isinstance(old, dict) or not isinstance(new, dict):
             return old
-        return old | {key: filled(old[key], value) if key in old else value for key, value in new.items()}
+        return old | {key: fill(old[key], value) if key in old else value for key, value in new.items()}
 
-    values = today | {key: filled(value, today[key]) if key in SECTIONS else value for key, value in values.items()}
+    values = today | {key: fill(value, today[key]) if key in SECTIONS else value for key, value in values.items()}
     return migrate_targets(values)
 
 

@@ -1,5 +1,6 @@
 """The words in which runs are chosen: `test/accuracy>0.97 and config.optimizer.learning_rate<1e-3`, `-test/accuracy`."""
 
+import json
 import operator
 import re
 from collections.abc import Callable, Iterable
@@ -27,14 +28,19 @@ class Condition(NamedTuple):
     def holds(self, cell: Cell | None) -> bool:
         """Whether a run's value keeps to it; a run without the value only does where something else is asked for.
 
+        One word is equal to a list that holds it.
         >>> Condition("step", ">", "1e2").holds((500.0, "500")), Condition("state", "!=", "complete").holds(None)
         (True, True)
+        >>> Condition("config.tags", "=", "paper").holds((None, '["baseline", "paper"]'))
+        True
         """
         if cell is None:
             return self.sign == "!="
         wanted = parse_number(self.value)
         if wanted is not None and cell[0] is not None:
             return SIGNS[self.sign](cell[0], wanted)
+        if cell[1].startswith("[") and not self.value.startswith("["):
+            return (self.value in map(str, json.loads(cell[1]))) == (self.sign != "!=")
         return SIGNS[self.sign](cell[1], self.value) if self.sign in ("=", "==", "!=") else False
 
 

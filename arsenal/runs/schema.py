@@ -23,7 +23,7 @@ def write_schema(path: Path, schema: Schema, training: Batch, examples: Batch) -
     write_json(path / "schema.json", {
         "inputs": {name: field._asdict() for name, field in schema.inputs.items()},
         "target": schema.target._asdict(), "codecs": schema.codecs, "tokenizer": schema.tokenizer,
-        "rows": len(training.weight),
+        "table": schema.table, "rows": len(training.weight),
     })  # fmt: skip
     flat = {}
     for name, part in jax.tree.map(lambda v: v[:EXAMPLES], examples)._asdict().items():
@@ -54,7 +54,8 @@ def read_schema(path: Path) -> tuple[Schema, Batch, int]:
     aux = part("aux")
     try:
         inputs = {n: Tensor(**f) for n, f in found["inputs"].items()}
-        schema, n = Schema(inputs, Tensor(**found["target"]), found["codecs"], found.get("tokenizer", {})), int(found["rows"])
+        more = (found.get("tokenizer", {}), found.get("table", {}))
+        schema, n = Schema(inputs, Tensor(**found["target"]), found["codecs"], *more), int(found["rows"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise Damaged(path / "schema.json", f"{type(error).__name__}: {error}") from error
     return schema, Batch(part("x"), part("y"), part("weight"), part("row"), () if aux is None else aux), n

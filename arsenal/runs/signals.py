@@ -30,7 +30,7 @@ class Interrupts:
         """Nothing came yet."""
         self.number = 0
         self.last_words: Callable[[], str] | None = None
-        self.lock = threading.RLock()
+        self.lock: contextlib.AbstractContextManager[bool] = threading.RLock()
 
     def __call__(self) -> int:
         """The signal's number, or 0."""

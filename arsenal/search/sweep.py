@@ -32,6 +32,10 @@ ENDED = ("complete", "stopped", "failed")
 """Nothing more comes of such a trial: trained to the end, ended by the scheduler, or gone wrong."""
 
 
+KINDS = {"sweep": "sweeps", "study": "studies"}
+"""Folders beside an experiment's runs."""
+
+
 class Trial(NamedTuple):
     """A point of the space, and what became of it."""
 
@@ -247,30 +251,22 @@ class Sweep:
                 before = step
         return out / before if before else 0.0
 
-    def promote(self, trial: Trial, config: Config, experiment: Experiment, rows: Any, mathematics: dict[str, Any]) -> Path:
-        """Make a kept trial a run folder like any other, complete; one that is there and complete stays as it is."""
-        settings = config.settings
-        if trial.changes:  # no single run trains like this: it must not be taken for one
-            mathematics = mathematics | {"changes": [[step, given] for step, given in trial.changes]}
-        sources = folder.fingerprints([package.split(".")[0] for package in settings.trusted])
-        with folder.claim(Path(settings.run.root), settings.name, mathematics, sources, False) as path:
-            if folder.read_status(path).get("state") == "complete" and folder.read_status(path).get("step", 0) >= trial.step:
-                return path
-            folder.write_config(path, configs.as_yaml(config), config.overrides, folder.environment())
-            schema.write_schema(path, experiment.data.schema, rows, experiment.examples)
-            (path / "events.jsonl").unlink(missing_ok=True)
-            with contextlib.closing(Events(path / "events.jsonl")) as log:
-                log.write("start", 0, length=trial.step, folder=str(path))
-                log.write("note", 0, text=f"Trial {trial.id} of the sweep {self.path}.")
-                for kind, step, measured in self.history(trial.id):
-                    log.write(kind, step, values=measured)
-                log.write("complete", trial.step, length=trial.step, folder=str(path))
-            (path / "checkpoints").mkdir(exist_ok=True)
-            for saved in self.state_of(trial.id).iterdir():
-                shutil.rmtree(path / "checkpoints" / saved.name, ignore_errors=True)
-                shutil.copytree(saved, path / "checkpoints" / saved.name)
-            folder.set_status(path, "complete", step=trial.step, length=trial.step)
-            return path
+    def write_run(self, path: Path, trial: Trial, config: Config, experiment: Experiment, rows: Any) -> None:
+        """Make the folder the complete run of a trial whose state is kept."""
+        folder.write_config(path, configs.as_yaml(config), config.overrides, folder.environment())
+        schema.write_schema(path, experiment.data.schema, rows, experiment.examples)
+        (path / "events.jsonl").unlink(missing_ok=True)
+        with contextlib.closing(Events(path / "events.jsonl")) as log:
+            log.write("start", 0, length=trial.step, folder=str(path))
+            log.write("note", 0, text=f"Trial {trial.id} of the sweep {self.path}.")
+            for kind, step, measured in self.history(trial.id):
+                log.write(kind, step, values=measured)
+            log.write("complete", trial.step, length=trial.step, folder=str(path))
+        (path / "checkpoints").mkdir(exist_ok=True)
+        for saved in self.state_of(trial.id).iterdir():
+            shutil.rmtree(path / "checkpoints" / saved.name, ignore_errors=True)
+            shutil.copytree(saved, path / "checkpoints" / saved.name)
+        folder.set_status(path, "complete", step=trial.step, length=trial.step)
 
     def close(self) -> None:
         """Close the log."""
@@ -290,17 +286,17 @@ def sweep_identity(config: Config, mathematics: dict[str, Any], space: Space) ->
 
 
 @contextlib.contextmanager
-def claim_sweep(config: Config, identity: dict[str, Any]) -> Iterator[Path]:
-    """Hold the sweep's folder, which `sweep.folder` or its identity names, as long as the context lasts."""
+def claim_folder(config: Config, identity: dict[str, Any], named: str | None, kind: str = "sweep") -> Iterator[Path]:
+    """Hold the folder of a sweep or a study, which `named` or its identity names, as long as the context lasts."""
     settings = config.settings
     sources = folder.fingerprints([package.split(".")[0] for package in settings.trusted])
-    if settings.sweep.folder is None:
-        place = Path(settings.run.root) / settings.name / "sweeps" / folder.identity(identity)
+    if named is None:
+        place = Path(settings.run.root) / settings.name / KINDS[kind] / folder.identity(identity)
     else:
-        place = Path(settings.sweep.folder)
+        place = Path(named)
         known = place / "identity.json"
         if known.exists() and not settings.fresh and (found := read_json(known)["mathematics"]) != identity:
-            raise SweepError(f"The sweep folder {place} is of another sweep: {difference(found, identity)}.")
+            raise SweepError(f"The folder {place} is of another {kind}: {difference(found, identity)}.")
     with folder.claim_at(place, identity, sources, settings.fresh) as path:
         write_text(path / "config.yaml", configs.as_yaml(config))
         write_text(path / "overrides.txt", "".join(f"{word}\n" for word in config.overrides))

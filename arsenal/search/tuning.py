@@ -25,7 +25,7 @@ from arsenal.search.engines.lanes import Lanes
 from arsenal.search.engines.programs import Programs
 from arsenal.search.searching import Searching
 from arsenal.search.space import Dimension, Space, space
-from arsenal.search.sweep import Sweep, SweepError, Trial, claim_sweep, count_states, sweep_identity
+from arsenal.search.sweep import Sweep, SweepError, Trial, claim_folder, count_states, sweep_identity
 from arsenal.storage.files import read_json, write_json
 from arsenal.training.length import Length
 
@@ -92,22 +92,25 @@ def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Swee
             settings = config.settings
             origin = inherited_params(config)
             about = sweep_identity(config, mathematics(config, experiment.data, origin), dimensions)
-        with claim_sweep(config, about) as path, contextlib.closing(open_sweep(path, settings)) as sweep:
+        section = settings.sweep
+        kept = section.mode or "min", section.keep, section.on_failure
+        with claim_folder(config, about, section.folder) as path, contextlib.closing(Sweep(path, *kept)) as sweep:
             engine, reason = choose_engine(path, settings, programs, experiment, scheduler)
             say(f"Sweep {path}")
             say(f"Engine {engine}: {reason}")
             if sweep.trials:
                 say("Before: " + ", ".join(f"{n} {state}" for state, n in count_states(list(sweep.trials.values())).items()))
             folder.set_status(path, "running")
-            searching = Searching(dimensions, search, scheduler, jax.random.key(settings.sweep.seed))
+            searching = Searching(dimensions, search, scheduler, jax.random.key(section.seed))
             try:
                 running: Any
                 if engine == "lanes":
                     running = Lanes(sweep, config, experiment, programs, searching, interrupted, say, origin)
                 else:
-                    from arsenal.search.engines.raytune import Processes
+                    from arsenal.search.engines.processes import Processes
+                    from arsenal.search.engines.raytune import run_trials
 
-                    running = Processes(sweep, config, programs, searching, interrupted, say)
+                    running = Processes(sweep, config, programs, searching, interrupted, say, run_trials)
                 running.run()
             except Exception as error:
                 with contextlib.suppress(OSError):
@@ -120,7 +123,7 @@ def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Swee
             runs, commands = promote_best(sweep, programs, running)
             folder.set_status(path, "complete", **count_states(list(sweep.trials.values())))
             report(sweep, config, dimensions, runs, commands)
-            best, metric = sweep.rank(), settings.sweep.metric
+            best, metric = sweep.rank(), section.metric
             skipped = {one.id: share for one in best[:NAMED] if (share := sweep.skipped_share(one.id))}
             return SweepResult(path, best, count_states(list(sweep.trials.values())), runs, commands, metric, skipped)
 
@@ -155,12 +158,6 @@ def build_search(settings: TuningSettings, dimensions: Space) -> tuple[Search, S
             f"`sweep.generation`={settings.sweep.generation} at a time; use search=random or sweep.generation={together}."
         )
     return found[0], found[1]  # type: ignore[return-value]
-
-
-def open_sweep(path: Path, settings: TuningSettings) -> Sweep:
-    """The sweep in its folder."""
-    section = settings.sweep
-    return Sweep(path, section.mode or "min", section.keep, section.on_failure)
 
 
 def choose_engine(

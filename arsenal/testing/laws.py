@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.export import symbolic_shape
 
 from arsenal import records
 from arsenal.combine import learner as as_steps
@@ -184,7 +185,7 @@ def side_by_side(run: Callable, lanes: dict[str, Lane], *more: Any) -> dict[str,
 def weigh(case: Case, got: dict[str, Any]) -> None:
     """A row of weight 0 is not there, NaN included; weight 2 is the row twice: as far as the lanes say.
 
-    That rows behind the others are not there is what the comparison with the rows alone, uncompiled, shows.
+    That rows behind the others are not there is what the comparison with the rows alone, shows.
     """
     if "between" in got:
         close(case, got["between"], got["alone"], "A row of weight 0 is not there")
@@ -286,6 +287,7 @@ def learner_is_a_function(case: Case) -> None:
         identical(learn_side_by_side(case, rows), learn_side_by_side(case, rows), "Same inputs, same bits")
 
 
+EAGER = "jit equals eager"
 JIT = "jit, with rows of weight 0 behind the others, equals eager without them"
 
 
@@ -456,12 +458,18 @@ def close_fit(case: Case, got: tuple[Any, dict], wanted: tuple[Any, dict], law: 
     close(case, got if whole else got[1], wanted if whole else wanted[1], law)
 
 
+def estimator_is_a_function(case: Case) -> None:
+    """Same key, same inputs: same bits."""
+    with use_float64(case):
+        rows = cast_rows(case.rows)
+        identical(fit_side_by_side(case, rows), fit_side_by_side(case, rows), "Same inputs, same bits")
+
+
 def estimator_jit_is_eager(case: Case) -> None:
-    """`jit` changes nothing but speed, and the same inputs give the same bits."""
+    """`jit` changes nothing but speed."""
     with use_float64(case):
         rows = cast_rows(case.rows)
         got = fit_side_by_side(case, rows)
-        identical(fit_side_by_side(case, rows), got, "Same inputs, same bits")
         wanted = fit_lane(trace_host(case.record), Lane(0, rows, hyperparameters(case.record.hp)), inputs_of(case, rows))
         close_fit(case, got["alone"], wanted, JIT)
 
@@ -539,7 +547,18 @@ def transform_jit_is_eager(case: Case) -> None:
         got = transform_side_by_side(case, rows)
         for name in ("alone", "other"):
             lane = lanes_of(case, rows)[name]._replace(rows=rows)
-            close(case, got[name], transform_lane(case.record, lane, rows.x), JIT)
+            alone = transform_lane(case.record, lane, rows.x)
+            close(case, drop_rows(case, rows, got[name]), drop_rows(case, rows, alone), JIT)
+
+
+def drop_rows(case: Case, rows: Batch, made: Transformed) -> Transformed:
+    """Without the state where it holds rows, as neighbours do: then those that are not there are among them, in their places."""
+
+    def shapes(rows):
+        state = jax.eval_shape(lambda rows, hp: case.record.fit(key(), rows, hp)[0], rows, hyperparameters(case.record.hp))
+        return jax.tree.map(lambda leaf: leaf.shape, state)
+
+    return made if shapes(rows) == shapes(pad_rows(rows, 2)) else made._replace(state=())
 
 
 def transform_obeys_weights(case: Case) -> None:
@@ -551,7 +570,7 @@ def transform_obeys_weights(case: Case) -> None:
             weigh_on_average(case, lambda seed, rows_: transform_lane(case.record, Lane(seed, rows_, hp), rows.x).applied, rows)
             return
         got = transform_side_by_side(case, rows)
-        weigh(case, {name: one._replace(training=()) for name, one in got.items()})
+        weigh(case, {name: drop_rows(case, rows, one)._replace(training=()) for name, one in got.items()})
         if "between" in got:
             close(
                 case, got["between"].training, got["alone"].training, "A row of weight 0 is not there for the others in training"
@@ -574,6 +593,36 @@ def transform_keeps_rows(case: Case) -> None:
             close(case, case.record.inverse(state, case.record.apply(state, rows.x)), rows.x, "The inverse undoes the transform")
 
 
+def transform_takes_any_number_of_rows(case: Case) -> None:
+    """It can be traced for a number of rows that is a symbol, as an artifact's programs are."""
+    rows = cast_rows(case.rows)
+    state = jax.eval_shape(lambda rows, hp: case.record.fit(key(), rows, hp)[0], rows, hyperparameters(case.record.hp))
+    (n,) = symbolic_shape("n")
+    x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((n, *leaf.shape[1:]), leaf.dtype), rows.x)
+    try:
+        behind = jax.eval_shape(case.record.apply, state, x)
+    except Exception as error:  # whatever JAX, or Python's own `len`, says of a symbol
+        raise AssertionError(f"It takes any number of rows, unknown while it is traced: {error}") from error
+    assert all(leaf.shape[0] == n for leaf in jax.tree.leaves(behind)), "As many rows behind it as before it."
+
+
+def transform_names_columns(case: Case) -> None:
+    """As many names behind it as there are columns, each once."""
+    rows, names = cast_rows(case.rows), case.record.names
+    if names is None:
+        return
+    _, changed = jax.eval_shape(lambda rows, hp: case.record.fit(key(), rows, hp), rows, hyperparameters(case.record.hp))
+    before, behind = (x if isinstance(x, dict) else {"x": x} for x in (rows.x, changed.x))
+    if any(leaf.ndim != 2 for leaf in before.values()):
+        return
+    made = names({name: [f"{name}{i}" for i in range(leaf.shape[1])] for name, leaf in before.items()})
+    assert {name: len(found) for name, found in made.items()} == {name: leaf.shape[1] for name, leaf in behind.items()}, (
+        f"Every column behind it has a name: {made} of {jax.tree.map(jnp.shape, behind)}."
+    )
+    for name, found in made.items():
+        assert len(set(found)) == len(found), f"No two columns of `{name}` have one name: {found}."
+
+
 # Models, losses, optimizers.
 
 
@@ -584,20 +633,20 @@ def model_program(case: Case) -> tuple[Any, Callable]:
 
 
 def model_jit_is_eager(case: Case) -> None:
-    """`jit` changes nothing but speed; same key, same parameters."""
+    """`jit` changes nothing but speed."""
     model, x = case.record, case.rows.x
     variables, apply = model_program(case)
-    identical(jax.jit(model.init)(key(), x), variables, "Same key, same parameters")
-    close(case, apply(variables, x), model.apply(variables, x)[0], "jit equals eager")
+    close(case, apply(variables, x), model.apply(variables, x)[0], EAGER)
     for name, given in model.inputs.items():
         f, inputs = model.methods[name], given(case.rows)
-        close(case, jax.jit(f)(variables, inputs), f(variables, inputs), f"jit equals eager in `{name}`")
+        close(case, jax.jit(f)(variables, inputs), f(variables, inputs), f"{EAGER} in `{name}`")
 
 
 def model_rows_are_strangers(case: Case) -> None:
-    """An answer has the same bits whatever its neighbours; hyperparameters are for training only."""
+    """An answer has the same bits whatever its neighbours; hyperparameters are for training only; same key, same parameters."""
     model, x = case.record, case.rows.x
     variables, apply = model_program(case)
+    identical(jax.jit(model.init)(key(), x), variables, "Same key, same parameters")
     n = len(jax.tree.leaves(x)[0])
     others = jax.tree.map(lambda v: jnp.asarray(np.asarray(v)[[0, *[n - 1] * (n - 1)]]), x)
     if not is_exempt(model, "batch-coupled"):
@@ -641,38 +690,53 @@ def augmentation_keeps_rows(case: Case) -> None:
     changed = run(key(1), rows, hp)
     identical(run(key(1), rows, hp), changed, "Same key, same inputs, same bits")
     reads_every_float(lambda hp: augmentation.apply(key(1), rows, hp), hp)
-    close(case, augmentation.apply(key(1), rows, hp), changed, "jit equals eager")
     identical((changed.row, changed.weight), (rows.row, rows.weight), "Rows keep their ids and weights")
     grown = run(key(1), add_dead_rows(rows), hp)
     kept = np.array([0, *range(2, len(rows.weight) + 1)])
     close(case, jax.tree.map(lambda v: v[kept], grown), changed, "A row of weight 0 is not there")
 
 
+def augmentation_jit_is_eager(case: Case) -> None:
+    """`jit` changes nothing but speed."""
+    augmentation, hp = case.record, hyperparameters(case.record.hp)
+    made = jax.jit(augmentation.apply)(key(1), case.rows, hp)
+    close(case, made, augmentation.apply(key(1), case.rows, hp), EAGER)
+
+
+def measure_rows(loss: records.Loss, lane: Lane) -> dict[str, Any]:
+    """The loss's value of every row, under the name "", and its measures."""
+    given = mask_dead_rows(lane.rows)
+    return {"": loss.value(given.x, given, lane.hp)} | {name: f(given.x, given) for name, f in loss.measures.items()}
+
+
+def loss_jit_is_eager(case: Case) -> None:
+    """`jit` changes nothing but speed."""
+    rows, n = cast_rows(case.rows), len(case.rows.weight)
+    lanes = lanes_of(case, rows)
+    got = side_by_side(loss_program(case.record), lanes)
+    for name in ("alone", "other"):
+        close(case, jax.tree.map(lambda v: v[:n], got[name]), measure_rows(case.record, lanes[name]._replace(rows=rows)), JIT)
+
+
+def loss_program(loss: records.Loss) -> Callable:
+    """`lanes -> measure_rows` of every lane."""
+    return jax.jit(jax.vmap(functools.partial(measure_rows, loss)))
+
+
 def loss_is_per_row(case: Case) -> None:
     """One value for every row, from that row alone unless rows are coupled; a row that is not there moves no other's value."""
     loss, rows = case.record, cast_rows(case.rows)
     n = len(rows.weight)
-
-    def measure(lane):
-        given = mask_dead_rows(lane.rows)
-        return {"": loss.value(given.x, given, lane.hp)} | {name: f(given.x, given) for name, f in loss.measures.items()}
-
     lanes = lanes_of(case, rows)
     if not is_exempt(loss, "batch-coupled"):
         others = jax.tree.map(lambda v: v[np.array([0, *[n - 1] * (n + 1)])], rows)
         lanes["strange"] = lanes["alone"]._replace(rows=others)
-    got = side_by_side(jax.jit(jax.vmap(measure)), lanes)
+    got = side_by_side(loss_program(loss), lanes)
     reads_every_float(lambda hp: loss.value(rows.x, rows, hp), lanes["alone"].hp)
     for name in ("alone", "other"):
-        wanted = measure(lanes[name]._replace(rows=rows))
-        for what, values in wanted.items():
-            assert values.shape == (n,), f"A loss gives one value for every row; got shape {values.shape} in `{what or 'value'}`."
-        close(
-            case,
-            jax.tree.map(lambda v: v[:n], got[name]),
-            wanted,
-            JIT,
-        )
+        for what, values in got[name].items():
+            m = len(lanes[name].rows.weight)
+            assert values.shape == (m,), f"A loss gives one value for every row; got shape {values.shape} in `{what or 'value'}`."
     if "between" in got:
         alone = jax.tree.map(lambda v: v[:n], got["alone"])
         kept = np.array([0, *range(2, n + 1)])
@@ -688,28 +752,39 @@ def loss_is_per_row(case: Case) -> None:
     loss.check(jax.ShapeDtypeStruct(rows.x.shape, rows.x.dtype), rows)
 
 
+def descend(optimizer: records.Optimizer, carry: tuple[Any, Any], hp: Any) -> tuple[Any, Any]:
+    """A step down a bowl."""
+    state, params = carry
+    value = sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(params)) / 2
+    return optimizer.update(state, params, params, hp, value)  # params is the gradient of value
+
+
+def optimizer_jit_is_eager(case: Case) -> None:
+    """`jit` and a scan change nothing but speed."""
+    optimizer, params, hp = case.record, case.rows, hyperparameters(case.record.hp)
+    carry = optimizer.init(params, hp), params
+    for _ in range(3):
+        carry = descend(optimizer, carry, hp)
+    close(case, jax.jit(functools.partial(descend_thrice, optimizer))(params, hp), carry[1], EAGER)
+
+
+def descend_thrice(optimizer: records.Optimizer, params: Any, hp: Any) -> Any:
+    """The parameters after three steps."""
+    begin = optimizer.init(params, hp), params
+    return lax.scan(lambda carry, _: (descend(optimizer, carry, hp), None), begin, length=3)[0][1]
+
+
 def optimizer_is_a_function_of_hp(case: Case) -> None:
     """One program for all values; vmap over values equals a loop; it goes downhill on a bowl."""
     optimizer, params, hp = case.record, case.rows, hyperparameters(case.record.hp)
-
-    def step(carry, hp):
-        state, params = carry
-        value = sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(params)) / 2
-        return optimizer.update(state, params, params, hp, value)  # params is the gradient of value
-
-    def steps(params, hp):
-        return lax.scan(lambda carry, _: (step(carry, hp), None), (optimizer.init(params, hp), params), length=3)[0][1]
-
+    steps = functools.partial(descend_thrice, optimizer)
     values = [hp, change_hp(case, hp)]
-    lanes = jax.jit(jax.vmap(steps, (None, 0), axis_size=2))(
-        params, jax.tree.map(lambda *v: np.stack([np.asarray(one) for one in v]), *values)
-    )
+    both = jax.tree.map(lambda *v: np.stack([np.asarray(one) for one in v]), *values)
+    lanes = jax.jit(jax.vmap(steps, (None, 0), axis_size=2))(params, both)
     reads_every_float(lambda hp: steps(params, hp), hp)
+    alone = jax.jit(steps)
     for i, one in enumerate(values):
-        carry = optimizer.init(params, one), params
-        for _ in range(3):
-            carry = step(carry, one)
-        close(case, jax.tree.map(lambda v, i=i: v[i], lanes), carry[1], f"jit and vmap equal an eager loop (value {i})")
+        close(case, jax.tree.map(lambda v, i=i: v[i], lanes), alone(params, one), f"vmap equals a loop (value {i})")
     before, after = (
         sum(float((leaf**2).sum()) for leaf in jax.tree.leaves(tree)) for tree in (params, jax.tree.map(lambda v: v[0], lanes))
     )
@@ -722,32 +797,38 @@ def optimizer_is_a_function_of_hp(case: Case) -> None:
 def metric_is_a_monoid(case: Case) -> None:
     """Any partition of the rows, merged, gives the whole; dead rows are not there, weight 2 is twice."""
     metric, (outputs, rows) = case.record, case.rows
-    n = len(rows.weight)
+    n, host = len(rows.weight), is_exempt(case.record, "host")
+    program, array = (lambda f: f, np.asarray) if host else (jax.jit, jnp.asarray)
 
-    @jax.jit
+    @program
     def over(acc, outputs, rows):
         acc = metric.update(acc, outputs, rows)
         return acc, metric.compute(acc)
 
-    @jax.jit
+    @program
     def merge(first, second):
         return metric.compute(metric.merge(first, second))
 
     def part(at, weight):
         """The rows at these positions, seven always, so that one program serves all."""
         at = np.array([*at, *[0] * (n + 1 - len(at))])
-        given, measured = (jax.tree.map(lambda v: jnp.asarray(np.asarray(v)[at]), tree) for tree in (outputs, rows))
+        given, measured = (jax.tree.map(lambda v: array(np.asarray(v)[at]), tree) for tree in (outputs, rows))
         return given, measured._replace(
-            weight=measured.weight * jnp.asarray(np.array([*weight, *[0] * (n + 1 - len(weight))], np.float32))
+            weight=measured.weight * array(np.array([*weight, *[0] * (n + 1 - len(weight))], np.float32))
         )
 
-    wanted = over(metric.empty(), outputs, rows)[1]
+    wanted = over(metric.empty(), *(part(range(n), np.ones(n)) if host else (outputs, rows)))[1]
     left, right = (part(at, np.ones(len(at))) for at in (range(3), range(3, n)))
     halves = [over(metric.empty(), *one)[0] for one in (left, right)]
     close(case, merge(*halves), wanted, "Merging parts gives the whole")
     close(case, over(halves[0], *right)[1], wanted, "Updating in turn gives the whole")
     dead = over(metric.empty(), *part([0, 0, *range(1, n)], [1, 0, *np.ones(n - 1)]))[1]
     close(case, dead, wanted, "A row of weight 0 is not there")
+    if host:
+        close(case, merge(*halves[::-1]), wanted, "Parts may be merged in any order")
+        none = over(metric.empty(), *part(range(n), np.zeros(n)))[1]
+        assert none.keys() == wanted.keys(), "Its names are known before any row is counted."
+        assert all(np.isnan(value).all() for value in none.values()), "Without rows there is no value."
     twice, heavy = part([0, 0, *range(1, n)], np.ones(n + 1)), part(range(n), [2, *np.ones(n - 1)])
     close(case, over(metric.empty(), *twice)[1], over(metric.empty(), *heavy)[1], "Weight 2 is the row twice")
 
@@ -785,6 +866,24 @@ def split_is_a_partition(case: Case) -> None:
     order = np.random.default_rng(0).permutation(n)
     moved = split.masks(jax.tree.map(lambda v: np.asarray(v)[order], rows), schema)
     identical(moved, {name: mask[order] for name, mask in masks.items()}, "The order of rows does not matter")
+
+
+def splits_keep_rows_apart(case: Case) -> None:
+    """Of rows and their schema: in each split a row trains, tests or neither, the same again, in whatever order rows come."""
+    splits, (rows, schema) = case.record, case.rows
+    rows = rows._replace(weight=np.asarray(rows.weight).copy())
+    rows.weight[1] = 0
+    masks, n = splits.masks(rows, schema), len(rows.weight)
+    assert sorted(masks) == ["test", "train"], f"Splits name train and test; got {', '.join(masks)}."
+    for name, mask in masks.items():
+        assert mask.shape == (len(masks["test"]), n) and mask.dtype == bool, f"`{name}` is bool [splits, n]; got {mask.shape}."
+        assert mask.any(1).all(), f"Every split has rows to {name}."
+        assert not mask[:, 1].any(), "A row that is not there is on no side."
+    assert not (masks["train"] & masks["test"]).any(), "No row trains and tests."
+    identical(splits.masks(rows, schema), masks, "Same rows, same sides")
+    order = np.random.default_rng(0).permutation(n)
+    moved = splits.masks(jax.tree.map(lambda v: np.asarray(v)[order], rows), schema)
+    identical(moved, {name: mask[:, order] for name, mask in masks.items()}, "The order of rows does not matter")
 
 
 def source_is_a_function_of_step(case: Case) -> None:
@@ -918,6 +1017,7 @@ LAWS: dict[type, dict[str, Callable[[Case], None]]] = {
     records.Learner: LEARNER,
     records.Additive: {"parts": additive_adds, **{name: functools.partial(after_steps, law) for name, law in LEARNER.items()}},
     records.Estimator: {
+        "same bits": estimator_is_a_function,
         "jit is eager": estimator_jit_is_eager,
         "vmap is a loop": estimator_vmap_is_a_loop,
         "reads its floats": estimator_reads_its_floats,
@@ -929,18 +1029,21 @@ LAWS: dict[type, dict[str, Callable[[Case], None]]] = {
         "reads its floats": transform_reads_its_floats,
         "weights": transform_obeys_weights,
         "rows": transform_keeps_rows,
+        "names": transform_names_columns,
+        "any number of rows": transform_takes_any_number_of_rows,
     },
     records.Model: {
         "jit is eager": model_jit_is_eager,
         "strangers": model_rows_are_strangers,
         "weights": model_training_obeys_weights,
     },
-    records.Augmentation: {"keeps rows": augmentation_keeps_rows},
-    records.Loss: {"per row": loss_is_per_row},
-    records.Optimizer: {"hyperparameters": optimizer_is_a_function_of_hp},
+    records.Augmentation: {"jit is eager": augmentation_jit_is_eager, "keeps rows": augmentation_keeps_rows},
+    records.Loss: {"jit is eager": loss_jit_is_eager, "per row": loss_is_per_row},
+    records.Optimizer: {"jit is eager": optimizer_jit_is_eager, "hyperparameters": optimizer_is_a_function_of_hp},
     records.Metric: {"monoid": metric_is_a_monoid},
     records.Codec: {"round trip": codec_round_trips},
     records.Split: {"partition": split_is_a_partition},
+    records.Splits: {"apart": splits_keep_rows_apart},
     records.Source: {"function of step": source_is_a_function_of_step},
     records.Search: {"resumable": search_is_resumable},
     records.Scheduler: {"decides": scheduler_decides},

@@ -63,21 +63,21 @@ def adversarial(
         keys = jax.random.split(key, 5)
         count = jnp.maximum(over_rows(batch.weight.sum()), 1e-30)
 
-        def training(i, name):
+        def tell(i, name):
             return Training(keys[i], batch.weight, batch.row, hp[name])
 
-        def made(g, i):
-            return generator.apply(g, noise(keys[i], batch.row), training(2, "generator"))[0]
+        def generate(g, i):
+            return generator.apply(g, noise(keys[i], batch.row), tell(2, "generator"))[0]
 
         def logits(d, x, i):
-            return discriminator.apply(d, x, training(i, "discriminator"))[0].reshape(batch.weight.shape)
+            return discriminator.apply(d, x, tell(i, "discriminator"))[0].reshape(batch.weight.shape)
 
         def discriminator_loss(d):
-            real, fake = logits(d, batch.x, 3), logits(d, made(state.generator, 0), 4)
+            real, fake = logits(d, batch.x, 3), logits(d, generate(state.generator, 0), 4)
             return jnp.vdot(batch.weight, jax.nn.softplus(-real) + jax.nn.softplus(fake)) / count
 
         def generator_loss(g, d):
-            return jnp.vdot(batch.weight, jax.nn.softplus(-logits(d, made(g, 1), 3))) / count
+            return jnp.vdot(batch.weight, jax.nn.softplus(-logits(d, generate(g, 1), 3))) / count
 
         d_loss, slope = over_rows(jax.value_and_grad(discriminator_loss)(state.discriminator))
         d_state, d = discriminator_optimizer.update(

@@ -104,7 +104,7 @@ def pmap(devices: Sequence[Any] | None = None) -> Choice:
     def everywhere(learner, state):
         return jax.tree.map(lambda leaf: whole, state)
 
-    def mapped(learner):
+    def spread(learner):
         step = jax.shard_map(
             learner.step, mesh=mesh, in_specs=(PartitionSpec(), PartitionSpec(), PartitionSpec(ROWS), PartitionSpec()),
             out_specs=PartitionSpec(), check_vma=False,
@@ -117,7 +117,7 @@ def pmap(devices: Sequence[Any] | None = None) -> Choice:
             raise ValueError(f"`pmap` measures each device's rows alone, and of this learner {why}; use parallel=sharded.")
         check_shares(batch_size, len(devices), f"{len(devices)} devices")
         return Strategy(
-            "pmap", f"{len(devices)} devices", devices, mapped, lambda source: place_source(source, mesh, ROWS), everywhere, whole
+            "pmap", f"{len(devices)} devices", devices, spread, lambda source: place_source(source, mesh, ROWS), everywhere, whole
         )
 
     return choose
@@ -179,14 +179,14 @@ def sharded(
 def place_state(learner: Learner, shardings: Callable) -> Learner:
     """The learner whose state lies as `shardings(learner, state)` says, from the first one on."""
 
-    def kept(state):
+    def constrain(state):
         return lax.with_sharding_constraint(state, shardings(learner, state))
 
     def step(key, state, batch, hp):
-        state, means = learner.step(key, kept(state), batch, hp)
-        return kept(state), means
+        state, means = learner.step(key, constrain(state), batch, hp)
+        return constrain(state), means
 
-    return learner._replace(init=lambda key, batch, hp: kept(learner.init(key, batch, hp)), step=step)
+    return learner._replace(init=lambda key, batch, hp: constrain(learner.init(key, batch, hp)), step=step)
 
 
 def mesh_of(devices: Sequence[Any], data: int, fsdp: int, tensor: int) -> Mesh:

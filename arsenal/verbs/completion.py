@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from arsenal import cli
 
@@ -16,9 +16,11 @@ COMP_WORDBREAKS=${COMP_WORDBREAKS//[=:]}
 complete -F _arsenal arsenal""",
     "zsh": """_arsenal() {
   local -a found
-  found=("${(@f)$(arsenal completion --words "${words[@]:1:$((CURRENT - 1))}" 2>/dev/null)}")
-  compadd -S '' -- $found
+  found=(${(f)"$(arsenal completion --words "${words[@]:1:$((CURRENT - 1))}" 2>/dev/null)"})
+  compadd -S '' -- ${(M)found:#*=}
+  compadd -- ${found:#*=}
 }
+(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }
 compdef _arsenal arsenal""",
     "fish": """complete -c arsenal -f -a '(arsenal completion --words (commandline -opc)[2..] (commandline -ct) 2>/dev/null)'""",
 }
@@ -27,6 +29,8 @@ compdef _arsenal arsenal""",
 
 def completion(shell: str, /) -> None:
     """Print what a shell reads for tab completion: eval "$(arsenal completion bash)" in its start-up file.
+
+    For fish it is: arsenal completion fish | source
 
     SHELL: bash, zsh or fish.
     """
@@ -56,12 +60,12 @@ def arguments(before: Sequence[str], last: str) -> Iterator[str]:
         return
     called = getattr(module, verb.replace("-", "_"))
     if "config" in inspect.signature(called).parameters:
-        yield from overrides(before[1:], last, "tune" if verb == "tune" else "train")
+        yield from overrides(before[1:], last, cli.config_name(verb))
     else:
         yield from argument_names(called)
 
 
-def argument_names(verb) -> Iterator[str]:
+def argument_names(verb: Callable[..., None]) -> Iterator[str]:
     """A verb's own arguments, as far as they are named."""
     for name, parameter in inspect.signature(verb).parameters.items():
         if parameter.kind is not parameter.POSITIONAL_ONLY:

@@ -2,16 +2,17 @@
 
 
 
-def evaluate(run: str, params: str | None = None, checkpoint: str = "last") -> None:
+def evaluate(run: str, params: str | None = None, checkpoint: str = "last", groups: str = "") -> None:
     """Write report/index.html, its pictures and metrics.json into the run folder; fail if `expect` is missed.
 
-    run: the run's folder. params: raw, say, for another view of an average. checkpoint: last, best or a step.
+    run: the run's folder. params: raw, say, for another view of an average. checkpoint: last, best or a step. groups: columns
+    whose values are groups of people, with commas, for what is done to each.
     """
     from arsenal import road
     from arsenal.run import Unmet, load
 
     loaded = load(run, params, checkpoint)
-    metrics = road.evaluate(loaded)
+    metrics = road.evaluate(loaded, [name for name in groups.split(",") if name])
     width = max(map(len, metrics), default=0)
     for name, value in metrics.items():
         print(f"{name:<{width}}  {value if isinstance(value, list) else f'{value:.4f}'}")

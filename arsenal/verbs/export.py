@@ -9,7 +9,7 @@ def export(
 
     run: the run's folder. to: the folder of the model's versions; the run folder's artifact/ unless given.
     params: raw, say, for another view of an average. checkpoint: last, best or a step.
-    explain: gradient or gradient_times_input, for a method that says what of an input moved the answer.
+    explain: gradient, integrated_gradients, kernel_shapley or another, for a method that says what of an input made the answer.
     """
     from arsenal import road
     from arsenal.run import load

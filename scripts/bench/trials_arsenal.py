@@ -24,16 +24,16 @@ def filled(path: Path, trials: int, config, dimensions, search) -> None:
     sweep, rng = Sweep(path, "min", 1, "go_on"), np.random.default_rng(0)
     ids, candidates, state = search.ask(jax.random.key(0), search.init(jax.random.key(0)), trials)
     for at, i in enumerate(ids):
-        sweep.asked(int(i), dimensions.values(candidates, at))
+        sweep.add_trial(int(i), dimensions.values(candidates, at))
     for first in range(0, trials, LANES):
         some = [int(i) for i in ids[first : first + LANES]]
         sweep.say("chunk", trials=some, lanes=LANES)
         for step in range(1, REPORTS + 1):
             values = {name: rng.random(len(some)).tolist() for name in ("loss", "accuracy", "log_loss", "calibration_error")}
             for kind in ("train", "validation"):
-                sweep.measured(kind, 50 * step, some, values)
+                sweep.log_values(kind, 50 * step, some, values)
         for i, value in zip(some, values["loss"], strict=True):
-            sweep.ended(i, "complete", 50 * REPORTS, value)
+            sweep.end_trial(i, "complete", 50 * REPORTS, value)
     done = np.array([[sweep.trials[int(i)].value] for i in ids])
     sweep.save(search.tell(state, ids, done, np.ones(trials, bool)), (), trials, -(-trials // LANES))
     sweep.close()
@@ -43,14 +43,14 @@ def main(given: dict) -> dict:
     """The median of a few times."""
     config = compose("digits_mlp", [SPACE, f"sweep.trials={given['trials']}"], name="tune")
     dimensions, taken = space(config.settings.space), []
-    search, _ = build_search(config.values, dimensions)
+    search, _ = build_search(config.settings, dimensions)
     with tempfile.TemporaryDirectory() as root:
         path = Path(root)
         filled(path, given["trials"], config, dimensions, search)
         for _ in range(given["times"]):
             began = time.perf_counter()
             sweep = Sweep(path, "min", 1, "go_on")
-            state, _, told, _ = sweep.restored(search.init(jax.random.key(0)), ())
+            state, _, told, _ = sweep.restore(search.init(jax.random.key(0)), ())
             best = sweep.best()
             assert told == given["trials"] and best[0].state == "complete"
             search.ask(jax.random.key(0), state, 64)  # it could go on

@@ -3,33 +3,74 @@
 from __future__ import annotations
 
 import time
+import zlib
 from pathlib import Path
 
 BOUND = 2 << 30
-"""Bytes that it takes at most; what was used least recently goes."""
+"""Bytes that it is cut back to; what was used least recently goes."""
+PERIOD = 3600
+"""Seconds between two looks through the folder."""
+LOOKED = 64 << 20
+"""Bytes of the newest entries that are read then, to see whether they are whole."""
+MARKER = "arsenal-tidied"
 
 
 def use(folder: Path, seconds: float = 0.0) -> None:
-    """Let JAX keep here what took `seconds` to compile, unless it was told where. Call before any array exists."""
+    """Let JAX keep here what took `seconds` to compile, unless it was told where. Call before any array exists.
+
+    JAX's own bound on its size is not used: with it each write reads the whole folder, under a lock for which every
+    other process waits.
+    """
     import jax
 
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
-        heal(folder)
+        tidy(folder)
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_compilation_cache_max_size", BOUND)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)
 
 
-def heal(folder: Path, age: float = 60) -> None:
-    """Remove entries without a time stamp, of which one keeps JAX from caching anything.
+def tidy(folder: Path, bound: int = BOUND, age: float = 60) -> None:
+    """Remove entries that a kill or a full disk cut short, of which JAX would warn, and the oldest beyond `bound`.
 
-    A full disk leaves such, or a kill between two writes. Those younger than `age` seconds may be just being written.
+    Nothing is done within `PERIOD` of the last time. Entries younger than `age` seconds may be just being written.
     """
-    for entry in folder.glob("*-cache"):
-        stamp = entry.with_name(f"{entry.name.removesuffix('-cache')}-atime")
-        try:
-            if (not stamp.exists() or stamp.stat().st_size != 8) and time.time() - entry.stat().st_mtime > age:
-                entry.unlink()
-                stamp.unlink(missing_ok=True)
-        except OSError:
-            continue  # another process removed it, or it is not ours
+    marker, now = folder / MARKER, time.time()
+    before = marker.stat().st_mtime if marker.exists() else 0.0
+    if not folder.is_dir() or now - before < PERIOD:
+        return
+    kept, unread = [], LOOKED
+    try:
+        marker.touch()
+        found = [(entry, entry.stat()) for entry in folder.glob("*-cache")]
+        for entry, about in sorted(found, key=lambda one: -one[1].st_mtime):
+            unread -= about.st_size
+            if before - age < about.st_mtime < now - age and unread > 0 and not is_whole(entry.read_bytes()):
+                remove(entry)
+            else:
+                kept.append((max(about.st_atime, about.st_mtime), about.st_size, entry))
+        beyond = sum(size for _, size, _ in kept) - bound
+        for _, size, entry in sorted(kept, key=lambda one: one[0]):
+            if beyond <= 0:
+                break
+            remove(entry)
+            beyond -= size
+    except OSError:
+        return  # another process tidies too, or the folder is not ours
+
+
+def remove(entry: Path) -> None:
+    """Remove an entry, and the time stamp that JAX keeps beside it where it has a bound of its own."""
+    entry.unlink(missing_ok=True)
+    entry.with_name(f"{entry.name.removesuffix('-cache')}-atime").unlink(missing_ok=True)
+
+
+def is_whole(entry: bytes) -> bool:
+    """Whether compressed bytes end where they should; others than zlib's, as with zstandard, are not judged."""
+    if entry[:1] != b"\x78":
+        return len(entry) > 0
+    try:
+        reader = zlib.decompressobj()
+        reader.decompress(entry)
+    except zlib.error:
+        return False
+    return reader.eof

@@ -16,7 +16,9 @@ import jax.numpy as jnp
 from arsenal_serving.refused import Refused
 
 
-def gradient(fn: Callable[[Any, Any], Any], *, output: str | None = None, times_input: bool = False) -> Callable:
+def gradient(
+    fn: Callable[[Any, Any], Any], *, output: str | None = None, times_input: bool = False
+) -> Callable[..., Any]:
     """`fn(params, inputs) -> explanation`: for each row the gradient of its largest score by the inputs.
 
     fn: scores [batch] or [batch, ..., classes], best before a softmax, which saturates; a dict of them with `output`

@@ -24,6 +24,7 @@ from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
 
 from arsenal_serving.artifact import codecs, golden, lengths, manifest, program
 from arsenal_serving.artifact import folder as artifact
+from arsenal_serving.artifact.codecs import cells
 from arsenal_serving.artifact.manifest import COUPLED, INDEPENDENT, METHOD_NAME, SERVED, SINGLE
 from arsenal_serving.artifact.program import BATCH, PLATFORMS, Array
 from arsenal_serving.artifact.versions import MODEL_NAME
@@ -36,12 +37,15 @@ class Tensor(NamedTuple):
     """Describes one input or output beyond its dtype; every field is optional.
 
     columns: names along the last axis. codec: a name in `codecs`, or a list with one per column, through which
-    strings become integer codes (inputs) or codes become strings (outputs). finite: whether NaN and infinity
-    are refused in an input, and never to be expected of an output. shape: of an input whose dimensions beyond
+    strings become integer codes (inputs) or codes become strings (outputs). A text becomes several, along one more axis
+    behind that of the names. finite: whether NaN and infinity are refused in an input, and never to be expected of an
+    output. shape: of an input whose dimensions beyond
     the batch vary, such as ["batch", "length", 8]; default: the batch, and the example's other dimensions. pad: of an
     input, what may fill its varying dimensions up: they are then rounded up to powers of two, so that few programs
     serve all lengths and unequal ones share a run. That needs an upper bound, constraints=["length <= 512"], and a
     function whose answers it does not change (that masks, or reads no further than a length), which is proven.
+    gaps: of an input of floats, the words for a missing value, `codecs.cells.MISSING` for the usual ones: it is NaN
+    then and taken, infinity still refused.
     """
 
     columns: Sequence[str] | None = None
@@ -49,12 +53,13 @@ class Tensor(NamedTuple):
     finite: bool = True
     shape: Sequence[int | str] | None = None
     pad: float | None = None
+    gaps: Sequence[str] | None = None
 
 
 class Method(NamedTuple):
     """One function that clients may call: `fn(params, inputs) -> outputs`, pure.
 
-    example: inputs with the batch on the leading axis, any pytree of arrays, after codecs (integer codes).
+    example: inputs with the batch on the leading axis, any pytree of arrays, after codecs (codes; NaN for gaps).
     inputs, outputs: descriptions by name. constraints: on symbolic dimensions, such as "length <= 512".
     tolerance: {"rtol", "atol"} of the golden check on other machines (see `arsenal_serving.artifact.golden`).
     batch: False for a function without a batch axis, which then takes the example's shapes and no others.
@@ -72,7 +77,7 @@ class Method(NamedTuple):
 
 
 def export(
-    folder: str | os.PathLike,
+    folder: str | os.PathLike[str],
     methods: Callable[[Any, Any], Any] | Mapping[str, Method | Callable[[Any, Any], Any]],
     params: Any,
     example: Any = None,
@@ -80,7 +85,7 @@ def export(
     name: str | None = None,
     version: int | None = None,
     default: str | None = None,
-    codecs: Mapping[str, dict] | None = None,
+    codecs: Mapping[str, dict[str, Any]] | None = None,
     provenance: Mapping[str, Any] | None = None,
     platforms: Sequence[str] = PLATFORMS,
 ) -> Path:
@@ -134,14 +139,19 @@ def export(
 
 
 def _method(
-    name: str, method: Method, params: Any, arrays: Sequence[np.ndarray], states: Mapping, platforms: Sequence[str]
-) -> tuple[dict, dict[str, bytes], dict[str, np.ndarray]]:
+    name: str,
+    method: Method,
+    params: Any,
+    arrays: Sequence[np.ndarray],
+    states: Mapping[str, Any],
+    platforms: Sequence[str],
+) -> tuple[dict[str, Any], dict[str, bytes], dict[str, np.ndarray]]:
     """One method's manifest entry, program files and golden arrays."""
     input_names, inputs, structure = _named_inputs(name, method)
     params_structure, many = jax.tree.structure(params), len(arrays)
     names_seen: list[str] = []
 
-    def flat(*leaves: Any) -> tuple:
+    def flat(*leaves: Any) -> tuple[Any, ...]:
         unflat = jax.tree.unflatten
         outputs = method.fn(unflat(params_structure, leaves[:many]), unflat(structure, leaves[many:]))
         named = _by_path(outputs, bare=name)
@@ -194,8 +204,8 @@ def _method(
                 f"say outputs={{{key!r}: Tensor(finite=False)}} if that is meant."
             )
     by_row = all(aval["shape"][:1] == [BATCH] for aval in made)
-    wild = [not method.inputs.get(key, Tensor()).finite for key in input_names]
-    independent = method.batch and by_row and rows_independent(run, inputs, wanted, wild)
+    odd = [_odd_values(method.inputs.get(key, Tensor()), x, states) for key, x in zip(input_names, inputs, strict=True)]
+    independent = method.batch and by_row and rows_independent(run, inputs, wanted, odd)
     pads = [method.inputs.get(key, Tensor()).pad for key in input_names]
     ports = [_Port(*each) for each in zip(input_names, shapes, pads, strict=True)]
     gives = [_Port(key, tuple(aval["shape"]), None) for key, aval in zip(output_names, made, strict=True)]
@@ -226,6 +236,21 @@ def _method(
     return entry, {f"programs/{name}.exported": versioned, f"programs/{name}.mlir": durable}, kept
 
 
+def _odd_values(tensor: Tensor, x: np.ndarray, states: Mapping[str, dict[str, Any]]) -> np.ndarray | None:
+    """What an input may hold though the example does not: NaN, or of codes the ends, [k] or [k, columns]."""
+    if _floating(x):
+        wild = not tensor.finite or tensor.gaps is not None or tensor.codec is not None
+        return np.array([np.nan], x.dtype) if wild else None
+    if tensor.codec is None:
+        return None
+    used = codecs.find_codecs([tensor.codec] if isinstance(tensor.codec, str) else tensor.codec, dict(states))
+    if used[0].length is not None:  # of texts: nothing, and the code that all have last
+        return np.array([-1, min(codec.codes[1] for codec in used if codec.codes)], x.dtype)
+    # Unknown and missing are the last two codes; of times missing is the first.
+    ends = [[least, most - 1, most] for least, most in (codec.codes or (0, 0) for codec in used)]
+    return np.array(ends[0] if isinstance(tensor.codec, str) else np.transpose(ends), x.dtype)
+
+
 class _Port(NamedTuple):
     name: str
     shape: tuple[int | str, ...]
@@ -233,7 +258,12 @@ class _Port(NamedTuple):
 
 
 def _prove_padding(
-    name: str, run: Callable, ports: list[_Port], gives: list[_Port], inputs: Sequence[np.ndarray], method: Method
+    name: str,
+    run: Callable[..., Any],
+    ports: list[_Port],
+    gives: list[_Port],
+    inputs: Sequence[np.ndarray],
+    method: Method,
 ) -> None:
     """Raise `Refused` unless filling lengths up gives what the program gives at the lengths themselves."""
     try:
@@ -288,46 +318,86 @@ def _explain(error: Exception, method: Method) -> str:
 
 
 def rows_independent(
-    run: Callable, inputs: Sequence[np.ndarray], answers: Sequence[np.ndarray], wild: Sequence[bool] = ()
+    run: Callable[..., Any],
+    inputs: Sequence[np.ndarray],
+    answers: Sequence[np.ndarray],
+    odd: Sequence[np.ndarray | None] = (),
 ) -> bool:
     """Whether the rows of `run(inputs) -> outputs` do not influence each other, by trying.
 
-    At one batch size the neighbours of a row are permuted, perturbed and blown up, and made NaN in an input that may
-    be (`wild`): its answers must keep their bits. Moved to another place, and at another batch size (`answers`, those
-    to `inputs`), a row's answers must stay within rounding: vector and remainder code differ there in the last bit, a
-    real dependence in more.
+    At one batch size the neighbours of a row are permuted, perturbed and blown up, and made what an input may be though
+    the example is not (`odd`: NaN, codes of what is missing), for a row of the example and for one that is itself so in
+    half of its columns: its answers must keep their bits. Moved to another place, and at another batch size (`answers`,
+    those to `inputs`), a row's answers must stay within rounding: vector and remainder code differ there in the last
+    bit, a real dependence in more.
     """
     size, random = golden.ROWS, np.random.default_rng(0)
     base = [x[np.arange(size) % len(x)] for x in inputs]
     reference = run(base)
+    odd = odd or [None] * len(base)
 
-    def rounding(got: np.ndarray, wanted: np.ndarray) -> bool:
+    def is_rounding(got: np.ndarray, wanted: np.ndarray) -> bool:
         return golden.is_near(got, wanted, **golden.TOLERANCE)
 
-    for row in (0, size // 2 - 1, size - 1):
-        others = np.delete(np.arange(size), row)
-        for scale in (None, 0.1, 1.0, 1e6, *([np.nan] if any(wild) else [])):
-            tried = []
-            for x, may in zip(base, wild or [False] * len(base), strict=True):
-                changed = x.copy()
-                shuffled = x[random.permutation(others)]
-                if scale is not None and not np.isnan(scale):
-                    shuffled = _perturb(shuffled, x, scale, random)
-                elif scale is not None and may and _floating(x):
-                    shuffled = np.full_like(shuffled, np.nan)
-                changed[others] = shuffled
-                tried.append(changed)
-            for got, want in zip(run(tried), reference, strict=True):
-                if not golden.same_bits(got[row], want[row]):
-                    return False
+    bases = [(base, reference)]
+    # What fills gaps in from the other rows shows only in a row that has some.
+    for at in range(max(0 if values is None else len(values) for values in odd)):
+        gappy = [_punch(x, values, at) for x, values in zip(base, odd, strict=True)]
+        bases.append((gappy, run(gappy)))
+    if not all(_neighbours_are_idle(run, *one, odd, random) for one in bases):
+        return False
     moved = run([np.roll(x, 3, axis=0) for x in base])
-    if not all(rounding(np.roll(got, -3, axis=0), want) for got, want in zip(moved, reference, strict=True)):
+    if not all(is_rounding(np.roll(got, -3, axis=0), want) for got, want in zip(moved, reference, strict=True)):
         return False
     count = len(inputs[0])
     if count == size:  # the answers at hand are of the same size: make some of another
         count, answers = size // 2, run([x[: size // 2] for x in base])
     rows = min(count, size)
-    return all(rounding(got[:rows], want[:rows]) for got, want in zip(answers, reference, strict=True))
+    return all(is_rounding(got[:rows], want[:rows]) for got, want in zip(answers, reference, strict=True))
+
+
+def _neighbours_are_idle(
+    run: Callable[..., Any],
+    base: Sequence[np.ndarray],
+    reference: Sequence[np.ndarray],
+    odd: Sequence[np.ndarray | None],
+    random: np.random.Generator,
+) -> bool:
+    """Whether some rows of `base` keep the bits of their answers, `reference`, whatever the rows beside them are."""
+    size = len(base[0])
+    for row in (0, size // 2 - 1, size - 1):
+        others = np.delete(np.arange(size), row)
+        for scale in (None, 0.1, 1.0, 1e6, *([np.nan] if any(values is not None for values in odd) else [])):
+            tried = []
+            for x, values in zip(base, odd, strict=True):
+                changed = x.copy()
+                shuffled = x[random.permutation(others)]
+                if scale is not None and np.isnan(scale):
+                    shuffled = _draw(shuffled, values, random)
+                elif scale is not None:
+                    shuffled = _perturb(shuffled, x, scale, random)
+                changed[others] = shuffled
+                tried.append(changed)
+            for got, want in zip(run(tried), reference, strict=True):
+                if not golden.same_bits(got[row], want[row]):
+                    return False
+    return True
+
+
+def _punch(x: np.ndarray, values: np.ndarray | None, at: int) -> np.ndarray:
+    """An input with one of its odd values in every other place, so that one of two rows has it in any column."""
+    if values is None:
+        return x
+    odd = values[at % len(values)]
+    return np.where(np.indices(x.shape).sum(0) % 2 == 0, odd, x).astype(x.dtype)
+
+
+def _draw(x: np.ndarray, values: np.ndarray | None, random: np.random.Generator) -> np.ndarray:
+    """As many odd values as an input has elements."""
+    if values is None:
+        return x
+    pick = random.integers(0, len(values), x.shape)
+    return values[pick] if values.ndim == 1 else values[pick, np.arange(x.shape[-1])]
 
 
 def _perturb(rows: np.ndarray, x: np.ndarray, scale: float, random: np.random.Generator) -> np.ndarray:
@@ -347,7 +417,7 @@ def _floating(x: np.ndarray) -> bool:
     return jnp.issubdtype(x.dtype, jnp.floating)
 
 
-def runner(exported: jax.export.Exported, arrays: Sequence[np.ndarray]) -> Callable:
+def runner(exported: jax.export.Exported, arrays: Sequence[np.ndarray]) -> Callable[..., Any]:
     """`run(inputs) -> outputs`, numpy arrays both, of a program over parameters."""
     call = jax.jit(exported.call)
 
@@ -359,7 +429,11 @@ def runner(exported: jax.export.Exported, arrays: Sequence[np.ndarray]) -> Calla
 
 
 def _check_names(
-    name: str, methods: Mapping, default: str | None, states: Mapping[str, dict], platforms: Sequence[str]
+    name: str,
+    methods: Mapping[str, Any],
+    default: str | None,
+    states: Mapping[str, dict[str, Any]],
+    platforms: Sequence[str],
 ) -> None:
     if not MODEL_NAME.fullmatch(name):
         raise Refused(f"`name` must be letters, digits, '.', '_' or '-', at most 100; got {show(name)}.")
@@ -393,25 +467,31 @@ def _check_described(name, method, input_names, inputs, output_names, made, stat
     typed += [("output", key, np.dtype(a["dtype"]), a["shape"]) for key, a in zip(output_names, made, strict=True)]
     for what, key, dtype, shape in typed:
         tensor = (method.inputs if what == "input" else method.outputs).get(key, Tensor())
-        last = shape[-1] if len(shape) > 1 else 0
         where = f"{what} {key!r} of method {name!r}"
+        named = [] if tensor.codec is None else [tensor.codec] if isinstance(tensor.codec, str) else tensor.codec
+        used = codecs.find_codecs(named, states)
+        cell = codecs.cell_shape(where, used)
+        if cell and (what == "output" or len(shape) < 2 or shape[-1] != cell[0]):
+            raise Refused(f"{where} has codecs of texts, so it must be an input [..., {cell[0]}]; it is {list(shape)}.")
+        shape = shape[: len(shape) - len(cell)]
+        last = shape[-1] if len(shape) > 1 else 0
         if dtype.name not in SERVED:
             allowed = ", ".join(SERVED)
             raise Refused(f"{where} is {dtype.name}, which no tensor carries; cast it to one of {allowed}.")
         if tensor.columns is not None and len(tensor.columns) != last:
             raise Refused(f"{where} has {len(tensor.columns)} names of columns for a last axis of {last}.")
+        if tensor.gaps is not None:
+            cells.missing_words(tensor.gaps)
+            if what == "output" or tensor.codec is not None or not jnp.issubdtype(dtype, jnp.floating):
+                raise Refused(f"{where} cannot have `gaps`: words for missing values are of floats without a codec.")
         if tensor.codec is None:
             continue
-        if dtype.kind not in "iu":
-            raise Refused(f"{where} has a codec, so it must hold integer codes; it is {dtype.name}.")
         if not isinstance(tensor.codec, str) and len(tensor.codec) != last:
             raise Refused(f"{where} has {len(tensor.codec)} codecs for a last axis of {last}.")
-        used = [tensor.codec] if isinstance(tensor.codec, str) else tensor.codec
-        codecs.find_codecs(used, states)
-        for state in (states[codec] for codec in used):
-            needed = np.iinfo(np.int32).max if state["kind"] == "date" else len(state["values"])
-            if what == "input" and np.iinfo(dtype).max < needed:
-                raise Refused(f"{where} is {dtype.name}, too small for the codes of its codec, up to {needed}.")
+        codecs.check_type(where, dtype, used)
+        for least, most in (codec.codes for codec in used if codec.codes is not None):
+            if what == "input" and not (np.iinfo(dtype).min <= least and most <= np.iinfo(dtype).max):
+                raise Refused(f"{where} is {dtype.name}, too small for the codes of its codec, {least} to {most}.")
 
 
 def _named_inputs(name: str, method: Method) -> tuple[list[str], list[np.ndarray], Any]:
@@ -494,7 +574,7 @@ def _symbolic_shape(name: str, key: str, x: np.ndarray, tensor: Tensor | None, b
     return shape
 
 
-def _describe(key: str, shape: Sequence, dtype: str, tensor: Tensor) -> dict:
+def _describe(key: str, shape: Sequence[Any], dtype: str, tensor: Tensor) -> dict[str, Any]:
     listed = tensor.codec if tensor.codec is None or isinstance(tensor.codec, str) else list(tensor.codec)
     columns = None if tensor.columns is None else list(tensor.columns)
     return {
@@ -504,4 +584,6 @@ def _describe(key: str, shape: Sequence, dtype: str, tensor: Tensor) -> dict:
         "columns": columns,
         "codec": listed,
         "finite": bool(tensor.finite),
+        # Left out where there are none, as in every manifest before there were any.
+        **({} if tensor.gaps is None else {"gaps": list(tensor.gaps)}),
     }

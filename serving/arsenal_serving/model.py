@@ -1,7 +1,7 @@
 """The engine: an artifact in memory, which checks named arrays, runs them in compiled sizes and names the answers.
 
-Every protocol is a thin layer over `Model.infer`. Rows that do not influence each other are padded to the next of a
-few sizes, so that few programs serve all; a method whose rows do is run at exactly the size that came, and never with
+Every protocol is a thin layer over `ServedModel.infer`. Rows that do not influence each other are padded to the next of
+a few sizes, so that few programs serve all; a method whose rows do is run at exactly the size that came, and never with
 the rows of two callers; a method without rows has one shape.
 """
 
@@ -19,10 +19,12 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from arsenal_serving.artifact import codecs, golden, lengths, program, versions
 from arsenal_serving.artifact import folder as artifact
+from arsenal_serving.artifact.codecs import cells
 from arsenal_serving.artifact.manifest import INDEPENDENT, MOST_RANK, SINGLE
 from arsenal_serving.artifact.program import BATCH, Array
 from arsenal_serving.refused import Refused, show, unknown_name
@@ -32,32 +34,56 @@ MAX_BATCH, MAX_ROWS = 64, 16384
 KEPT = 32
 
 
-class Limits(NamedTuple):
+class TensorLimits(NamedTuple):
     """What one tensor of a request may be at most, before it is compared with a signature."""
 
     rank: int = MOST_RANK
     elements: int = 1 << 24
 
 
-LIMITS = Limits()
+LIMITS = TensorLimits()
+EMPTY = frozenset(("",))
 
 
 class Port(NamedTuple):
     """One input or output as clients see it: a dimension that is a string varies; `code` is there for strings.
 
+    cell: the dimensions behind those of `shape` that a string has as codes, (length,) of texts; else ().
     pad: what fills the dimensions up that are rounded up.
     kinds: of the codec of its strings, or of that of each of its columns.
+    missing: whether a cell of strings may be missing, by column as `kinds`.
+    gaps: the words for a missing value among numbers, which then is NaN; None where NaN stands for none. sentinels:
+    those of them that are numbers.
     """
 
     name: str
-    dtype: np.dtype
+    dtype: np.dtype[Any]
     shape: tuple[int | str, ...]
     columns: list[str] | None
     finite: bool
     code: Callable[[np.ndarray], np.ndarray] | None
     pad: float | None = None
-    limits: Limits = LIMITS
+    limits: TensorLimits = LIMITS
     kinds: tuple[str, ...] = ()
+    missing: tuple[bool, ...] = ()
+    gaps: frozenset[str] | None = None
+    sentinels: tuple[float, ...] = ()
+    cell: tuple[int, ...] = ()
+
+    @property
+    def coded(self) -> Port:
+        """The port as its program sees it: of codes."""
+        return self._replace(code=None, shape=self.shape + self.cell, cell=())
+
+    @property
+    def words(self) -> frozenset[str] | None:
+        """The words that stand for NaN in it; None where NaN is refused."""
+        return self.gaps if self.gaps is not None or self.finite else EMPTY
+
+    @property
+    def takes_amounts(self) -> bool:
+        """Whether its strings are numbers that people write, so that numbers do as well."""
+        return self.code is not None and self.dtype.kind == "f"
 
     def __str__(self) -> str:
         dims = ", ".join(map(str, self.shape))
@@ -75,7 +101,7 @@ class Loaded(NamedTuple):
     name: str
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    program: program.Program
+    program: program.LoadedProgram
     rows: str
     padded: bool
     sizes: tuple[int, ...]
@@ -89,10 +115,12 @@ class Loaded(NamedTuple):
         return self.rows == INDEPENDENT
 
 
-class Model:
+class ServedModel:
     """A loaded artifact; made by `load`. `name`, `version`, `default` and `methods` say what it serves."""
 
-    def __init__(self, manifest: dict, methods: dict[str, Loaded], params: list, max_batch: int, max_rows: int):
+    def __init__(
+        self, manifest: dict[str, Any], methods: dict[str, Loaded], params: list[Any], max_batch: int, max_rows: int
+    ):
         self.name: str = manifest["name"]
         self.version: int = manifest["version"]
         self.default: str = manifest["default"]
@@ -105,8 +133,8 @@ class Model:
         self.late_compiles = 0  # since `warm`: each kept a caller waiting, and the callers behind it
         self._ready = False
         self._params = params
-        self._warm: dict[tuple, Callable] = {}
-        self._kept: OrderedDict[tuple, Callable] = OrderedDict()
+        self._warm: dict[tuple[Any, ...], Callable[..., Any]] = {}
+        self._kept: OrderedDict[tuple[Any, ...], Callable[..., Any]] = OrderedDict()
         self._lock = threading.Lock()
 
     def infer(self, method: str, named_inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -143,7 +171,8 @@ class Model:
             rows = loaded.sizes if loaded.rows != SINGLE else (1,)
             for size, *given in product(rows, *loaded.lengths.values()):
                 dims = dict(zip((BATCH, *loaded.lengths), (size, *given), strict=True))
-                shapes = [tuple(d if isinstance(d, int) else dims[d] for d in port.shape) for port in loaded.inputs]
+                ports = [port.coded for port in loaded.inputs]
+                shapes = [tuple(d if isinstance(d, int) else dims[d] for d in port.shape) for port in ports]
                 key = (loaded.name, *shapes)
                 if key not in self._warm:
                     # The golden check may have compiled this size already.
@@ -183,7 +212,7 @@ class Model:
         """The answers, as codes, to a method's stored inputs among the arrays of a golden file."""
         loaded, sizes = self._method(method), dict[str, int]()
         inputs = [
-            _array(loaded, port._replace(code=None), arrays[f"{method}/input/{port.name}"], sizes)
+            _array(loaded, port.coded, arrays[f"{method}/input/{port.name}"], sizes)
             for port in loaded.inputs
         ]
         return dict(zip([port.name for port in loaded.outputs], self._run_rounded(loaded, inputs), strict=True))
@@ -212,12 +241,13 @@ class Model:
         if loaded.rows != SINGLE and not sizes[BATCH] <= self.max_rows:
             raise Refused(f"method {loaded.name!r} takes 0 to {self.max_rows} rows; got {sizes[BATCH]}.")
         for at, port in enumerate(loaded.inputs):
-            array = arrays[at]
             if port.code:
-                arrays[at] = port.code(array).astype(port.dtype, copy=False)
-            elif port.finite and not golden.is_finite(array):
-                where = np.argwhere(~np.isfinite(array))[0].tolist()
-                raise Refused(f"input {port.name!r} of {loaded.name!r} must be finite; got {array[*where]} at {where}.")
+                try:
+                    arrays[at] = port.code(arrays[at]).astype(port.dtype, copy=False)
+                except cells.WrongCell as error:
+                    raise refuse(port, arrays[at].shape, error) from error
+            else:
+                arrays[at] = _numbers(loaded, port, arrays[at])
         return arrays
 
     def _piece(self, loaded: Loaded, arrays: list[np.ndarray]) -> list[np.ndarray]:
@@ -226,7 +256,7 @@ class Model:
         with jax.enable_x64(True) if loaded.wide else nullcontext():
             return [np.asarray(answer) for answer in compiled(*self._params, *arrays)]
 
-    def _compile_once(self, loaded: Loaded, key: tuple) -> Callable:
+    def _compile_once(self, loaded: Loaded, key: tuple[Any, ...]) -> Callable[..., Any]:
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
@@ -237,7 +267,7 @@ class Model:
                 self._kept.popitem(last=False)
             return compiled
 
-    def _compile(self, loaded: Loaded, shapes: Sequence[tuple[int, ...]]) -> Callable:
+    def _compile(self, loaded: Loaded, shapes: Sequence[tuple[int, ...]]) -> Callable[..., Any]:
         given = [Array(p.shape, p.dtype.name) for p in self._params]
         given += [Array(tuple(shape), port.dtype.name) for shape, port in zip(shapes, loaded.inputs, strict=True)]
         try:
@@ -245,6 +275,33 @@ class Model:
         except ValueError as error:  # jax checks what the manifest's constraints say of symbolic dimensions
             got = {port.name: list(shape) for port, shape in zip(loaded.inputs, shapes, strict=True)}
             raise Refused(f"method {loaded.name!r} does not run at {got}: {program.first_line(error)}") from error
+
+
+def refuse(port: Port, shape: Sequence[int], error: cells.WrongCell) -> Refused:
+    """The refusal of a cell in an array of this shape, which names column and row as people do."""
+    if port.shape[:1] == (BATCH,) and len(shape) > 0:
+        where = cells.place(port.name, port.columns, shape, error.at)
+    else:
+        where = f"element {[int(size) for size in np.unravel_index(error.at, tuple(shape))]}"
+    return Refused(f"{where} must {error.must} for input {port.name!r}; got {cells.tell(error.value)}.")
+
+
+def _numbers(loaded: Loaded, port: Port, array: np.ndarray) -> np.ndarray:
+    """An input without a codec, numbers among its words for missing as NaN; raises `Refused` for what is not finite."""
+    if port.sentinels:
+        gone = np.isin(array, np.array(port.sentinels, array.dtype))
+        if gone.any():
+            array = array.copy()  # what came may be read-only, and is kept for logs
+            array[gone] = np.nan
+    if port.finite and not golden.is_finite(array):
+        wrong = ~np.isfinite(array) if port.gaps is None else np.isinf(array)
+        if wrong.any():
+            at = int(wrong.argmax())
+            value, where = array.ravel()[at], f"at {[int(size) for size in np.unravel_index(at, array.shape)]}"
+            if port.columns and array.ndim == 2:
+                where = f"in {cells.place(port.name, port.columns, array.shape, at)}"
+            raise Refused(f"input {port.name!r} of {loaded.name!r} must be finite; got {value} {where}.")
+    return array
 
 
 def no_rows(port: Port) -> np.ndarray:
@@ -265,13 +322,14 @@ def round_up(
         return arrays, lambda answers: [answer[:0] for answer in (answers if back is None else back(answers))]
     if not loaded.lengths:
         return arrays, None
-    sizes = lengths.sizes(loaded.inputs, arrays, loaded.lengths)
+    ports = [port.coded for port in loaded.inputs]
+    sizes = lengths.sizes(ports, arrays, loaded.lengths)
     to = {}
     for dim, size in sizes.items():
         if not size <= loaded.lengths[dim][-1]:
             raise Refused(f"method {loaded.name!r} takes {dim!r} up to {loaded.lengths[dim][-1]}; got {size}.")
         to[dim] = loaded.lengths[dim][bisect_left(loaded.lengths[dim], size)]
-    return lengths.widen(loaded.inputs, arrays, to), lambda answers: lengths.cut(loaded.outputs, answers, sizes)
+    return lengths.widen(ports, arrays, to), lambda answers: lengths.cut(loaded.outputs, answers, sizes)
 
 
 def name_answers(loaded: Loaded, answers: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
@@ -291,14 +349,14 @@ def rows(loaded: Loaded, inputs: Mapping[str, np.ndarray]) -> int:
 
 
 def load(
-    folder: str | os.PathLike,
+    folder: str | os.PathLike[str],
     *,
     max_batch: int = MAX_BATCH,
     max_rows: int = MAX_ROWS,
     form: str = "auto",
     keys: Sequence[bytes] = (),
-    limits: Limits = LIMITS,
-) -> Model:
+    limits: TensorLimits = LIMITS,
+) -> ServedModel:
     """The model in an artifact folder, after its sums held and its golden answers came out again.
 
     folder: one version, or a model's folder or a run's, of which the newest version is taken. form: "auto" takes each
@@ -312,14 +370,14 @@ def load(
 
 
 def make(
-    folder: str | os.PathLike,
+    folder: str | os.PathLike[str],
     held: Mapping[str, bytes],
     *,
     max_batch: int = MAX_BATCH,
     max_rows: int = MAX_ROWS,
     form: str = "auto",
-    limits: Limits = LIMITS,
-) -> Model:
+    limits: TensorLimits = LIMITS,
+) -> ServedModel:
     """The model made of an artifact's files that held, see `load`."""
     if max_batch < 1 or max_rows < 1:
         raise Refused(f"`max_batch` and `max_rows` must be at least 1; got {max_batch} and {max_rows}.")
@@ -336,7 +394,7 @@ def make(
             for name in manifest["methods"]
         }
         with jax.enable_x64(any(p.dtype.itemsize == 8 for p in params) or jax.config.jax_enable_x64):  # type: ignore[attr-defined]
-            model = Model(manifest, methods, jax.device_put(params), max_batch, max_rows)
+            model = ServedModel(manifest, methods, jax.device_put(params), max_batch, max_rows)
         try:
             model.differences = model.check_golden(kept)
         except Refused:
@@ -348,7 +406,7 @@ def make(
     return model
 
 
-def runs_already(folder: str | os.PathLike, held: Mapping[str, bytes], form: str = "auto") -> bool:
+def runs_already(folder: str | os.PathLike[str], held: Mapping[str, bytes], form: str = "auto") -> bool:
     """Whether every program among an artifact's files that held is in use already; raises `Refused` as `make` does."""
     try:
         entries = artifact.read_manifest(folder, held)["methods"].values()
@@ -362,7 +420,14 @@ def runs_already(folder: str | os.PathLike, held: Mapping[str, bytes], form: str
 
 
 def _method_of(
-    name: str, manifest: dict, files: dict, params: list, kept: dict, form: str, max_batch: int, limits: Limits
+    name: str,
+    manifest: dict[str, Any],
+    files: dict[str, Any],
+    params: list[Any],
+    kept: dict[str, Any],
+    form: str,
+    max_batch: int,
+    limits: TensorLimits,
 ) -> Loaded:
     entry, states = manifest["methods"][name], manifest["codecs"]
     if program.platform() not in entry["platforms"]:
@@ -401,25 +466,41 @@ def _method_of(
     )
 
 
-def _port(described: dict, states: dict, inward: bool) -> Port:
+def _port(described: dict[str, Any], states: dict[str, Any], inward: bool) -> Port:
     listed = described["codec"]
     names = [listed] if isinstance(listed, str) else listed or []
     made = codecs.find_codecs(names, states)
     each = [codec.encode if inward else codec.decode for codec in made]
 
     def by_column(array: np.ndarray) -> np.ndarray:
-        return np.stack([code(array[..., column]) for column, code in enumerate(each)], axis=-1)
+        coded = []
+        for column, code in enumerate(each):
+            try:
+                coded.append(code(array[..., column]))
+            except cells.WrongCell as error:
+                raise cells.WrongCell(error.at * len(each) + column, error.must, error.value) from error
+        return np.stack(coded, axis=array.ndim - 1)
 
     code = None if listed is None else each[0] if isinstance(listed, str) else by_column
     columns, finite, pad = described["columns"], described["finite"], described.get("pad")
-    dtype = np.dtype(described["dtype"])
+    dtype, gaps = np.dtype(described["dtype"]), cells.missing_words(described.get("gaps"))
+    where = f"input {described['name']!r}" if inward else f"output {described['name']!r}"
     if pad is not None and not lengths.can_fill(pad, dtype):
-        raise Refused(f"'pad' of input {described['name']!r} must be of {dtype.name}; got {show(pad)}.")
+        raise Refused(f"'pad' of {where} must be of {dtype.name}; got {show(pad)}.")
+    codecs.check_type(where, dtype, made)
+    if gaps is not None and (made or not jnp.issubdtype(dtype, jnp.floating)):
+        raise Refused(f"{where} cannot have 'gaps': words for missing values are of floats without a codec.")
     kinds = tuple(states[name]["kind"] for name in names)
-    return Port(described["name"], dtype, tuple(described["shape"]), columns, finite, code, pad, kinds=kinds)
+    missing = tuple(states[name].get("missing") is not None for name in names)
+    shape, cell = tuple(described["shape"]), codecs.cell_shape(where, made)
+    if cell and (not inward or shape[-1:] != cell or len(shape) < 2):
+        raise Refused(f"{where} has codecs of texts, so it must be an input [..., {cell[0]}]; it is {list(shape)}.")
+    shape = shape[: len(shape) - len(cell)]
+    port = Port(described["name"], dtype, shape, columns, finite, code, pad, kinds=kinds, missing=missing, gaps=gaps)
+    return port._replace(sentinels=tuple(cells.sentinels(gaps or ())), cell=cell)
 
 
-def _parameter(stored: dict[str, np.ndarray], entry: dict) -> np.ndarray:
+def _parameter(stored: dict[str, np.ndarray], entry: dict[str, Any]) -> np.ndarray:
     if entry["name"] not in stored:
         raise Refused(f"{artifact.PARAMETERS} holds no array {show(entry['name'])}.")
     array = stored[entry["name"]]
@@ -436,6 +517,7 @@ def _array(loaded: Loaded, port: Port, array: Any, sizes: dict[str, int]) -> np.
     if not isinstance(array, np.ndarray):
         raise Refused(f"input {port.name!r} of {loaded.name!r} must be a numpy array; got {type(array).__name__}.")
     fits = array.dtype.kind in "OU" if port.code else array.dtype == port.dtype
+    fits = fits or (port.takes_amounts and array.dtype == port.dtype)
     if not fits or array.ndim != len(port.shape):
         raise _misfit(loaded, port, array)
     for dim, size in zip(port.shape, array.shape, strict=True):

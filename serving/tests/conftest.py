@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import http.client
 import json
 import os
@@ -23,7 +24,7 @@ import pytest
 
 from arsenal_serving import compile_cache
 from arsenal_serving.export import Method, Tensor, export
-from arsenal_serving.model import Model, load
+from arsenal_serving.model import ServedModel, load
 
 collect_ignore = ["clients"]  # programs of other environments
 # Servers keep what they compile; here in a folder of these tests, so that each session proves anew.
@@ -121,8 +122,18 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def model(folder) -> Model:
+def model(folder) -> ServedModel:
     return load(folder, max_batch=8, max_rows=100)
+
+
+@functools.cache
+def has_float16() -> bool:
+    """Whether XLA can turn floats into float16 here: not on processors without F16C, those before AVX."""
+    try:
+        jax.jit(lambda x: (x * 2).astype(jnp.float16))(jnp.ones(9, jnp.float32)).block_until_ready()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
 
 
 class Reply(NamedTuple):

@@ -1,4 +1,4 @@
-"""Who may ask: keys, tokens, scopes, rates and TLS, of a real server and against clocks that jump."""
+"""Who may ask: keys, tokens, scopes, buckets and TLS, of a real server and against clocks that jump."""
 
 from __future__ import annotations
 
@@ -303,8 +303,8 @@ def status(admit, *args, **more) -> int:
 def admitting(moment: Time, file=None, limit: Rate | None = None, tokens: Tokens | None = None):
     clock = moment.clock()
     found = None if file is None else Keys(file, clock.monotonic)
-    rates = auth.Rates(clock.monotonic)
-    return auth.by_credential(auth.recognise_by(found, tokens, limit, rates, clock), limit, rates)
+    buckets = auth.Buckets(clock.monotonic)
+    return auth.by_credential(auth.recognise_by(found, tokens, limit, buckets, clock), limit, buckets)
 
 
 def test_a_clock_that_jumps_locks_nobody_out_and_revives_nothing(tmp_path):
@@ -370,10 +370,10 @@ def test_a_rate_is_a_bucket_for_each_and_forgets_who_asked_least_lately(tmp_path
     moment.passed += 0.1
     assert guesses == [401] * 3 + [429]
     assert (status(admit, quick), status(admit, b"arsenal_x", address="203.0.113.2")) == (200, 401)
-    rates = auth.Rates(lambda: moment.passed, most=100)
-    admit = auth.by_address(Rate(1.0, 1), rates)
+    buckets = auth.Buckets(lambda: moment.passed, most=100)
+    admit = auth.by_address(Rate(1.0, 1), buckets)
     assert [status(admit, address=f"198.51.{100 + k // 256}.{k % 256}") for k in range(1000)] == [200] * 1000
-    assert len(rates) == 100
+    assert len(buckets) == 100
     assert status(admit, address="198.51.103.231") == 429
     # An IPv6 host may have 2**64 addresses: they are one.
     assert [status(admit, address=f"2001:db8::{k}") for k in (1, 2)] == [200, 429]

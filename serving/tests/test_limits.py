@@ -14,7 +14,7 @@ import pytest
 from conftest import example, start
 from tensors import tensor
 
-from arsenal_serving.model import Limits, load
+from arsenal_serving.model import TensorLimits, load
 from arsenal_serving.protocols import open_inference, records
 from arsenal_serving.refused import Refused
 from arsenal_serving.security import api_keys
@@ -28,7 +28,7 @@ def body(*tensors: dict) -> bytes:
 
 @pytest.fixture(scope="module")
 def bounded(folder):
-    return load(folder, max_batch=8, limits=Limits(rank=3, elements=200))
+    return load(folder, max_batch=8, limits=TensorLimits(rank=3, elements=200))
 
 
 def test_too_many_elements_or_dimensions_in_every_encoding(bounded):
@@ -53,7 +53,7 @@ def test_too_many_elements_or_dimensions_in_every_encoding(bounded):
 @pytest.mark.parametrize("limits", [(0, 5), (33, 5), (3, 0)])
 def test_limits_are_limited(folder, limits):
     with pytest.raises(Refused, match="`limits` must be a rank of 1 to 32"):
-        load(folder, limits=Limits(*limits))
+        load(folder, limits=TensorLimits(*limits))
 
 
 @pytest.mark.parametrize("depth", [1000, 1025, 90_000])

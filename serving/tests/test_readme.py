@@ -20,7 +20,7 @@ def test_what_it_shows_runs(tmp_path, monkeypatch, capsys):
     for block in blocks:
         exec(compile(block, "README.md", "exec"), scope)
     assert len(capsys.readouterr().out.splitlines()) == 1
-    assert sorted(path.as_posix() for path in Path("models").glob("*/*")) == ["models/flowers/1", "models/nnx/1", "models/shapes/1"]
+    assert sorted(path.as_posix() for path in Path("models").glob("*/*")) == ["models/flowers/1", "models/nnx/1", "models/passengers/1", "models/shapes/1"]
     assert main(["inspect", "models/flowers"]) == 0
     said = capsys.readouterr().out
     for line in ("rows        independent", "rows        none: it has no batch axis", "x: float32 [points, 2]"):

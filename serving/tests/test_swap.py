@@ -214,7 +214,7 @@ def test_an_old_version_is_drained_and_then_freed(repository):
     def slow(*given):
         running.set()
         assert goes_on.wait(10)
-        return model.Model.run(freed(), *given)
+        return model.ServedModel.run(freed(), *given)
 
     old.run, old.quick = slow, lambda *_: False
     del old
@@ -321,6 +321,18 @@ def test_who_refuses_a_change_is_heard(repository):
             change()
     assert repository.find("scale").model is before
     assert not (repository.folder / "scale/policy.json").exists()
+
+
+def test_a_poll_that_waited_follows_what_was_written_meanwhile(repository):
+    path = repository.folder / "scale/policy.json"
+    with repository._changing:  # a change that takes long
+        path.write_text('{"versions": [1]}')
+        poll = threading.Thread(target=repository.follow)
+        poll.start()
+        poll.join(0.2)  # it has seen that, and waits
+        path.write_text('{"versions": [2]}')
+    poll.join()
+    assert repository.find("scale").versions == ["2"]
 
 
 def test_load_and_unload_are_remembered(repository):

@@ -16,7 +16,7 @@ from test_clients import agreed, environment
 
 from arsenal_serving.artifact.golden import same_bits
 from arsenal_serving.export import Method, Tensor, export
-from arsenal_serving.model import Limits, load
+from arsenal_serving.model import TensorLimits, load
 from arsenal_serving.protocols import arrow, records, tables
 from arsenal_serving.refused import Refused
 
@@ -126,20 +126,18 @@ def test_what_is_wrong_with_a_table_is_said(model):
         (predict, good[:-100], "not an Arrow stream"),
         (predict, stream({"x": X.tolist()}, compression="zstd"), "compressed Arrow buffers are not taken"),
         (embed, stream({n: pyarrow.array(v).dictionary_encode() for n, v in EMBED.items()}, compression="lz4"), "compressed"),
-        (predict, stream({"x": X.tolist()[:0]}), "got 'null'"),
         (predict, stream({"x": [[[1.0]], [[1.0, 2.0]]]}), "equally long"),
         (predict, stream({"x": [[[1.0]], None]}), "1 nulls"),
         (predict, stream({"x": [[[[1.0]]]]}), "deeper than input 'x'"),
-        (predict, stream({"x": [[["a"]]]}), "must be numbers; got string"),
-        (predict, stream({"x": pyarrow.nulls(5)}), "got 'null'"),
+        (predict, stream({"x": [[["a"]]]}), "row 1, column 'x.0' must be a number for input 'x'; got 'a'"),
+        (predict, stream({"x": pyarrow.nulls(5)}), "must be a number for input 'x'; got null"),
         (predict, stream({"x": pyarrow.array([[b"a"]])}), "got 'list<item: binary>'"),
         (predict, stream({"x": pyarrow.RunEndEncodedArray.from_arrays(pyarrow.array([2**30], pyarrow.int32()), [1.0])}), "run_end"),
         (predict, stream({"y": [1.0]}), "missing: ['x.0'"),
         (kinds, stream({**TYPES, "int8": [1, 2, 300]}), "'int8' must lie in -128 to 127; got 300"),
-        (kinds, stream({**TYPES, "int8": [1.0, 2.0, 3.0]}), "whole numbers; got double"),
-        (kinds, stream({**TYPES, "bool": [1, 0, 1]}), "true or false; got int64"),
-        (embed, stream({**EMBED, "day": [1, 2]}), "must be strings; got int64"),
-        (embed, stream({**EMBED, "animal": ["dog", None]}), "1 nulls"),
+        (kinds, stream({**TYPES, "int8": [1.0, 2.0, 3.0]}), "must hold whole numbers, text; got double"),
+        (kinds, stream({**TYPES, "bool": [1, 0, 1]}), "must hold truth values, text; got int64"),
+        (embed, stream({**EMBED, "day": [1, 2]}), "must hold dates, text; got int64"),
     ]:  # fmt: skip
         with pytest.raises(Refused) as error:
             arrow.parse(method, body)
@@ -173,7 +171,7 @@ def test_arrow_that_would_unfold_is_refused_before_it_does(model):
     batch = pyarrow.table({name: ["dog"] for name in EMBED}).to_batches()
     with pytest.raises(Refused, match="at most 4096 messages"):
         arrow.parse(embed, stream(pyarrow.Table.from_batches(batch * 4096)))
-    few = embed._replace(inputs=tuple(port._replace(limits=Limits(elements=1000)) for port in embed.inputs))
+    few = embed._replace(inputs=tuple(port._replace(limits=TensorLimits(elements=1000)) for port in embed.inputs))
     with pytest.raises(Refused, match="at most 1000 rows"):
         arrow.parse(few, stream(dict.fromkeys(EMBED, pyarrow.array(["dog"] * 1001))))
     with pytest.raises(Refused, match="input 'pair' must hold at most 1000 elements"):

@@ -18,6 +18,7 @@ from arsenal.training.driver import advance, start, streams
 rng = np.random.default_rng(5)
 X = rng.normal(size=(12, 3)).astype(np.float32)
 ROWS = batch(x=X, y=X @ [2.0, -1.0, 0.5] + 1, weight=rng.uniform(0.5, 2, 12))
+CLASSES = ROWS._replace(y=jnp.arange(12) % 3)
 KEY = jax.random.key(7)
 
 
@@ -147,3 +148,15 @@ def test_every_step_draws_noise_of_its_own():
         state = state + 0.5 * np.asarray(jax.random.normal(jax.random.fold_in(key, step), (2,)))
     train, *_ = advance(learner, source)(train, nothing().block(0, 1), jnp.int32(3))
     np.testing.assert_allclose(train.state, state, atol=1e-6)
+
+
+def test_an_answer_is_a_feature():
+    made = combine.as_transform(estimators.gaussian_bayes(classes=3), "predict_proba")
+    state, seen = made.fit(KEY, CLASSES, hyperparameters(made.hp))
+    np.testing.assert_allclose(seen.x.sum(1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(seen.x, made.apply(state, CLASSES.x))
+    with pytest.raises(ValueError, match="`answer` of `as_transform` must be one of the estimator's, predict; got 'transform'"):
+        combine.as_transform(estimators.ridge())
+    with pytest.raises(ValueError, match="`as_transform` takes an answer of floats; `cluster` gives int32"):
+        made = combine.as_transform(estimators.kmeans(2), "cluster")
+        jax.eval_shape(made.fit, KEY, CLASSES, hyperparameters(made.hp))

@@ -66,7 +66,7 @@ def test_it_is_a_run_like_any_other(tmp_path):
 
     from arsenal.road import compose, evaluate, export, fit, load
 
-    words = ["trusted=[forest]", "~learner", "+learner={_target_: forest.forest, trees: 20, depth: 4}", "~expect", "+expect={}"]
+    words = ["trusted=[forest]", "~estimator", "learner={_target_: forest.forest, trees: 20, depth: 4}", "~expect", "+expect={}"]
     config = compose("breast_cancer_logistic", [*words, f"run.root={tmp_path}"])
     run = fit(config)
     assert evaluate(load(run.folder))["test/accuracy"] > 0.9

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import pytest
 import worlds
 from rows import ROWS, TOKENS, away
 from table import law_test
@@ -23,4 +24,4 @@ CASES = {
     "dbscan": lambda: [Case(worlds.dbscan(1.5, 2.0), ROWS)],
 }
 
-test_laws = law_test(CASES)
+test_laws = pytest.mark.slow(law_test(CASES))

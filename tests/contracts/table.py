@@ -1,5 +1,6 @@
 """How a room's table of cases becomes tests: every record keeps every law of its kind, within a budget."""
 
+import os
 import time
 from collections.abc import Callable
 
@@ -12,7 +13,7 @@ BUDGET = 10.0
 
 
 def law_test(cases: dict[str, Callable[[], list[Case]]], dear: dict[str, str] | None = None) -> Callable:
-    """The test of a room's table, `name -> its cases`, which are made when their test runs.
+    """The test of a room's table, `name -> its cases`, which are made when their test runs. A room marks it slow.
 
     `dear` gives the reason of every record that takes more than the budget: smaller cases are better.
     """
@@ -29,7 +30,8 @@ def law_test(cases: dict[str, Callable[[], list[Case]]], dear: dict[str, str] | 
                 except AssertionError as error:
                     raise AssertionError(f"{name}, law `{law}`: {error}") from error
         took = time.process_time() - began
-        # Twice the budget fails: a busy or slower machine takes longer for the same.
-        assert took < 2 * BUDGET or name in dear, f"The laws of {name} took {took:.1f} CPU seconds, over the budget of {BUDGET:g}."
+        # Twice the budget fails: a busy or slower machine takes longer for the same. It is of programs that compile quickly.
+        if os.environ.get("ARSENAL_TEST_QUICK") == "1":
+            assert took < 2 * BUDGET or name in dear, f"The laws of {name} took {took:.1f} CPU seconds, over the budget of {BUDGET:g}."
 
     return test_laws

@@ -11,6 +11,8 @@ from rows import PARAMS, ROWS
 
 from arsenal import optim, search
 from arsenal.data import codec
+from arsenal.features import scale
+from arsenal.features.arrays import formula
 from arsenal.records import (
     CONTINUE,
     STOP,
@@ -93,6 +95,9 @@ def confusing() -> Codec:
 BROKEN = {
     "rows that see each other": (centred(), ROWS, "Rows are strangers"),
     "rows counted by shape": (counting_rows(), ROWS, "equals eager without them"),
+    "names that are too few": (scale(2.0)._replace(names=lambda names: {"x": names["x"][1:]}), ROWS, "has a name"),
+    "columns of one name": (scale(2.0)._replace(names=lambda names: {"x": ["a"] * len(names["x"])}), ROWS, "have one name"),
+    "rows that are counted while traced": (formula(lambda state, x: x.reshape(len(x), -1)), ROWS, "any number of rows"),
     "a biased estimate": (noisy_mean(biased=True), ROWS, "on average"),
     "a float closed over": (closed_over(), ROWS, "Every float of `hp` is read"),
     "a loss that knows its batch": (Loss(lambda outputs, rows, hp: jnp.abs(outputs[:, 0] - rows.y) / rows.weight.sum()), ROWS, "weight"),

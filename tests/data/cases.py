@@ -3,12 +3,14 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import worlds
 from rows import LABELS, ROWS, away
+from sklearn.model_selection import KFold
 from table import law_test
 
 from arsenal import data
-from arsenal.data import codec
+from arsenal.data import codec, folds
 from arsenal.testing import Case
 
 KEY = jax.random.key(0)
@@ -39,10 +41,23 @@ CASES = {
     "arsenal.data.splits.stratified": lambda: [Case(data.stratified(0.3, 0.3), TABLE)],
     "arsenal.data.splits.by_group": lambda: [Case(data.by_group("group", 0.3, 0.3), TABLE)],
     "arsenal.data.splits.by_time": lambda: [Case(data.by_time("time", 0.2, 0.2), TABLE)],
+    "arsenal.data.folds.by_splitter": lambda: [Case(folds.by_splitter("own", lambda y, groups: KFold(2)), TABLE)],
+    "arsenal.data.folds.k_fold": lambda: [Case(data.k_fold(2, repeats=2), TABLE), Case(data.k_fold(2, shuffle=False), TABLE)],
+    "arsenal.data.folds.stratified_k_fold": lambda: [Case(data.stratified_k_fold(2), TABLE)],
+    "arsenal.data.folds.group_k_fold": lambda: [Case(data.group_k_fold("group", 2), TABLE)],
+    "arsenal.data.folds.stratified_group_k_fold": lambda: [Case(data.stratified_group_k_fold("group", 2), TABLE)],
+    "arsenal.data.folds.leave_one_out": lambda: [Case(data.leave_one_out(), TABLE)],
+    "arsenal.data.folds.leave_one_group_out": lambda: [Case(data.leave_one_group_out("group"), TABLE)],
+    "arsenal.data.folds.shuffle_split": lambda: [
+        Case(data.shuffle_split(3, 0.4), TABLE), Case(data.shuffle_split(3, 0.4, group="group"), TABLE)
+    ],
+    "arsenal.data.folds.by_fold": lambda: [Case(data.by_fold("group"), TABLE)],
+    "arsenal.data.folds.time_series": lambda: [Case(data.time_series(2), TABLE), Case(data.time_series(2, "time"), TABLE)],
+    "arsenal.data.folds.purged_k_fold": lambda: [Case(data.purged_k_fold("time", 2, horizon=1), TABLE)],
     "arsenal.data.splits.as_split": lambda: [
         Case(data.as_split(lambda row: {"train": row > 3, "validation": row < 2, "test": row == 2}), TABLE)
     ],
     "arsenal.data.source.stream": lambda: [Case(worlds.ticks())],
 }
 
-test_laws = law_test(CASES)
+test_laws = pytest.mark.slow(law_test(CASES))

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits, load_iris
+from sklearn.datasets import load_digits, load_iris, load_wine
 
-from arsenal.data import csv, digits, seeds
+from arsenal.data import csv, digits, seeds, wine
 from arsenal.data.files import resolve_path
 
 
@@ -20,6 +20,13 @@ def test_digits_are_scikit_learns():
     np.testing.assert_array_equal(data.rows.x, theirs.images.astype(np.float32))
     np.testing.assert_array_equal(data.rows.y, theirs.target)
     assert data.schema.target.columns == [str(name) for name in theirs.target_names]
+
+
+def test_wine_is_scikit_learns():
+    data, theirs = wine(), load_wine()
+    np.testing.assert_array_equal(data.rows.x, theirs.data.astype(np.float32))
+    np.testing.assert_array_equal(data.rows.y, theirs.target)
+    assert data.schema.inputs["x"].columns == theirs.feature_names and len(data.schema.target.columns) == 3
 
 
 def test_a_path_into_a_package(tmp_path, monkeypatch):

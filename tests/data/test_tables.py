@@ -249,3 +249,20 @@ def test_diamonds(folder):
     data = csv(str(folder / "diamonds.csv"), target="price")
     assert data.rows.x["categorical"].shape == (53940, 3)
     assert data.rows.y.mean() == pytest.approx(3932.8, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "error"),
+    [
+        ("a,b,y\n0,2,0,9\n1,3,1,9\n", {}, "the header names 3 columns, and row 1 has 4 cells"),
+        ("a,a,y\n1,2,0\n2,3,1\n", {}, "two columns are called 'a'"),
+        ("a,b,y\n1,2,0\n", {"features": ["a", "y"]}, "The target `y` is one of `features`"),
+        ("a,b,y\n1,2,0\n", {"features": ["a", "a"]}, "The column `a` is in `features` twice"),
+        ("a,b,y\n", {}, "The table has no row"),
+        ("a,b,Y\n1,2,0\n", {}, "There is no column `y`. Did you mean `Y`"),
+    ],
+)
+def test_a_table_that_would_be_read_otherwise_than_meant_is_refused(tmp_path, text, settings, error):
+    (tmp_path / "one.csv").write_text(text)
+    with pytest.raises(ValueError, match=error):
+        csv(str(tmp_path / "one.csv"), target="y", **settings)

@@ -439,6 +439,7 @@ def test_bad_input_is_one_clear_line(arsenal, runs, files, case):
     assert not list(files.glob("experiments/*/*/checkpoints/*")), "Nothing was trained."
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_model_is_refused(arsenal, tmp_path):
     import shutil
 

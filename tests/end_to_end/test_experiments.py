@@ -1,7 +1,9 @@
 """Every shipped experiment, trained as it stands, reaches the result that it states and goes all the way to an artifact."""
 
 import json
+import os
 import struct
+from pathlib import Path
 
 import pytest
 from arsenal_serving.artifact import folder as artifact
@@ -16,14 +18,22 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
 
 # In every run of the tests; the others are among the slow ones.
-QUICK = {"breast_cancer_logistic", "digits_mlp", "iris_mlp_csv"}
+QUICK = {"breast_cancer_logistic", "digits_mlp", "iris_mlp_csv", "table"}
+FILES = {"diamonds", "penguins", "titanic"}
+"""Whose file the user has."""
 
 
 @pytest.fixture(scope="module", params=[
     name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in EXPERIMENTS
 ])  # fmt: skip
 def run(request, tmp_path_factory):
-    return fit(compose(request.param, [f"run.root={tmp_path_factory.getbasetemp() / 'whole'}"]))
+    words = [f"run.root={tmp_path_factory.getbasetemp() / 'whole'}"]
+    if request.param in FILES:
+        path = Path(os.environ.get("ARSENAL_TEST_DATA", "")) / f"{request.param}.csv"
+        if not path.is_file():
+            pytest.skip(f"ARSENAL_TEST_DATA names no folder with {path.name}.")
+        words.append(f"data.path={path}")
+    return fit(compose(request.param, words))
 
 
 def test_the_stated_result_is_reached(run):
@@ -32,6 +42,7 @@ def test_the_stated_result_is_reached(run):
     assert load(run.folder).metrics == run.metrics, "The folder alone gives the same numbers."
 
 
+@pytest.mark.slow
 def test_the_report_shows_every_metric(run):
     evaluate(run)
     report = run.folder / "report"
@@ -56,6 +67,7 @@ def test_the_report_shows_every_metric(run):
         assert width > 300 and height > 150, f"{path.name} is {width} x {height}."
 
 
+@pytest.mark.slow
 def test_it_becomes_an_artifact(run):
     folder = export(run)
     manifest = artifact.read_manifest(folder, artifact.open_version(folder).files)

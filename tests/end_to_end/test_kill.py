@@ -62,6 +62,7 @@ def test_a_kill_at_any_moment_changes_no_bit(number, kills, whole, tmp_path):
     assert status(tmp_path)["state"] == "complete"
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_says_so(whole, tmp_path):
     process = subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not list(tmp_path.glob("digits_mlp/*/checkpoints/*/commit.json")):

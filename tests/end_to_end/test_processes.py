@@ -18,6 +18,7 @@ from arsenal.runs.checkpoints import digest
 pytestmark = pytest.mark.slow
 TWO = ("launcher=processes", "launcher.devices=4")
 QUIET = ("run.progress=false", "run.tensorboard=false")
+ON_HOST = "+metrics.roc_auc={_target_: arsenal.metrics.roc_auc}"
 
 
 def command(root: Path, *more: str) -> list[str]:
@@ -48,19 +49,21 @@ def worker(parent: int, index: int) -> int:
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("unbroken")
-    done = run(root, *TWO, "length=60")
+    done = run(root, *TWO, "length=60", ON_HOST)
     assert done.returncode == 0, done.stderr
     assert "sharded, 8 devices: data 8" in done.stdout
     return folder(root)
 
 
 def test_two_processes_give_what_one_gives_and_one_of_them_writes(unbroken, tmp_path):
-    assert run(tmp_path, "length=60", "every.log=50 steps").returncode == 0
+    assert run(tmp_path, "length=60", "every.log=50 steps", ON_HOST).returncode == 0
     one, two = load(folder(tmp_path)), load(unbroken)
     kinds = [event["kind"] for event in map(json.loads, (unbroken / "events.jsonl").read_text().splitlines())]
     assert kinds.count("start") == kinds.count("complete") == 1
     for ours, theirs in zip(one.history, two.history, strict=True):
         assert ours["values"]["loss"] == pytest.approx(theirs["values"]["loss"], rel=1e-4)
+        assert ours["values"].get("roc_auc") == pytest.approx(theirs["values"].get("roc_auc"), abs=1e-3)
+    assert any("roc_auc" in entry["values"] for entry in two.history)
     assert two.metrics["test/accuracy"] == pytest.approx(one.metrics["test/accuracy"], abs=0.01)
 
 
@@ -126,11 +129,13 @@ def test_of_rows_that_are_read_as_they_go_each_process_reads_its_share(tmp_path)
     one, two = load(folder(tmp_path / "one")), load(folder(tmp_path / "two"))
     for ours, theirs in zip(one.history, two.history, strict=True):
         assert ours["values"]["loss"] == pytest.approx(theirs["values"]["loss"], rel=1e-4)
+        assert ours["values"].get("roc_auc") == pytest.approx(theirs["values"].get("roc_auc"), abs=1e-3)
+    assert any("roc_auc" in entry["values"] for entry in two.history)
 
 
 def test_slurm_tells_each_task_who_it_is(tmp_path):
     told = {"SLURM_NTASKS": "2", "SLURM_JOB_ID": "4711", "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_LOCALID": "0", "SLURM_STEP_NUM_NODES": "1"}
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    flags = {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"}
     tasks = [
         subprocess.Popen(
             command(tmp_path, "launcher=slurm", "length=20"), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

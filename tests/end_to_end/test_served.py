@@ -14,6 +14,7 @@ import pytest
 from arsenal_serving.artifact.golden import same_bits
 from arsenal_serving.model import load
 
+from arsenal.explanation.served import SERVED
 from arsenal.road import compose, export, fit
 
 SIZE = 4
@@ -97,7 +98,7 @@ def test_digits(trained):
             (good | {"shape": [SIZE * 2, 8, 4]}, "must be float32 [batch, 8, 8]"),
             (good | {"shape": [SIZE, 64]}, "must be float32 [batch, 8, 8]"),
             (tensor(np.zeros((51, 8, 8))), "50"),
-            (good | {"data": ["one"] * 64 * SIZE}, "numbers"),
+            (good | {"data": ["one"] * 64 * SIZE}, "must be a number"),
             (good | {"data": [float("1e39")] * 64 * SIZE}, "finite"),
         ]:
             status, body = server.ask("digits_mlp", wrong)
@@ -135,9 +136,15 @@ def test_explanations_are_those_of_the_scores_before_the_softmax(trained, tmp_pa
     np.testing.assert_allclose(answer, wanted, atol=1e-5 * np.abs(wanted).max())
     times = load(export(run, tmp_path / "digits", explain="gradient_times_input")).infer("explain", {"x": x})["explain"]
     np.testing.assert_allclose(times, wanted * x, atol=1e-5 * np.abs(wanted * x).max())
-    with pytest.raises(ValueError, match="`explain` must be one of gradient, gradient_times_input; got 'saliency'"):
+    with pytest.raises(ValueError, match="`explain` must be one of gradient, .*; got 'saliency'"):
         export(run, tmp_path / "digits", explain="saliency")
-    assert sorted(path.name for path in (tmp_path / "digits").iterdir()) == ["1", "2"]
+    smooth = load(export(run, tmp_path / "digits", explain="smooth_grad")).infer("explain", {"x": x})["explain"]
+    made = SERVED["smooth_grad"](run)
+    np.testing.assert_allclose(smooth, jax.jit(made.fn)(run.params | {"explanation": made.kept}, x), atol=1e-5)
+    assert np.corrcoef(smooth.ravel(), answer.ravel())[0, 1] > 0.3
+    with pytest.raises(ValueError, match="`grad_cam` needs a model with a convolution; this one has none"):
+        export(run, tmp_path / "digits", explain="grad_cam")
+    assert sorted(path.name for path in (tmp_path / "digits").iterdir()) == ["1", "2", "3"]
 
 
 @pytest.mark.parametrize("name", ["parameters.safetensors", "manifest.json", "programs/predict.exported"])

@@ -114,6 +114,7 @@ def test_the_folder_answers_where_the_data_is_not(pair, tmp_path):
     assert (export(run, tmp_path / "artifact") / "manifest.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_report_of_some_rows_says_so(pair, monkeypatch):
     from arsenal import experiment
 

@@ -110,6 +110,7 @@ def test_parameters_that_do_not_fit_are_refused(train, overrides, said):
     assert not list(origin.folder.parent.glob("*/checkpoints/0*/../../status.json"))[1:]
 
 
+@pytest.mark.slow
 def test_an_averages_raw_parameters_answer_when_asked(train):
     run = train("learner=ema", "learner.decay=0.99", "length=60")
     raw = load(run.folder, "raw")
@@ -282,6 +283,7 @@ def sleepy(at: int) -> Metric:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("moment", "at", "saved"), [("while it is built", 1, False), ("while it evaluates", 2, True)])
 def test_sigterm_ends_at_once_what_cannot_be_asked(tmp_path, moment, at, saved):
     (tmp_path / "dormouse.py").write_text(SLEEPY)

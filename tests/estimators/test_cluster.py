@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
-from sklearn.datasets import load_digits, make_blobs
+from sklearn.datasets import load_digits, load_iris, make_blobs
 
-from arsenal.estimators import kmeans
+from arsenal.estimators import k_medoids, kmeans
 from arsenal.estimators.cluster import lloyd
 from arsenal.records import batch, hyperparameters
 
@@ -58,3 +58,13 @@ def test_what_does_not_fit_is_told():
         kmeans(3).check(batch(x=[[1.0], [2.0]], weight=[1, 0]))
     with pytest.raises(ValueError, match=r"`kmeans` takes x of floats \[n, d\]; got int32 of shape \(2, 1\)"):
         kmeans(1).check(batch(x=[[1], [2]]))
+
+
+@pytest.mark.parametrize(("k", "medoids", "loss"), [(2, [0, 63], 64.29932887), (3, [0, 39, 52], 48.59848602), (5, [0, 27, 47, 52, 61], 38.76977868)])
+def test_medoids_are_those_of_pam(k, medoids, loss):
+    """What `kmedoids.pam` and `kmedoids.fasterpam` 0.5.5 give for every second iris, from their greedy start."""
+    x, estimator = load_iris().data[::2], k_medoids(k)
+    with jax.enable_x64(True):
+        found, info = jax.jit(estimator.fit)(None, batch(x=x), {})
+        np.testing.assert_array_equal(np.sort(found, 0), np.sort(x[medoids], 0))
+        assert info.converged and float(info.inertia) == pytest.approx(loss)

@@ -95,7 +95,7 @@ def test_confusion_matrix_above_fifty_classes_shows_the_most_confused():
     assert [t.get_text() for t in axes.get_yticklabels()] == [str(i) for i in range(60, 90)]
 
 
-@pytest.mark.parametrize(("classes", "legend"), [(2, "area"), (3, "macro"), (12, "worst"), (40, "macro, 30 of 40 classes")])
+@pytest.mark.parametrize(("classes", "legend"), [(2, "class 1"), (3, "macro"), (12, "worst"), (40, "macro, 30 of 40 classes")])
 def test_roc_names_what_it_shows(classes, legend):
     y, proba, weight = classifier(400, classes)
     figure = plot.roc(y, proba, weight, [f"class {i}" for i in range(classes)])

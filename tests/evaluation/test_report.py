@@ -3,10 +3,10 @@
 import base64
 import json
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from page import Page
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import precision_recall_fscore_support
@@ -102,32 +102,6 @@ def arguments(**changes):
 
 
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-class Page(HTMLParser):
-    """What a page holds: its text, its tags, its addresses; and whether every tag that opens closes."""
-
-    VOID = frozenset(("meta", "link", "img", "source", "br"))
-
-    def __init__(self, path):
-        """Read the page."""
-        super().__init__()
-        self.words, self.tags, self.addresses, self.open = [], [], [], []
-        self.feed(path.read_text(encoding="utf-8"))
-        self.text = " ".join(" ".join(self.words).split())
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.addresses += [value for name, value in attrs if name in ("src", "srcset", "href")]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
-            self.words.append(data)
 
 
 @pytest.fixture(scope="module")
@@ -236,6 +210,7 @@ PROBA = np.full((12, 3), 1 / 3)
 FITS = {
     "labels only": (IMAGES, LABELS, {"predict": LABELS}, ["s_confusion"]),
     "probabilities only": (IMAGES[:, 0], LABELS, {"predict_proba": PROBA}, ["s_calibration", "s_confusion", "s_precision_recall", "s_roc"]),
+    "two columns": (PROBA[:, :2], LABELS, {"predict": LABELS}, ["s_confusion", "s_plane"]),
     "inputs in a dict": ({"a": LABELS}, LABELS, {"predict": LABELS}, ["s_confusion"]),
     "numbers": (IMAGES, IMAGES[:, 0, 0], {"predict": IMAGES[:, 0, 1]}, ["s_predicted", "s_residuals"]),
     "counts": (IMAGES, LABELS, {"predict": LABELS + 0.5}, ["s_predicted", "s_residuals"]),
@@ -297,6 +272,7 @@ def test_yaml_is_coloured_without_a_change():
     assert report.colour("a: 1  # why") == ("a:", " 1  ", "# why")
 
 
+@pytest.mark.slow
 def test_ten_thousand_classes_are_quick_and_small(tmp_path):
     """The answers take 40 MB; a matrix of classes would take 800."""
     import tracemalloc

@@ -1,6 +1,7 @@
 """The floor plan as an import contract: a floor imports only floors below it, and siblings are strangers."""
 
 import ast
+import graphlib
 import re
 from pathlib import Path
 
@@ -17,7 +18,7 @@ FLOORS = [
     {"pipelines"},
     {"search", "monitoring"},
     {"road", "launchers"},
-    {"complete"},
+    {"complete", "explanation"},
     {"run", "session"},
     {"experiment"},
     {"config"},
@@ -101,21 +102,42 @@ def test_the_server_needs_nothing_of_training(graph):
     assert not wrong, lines(graph, wrong)
 
 
-# The server's rooms from the roof down. Two vocabularies at the root are below all: what is refused, and a call.
-SERVING = ["__main__", "cli", "telemetry", "protocols", "security", "repository", ("model", "export", "explain"), "artifact", ("calls", "compile_cache", "files", "refused")]
-STOREY = {room: at for at, rooms in enumerate(SERVING) for room in ([rooms] if isinstance(rooms, str) else rooms)}
+# Rooms within, from the roof down.
+WITHIN = {
+    # Two vocabularies at the root are below all: what is refused, and a call.
+    "arsenal_serving": ["__main__", "cli", "telemetry", "protocols", "security", "repository", ("model", "export", "explain"), "artifact", ("calls", "compile_cache", "files", "refused")],
+    # Engines train and ask; one module decides, and knows no engine.
+    "arsenal.search": [("tuning", "studies"), "engines", "decisions", "sweep", ("minimize", "searching"), ("samplers", "schedulers"), ("functions", "space")],
+}  # fmt: skip
 
 
-def test_the_servers_imports_go_down(graph):
-    modules = inside(graph, "arsenal_serving")
-    assert {room(name) for name in modules} == STOREY.keys()
+@pytest.mark.parametrize("package", WITHIN)
+def test_imports_within_go_down(graph, package):
+    storey = {room: at for at, rooms in enumerate(WITHIN[package]) for room in ([rooms] if isinstance(rooms, str) else rooms)}
+
+    def part(module: str) -> str:
+        return module.removeprefix(f"{package}.").split(".")[0]
+
+    modules = inside(graph, package)
+    assert {part(name) for name in modules} == storey.keys()
     wrong = [
         (importer, imported)
         for importer in modules
         for imported in graph.find_modules_directly_imported_by(importer)
-        if imported.startswith("arsenal_serving.") and STOREY[room(imported)] < STOREY[room(importer)]
+        if imported.startswith(f"{package}.") and storey[part(imported)] < storey[part(importer)]
     ]
     assert not wrong, f"Imports that do not go down:\n{lines(graph, wrong)}"
+
+
+def test_no_modules_know_each_other_in_a_circle(graph):
+    """Imports within functions count, and those for types."""
+    imported = {name: graph.find_modules_directly_imported_by(name) for package in ROOTS for name in inside(graph, package)}
+    circle = None
+    try:
+        graphlib.TopologicalSorter(imported).prepare()
+    except graphlib.CycleError as error:
+        circle = error.args[1]
+    assert not circle, f"Each of these imports the next: {', '.join(reversed(circle))}."
 
 
 def test_nothing_is_pickled(graph):

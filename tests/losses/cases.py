@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import pytest
 from rows import CLASSES, LABELS, ROWS, SENTENCES, floats
 from table import law_test
 
@@ -63,4 +64,4 @@ CASES = {f"arsenal.losses.{name}": make for name, make in {
     "alignment.ctc": lambda: [Case(losses.ctc(), SPOKEN)],
 }.items()}  # fmt: skip
 
-test_laws = law_test(CASES)
+test_laws = pytest.mark.slow(law_test(CASES))

@@ -3,6 +3,7 @@
 import functools
 import re
 import warnings
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -11,14 +12,17 @@ import numpy as np
 import pytest
 import scipy.linalg
 import sklearn.metrics as sk
+from arsenal_serving.export import Tensor
 
 import arsenal.metrics
+from arsenal.data import Schema
 from arsenal.metrics import (
     accuracy,
     adjusted_rand_index,
     average,
-    average_precision,
     balanced_accuracy,
+    binned_average_precision,
+    binned_roc_auc,
     bits_per_byte,
     brier_score,
     calibration_error,
@@ -39,7 +43,6 @@ from arsenal.metrics import (
     r2_score,
     recall,
     recall_macro,
-    roc_auc,
     root_mean_squared_error,
     top_k_accuracy,
 )
@@ -188,13 +191,13 @@ CASES = {
     ),
     "f1_macro": Case(f1_macro(classes=4), labelled(4), by_predict(sk.f1_score, average="macro"), "f1_macro"),
     "f1_macro_absent_class": Case(f1_macro(classes=9), labelled(4), by_predict(sk.f1_score, average="macro"), "f1_macro"),
-    "roc_auc": Case(
-        roc_auc(), labelled(2),
-        lambda rows, out, w: sk.roc_auc_score(rows.y, out["predict_proba"][:, 1], sample_weight=w), "roc_auc", 1e-3,
+    "binned_roc_auc": Case(
+        binned_roc_auc(), labelled(2),
+        lambda rows, out, w: sk.roc_auc_score(rows.y, out["predict_proba"][:, 1], sample_weight=w), "binned_roc_auc", 1e-3,
     ),
-    "average_precision": Case(
-        average_precision(), labelled(2),
-        lambda rows, out, w: sk.average_precision_score(rows.y, out["predict_proba"][:, 1], sample_weight=w), "average_precision", 1e-3,
+    "binned_average_precision": Case(
+        binned_average_precision(), labelled(2),
+        lambda rows, out, w: sk.average_precision_score(rows.y, out["predict_proba"][:, 1], sample_weight=w), "binned_average_precision", 1e-3,
     ),
     "adjusted_rand_index": Case(adjusted_rand_index(4, 4), clustered, repeated(sk.adjusted_rand_score), "adjusted_rand_index"),
     "mean_squared_error": Case(mean_squared_error(), numbers, by_predict(sk.mean_squared_error), "mean_squared_error", 1e-3),
@@ -283,8 +286,8 @@ def prepared(case, weight=None, seed=0):
 
 
 @functools.cache
-def compiled(metric, x64):
-    return jax.jit(lambda outputs, rows: metric.compute(metric.update(metric.empty(), outputs, rows)))
+def compiled(empty, update, compute, x64):
+    return jax.jit(lambda outputs, rows: compute(update(empty(), outputs, rows)))
 
 
 def value(case, rows, outputs):
@@ -293,7 +296,7 @@ def value(case, rows, outputs):
 
 def worth(metric, outputs, rows):
     """The metric of one batch, in one program per precision."""
-    return compiled(metric, jax.config.jax_enable_x64)(arrays(outputs), arrays(rows))
+    return compiled(metric.empty, metric.update, metric.compute, jax.config.jax_enable_x64)(arrays(outputs), arrays(rows))
 
 
 def part(tree, keep):
@@ -309,7 +312,7 @@ def test_equals_the_other_library(case, x64):
     with jax.enable_x64(x64):
         found = value(case, rows, outputs)
         assert found.shape == () and found.dtype == (jnp.float64 if x64 else jnp.float32)
-        tight = 1e-12 if x64 and case.name != "roc_auc" else case.close
+        tight = 1e-12 if x64 and case.name != "binned_roc_auc" else case.close
         assert float(found) == pytest.approx(wanted, rel=tight, abs=tight)
 
 
@@ -402,7 +405,19 @@ def test_takes_answers_in_half_precision_and_weights_of_32_bits_in_the_64_bit_mo
 def test_every_name_is_a_metric_or_makes_one():
     assert sorted(arsenal.metrics.__all__) == arsenal.metrics.__all__
     tried = {re.sub("^top_2_", "top_k_", case.name) for case in (CASES | VARIANTS).values()}
-    assert tried | {"average"} == set(arsenal.metrics.__all__)
+    assert tried <= set(arsenal.metrics.__all__)
+    elsewhere = "".join((Path(__file__).parent / f"test_{name}.py").read_text() for name in ("parity", "formulas", "texts", "vision"))
+    missing = [name for name in set(arsenal.metrics.__all__) - tried - {"average", "by_target"} if name not in elsewhere]
+    assert not missing, f"No test knows {', '.join(missing)}."
+
+
+def test_metrics_by_target_suit_it():
+    def named(*labels):
+        return set(arsenal.metrics.by_target(Schema(target=Tensor(columns=list(labels) or None))))
+
+    assert named() == {"mean_absolute_error", "root_mean_squared_error", "r2_score"}
+    assert named("a", "b") - named("a", "b", "c") == {"roc_auc"} and "log_loss" in named("a", "b", "c")
+    assert arsenal.metrics.by_target() == {}  # before the data is known
 
 
 def test_average_is_open_to_any_value_of_a_row():
@@ -418,20 +433,20 @@ def test_histogram_is_numpys():
     np.testing.assert_allclose(found, np.bincount(at, weight, 37), rtol=1e-5)
 
 
-def test_roc_auc_keeps_its_digits_where_probabilities_saturate():
+def test_binned_roc_auc_keeps_its_digits_where_probabilities_saturate():
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 4000)
     odds = (rng.normal(size=4000) + y - 6).astype(np.float32)
     p = jax.nn.softmax(jnp.stack([jnp.zeros(4000), jnp.asarray(odds)], 1))
-    metric = roc_auc()
-    found = worth(metric, {"predict_proba": p}, batch(y=y))["roc_auc"]
+    metric = binned_roc_auc()
+    found = worth(metric, {"predict_proba": p}, batch(y=y))["binned_roc_auc"]
     assert float(found) == pytest.approx(sk.roc_auc_score(y, odds), abs=1e-4)
 
 
-def test_roc_auc_of_what_is_no_number_is_no_number():
+def test_binned_roc_auc_of_what_is_no_number_is_no_number():
     p = jnp.array([[0.5, 0.5], [jnp.nan, jnp.nan], [0.2, 0.8]])
-    metric = roc_auc()
-    assert np.isnan(worth(metric, {"predict_proba": p}, batch(y=[0, 1, 1]))["roc_auc"])
+    metric = binned_roc_auc()
+    assert np.isnan(worth(metric, {"predict_proba": p}, batch(y=[0, 1, 1]))["binned_roc_auc"])
 
 
 @pytest.mark.parametrize(("predict", "wanted"), [(np.array([2.0, 2.0]), 1.0), (np.array([2.0, 3.0]), 0.0)])
@@ -494,7 +509,7 @@ def test_frechet_distance_in_float32_of_many_correlated_features():
         (bits_per_byte(), {"predict": jnp.zeros(2)}, "`bits_per_byte` reads the answer `predict_proba`"),
         (matthews(2), {"predict": jnp.zeros((2, 1), jnp.int32)}, r"answers and labels \[n\]; got \(2, 1\) and \(2,\)"),
         (explained_variance(), {"predict": jnp.zeros((2, 1))}, r"\[n\] or \[n, 1\]; got \(2, 1\) and \(2,\)"),
-        (roc_auc(), {"predict_proba": jnp.zeros((2, 3))}, r"`predict_proba` \[n, 2\]; got \(2, 3\)"),
+        (binned_roc_auc(), {"predict_proba": jnp.zeros((2, 3))}, r"`predict_proba` \[n, 2\]; got \(2, 3\)"),
         (frechet_distance(features=3), {"sample": jnp.zeros((2, 4))}, r"for 3 features; `sample` has shape \(2, 4\)"),
     ],
 )
@@ -508,11 +523,14 @@ def test_every_metric_says_which_of_its_values_are_good():
 
     from arsenal import metrics
 
-    small = {
-        "bits_per_byte", "brier_score", "calibration_error", "frechet_distance", "log_loss", "mean_absolute_error", "perplexity",
-        "mean_absolute_percentage_error", "mean_squared_error", "negative_log_likelihood", "root_mean_squared_error",
-    }  # fmt: skip
-    for name in set(metrics.__all__) - {"average"}:
+    small = re.compile(
+        "^(?!d2_)(bits_per_byte|brier_score|davies_bouldin|interval_width|interval_score|negative_likelihood_ratio|"
+        "negative_log_likelihood|perplexity|.*(distance|loss|error|deviance|error_rate|crps))$"
+    )
+    both = {"brier_decomposition", "interval_coverage"}
+    given = {"beta": 1.0, "benefit": 1.0, "cost": 1.0, "features": 3}
+    for name in set(metrics.__all__) - {"average", "by_target", "as_metric", "measure", "whole_rows", "perceptual_distance"}:
         factory = getattr(metrics, name)
-        needed = [one for one in inspect.signature(factory).parameters.values() if one.default is one.empty]
-        assert factory(**{one.name: 3 for one in needed}).mode == ("min" if name in small else "max"), name
+        needed = [one.name for one in inspect.signature(factory).parameters.values() if one.default is one.empty]
+        wanted = None if name in both else "min" if small.match(name) else "max"
+        assert factory(**{one: given.get(one, 3) for one in needed}).mode == wanted, name

@@ -1,5 +1,6 @@
 """What the laws are tried on in this room: a row for every public factory of a record."""
 
+import pytest
 from rows import IMAGES, ROWS, WINDOWS, dense, likely
 from table import law_test
 
@@ -21,4 +22,4 @@ CASES = {
     ],
 }
 
-test_laws = law_test(CASES)
+test_laws = pytest.mark.slow(law_test(CASES))

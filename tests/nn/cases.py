@@ -1,6 +1,7 @@
 """What the laws are tried on in this room: a row for every public factory of a record."""
 
 import flax.linen
+import pytest
 from rows import ROWS
 from table import law_test
 
@@ -12,4 +13,4 @@ CASES = {
     "arsenal.nn.linen.as_model": lambda: [Case(nn.as_model(flax.linen.Dense(2)), ROWS)],
 }
 
-test_laws = law_test(CASES)
+test_laws = pytest.mark.slow(law_test(CASES))

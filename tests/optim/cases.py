@@ -1,6 +1,7 @@
 """What the laws are tried on in this room: a row for every public factory of a record."""
 
 import optax
+import pytest
 from rows import PARAMS
 from table import law_test
 
@@ -38,4 +39,4 @@ CASES = {f"arsenal.optim.{name}": make for name, make in {
     ],
 }.items()}  # fmt: skip
 
-test_laws = law_test(CASES)
+test_laws = pytest.mark.slow(law_test(CASES))

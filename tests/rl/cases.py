@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from table import law_test
 
 from arsenal import models, optim, rl
@@ -20,4 +21,4 @@ CASES = {
     "arsenal.rl.ppo.ppo": lambda: [Case(agent(), batch(x=np.arange(4, dtype=np.uint32)), tolerance=1e-4)],
 }
 
-test_laws = law_test(CASES)
+test_laws = pytest.mark.slow(law_test(CASES))

@@ -154,3 +154,11 @@ def test_a_checkpoint_of_the_other_precision_names_the_switch(tmp_path):
         saved.wait()
         with pytest.raises(RunError, match=r"was written without JAX_ENABLE_X64: `\['w'\]` is float32\[3\] there, float64\[3\] here"):
             saved.restore({"w": jax.ShapeDtypeStruct((3,), np.float64)})
+
+
+def test_an_array_without_values_comes_back_too(tmp_path):
+    made = {"none": jnp.zeros((3, 0), jnp.uint32), "some": jnp.arange(3)}
+    with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+        checkpoints.save(1, made)
+        checkpoints.wait()
+        assert digest(checkpoints.restore(jax.eval_shape(lambda: made))) == digest(made)

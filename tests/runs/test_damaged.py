@@ -4,9 +4,10 @@ import os
 import subprocess
 import sys
 import time
+import zlib
 
 import pytest
-from arsenal_serving.compile_cache import heal
+from arsenal_serving.compile_cache import MARKER, is_whole, tidy
 
 from arsenal import fit, load
 from arsenal.refusal import Refusal
@@ -43,6 +44,7 @@ def test_a_file_that_says_something_else_is_named(copy, name, content):
         evaluate(load(copy))
 
 
+@pytest.mark.slow
 def test_without_a_status_a_run_is_judged_all_the_same(copy):
     (copy / "status.json").unlink()
     assert evaluate(load(copy))["test/loss"] > 0
@@ -55,15 +57,27 @@ def test_what_is_missing_is_named(copy):
         load(copy)
 
 
-def test_entries_of_the_compile_cache_without_a_stamp_are_removed(tmp_path):
-    for name in ("whole", "cut", "fresh"):
-        (tmp_path / f"{name}-cache").write_bytes(b"program")
-    (tmp_path / "whole-atime").write_bytes(bytes(8))
-    for name in ("whole-cache", "cut-cache"):
-        os.utime(tmp_path / name, (time.time() - 3600,) * 2)
-    heal(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh-cache", "whole-atime", "whole-cache"]
-    heal(tmp_path / "nowhere")
+def test_the_compile_cache_loses_what_was_cut_short_and_the_oldest_beyond_its_bound(tmp_path):
+    program = zlib.compress(b"program" * 100)
+    for name, content, age in (
+        ("old", program, 9000), ("read", program, 8000), ("cut", program[:-3], 5000), ("empty", b"", 5000), ("fresh", program[:-3], 0),
+    ):  # fmt: skip
+        (tmp_path / f"{name}-cache").write_bytes(content)
+        os.utime(tmp_path / f"{name}-cache", (time.time() - (100 if name == "read" else age), time.time() - age))
+    (tmp_path / "old-atime").write_bytes(bytes(8))
+    tidy(tmp_path, bound=2 * len(program))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [MARKER, "fresh-cache", "read-cache"]
+    (tmp_path / "late-cache").write_bytes(b"")
+    tidy(tmp_path, bound=0)
+    assert (tmp_path / "late-cache").exists(), "It looks once in a period."
+    tidy(tmp_path / "nowhere")
+
+
+def test_what_jax_keeps_is_judged_whole(tmp_path):
+    code = "import sys, jax; from pathlib import Path; from arsenal_serving.compile_cache import use; use(Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", f"{code}; jax.jit(lambda x: x * 2)(1.0)", str(tmp_path)], check=True)
+    kept = [path.read_bytes() for path in tmp_path.glob("*-cache")]
+    assert kept and all(map(is_whole, kept)) and not is_whole(kept[0][:-3]) and not list(tmp_path.glob(".lock*"))
 
 
 HOMELESS = """
@@ -85,6 +99,7 @@ def test_without_a_home_nothing_is_kept_and_that_is_said():
     assert said == "This user has no home: compiled programs are not kept; XDG_CACHE_HOME names a folder. 2\n"
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_does_not_end_the_run(tmp_path):
     """As `arsenal train … | head -1`."""
     words = ["+experiment=digits_mlp", "length=40", "every.evaluate=10", "model.hidden=[4]", "run.tensorboard=false", f"run.root={tmp_path}"]

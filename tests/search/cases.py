@@ -1,6 +1,7 @@
 """What the laws are tried on in this room: a row for every public factory of a record."""
 
 import numpy as np
+import pytest
 from table import law_test
 
 from arsenal import search
@@ -32,4 +33,4 @@ CASES = {f"arsenal.search.{name}": make for name, make in {
     "schedulers.population.population_based": lambda: [Case(search.population_based(4))],
 }.items()}  # fmt: skip
 
-test_laws = law_test(CASES)
+test_laws = pytest.mark.slow(law_test(CASES))

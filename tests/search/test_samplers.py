@@ -190,6 +190,7 @@ def test_several_objectives_find_the_front(make):
     assert np.ptp(late[near, 0]) > 1
 
 
+@pytest.mark.slow
 def test_seeds_are_drawn_and_not_modelled():
     """Seed 1 is lucky; that is not what a search is for."""
     for make in LEARNING:

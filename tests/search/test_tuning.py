@@ -154,7 +154,7 @@ POPULATION = ["scheduler=population_based", "scheduler.interval=10", "sweep.lane
 
 @pytest.mark.parametrize("more", [[], pytest.param(POPULATION, marks=pytest.mark.slow)], ids=["plain", "population"])
 def test_a_sweep_that_was_cut_goes_on_and_ends_as_if_it_had_not_been(sweep, tmp_path, monkeypatch, more):
-    monkeypatch.setattr("arsenal.search.engines.lanes.TELLING", -1.0)
+    monkeypatch.setattr("arsenal.search.engines.progress.TELLING", -1.0)
     words = ["every.save=10", "sweep.lanes=3", "sweep.trials=6", *more]
     whole = table(sweep(*words, root=tmp_path / "whole"))
 
@@ -183,6 +183,7 @@ def test_a_sweep_that_was_cut_goes_on_and_ends_as_if_it_had_not_been(sweep, tmp_
     assert table(longer).startswith(whole)
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverges_ends_no_other(sweep):
     found = sweep("space={optimizer.learning_rate: {choice: [0.1, 1e30, 0.2]}}", "search=grid", "sweep.trials=9")
     assert found.counted == {"complete": 2, "failed": 1}
@@ -205,6 +206,7 @@ def test_other_shapes_are_programs_of_their_own(sweep):
     assert shapes == {(64, 8), (64, 4)}
 
 
+@pytest.mark.slow
 def test_one_process_at_a_time_holds_a_sweep_and_another_space_is_refused(sweep, tmp_path):
     found = sweep("length=10")
     with lock(found.folder), pytest.raises(RunError, match="is held by process"):
@@ -259,7 +261,7 @@ def test_lanes_lie_on_all_devices_and_are_the_same_there(sweep, tmp_path):
         f"found = tune(compose('digits_mlp', {[*SMALL, SPACE, 'sweep.trials=6', f'run.root={tmp_path}/many']!r}, name='tune'));"
         "assert jax.device_count() == 8; print(found.folder)"
     )
-    env = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    env = {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env={**os.environ, **env})
     assert done.returncode == 0, done.stderr[-3000:]
     folder = Path(done.stdout.split()[-1])

@@ -1,12 +1,13 @@
 """What the laws are tried on in this room: a row for every public factory of a record."""
 
 import jax
+import pytest
 from rows import CLASSES, IMAGES, ROWS, classifier, dense, likely
 from table import law_test
 
 from arsenal import data, features, losses, models, optim, training
 from arsenal.testing import Case
-from arsenal.training import parallel, precision
+from arsenal.training import fitting, parallel, precision
 
 
 def convolutional(loss):
@@ -22,6 +23,9 @@ def adversarial():
 
 
 CASES = {
+    "arsenal.training.fitting.as_estimator": lambda: [
+        Case(fitting.as_estimator(training.supervised(dense(), losses.cross_entropy(), optim.sgd(0.1)), 2), CLASSES)
+    ],
     "arsenal.training.parallel.place_source": lambda: [Case(parallel.sharded()(classifier(), 4).source(data.arrays(ROWS, 4)))],
     "arsenal.training.parallel.place_state": lambda: [Case(parallel.sharded()(classifier(), 6).learner(classifier()), CLASSES)],
     "arsenal.training.supervised.supervised": lambda: [
@@ -45,4 +49,4 @@ CASES = {
 
 DEAR = {"arsenal.training.supervised.supervised": "four learners: plain, augmented, with running statistics, and in float16 by parts"}
 
-test_laws = law_test(CASES, DEAR)
+test_laws = pytest.mark.slow(law_test(CASES, DEAR))

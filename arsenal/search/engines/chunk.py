@@ -7,7 +7,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,11 +15,15 @@ from jax.random import fold_in
 
 from arsenal.data import ahead
 from arsenal.experiment import fill_modes
-from arsenal.records import CONTINUE, STOP, Mean, compute
+from arsenal.records import STOP, Mean, compute
 from arsenal.runs.checkpoints import MARKER, Checkpoints, Keep
 from arsenal.runs.folder import RunError
 from arsenal.runs.judge import Judge
-from arsenal.runs.signals import Interrupted
+from arsenal.runs.signals import Interrupted, Interrupts
+from arsenal.search.decisions import Decisions
+from arsenal.search.engines.compiler import COMPILING, compile_advance, compile_exchange, compile_start, lane_shapes, start_inputs
+from arsenal.search.engines.groups import Group
+from arsenal.search.engines.progress import Progress
 from arsenal.search.searching import clip_to_bounds
 from arsenal.search.sweep import ENDED, SweepError
 from arsenal.storage.files import read_json
@@ -27,9 +31,7 @@ from arsenal.training import lanes
 from arsenal.training.driver import TrainState, are_finite, drive, streams
 from arsenal.training.length import Length
 from arsenal.training.stopping import is_exhausted
-
-if TYPE_CHECKING:
-    from arsenal.search.engines.lanes import Group, Lanes
+from arsenal.training.transfer import transfer
 
 EMPTY = -1
 """The trial of a lane that has none."""
@@ -38,16 +40,19 @@ EMPTY = -1
 class Chunk:
     """Trials on their way, `trials[i]` in lane i or `EMPTY`."""
 
-    def __init__(self, engine: "Lanes", number: int, group: "Group", trials: Sequence[int], size: int):
-        """Number `number` of the sweep's chunks, of `size` lanes."""
-        self.engine, self.sweep, self.group, self.size = engine, engine.sweep, group, size
-        self.all, self.place = list(trials), engine.sweep.path / "chunks" / str(number)
-        self.trials = [*trials, *[EMPTY] * (size - len(trials))]
+    def __init__(
+        self, number: int, group: Group, decisions: Decisions, progress: Progress, interrupted: Interrupts, origin: Any = None
+    ):  # fmt: skip
+        """Number `number` of the sweep's chunks; `origin` are parameters that every trial begins with."""
+        self.group, self.decisions, self.sweep, self.progress = group, decisions, decisions.sweep, progress
+        self.interrupted, self.origin, self.place = interrupted, origin, self.sweep.path / "chunks" / str(number)
+        self.all, size = list(self.sweep.chunks[number]["trials"]), self.sweep.chunks[number]["lanes"]
+        self.trials = [*self.all, *[EMPTY] * (size - len(self.all))]
         self.settings = settings = fill_modes(group.program.config, group.experiment.modes).settings
         self.stopping = Judge.of(settings.early_stopping)
         self.every = {name: Length.parse(text) for name, text in settings.every}
         self.stop = Length.parse(settings.length).steps(group.source)
-        self.judged: dict[int, list[float | None]] = {i: [] for i in trials}
+        self.judged: dict[int, list[float | None]] = {i: [] for i in self.all}
         self.last: dict[int, float] = {}
         self.moves: dict[int, int] = {}
         """Trials that go on from another one, before the next step."""
@@ -62,25 +67,38 @@ class Chunk:
 
     def run(self) -> None:
         """Train to the end, from the newest checkpoint where there is one."""
-        engine, group, source = self.engine, self.group, self.group.source
         with contextlib.ExitStack() as stack:
             self.saved = stack.enter_context(contextlib.closing(Checkpoints(self.place, Keep(last=1))))
             train = self.restore()
             if train is None:
                 if any(self.has_begun(i) for i in self.all):
                     self.sweep.resume_trials(self.all, -1)
-                train = engine.begin(group, self.all, self.size)
-            source = stack.enter_context(ahead(source, self.stop))
+                train = self.begin()
+            source = stack.enter_context(ahead(self.group.source, self.stop))
             self.saved_step = int(train.step)
             while self.goes_on(int(train.step)):
-                if engine.interrupted():
+                if self.interrupted():
                     self.save(int(train.step), train, now=True)
                     self.saved.wait()
-                    raise Interrupted(engine.interrupted(), self.sweep.path, int(train.step))
+                    raise Interrupted(self.interrupted(), self.sweep.path, int(train.step))
                 train = self.drive_lanes(self.exchange(self.pack(train)), source)
             self.complete(self.alive, train)
             self.sweep.forget()
         shutil.rmtree(self.place, ignore_errors=True)
+
+    def begin(self) -> TrainState:
+        """The state of the lanes before the first step; those beyond the trials repeat the last one."""
+        values = [self.sweep.trials[i].values for i in self.all]
+        values += [values[-1]] * (len(self.trials) - len(values))
+        with self.interrupted.at_once(lambda: COMPILING):
+            train = compile_start(self.group, len(values))(*start_inputs(self.group, values))
+        learner = self.group.experiment.parts.learner
+        if self.origin is None or learner.adopt is None:
+            return train
+        like = learner.params(lanes.lane(train, 0).state)
+        given = transfer(self.origin, like, self.settings.init_map or {}, self.settings.init_allow)
+        adopt = jax.jit(jax.vmap(learner.adopt, (0, None, 0)))
+        return train._replace(state=adopt(train.state, given.params, train.hp))
 
     def goes_on(self, step: int) -> bool:
         """Whether there is more to do."""
@@ -99,14 +117,14 @@ class Chunk:
 
     def drive_lanes(self, train: TrainState, source: Any) -> TrainState:
         """On until the end, or until lanes are to be moved."""
-        engine, timed = self.engine, self.every["save"].unit == "seconds"
+        timed = self.every["save"].unit == "seconds"
         return drive(
-            engine.compile_advance(self.group, len(self.trials)), source, train, self.stop,
+            compile_advance(self.group, len(self.trials)), source, train, self.stop,
             log=self.log, log_every=self.every["log"].steps(source),
             evaluate=self.evaluate, evaluate_every=self.every["evaluate"].steps(source),
             evaluate_first=self.misses_evaluation(int(train.step)),
             save=self.save, save_every=None if timed else self.every["save"].steps(source), save_due=self.save_due,
-            failed=self.drop_diverged, interrupted=lambda: bool(engine.interrupted()),
+            failed=self.drop_diverged, interrupted=lambda: bool(self.interrupted()),
         )  # fmt: skip
 
     def log(self, step: int, means: dict[str, Mean]) -> None:
@@ -115,7 +133,7 @@ class Chunk:
         with np.errstate(divide="ignore", invalid="ignore"):
             values = {name: np.asarray(value)[alive].tolist() for name, value in compute(jax.device_get(means)).items()}
         self.sweep.log_values("train", step, [self.trials[at] for at in alive], values)
-        self.engine.tell_pace(step, self.stop, len(alive))
+        self.progress.tell_pace(step, self.stop, len(alive))
 
     def drop_diverged(self, wrong: np.ndarray, means: dict[str, Mean], train: TrainState, block: Any) -> None:
         """Lanes that diverged end here, and only they."""
@@ -128,7 +146,7 @@ class Chunk:
 
     def evaluate(self, step: int, train: TrainState) -> bool:
         """Judge all lanes; whether some are to be moved before it goes on."""
-        engine, sweep, section = self.engine, self.sweep, self.settings.early_stopping
+        sweep, section = self.sweep, self.settings.early_stopping
         keys = jax.vmap(lambda key: fold_in(streams(key)["evaluate"], step))(train.key)
         values = self.group.judge(keys, jax.vmap(self.group.experiment.parts.learner.params)(train.state), train.hp)
         if values is None:
@@ -138,11 +156,8 @@ class Chunk:
         told = {name: np.asarray(value)[alive].tolist() for name, value in values.items()}
         sweep.log_values("validation", step, trials, told)
         found = self.remember(trials, told)
-        for i in trials:
-            if found[i] is None:
-                sweep.fail_trial(i, step, f"The metric `{engine.section.metric}` is not finite at step {step}.")
-        decisions = engine.decide(step, self.all, found)
-        sound = {i: value for i, value in found.items() if value is not None}
+        sound = self.decisions.judge_trials(step, found)
+        decisions = self.decisions.decide_together(step, self.all, found)
         for at, i in zip(alive, trials, strict=True):
             if i not in sound or step >= self.stop:
                 continue
@@ -150,8 +165,8 @@ class Chunk:
                 self.complete([at], train)
             elif decisions[i] == STOP:
                 sweep.end_trial(i, "stopped", step, sound[i])
-        engine.tell(step, self.stop, sound)
-        self.moves = {i: decisions[i] for i in sound if decisions[i] not in (CONTINUE, STOP) and step < self.stop}
+        self.progress.tell(step, self.stop, sound)
+        self.moves = {i: decisions[i] for i in sound if decisions[i] >= 0 and step < self.stop}
         return bool(self.moves) or not self.alive or self.count_lanes() < len(self.trials)
 
     def count_lanes(self) -> int:
@@ -177,13 +192,14 @@ class Chunk:
         place = {i: at for at, i in enumerate(self.trials) if i != EMPTY}
         if not moves.keys() | set(moves.values()) <= place.keys():
             raise SweepError("Members of this population would go on from some in other programs; sweep.engine=ray takes them.")
-        source, step = np.arange(len(self.trials), dtype=np.int32), int(train.step)
+        searching, step = self.decisions.searching, int(train.step)
+        source = np.arange(len(self.trials), dtype=np.int32)
         for i, other in moves.items():
             source[place[i]] = place[other]
         moved = np.isin(np.arange(len(self.trials)), [place[i] for i in moves])
-        run = self.engine.compile_exchange(self.group, len(self.trials))
-        train, found = run(train, source, moved, fold_in(self.engine.searching.key, step))
-        found = clip_to_bounds(self.engine.searching.space, jax.device_get(found))
+        run = compile_exchange(self.group, len(self.trials), searching.space)
+        train, found = run(train, source, moved, fold_in(searching.key, step))
+        found = clip_to_bounds(searching.space, jax.device_get(found))
         for i, other in moves.items():
             self.sweep.change_trial(i, step, {name: float(values[place[i]]) for name, values in found.items()}, other)
         if self.postponed:
@@ -221,7 +237,7 @@ class Chunk:
         for path in self.saved.list_saved():
             try:
                 size = int(read_json(path / MARKER)["leaves"]["['trials']"].partition("[")[2].rstrip("]"))
-                like = {"train": self.engine.like(self.group, size), "trials": jax.ShapeDtypeStruct((size,), np.int32)}
+                like = {"train": lane_shapes(self.group, size), "trials": jax.ShapeDtypeStruct((size,), np.int32)}
                 found = self.saved.restore(like, lambda text: None, which=int(path.name))
             except (RunError, ValueError, KeyError):
                 found = None
@@ -231,7 +247,7 @@ class Chunk:
             return None
         self.sweep.resume_trials(self.all, int(found["train"].step))
         self.trials = np.asarray(found["trials"]).tolist()
-        self.engine.replay_trials(self.all)
+        self.decisions.replay(self.all)
         for line in self.sweep.lines:
             if line.kind == "validation" and set(line.trials) <= set(self.all):
                 self.remember(line.trials, line.values)
@@ -239,10 +255,9 @@ class Chunk:
 
     def remember(self, trials: Sequence[int], values: dict[str, list]) -> dict[int, float | None]:
         """Remember what was measured of trials; the metric's value of each."""
-        section = self.settings.early_stopping
-        found = dict(zip(trials, self.engine.metric_values(values), strict=True))
+        found = dict(zip(trials, self.decisions.judge.each(values), strict=True))
         self.last |= {i: value for i, value in found.items() if value is not None}
-        if section.patience:
-            for i, value in zip(trials, self.engine.metric_values(values, self.stopping), strict=True):
+        if self.settings.early_stopping.patience:
+            for i, value in zip(trials, self.stopping.each(values), strict=True):
                 self.judged[i].append(value)
         return found

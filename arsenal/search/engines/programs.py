@@ -21,8 +21,8 @@ from arsenal.search.space import Space
 
 SEED = "seed"
 """The key whose values are lanes' keys."""
-SWEEPING = ("space", "search", "scheduler", "sweep", "ray", "launcher")
-"""Keys that a trial's own command does not have."""
+SWEEPING = ("space", "search", "scheduler", "sweep", "ray", "launcher", "grid", "splits", "study")
+"""Keys of sweeps and studies that a trial's own command does not have."""
 SAMPLED = 64
 """Trials that are looked at to see what fixes a program."""
 CHOICES_TRIED = 32

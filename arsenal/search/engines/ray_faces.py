@@ -2,22 +2,20 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ray.tune import Stopper
-from ray.tune.schedulers import TrialScheduler
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from arsenal.records import CONTINUE, STOP
-
-if TYPE_CHECKING:
-    from arsenal.search.engines.raytune import Processes
+from arsenal.search.engines.processes import Processes
 
 
 class Face:
     """What all of them have: Ray writes copies of them to its own folder, which nobody reads and which hold nothing."""
 
-    engine: "Processes"
+    engine: Processes
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing."""
@@ -31,7 +29,7 @@ class Face:
 class Suggesting(Face, Searcher):
     """A `Search` as Ray asks it."""
 
-    def __init__(self, engine: "Processes"):
+    def __init__(self, engine: Processes):
         """Of this engine's sweep."""
         super().__init__(metric="step", mode="max")
         self.engine, self.ids = engine, {}
@@ -47,32 +45,19 @@ class Suggesting(Face, Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """A trial that ended, however it did."""
-        one = self.engine.sweep.trials[self.ids[trial_id]]
-        if one.state in ("complete", "stopped", "failed"):
-            self.engine.tell(one)
-            self.engine.save()
+        self.engine.tell(self.ids[trial_id])
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the sweep's own log is what counts."""
 
-    def restore(self, checkpoint_path: str) -> None:
-        """Likewise."""
 
-
-class Deciding(Face, TrialScheduler):
+class Deciding(Face, FIFOScheduler):
     """A `Scheduler` as Ray asks it."""
 
-    def __init__(self, engine: "Processes"):
+    def __init__(self, engine: Processes):
         """Of this engine's sweep."""
         super().__init__()
         self.engine, self.held, self.passed = engine, {}, 0
-
-    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """The engine knows its metric."""
-        return True
-
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Nothing to do."""
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A trial whose process died; this comes before the searcher hears of its end."""
@@ -86,15 +71,15 @@ class Deciding(Face, TrialScheduler):
         decision = self.engine.decide(id, said)
         if decision == STOP:
             self.release(tune_controller)
-            return TrialScheduler.STOP
+            return FIFOScheduler.STOP
         if not self.engine.population or said["kind"] != "validation" or said["last"]:
-            return TrialScheduler.CONTINUE
+            return FIFOScheduler.CONTINUE
         if said["step"] > self.passed:
             # Its process waits, since Ray does not ask it to go on.
             self.held[id] = (trial, said["step"], decision)
             self.release(tune_controller, trial)
-            return TrialScheduler.NOOP if id in self.held or trial.status != "RUNNING" else TrialScheduler.CONTINUE
-        return TrialScheduler.CONTINUE
+            return FIFOScheduler.NOOP if id in self.held or trial.status != "RUNNING" else FIFOScheduler.CONTINUE
+        return FIFOScheduler.CONTINUE
 
     def release(self, controller: Any, current: Any = None) -> None:
         """Once all members of a population have come to a round, each goes on, or goes on from another one."""
@@ -103,7 +88,7 @@ class Deciding(Face, TrialScheduler):
         waiting, self.held = self.held, {}
         self.passed = max(step for _, step, _ in waiting.values())
         for id, (trial, step, decision) in sorted(waiting.items(), key=lambda one: one[0]):
-            source = self.engine.ask_scheduler(id, step) if decision == CONTINUE else decision
+            source = self.engine.decide_again(id, step) if decision == CONTINUE else decision
             told = None if source in (CONTINUE, STOP) else self.engine.clone(id, source, step)
             if told is not None:
                 controller.pause_trial(trial, should_checkpoint=False)
@@ -111,34 +96,11 @@ class Deciding(Face, TrialScheduler):
             elif trial is not current:
                 controller._schedule_trial_train(trial)
 
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict) -> None:
-        """The searcher hears of it."""
-
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """Nothing to do."""
-
-    def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """The first that waits."""
-        from ray.tune.experiment import Trial
-
-        waiting = (one for one in tune_controller.get_trials() if one.status in (Trial.PENDING, Trial.PAUSED))
-        return next(waiting, None)
-
-    def debug_string(self) -> str:
-        """What Ray would print."""
-        return ""
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing: the sweep's own log is what counts."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Likewise."""
-
 
 class Stopping(Face, Stopper):
     """A signal as Ray asks for it."""
 
-    def __init__(self, engine: "Processes"):
+    def __init__(self, engine: Processes):
         """Of this engine's process."""
         self.engine = engine
 

@@ -64,7 +64,7 @@ def gaussian_process(space: Space, startup: int = 10, candidates: int = 512, mos
         weights = cho_solve((root[: len(x), : len(x)], True), y)
         incumbent = (kernel(fitted, x, x) @ weights).min()
 
-        def judged(unit):
+        def posterior(unit):
             """Points, the mean there, and what is known of them: the variance is the signal's less their squares."""
             z = embed(space, unit)
             across = kernel(fitted, known, z)
@@ -72,11 +72,11 @@ def gaussian_process(space: Space, startup: int = 10, candidates: int = 512, mos
 
         leaders = trials.unit[rows[np.argsort(y)[:5]]]
         pool = snap(space, np.concatenate([rng.random((candidates, leaders.shape[1])), leaders]))
-        mean, explained = judged(pool)
+        mean, explained = posterior(pool)
         for scale in ROUNDS:
             gain = log_improvement(mean, fitted.signal - (explained**2).sum(0), incumbent)
             more = snap(space, points_around(rng, space, pool[np.argsort(-gain)[:4]], scale, 32))
-            new_mean, new_explained = judged(more)
+            new_mean, new_explained = posterior(more)
             pool, mean = np.concatenate([pool, more]), np.concatenate([mean, new_mean])
             explained = np.concatenate([explained, new_explained], 1)
         return pool[pick_points(embed(space, pool), fitted, mean, explained, incumbent, n)]

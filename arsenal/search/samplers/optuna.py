@@ -25,7 +25,7 @@ def optuna(space: Space, sampler: str = "TPESampler", **settings: Any) -> Search
     if sampler not in SAMPLERS:
         raise ValueError(f"`sampler` of `optuna` must be one of {', '.join(SAMPLERS)}; got {sampler}.")
 
-    def suggested(trial, name):
+    def suggest_value(trial, name):
         one = space.dimensions[name]
         if not one.is_ordered:
             return trial.suggest_categorical(name, list(range(one.levels)))
@@ -65,7 +65,7 @@ def optuna(space: Space, sampler: str = "TPESampler", **settings: Any) -> Search
             trial = study.ask()
             for name in ordered:
                 if space.active({other: column[i : i + 1] for other, column in points.items()})[name][0]:
-                    points[name][i] = suggested(trial, name)
+                    points[name][i] = suggest_value(trial, name)
         return space.to_unit(points)
 
     return remembering(space, suggest)

@@ -44,10 +44,10 @@ def population_based(trials: int, interval: int = 1, fraction: float = 0.25, see
         for at in mine[::-1]:  # the newest round that is complete
             peers = state.rung == state.rung[at]
             if len(np.unique(state.trial[peers])) == trials:
-                return decided(state, number, int(state.rung[at]))
+                return decide_round(state, number, int(state.rung[at]))
         return state, CONTINUE
 
-    def decided(state, number, turn):
+    def decide_round(state, number, turn):
         """`stopped` marks what has been told."""
         told = (state.trial == number) & (state.rung <= turn)
         here = np.flatnonzero(state.rung == turn)

@@ -42,7 +42,7 @@ STORED = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat1
 
 
 def write(
-    folder: str | os.PathLike, manifest: Mapping[str, Any], files: Mapping[str, bytes], version: int | None = None
+    folder: str | os.PathLike[str], manifest: Mapping[str, Any], files: Mapping[str, bytes], version: int | None = None
 ) -> Path:
     """Write `files` (relative path -> bytes) and the manifest as a version of the model `folder`; returns its folder.
 
@@ -94,7 +94,7 @@ def write(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def sign(folder: str | os.PathLike, private_key: bytes) -> Path:
+def sign(folder: str | os.PathLike[str], private_key: bytes) -> Path:
     """Sign what an artifact's sums say, after they held, with a PEM of an Ed25519 key; returns the signature's path."""
     folder = locate(folder)
     if os.path.lexists(folder / SIGNATURE):
@@ -116,7 +116,7 @@ class Opened(NamedTuple):
         return _sha256(self.sums)
 
 
-def open_version(folder: str | os.PathLike, keys: Sequence[bytes] = ()) -> Opened:
+def open_version(folder: str | os.PathLike[str], keys: Sequence[bytes] = ()) -> Opened:
     """Every file of the artifact after its hash held; nothing is parsed before.
 
     The bytes returned are the bytes that were hashed, so a file changed later, by another name of it as well, changes
@@ -154,7 +154,7 @@ def open_version(folder: str | os.PathLike, keys: Sequence[bytes] = ()) -> Opene
     return Opened(files, sums, signer)
 
 
-def read_manifest(folder: str | os.PathLike, files: Mapping[str, bytes]) -> dict:
+def read_manifest(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> dict[str, Any]:
     """The manifest of files that held, checked; raises `Refused` for one that is not this folder's.
 
     An artifact from before there were versions is the version that its folder is called, or 1.

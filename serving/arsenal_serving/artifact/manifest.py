@@ -163,9 +163,12 @@ PORT = {
     ),
     "finite": FLAG,
 }
-# What fills a length up to the size that runs; artifacts before it had none.
-LATER = ("pad",)
-INPUT = PORT | {"pad": _optional(_Words("null or a number", lambda value: type(value) in (int, float)))}
+# What fills a length up to the size that runs, and words for missing values; artifacts before them had none.
+LATER = ("pad", "gaps")
+INPUT = PORT | {
+    "pad": _optional(_Words("null or a number", lambda value: type(value) in (int, float))),
+    "gaps": _optional([TEXT]),
+}
 METHOD = {
     "programs": {
         form: _matching(PROGRAM_FILE, "a file programs/METHOD.exported or .mlir") for form in program.FORMS

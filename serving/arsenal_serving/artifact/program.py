@@ -80,7 +80,7 @@ CUSTOM_CALLS = frozenset(
 )
 
 Dim = int | str
-Flat = Callable[..., tuple]
+Flat = Callable[..., tuple[Any, ...]]
 
 
 class Array(NamedTuple):
@@ -94,7 +94,7 @@ class CallRefused(Refused):
     """A program calls what `CUSTOM_CALLS` does not list."""
 
 
-class Program:
+class LoadedProgram:
     """A loaded program: `exported` runs, `form` says which stored form it came from, `why` why not the other.
 
     Versions of a model that differ in their parameters only have one program, and what was compiled of it: parameters
@@ -103,9 +103,9 @@ class Program:
 
     def __init__(self, exported: jax.export.Exported, form: str, why: str):
         self.exported, self.form, self.why = exported, form, why
-        self._compiled: WeakValueDictionary[tuple, Any] = WeakValueDictionary()
+        self._compiled: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()
 
-    def compiled(self, arrays: Sequence[Array]) -> Callable:
+    def compiled(self, arrays: Sequence[Array]) -> Callable[..., Any]:
         """What runs at fixed shapes; compiled once, while somebody holds it. Raises what jax raises."""
         key = tuple(arrays)
         found = self._compiled.get(key)
@@ -114,15 +114,17 @@ class Program:
         return found
 
 
-_programs: WeakValueDictionary[str, Program] = WeakValueDictionary()
+_programs: WeakValueDictionary[str, LoadedProgram] = WeakValueDictionary()
 
 
-def is_in_use(versioned: bytes, durable: bytes, calling: dict, form: str = "auto") -> bool:
+def is_in_use(versioned: bytes, durable: bytes, calling: dict[str, Any], form: str = "auto") -> bool:
     """Whether a program of these bytes is in use, so that loading it reads nothing and compiles nothing new."""
     return _digest(versioned, durable, calling, form) in _programs
 
 
-def export(flat: Flat, arrays: Sequence[Array], platforms: Sequence[str], constraints: Sequence[str]) -> tuple:
+def export(
+    flat: Flat, arrays: Sequence[Array], platforms: Sequence[str], constraints: Sequence[str]
+) -> tuple[Any, ...]:
     """Export `flat(*arrays) -> tuple of arrays`: (versioned bytes, durable bytes, calling data as JSON).
 
     Raises `Refused` for a function with side effects; jax's own errors for one that cannot be exported.
@@ -149,7 +151,9 @@ def export(flat: Flat, arrays: Sequence[Array], platforms: Sequence[str], constr
     return bytes(exported.serialize()), bytes(exported.mlir_module_serialized), calling
 
 
-def load(versioned: bytes, durable: bytes, calling: dict, example: Sequence[Array], form: str = "auto") -> Program:
+def load(
+    versioned: bytes, durable: bytes, calling: dict[str, Any], example: Sequence[Array], form: str = "auto"
+) -> LoadedProgram:
     """The program from the form asked for; "auto" takes the versioned one if this jax accepts it.
 
     Accepting means: it deserialises, its types are those of the calling data, and it lowers at the `example`
@@ -167,7 +171,7 @@ def load(versioned: bytes, durable: bytes, calling: dict, example: Sequence[Arra
             exported = makers[name]()
             check_calls(exported.mlir_module_serialized)
             lower(exported, example)
-            found = _programs[digest] = Program(exported, name, "; ".join(reasons))
+            found = _programs[digest] = LoadedProgram(exported, name, "; ".join(reasons))
             return found
         except CallRefused:
             raise
@@ -177,7 +181,7 @@ def load(versioned: bytes, durable: bytes, calling: dict, example: Sequence[Arra
     raise Refused("; ".join(reasons))
 
 
-def rebuild(durable: bytes, calling: dict) -> jax.export.Exported:
+def rebuild(durable: bytes, calling: dict[str, Any]) -> jax.export.Exported:
     """A `jax.export.Exported` made of a portable module and its calling data."""
     inputs, outputs = (_avals(calling[which], calling["constraints"]) for which in ("in_avals", "out_avals"))
     fields = {
@@ -277,13 +281,13 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
-def _digest(versioned: bytes, durable: bytes, calling: dict, form: str) -> str:
+def _digest(versioned: bytes, durable: bytes, calling: dict[str, Any], form: str) -> str:
     described = json.dumps([form, bool(jax.config.jax_enable_x64), calling], sort_keys=True)  # type: ignore[attr-defined]
     parts = (versioned, durable, described.encode())
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
 
-def _deserialised(versioned: bytes, calling: dict) -> jax.export.Exported:
+def _deserialised(versioned: bytes, calling: dict[str, Any]) -> jax.export.Exported:
     exported = jax.export.deserialize(bytearray(versioned))
     for which in ("in_avals", "out_avals"):
         got = [_typed(aval) for aval in getattr(exported, which)]
@@ -317,14 +321,14 @@ def _number(version: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", version)[:3]))
 
 
-def _typed(aval: Any) -> dict:
+def _typed(aval: Any) -> dict[str, Any]:
     return {
         "shape": [dim if isinstance(dim, int) else str(dim) for dim in aval.shape],
         "dtype": np.dtype(aval.dtype).name,
     }
 
 
-def _avals(typed: Sequence[dict], constraints: Sequence[str]) -> tuple:
+def _avals(typed: Sequence[dict[str, Any]], constraints: Sequence[str]) -> tuple[Any, ...]:
     specs = _specs([Array(tuple(t["shape"]), t["dtype"]) for t in typed], constraints)
     return tuple(jax.core.ShapedArray(spec.shape, spec.dtype) for spec in specs)
 

@@ -31,7 +31,7 @@ def numbers(folder: str | os.PathLike[str]) -> list[int]:
     return sorted(found)
 
 
-def locate(path: str | os.PathLike) -> Path:
+def locate(path: str | os.PathLike[str]) -> Path:
     """The version that a path means: itself, the newest in a model's folder, or that of the artifact/ of a run."""
     path = Path(path)
     for folder in (path, path / "artifact"):
@@ -43,7 +43,7 @@ def locate(path: str | os.PathLike) -> Path:
     raise Refused(f"{named} is not an artifact folder, nor one with versions, nor a run that holds artifact/.")
 
 
-def number_of(folder: str | os.PathLike) -> int | None:
+def number_of(folder: str | os.PathLike[str]) -> int | None:
     """The version that a folder's name says it is, if it says one."""
     name = Path(os.path.abspath(folder)).name
     return int(name) if VERSION.fullmatch(name) else None

@@ -24,7 +24,7 @@ from arsenal_serving.artifact import codecs, versions
 from arsenal_serving.artifact import folder as artifact
 from arsenal_serving.artifact.manifest import SINGLE
 from arsenal_serving.cli.load_client import Asking, Place, Question, ask, latencies, place
-from arsenal_serving.model import Model, make
+from arsenal_serving.model import ServedModel, make
 from arsenal_serving.protocols.open_inference import DTYPES, WORDS, to_bytes, to_json
 from arsenal_serving.refused import Refused, show
 
@@ -90,7 +90,7 @@ def tell(facts: dict[str, Any]) -> str:
     return f"{facts['of']}, {facts['rows']} {rows} a request\n" + "\n".join(lines) + "\n"
 
 
-def golden_inputs(model: Model, kept: dict[str, np.ndarray], method: str, rows: int) -> Named:
+def golden_inputs(model: ServedModel, kept: dict[str, np.ndarray], method: str, rows: int) -> Named:
     """A method's golden inputs as a client sends them, repeated to so many rows; raises `Refused`."""
     loaded = model.methods.get(method)
     if loaded is None:
@@ -100,13 +100,20 @@ def golden_inputs(model: Model, kept: dict[str, np.ndarray], method: str, rows: 
         array = kept[f"{method}/input/{port.name}"]
         if loaded.rows != SINGLE:
             array = array[np.arange(rows) % len(array)]
-        if isinstance(described["codec"], str):
+        if port.cell:
+            array = _write_texts(array)
+        elif isinstance(described["codec"], str):
             array = codecs.find_codecs([described["codec"]], model.manifest["codecs"])[0].decode(array)
         elif described["codec"]:
             each = codecs.find_codecs(described["codec"], model.manifest["codecs"])
             array = np.stack([one.decode(array[..., at]) for at, one in enumerate(each)], axis=-1)
         found[port.name] = array
     return found
+
+
+def _write_texts(codes: np.ndarray) -> np.ndarray:
+    """Texts [...] for codes [..., length], which cannot be read back: a word of as many letters as there are codes."""
+    return np.array(["x" * max(1, count) for count in (codes >= 0).sum(-1).ravel()], object).reshape(codes.shape[:-1])
 
 
 def _zeros(where: Place, rows: int) -> Named:
@@ -135,7 +142,7 @@ def _model_path(where: Place, method: str) -> str:
     return "/".join(parts)
 
 
-def _time_calls(model: Model, method: str, inputs: Named, seconds: float) -> dict[str, Any]:
+def _time_calls(model: ServedModel, method: str, inputs: Named, seconds: float) -> dict[str, Any]:
     took, until = list[float](), time.perf_counter() + seconds
     model.infer(method, inputs)
     while not took or time.perf_counter() < until:
@@ -174,14 +181,14 @@ def _load(where: Place, content: bytes, connections: int, seconds: float) -> dic
     first = list[bytes]()
     until = time.perf_counter() + seconds
 
-    def following() -> Question | None:
+    def next_question() -> Question | None:
         return Question(None, content) if time.perf_counter() < until else None
 
-    def answered(_which: Any, status: int, body: bytes, _took: float) -> None:
+    def note_answer(_which: Any, status: int, body: bytes, _took: float) -> None:
         if status != 200 and not first:
             first.append(body)
 
-    asking, began = Asking(following, answered, patience=seconds), time.perf_counter()
+    asking, began = Asking(next_question, note_answer, patience=seconds), time.perf_counter()
     asyncio.run(ask(asking, where, connections))
     lasted = time.perf_counter() - began
     if asking.wrong:

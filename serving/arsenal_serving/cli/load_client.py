@@ -100,7 +100,7 @@ class Asking:
         self.wrong: Counter[str] = Counter()
 
 
-class Connection(asyncio.Protocol):
+class ClientConnection(asyncio.Protocol):
     """Asks again as soon as it was answered. ended: whether it is enough."""
 
     def __init__(self, asking: Asking):
@@ -171,7 +171,7 @@ async def ask(asking: Asking, where: Place, connections: int) -> None:
         loop, until = asyncio.get_running_loop(), time.perf_counter() + asking.patience
         while True:
             try:
-                made = lambda: Connection(asking)  # noqa: E731
+                made = lambda: ClientConnection(asking)  # noqa: E731
                 _, connection = await loop.create_connection(made, where.host, where.port, ssl=tls)
             except OSError:
                 asking.wrong["refused"] += 1

@@ -223,7 +223,7 @@ def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callab
     """The repository, and what has it serve what the folder or the URL says now; raises `Refused`."""
     from arsenal_serving.artifact import folder as artifact
     from arsenal_serving.cli.verbs import public_keys
-    from arsenal_serving.model import Limits, Model, make, runs_already
+    from arsenal_serving.model import ServedModel, TensorLimits, make, runs_already
     from arsenal_serving.repository import remote
     from arsenal_serving.repository.models import Repository
 
@@ -235,12 +235,12 @@ def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callab
     proving.use_cache(proof.cache)
     how = {"max_batch": given.max_batch, "max_rows": given.max_rows, "form": given.form}
 
-    def prepared(version: Path) -> Model:
+    def prepare(version: Path) -> ServedModel:
         held = artifact.open_version(version, public_keys(given.key))
         # Programs that are in use already are safe to read, and a server of one artifact has nobody to disturb.
         if repository.many and not runs_already(version, held.files, given.form):
             proving.prove(version, held.digest, how, proof)
-        model = make(version, held.files, **how, limits=Limits(given.max_rank, given.max_elements))
+        model = make(version, held.files, **how, limits=TensorLimits(given.max_rank, given.max_elements))
         model.warm()
         return model
 
@@ -259,7 +259,7 @@ def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callab
         for why in told:
             sys.stderr.write(f"arsenal-serve: not served: {why}\n")
 
-    repository = Repository(folder, prepared, every=given.versions == "all")
+    repository = Repository(folder, prepare, every=given.versions == "all")
     return repository, follow
 
 

@@ -197,7 +197,7 @@ def _difference(wanted: dict[str, Any], got: dict[str, Any] | None) -> tuple[int
         differ = sum(a != b for a, b in zip(one, other, strict=True))
         return differ, float("inf") if differ else 0.0
     dtype = open_inference.DTYPES[wanted["datatype"]]
-    arrays = [np.array([open_inference.NOT_NUMBERS.get(v, v) for v in values], dtype) for values in (one, other)]
+    arrays = [np.array([float(v) if type(v) is str else v for v in values], dtype) for values in (one, other)]
     return golden.count_differing(*arrays), golden.difference(*arrays)
 
 

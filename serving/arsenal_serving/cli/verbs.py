@@ -283,7 +283,8 @@ def _port(port: Mapping[str, Any]) -> str:
     kind = port["dtype"] if coded is None else f"strings by codec {', '.join(coded)}"
     columns = port["columns"] or []
     named = f", columns {', '.join(columns[:8])}{', ...' if len(columns) > 8 else ''}" if columns else ""
-    return f"{port['name']}: {kind} [{', '.join(map(str, port['shape']))}]{named}"
+    gaps = ", may be missing" if port.get("gaps") is not None else ""
+    return f"{port['name']}: {kind} [{', '.join(map(str, port['shape']))}]{named}{gaps}"
 
 
 def _bytes(count: int) -> str:

@@ -1,6 +1,7 @@
 """Tables as Arrow's IPC stream, https://arrow.apache.org/docs/format/Columnar.html; columns as in `tables`.
 
-An input with further dimensions may also be one column of lists, `TENSOR`, and so may one whose dimensions vary.
+An input with further dimensions may also be one column of lists, `TENSOR`, and so may one whose dimensions vary. Which
+types a column may have depends on what it is read as, see `TAKEN`; what a cell means, `codecs.cells` says.
 
 What a stranger sends is validated before it is looked at, and bounded before that, since few bytes can mean many: no
 compressed buffers, which say themselves how long they become; no dictionaries that grow; no columns and no types but
@@ -16,14 +17,39 @@ from typing import Any
 
 import numpy as np
 
+from arsenal_serving.artifact.codecs import cells, times
 from arsenal_serving.artifact.manifest import SINGLE
-from arsenal_serving.model import Loaded, Model, Port, no_rows
+from arsenal_serving.model import Loaded, Port, ServedModel, no_rows, refuse
 from arsenal_serving.protocols import open_inference, tables
 from arsenal_serving.refused import Refused, show
 
 STREAM = "application/vnd.apache.arrow.stream"
 MAX_MESSAGES, MAX_LETTERS = 4096, 1 << 26
 HALF = {np.dtype("float16"), *open_inference.HALF}
+MOST_SCALE = 76  # of a decimal: the digits of the widest
+
+# What a column may hold that is read by a codec of this kind, or as numbers of numpy's kind.
+TAKEN = {
+    "category": ("text", "whole", "float", "decimal", "truth", "date"),
+    "boolean": ("truth", "text", "whole", "float", "decimal"),
+    "text": ("text", "whole", "float", "decimal", "truth", "date"),
+    "date": ("date", "text"),
+    "time": ("date", "time", "text"),
+    "number": ("text", "whole", "float", "decimal"),
+    "f": ("float", "whole", "decimal", "text"),
+    "i": ("whole", "text"),
+    "u": ("whole", "text"),
+    "b": ("truth", "text"),
+}
+WORDS = {
+    "text": "text",
+    "whole": "whole numbers",
+    "float": "numbers",
+    "decimal": "decimals",
+    "truth": "truth values",
+    "date": "dates",
+    "time": "timestamps",
+}
 
 
 def is_installed() -> bool:
@@ -58,16 +84,30 @@ def _inputs(pyarrow: Any, method: Loaded, body: bytes) -> dict[str, np.ndarray]:
         return {port.name: no_rows(port) for port in method.inputs}
     inputs = {}
     for port, each in zip(method.inputs, expected, strict=True):
-        parts = [_values(pyarrow, table.column(at[label]).combine_chunks(), port, label) for label in each]
-        if each == [port.name]:
-            array = parts[0]
-        else:
-            array = np.stack(parts, 1).reshape(table.num_rows, *(int(dim) for dim in port.shape[1:]))
+        # Before they are unfolded: a row of truth values or of nothing takes a bit or less of what was sent.
+        if table.num_rows * len(each) > port.limits.elements:
+            got = [table.num_rows, len(each)]
+            raise Refused(f"input {port.name!r} must hold at most {port.limits.elements} elements; got {got}.")
+        whole = each == [port.name]
+        parts = []
+        for place, label in enumerate(each):
+            column = table.column(at[label]).combine_chunks()
+            kind = port.kinds[place if len(port.kinds) > 1 and not whole else 0] if port.kinds else port.dtype.kind
+            try:
+                deep = len(port.shape) if whole else 1
+                parts.append(_values(pyarrow, column, port, label, "f" if kind == "V" else kind, deep))
+            except cells.WrongCell as error:
+                wrong = error if whole else cells.WrongCell(error.at * len(each) + place, error.must, error.value)
+                shape = (table.num_rows, *port.shape[1:]) if whole else (table.num_rows, len(each))
+                raise refuse(port, [int(dim) for dim in shape if isinstance(dim, int)], wrong) from error
+        array = parts[0] if whole else np.stack(parts, 1)
+        if not whole:
+            array = array.reshape(table.num_rows, *(int(dim) for dim in port.shape[1:]))
         inputs[port.name] = _as(port, array)
     return inputs
 
 
-def write(model: Model, method: Loaded, name: str, answers: dict[str, np.ndarray]) -> bytes:
+def write(model: ServedModel, method: Loaded, name: str, answers: dict[str, np.ndarray]) -> bytes:
     """The answer as an Arrow stream; the schema's metadata names the model and its version."""
     import pyarrow
 
@@ -132,7 +172,7 @@ def _head(content: bytearray, dictionary: bool) -> tuple[bool, bool]:
 def _read(pyarrow: Any, method: Loaded, reader: Any) -> Any:
     for field in reader.schema:
         if not _holds(pyarrow.types, field.type):
-            allowed = "numbers, truth values, strings, dates or lists of them"
+            allowed = "numbers, truth values, text, dates, timestamps or lists of them"
             raise Refused(f"the column {show(field.name)} must be {allowed}; got {show(str(field.type))}.")
     most = min(port.limits.elements for port in method.inputs)
     batches, rows, proven = [], 0, set[tuple]()
@@ -165,11 +205,9 @@ def _validate(types: Any, column: Any, proven: set[tuple]) -> None:
         words.validate(full=True)
         proven.add(which)
     codes.validate(full=True)
-    if codes.null_count:
-        raise Refused(f"a column of strings has {codes.null_count} nulls; it may have none.")
-    numbers = codes.to_numpy(zero_copy_only=False)
+    numbers = codes.drop_null().to_numpy(zero_copy_only=False)
     if len(numbers) and not (numbers.min() >= 0 and numbers.max() < len(words)):
-        raise Refused("a column means a string that its dictionary does not hold.")
+        raise Refused("a column means a value that its dictionary does not hold.")
 
 
 def _check_views(types: Any, column: Any) -> None:
@@ -187,26 +225,36 @@ def _holds(types: Any, kind: Any) -> bool:
     if listed and (types.is_dictionary(kind) or types.is_string_view(kind)):
         return False
     if types.is_dictionary(kind):
-        return _is_text(types, kind.value_type)
-    numbers = types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind)
-    return numbers or types.is_date32(kind) or _is_text(types, kind)
+        kind = kind.value_type
+    return _class(types, kind) in WORDS or (types.is_null(kind) and not listed)
 
 
 def _is_text(types: Any, kind: Any) -> bool:
     return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
 
-def _values(pyarrow: Any, column: Any, port: Port, label: str) -> np.ndarray:
-    """A column as an array [rows, ...]; raises `Refused` for nulls, unequal lists and too many elements."""
+def _class(types: Any, kind: Any) -> str:
+    """What a plain type holds, a key of `WORDS`; "" for what is not read here."""
+    if types.is_decimal(kind):
+        return "decimal" if 0 <= kind.scale <= MOST_SCALE else ""
+    if _is_text(types, kind):
+        return "text"
+    for known, holds in (("truth", types.is_boolean), ("whole", types.is_integer), ("float", types.is_floating)):
+        if holds(kind):
+            return known
+    return "date" if types.is_date(kind) else "time" if types.is_timestamp(kind) else ""
+
+
+def _values(pyarrow: Any, column: Any, port: Port, label: str, read_as: str, deep: int) -> np.ndarray:
+    """A column as an array [rows, ...] of at most so many dimensions; raises `WrongCell` for a cell, or `Refused`."""
     types, shape = pyarrow.types, [len(column)]
     while True:
-        absent = column.null_count
-        if absent and (port.finite or port.code or not types.is_floating(column.type)):
-            raise Refused(f"the column {show(label)} has {absent} nulls; input {port.name!r} takes none.")
         kind = column.type
         if not (types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)):
             break
-        if len(shape) >= len(port.shape):
+        if absent := column.null_count:
+            raise Refused(f"the column {show(label)} has {absent} nulls for lists; input {port.name!r} takes none.")
+        if len(shape) >= deep:
             raise Refused(f"the column {show(label)} is deeper than input {port.name!r}, {port}; got {kind}.")
         fixed = types.is_fixed_size_list(kind)
         sizes = [kind.list_size] if fixed else np.unique(column.value_lengths().to_numpy()).tolist()
@@ -216,33 +264,49 @@ def _values(pyarrow: Any, column: Any, port: Port, label: str) -> np.ndarray:
         if math.prod(shape) > port.limits.elements:
             raise Refused(f"input {port.name!r} must hold at most {port.limits.elements} elements; got {show(shape)}.")
         column = column.flatten()
-    return _plain(pyarrow, column, port, label).reshape(shape)
+    inner = column.type.value_type if types.is_dictionary(column.type) else column.type
+    if not types.is_null(inner) and _class(types, inner) not in TAKEN[read_as]:
+        allowed = ", ".join(WORDS[one] for one in TAKEN[read_as])
+        raise Refused(f"the column {show(label)} of input {port.name!r} must hold {allowed}; got {column.type}.")
+    if port.code:
+        return _cells(pyarrow, column, read_as).reshape(shape)
+    return _numbers(pyarrow, column, read_as, port.words).reshape(shape)
 
 
-def _plain(pyarrow: Any, column: Any, port: Port, label: str) -> np.ndarray:
-    types, kind = pyarrow.types, column.type
-    text = types.is_dictionary(kind) or _is_text(types, kind) or types.is_date32(kind)
-    wanted = "O" if port.code else {"V": "f"}.get(port.dtype.kind, port.dtype.kind)
-    got = "O" if text else "b" if types.is_boolean(kind) else "f" if types.is_floating(kind) else "i"
-    fits = got == wanted or (got == "i" and wanted in "uf")
-    if not fits:
-        words = open_inference.JSON_WORDS[wanted]
-        raise Refused(f"the column {show(label)} of input {port.name!r} must be {words}; got {kind}.")
-    if types.is_dictionary(kind):
-        # Each of its strings once, however often it is meant.
-        known = np.array(_strings(pyarrow, column.dictionary), object)
-        return known[column.indices.to_numpy(zero_copy_only=False)] if len(known) else np.empty(0, object)
-    if text:
-        return np.array(_strings(pyarrow, column), object)
-    return column.to_numpy(zero_copy_only=False)
+def _numbers(pyarrow: Any, column: Any, kind: str, missing: frozenset[str] | None) -> np.ndarray:
+    """A column as numbers of numpy's kind; raises `WrongCell` for text that is none, or a null where NaN is refused."""
+    holds = _class(pyarrow.types, column.type)
+    if holds in ("whole", "float", "truth") and not column.null_count:
+        return column.to_numpy(zero_copy_only=False)
+    if holds in ("whole", "float") and missing is not None and kind == "f":
+        return column.cast(pyarrow.float64(), safe=False).to_numpy(zero_copy_only=False)  # nulls are NaN
+    found = cells.read_numbers(_cells(pyarrow, column, kind).tolist(), kind, missing)
+    return np.array(found, {"f": np.float64, "b": np.bool_}.get(kind, object)).reshape(len(found))
 
 
-def _strings(pyarrow: Any, column: Any) -> list[str]:
-    if column.null_count:
-        raise Refused("a dictionary of strings has a null; it may have none.")
-    if pyarrow.types.is_date32(column.type):
-        column = column.cast(pyarrow.string())
-    return column.to_pylist()
+def _cells(pyarrow: Any, column: Any, kind: str) -> np.ndarray:
+    """A column as cells for a codec of this kind, None for nulls."""
+    types = pyarrow.types
+    if types.is_dictionary(column.type):
+        # Each of its values once, however often it is meant.
+        known = np.append(_cells(pyarrow, column.dictionary, kind), [None])
+        found = known[column.indices.fill_null(0).to_numpy(zero_copy_only=False)]
+        found[column.indices.is_null().to_numpy(zero_copy_only=False)] = None
+        return found
+    holds = _class(types, column.type)
+    if holds in ("date", "time"):
+        moments = column.cast(pyarrow.date32()) if holds == "date" else column  # a zone is no matter: it is kept in UTC
+        return times.spell(moments.to_numpy(zero_copy_only=False))
+    made = np.empty(len(column), object)
+    if types.is_float32(column.type) or types.is_float16(column.type):
+        found = column.to_numpy(zero_copy_only=False)
+        made[:] = [None if gone else cell for cell, gone in zip(found, column.is_null().to_pylist(), strict=True)]
+    else:
+        made[:] = column.to_pylist()
+    if holds == "decimal":  # JSON has no such type, for a log of what was asked
+        plain = float if kind in ("number", "f") else cells.text
+        made[:] = [cell if cell is None else plain(cell) for cell in made]
+    return made
 
 
 def _as(port: Port, array: np.ndarray) -> np.ndarray:

@@ -4,8 +4,8 @@ https://github.com/kserve/open-inference-protocol  (specification/protocol/infer
 of binary tensors, https://github.com/triton-inference-server/server  (docs/protocol/extension_binary_data.md).
 
 JSON has no word for NaN and the infinities; where a signature allows them they travel as the strings "NaN",
-"Infinity" and "-Infinity", in both directions, as in protobuf's JSON mapping: `null` would be ambiguous, and an answer
-that exists is not a server error.
+"Infinity" and "-Infinity", in both directions, as in protobuf's JSON mapping: an answer that exists is not a server
+error. What a cell of JSON means, null and texts among numbers included, `codecs.cells` says.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
+from arsenal_serving.artifact.codecs import cells
 from arsenal_serving.artifact.golden import is_finite
 from arsenal_serving.artifact.manifest import SINGLE
 from arsenal_serving.artifact.program import BATCH
-from arsenal_serving.model import Loaded, Model, Port
+from arsenal_serving.model import EMPTY, Loaded, Port, ServedModel, refuse
 from arsenal_serving.refused import Refused, show, unknown_name
 
 DATATYPES = {"bool": "BOOL", "float16": "FP16", "bfloat16": "BF16", "float32": "FP32", "float64": "FP64"} | {
@@ -30,10 +31,11 @@ DATATYPES = {"bool": "BOOL", "float16": "FP16", "bfloat16": "BF16", "float32": "
 DTYPES = {datatype: np.dtype(name) for name, datatype in DATATYPES.items()} | {"BYTES": np.dtype(object)}
 WORDS = {dtype: datatype for datatype, dtype in DTYPES.items()}  # a dtype's own `name` is slow to ask for
 HALF = {DTYPES["FP16"], DTYPES["BF16"]}
-NOT_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-JSON_TYPES: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}, "O": {str}}
+JSON_TYPES: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
+JSON_TYPES["O"] = {str, int, float, bool, type(None)}
 JSON_TYPES["V"] = JSON_TYPES["f"]  # bfloat16, for numpy a kind of its own
-JSON_WORDS = {"b": "true or false", "i": "whole numbers", "u": "whole numbers", "f": "numbers", "O": "strings"}
+JSON_WORDS = {"b": "true or false", "i": "whole numbers", "u": "whole numbers", "f": "numbers"}
+JSON_WORDS["O"] = "strings, numbers, true, false or null"
 JSON_WORDS["V"] = JSON_WORDS["f"]
 BODY = {"id", "outputs", "parameters", "model_name", "model_version"}
 TENSOR = {"name", "shape", "datatype", "data"}
@@ -128,7 +130,7 @@ def read_bytes(port: Port, datatype: Any, shape: Any, content: Any) -> np.ndarra
     """The array in the bytes of a tensor, little-endian and row-major; strings each have their length before them."""
     shape = check_shape(port, datatype, shape)
     where, count = f"input {port.name!r}", math.prod(shape)
-    if port.code:
+    if datatype == "BYTES":
         return np.array(_strings(where, bytes(content), count), dtype=object).reshape(shape)
     dtype = port.dtype
     if len(content) != count * dtype.itemsize:
@@ -165,7 +167,7 @@ def to_bytes(answer: np.ndarray) -> bytes:
 
 
 def write(
-    model: Model, method: Loaded, name: str, request: Request, answers: dict[str, np.ndarray]
+    model: ServedModel, method: Loaded, name: str, request: Request, answers: dict[str, np.ndarray]
 ) -> tuple[bytes, int | None]:
     """The body of an answer and, where binary tensors follow, how many bytes of it are JSON."""
     reply: dict[str, Any] = {"model_name": name, "model_version": str(model.version)}
@@ -184,7 +186,7 @@ def write(
     return (b"".join([text, *tail]), len(text)) if tail else (text, None)
 
 
-def metadata(model: Model, method: Loaded, name: str, versions: list[str]) -> dict:
+def metadata(model: ServedModel, method: Loaded, name: str, versions: list[str]) -> dict:
     """The protocol's model metadata; under "parameters" what it has no fields for."""
     return {
         "name": name,
@@ -204,7 +206,7 @@ def metadata(model: Model, method: Loaded, name: str, versions: list[str]) -> di
     }
 
 
-def configuration(model: Model, method: Loaded, name: str) -> dict:
+def configuration(model: ServedModel, method: Loaded, name: str) -> dict:
     """Triton's ModelConfig, as its clients read it: docs/protocol/extension_model_configuration.md.
 
     dims are those of one row where there are rows, -1 for one that varies.
@@ -234,7 +236,7 @@ def configuration(model: Model, method: Loaded, name: str) -> dict:
 def check_shape(port: Port, datatype: Any, shape: Any) -> list[int]:
     """The shape, if it is one and the datatype is the port's; raises `Refused`."""
     where = f"input {port.name!r}"
-    if datatype != datatype_name(port):
+    if datatype != datatype_name(port) and not (port.takes_amounts and datatype == WORDS[port.dtype]):
         known = "" if isinstance(datatype, str) and datatype in DTYPES else f" (datatypes: {', '.join(DTYPES)})"
         raise Refused(f"{where} must have datatype {datatype_name(port)}; got {show(datatype)}{known}.")
     most, count = port.limits, 1
@@ -313,8 +315,11 @@ def read(port: Port, tensor: dict) -> np.ndarray:
     dtype = DTYPES[datatype]
     values = _flat(where, tensor["data"], shape)
     kinds = set(map(type, values))
-    if port.dtype.kind in "fV" and not port.code and not port.finite and str in kinds:
-        values = [NOT_NUMBERS.get(value, value) if type(value) is str else value for value in values]
+    if dtype.kind != "O" and (str in kinds or type(None) in kinds):
+        try:
+            values = cells.read_numbers(values, dtype.kind, EMPTY if port.code else port.words)
+        except cells.WrongCell as error:
+            raise refuse(port, shape, error) from error
         kinds = set(map(type, values))
     if float in kinds and dtype.kind in "iu":
         values = list(map(_whole, values))

@@ -7,6 +7,7 @@ as in `tables`; what else a record holds is left alone. https://spec.openapis.or
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,8 +15,9 @@ import numpy as np
 import orjson
 
 from arsenal_serving import __version__
+from arsenal_serving.artifact.codecs import cells
 from arsenal_serving.artifact.manifest import SINGLE
-from arsenal_serving.model import Loaded, Model, Port, no_rows
+from arsenal_serving.model import Loaded, Port, ServedModel, no_rows
 from arsenal_serving.protocols import arrow, open_inference, tables
 from arsenal_serving.refused import Refused, show
 
@@ -34,6 +36,7 @@ ERRORS = {
     "504": "its deadline passed while it waited",
 }
 WORDS = ["NaN", "Infinity", "-Infinity"]
+FORMS = {"time": "a date or time, ISO 8601", "number": "a number, as text also with a currency or in per cent"}
 
 
 def parse(method: Loaded, body: bytes) -> dict[str, np.ndarray]:
@@ -71,7 +74,7 @@ def _values(method: Loaded, records: list) -> dict[str, list]:
             if name in record and (columns == [name] or name not in columns or isinstance(record[name], list | dict)):
                 values[name].append(record[name])
                 continue
-            if columns == [name] or not any(column in record for column in columns):
+            if not any(column in record for each in labels.values() for column in each):
                 tables.check_there([name], record, record, f"record {number}")
             tables.check_there(columns, record, record, f"record {number}")
             values[name].append(_nest([record[column] for column in columns], port.shape[1:]))
@@ -102,7 +105,7 @@ def _by_column(port: Port, value: dict) -> list:
     return [value[column] for column in port.columns or ()]
 
 
-def write(model: Model, method: Loaded, name: str, answers: dict[str, np.ndarray]) -> bytes:
+def write(model: ServedModel, method: Loaded, name: str, answers: dict[str, np.ndarray]) -> bytes:
     """The answer as `{"model": ..., "version": ..., "records": [{output: value, ...}, ...]}`."""
     if method.rows == SINGLE:
         records = [{port.name: _value(port, answers[port.name]) for port in method.outputs}]
@@ -123,7 +126,7 @@ def _value(port: Port, value: Any) -> Any:
     return data
 
 
-def openapi(models: dict[str, Model], secured: bool = False) -> dict:
+def openapi(models: dict[str, ServedModel], secured: bool = False) -> dict:
     """The OpenAPI document of `/predict` and `/models/NAME/predict` for these models; secured: with a key or token."""
     paths: dict[str, Any] = {}
     for name, model in sorted(models.items()):
@@ -190,7 +193,7 @@ def _inward(method: Loaded, values: dict[str, dict]) -> dict:
     for port, labels in zip(method.inputs, listed or [[]] * len(values), strict=True):
         if not port.columns or not labels or len(port.shape) != 2 or port.name in labels:
             continue
-        each = [_element(port, True, kind) for kind in port.kinds or ("",)]
+        each = _elements(port, True)
         columns: dict[str, Any] = dict(zip(labels, each if len(each) > 1 else each * len(labels), strict=True))
         named = {"properties": {port.name: values[port.name]}, "required": [port.name]}
         either.append({"anyOf": [named, {"properties": {**columns, port.name: False}, "required": labels}]})
@@ -202,9 +205,9 @@ def _inward(method: Loaded, values: dict[str, dict]) -> dict:
 
 def _schema(method: Loaded, port: Port, inward: bool) -> dict:
     dims = port.shape if method.rows == SINGLE else port.shape[1:]
-    each = [_element(port, inward, kind) for kind in port.kinds or ("",)]
-    alike = len(set(port.kinds)) < 2
-    schema = each[0] if alike else {"type": "string"}
+    each = _elements(port, inward)
+    alike = all(element == each[0] for element in each)
+    schema = each[0] if alike else {}
     for dim in reversed(dims):
         sizes = {"minItems": dim, "maxItems": dim} if isinstance(dim, int) else {"minItems": 1}
         schema = {"type": "array", "items": schema, **sizes}
@@ -218,20 +221,51 @@ def _schema(method: Loaded, port: Port, inward: bool) -> dict:
     return schema
 
 
-def _element(port: Port, inward: bool, kind: str) -> dict[str, Any]:
-    if port.code:
-        if not inward:
-            return {"type": "string"}
-        return {"type": "string", "format": "date"} if kind == "date" else {"type": "string", "minLength": 1}
+def _elements(port: Port, inward: bool) -> list[dict[str, Any]]:
+    """The schemas of an element: one, or one for each column."""
+    if not port.code:
+        return [_number(port, inward)]
+    if not inward:
+        return [{"type": "string"}]
+    return [_cell(kind, missing) for kind, missing in zip(port.kinds, port.missing, strict=True)]
+
+
+def _cell(kind: str, missing: bool) -> dict[str, Any]:
+    """The schema of what a codec of this kind takes."""
+    if kind == "date":
+        return {"type": "string", "format": "date"}
+    others = {"number": ["number"], "time": []}.get(kind, ["number", "boolean"])
+    types = ["string", *others, *(["null"] if missing else [])]
+    made: dict[str, Any] = {"type": types if len(types) > 1 else "string"}
+    if kind in FORMS:
+        made["description"] = FORMS[kind]
+    return made if missing else {**made, "minLength": 1}
+
+
+def _number(port: Port, inward: bool) -> dict[str, Any]:
     if port.dtype.kind == "b":
-        return {"type": "boolean"}
+        return {"enum": [True, False, *cells.TRUTH]} if inward else {"type": "boolean"}
     if port.dtype.kind in "iu":
         limits = np.iinfo(port.dtype)
-        return {"type": "integer", "minimum": int(limits.min), "maximum": int(limits.max)}
-    if inward and port.finite:
-        info = jnp.finfo(port.dtype)
+        bounds = {"minimum": int(limits.min), "maximum": int(limits.max)}
+        sign, digits = "[+-]?" if limits.min < 0 else "[+]?", len(str(limits.max)) - 1
+        return {**_as_text(["integer"], [rf"{sign}[0-9]{{1,{digits}}}"], inward), **bounds}
+    if not inward:
+        return {"anyOf": [{"type": "number"}, {"enum": WORDS}]}
+    info = jnp.finfo(port.dtype)
+    digits = len(str(int(info.max))) - 1
+    texts = [rf"[+-]?[0-9]{{1,{digits}}}([.][0-9]*)?", *([] if port.finite else WORDS)]
+    texts += [re.sub(r"[.*+?^${}()|\[\]\\/]", r"\\\g<0>", word) for word in sorted(port.words or ())]
+    made = _as_text(["number"] + ["null"] * (port.words is not None), texts, inward)
+    if port.finite and port.dtype.itemsize < 8:
         # What is less than half a step beyond the largest number is rounded to it; of doubles JSON has no larger.
         beyond = float(info.max) + 2.0 ** (int(info.maxexp) - info.nmant - 2)
-        bounds = {"exclusiveMinimum": -beyond, "exclusiveMaximum": beyond}
-        return {"type": "number", **(bounds if port.dtype.itemsize < 8 else {})}
-    return {"anyOf": [{"type": "number"}, {"enum": WORDS}]}
+        made |= {"exclusiveMinimum": -beyond, "exclusiveMaximum": beyond}
+    return made
+
+
+def _as_text(types: list[str], texts: list[str], inward: bool) -> dict[str, Any]:
+    """The schema of a number, inward of a text that reads as one as well; its bounds are those of numbers alone."""
+    if not inward:
+        return {"type": types[0]}
+    return {"type": [*types, "string"], "pattern": f"^[ ]*({'|'.join(texts)})[ ]*$"}

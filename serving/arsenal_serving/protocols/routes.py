@@ -29,7 +29,7 @@ from arsenal_serving.protocols.negotiation import FORMS, KINDS, SAID, choose_for
 from arsenal_serving.protocols.serving import EXTENSIONS, Serving, absent, change, check_control, find, infer
 from arsenal_serving.protocols.tracing import identify
 from arsenal_serving.refused import Refused, show
-from arsenal_serving.repository.models import Found, Missing
+from arsenal_serving.repository.models import Missing, Resolved
 from arsenal_serving.security.principal import may
 
 INLINE_BODY = 256 << 10  # longer JSON is parsed and written on a thread
@@ -172,7 +172,7 @@ def _inference_at(path: str) -> tuple[str, str, str | None] | None:
 
 def _admit(
     serving: Serving, call: Call, operation: str, name: str, version: str | None
-) -> tuple[Found, Callable[[Found, Call, bytes], Asked]]:
+) -> tuple[Resolved, Callable[[Resolved, Call, bytes], Asked]]:
     """What an inference is asked of, and what reads its body."""
     call.operation, call.model = operation, name
     serving.admit(call, INFER)
@@ -262,7 +262,7 @@ async def _route(serving: Serving, exchange: Exchange, call: Call) -> Answer | N
     raise _no_path(exchange)
 
 
-def _asked_infer(what: Found, call: Call, body: bytes) -> Asked:
+def _asked_infer(what: Resolved, call: Call, body: bytes) -> Asked:
     media_type(call, KINDS)
     request = open_inference.parse(what.method, body, header_length(call.headers), call.model)
 
@@ -276,7 +276,7 @@ def _asked_infer(what: Found, call: Call, body: bytes) -> Asked:
     return Asked(request.inputs, request.seconds, write)
 
 
-def _asked_predict(what: Found, call: Call, body: bytes) -> Asked:
+def _asked_predict(what: Resolved, call: Call, body: bytes) -> Asked:
     read, _ = FORMS[media_type(call, tuple(FORMS))]
     kind = choose_form(call)
     if kind != KINDS[0] and what.method.rows == SINGLE:
@@ -292,7 +292,7 @@ READERS = {"infer": _asked_infer, "predict": _asked_predict}
 
 
 async def _infer(
-    serving: Serving, exchange: Exchange, call: Call, what: Found, read: Callable[[Found, Call, bytes], Asked]
+    serving: Serving, exchange: Exchange, call: Call, what: Resolved, read: Callable[[Resolved, Call, bytes], Asked]
 ) -> Answer | None:
     body = await _body(serving, exchange, call, KINDS if read is _asked_infer else tuple(FORMS))
     if body is None:

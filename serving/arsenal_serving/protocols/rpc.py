@@ -400,7 +400,7 @@ def _contents(port: Port, tensor: Any, shape: list[int]) -> np.ndarray:
     values, count = getattr(tensor.contents, wanted), math.prod(shape)
     if len(values) != count:
         raise Refused(f"{wanted!r} of {where} must hold {count} for the shape {show(shape)}; got {len(values)}.")
-    if port.code:
+    if tensor.datatype == "BYTES":
         try:
             return np.array([value.decode() for value in values], dtype=object).reshape(shape)
         except UnicodeDecodeError as error:

@@ -12,7 +12,7 @@ from arsenal_serving.calls import INFER, READ, Admit, Call, Observer, Stop, anyb
 from arsenal_serving.model import rows
 from arsenal_serving.refused import show
 from arsenal_serving.repository.engine import Engine
-from arsenal_serving.repository.models import Found, Missing, Repository, Unready
+from arsenal_serving.repository.models import Missing, Repository, Resolved, Unready
 from arsenal_serving.security.principal import may
 
 MAX_BODY = 64 << 20
@@ -36,7 +36,7 @@ class Serving(NamedTuple):
     metrics: Callable[[str], Callable[[], tuple[bytes, bytes]]] | None = None
 
 
-def find(serving: Serving, call: Call, version: str | None) -> Found:
+def find(serving: Serving, call: Call, version: str | None) -> Resolved:
     """What a call means, noted in it; raises `Missing` or `Unready`."""
     if not serving.repository.started:
         raise Unready("no model is ready yet")
@@ -64,7 +64,7 @@ def absent(call: Call, error: Exception | None = None) -> Exception:
 
 async def infer(
     serving: Serving,
-    what: Found,
+    what: Resolved,
     call: Call,
     inputs: dict[str, np.ndarray],
     seconds: float | None,

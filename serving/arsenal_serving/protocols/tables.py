@@ -13,18 +13,17 @@ import difflib
 import io
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from arsenal_serving.artifact.manifest import SINGLE
-from arsenal_serving.model import Loaded, Model, Port
+from arsenal_serving.model import Loaded, Port, ServedModel
 from arsenal_serving.protocols import open_inference
 from arsenal_serving.refused import Refused, show
 
 CSV = "text/csv"
-TRUTH = dict.fromkeys(("true", "True", "TRUE", "1"), True) | dict.fromkeys(("false", "False", "FALSE", "0"), False)
 
 
 def columns(method: Loaded) -> list[str]:
@@ -101,7 +100,7 @@ def check_there(expected: Sequence[str], found: Collection[Any], others: Iterabl
 def parse(method: Loaded, body: bytes) -> dict[str, np.ndarray]:
     """The named arrays in a CSV with a header, cells typed by the signature; raises `Refused`.
 
-    UTF-8. An empty cell is NaN where the signature allows that; a category that is empty is refused by its codec.
+    UTF-8. What a cell means, an empty one included, `codecs.cells` says.
     """
     expected = input_columns(method)
     try:
@@ -129,41 +128,11 @@ def parse(method: Loaded, body: bytes) -> dict[str, np.ndarray]:
     inputs = {}
     for port, each in zip(method.inputs, expected, strict=True):
         columns = [at[label] for label in each]
-        cells = [row[column] for row in rows for column in columns]
+        values = [row[column] for row in rows for column in columns]
         shape = [len(rows), *port.shape[1:]]
-        values = _read_cells(port, cells, each)
         tensor = {"datatype": open_inference.datatype_name(port), "shape": shape, "data": values}
         inputs[port.name] = open_inference.read(port, tensor)
     return inputs
-
-
-def _read_cells(port: Port, cells: list[str], columns: list[str]) -> list:
-    if port.code:
-        return list(cells)
-    convert: Callable[[str], Any]
-    if port.dtype.kind == "b":
-        convert, words = TRUTH.__getitem__, "true or false"
-    elif port.dtype.kind in "iu":
-        convert, words = int, "a whole number"
-    else:
-        convert, words = float, "a number"
-    try:
-        values = list(map(convert, cells))
-        if "_" not in "".join(cells):  # Python reads 1_000 as a number; nobody else does
-            return values
-    except (ValueError, KeyError):
-        pass
-    values = []
-    for at, cell in enumerate(cells):
-        try:
-            if convert is float and not cell.strip() and not port.finite:
-                values.append(math.nan)
-                continue
-            values.append(convert(cell if "_" not in cell else ""))
-        except (ValueError, KeyError) as error:
-            where = f"row {at // len(columns) + 1}, column {show(columns[at % len(columns)])}"
-            raise Refused(f"{where} must be {words} for input {port.name!r}; got {show(cell)}.") from error
-    return values
 
 
 def output_columns(method: Loaded, answers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -174,7 +143,7 @@ def output_columns(method: Loaded, answers: dict[str, np.ndarray]) -> dict[str, 
     return {label: array[:, at] for each, array in zip(names, flat, strict=True) for at, label in enumerate(each)}
 
 
-def write(model: Model, method: Loaded, name: str, answers: dict[str, np.ndarray]) -> bytes:
+def write(model: ServedModel, method: Loaded, name: str, answers: dict[str, np.ndarray]) -> bytes:
     """The answer as CSV with a header; the shortest text that gives each number again."""
     columns = output_columns(method, answers)
     text = io.StringIO(newline="")

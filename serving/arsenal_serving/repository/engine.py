@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from arsenal_serving.artifact.manifest import SINGLE
-from arsenal_serving.model import Loaded, Model, name_answers, round_up
+from arsenal_serving.model import Loaded, ServedModel, name_answers, round_up
 
 # Measured on two cores: a hop to a thread and back costs about 0.1 ms, as much as a small model's whole answer, so
 # what is quick runs on the event loop; what is slow, or may compile, runs on one thread and the loop stays live.
@@ -80,7 +80,7 @@ class Job:
     `taken` of its rows are in a run or were, `done` of them are answered. over: settled, or left by its caller.
     """
 
-    model: Model
+    model: ServedModel
     loaded: Loaded
     arrays: list[np.ndarray]
     rows: int
@@ -128,7 +128,7 @@ class Engine:
 
     async def infer(
         self,
-        model: Model,
+        model: ServedModel,
         method: str,
         inputs: dict[str, np.ndarray],
         statistics: Statistics,
@@ -136,7 +136,7 @@ class Engine:
         seconds: float | None = None,
         gone: Callable[[], Awaitable[Any]] | None = None,
     ) -> dict[str, np.ndarray]:
-        """Answer named inputs as `Model.infer` does, possibly in one run with others.
+        """Answer named inputs as `ServedModel.infer` does, possibly in one run with others.
 
         seconds: how long the caller waits at most. gone: waits until the caller has gone. Raises `Refused`, `Full`,
         `Expired` or `Gone`.
@@ -162,7 +162,7 @@ class Engine:
 
     def submit(
         self,
-        model: Model,
+        model: ServedModel,
         method: str,
         inputs: dict[str, np.ndarray],
         statistics: Statistics,
@@ -186,7 +186,7 @@ class Engine:
 
     def _enqueue(
         self,
-        model: Model,
+        model: ServedModel,
         loaded: Loaded,
         arrays: list[np.ndarray],
         statistics: Statistics,

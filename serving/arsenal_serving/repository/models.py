@@ -24,12 +24,12 @@ from arsenal_serving.artifact import versions
 from arsenal_serving.artifact.versions import MODEL_NAME
 from arsenal_serving.calls import Call, Stop
 from arsenal_serving.files import replace_file
-from arsenal_serving.model import Loaded, Model
+from arsenal_serving.model import Loaded, ServedModel
 from arsenal_serving.refused import Refused, show, unknown_name
 from arsenal_serving.repository import rollout
 from arsenal_serving.repository.engine import Statistics
 from arsenal_serving.repository.rollout import Policy
-from arsenal_serving.repository.trials import Trial
+from arsenal_serving.repository.trials import TrialCounts
 
 SPLIT = ("infer", "predict")  # what canaries take a share of
 READY, LOADING, UNAVAILABLE = "READY", "LOADING", "UNAVAILABLE"
@@ -47,14 +47,14 @@ class Unready(Exception):
 class Served(NamedTuple):
     """A model that is ready, and what was counted of each of its methods."""
 
-    model: Model
+    model: ServedModel
     statistics: dict[str, Statistics]
 
 
-class Found(NamedTuple):
+class Resolved(NamedTuple):
     """What a name in a request means: a method of a served model, and its versions that are ready."""
 
-    model: Model
+    model: ServedModel
     method: Loaded
     statistics: Statistics
     versions: list[str]
@@ -67,12 +67,12 @@ class Route(NamedTuple):
     the method. trial: what is counted of these two.
     """
 
-    stable: Found | None
-    named: dict[str, Found]
+    stable: Resolved | None
+    named: dict[str, Resolved]
     policy: Policy
-    canary: Found | None
-    shadow: Found | None
-    trial: Trial | None
+    canary: Resolved | None
+    shadow: Resolved | None
+    trial: TrialCounts | None
 
 
 # What happens, and its details; raises to refuse it.
@@ -91,7 +91,7 @@ class Repository:
     def __init__(
         self,
         folder: str | os.PathLike,
-        make: Callable[[Path], Model],
+        make: Callable[[Path], ServedModel],
         every: bool = False,
         on_change: Change = lambda event, details: None,
     ):
@@ -103,7 +103,7 @@ class Repository:
         self.rollbacks: dict[str, int] = {}  # how often, by model
         self._ready: dict[str, dict[int, Served]] = {}
         self._policies: dict[str, Policy] = {}
-        self._trials: dict[str, Trial] = {}
+        self._trials: dict[str, TrialCounts] = {}
         self._states: dict[tuple[str, str], tuple[str, str]] = {}
         self._seen: dict[str, tuple] = {}
         self._changing = threading.Lock()  # held while versions are made, which takes long
@@ -133,12 +133,11 @@ class Repository:
                 self._say(name, "", UNAVAILABLE, LINKED)
         for name in self._names():
             try:
-                content, there = self._policy_file(name), versions.numbers(self.folder / name)
-                if self._seen.get(name) == (content, there):
+                if self._seen.get(name) == self._look(name):
                     continue
-                self._seen[name] = (content, there)
-                given = rollout.parse(content) if content else Policy()
-                with self._changing:
+                with self._changing:  # what was seen before it was free may be what somebody has changed meanwhile
+                    content, there = self._seen[name] = self._look(name)
+                    given = rollout.parse(content) if content else Policy()
                     self._change(name, given, there, "load", {"by": by}, around=True)
             except (Refused, OSError) as error:
                 refused.append(" ".join(str(error).split()))
@@ -147,7 +146,7 @@ class Repository:
         return refused
 
     @property
-    def models(self) -> dict[str, Model]:
+    def models(self) -> dict[str, ServedModel]:
         """The version of each model that answers calls that name none."""
         return {name: route.stable.model for name in self._ready if (route := self.routes[name]).stable}
 
@@ -156,11 +155,11 @@ class Repository:
         """The versions of each model that are ready."""
         return {name: sorted(ready) for name, ready in self._ready.items()}
 
-    def ready(self) -> list[tuple[str, str, Model]]:
+    def ready(self) -> list[tuple[str, str, ServedModel]]:
         """Name, version and model of every version that is ready."""
         return [(name, str(n), served.model) for name, ready in self._ready.items() for n, served in ready.items()]
 
-    def find(self, name: str, version: str | None = None, call: Call | None = None) -> Found:
+    def find(self, name: str, version: str | None = None, call: Call | None = None) -> Resolved:
         """The method that a name means, of the version named, by number or alias, else of what the policy says.
 
         `NAME` is the model's default method, `NAME.METHOD` is each. call: where the model has a canary, what decides
@@ -240,7 +239,7 @@ class Repository:
             given = rollout.policy(document)
             self._change(name, given, there, "policy", {"by": by}, kept=lambda: self._write(name, given))
 
-    def roll_back(self, name: str, trial: Trial, why: str) -> None:
+    def roll_back(self, name: str, trial: TrialCounts, why: str) -> None:
         """Give the canary of a trial no more calls, and say why in the policy; nothing if there is another by now."""
         head = name if name in self._ready else name.rpartition(".")[0]
         with self._putting:
@@ -309,7 +308,7 @@ class Repository:
     ) -> None:
         """Make what the policy chooses, tell it, and serve it. around: versions that are refused are left out."""
         refused: dict[int, Refused] = {}
-        made: dict[int, Model] = {}
+        made: dict[int, ServedModel] = {}
         while True:
             try:
                 numbers = rollout.choose(given, [n for n in there if n not in refused], self._every)
@@ -335,7 +334,7 @@ class Repository:
         if fewer:
             gc.collect()  # what compiles leaves cycles that hold frames, and those hold what was served
 
-    def _one(self, name: str, number: int) -> Model:
+    def _one(self, name: str, number: int) -> ServedModel:
         if number in self._ready.get(name, {}):  # a version never changes: it need not be made again
             return self._ready[name][number].model
         self._say(name, str(number), LOADING, "")
@@ -348,7 +347,7 @@ class Repository:
             self._say(name, str(number), UNAVAILABLE, " ".join(str(error).split()))
             raise
 
-    def _put(self, name: str, given: Policy, made: dict[int, Model]) -> None:
+    def _put(self, name: str, given: Policy, made: dict[int, ServedModel]) -> None:
         with self._putting:
             old = self._ready.get(name, {})
             for number in old.keys() - made.keys():
@@ -365,7 +364,7 @@ class Repository:
             trials = {known: trial for known, trial in self._trials.items() if known != name}
             if served and (given.canary or given.shadow):
                 goes_on = before is not None and _trial_key(before.policy) == _trial_key(given)
-                trials[name] = before if before is not None and goes_on else Trial(given)
+                trials[name] = before if before is not None and goes_on else TrialCounts(given)
                 trials[name].policy = given
             self._trials, self._policies = trials, {**self._policies, name: given}
             self._route()
@@ -376,13 +375,13 @@ class Repository:
             given, trial = self._policies[name], self._trials.get(name)
             stable = rollout.default(given, list(ready))
             for full in (name, *{f"{name}.{method}" for served in ready.values() for method in served.model.methods}):
-                found: dict[int, Found] = {}
+                found: dict[int, Resolved] = {}
                 able = [n for n in sorted(ready) if full == name or full[len(name) + 1 :] in ready[n].model.methods]
                 for number in able:
                     model, statistics = ready[number]
                     method = model.default if full == name else full[len(name) + 1 :]
                     known = [str(other) for other in able]
-                    found[number] = Found(model, model.methods[method], statistics[method], known)
+                    found[number] = Resolved(model, model.methods[method], statistics[method], known)
                 named = {str(number): what for number, what in found.items()}
                 named |= {alias: found[number] for alias, number in given.aliases.items() if number in found}
                 canary, shadow = (
@@ -404,6 +403,9 @@ class Repository:
         if heads & (({known for known, _ in self._states} | self._policies.keys()) - self._ready.keys()):
             return Unready(f"model {show(name)} is not ready.")
         return Missing(str(unknown_name("model", name, self.routes)))
+
+    def _look(self, name: str) -> tuple[bytes, list[int]]:
+        return self._policy_file(name), versions.numbers(self.folder / name)
 
     def _policy_file(self, name: str) -> bytes:
         path = self.folder / name / versions.POLICY
@@ -482,7 +484,7 @@ def _read_config(name: str, there: list[int], config: Any) -> Any:
     )
 
 
-def _count(name: str, version: str, model: Model, counted: Statistics) -> dict:
+def _count(name: str, version: str, model: ServedModel, counted: Statistics) -> dict:
     def cells(parts: dict[str, list[int]]) -> dict:
         return {part: {"count": count, "ns": nanoseconds} for part, (count, nanoseconds) in parts.items()}
 

@@ -227,7 +227,7 @@ def _json(content: bytes, what: str) -> Any:
 
 
 def _http(url: str) -> Origin:
-    def opened(path: str) -> Any:
+    def open_path(path: str) -> Any:
         try:
             return urllib.request.urlopen(f"{url}/{quote(path)}", timeout=SECONDS)
         except urllib.error.HTTPError as error:
@@ -236,7 +236,7 @@ def _http(url: str) -> Origin:
                     raise FileNotFoundError(path) from error
             raise
 
-    return Origin(url, opened, lambda path: [])
+    return Origin(url, open_path, lambda path: [])
 
 
 def _fsspec(url: str, anonymous: bool) -> Origin:

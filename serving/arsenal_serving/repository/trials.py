@@ -30,7 +30,7 @@ FAILED = frozenset({400, 500, 504, "INVALID_ARGUMENT", "INTERNAL", "UNKNOWN", "D
 ANSWERED = (200, "OK")
 
 
-class Trial:
+class TrialCounts:
     """Counts of one canary and one shadow since their policy began.
 
     calls, failures: of the canary and of the default version. differences: of each output, rows by largest difference,
@@ -128,7 +128,7 @@ class Observed:
             if call.version == stable and random.random() < shadow.share:
                 self._offer(trial, route.stable, route.shadow, call)
 
-    def _offer(self, trial: Trial, stable: Any, found: Any, call: Call) -> None:
+    def _offer(self, trial: TrialCounts, stable: Any, found: Any, call: Call) -> None:
         assert call.inputs is not None and call.answers is not None
         if not (count := rows(found.method, call.inputs)):
             return
@@ -152,7 +152,7 @@ class Observed:
             self._answer(*self._waiting.get())
 
     def _answer(
-        self, trial: Trial, stable: Any, found: Any, inputs: dict, answers: dict, count: int, size: int
+        self, trial: TrialCounts, stable: Any, found: Any, inputs: dict, answers: dict, count: int, size: int
     ) -> None:
         got = _infer(found, inputs)
         far = _measure_apart(got, answers, count)
@@ -165,7 +165,7 @@ class Observed:
             self._bytes -= size
             trial.compare(got, far)
 
-    def _roll_back(self, name: str, trial: Trial, why: str) -> None:
+    def _roll_back(self, name: str, trial: TrialCounts, why: str) -> None:
         try:
             self._repository.roll_back(name, trial, why)
         except Exception as error:

@@ -37,7 +37,7 @@ BESIDE += [("jwks", "jwt_audience"), ("jwt_issuer", "jwks"), ("jwt_audience", "j
 NEEDED = "this needs an API key or a token: Authorization: Bearer ..., or X-API-Key"
 
 
-class Rates:
+class Buckets:
     """A token bucket for each of the last `most` who asked.
 
     Of a bucket one number is kept, when it will be full again (the generic cell rate algorithm, ITU-T I.371): one that
@@ -66,18 +66,18 @@ class Rates:
         return 0.0
 
 
-def by_address(limit: Rate, rates: Rates) -> Admit:
+def by_address(limit: Rate, buckets: Buckets) -> Admit:
     """Admit anybody, each address only so often."""
 
     def admit(call: Call, need: str) -> None:
         if need != LIVE:
-            _limit(rates.wait(_place(call.address), limit), limit)
+            _limit(buckets.wait(_place(call.address), limit), limit)
 
     return admit
 
 
 def recognise_by(
-    keys: Keys | None, tokens: Tokens | None, limit: Rate | None, rates: Rates, clock: Callable[[], float]
+    keys: Keys | None, tokens: Tokens | None, limit: Rate | None, buckets: Buckets, clock: Callable[[], float]
 ) -> Recognise:
     """Who has the key, or the token, of a call.
 
@@ -87,7 +87,7 @@ def recognise_by(
     def stranger(token: bytes, digest: bytes, address: str) -> Principal:
         counts = limit if address else None
         if counts is not None:
-            _limit(rates.wait(_place(address), counts, take=False), counts)
+            _limit(buckets.wait(_place(address), counts, take=False), counts)
         problem = "this API key is not known"
         if tokens is not None and (keys is None or token.count(b".") == 2):
             from arsenal_serving.security.tokens import Wrong
@@ -97,7 +97,7 @@ def recognise_by(
             except Wrong as error:
                 problem = str(error)
         if counts is not None:
-            rates.wait(_place(address), counts)
+            buckets.wait(_place(address), counts)
         raise _deny_unknown(problem, b', error="invalid_token"')
 
     def recognise(call: Call) -> Principal:
@@ -118,7 +118,7 @@ def recognise_by(
     return recognise
 
 
-def by_credential(recognise: Recognise, limit: Rate | None, rates: Rates) -> Admit:
+def by_credential(recognise: Recognise, limit: Rate | None, buckets: Buckets) -> Admit:
     """Admit who is recognised and has a scope for the need, so often as `limit` or their key says."""
 
     def admit(call: Call, need: str) -> None:
@@ -127,7 +127,7 @@ def by_credential(recognise: Recognise, limit: Rate | None, rates: Rates) -> Adm
         who = recognise(call)
         call.principal, call.scopes = who.name, who.scopes
         if (own := who.rate or limit) is not None:
-            _limit(rates.wait(who.name, own), own)
+            _limit(buckets.wait(who.name, own), own)
         if not may_go_on(who.scopes, need, call.model):
             wanted = need if need == METRICS else f"{need}:{call.model or '*'}"
             # A name may come from the path, and hold what would end the header.
@@ -214,17 +214,17 @@ def guard(given: argparse.Namespace) -> Guard:
             )
     limit = None if given.rate is None else rate(given.rate, given.burst)
     tls = certificates.read(given.tls_cert, given.tls_key) if given.tls_cert else None
-    rates = Rates()
+    buckets = Buckets()
     if not authenticated:
-        return Guard(anybody if limit is None else by_address(limit, rates), tls)
+        return Guard(anybody if limit is None else by_address(limit, buckets), tls)
     clock, tokens = Clock(), None
     keys = None if given.keys is None else Keys(given.keys)
     if given.jwks is not None:
         from arsenal_serving.security.tokens import ALGORITHMS, Tokens
 
         tokens = Tokens(given.jwks, given.jwt_issuer, given.jwt_audience, given.jwt_algorithm or ALGORITHMS, clock)
-    recognise = recognise_by(keys, tokens, limit, rates, clock)
-    return Guard(by_credential(recognise, limit, rates), tls, recognise)
+    recognise = recognise_by(keys, tokens, limit, buckets, clock)
+    return Guard(by_credential(recognise, limit, buckets), tls, recognise)
 
 
 def _flag(name: str) -> str:

@@ -24,11 +24,11 @@ def read(certificate: str, key: str) -> Tls:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
 
-    def locked() -> str:
+    def refuse_passphrase() -> str:
         raise Refused(f"--tls-key {key} has a passphrase; nobody is here to type it.")
 
     try:
-        context.load_cert_chain(certificate, key, locked)
+        context.load_cert_chain(certificate, key, refuse_passphrase)
     except ssl.SSLError as error:
         apart = error.reason == "KEY_VALUES_MISMATCH"
         why = "they do not belong together" if apart else "they are not a certificate and a key as PEM"

@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 
 from arsenal_serving.calls import Call
-from arsenal_serving.model import Model, Port
+from arsenal_serving.model import Port, ServedModel
 from arsenal_serving.protocols import open_inference
 from arsenal_serving.refused import Refused, unknown_name
 from arsenal_serving.repository.models import Missing, Repository, Unready
@@ -190,7 +190,7 @@ class RequestLog:
                 del sizes[path]
 
 
-def _names(model: Model) -> Iterable[str]:
+def _names(model: ServedModel) -> Iterable[str]:
     for method in model.methods.values():
         for port in (*method.inputs, *method.outputs):
             yield port.name

@@ -1,0 +1,35 @@
+"""`arsenal explain run=FOLDER method=NAME`: why a run answers as it does, as a table and a page with pictures."""
+
+
+
+def explain(
+    run: str, method: str, rows: str = "100", background: str = "200", column: str | None = None, metric: str | None = None,
+    split: str | None = None, output: str | None = None, params: str | None = None, checkpoint: str = "last",
+) -> None:  # fmt: skip
+    """Write explanations/METHOD.parquet and METHOD.html into the run folder, and print what counts most.
+
+    run: the run's folder. method: permutation_importance, partial_dependence, kernel_shapley, tree_shapley, lime and others; a
+    name that is none of them lists all. rows: how many of the split's rows are explained. background: against how many training
+    rows. column: of a dependence, the only one. metric: of importances, one of the run's. split: test unless there is none.
+    output: another folder. params: raw, say, for another view of an average. checkpoint: last, best or a step.
+    """
+    from pathlib import Path
+
+    from arsenal.cli import UsageError
+    from arsenal.explanation.methods import explain_run, write_explanation
+    from arsenal.run import load
+
+    for name, value in (("rows", rows), ("background", background)):
+        if not value.isdecimal() or int(value) < 1:
+            raise UsageError(f"`{name}` must be a whole number >= 1; got {value}.")
+    loaded = load(run, params, checkpoint)
+    found = explain_run(loaded, method, int(rows), int(background), column, metric, split)
+    folder = Path(output) if output is not None else loaded.folder / "explanations"
+    table, page = write_explanation(folder, loaded.config.settings.name, method, found)
+    width = max((len(name) for name, _ in found.top), default=0)
+    print(found.says)
+    for name, size in found.top:
+        print(f"{name:<{width}}  {size:.4g}")
+    for note in found.notes:
+        print(note)
+    print(f"table: {table}\npage: {page}")

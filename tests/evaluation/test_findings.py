@@ -1,0 +1,94 @@
+"""A report says how sure its numbers are, what a simpler model does, and where the run is worse than elsewhere."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from arsenal_serving.export import Tensor
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from arsenal import metrics
+from arsenal.data import Schema
+from arsenal.evaluation.findings import find
+from arsenal.evaluation.report import plain_findings
+from arsenal.records import Batch
+
+DRAW = np.random.default_rng(0)
+N = 600
+X = DRAW.normal(size=(N, 3)).astype(np.float32)
+GROUP = (X[:, 2] > 0).astype(np.float32)
+X[:, 2] = GROUP
+Y = (X[:, 0] * (GROUP * 2 - 1) + 0.3 * DRAW.normal(size=N) > 0).astype(np.int32)
+SCHEMA = Schema({"x": Tensor(["size", "noise", "kind"])}, Tensor(columns=["no", "yes"]))
+METRICS = {"accuracy": metrics.accuracy(), "log_loss": metrics.log_loss(), "roc_auc": metrics.roc_auc()}
+
+
+def rows_of(at):
+    return Batch(X[at], Y[at], np.ones(len(X[at]), np.float32), np.arange(N, dtype=np.int32)[at])
+
+
+SPLITS = {"train": rows_of(slice(0, 300)), "validation": rows_of(slice(300, 300)), "test": rows_of(slice(300, N))}
+
+
+def proba(params, x):
+    """It knows how the columns work together, which a linear model cannot."""
+    p = jax.nn.sigmoid(6 * x[:, 0] * (x[:, 2] * 2 - 1))
+    return jax.numpy.stack([1 - p, p], 1)
+
+
+APPLY = {"predict_proba": proba, "predict": lambda params, x: proba(params, x).argmax(1).astype(np.int32)}
+OUTPUTS = {name: np.asarray(f(None, SPLITS["test"].x)) for name, f in APPLY.items()}
+
+
+@pytest.fixture(scope="module")
+def found():
+    return find(jax.random.key(0), "test", SPLITS, OUTPUTS, METRICS, SCHEMA, APPLY, None, groups=["kind"])
+
+
+def test_every_metric_has_its_interval(found):
+    rows, p = SPLITS["test"], OUTPUTS["predict_proba"]
+    assert found.intervals.keys() == {"accuracy", "log_loss", "roc_auc"} and not found.why_none
+    low, high = found.intervals["accuracy"]
+    share = accuracy_score(rows.y, OUTPUTS["predict"])
+    # The bootstrap of a share has the binomial's percentiles.
+    error = np.sqrt(share * (1 - share) / len(rows.y))
+    np.testing.assert_allclose((low, high), (share - 1.96 * error, share + 1.96 * error), atol=0.006)
+    assert found.intervals["roc_auc"][0] < roc_auc_score(rows.y, p[:, 1]) < found.intervals["roc_auc"][1]
+
+
+def test_simpler_models_are_fitted_on_the_training_rows_and_compared_on_the_same_resamples(found):
+    constant, linear = found.compared
+    train, test = SPLITS["train"], SPLITS["test"]
+    assert found.metric == "accuracy"
+    assert constant.value == pytest.approx((test.y == np.bincount(train.y).argmax()).mean())
+    peer = make_pipeline(StandardScaler(), LogisticRegression()).fit(train.x, train.y)
+    assert linear.value == pytest.approx(peer.score(test.x, test.y), abs=0.01)
+    assert linear.better == pytest.approx(accuracy_score(test.y, OUTPUTS["predict"]) - linear.value, abs=1e-6)
+    assert 0 < linear.low < linear.better < linear.high
+
+
+def test_groups_slices_and_importance_are_by_the_names_of_columns(found):
+    assert [one.name for one in found.groups["kind"].groups] == ["0", "1"]
+    assert set(found.slices) == {"size", "noise", "kind"}
+    assert list(np.argsort(-found.importance.mean)[:2]) != [1] and abs(found.importance.mean[1]) < 1e-6
+    text = json.dumps(plain_findings(found))
+    assert json.loads(text)["compared"][0]["name"] == "constant"
+
+
+def test_a_fold_with_one_class_says_why_there_is_no_interval():
+    rare = SPLITS | {"test": SPLITS["test"]._replace(y=np.eye(300, dtype=np.int32)[0])}
+    found = find(jax.random.key(0), "test", rare, OUTPUTS, METRICS, SCHEMA, APPLY, None)
+    assert "roc_auc" not in found.intervals and "resamples of the rows have no value" in found.why_none["roc_auc"]
+
+
+@pytest.mark.parametrize(("groups", "schema", "match"), [
+    (["knid"], SCHEMA, "`groups` must name columns, size, noise, kind; got `knid`. Did you mean `kind`?"),
+    (["kind"], Schema(SCHEMA.inputs), "compares what is said yes or no to; this target has no classes"),
+])  # fmt: skip
+def test_groups_that_cannot_be_compared_are_refused(groups, schema, match):
+    with pytest.raises(ValueError, match=match.replace("?", r"\?")):
+        find(jax.random.key(0), "test", SPLITS, OUTPUTS, METRICS, schema, APPLY, None, groups=groups)

@@ -1,0 +1,138 @@
+"""A study's numbers are those of scikit-learn's cross-validation; its intervals count that splits share rows."""
+
+import jax
+import numpy as np
+import pytest
+from arsenal_serving.export import Tensor
+from scipy import stats
+from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import KFold, StratifiedKFold, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from arsenal import combine, data, estimators, features, metrics
+from arsenal.evaluation.study import Study, as_study, study
+from arsenal.records import batch
+
+
+@pytest.fixture
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def test_numbers_are_those_of_cross_validation(float64):
+    x, y = load_diabetes(return_X_y=True)
+    rows = batch(x=x, y=y)
+    alphas = [0.01, 0.1, 1.0]
+    found = study(
+        estimators.ridge(), rows, data.k_fold(4, seed=0), {"r2": metrics.r2_score(), "mse": metrics.mean_squared_error()},
+        {"alpha": alphas}, lanes=5,
+    )  # fmt: skip
+    assert found.keys == ["alpha"] and len(found.table) == 12
+    for alpha in alphas:
+        peer = cross_validate(
+            Ridge(alpha), x, y, cv=KFold(4, shuffle=True, random_state=0), scoring=("r2", "neg_mean_squared_error"),
+            return_train_score=True,
+        )  # fmt: skip
+        mine = found.table[found.table["alpha"] == alpha].sort_values("split")
+        np.testing.assert_allclose(mine["test/r2_score"], peer["test_r2"], rtol=1e-8)
+        np.testing.assert_allclose(mine["train/r2_score"], peer["train_r2"], rtol=1e-8)
+        np.testing.assert_allclose(mine["test/mean_squared_error"], -peer["test_neg_mean_squared_error"], rtol=1e-8)
+    assert found.table["train_rows"].unique().tolist() == [331, 332]
+
+
+def test_transforms_are_fitted_on_the_rows_that_train(float64):
+    x, y = load_breast_cancer(return_X_y=True)
+    rows = batch(x=x, y=y.astype(np.int32))
+    pipeline = combine.after(features.standardize(), estimators.logistic(classes=2, alpha=1.0))
+    found = study(pipeline, rows, data.stratified_k_fold(3), {"accuracy": metrics.accuracy(), "area": metrics.roc_auc()})
+    peer = cross_validate(
+        make_pipeline(StandardScaler(), LogisticRegression(tol=1e-10, max_iter=1000)), x, y,
+        cv=StratifiedKFold(3, shuffle=True, random_state=0), scoring=("accuracy", "roc_auc"),
+    )  # fmt: skip
+    np.testing.assert_allclose(found.table["test/accuracy"], peer["test_accuracy"], atol=1e-12)
+    np.testing.assert_allclose(found.table["test/roc_auc"], peer["test_roc_auc"], atol=1e-9)  # counted on the host
+
+
+def fabricated(scores: dict[str, list[float]]) -> Study:
+    lines = [
+        {"candidate": {"kind": kind}, "seed": 0, "split": i, "train_rows": 80, "test_rows": 20, "converged": True,
+         "values": {"train/score": 1.0, "test/score": value}}
+        for kind, values in scores.items()
+        for i, value in enumerate(values)
+    ]  # fmt: skip
+    return as_study(lines, "score", "max")
+
+
+def test_intervals_and_p_values_are_of_the_corrected_t():
+    good, fair, poor = [0.90, 0.92, 0.91, 0.95, 0.90], [0.89, 0.92, 0.90, 0.93, 0.89], [0.5, 0.6, 0.55, 0.52, 0.58]
+    ranked = fabricated({"fair": fair, "good": good, "poor": poor}).leaderboard()
+    assert ranked["kind"].tolist() == ["good", "fair", "poor"]
+    error = np.sqrt((1 / 5 + 20 / 80) * np.var(good, ddof=1))
+    np.testing.assert_allclose(ranked["high"][0], np.mean(good) + stats.t.ppf(0.975, 4) * error)
+
+    def p(other):
+        d = np.subtract(good, other)
+        return 2 * stats.t.sf(abs(d.mean() / np.sqrt((1 / 5 + 1 / 4) * d.var(ddof=1))), 4)
+
+    assert p(poor) < p(fair)
+    np.testing.assert_allclose(ranked["p_value"][1:], [p(fair), 2 * p(poor)])
+    assert np.isnan(ranked["p_value"][0])
+
+
+def test_candidates_of_other_keys_are_candidates_of_their_own():
+    """A study grows: what was fitted without a grid is not the mean of what was fitted with one."""
+    lines = [
+        {"candidate": values, "seed": 0, "split": split, "train_rows": 80, "test_rows": 20, "converged": True,
+         "values": {"train/score": 1.0, "test/score": score + split / 100}}
+        for values, score in (({}, 0.5), ({"alpha": 1.0}, 0.7), ({"alpha": 1.0, "size": 0.5}, 0.6))
+        for split in range(3)
+    ]  # fmt: skip
+    found = as_study(lines, "score", "max")
+    ranked = found.leaderboard()
+    assert found.keys == ["alpha", "size"] and ranked["candidate"].tolist() == [1, 2, 0] and ranked["fits"].tolist() == [3, 3, 3]
+    np.testing.assert_allclose(ranked["mean"], [0.71, 0.61, 0.51])
+    names = [found.name_candidate(row) for _, row in ranked.iterrows()]
+    assert names == ["alpha 1", "alpha 1, size 0.5", ""]
+
+
+def test_a_fold_that_cannot_be_judged_has_no_interval():
+    ranked = fabricated({"a": [0.9, float("nan")], "b": [0.8, 0.7]}).leaderboard()
+    assert np.isnan(ranked.set_index("kind").loc["a", "low"]) and np.isfinite(ranked.set_index("kind").loc["b", "low"])
+
+
+def test_a_learning_curve_is_that_of_fits_on_fewer_rows():
+    x, y = load_diabetes(return_X_y=True)
+    rows = batch(x=x.astype(np.float32), y=y.astype(np.float32))
+    given = (estimators.ridge(), rows, data.k_fold(4), {"r2": metrics.r2_score()})
+    found = study(*given, {"alpha": [0.01]}, sizes=[0.1, 0.5, 1.0])
+    assert found.keys == ["alpha", "size"]
+    assert sorted(found.table["train_rows"].unique()) == [34, 166, 331, 332]
+    means = found.table.groupby("size")["test/r2_score"].mean()
+    assert means[0.1] < means[0.5] < means[1.0]
+    whole = study(*given, {"alpha": [0.01]}).table
+    np.testing.assert_allclose(found.table.query("size == 1.0")["test/r2_score"], whole["test/r2_score"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("change", "match"), [
+    ({"sizes": [0.0, 1.0]}, r"`sizes` of a study are different shares of the training rows, in \(0, 1\]; got \[0.0, 1.0\]"),
+    ({"grid": {"alhpa": [1.0]}}, "`grid` names floats of the estimator, alpha; got `alhpa`"),
+    ({"metric": "accuracy"}, "`metric` of a study must be one of r2_score; got accuracy"),
+    ({"metrics": {}}, "there is none"),
+])  # fmt: skip
+def test_what_cannot_be_honoured_is_refused(change, match):
+    given = {"metrics": {"r2": metrics.r2_score()}, "grid": {"alpha": [1.0]}} | change
+    rows = batch(x=np.eye(6, 2, dtype=np.float32), y=np.arange(6.0, dtype=np.float32))
+    with pytest.raises(ValueError, match=match):
+        study(estimators.ridge(), rows, data.k_fold(2), **given)
+
+
+def test_a_split_without_a_class_to_train_on_is_refused():
+    rows = batch(x=np.eye(6, 2, dtype=np.float32), y=np.array([0, 0, 0, 1, 1, 1], np.int32))
+    schema = data.Schema(target=Tensor(columns=("a", "b")))
+    with pytest.raises(ValueError, match="Split 1 has no row of class 0 to train on"):
+        study(
+            estimators.logistic(classes=2), rows, data.k_fold(2, shuffle=False), {"accuracy": metrics.accuracy()}, schema=schema
+        )
