@@ -124,7 +124,7 @@ def build(config: Config) -> Experiment:
     try:
         rows = limit_rows(data.rows, SAMPLE_ROWS, SAMPLE_BYTES)
         row_check(made)(rows)
-        seen = shapes_behind(made.features, rows).x
+        seen = shapes_behind(made.features)(rows).x
     except ValueError as error:
         raise configs.ConfigError(f"The data does not fit the learner: {error}") from error
     try:
@@ -148,7 +148,7 @@ def row_check(made: Parts) -> Callable[[Batch], None]:
 
     @functools.lru_cache(8)  # data that is read as it goes comes in blocks of one shape
     def seen(structure, *leaves):
-        return shapes_behind(made.features, jax.tree.unflatten(structure, leaves)).x
+        return shapes_behind(made.features)(jax.tree.unflatten(structure, leaves)).x
 
     def check(rows):
         leaves, structure = jax.tree.flatten(rows)

@@ -1,6 +1,7 @@
 """Transforms one after another, alone or before an estimator, so that a fold never sees another fold's rows."""
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -30,10 +31,12 @@ def chain(*transforms: Transform) -> Transform:
             x = transform.inverse(state, x)
         return x
 
+    behind = [shapes_behind(transform) for transform in transforms]
+
     def check(batch):
-        for transform in transforms:
+        for transform, shapes in zip(transforms, behind, strict=True):
             transform.check(batch)
-            batch = shapes_behind(transform, batch)
+            batch = shapes(batch)
 
     def names(given):
         for transform in transforms:
@@ -47,10 +50,13 @@ def chain(*transforms: Transform) -> Transform:
     return Transform(fit, apply, inverse if invertible else None, check, hp, exempt, names if nameable else None)
 
 
-def shapes_behind(transform: Transform, batch: Batch) -> Batch:
-    """The rows with the shapes that x has behind the transform."""
-    hp = hyperparameters(transform.hp)
-    return batch._replace(x=jax.eval_shape(lambda batch: transform.fit(jax.random.key(0), batch, hp)[1].x, batch))
+def shapes_behind(transform: Transform) -> Callable[[Batch], Batch]:
+    """The function of rows that gives them with the shapes that x has behind the transform; of rows of one shape it is fast."""
+
+    def made(batch):
+        return transform.fit(jax.random.key(0), batch, hyperparameters(transform.hp))[1].x
+
+    return lambda batch: batch._replace(x=jax.eval_shape(made, batch))
 
 
 def after(transform: Transform, estimator: Estimator) -> Estimator:
@@ -59,7 +65,7 @@ def after(transform: Transform, estimator: Estimator) -> Estimator:
     hp: the estimator's; where the transform has floats too, {"transform": ..., "estimator": ...}.
     """
     estimator = trace_host(estimator)
-    floats = bool(jax.tree.leaves(transform.hp))
+    floats, behind = bool(jax.tree.leaves(transform.hp)), shapes_behind(transform)
 
     def fit(key, batch, hp):
         of_transform, own = (hp["transform"], hp["estimator"]) if floats else (transform.hp, hp)
@@ -74,7 +80,7 @@ def after(transform: Transform, estimator: Estimator) -> Estimator:
 
     def check(batch):
         transform.check(batch)
-        estimator.check(shapes_behind(transform, batch))
+        estimator.check(behind(batch))
 
     return estimator._replace(
         fit=fit, apply={name: read(name, f) for name, f in estimator.apply.items()}, check=check,

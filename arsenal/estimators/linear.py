@@ -9,7 +9,7 @@ import numpy as np
 from annotated_types import Ge, Gt
 
 from arsenal.numerics.newton import newton
-from arsenal.numerics.weighted import weighted_gram, weighted_mean
+from arsenal.numerics.weighted import weighted_gram, weighted_scatter
 from arsenal.records import Converged, Estimator
 
 
@@ -33,11 +33,10 @@ def ridge(alpha: Annotated[float, Ge(0)] = 1.0) -> Estimator:
     """
 
     def fit(key, rows, hp):
-        weight, y = rows.weight.astype(rows.x.dtype), rows.y.astype(rows.x.dtype)
-        mean_x, mean_y = weighted_mean(rows.x, weight), weighted_mean(y, weight)
-        x, y = rows.x - mean_x, y - mean_y
-        slope = jnp.linalg.solve(weighted_gram(x, weight) + hp["alpha"] * jnp.eye(x.shape[1], dtype=x.dtype), x.T @ (weight * y))
-        return Linear(slope, mean_y - mean_x @ slope), Converged(jnp.isfinite(slope).all(), jnp.array(1))
+        mean, scatter = weighted_scatter(with_target(rows), rows.weight.astype(rows.x.dtype))
+        gram, moment = scatter[:-1, :-1], scatter[:-1, -1]
+        slope = jnp.linalg.solve(gram + hp["alpha"] * jnp.eye(len(gram), dtype=gram.dtype), moment)
+        return Linear(slope, mean[-1] - mean[:-1] @ slope), Converged(jnp.isfinite(slope).all(), jnp.array(1))
 
     return Estimator(fit, {"predict": linear_predict}, check=lambda rows: check_number("ridge", rows), hp={"alpha": alpha})
 
@@ -139,6 +138,11 @@ def fit_many(classes: int, rows: Any, hp: Any, most: int) -> tuple[Linear, Conve
     w = found.point.reshape(size, classes)
     # A constant added to all intercepts changes nothing: they are told apart by their mean, which is 0.
     return Linear(w[:-1], w[-1] - w[-1].mean()), Converged(found.converged, found.iterations)
+
+
+def with_target(rows: Any) -> jax.Array:
+    """x [n, d] and y [n] as one more column, [n, d + 1]."""
+    return jnp.concatenate([rows.x, rows.y.astype(rows.x.dtype)[:, None]], 1)
 
 
 def with_ones(x: jax.Array) -> jax.Array:

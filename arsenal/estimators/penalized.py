@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from annotated_types import Gt, Interval
 from jax import lax
 
-from arsenal.estimators.linear import Linear, check_number, linear_predict
-from arsenal.numerics.weighted import weighted_gram, weighted_mean
+from arsenal.estimators.linear import Linear, check_number, linear_predict, with_target
+from arsenal.numerics.weighted import weighted_scatter
 from arsenal.records import Estimator
 
 
@@ -37,13 +37,11 @@ def elastic_net(
     def fit(key, rows, hp):
         weight = rows.weight.astype(rows.x.dtype)
         total = jnp.maximum(weight.sum(), jnp.finfo(weight.dtype).tiny)
-        y = rows.y.astype(rows.x.dtype)
-        mean_x, mean_y = weighted_mean(rows.x, weight), weighted_mean(y, weight)
-        x, y = rows.x - mean_x, y - mean_y
-        gram, moment, power = weighted_gram(x, weight) / total, x.T @ (weight * y) / total, jnp.vdot(weight, y * y) / total
+        mean, scatter = weighted_scatter(with_target(rows), weight)
+        gram, moment, power = (part / total for part in (scatter[:-1, :-1], scatter[:-1, -1], scatter[-1, -1]))
         l1, l2 = hp["alpha"] * hp["l1_ratio"], hp["alpha"] * (1 - hp["l1_ratio"])
         w, gap, sweeps = descend(gram, moment, power, l1, l2, hp["tolerance"], max_iterations)
-        return Linear(w, mean_y - mean_x @ w), Certified(gap <= hp["tolerance"], sweeps, gap)
+        return Linear(w, mean[-1] - mean[:-1] @ w), Certified(gap <= hp["tolerance"], sweeps, gap)
 
     return Estimator(
         fit, {"predict": linear_predict}, check=lambda rows: check_number("elastic_net", rows),

@@ -3,6 +3,7 @@
 Stone, Journal of the Royal Statistical Society B 36 (1974). A split is two vectors of weights, so shapes are the same for all.
 """
 
+import functools
 import itertools
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 LANES = 64
 """Fits that run side by side, at most: more take memory and wait for the slowest, and hardly save anything."""
 SIDES = ("train", "test")
+CONTEXT = ("jax_default_matmul_precision", "jax_numpy_dtype_promotion", "jax_default_device", "jax_debug_nans")
+"""Settings of JAX that change a program whose arguments are the same."""
 
 
 class Fit(NamedTuple):
@@ -69,25 +72,27 @@ def measure(
     on_device, on_host = by_place(dict(metrics))
     read = [name for metric in on_host.values() for name in (estimator.apply if metric.reads is None else metric.reads)]
     hps = [hyperparameters(estimator.hp if one is None else one) for one in candidates]
-    run = jax.jit(jax.vmap(lane_function(estimator, on_device, {*answers, *read}), (0, 0, 0, None)))
+    asked = StudyProgram(estimator, on_device, frozenset((*answers, *read)))
     there, rows = jax.tree.map(np.asarray, rows), jax.tree.map(jnp.asarray, rows)
-    compiled: dict[int, Any] = {}
+    drawn = jax.vmap(jax.random.key)(np.array(seeds, np.uint32))
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *hps)
 
     def arguments(chosen):
-        keys = jax.vmap(jax.random.key)(np.array([seeds[one.seed] for one in chosen], np.uint32))
-        hp = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(hps[one.candidate] for one in chosen))
+        keys = drawn[np.array([one.seed for one in chosen])]
+        at = np.array([one.candidate for one in chosen])
+        hp = jax.tree.map(lambda leaf: leaf[at], stacked)
         sides = {side: jnp.asarray(masks[side][[one.split for one in chosen]]) for side in SIDES}
         return keys, hp, sides, rows
 
     def program(size):
-        if size not in compiled:
-            compiled[size] = run.lower(*arguments([wanted[0]] * size)).compile()
-        return compiled[size]
+        given, structure = jax.tree.flatten(jax.eval_shape(lambda: arguments([wanted[0]] * size)))
+        return compile_lanes(asked, structure, tuple(given), tuple(getattr(jax.config, name) for name in CONTEXT))
 
     size = fit_lanes(min(lanes, len(wanted)), 1, ROOM * free_memory(), program)
+    run = program(size)
     for begin in range(0, len(wanted), size):
         chosen = list(wanted[begin : begin + size])
-        values, converged, said = jax.device_get(program(size)(*arguments(chosen + chosen[-1:] * (size - len(chosen)))))
+        values, converged, said = jax.device_get(run(*arguments(chosen + chosen[-1:] * (size - len(chosen)))))
 
         def one(i, fit, values=values, converged=converged, said=said):
             mine, outputs = masks["test"][fit.split], {name: leaf[i] for name, leaf in said.items()}
@@ -97,6 +102,30 @@ def measure(
             return Measured(fit, numbers, bool(converged[i]), {name: outputs[name][mine] for name in answers})
 
         yield [one(i, fit) for i, fit in enumerate(chosen)]
+
+
+class StudyProgram:
+    """An estimator, the metrics that are measured in its program, and the answers kept; equal to one of the very same records."""
+
+    def __init__(self, estimator: Estimator, metrics: dict[str, Metric], kept: Collection[str]):
+        """`kept` names answers."""
+        self.estimator, self.metrics, self.kept = estimator, metrics, kept
+        self.key = (id(estimator), *metrics, *map(id, metrics.values()), *sorted(kept))
+
+    def __hash__(self) -> int:
+        """Of which records they are."""
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether they are the very same records."""
+        return isinstance(other, StudyProgram) and self.key == other.key
+
+
+@functools.lru_cache(maxsize=16)
+def compile_lanes(asked: StudyProgram, structure: Any, given: tuple[jax.ShapeDtypeStruct, ...], context: tuple[Any, ...]) -> Any:
+    """The program of lanes of such arguments; the last ones are kept, so that a notebook's next grid compiles nothing."""
+    run = jax.jit(jax.vmap(lane_function(asked.estimator, asked.metrics, asked.kept), (0, 0, 0, None)))
+    return run.lower(*jax.tree.unflatten(structure, given)).compile()
 
 
 def lane_function(estimator: Estimator, metrics: dict[str, Metric], kept: Collection[str]) -> Callable:

@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from arsenal import combine, data, estimators, features, metrics
-from arsenal.evaluation.study import Study, as_study, study
+from arsenal.evaluation.study import Study, as_study, compile_lanes, study
 from arsenal.records import batch
 
 
@@ -54,6 +54,21 @@ def test_transforms_are_fitted_on_the_rows_that_train(float64):
     )  # fmt: skip
     np.testing.assert_allclose(found.table["test/accuracy"], peer["test_accuracy"], atol=1e-12)
     np.testing.assert_allclose(found.table["test/roc_auc"], peer["test_roc_auc"], atol=1e-9)  # counted on the host
+
+
+def test_a_second_grid_compiles_nothing_and_another_metric_does():
+    x, y = load_diabetes(return_X_y=True)
+    rows, model, squared = batch(x=x, y=y), estimators.ridge(), metrics.mean_squared_error()
+    compile_lanes.cache_clear()
+
+    def run(alpha, metric):
+        return study(model, rows, data.k_fold(3), {"it": metric}, {"alpha": [alpha]}).table
+
+    first, second = run(1.0, squared), run(0.001, squared)
+    assert compile_lanes.cache_info().misses == 1
+    assert (first["test/mean_squared_error"] != second["test/mean_squared_error"]).all()
+    halved = run(1.0, squared._replace(compute=lambda acc: {k: v / 2 for k, v in squared.compute(acc).items()}))
+    np.testing.assert_allclose(halved["test/mean_squared_error"], first["test/mean_squared_error"] / 2, rtol=1e-6)
 
 
 def fabricated(scores: dict[str, list[float]]) -> Study:
