@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from arsenal.evaluation.labels import display_name
-from arsenal.evaluation.plot import LIGHT, Theme, dress, legend, new_figure, rgb, shorten
+from arsenal.evaluation.plot import LIGHT, Theme, dress, importances, legend, new_figure, rgb, shorten
 from arsenal.evaluation.report import Pictures, colour, facts, number, render
 from arsenal.storage.files import write_text
 
@@ -53,7 +53,7 @@ def write_sweep(
 
     `rows` are all trials in the order in which they were asked for, `axes` have a place for each of them. `command` trains
     the best one again. Of many trials the page draws and lists some and says so; the table of all is `trials.csv`. The page
-    loads nothing and runs no script.
+    loads nothing; all is there without its script.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pictures, sign = Pictures(folder), 1 if mode == "min" else -1
@@ -74,7 +74,8 @@ def write_sweep(
     if shares is not None:
         found.append(
             pictures(
-                "importance", lambda theme: importances([axis.name for axis in axes], shares, theme),
+                "importance",
+                lambda theme: importances(100 * shares, None, [a.name for a in axes], label="% of the variance", theme=theme),
                 "The share of the variance that each hyperparameter explains by itself",
                 "Of the variance of the trials' ranks, what each explains by itself in a random forest (Hutter et al., 2014). "
                 "What is missing to 100 % lies in how they act together, or in chance.",
@@ -225,21 +226,6 @@ def set_value_axis(axes: Any, at: np.ndarray, value: np.ndarray, mode: str, them
         text = f"{beyond} beyond, to {number(float(worst))}"
         place = {"va": "top", "y": 0.97} if mode == "min" else {"va": "bottom", "y": 0.03}
         axes.text(0.98, s=text, transform=axes.transAxes, ha="right", fontsize=7.5, color=theme.wrong, **place)
-
-
-def importances(names: Sequence[str], shares: np.ndarray, theme: Theme = LIGHT) -> "Figure":
-    """Shares [d] as bars, the largest on top."""
-    order = np.argsort(shares)[-12:]
-    figure = new_figure(4.7, max(2.0, 0.34 * len(order) + 1.2), theme)
-    axes = figure.add_subplot()
-    dress(axes, theme, "Importance")
-    axes.barh(range(len(order)), 100 * shares[order], 0.62, color=theme.right, alpha=0.85)
-    for i, k in enumerate(order):
-        axes.text(100 * shares[k] + 1.5, i, f"{100 * shares[k]:.0f} %", va="center", fontsize=8.5, color=theme.ink)
-    axes.set_yticks(range(len(order)), [shorten(names[k], 30) for k in order])
-    axes.set(xlim=(0, max(108, 100 * shares.max() * 1.15)), xlabel="% of the variance")
-    axes.grid(visible=False, axis="y")
-    return figure
 
 
 def parallel(

@@ -32,6 +32,10 @@ class Inquiry(NamedTuple):
     """[k]: what these are called."""
     column: str | None = None
     metric: str | None = None
+    fixed: Sequence[str] = ()
+    """Players that no counterfactual changes."""
+    pair: tuple[str, str] | None = None
+    """Two columns, of what is asked of two."""
 
 
 class Explanation(NamedTuple):

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 from annotated_types import Ge, Gt
+from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.scipy.sparse.linalg import cg
 
@@ -31,14 +32,10 @@ def influence(
         raise ValueError(f"`answer` of `influence` must give one number for each row, [m]; got {getattr(shape, 'shape', shape)}.")
     training = mask_dead_rows(training)
     point, back = ravel_pytree(params)
-
-    def total(flat):
-        values = losses(back(flat), training)
-        weight = training.weight.astype(values.dtype)
-        return jnp.vdot(jnp.where(weight > 0, values, 0), weight) + penalty(back(flat))
+    bend = hessian_product(losses, penalty, params, training)
 
     def product(v):
-        return jax.jvp(jax.grad(total), (point,), (v,))[1] + damping * v
+        return bend(v) + damping * v
 
     asked = jax.jacrev(lambda flat: answer(back(flat), x))(point)  # [m, parameters]
     solved = jax.vmap(lambda slope: cg(product, slope, tol=tolerance, maxiter=steps)[0])(asked)
@@ -49,3 +46,38 @@ def influence(
     slopes = jax.vmap(along)(solved)
     weight = training.weight.astype(slopes.dtype)
     return jnp.where(weight > 0, slopes, 0) * weight
+
+
+def hessian_product(losses: Callable, penalty: Callable, params: Any, training: Batch) -> Callable:
+    """`v [parameters] -> H v`, of the sum of losses by weight and the penalty, at the parameters."""
+    point, back = ravel_pytree(params)
+
+    def total(flat):
+        values = losses(back(flat), training)
+        weight = training.weight.astype(values.dtype)
+        return jnp.vdot(jnp.where(weight > 0, values, 0), weight) + penalty(back(flat))
+
+    return lambda v: jax.jvp(jax.grad(total), (point,), (v,))[1]
+
+
+def curvature(
+    key: jax.Array, losses: Callable, penalty: Callable, params: Any, training: Batch, steps: Annotated[int, Ge(1)] = 50
+) -> tuple[jax.Array, jax.Array]:
+    """The least and the largest eigenvalue [] of the Hessian that `influence` inverts, nearly, by two power iterations.
+
+    Below 0 the sum is not convex at `params`, and a `damping` of more than as much makes it so.
+    """
+    product = hessian_product(losses, penalty, params, mask_dead_rows(training))
+    start = jax.random.normal(key, ravel_pytree(params)[0].shape, ravel_pytree(params)[0].dtype)
+
+    def iterate(shift):
+        def step(_, v):
+            moved = product(v) - shift * v
+            return moved / jnp.maximum(jnp.linalg.norm(moved), jnp.finfo(v.dtype).tiny)
+
+        v = lax.fori_loop(0, steps, step, start / jnp.linalg.norm(start))
+        return jnp.vdot(v, product(v))
+
+    far = iterate(jnp.zeros((), start.dtype))
+    other = iterate(far)
+    return jnp.minimum(far, other), jnp.maximum(far, other)
