@@ -95,6 +95,7 @@ addEventListener("DOMContentLoaded", () => {
 
     image.addEventListener("pointermove", point);
     image.addEventListener("pointerdown", point);
+    new ResizeObserver(() => show(shown)).observe(image);
     figure.addEventListener("pointerleave", () => show(-1));
     figure.addEventListener("blur", () => show(-1));
     figure.addEventListener("keydown", (event) => {

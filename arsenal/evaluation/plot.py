@@ -592,11 +592,13 @@ def heat_map(
     figure = new_figure(4.9, 4.2, theme)
     axes = figure.add_subplot()
     dress(axes, theme, title, grid=False)
-    drawn = axes.pcolormesh(*at, values, shading="nearest", cmap=ramp, vmin=-size if signed else 0, vmax=size)
+    shading = "nearest" if any(words) else "gouraud"  # numbers are known where lines meet, words are cells
+    drawn = axes.pcolormesh(*at, values, shading=shading, cmap=ramp, vmin=-size if signed else 0, vmax=size)
     for axis, part, word in zip((axes.xaxis, axes.yaxis), (x, y), words, strict=True):
         if word:
             small = 8.5 if len(part) <= 16 else 7 if len(part) <= 32 else 5
             axis.set_ticks(np.arange(len(part)), [shorten(one, 14) for one in part], fontsize=small)
+            axis.set_tick_params(length=0)
     if words[1]:
         axes.invert_yaxis()
     axes.set(xlabel=labels[0], ylabel=labels[1])

@@ -76,7 +76,9 @@ def counterfactual_maker(says: str, find: Callable[..., Any], failed: str) -> Ca
             after = value_texts(found.x, asked.players, asked.run.kept[0])
             changed[mine] = found.changed & found.found[:, None]
             for at, row in enumerate(mine):
-                moves = [f"{names[i]}: {before[row][i]} → {after[at][i]}" for i in np.flatnonzero(found.changed[at])]
+                pairs = [(names[i], before[row][i], after[at][i]) for i in np.flatnonzero(found.changed[at])]
+                # The codes of a text do not read as one.
+                moves = [f"{name}: {old} → {new}" if old != new else f"{name}: another" for name, old, new in pairs]
                 text = "; ".join(moves) if found.found[at] else failed
                 lines.append((str(asked.rows.row[row]), labels[scores[row].argmax()], labels[label], text))
         lines.sort(key=lambda line: int(line[0]))

@@ -111,6 +111,19 @@ def test_influence_is_training_again_without_the_row(kind):
     assert np.corrcoef(found[:, 1:20].ravel(), wanted.ravel())[0, 1] > 0.98
 
 
+def test_curvature_is_the_ends_of_the_spectrum():
+    x = DRAW.normal(size=(30, 6)).astype(np.float32)
+    bend = (x.T @ (x * DRAW.normal(size=(30, 1)))).astype(np.float64)
+    ends = np.linalg.eigvalsh(bend + bend.T)
+    form = jnp.asarray(bend, jnp.float32)
+    penalty = lambda params: params @ form @ params  # noqa: E731
+    rows = batch(x=x)
+    losses = lambda params, rows: jnp.zeros(len(x))  # noqa: E731
+    low, high = explain.curvature(KEY, losses, penalty, jnp.zeros(6), rows)
+    np.testing.assert_allclose([low, high], ends[[0, -1]], rtol=1e-4)
+    assert low < 0 < high
+
+
 def test_prototypes_are_the_greedy_choice_and_weights_count():
     x = np.concatenate([DRAW.normal(size=(12, 2)), DRAW.normal(size=(6, 2)) + 6, [[3, 9]]]).astype(np.float32)
     kernel = np.exp(-((x[:, None] - x[None]) ** 2).sum(2) / 2)
