@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import os
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
@@ -22,7 +21,7 @@ from arsenal.evaluation.answers import answers
 from arsenal.evaluation.expectation import holds
 from arsenal.evaluation.labels import display_name
 from arsenal.evaluation.plot import LIGHT, Theme, duplicate_quantities, learning_curves
-from arsenal.evaluation.report import html_table, interval_text, is_labels, number, png, sound_rows, split_rank, uri
+from arsenal.evaluation.report import html_table, interval_text, is_labels, number, png, report_link, sound_rows, split_rank, uri
 from arsenal.experiment import Experiment, Parts, build, build_sampler, build_scorer, example_answers, parts, shape_of
 from arsenal.records import Batch
 from arsenal.refusal import Refusal
@@ -195,18 +194,17 @@ class Run:
 
 def card(run: Run) -> str:
     """A run as HTML: where it stands, its metrics, with intervals once it was evaluated, its first curves, its report."""
-    status, report = folder.read_status(run.folder), run.folder / "report"
+    status = folder.read_status(run.folder)
     state, step = status.get("state"), status.get("step")
     where = f"{state} at step {number(step)}" if step is not None else str(state)
     table = html_table((), metric_lines(run))
-    page = report / "index.html"
-    link = f'<p><a href="{escape(os.path.relpath(page))}">The report</a></p>' if page.is_file() else ""
     head = f"<b>{escape(run.config.settings.name)}</b> {where}<br><code>{escape(str(run.folder))}</code>"
     history = logged_rows(run)
     names = list(dict.fromkeys(name for row in history for name in row["values"]))
     same = duplicate_quantities(history, names)
     first = [name for name in names if name not in same and sum(name in row["values"] for row in history) > 1][:CURVES]
     picture = f'<img alt="" src="{uri(png(learning_curves(history, first)))}" style="max-width: 100%">' if first else ""
+    link = report_link(run.folder / "report" / "index.html")
     return f"<div>{head}{table}{link}{picture}</div>"
 
 
@@ -221,8 +219,10 @@ def metric_lines(run: Run) -> list[tuple[str, str, str]]:
         found = read_json(report / "findings.json") if (report / "findings.json").is_file() else {}
         ends = {f"{found['split']}/{name}": interval_text(*pair) for name, pair in found.get("intervals", {}).items()}
         metrics = read_json(report / "metrics.json")
-        ranked = sorted(metrics, key=lambda name: split_rank(name.rpartition("/")[0]))
-        return [(display_name(name.replace("/", " ")), number(metrics[name]), ends.get(name, "")) for name in ranked]
+        ranked = sorted((split_rank((parts := name.rpartition("/"))[0]), parts[0], parts[2], name) for name in metrics)
+        return [
+            (f"{split} {display_name(what)}", number(metrics[name]), ends.get(name, "")) for _, split, what, name in ranked
+        ]
     last = next((row["values"] for row in reversed(logged_rows(run)) if row["split"] == "validation"), {})
     return [(f"validation {display_name(name)}", number(value), "") for name, value in last.items()]
 
@@ -396,7 +396,7 @@ class Plots:
         """What a picture shows of a split; `Unfit` where it does not fit."""
         name, rows = shown_rows(self.run, split)
         if not fits(rows):
-            there = {one: getattr(rows, one) for one in ("predict", "proba", "sample")}
+            there = {"predict": rows.predict, "predict_proba": rows.proba, "sample": rows.sample}
             said = ", ".join(f"{one} {v.dtype}{list(v.shape)}" for one, v in there.items() if v is not None)
             raise Unfit(f"`{picture}` needs {needs}; this run's answers on {name} are {said or 'none of these'}.")
         return rows
@@ -413,7 +413,7 @@ class Plots:
 
 
 class Unfit(Refusal, ValueError):
-    """A picture does not fit what a run answers."""
+    """A picture, or the split that it is asked of, does not fit the run."""
 
 
 class Judgement(NamedTuple):

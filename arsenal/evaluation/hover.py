@@ -47,7 +47,7 @@ def line_series(axes: "Axes") -> Series:
         marked = line.get_marker() not in (None, "None", "")
         if not all(line.get_transform().contains_branch_seperately(axes.transData)) or len(x) < (2 if named or marked else 3):
             continue
-        if line.get_alpha() is not None and line.get_alpha() < 0.5:
+        if (line.get_alpha() or 1.0) < 0.5:
             continue
         good = np.isfinite(x) & np.isfinite(y)
         name = str(line.get_label()) if named else ""

@@ -466,7 +466,7 @@ def importances(
         far = 2 * np.asarray(deviation, float)[order]
         axes.hlines(at, mean[order] - far, mean[order] + far, color=theme.ink, linewidth=1)
     else:
-        for place, value in zip(at, mean[order], strict=True):
+        for place, value in zip(at.tolist(), mean[order].tolist(), strict=True):
             side = "left" if value >= 0 else "right"
             axes.text(value, place, f" {value:.3g} ", va="center", ha=side, fontsize=8, color=theme.ink)
         axes.margins(x=0.14)
@@ -574,7 +574,7 @@ def dependence(
 
 
 def heat_map(
-    x: Sequence[Any], y: Sequence[Any], values: np.ndarray, title: str = "", labels: tuple[str, str] = ("", ""),
+    x: Any, y: Any, values: np.ndarray, title: str = "", labels: tuple[str, str] = ("", ""),
     theme: Theme = LIGHT,
 ) -> "Figure":  # fmt: skip
     """Values [len(y), len(x)] by colour where x and y, rising numbers or words, meet; of both signs, blue is above 0.
@@ -592,7 +592,7 @@ def heat_map(
     figure = new_figure(4.9, 4.2, theme)
     axes = figure.add_subplot()
     dress(axes, theme, title, grid=False)
-    shading = "nearest" if any(words) else "gouraud"  # numbers are known where lines meet, words are cells
+    shading: Any = "nearest" if any(words) else "gouraud"  # numbers are known where lines meet, words are cells
     drawn = axes.pcolormesh(*at, values, shading=shading, cmap=ramp, vmin=-size if signed else 0, vmax=size)
     for axis, part, word in zip((axes.xaxis, axes.yaxis), (x, y), words, strict=True):
         if word:
@@ -780,7 +780,7 @@ def figure_class() -> type["Figure"]:
     class NotebookFigure(Figure):
         def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
             file = io.BytesIO()
-            self.savefig(file, format="png")
+            self.savefig(file, format="png", metadata={"Software": None})
             return file.getvalue(), {"width": round(96 * self.get_figwidth()), "height": round(96 * self.get_figheight())}
 
     return NotebookFigure

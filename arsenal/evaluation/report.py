@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -152,6 +153,11 @@ def html_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
     top = f"<thead>{line('th', head)}</thead>" if head else ""
     return f"<table>{top}<tbody>{''.join(line('td', cells) for cells in lines)}</tbody></table>"
+
+
+def report_link(page: Path) -> str:
+    """A link to a report for a notebook, from where it runs; nothing where there is no report."""
+    return f'<p><a href="{escape(os.path.relpath(page))}">The report</a></p>' if page.is_file() else ""
 
 
 def split_rank(split: str) -> tuple[int, str]:

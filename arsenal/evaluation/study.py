@@ -213,7 +213,7 @@ class Study(NamedTuple):
         head = [*self.keys, self.metric, f"{self.confidence:.0%} interval", "of rows fitted on", "p, as good as the best", "fits"]
         cells = [
             [*(number(v) if isinstance(v, float) else str(v) for v in (row[key] for key in self.keys)), number(row["mean"]),
-             interval_text(row["low"], row["high"]), number(row["train"]), number(row["p_value"]), str(row["fits"])]
+             interval_text(row["low"], row["high"]), number(row["train"]), number(row["p_value"]), number(row["fits"])]
             for _, row in ranked.head(NOTEBOOK_LINES).iterrows()
         ]  # fmt: skip
         more = f"<p>and {len(ranked) - len(cells)} more: leaderboard() has all</p>" if len(cells) < len(ranked) else ""

@@ -16,7 +16,7 @@ from arsenal import config as configs
 from arsenal import session
 from arsenal.config import Config, ConfigError, TuningSettings
 from arsenal.data import feed
-from arsenal.evaluation.report import html_table, number, uri
+from arsenal.evaluation.report import html_table, number, report_link, uri
 from arsenal.evaluation.sweep import Axis, Row, write_sweep
 from arsenal.experiment import Experiment, build, fill_modes, mathematics
 from arsenal.records import Scheduler, Search
@@ -80,7 +80,7 @@ class SweepResult(NamedTuple):
         report = self.folder / "report"
         picture = report / "best.png"
         image = f'<img alt="" src="{uri(picture.read_bytes())}" style="max-width: 24em">' if picture.is_file() else ""
-        link = f'<p><a href="{escape(os.path.relpath(report / "index.html"))}">The report</a></p>'
+        link = report_link(report / "index.html")
         table = html_table(["trial", self.metric, "step", *names], lines)
         return f"<div><p>Trials: {escape(counted)}<br><code>{escape(str(self.folder))}</code></p>{table}{link}{image}</div>"
 

@@ -222,7 +222,7 @@ def second_order_effects(
     effect = whole - main_effect(whole, count)[:, None] - main_effect(whole.swapaxes(0, 1), count.T)[None]
     middle = (effect[1:, 1:] + effect[:-1, 1:] + effect[1:, :-1] + effect[:-1, :-1]) / 4
     effect = effect - jnp.einsum("ij,ijk->k", count, middle, precision="highest") / count.sum()
-    return SecondOrderEffects(*edges, effect if scores is not None else effect[..., 0])
+    return SecondOrderEffects(edges[0], edges[1], effect if scores is not None else effect[..., 0])
 
 
 def nearest_cells(edges: Sequence[jax.Array], count: jax.Array) -> jax.Array:
