@@ -39,15 +39,15 @@ Series = list[tuple[np.ndarray, np.ndarray, list[str]]]
 
 
 def line_series(axes: "Axes") -> Series:
-    """The lines of data: those with a name or marks, or three points and more that are not faint."""
+    """The lines of data: marks, and what has a name or three points and is not faint."""
     found = []
     for line in axes.lines:
         x, y = (np.asarray(part, float) for part in line.get_data())
         named = not str(line.get_label()).startswith("_")
         marked = line.get_marker() not in (None, "None", "")
-        if not all(line.get_transform().contains_branch_seperately(axes.transData)) or len(x) < (2 if named or marked else 3):
+        if not all(line.get_transform().contains_branch_seperately(axes.transData)):
             continue
-        if (line.get_alpha() or 1.0) < 0.5:
+        if not marked and (len(x) < (2 if named else 3) or (line.get_alpha() or 1.0) < 0.5):
             continue
         good = np.isfinite(x) & np.isfinite(y)
         name = str(line.get_label()) if named else ""
@@ -85,10 +85,20 @@ def dot_series(axes: "Axes") -> Series:
     found = []
     for cloud in axes.collections:
         if isinstance(cloud, PathCollection):
-            points = np.ma.filled(np.ma.asarray(cloud.get_offsets(), float), np.nan)
-            points = points[np.isfinite(points).all(1)]
-            found.append((points[:, 0], points[:, 1], [point_text(axes, "", *point) for point in points]))
+            points = np.asarray(np.ma.filled(cloud.get_offsets(), np.nan), float)
+            points = points if hasattr(cloud, TEXTS) else points[np.isfinite(points).all(1)]
+            known = getattr(cloud, TEXTS, None)
+            texts = list(known) if known is not None else [point_text(axes, "", *point) for point in points]
+            found.append((points[:, 0], points[:, 1], texts))
     return found
+
+
+TEXTS = "hover_texts"
+
+
+def name_dots(cloud: Any, texts: Sequence[str]) -> None:
+    """Say what each dot of a cloud is, where the axes do not tell."""
+    setattr(cloud, TEXTS, list(texts))
 
 
 def point_text(axes: "Axes", name: str, x: float, y: float) -> str:
@@ -96,7 +106,7 @@ def point_text(axes: "Axes", name: str, x: float, y: float) -> str:
     up = axes.get_ylabel() or axes.get_title(loc="left")
     words = [axis_text(axes.xaxis, axes.get_xlabel(), x), axis_text(axes.yaxis, up, y)]
     said = ", ".join(text for _, text in sorted(words, key=lambda one: one[0]))
-    return f"{' '.join(name.split())}: {said}" if name and not said.startswith(name) else said
+    return f"{' '.join(name.split())}: {said}" if name and name not in said else said
 
 
 def axis_text(axis: Any, label: str, value: float) -> tuple[bool, str]:

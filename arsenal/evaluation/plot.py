@@ -648,7 +648,8 @@ def calibration(
     sure = found.confidence[here]
     above.vlines(left + width / 2, sure, found.accuracy[here], color=theme.wrong, linewidth=1)
     above.hlines(sure, left, left + width, color=theme.wrong, linewidth=2.2, label="confidence")
-    above.set(xlim=(0, 1), ylim=(0, 1.01), ylabel="accuracy")
+    above.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="confidence", ylabel="accuracy")
+    above.xaxis.label.set_visible(False)
     above.tick_params(labelbottom=False)
     legend(above, theme)
     above.text(0.03, 0.95, f"ECE {found.error:.4f}", fontsize=9, color=theme.ink, va="top")
@@ -689,7 +690,8 @@ def residuals(y: np.ndarray, predict: np.ndarray, weight: np.ndarray | None = No
     beside.hist(error, bins, weights=weight, orientation="horizontal", color=theme.right, alpha=0.7)
     beside.axhline(0, color=theme.wrong, linewidth=1.2)
     beside.tick_params(labelleft=False)
-    beside.set_xlabel("rows")
+    beside.set(xlabel="rows", ylabel="predicted - true")
+    beside.yaxis.label.set_visible(False)
     if len(error):
         mean, spread = np.average(error, weights=weight), np.sqrt(np.average(np.square(error), weights=weight))
         beside.set_title(f"mean {mean:.3g}   RMS {spread:.3g}", loc="right", fontsize=9, color=theme.muted)

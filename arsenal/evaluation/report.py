@@ -122,14 +122,16 @@ class Pictures:
         """The folder that the PNGs go to; None where they are in the page only. `hover`: whether the page has a script."""
         self.folder, self.hover = folder, hover
 
-    def __call__(self, name: str, draw: Callable, alt: str, caption: str = "", wide: bool = False) -> Picture:
-        """The figure that `draw(theme)` makes, under the name `name`.png."""
+    def __call__(
+        self, name: str, draw: Callable, alt: str, caption: str = "", wide: bool = False, hover: bool = True
+    ) -> Picture:
+        """The figure that `draw(theme)` makes, under the name `name`.png; without `hover` its points are not named."""
         name = re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("._") or "figure"
         light, dark = (draw(theme) for theme in (plot.LIGHT, plot.DARK))
         data = png(light)
         if self.folder is not None:
             write_bytes(self.folder / f"{name}.png", data)
-        points = "\n".join(f"{left:g} {top:g} {text}" for left, top, text in hover_points(light)) if self.hover else ""
+        points = "\n".join(f"{left:g} {top:g} {text}" for left, top, text in hover_points(light)) if hover and self.hover else ""
         return Picture(name, uri(data), uri(png(dark)), alt, caption, round(light.get_figwidth() * 110), wide, points)
 
 

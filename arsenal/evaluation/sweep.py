@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from arsenal.evaluation.hover import name_dots
 from arsenal.evaluation.labels import display_name
 from arsenal.evaluation.plot import LIGHT, Theme, dress, importances, legend, new_figure, rgb, shorten
 from arsenal.evaluation.report import Pictures, colour, facts, number, render
@@ -91,12 +92,13 @@ def write_sweep(
         found.append(
             pictures(
                 "parallel", lambda theme: parallel(axes, value, lines, metric, mode, theme), "Each trial as a line over the axes",
-                "A line is a trial; blue ones are good, the thick one is the best." + said(lines), wide=True,
+                "A line is a trial; blue ones are good, the thick one is the best." + said(lines), wide=True, hover=False,
             )
         )  # fmt: skip
         found.append(
             pictures(
-                "slices", lambda theme: slices(axes, value, dots, metric, mode, theme), f"{metric} over each hyperparameter",
+                "slices", lambda theme: slices(axes, value, dots, metric, mode, theme, [dot_text(rows[i], metric) for i in dots]),
+                f"{metric} over each hyperparameter",
                 "A dot is a trial." + said(dots), wide=True,
             )
         )  # fmt: skip
@@ -164,7 +166,7 @@ def importance(unit: np.ndarray, value: np.ndarray) -> np.ndarray | None:
         points[i * PLACES * BACKGROUND : (i + 1) * PLACES * BACKGROUND, i] = np.repeat(at, BACKGROUND)
     marginal = forest.predict(points).reshape(d, PLACES, BACKGROUND).mean(2)
     total = forest.predict(rng.random((2048, d))).var()
-    return marginal.var(1) / max(total, 1e-12)
+    return np.minimum(marginal.var(1) / max(total, 1e-12), 1)  # both are of samples
 
 
 def best_so_far(value: np.ndarray, metric: str, mode: str, theme: Theme = LIGHT) -> "Figure":
@@ -263,8 +265,17 @@ def parallel(
     return figure
 
 
-def slices(axes: Sequence[Axis], value: np.ndarray, drawn: np.ndarray, metric: str, mode: str, theme: Theme = LIGHT) -> "Figure":
-    """The value over each hyperparameter, a dot for each of the `drawn` trials; at most eight axes."""
+def dot_text(row: Row, metric: str) -> str:
+    """A trial in a line."""
+    values = (f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in row.values.items())
+    return f"trial {row.id}: {', '.join(values)}: {metric} {number(row.value)}"
+
+
+def slices(
+    axes: Sequence[Axis], value: np.ndarray, drawn: np.ndarray, metric: str, mode: str, theme: Theme = LIGHT,
+    texts: Sequence[str] | None = None,
+) -> "Figure":  # fmt: skip
+    """The value over each hyperparameter, a dot for each of the `drawn` trials, which `texts` say; at most eight axes."""
     shown = axes[:8]
     columns = min(4, len(shown))
     lines = -(-len(shown) // columns)
@@ -273,7 +284,9 @@ def slices(axes: Sequence[Axis], value: np.ndarray, drawn: np.ndarray, metric: s
     for place, axis in zip(grid, shown, strict=False):
         dress(place, theme)
         alpha = max(0.15, min(0.7, 100 / len(drawn)))
-        place.scatter(axis.unit[drawn], value[drawn], 10, color=theme.right, alpha=alpha, linewidth=0)
+        cloud = place.scatter(axis.unit[drawn], value[drawn], 10, color=theme.right, alpha=alpha, linewidth=0)
+        if texts is not None:
+            name_dots(cloud, texts)
         place.set_xticks(list(axis.ticks), [shorten(text, 12) for text in axis.ticks.values()])
         place.set(xlim=(-0.05, 1.05))
         place.set_xlabel(shorten(axis.name, 30))

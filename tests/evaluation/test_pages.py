@@ -15,6 +15,7 @@ import pytest
 from arsenal.evaluation import plot
 from arsenal.evaluation.hover import hover_points
 from arsenal.evaluation.report import Pictures, png, render
+from arsenal.evaluation.sweep import Axis, slices
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NUMBERS = ["0.5", "1,200", "-", "-3", "0.25 (0.1 to 0.4)", "7e-05", "", "12 %", "90", "8", "9", "10"]
@@ -99,6 +100,7 @@ SCORE = np.clip(0.4 * LABELS + 0.6 * DRAW.random(60), 0, 1)
     (lambda: plot.importances(np.array([3.0, -1.0, 2.0]), None, ["age", "sex", "fare"], label="worse"), 3, "fare, worse 2", plot.LIGHT.right),
     (lambda: plot.residuals(np.arange(5.0), np.arange(5.0) + 0.5), 5, "predicted 0.5, predicted - true 0.5", plot.LIGHT.right),
     (lambda: plot.dependence(["no", "yes"], np.array([0.25, 0.5]), None, "sex", "alive"), 2, "yes, alive 0.5", plot.LIGHT.right),
+    (lambda: slices([Axis("rate", np.array([0.0, 0.5, 1.0]), {0.0: "0.001", 1.0: "0.1"})], np.array([1.0, 2.0, 1.5]), np.array([0, 2]), "loss", "min", plot.LIGHT, ["trial 0: rate 0.001", "trial 2: rate 0.1"]), 2, "trial 2: rate 0.1", plot.LIGHT.right),
 ])  # fmt: skip
 def test_points_lie_where_they_are_drawn(figure, count, text, colour):
     made = figure()
