@@ -72,6 +72,8 @@ def test_shapley_values_are_those_of_the_columns_and_trees_sum_to_the_log_odds(t
     found = explain_run(table, "exact_shapley", 4, 20)
     frame = pd.DataFrame(found.table)
     assert set(frame["output"]) == {"yes"}
+    shown = found._repr_html_()
+    assert shown.count("<img") == len(found.pictures) >= 3 and "over the mean answer" in shown and len(repr(found)) < 300
     rows = pick_rows(table.experiment.splits["test"], 4)
     proba = np.asarray(table.apply["predict_proba"](table.params, rows.x))[:, 1]
     background = pick_rows(table.experiment.splits["train"], 20)
