@@ -43,7 +43,7 @@ METHODS: dict[str, Callable[[Inquiry], Explanation]] = {
         "not found among the background's rows",
     ),
     "gradient_counterfactuals": counterfactual_maker(
-        f"{OTHERWISE}: down the slope, in the range of training rows.", explain.gradient_counterfactuals, "not found",
+        f"{OTHERWISE}: few columns, the steepest, in the range of training rows.", explain.gradient_counterfactuals, "not found",
     ),
     "surrogate_tree": make_surrogate,
     "prototypes": make_prototypes,

@@ -78,6 +78,11 @@ def test_gradient_counterfactuals_are_sparse_in_range_and_reach_the_class():
     assert found.changed.tolist() == [[False, True, False]] * 2
     held = explain.gradient_counterfactuals(lambda w, x: x @ w, w, rows, others, explain.to_class(1), fixed=["x 2"])
     assert not held.changed[:, 1].any()
+    far = explain.gradient_counterfactuals(  # the steepest column alone does not reach it
+        lambda _, x: x[:, 0] + 2 * x[:, 1] - 1.4, None, batch(x=np.float32([[-1, -1, 0]])), others, explain.to_class(1)
+    )  # fmt: skip
+    assert far.found.all() and far.changed.tolist() == [[True, True, False]]
+    assert float(far.x[0, 1]) == pytest.approx(float(others.x[:, 1].max())) and -0.6 < float(far.x[0, 0]) < -0.4
 
 
 @pytest.mark.parametrize("kind", ["ridge", "logistic"])
