@@ -169,8 +169,8 @@ def test_gradients_find_the_other_class_and_leave_what_is_fixed(tmp_path):
     fixed = run.kept[0].inputs["x"].columns[:20]
     found = explain_run(run, "gradient_counterfactuals", 8, 100, fixed=fixed)
     changed = pd.DataFrame(found.table).pivot(index="row", columns="column", values="value")
-    assert (changed[list(fixed)] == 0).all(axis=None) and (changed.sum(1) > 0).sum() >= 6
-    assert sum("→" in line[3] for line in found.lines) >= 6 and changed.sum(1).mean() < 5, "Of the ten that are free."
+    assert (changed[list(fixed)] == 0).all(axis=None) and (changed.sum(axis=1) > 0).sum() >= 6
+    assert sum("→" in line[3] for line in found.lines) >= 6 and changed.sum(axis=1).mean() < 5, "Of the ten that are free."
 
 
 @pytest.mark.slow
