@@ -82,7 +82,8 @@ def test_gradient_counterfactuals_are_sparse_in_range_and_reach_the_class():
         lambda _, x: x[:, 0] + 2 * x[:, 1] - 1.4, None, batch(x=np.float32([[-1, -1, 0]])), others, explain.to_class(1)
     )  # fmt: skip
     assert far.found.all() and far.changed.tolist() == [[True, True, False]]
-    assert float(far.x[0, 1]) == pytest.approx(float(others.x[:, 1].max())) and -0.6 < float(far.x[0, 0]) < -0.4
+    end = float(others.x[:, 1].max())
+    assert float(far.x[0, 1]) == pytest.approx(end, abs=1e-3) and 0 < float(far.x[0, 0]) + 2 * end - 1.4 < 0.1
 
 
 @pytest.mark.parametrize("kind", ["ridge", "logistic"])

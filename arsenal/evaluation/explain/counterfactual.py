@@ -155,7 +155,8 @@ def gradient_counterfactuals(
 
     def step(_, x):
         slope = jax.grad(lambda x: reach(x).sum())(x) * spread
-        able = jnp.where(slope > 0, x < high, x > low)  # what lies at its end, and would go on, stays there
+        # What lies at its end, but for rounding, and would go on stays there.
+        able = jnp.where(slope > 0, high - x, x - low) > 1e-4 * spread
         # The steepest column moves by `rate` of its range.
         slope = jnp.where(free & able, slope, 0)
         slope = slope / jnp.maximum(jnp.abs(slope).max(1, keepdims=True), 1e-12)
