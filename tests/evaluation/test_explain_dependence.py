@@ -152,14 +152,15 @@ def test_second_order_effects_are_those_of_loops_and_weights_count():
     x = X[:150, :3]
     one = lambda row: np.sin(2 * row[0]) + row[0] * row[2] + row[1] ** 2  # noqa: E731
     many = lambda _, x: jnp.stack([jnp.sin(2 * x[:, 0]) + x[:, 0] * x[:, 2] + x[:, 1] ** 2, x[:, 0] + x[:, 1]], 1)  # noqa: E731
-    found = explain.second_order_effects(many, None, batch(x=x), ("x 1", "x 3"), bins=6)
+    effects = jax.jit(lambda rows: explain.second_order_effects(many, None, rows, ("x 1", "x 3"), bins=6))
+    found = effects(batch(x=x))
     np.testing.assert_allclose(found.effect[..., 0], effects_by_loops(one, x.astype(float), 0, 2, 6), atol=2e-4)
     np.testing.assert_allclose(found.effect[..., 1], 0, atol=1e-5)
     twice = batch(x=np.concatenate([x, np.full((1, 3), np.nan, np.float32)]), weight=np.append(np.full(150, 2), 0))
-    again = explain.second_order_effects(many, None, twice, ("x 1", "x 3"), bins=6)
-    np.testing.assert_allclose(again.effect, found.effect, atol=1e-5)
+    np.testing.assert_allclose(effects(twice).effect, found.effect, atol=1e-5)
     square = DRAW.uniform(-1, 1, (4000, 2)).astype(np.float32)
-    product = explain.second_order_effects(lambda _, x: x[:, 0] * x[:, 1], None, batch(x=square), ("x 1", "x 2"))
+    multiply = lambda _, x: x[:, 0] * x[:, 1]  # noqa: E731
+    product = jax.jit(lambda rows: explain.second_order_effects(multiply, None, rows, ("x 1", "x 2")))(batch(x=square))
     wanted = np.outer(product.edges - square[:, 0].mean(), product.across - square[:, 1].mean())
     np.testing.assert_allclose(product.effect, wanted, atol=0.03)
 
