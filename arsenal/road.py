@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from arsenal import config as configs
 from arsenal import session
@@ -32,11 +31,11 @@ from arsenal.experiment import (
     shardings_of,
     strategy,
 )
-from arsenal.run import Run, load
+from arsenal.run import Run, column_names, load, logged_rows, slope_of
 from arsenal.runs import events, folder, processes, schema, signals
 from arsenal.runs.cache import compile_cache
 from arsenal.runs.checkpoints import Checkpoints, digest
-from arsenal.runs.journal import Journal, Listener, Tracker, hear_nothing, of_learning
+from arsenal.runs.journal import Journal, Listener, Tracker, hear_nothing
 from arsenal.runs.notes import notes
 from arsenal.runs.signals import BEFORE, Interrupted, Interrupts
 from arsenal.runs.terminal import choose_listener
@@ -227,7 +226,6 @@ def evaluate(run: Run, groups: Sequence[str] = ()) -> dict[str, float]:
 
     `groups` names columns whose values are groups of people, which the page then compares.
     """
-    history = [{"step": e["step"], "split": e["kind"], "values": of_learning(e["values"])} for e in run.history]
     status = folder.read_status(run.folder)
     write_report(
         run.folder / "report",
@@ -250,7 +248,7 @@ def evaluate(run: Run, groups: Sequence[str] = ()) -> dict[str, float]:
         table=run.kept[0].table,
         rules=rules_of(run),
         findings=findings_of(run, groups),
-        history=history,
+        history=logged_rows(run),
         metrics=run.metrics,
         expect=run.config.settings.expect,
         labels=run.kept[0].target.columns,
@@ -277,15 +275,6 @@ def findings_of(run: Run, groups: Sequence[str]) -> "Findings | None":
     return find(key, split, splits, outputs, run.parts.metrics, schema, apply, run.params, groups)
 
 
-def slope_of(run: Run) -> tuple[np.ndarray, list[str]] | None:
-    """The coefficients of a linear run, and the names of its inputs; None for another one."""
-    slope = getattr(run.params["learner"], "slope", None)
-    if slope is None or np.ndim(slope) not in (1, 2):
-        return None
-    known = column_names(run).get("x", [])
-    return np.asarray(slope), known if len(known) == len(slope) else [f"input {i + 1}" for i in range(len(slope))]
-
-
 def rules_of(run: Run) -> list[dict[str, Any]]:
     """The first rules of a run that learned some, by the names of the items; of another one none."""
     if not hasattr(run.params["learner"], "needs"):
@@ -297,13 +286,6 @@ def rules_of(run: Run) -> list[dict[str, Any]]:
 
 
 RULES_SHOWN = 30
-
-
-def column_names(run: Run) -> dict[str, list[str]]:
-    """What the columns of each input that the learner sees are called; of those that nobody knows nothing."""
-    given = {name: list(tensor.columns) for name, tensor in run.kept[0].inputs.items() if tensor.columns}
-    rename = run.parts.features.names
-    return rename(given) if rename is not None and len(given) == len(run.kept[0].inputs) else {}
 
 
 # Programs that make something of seeds and prompts compile slowly: for one caller, and for some at once.

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,11 +16,12 @@ from arsenal.config import Config
 from arsenal.data.dataset import Schema
 from arsenal.data.frame import answer_frame, as_inputs, tensors
 from arsenal.data.tabular import table_inputs
+from arsenal.evaluation import plot
 from arsenal.evaluation.answers import answers
 from arsenal.evaluation.expectation import holds
 from arsenal.evaluation.labels import display_name
-from arsenal.evaluation.plot import learning_curves
-from arsenal.evaluation.report import number, png, uri
+from arsenal.evaluation.plot import LIGHT, Theme, duplicate_quantities, learning_curves
+from arsenal.evaluation.report import html_table, interval_text, is_labels, number, png, report_link, sound_rows, split_rank, uri
 from arsenal.experiment import Experiment, Parts, build, build_sampler, build_scorer, example_answers, parts, shape_of
 from arsenal.records import Batch
 from arsenal.refusal import Refusal
@@ -29,10 +30,12 @@ from arsenal.runs.cache import compile_cache
 from arsenal.runs.checkpoints import Checkpoints
 from arsenal.runs.journal import of_learning
 from arsenal.runs.judge import Judge, evaluations
+from arsenal.storage.files import read_json
 from arsenal.training.driver import streams
 
 if TYPE_CHECKING:  # pandas is slow to load
     import pandas as pd
+    from matplotlib.figure import Figure
 
 
 def load(path: str | Path, params: str | None = None, checkpoint: str = "last") -> "Run":
@@ -131,6 +134,16 @@ class Run:
         splits = self.experiment.splits
         return {name: self.score(rows) for name, rows in splits.items() if name != "train" and len(rows.weight)}
 
+    @functools.cached_property
+    def trained(self) -> "Judgement":
+        """The training rows, judged as the others are."""
+        return self.score(self.experiment.splits["train"])
+
+    @property
+    def plot(self) -> "Plots":
+        """Its pictures, as `run.plot.roc()`."""
+        return Plots(self)
+
     def score(self, rows: Batch) -> "Judgement":
         """Metrics of all rows as the data set gives them, and the answers that a report shows."""
         learner, trained, fitted = self.parts.learner, self.restored["train"], self.restored["features"]
@@ -180,16 +193,227 @@ class Run:
 
 
 def card(run: Run) -> str:
-    """A run as HTML: where it stands, its newest numbers of the validation rows, and its curves."""
-    status, history = folder.read_status(run.folder), run.history
-    rows = [{"step": event["step"], "split": event["kind"], "values": of_learning(event["values"])} for event in history]
-    last = next((row["values"] for row in reversed(rows) if row["split"] == "validation"), {})
-    named = ((escape(display_name(name)), number(value)) for name, value in last.items())
-    cells = "".join(f"<tr><td>validation {name}</td><td>{value}</td></tr>" for name, value in named)
-    where = f"{status.get('state')} at step {status.get('step')}<br><code>{escape(str(run.folder))}</code>"
-    head = f"<b>{escape(run.config.settings.name)}</b> {where}"
-    picture = f'<img src="{uri(png(learning_curves(rows)))}" style="max-width: 100%">' if rows else ""
-    return f"<div>{head}<table>{cells}</table>{picture}</div>"
+    """A run as HTML: where it stands, its metrics, with intervals once it was evaluated, its first curves, its report."""
+    status = folder.read_status(run.folder)
+    state, step = status.get("state"), status.get("step")
+    where = f"{state} at step {number(step)}" if step is not None else str(state)
+    table = html_table((), metric_lines(run))
+    head = f"<b>{escape(run.config.settings.name)}</b> {where}<br><code>{escape(str(run.folder))}</code>"
+    history = logged_rows(run)
+    names = list(dict.fromkeys(name for row in history for name in row["values"]))
+    same = duplicate_quantities(history, names)
+    first = [name for name in names if name not in same and sum(name in row["values"] for row in history) > 1][:CURVES]
+    picture = f'<img alt="" src="{uri(png(learning_curves(history, first)))}" style="max-width: 100%">' if first else ""
+    link = report_link(run.folder / "report" / "index.html")
+    return f"<div>{head}{table}{link}{picture}</div>"
+
+
+CURVES = 2
+"""So many curves are shown with a run in a notebook."""
+
+
+def metric_lines(run: Run) -> list[tuple[str, str, str]]:
+    """Name, value and interval of the report's metrics; before there is a report, the newest of the validation rows."""
+    report = run.folder / "report"
+    if (report / "metrics.json").is_file():
+        found = read_json(report / "findings.json") if (report / "findings.json").is_file() else {}
+        ends = {f"{found['split']}/{name}": interval_text(*pair) for name, pair in found.get("intervals", {}).items()}
+        metrics = read_json(report / "metrics.json")
+        ranked = sorted((split_rank((parts := name.rpartition("/"))[0]), parts[0], parts[2], name) for name in metrics)
+        return [
+            (f"{split} {display_name(what)}", number(metrics[name]), ends.get(name, "")) for _, split, what, name in ranked
+        ]
+    last = next((row["values"] for row in reversed(logged_rows(run)) if row["split"] == "validation"), {})
+    return [(f"validation {display_name(name)}", number(value), "") for name, value in last.items()]
+
+
+def logged_rows(run: Run) -> list[dict[str, Any]]:
+    """What was logged of learning, `{"step", "split", "values"}`, as pictures take it."""
+    return [{"step": event["step"], "split": event["kind"], "values": of_learning(event["values"])} for event in run.history]
+
+
+def slope_of(run: Run) -> tuple[np.ndarray, list[str]] | None:
+    """The coefficients of a linear run, and the names of its inputs; None for another one."""
+    slope = getattr(run.params["learner"], "slope", None)
+    if slope is None or np.ndim(slope) not in (1, 2):
+        return None
+    known = column_names(run).get("x", [])
+    return np.asarray(slope), known if len(known) == len(slope) else [f"input {i + 1}" for i in range(len(slope))]
+
+
+def column_names(run: Run) -> dict[str, list[str]]:
+    """What the columns of each input that the learner sees are called; of those that nobody knows nothing."""
+    given = {name: list(tensor.columns) for name, tensor in run.kept[0].inputs.items() if tensor.columns}
+    rename = run.parts.features.names
+    return rename(given) if rename is not None and len(given) == len(run.kept[0].inputs) else {}
+
+
+class Shown(NamedTuple):
+    """What a picture shows of a split: the rows that are there and whose answers are numbers."""
+
+    x: Any
+    y: np.ndarray | None
+    weight: np.ndarray
+    predict: np.ndarray | None
+    proba: np.ndarray | None
+    sample: np.ndarray | None
+
+    @property
+    def said(self) -> Any:
+        """The label that each row is given, [m]."""
+        return self.proba.argmax(1) if self.predict is None and self.proba is not None else self.predict
+
+    def of_labels(self) -> bool:
+        """Whether y and the answers are labels."""
+        return self.y is not None and len(self.weight) > 0 and is_labels(self.y, self.predict, self.proba)
+
+    def of_probabilities(self) -> bool:
+        """Whether they are labels with their probabilities."""
+        return self.proba is not None and self.of_labels()
+
+    def of_numbers(self) -> bool:
+        """Whether y and `predict` are numbers."""
+        alike = self.y is not None and self.predict is not None and self.predict.shape == self.y.shape
+        return bool(alike and self.y.dtype.kind in "fiu" and not self.of_labels())  # type: ignore[union-attr]
+
+
+def shown_rows(run: Run, split: str | None) -> tuple[str, Shown]:
+    """A split, test unless there is none, and what its pictures show; ValueError for a split without rows."""
+    splits = run.experiment.splits
+    filled = [name for name in ("test", "validation", "train") if len(splits[name].weight)]
+    if split is not None and split not in filled:
+        raise Unfit(f"`split` must be one of {', '.join(filled)}, which have rows; got {split!r}.")
+    name = split or filled[0]
+    judged = run.trained if name == "train" else run.results[name]
+    (x, y, weight, answers), _ = sound_rows(judged.shown, judged.answers)
+    return name, Shown(x, y, weight, *(answers.get(one) for one in ("predict", "predict_proba", "sample")))
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Plots:
+    """The pictures of `arsenal.evaluation.plot` of one run, each a matplotlib `Figure`; `dir` and `repr` name all.
+
+    `split` is train, validation or test; test unless that has no rows. Of a large split some rows are shown, evenly spaced, as in
+    the report. A picture that does not fit the run's answers raises `Unfit`, which says what it needs.
+    """
+
+    run: Run
+
+    def __dir__(self) -> list[str]:
+        """The pictures."""
+        return sorted(name for name in vars(Plots) if not name.startswith("_"))
+
+    def __repr__(self) -> str:
+        """Their names."""
+        return f"Plots({', '.join(dir(self))})"
+
+    def learning_curves(self, quantities: Sequence[str] | None = None, theme: Theme = LIGHT) -> "Figure":
+        """What was logged over steps, or some of it by name."""
+        history = logged_rows(self.run)
+        known = list(dict.fromkeys(name for row in history for name in row["values"]))
+        for name in quantities or ():
+            if name not in known:
+                raise Unfit(f"`quantities` must be among {', '.join(known) or 'none, as nothing was logged'}; got {name!r}.")
+        if not known:
+            raise Unfit("`learning_curves` needs what was logged while a run learned; this one logged nothing.")
+        return plot.learning_curves(history, quantities, theme, self.run.parts.learner.axis)
+
+    def confusion_matrix(self, split: str | None = None, theme: Theme = LIGHT) -> "Figure":
+        """How often each class was called each; of more than 200 classes the most frequent mistakes."""
+        rows = self._pick("confusion_matrix", split, Shown.of_labels, "labels as answers")
+        many = max(int(rows.y.max()), int(rows.said.max()) + 1, len(self._labels)) > plot.PAIRS_LIMIT
+        draw = plot.confusion_pairs if many else plot.confusion_matrix
+        return draw(rows.y, rows.said, rows.weight, self._labels, theme)
+
+    def roc(self, split: str | None = None, theme: Theme = LIGHT) -> "Figure":
+        """ROC curves."""
+        return self._draw_classes(plot.roc, split, theme)
+
+    def precision_recall(self, split: str | None = None, theme: Theme = LIGHT) -> "Figure":
+        """Precision over recall."""
+        return self._draw_classes(plot.precision_recall, split, theme)
+
+    def calibration(self, split: str | None = None, bins: int = 15, theme: Theme = LIGHT) -> "Figure":
+        """The reliability diagram."""
+        rows = self._pick("calibration", split, Shown.of_probabilities, "probabilities of labels")
+        return plot.calibration(rows.y, rows.proba, rows.weight, bins, theme)
+
+    def wrong_examples(self, split: str | None = None, count: int = 16, theme: Theme = LIGHT) -> "Figure":
+        """The most confident mistakes on images."""
+        fits = lambda rows: rows.of_probabilities() and plot.is_images(rows.x)  # noqa: E731
+        rows = self._pick("wrong_examples", split, fits, "images and probabilities of their labels")
+        return plot.wrong_examples(rows.x, rows.y, rows.proba, rows.weight, self._labels, count, theme)
+
+    def plane(self, split: str | None = None, theme: Theme = LIGHT) -> "Figure":
+        """Rows of two inputs as points, by their labels."""
+        fits = lambda rows: rows.of_labels() and np.ndim(rows.x) == 2 and rows.x.shape[1] == 2  # noqa: E731
+        rows = self._pick("plane", split, fits, "two inputs and labels")
+        return plot.plane(rows.x, rows.y, rows.weight, self._labels, theme)
+
+    def prediction_scatter(self, split: str | None = None, theme: Theme = LIGHT) -> "Figure":
+        """Predicted numbers over the true ones."""
+        return self._draw_numbers(plot.prediction_scatter, split, theme)
+
+    def residuals(self, split: str | None = None, theme: Theme = LIGHT) -> "Figure":
+        """Mistakes over predicted numbers."""
+        return self._draw_numbers(plot.residuals, split, theme)
+
+    def sample_grid(self, split: str | None = None, count: int = 48, theme: Theme = LIGHT) -> "Figure":
+        """Images that the learner drew."""
+        rows = self._pick("sample_grid", split, lambda rows: plot.is_images(rows.sample), "a learner that draws images")
+        return plot.sample_grid(rows.sample, "Drawn", count=count, theme=theme)
+
+    def coefficients(self, theme: Theme = LIGHT) -> "Figure":
+        """The slopes of a linear run."""
+        found = slope_of(self.run)
+        if found is None:
+            learned = type(self.run.params["learner"]).__name__
+            raise Unfit(f"`coefficients` needs a linear run, whose parameters have a slope; this one's are {learned}.")
+        return plot.coefficients(*found, self._labels, theme)
+
+    def importances(self, split: str | None = None, theme: Theme = LIGHT) -> "Figure":
+        """Permutation importance of the columns: how much worse the log loss or the squared error becomes without each."""
+        from arsenal.evaluation.findings import column_importance  # SciPy's statistics take a second to load
+
+        run, (name, _) = self.run, shown_rows(self.run, split)
+        judged = run.trained if name == "train" else run.results[name]
+        key = streams(jax.random.key(run.config.settings.seed))["evaluate"]
+        apply = {name: f for name, f in run.apply.items() if name not in run.parts.learner.inputs}
+        rows, schema = run.experiment.splits[name], run.kept[0]
+        if len(judged.shown.weight) < len(rows.weight):
+            raise Unfit(f"`importances` needs rows in memory, few enough to be shown; {name} has {len(rows.weight):,}.")
+        found, names, why = column_importance(key, apply, run.params, rows, schema, len(self._labels))
+        if found is None:
+            raise Unfit(" ".join(why) or "`importances` needs rows with one label or number each, and `predict`.")
+        return plot.importances(found.mean, found.deviation, names, "Permutation importance", "", theme)
+
+    @property
+    def _labels(self) -> list[str]:
+        """The labels' names, none where numbers are predicted."""
+        return list(self.run.kept[0].target.columns or ())
+
+    def _pick(self, picture: str, split: str | None, fits: Callable[[Shown], bool], needs: str) -> Any:
+        """What a picture shows of a split; `Unfit` where it does not fit."""
+        name, rows = shown_rows(self.run, split)
+        if not fits(rows):
+            there = {"predict": rows.predict, "predict_proba": rows.proba, "sample": rows.sample}
+            said = ", ".join(f"{one} {v.dtype}{list(v.shape)}" for one, v in there.items() if v is not None)
+            raise Unfit(f"`{picture}` needs {needs}; this run's answers on {name} are {said or 'none of these'}.")
+        return rows
+
+    def _draw_classes(self, draw: Callable[..., "Figure"], split: str | None, theme: Theme) -> "Figure":
+        """A picture of probabilities."""
+        rows = self._pick(draw.__name__, split, Shown.of_probabilities, "probabilities of labels")
+        return draw(rows.y, rows.proba, rows.weight, self._labels, theme)
+
+    def _draw_numbers(self, draw: Callable[..., "Figure"], split: str | None, theme: Theme) -> "Figure":
+        """A picture of predicted numbers; several for a row are drawn as so many rows."""
+        rows = self._pick(draw.__name__, split, Shown.of_numbers, "a predicted number for each target")
+        return draw(rows.y.reshape(-1), rows.predict.reshape(-1), np.repeat(rows.weight, rows.y[:1].size), theme)
+
+
+class Unfit(Refusal, ValueError):
+    """A picture, or the split that it is asked of, does not fit the run."""
 
 
 class Judgement(NamedTuple):

@@ -4,6 +4,7 @@ import signal
 
 import numpy as np
 import pytest
+from sklearn.metrics import confusion_matrix, roc_auc_score
 
 import arsenal
 from arsenal import Config, Run, compose, fit, load
@@ -33,6 +34,48 @@ def test_a_run_says_what_it_is_in_a_line_and_shows_itself_in_a_notebook(run):
     assert repr(run) == f"Run(digits_mlp, complete at step 2, {run.folder})"
     page = run._repr_html_()
     assert "validation accuracy" in page and "data:image/png;base64," in page
+
+
+def test_a_run_draws_what_its_report_shows(run, tmp_path):
+    assert "roc" in dir(run.plot) and "run" not in dir(run.plot) and repr(run.plot).startswith("Plots(calibration, ")
+    y, proba = run.results["test"].shown.y, run.results["test"].answers["predict_proba"]
+    legend = run.plot.roc().axes[0].get_legend().get_texts()[-1].get_text()
+    assert legend == f"macro  {roc_auc_score(y, proba, multi_class='ovr'):.4f}"
+    counts = [int(text.get_text()) for text in run.plot.confusion_matrix("validation").axes[0].texts]
+    rows = run.results["validation"]
+    wanted = confusion_matrix(rows.shown.y, rows.answers["predict_proba"].argmax(1))
+    assert counts == wanted[wanted > 0].tolist()
+    for name in ("calibration", "precision_recall", "wrong_examples", "learning_curves"):
+        assert getattr(run.plot, name)().axes, name
+    data, size = run.plot.calibration("train")._repr_png_()
+    assert data.startswith(b"\x89PNG") and size["width"] > 300
+    for call, said in (
+        (run.plot.residuals, r"`residuals` needs a predicted number for each target; this run's answers on test are predict int32"),
+        (lambda: run.plot.roc("later"), "`split` must be one of test, validation, train, which have rows; got 'later'"),
+        (run.plot.coefficients, "`coefficients` needs a linear run"),
+        (run.plot.sample_grid, "`sample_grid` needs a learner that draws images"),
+        (lambda: run.plot.learning_curves(["speed"]), "`quantities` must be among .*; got 'speed'"),
+        (run.plot.importances, "Of images `patches_of`"),
+    ):
+        with pytest.raises(ValueError, match=said) as refused:
+            call()
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.slow
+def test_a_run_in_a_notebook_shows_what_its_report_found(tmp_path):
+    run = fit("diabetes_ridge", [f"run.root={tmp_path}", "run.tensorboard=false"])
+    before = run._repr_html_()
+    arsenal.evaluate(run)
+    page = run._repr_html_()
+    metric = f"{run.metrics['test/r2_score']:.4f}"
+    assert metric not in before and f"<td>test R² score</td><td>{metric}</td><td>(" in page and "report/index.html" in page
+    bars = run.plot.coefficients().axes[0].patches
+    assert sorted(bar.get_width() for bar in bars) == pytest.approx(sorted(np.ravel(run.params["learner"].slope).tolist()))
+    y, predict = (np.asarray(part) for part in (run.results["test"].shown.y, run.results["test"].answers["predict"]))
+    cloud = run.plot.residuals().axes[0].collections[0].get_offsets()
+    np.testing.assert_allclose(cloud[:, 1], (predict - y).ravel(), rtol=1e-5)
+    assert len(run.plot.importances().axes[0].get_yticks()) == 10
 
 
 def test_a_config_and_the_records_are_a_line():

@@ -104,7 +104,7 @@ def distinct_quantities(runs: list[ComparedRun], logged: Iterable[tuple[str, str
 
 
 def write_comparison(path: Path, runs: list[ComparedRun]) -> None:
-    """Write one page that loads nothing and runs no script: the table of runs, and a figure for each logged quantity."""
+    """Write one page that loads nothing: the table of runs, and a figure for each logged quantity."""
     names, pictures = curve_names(runs), Pictures(None)
     logged = dict.fromkeys(
         (row["split"], name)

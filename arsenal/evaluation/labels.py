@@ -4,7 +4,7 @@ WRITTEN = {
     "frechet": "Fréchet", "r2": "R²", "d2": "D²", "roc": "ROC", "auc": "AUC", "f1": "F1", "nll": "NLL", "pr": "PR", "kl": "KL",
     "id": "ID", "lr": "learning rate", "rand": "Rand", "bleu": "BLEU", "chrf": "chrF", "rouge": "ROUGE", "meteor": "METEOR",
     "psnr": "PSNR", "ssim": "SSIM", "ms": "MS", "iou": "IoU", "dcg": "DCG", "ndcg": "NDCG", "map": "MAP", "mrr": "MRR",
-    "crps": "CRPS",
+    "crps": "CRPS", "brier": "Brier",
 }  # fmt: skip
 
 

@@ -4,6 +4,8 @@ Rows count by `weight` [n], and a row of weight 0 is not there. Colours are Okab
 readers, and never carry a meaning alone. Every plot takes a `Theme`; `DARK` is for dark pages.
 """
 
+import functools
+import io
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -449,7 +451,10 @@ def importances(
     mean: np.ndarray, deviation: np.ndarray | None, names: Sequence[str], title: str = "Importance", label: str = "",
     theme: Theme = LIGHT,
 ) -> "Figure":  # fmt: skip
-    """Numbers [d] of named columns as bars, the largest first, 20 at most, with lines of two deviations [d] either way."""
+    """Numbers [d] of named columns as bars, the largest first, 20 at most, with lines of two deviations [d] either way.
+
+    Without deviations each bar has its number beside it.
+    """
     mean = np.asarray(mean, float)
     order = np.argsort(np.abs(mean), kind="stable")[-20:]
     figure = new_figure(4.7, max(2.2, 0.24 * len(order) + 1.0), theme)
@@ -460,6 +465,11 @@ def importances(
     if deviation is not None:
         far = 2 * np.asarray(deviation, float)[order]
         axes.hlines(at, mean[order] - far, mean[order] + far, color=theme.ink, linewidth=1)
+    else:
+        for place, value in zip(at.tolist(), mean[order].tolist(), strict=True):
+            side = "left" if value >= 0 else "right"
+            axes.text(value, place, f" {value:.3g} ", va="center", ha=side, fontsize=8, color=theme.ink)
+        axes.margins(x=0.14)
     axes.axvline(0, color=theme.muted, linewidth=0.8)
     axes.set_yticks(at, [shorten(names[i], 26) for i in order])
     axes.set_xlabel(label)
@@ -563,6 +573,41 @@ def dependence(
     return figure
 
 
+def heat_map(
+    x: Any, y: Any, values: np.ndarray, title: str = "", labels: tuple[str, str] = ("", ""),
+    theme: Theme = LIGHT,
+) -> "Figure":  # fmt: skip
+    """Values [len(y), len(x)] by colour where x and y, rising numbers or words, meet; of both signs, blue is above 0.
+
+    Words stand side by side, the first on top.
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+
+    values = np.asarray(values, float)
+    words = [any(isinstance(one, str) for one in part) for part in (x, y)]
+    at = [np.arange(len(part)) if word else np.asarray(part, float) for part, word in zip((x, y), words, strict=True)]
+    signed = bool((values < 0).any())
+    size = float(np.abs(values[np.isfinite(values)]).max(initial=0)) or 1.0
+    ramp = LinearSegmentedColormap.from_list("heat", [theme.wrong, theme.surface, theme.right][0 if signed else 1 :])
+    figure = new_figure(4.9, 4.2, theme)
+    axes = figure.add_subplot()
+    dress(axes, theme, title, grid=False)
+    shading: Any = "nearest" if any(words) else "gouraud"  # numbers are known where lines meet, words are cells
+    drawn = axes.pcolormesh(*at, values, shading=shading, cmap=ramp, vmin=-size if signed else 0, vmax=size)
+    for axis, part, word in zip((axes.xaxis, axes.yaxis), (x, y), words, strict=True):
+        if word:
+            small = 8.5 if len(part) <= 16 else 7 if len(part) <= 32 else 5
+            axis.set_ticks(np.arange(len(part)), [shorten(one, 14) for one in part], fontsize=small)
+            axis.set_tick_params(length=0)
+    if words[1]:
+        axes.invert_yaxis()
+    axes.set(xlabel=labels[0], ylabel=labels[1])
+    scale = figure.colorbar(drawn, ax=axes, pad=0.02)
+    scale.outline.set_visible(False)
+    scale.ax.tick_params(colors=theme.muted, labelsize=8, length=0)
+    return figure
+
+
 class Reliability(NamedTuple):
     """By bin of confidence, each [bins]: weight, mean confidence and accuracy (NaN where empty); and the error []."""
 
@@ -603,7 +648,8 @@ def calibration(
     sure = found.confidence[here]
     above.vlines(left + width / 2, sure, found.accuracy[here], color=theme.wrong, linewidth=1)
     above.hlines(sure, left, left + width, color=theme.wrong, linewidth=2.2, label="confidence")
-    above.set(xlim=(0, 1), ylim=(0, 1.01), ylabel="accuracy")
+    above.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="confidence", ylabel="accuracy")
+    above.xaxis.label.set_visible(False)
     above.tick_params(labelbottom=False)
     legend(above, theme)
     above.text(0.03, 0.95, f"ECE {found.error:.4f}", fontsize=9, color=theme.ink, va="top")
@@ -644,7 +690,8 @@ def residuals(y: np.ndarray, predict: np.ndarray, weight: np.ndarray | None = No
     beside.hist(error, bins, weights=weight, orientation="horizontal", color=theme.right, alpha=0.7)
     beside.axhline(0, color=theme.wrong, linewidth=1.2)
     beside.tick_params(labelleft=False)
-    beside.set_xlabel("rows")
+    beside.set(xlabel="rows", ylabel="predicted - true")
+    beside.yaxis.label.set_visible(False)
     if len(error):
         mean, spread = np.average(error, weights=weight), np.sqrt(np.average(np.square(error), weights=weight))
         beside.set_title(f"mean {mean:.3g}   RMS {spread:.3g}", loc="right", fontsize=9, color=theme.muted)
@@ -724,9 +771,21 @@ def wrong_examples(
 
 def new_figure(width: float, height: float, theme: Theme, layout: Any = "constrained") -> "Figure":
     """An empty figure, in inches; without a layout, which costs a second drawing, the axes have given places."""
+    return figure_class()((width, height), DPI, facecolor=theme.surface, layout=layout)
+
+
+@functools.cache
+def figure_class() -> type["Figure"]:
+    """matplotlib's `Figure` as notebooks show it: without pyplot they have its text only."""
     from matplotlib.figure import Figure
 
-    return Figure((width, height), DPI, facecolor=theme.surface, layout=layout)
+    class NotebookFigure(Figure):
+        def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+            file = io.BytesIO()
+            self.savefig(file, format="png", metadata={"Software": None})
+            return file.getvalue(), {"width": round(96 * self.get_figwidth()), "height": round(96 * self.get_figheight())}
+
+    return NotebookFigure
 
 
 def dress(axes: "Axes", theme: Theme, title: str = "", grid: bool = True) -> None:

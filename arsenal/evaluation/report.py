@@ -1,11 +1,14 @@
 """The report of a run: one page that explains itself, the plots beside it, and the metrics as JSON."""
 
 import base64
+import hashlib
 import io
 import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,6 +17,7 @@ import numpy as np
 
 from arsenal.evaluation import plot
 from arsenal.evaluation.expectation import holds
+from arsenal.evaluation.hover import hover_points
 from arsenal.evaluation.labels import display_name
 from arsenal.records import Batch
 from arsenal.storage.files import to_json, write_bytes, write_json, write_text
@@ -28,7 +32,10 @@ LEADING = ("accuracy", "r2_score", "roc_auc", "f1_macro", "loss")
 
 
 class Picture(NamedTuple):
-    """A figure on the page: data URIs for light and dark pages, what it shows, its caption, its width in CSS pixels."""
+    """A figure on the page: data URIs for light and dark pages, what it shows, its caption, its width in CSS pixels.
+
+    `points` are lines of what the page's script says under the pointer: from the left, from the top, words.
+    """
 
     name: str
     light: str
@@ -37,6 +44,7 @@ class Picture(NamedTuple):
     caption: str
     width: int
     wide: bool
+    points: str = ""
 
 
 def write_report(
@@ -60,7 +68,7 @@ def write_report(
     weights of whole splits, of which `results` may hold some rows only. `axis` is what steps are counted in and how many there
     are to a step; `slope` are coefficients [d] or [d, classes] and the inputs' names; `table` is what was decided of the
     columns, `Schema.table`; `rules` are lines of `needs`, `gives` and how often that holds; `findings` are what is said beyond
-    the metrics. The page loads nothing and runs no script. Each file is replaced in one move.
+    the metrics. The page loads nothing; all is there without its script. Each file is replaced in one move.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pictures = Pictures(folder)
@@ -95,31 +103,36 @@ def write_report(
 
 
 def render(template: str, page: dict[str, Any]) -> str:
-    """A template of this room with the page's values in it."""
+    """A template of this room with the page's values in it; one that sets `interactive` has the script, and may run no other."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     def read(name: str) -> str:
         return files("arsenal.evaluation").joinpath(name).read_text(encoding="utf-8")
 
     strict: dict[str, Any] = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    script = read("page.js")
+    page = page | {"script": script, "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}
     return Environment(loader=FunctionLoader(read), autoescape=True, **strict).get_template(template).render(page)
 
 
 class Pictures:
     """Draws each figure twice, for light and dark pages, and writes the light one beside the page."""
 
-    def __init__(self, folder: Path | None):
-        """The folder that the PNGs go to; None where they are in the page only."""
-        self.folder = folder
+    def __init__(self, folder: Path | None, hover: bool = True):
+        """The folder that the PNGs go to; None where they are in the page only. `hover`: whether the page has a script."""
+        self.folder, self.hover = folder, hover
 
-    def __call__(self, name: str, draw: Callable, alt: str, caption: str = "", wide: bool = False) -> Picture:
-        """The figure that `draw(theme)` makes, under the name `name`.png."""
+    def __call__(
+        self, name: str, draw: Callable, alt: str, caption: str = "", wide: bool = False, hover: bool = True
+    ) -> Picture:
+        """The figure that `draw(theme)` makes, under the name `name`.png; without `hover` its points are not named."""
         name = re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("._") or "figure"
         light, dark = (draw(theme) for theme in (plot.LIGHT, plot.DARK))
         data = png(light)
         if self.folder is not None:
             write_bytes(self.folder / f"{name}.png", data)
-        return Picture(name, uri(data), uri(png(dark)), alt, caption, round(light.get_figwidth() * 110), wide)
+        points = "\n".join(f"{left:g} {top:g} {text}" for left, top, text in hover_points(light)) if hover and self.hover else ""
+        return Picture(name, uri(data), uri(png(dark)), alt, caption, round(light.get_figwidth() * 110), wide, points)
 
 
 def png(figure: Any) -> bytes:
@@ -132,6 +145,21 @@ def png(figure: Any) -> bytes:
 def uri(data: bytes) -> str:
     """The PNG as an address that holds it."""
     return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+
+
+def html_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table of texts for a notebook."""
+
+    def line(tag, cells):
+        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    top = f"<thead>{line('th', head)}</thead>" if head else ""
+    return f"<table>{top}<tbody>{''.join(line('td', cells) for cells in lines)}</tbody></table>"
+
+
+def report_link(page: Path) -> str:
+    """A link to a report for a notebook, from where it runs; nothing where there is no report."""
+    return f'<p><a href="{escape(os.path.relpath(page))}">The report</a></p>' if page.is_file() else ""
 
 
 def split_rank(split: str) -> tuple[int, str]:
@@ -358,21 +386,8 @@ def split_section(
     texts: Sequence[tuple[str, str]] = (),
 ) -> dict | None:
     """The plots and the table that fit a split's rows and answers; None where nothing does."""
-    weight = np.asarray(rows.weight, float)
-    shown = total is not None and weight.sum() < total
-    answers = {name: np.asarray(v) for name, v in answers.items() if not isinstance(v, dict)}
-    told = [v for name, v in answers.items() if name in ("predict", "predict_proba", "sample") and v.dtype.kind in "fiub"]
-    sound = np.all([np.isfinite(v.reshape(len(v), -1)).all(1) for v in told], axis=0) if told else np.ones(len(weight), bool)
-    lost = int(((weight > 0) & ~sound).sum())
-    there = (weight > 0) & sound
-
-    def column(v):
-        if v is None or isinstance(v, dict):
-            return None
-        return np.asarray(v) if there.all() else np.asarray(v)[there]
-
-    x, y, weight = column(rows.x), column(rows.y), weight[there]
-    answers = {name: column(v) for name, v in answers.items()}
+    shown = total is not None and np.asarray(rows.weight, float).sum() < total
+    (x, y, weight, answers), lost = sound_rows(rows, answers)
     predict, proba, sample = (answers.get(name) for name in ("predict", "predict_proba", "sample"))
     found: list[Picture] = []
     classes: dict | None = None
@@ -393,6 +408,26 @@ def split_section(
     return {
         "split": split, "rows": counted, "lost": lost, "pictures": found, "classes": classes, "some": shown, "texts": texts,
     }  # fmt: skip
+
+
+def sound_rows(rows: Batch, answers: dict) -> tuple[tuple[Any, Any, np.ndarray, dict[str, np.ndarray]], int]:
+    """x, y, weight and answers [m, ...] of the rows that are there and whose answers are numbers; how many had NaN or infinity.
+
+    Dictionaries, of x or of an answer, are left out.
+    """
+    weight = np.asarray(rows.weight, float)
+    answers = {name: np.asarray(v) for name, v in answers.items() if not isinstance(v, dict)}
+    told = [v for name, v in answers.items() if name in ("predict", "predict_proba", "sample") and v.dtype.kind in "fiub"]
+    sound = np.all([np.isfinite(v.reshape(len(v), -1)).all(1) for v in told], axis=0) if told else np.ones(len(weight), bool)
+    there = (weight > 0) & sound
+
+    def column(v):
+        if v is None or isinstance(v, dict):
+            return None
+        return np.asarray(v) if there.all() else np.asarray(v)[there]
+
+    columns = column(rows.x), column(rows.y), weight[there], {name: column(v) for name, v in answers.items()}
+    return columns, int(((weight > 0) & ~sound).sum())
 
 
 def is_labels(y: np.ndarray, predict: np.ndarray | None, proba: np.ndarray | None) -> bool:

@@ -7,6 +7,7 @@ import functools
 import itertools
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -19,6 +20,7 @@ from arsenal.data import Schema
 from arsenal.data.splits import uniform
 from arsenal.evaluation.answers import answer_function, by_place
 from arsenal.evaluation.multiplicity import adjust_p_values
+from arsenal.evaluation.report import html_table, interval_text, number
 from arsenal.evaluation.significance import Comparison, resampled_t
 from arsenal.records import Batch, Estimator, Metric, Splits, hyperparameters, mask_dead_rows
 from arsenal.storage.memory import ROOM, fit_lanes, free_memory
@@ -187,11 +189,11 @@ class Study(NamedTuple):
         import pandas as pd
 
         shown, name = [], f"test/{self.metric}"
-        for number, scores in self.table.groupby("candidate"):
+        for candidate, scores in self.table.groupby("candidate"):
             found = self.against(scores[name].to_numpy(), 0.0, scores)
             ends = {"mean": scores[name].mean(), "low": found.low, "high": found.high}
             more = {"train": scores[f"train/{self.metric}"].mean(), "fits": len(scores)}
-            shown.append({"candidate": number} | scores.iloc[0][self.keys].to_dict() | ends | more)
+            shown.append({"candidate": candidate} | scores.iloc[0][self.keys].to_dict() | ends | more)
         found = pd.DataFrame(shown).sort_values("mean", ascending=self.mode == "min", kind="stable", ignore_index=True)
         found["p_value"] = self.p_values(found["candidate"].tolist())
         return found
@@ -202,10 +204,10 @@ class Study(NamedTuple):
 
     def p_values(self, ranked: Sequence[int]) -> list[float]:
         """Of each candidate, best first, that it is as good as the best; of the best NaN."""
-        scores = {number: self.fits_of(number).set_index(["seed", "split"]) for number in ranked}
+        scores = {candidate: self.fits_of(candidate).set_index(["seed", "split"]) for candidate in ranked}
         best, name, found = scores[ranked[0]], f"test/{self.metric}", []
-        for number in ranked[1:]:
-            both = best.assign(other=scores[number][name]).dropna(subset="other")
+        for candidate in ranked[1:]:
+            both = best.assign(other=scores[candidate][name]).dropna(subset="other")
             found.append(self.against(both[name].to_numpy(), both["other"].to_numpy(), both).p_value)
         return [float("nan"), *adjust_p_values(found)]
 
@@ -234,8 +236,21 @@ class Study(NamedTuple):
             yield f"{(~self.table['converged']).sum()} of the fits did not converge."
 
     def _repr_html_(self) -> str:
-        """The leaderboard in a notebook."""
-        return self.leaderboard().to_html(index=False, float_format=lambda v: f"{v:.4g}")
+        """The leaderboard in a notebook: what was measured, and the best candidates with intervals and p-values."""
+        about, *_ = self.lines(0)
+        ranked = self.leaderboard()
+        head = [*self.keys, self.metric, f"{self.confidence:.0%} interval", "of rows fitted on", "p, as good as the best", "fits"]
+        cells = [
+            [*(number(v) if isinstance(v, float) else str(v) for v in (row[key] for key in self.keys)), number(row["mean"]),
+             interval_text(row["low"], row["high"]), number(row["train"]), number(row["p_value"]), number(row["fits"])]
+            for _, row in ranked.head(NOTEBOOK_LINES).iterrows()
+        ]  # fmt: skip
+        more = f"<p>and {len(ranked) - len(cells)} more: leaderboard() has all</p>" if len(cells) < len(ranked) else ""
+        return f"<div><p>{escape(about)}</p>{html_table(head, cells)}{more}</div>"
+
+
+NOTEBOOK_LINES = 20
+"""So many candidates are shown in a notebook."""
 
 
 

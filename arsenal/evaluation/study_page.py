@@ -20,7 +20,7 @@ DRAWN, TABLED = 25, 100
 
 
 def write_study(folder: Path, found: Study, *, title: str, status: dict, command: str, config: str) -> Path:
-    """Write `folder/index.html`, the PNGs beside it and `leaderboard.csv`; the path of the page, which runs no script."""
+    """Write `folder/index.html`, the PNGs beside it and `leaderboard.csv`; the path of the page."""
     folder.mkdir(parents=True, exist_ok=True)
     pictures, ranked = Pictures(folder), found.leaderboard()
     shown = [

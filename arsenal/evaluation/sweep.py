@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from arsenal.evaluation.hover import name_dots
 from arsenal.evaluation.labels import display_name
-from arsenal.evaluation.plot import LIGHT, Theme, dress, legend, new_figure, rgb, shorten
+from arsenal.evaluation.plot import LIGHT, Theme, dress, importances, legend, new_figure, rgb, shorten
 from arsenal.evaluation.report import Pictures, colour, facts, number, render
 from arsenal.storage.files import write_text
 
@@ -53,7 +54,7 @@ def write_sweep(
 
     `rows` are all trials in the order in which they were asked for, `axes` have a place for each of them. `command` trains
     the best one again. Of many trials the page draws and lists some and says so; the table of all is `trials.csv`. The page
-    loads nothing and runs no script.
+    loads nothing; all is there without its script.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pictures, sign = Pictures(folder), 1 if mode == "min" else -1
@@ -74,7 +75,8 @@ def write_sweep(
     if shares is not None:
         found.append(
             pictures(
-                "importance", lambda theme: importances([axis.name for axis in axes], shares, theme),
+                "importance",
+                lambda theme: importances(100 * shares, None, [a.name for a in axes], label="% of the variance", theme=theme),
                 "The share of the variance that each hyperparameter explains by itself",
                 "Of the variance of the trials' ranks, what each explains by itself in a random forest (Hutter et al., 2014). "
                 "What is missing to 100 % lies in how they act together, or in chance.",
@@ -90,12 +92,13 @@ def write_sweep(
         found.append(
             pictures(
                 "parallel", lambda theme: parallel(axes, value, lines, metric, mode, theme), "Each trial as a line over the axes",
-                "A line is a trial; blue ones are good, the thick one is the best." + said(lines), wide=True,
+                "A line is a trial; blue ones are good, the thick one is the best." + said(lines), wide=True, hover=False,
             )
         )  # fmt: skip
         found.append(
             pictures(
-                "slices", lambda theme: slices(axes, value, dots, metric, mode, theme), f"{metric} over each hyperparameter",
+                "slices", lambda theme: slices(axes, value, dots, metric, mode, theme, [dot_text(rows[i], metric) for i in dots]),
+                f"{metric} over each hyperparameter",
                 "A dot is a trial." + said(dots), wide=True,
             )
         )  # fmt: skip
@@ -163,7 +166,7 @@ def importance(unit: np.ndarray, value: np.ndarray) -> np.ndarray | None:
         points[i * PLACES * BACKGROUND : (i + 1) * PLACES * BACKGROUND, i] = np.repeat(at, BACKGROUND)
     marginal = forest.predict(points).reshape(d, PLACES, BACKGROUND).mean(2)
     total = forest.predict(rng.random((2048, d))).var()
-    return marginal.var(1) / max(total, 1e-12)
+    return np.minimum(marginal.var(1) / max(total, 1e-12), 1)  # both are of samples
 
 
 def best_so_far(value: np.ndarray, metric: str, mode: str, theme: Theme = LIGHT) -> "Figure":
@@ -227,21 +230,6 @@ def set_value_axis(axes: Any, at: np.ndarray, value: np.ndarray, mode: str, them
         axes.text(0.98, s=text, transform=axes.transAxes, ha="right", fontsize=7.5, color=theme.wrong, **place)
 
 
-def importances(names: Sequence[str], shares: np.ndarray, theme: Theme = LIGHT) -> "Figure":
-    """Shares [d] as bars, the largest on top."""
-    order = np.argsort(shares)[-12:]
-    figure = new_figure(4.7, max(2.0, 0.34 * len(order) + 1.2), theme)
-    axes = figure.add_subplot()
-    dress(axes, theme, "Importance")
-    axes.barh(range(len(order)), 100 * shares[order], 0.62, color=theme.right, alpha=0.85)
-    for i, k in enumerate(order):
-        axes.text(100 * shares[k] + 1.5, i, f"{100 * shares[k]:.0f} %", va="center", fontsize=8.5, color=theme.ink)
-    axes.set_yticks(range(len(order)), [shorten(names[k], 30) for k in order])
-    axes.set(xlim=(0, max(108, 100 * shares.max() * 1.15)), xlabel="% of the variance")
-    axes.grid(visible=False, axis="y")
-    return figure
-
-
 def parallel(
     axes: Sequence[Axis], value: np.ndarray, drawn: np.ndarray, metric: str, mode: str, theme: Theme = LIGHT
 ) -> "Figure":
@@ -277,8 +265,17 @@ def parallel(
     return figure
 
 
-def slices(axes: Sequence[Axis], value: np.ndarray, drawn: np.ndarray, metric: str, mode: str, theme: Theme = LIGHT) -> "Figure":
-    """The value over each hyperparameter, a dot for each of the `drawn` trials; at most eight axes."""
+def dot_text(row: Row, metric: str) -> str:
+    """A trial in a line."""
+    values = (f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in row.values.items())
+    return f"trial {row.id}: {', '.join(values)}: {metric} {number(row.value)}"
+
+
+def slices(
+    axes: Sequence[Axis], value: np.ndarray, drawn: np.ndarray, metric: str, mode: str, theme: Theme = LIGHT,
+    texts: Sequence[str] | None = None,
+) -> "Figure":  # fmt: skip
+    """The value over each hyperparameter, a dot for each of the `drawn` trials, which `texts` say; at most eight axes."""
     shown = axes[:8]
     columns = min(4, len(shown))
     lines = -(-len(shown) // columns)
@@ -287,7 +284,9 @@ def slices(axes: Sequence[Axis], value: np.ndarray, drawn: np.ndarray, metric: s
     for place, axis in zip(grid, shown, strict=False):
         dress(place, theme)
         alpha = max(0.15, min(0.7, 100 / len(drawn)))
-        place.scatter(axis.unit[drawn], value[drawn], 10, color=theme.right, alpha=alpha, linewidth=0)
+        cloud = place.scatter(axis.unit[drawn], value[drawn], 10, color=theme.right, alpha=alpha, linewidth=0)
+        if texts is not None:
+            name_dots(cloud, texts)
         place.set_xticks(list(axis.ticks), [shorten(text, 12) for text in axis.ticks.values()])
         place.set(xlim=(-0.05, 1.05))
         place.set_xlabel(shorten(axis.name, 30))

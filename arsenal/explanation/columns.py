@@ -147,6 +147,34 @@ def make_effects(asked: Inquiry) -> Explanation:
     return Explanation(says, table, rank(list(size), np.array(list(size.values()))), pictures, notes=notes)
 
 
+def make_pair(asked: Inquiry) -> Explanation:
+    """Second-order accumulated effects of two columns of numbers."""
+    pair = asked.pair
+    if pair is None:
+        raise ValueError(f"`second_order_effects` needs `column` as two names with a comma between; got {asked.column!r}.")
+    found = run_compiled(
+        lambda params, rows: explain.second_order_effects(asked.answer, params, rows, pair, asked.players), asked.run.params,
+        asked.rows,
+    )  # fmt: skip
+    edges, across = (np.asarray(part, float) for part in (found.edges, found.across))
+    down, right = (part.ravel() for part in np.meshgrid(edges, across, indexing="ij"))
+    count, name = len(asked.outputs), f"{pair[0]} x {pair[1]}"
+    table = {
+        "row": [None] * (len(down) * count), "column": [name] * (len(down) * count), "at": np.repeat(down, count).astype(str),
+        "across": np.repeat(right, count).astype(str), "value": np.asarray(found.effect, float).ravel(),
+        "output": asked.outputs * len(down),
+    }  # fmt: skip
+    size = np.ptp(found.effect, axis=(0, 1))
+    k = int(size.argmax())
+    (place, i), (over, j) = np.unique(edges, return_index=True), np.unique(across, return_index=True)
+    draw = lambda theme: plot.heat_map(  # noqa: E731
+        place, over, found.effect[i][:, j, k].T, f"On {asked.outputs[k]}, together", pair, theme
+    )
+    says = "What two columns do together beyond what each does by itself, by small steps from where rows are."
+    picture = ("together", draw, f"The second-order effect of {name}", "Pale: there the two add up.")
+    return Explanation(says, table, rank([f"{name}: {output}" for output in asked.outputs], size), [picture])
+
+
 def make_interactions(asked: Inquiry) -> Explanation:
     """Friedman's H² of every two columns."""
     found = run_compiled(

@@ -1,5 +1,6 @@
 """Rules, other rows and a small tree that say why a run answers so."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -42,44 +43,54 @@ def make_anchors(asked: Inquiry) -> Explanation:
     return Explanation(says, table, rank(names, size), [("held", draw, "How often each column is held", "")], head, lines)
 
 
-def make_counterfactuals(asked: Inquiry) -> Explanation:
-    """Rows with the other answer: the second likeliest class."""
-    if predicts_numbers(asked.run):
-        raise ValueError("`counterfactuals` ask for another class; of a run that predicts numbers use `explain.to_range`.")
-    two = len(asked.outputs) == 1
-    labels = list(asked.run.kept[0].target.columns or ()) or [str(i) for i in range(2 if two else len(asked.outputs))]
+def counterfactual_maker(says: str, find: Callable[..., Any], failed: str) -> Callable[[Inquiry], Explanation]:
+    """Rows of the second likeliest class by `find(scores, params, rows, background, wanted, players, fixed)`.
 
-    def whole(params, x):
-        p = asked.answer(params, x)
-        return jnp.concatenate([1 - p, p], 1) if two else p
+    `scores` are the logarithms of all classes' probabilities, whose slopes do not vanish.
+    """
 
-    names = asked.players.names
-    scores = run_compiled(whole, asked.run.params, asked.rows.x)
-    second = np.argsort(-scores, 1)[:, 1]
-    before = value_texts(asked.rows.x, asked.players, asked.run.kept[0])
-    lines, changed = [], np.zeros((len(scores), len(names)), bool)
-    for label in np.unique(second):
-        mine = np.flatnonzero(second == label)
-        rows = jax.tree.map(lambda leaf, mine=mine: leaf[mine], asked.rows)
-        found = run_compiled(
-            lambda params, rows, background, label=label: explain.nearest_counterfactuals(
-                whole, params, rows, background, explain.to_class(int(label)), asked.players
-            ),
-            asked.run.params, rows, asked.background,
-        )  # fmt: skip
-        after = value_texts(found.x, asked.players, asked.run.kept[0])
-        changed[mine] = found.changed & found.found[:, None]
-        for at, row in enumerate(mine):
-            moves = [f"{names[i]}: {before[row][i]} → {after[at][i]}" for i in np.flatnonzero(found.changed[at])]
-            text = "; ".join(moves) if found.found[at] else "not found among the background's rows"
-            lines.append((str(asked.rows.row[row]), labels[scores[row].argmax()], labels[label], text))
-    lines.sort(key=lambda line: int(line[0]))
-    size = changed.mean(0)
-    draw = lambda theme: plot.importances(size, None, names, "How often a column changes", "share of rows", theme)  # noqa: E731
-    table = tidy(changed[:, :, None].astype(float), asked, ["changed"])
-    says = "What would have to be otherwise for the second likeliest class: few columns, changed to values of training rows."
-    pictures = [("changed", draw, "How often each column changes", "")]
-    return Explanation(says, table, rank(names, size), pictures, ("row", "answer", "would be", "if"), lines)
+    def make(asked: Inquiry) -> Explanation:
+        if predicts_numbers(asked.run):
+            raise ValueError("`counterfactuals` ask for another class; of a run that predicts numbers use `explain.to_range`.")
+        proba = asked.run.apply["predict_proba"]
+
+        def logs(params, x):
+            return jnp.log(jnp.maximum(proba(params, x), jnp.finfo(jnp.float32).tiny))
+
+        names = asked.players.names
+        scores = run_compiled(logs, asked.run.params, asked.rows.x)
+        labels = list(asked.run.kept[0].target.columns or ()) or [str(i) for i in range(scores.shape[1])]
+        second = np.argsort(-scores, 1)[:, 1]
+        before = value_texts(asked.rows.x, asked.players, asked.run.kept[0])
+        lines, changed = [], np.zeros((len(scores), len(names)), bool)
+        for label in np.unique(second):
+            mine = np.flatnonzero(second == label)
+            rows = jax.tree.map(lambda leaf, mine=mine: leaf[mine], asked.rows)
+            wanted = explain.to_class(int(label))
+            found = run_compiled(
+                lambda params, rows, background, wanted=wanted: find(
+                    logs, params, rows, background, wanted, asked.players, asked.fixed
+                ),
+                asked.run.params, rows, asked.background,
+            )  # fmt: skip
+            after = value_texts(found.x, asked.players, asked.run.kept[0])
+            changed[mine] = found.changed & found.found[:, None]
+            for at, row in enumerate(mine):
+                pairs = [(names[i], before[row][i], after[at][i]) for i in np.flatnonzero(found.changed[at])]
+                # The codes of a text do not read as one.
+                moves = [f"{name}: {old} → {new}" if old != new else f"{name}: another" for name, old, new in pairs]
+                text = "; ".join(moves) if found.found[at] else failed
+                lines.append((str(asked.rows.row[row]), labels[scores[row].argmax()], labels[label], text))
+        lines.sort(key=lambda line: int(line[0]))
+        size = changed.mean(0)
+        draw = lambda theme: plot.importances(size, None, names, "How often a column changes", "share of rows", theme)  # noqa: E731
+        table = tidy(changed[:, :, None].astype(float), asked, ["changed"])
+        pictures = [("changed", draw, "How often each column changes", "")]
+        notes = [f"Kept as they are: {', '.join(asked.fixed)}."] if asked.fixed else []
+        head = ("row", "answer", "would be", "if")
+        return Explanation(says, table, rank(names, size), pictures, head, lines, notes=notes)
+
+    return make
 
 
 def make_surrogate(asked: Inquiry) -> Explanation:

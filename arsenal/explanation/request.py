@@ -1,6 +1,7 @@
 """What is to be explained of a run: some of its rows, a background, their columns, and the answer."""
 
 from collections.abc import Callable, Sequence
+from html import escape
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ from arsenal.data.dataset import Schema
 from arsenal.evaluation import explain, plot
 from arsenal.evaluation.explain.coalitions import as_columns
 from arsenal.evaluation.explain.players import Players
+from arsenal.evaluation.report import html_table, number, png, uri
 from arsenal.records import Batch
 from arsenal.run import Run
 
@@ -32,6 +34,10 @@ class Inquiry(NamedTuple):
     """[k]: what these are called."""
     column: str | None = None
     metric: str | None = None
+    fixed: Sequence[str] = ()
+    """Players that no counterfactual changes."""
+    pair: tuple[str, str] | None = None
+    """Two columns, of what is asked of two."""
 
 
 class Explanation(NamedTuple):
@@ -48,6 +54,19 @@ class Explanation(NamedTuple):
     lines: Sequence[Sequence[str]] = ()
     text: str = ""
     notes: Sequence[str] = ()
+
+    def __repr__(self) -> str:
+        """What it says, and what people look for first."""
+        first = ", ".join(f"{name} {number(size)}" for name, size in self.top[:3])
+        return f"Explanation({self.says} {first})"
+
+    def _repr_html_(self) -> str:
+        """The page's contents in a notebook."""
+        said = "".join(f"<p>{escape(text)}</p>" for text in (self.says, *self.notes))
+        drawn = "".join(f'<img alt="{escape(alt)}" src="{uri(png(draw(plot.LIGHT)))}" style="max-width: 32em">'
+                        for _, draw, alt, _ in self.pictures)  # fmt: skip
+        table = html_table(self.head, self.lines) if self.lines else ""
+        return f"<div>{said}{drawn}{table}{f'<pre>{escape(self.text)}</pre>' if self.text else ''}</div>"
 
 
 def pick_rows(rows: Batch, most: int) -> Batch:

@@ -106,6 +106,12 @@ def feature_owners(run: Run, rows: Batch, background: Batch, players: Players) -
     return found
 
 
+def sum_by_owner(values: Any, owner: np.ndarray, players: int) -> Any:
+    """Values [n, features, k] as [n, players, k], each feature's to the column that it is made of; one of none has no share."""
+    whose = jnp.asarray(owner[:, None] == np.arange(players), values.dtype)
+    return jnp.einsum("nfk,fp->npk", values, whose, precision="highest")
+
+
 def tree_maker(method: Literal["interventional", "path_dependent"], says: str) -> Callable[[Inquiry], Explanation]:
     """Shapley values of the trees' own sums, in raw columns."""
 
@@ -115,17 +121,15 @@ def tree_maker(method: Literal["interventional", "path_dependent"], says: str) -
         factor, plain = tree_scores(run, asked.rows.x)
         see = jax.jit(lambda x: run.parts.features.apply(run.params["features"], x))
         rows, background = (batch._replace(x=see(batch.x)) for batch in (asked.rows, asked.background))
-        found = jax.device_get(explain.tree_shapley(trees, rows, background, method))
-        values = np.zeros((len(asked.rows.row), len(asked.players.names), found.values.shape[2]))
-        for feature in np.flatnonzero(owner >= 0):
-            values[:, owner[feature]] += found.values[:, feature] * factor
+        found = explain.tree_shapley(trees, rows, background, method)
+        values = jax.device_get(sum_by_owner(found.values, owner, len(asked.players.names))) * factor
         proba = run.apply.get("predict_proba")
         labels = list(run.kept[0].target.columns or ())
         count = values.shape[2]
         known = [asked.outputs, labels, [str(i) for i in range(count)]]
         names = next(names for names in known if len(names) == count)
         unit = "probability" if plain else "log odds" if proba is not None and count == 1 else "score"
-        return show_values(says, asked, values, found.base * factor, names, unit)
+        return show_values(says, asked, values, np.asarray(found.base) * factor, names, unit)
 
     return make
 

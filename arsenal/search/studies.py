@@ -5,6 +5,7 @@ import json
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -15,6 +16,7 @@ from arsenal import config as configs
 from arsenal.config import Config, ConfigError, StudySettings
 from arsenal.data import arrays
 from arsenal.data.column import is_streamed, take
+from arsenal.evaluation.report import report_link
 from arsenal.evaluation.study import (
     Study,
     as_study,
@@ -55,6 +57,11 @@ class StudyResult(NamedTuple):
         yield from self.study.lines(NAMED)
         yield f"Train the best: {self.command}"
         yield f"Report: {self.folder / 'report' / 'index.html'}"
+
+    def _repr_html_(self) -> str:
+        """The study in a notebook: its leaderboard, what trains the best, its report."""
+        link = report_link(self.folder / "report" / "index.html")
+        return f"<div>{self.study._repr_html_()}<p>Train the best: <code>{escape(self.command)}</code></p>{link}</div>"
 
 
 def study(config: Config, say: Callable[[str], None] = lambda text: None) -> StudyResult:

@@ -5,6 +5,7 @@ import inspect
 import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from arsenal import config as configs
 from arsenal import session
 from arsenal.config import Config, ConfigError, TuningSettings
 from arsenal.data import feed
+from arsenal.evaluation.report import html_table, number, report_link, uri
 from arsenal.evaluation.sweep import Axis, Row, write_sweep
 from arsenal.experiment import Experiment, build, fill_modes, mathematics
 from arsenal.records import Scheduler, Search
@@ -65,6 +67,22 @@ class SweepResult(NamedTuple):
             if i in self.commands:
                 yield f"  {self.commands[i]}"
         yield f"Report: {self.folder / 'report' / 'index.html'}"
+
+    def _repr_html_(self) -> str:
+        """The sweep in a notebook: the best trials, the way to the best value, the report."""
+        names = list(dict.fromkeys(name for trial in self.trials[:NAMED] for name in trial.now))
+        lines = [
+            [str(trial.id), number(trial.value), number(trial.step),
+             *(number(v) if isinstance(v, float) else str(v) for v in (trial.now.get(name, "-") for name in names))]
+            for trial in self.trials[:NAMED]
+        ]  # fmt: skip
+        counted = ", ".join(f"{n} {state}" for state, n in self.counted.items())
+        report = self.folder / "report"
+        picture = report / "best.png"
+        image = f'<img alt="" src="{uri(picture.read_bytes())}" style="max-width: 24em">' if picture.is_file() else ""
+        link = report_link(report / "index.html")
+        table = html_table(["trial", self.metric, "step", *names], lines)
+        return f"<div><p>Trials: {escape(counted)}<br><code>{escape(str(self.folder))}</code></p>{table}{link}{image}</div>"
 
 
 def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> SweepResult:

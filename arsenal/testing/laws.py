@@ -57,12 +57,17 @@ def check(record: Any, rows: Any = None, **more: Any) -> None:
 # What the checks are made of.
 
 
+NAMELESS = "['']"
+"""The place of a loss's own value among its measures."""
+
+
 def close(case: Case, got: Any, wanted: Any, law: str) -> None:
     """Trees equal within the case's tolerance, whole numbers exactly."""
     assert jax.tree.structure(got) == jax.tree.structure(wanted), f"{law}: the structures differ."  # type: ignore[operator]
     for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(wanted), strict=True):
         a, b = to_numpy(a), to_numpy(b)
-        where = f"{law}: {jax.tree_util.keystr(path) or 'the result'}"
+        place = jax.tree_util.keystr(path).replace(NAMELESS, "")
+        where = f"{law}: {place or 'the result'}"
         assert a.shape == b.shape, f"{where} has shape {a.shape}, not {b.shape}."
         if np.issubdtype(a.dtype, np.floating):
             scale = max(1.0, float(np.abs(b[np.isfinite(b)]).max(initial=0)))

@@ -3,15 +3,17 @@
 
 
 def explain(
-    run: str, method: str, rows: str = "100", background: str = "200", column: str | None = None, metric: str | None = None,
-    split: str | None = None, output: str | None = None, params: str | None = None, checkpoint: str = "last",
+    run: str, method: str, rows: str | None = None, background: str = "200", column: str | None = None, metric: str | None = None,
+    fixed: str = "", split: str | None = None, output: str | None = None, params: str | None = None, checkpoint: str = "last",
 ) -> None:  # fmt: skip
     """Write explanations/METHOD.parquet and METHOD.html into the run folder, and print what counts most.
 
     run: the run's folder. method: permutation_importance, partial_dependence, kernel_shapley, tree_shapley, lime and others; a
-    name that is none of them lists all. rows: how many of the split's rows are explained. background: against how many training
-    rows. column: of a dependence, the only one. metric: of importances, one of the run's. split: test unless there is none.
-    output: another folder. params: raw, say, for another view of an average. checkpoint: last, best or a step.
+    name that is none of them lists all. rows: how many of the split's rows are explained, 100 unless the method takes few.
+    background: against how many training rows. column: of a dependence, the only one; two, as age,fare, for
+    second_order_effects. metric: of importances, one of the run's. fixed: columns that counterfactuals do not change, as sex,age.
+    split: test unless there is none. output: another folder. params: raw, say, for another view of an average. checkpoint: last,
+    best or a step.
     """
     from pathlib import Path
 
@@ -20,10 +22,12 @@ def explain(
     from arsenal.run import load
 
     for name, value in (("rows", rows), ("background", background)):
-        if not value.isdecimal() or int(value) < 1:
+        if value is not None and (not value.isdecimal() or int(value) < 1):
             raise UsageError(f"`{name}` must be a whole number >= 1; got {value}.")
     loaded = load(run, params, checkpoint)
-    found = explain_run(loaded, method, int(rows), int(background), column, metric, split)
+    keep = [name.strip() for name in fixed.split(",") if name.strip()]
+    count = None if rows is None else int(rows)
+    found = explain_run(loaded, method, count, int(background), column, metric, split, keep)
     folder = Path(output) if output is not None else loaded.folder / "explanations"
     table, page = write_explanation(folder, loaded.config.settings.name, method, found)
     width = max((len(name) for name, _ in found.top), default=0)

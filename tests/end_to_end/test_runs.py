@@ -92,7 +92,7 @@ def test_compare(arsenal, tmp_path):
         *folders(said),
     ):
         assert words in page, words
-    assert "http://" not in page and "https://" not in page and "<script" not in page
+    assert "http://" not in page and "https://" not in page and "<script src" not in page
     assert "two runs or more" in arsenal("compare", f"runs={folders(said)[0]}")
     assert arsenal("compare", "runs=nothing*") == "arsenal: `runs`: no run folder fits nothing*.\n"
 

@@ -112,6 +112,59 @@ def test_accumulated_effects_of_a_sum_are_the_function_though_columns_go_togethe
     assert float(product.effect[-1]) > 2  # about x²/2 of each, where partial dependence is flat
 
 
+def effects_by_loops(answer, x, i, j, bins):
+    """Second-order effects as Apley and Zhu define them (section 3; `ALEPlot`'s choices), row by row and cell by cell."""
+    n, pair = len(x), (i, j)
+    edges = [np.r_[np.sort(x[:, c])[0], [np.sort(x[:, c])[int(np.ceil(k * n / bins)) - 1] for k in range(1, bins + 1)]] for c in pair]
+    place = [[max(0, int(np.searchsorted(e, v, "left")) - 1) for v in x[:, c]] for e, c in zip(edges, pair, strict=True)]
+    total, count = np.zeros((bins, bins)), np.zeros((bins, bins))
+    for row, k, m in zip(x, *place, strict=True):
+        corners = []
+        for up, right in ((1, 1), (0, 1), (1, 0), (0, 0)):
+            moved = row.copy()
+            moved[i], moved[j] = edges[0][k + up], edges[1][m + right]
+            corners.append(answer(moved))
+        total[k, m] += corners[0] - corners[1] - corners[2] + corners[3]
+        count[k, m] += 1
+    middle = [(e[1:] + e[:-1]) / 2 / (e[-1] - e[0]) for e in edges]
+    full = [(a, b) for a in range(bins) for b in range(bins) if count[a, b]]
+    local = np.zeros((bins, bins))
+    for a in range(bins):
+        for b in range(bins):
+            near = min(full, key=lambda c: (middle[0][c[0]] - middle[0][a]) ** 2 + (middle[1][c[1]] - middle[1][b]) ** 2)
+            local[a, b] = total[near] / count[near]
+    whole = np.zeros((bins + 1, bins + 1))
+    for a in range(bins):
+        for b in range(bins):
+            whole[a + 1, b + 1] = local[: a + 1, : b + 1].sum()
+    first, second = np.zeros(bins + 1), np.zeros(bins + 1)
+    for a in range(bins):
+        slopes = [(whole[a + 1, b] - whole[a, b] + whole[a + 1, b + 1] - whole[a, b + 1]) / 2 for b in range(bins)]
+        first[a + 1] = first[a] + np.average(slopes, weights=count[a])
+        slopes = [(whole[b, a + 1] - whole[b, a] + whole[b + 1, a + 1] - whole[b + 1, a]) / 2 for b in range(bins)]
+        second[a + 1] = second[a] + np.average(slopes, weights=count[:, a])
+    effect = whole - first[:, None] - second[None]
+    corners = (effect[1:, 1:] + effect[:-1, 1:] + effect[1:, :-1] + effect[:-1, :-1]) / 4
+    return effect - (count * corners).sum() / n
+
+
+def test_second_order_effects_are_those_of_loops_and_weights_count():
+    x = X[:150, :3]
+    one = lambda row: np.sin(2 * row[0]) + row[0] * row[2] + row[1] ** 2  # noqa: E731
+    many = lambda _, x: jnp.stack([jnp.sin(2 * x[:, 0]) + x[:, 0] * x[:, 2] + x[:, 1] ** 2, x[:, 0] + x[:, 1]], 1)  # noqa: E731
+    effects = jax.jit(lambda rows: explain.second_order_effects(many, None, rows, ("x 1", "x 3"), bins=6))
+    found = effects(batch(x=x))
+    np.testing.assert_allclose(found.effect[..., 0], effects_by_loops(one, x.astype(float), 0, 2, 6), atol=2e-4)
+    np.testing.assert_allclose(found.effect[..., 1], 0, atol=1e-5)
+    twice = batch(x=np.concatenate([x, np.full((1, 3), np.nan, np.float32)]), weight=np.append(np.full(150, 2), 0))
+    np.testing.assert_allclose(effects(twice).effect, found.effect, atol=1e-5)
+    square = DRAW.uniform(-1, 1, (4000, 2)).astype(np.float32)
+    multiply = lambda _, x: x[:, 0] * x[:, 1]  # noqa: E731
+    product = jax.jit(lambda rows: explain.second_order_effects(multiply, None, rows, ("x 1", "x 2")))(batch(x=square))
+    wanted = np.outer(product.edges - square[:, 0].mean(), product.across - square[:, 1].mean())
+    np.testing.assert_allclose(product.effect, wanted, atol=0.03)
+
+
 def test_interactions_are_shares_of_variance():
     x = DRAW.normal(size=(60, 3)).astype(np.float32)
     x = x - x.mean(0)
@@ -126,6 +179,7 @@ def test_interactions_are_shares_of_variance():
     (lambda: importance(measure=metrics.average("mean", lambda outputs, rows: outputs, None)), "its mode is None"),
     (lambda: explain.partial_dependence(answer, None, ROWS, X[:2], "age"), "`player` must be one of x 1, x 2, x 3, x 4; got 'age'"),
     (lambda: explain.accumulated_effects(lambda _, x: x["a"][:, 0] * 1.0, None, batch(x={"a": np.ones((3, 1), np.float32), "b": np.ones((3, 1), np.int32)}), "b 1"), "must be one column of numbers; `b 1` is not"),
+    (lambda: explain.second_order_effects(answer, None, ROWS, ("x 1", "x 1")), "two different columns; got x 1, x 1"),
     (lambda: explain.columns_of(np.zeros((2, 3, 3))), "`patches_of` makes players of squares"),
     (lambda: explain.columns_of(X, unions={"a": ["x 1"], "b": ["x 1"]}), "each in one union; got `x 1`"),
     (lambda: explain.patches_of(X, 2), "takes images"),

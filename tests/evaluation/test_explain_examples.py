@@ -78,6 +78,12 @@ def test_gradient_counterfactuals_are_sparse_in_range_and_reach_the_class():
     assert found.changed.tolist() == [[False, True, False]] * 2
     held = explain.gradient_counterfactuals(lambda w, x: x @ w, w, rows, others, explain.to_class(1), fixed=["x 2"])
     assert not held.changed[:, 1].any()
+    far = explain.gradient_counterfactuals(  # the steepest column alone does not reach it
+        lambda _, x: x[:, 0] + 2 * x[:, 1] - 1.4, None, batch(x=np.float32([[-1, -1, 0]])), others, explain.to_class(1)
+    )  # fmt: skip
+    assert far.found.all() and far.changed.tolist() == [[True, True, False]]
+    end = float(others.x[:, 1].max())
+    assert float(far.x[0, 1]) == pytest.approx(end, abs=1e-3) and 0 < float(far.x[0, 0]) + 2 * end - 1.4 < 0.1
 
 
 @pytest.mark.parametrize("kind", ["ridge", "logistic"])
@@ -109,6 +115,19 @@ def test_influence_is_training_again_without_the_row(kind):
     wanted = np.array(without).T
     np.testing.assert_allclose(found[:, 1:20], wanted, atol=0.25 * np.abs(wanted).max())
     assert np.corrcoef(found[:, 1:20].ravel(), wanted.ravel())[0, 1] > 0.98
+
+
+def test_curvature_is_the_ends_of_the_spectrum():
+    x = DRAW.normal(size=(30, 6)).astype(np.float32)
+    bend = (x.T @ (x * DRAW.normal(size=(30, 1)))).astype(np.float64)
+    ends = np.linalg.eigvalsh(bend + bend.T)
+    form = jnp.asarray(bend, jnp.float32)
+    penalty = lambda params: params @ form @ params  # noqa: E731
+    rows = batch(x=x)
+    losses = lambda params, rows: jnp.zeros(len(x))  # noqa: E731
+    low, high = explain.curvature(KEY, losses, penalty, jnp.zeros(6), rows)
+    np.testing.assert_allclose([low, high], ends[[0, -1]], rtol=1e-4)
+    assert low < 0 < high
 
 
 def test_prototypes_are_the_greedy_choice_and_weights_count():

@@ -16,6 +16,7 @@ from arsenal.evaluation import explain, plot
 from arsenal.explanation.methods import explain_run
 from arsenal.explanation.request import pick_rows
 from arsenal.explanation.served import SERVED
+from arsenal.models import transformer
 from arsenal.road import compose, export, fit
 
 DRAW = np.random.default_rng(0)
@@ -34,7 +35,7 @@ def table(tmp_path_factory):
     frame.to_csv(folder / "table.csv", index=False)
     words = [
         f"data.path={folder}/table.csv", "data.target=bought", f"run.root={folder}/runs", "run.tensorboard=false",
-        "+learner.rounds=6", "+learner.leaves=4", "+learner.min_leaf=2",
+        "+learner.rounds=6", "+learner.leaves=4", "+learner.min_leaf=2", "+learner.learning_rate=0.6",
     ]  # fmt: skip
     return fit(compose("table", words))
 
@@ -71,6 +72,8 @@ def test_shapley_values_are_those_of_the_columns_and_trees_sum_to_the_log_odds(t
     found = explain_run(table, "exact_shapley", 4, 20)
     frame = pd.DataFrame(found.table)
     assert set(frame["output"]) == {"yes"}
+    shown = found._repr_html_()
+    assert shown.count("<img") == len(found.pictures) >= 3 and "over the mean answer" in shown and len(repr(found)) < 300
     rows = pick_rows(table.experiment.splits["test"], 4)
     proba = np.asarray(table.apply["predict_proba"](table.params, rows.x))[:, 1]
     background = pick_rows(table.experiment.splits["train"], 20)
@@ -100,8 +103,99 @@ def test_an_artifact_explains_as_this_process_does(table, method, tmp_path):
     np.testing.assert_allclose(given["explain"].sum(1) + given["base"], proba, atol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["tree_shapley", "path_shapley"])
+def test_an_artifact_has_the_trees_values_of_the_verb(table, method, tmp_path):
+    model = open_artifact(export(table, tmp_path / "model", explain=method))
+    assert model.methods["explain"].rows == "independent"
+    rows = pick_rows(table.experiment.splits["test"], 6)
+    cells = {"numeric": rows.x["numeric"]}
+    for name, column in (("categorical", "town"), ("time", "when")):
+        cells[name] = codecs.decode(table.kept[0].codecs[column], rows.x[name])
+    given = [model.infer("explain", {name: part[i : i + 1] for name, part in cells.items()}) for i in range(6)]
+    values, base = (np.concatenate([one[name] for one in given]) for name in ("explain", "base"))
+    found = pd.DataFrame(explain_run(table, method, 6, 50).table).pivot(index="row", columns="column", values="value")
+    score = np.asarray(table.apply["decision_function"](table.params, rows.x))
+    sign = np.where(score > 0, 1, -1)
+    wanted = found.loc[rows.row, list(ORDER)] * sign[:, None]
+    np.testing.assert_allclose(values, wanted, atol=1e-5)
+    np.testing.assert_allclose(values.sum(1) + base, np.abs(score), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_counterfactuals_leave_what_is_fixed(table, tmp_path):
+    free, held = (explain_run(table, "counterfactuals", 12, 60, fixed=fixed) for fixed in ((), ("age", "when")))
+    changed = [pd.DataFrame(one.table).groupby("column")["value"].sum() for one in (free, held)]
+    assert changed[0]["age"] > 0 and (changed[1][["age", "when"]] == 0).all() and changed[1].sum() > 0, changed
+    assert "Kept as they are: age, when." in held.notes and not any("age:" in line[3] for line in held.lines)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """A softmax regression of images, learned by gradients."""
+    words = ["model.hidden=[]", "length=60", f"run.root={tmp_path_factory.mktemp('runs')}", "run.tensorboard=false"]
+    return fit(compose("digits_mlp", words))
+
+
+@pytest.mark.slow
+def test_influence_of_a_run_solves_its_own_hessian(digits):
+    found = explain_run(digits, "influence", 2)
+    frame = pd.DataFrame(found.table)
+    weights = digits.params["learner"]["params"]
+    train, rows = (digits.experiment.splits[name] for name in ("train", "test"))
+    flat, back = jax.flatten_util.ravel_pytree(weights)
+    rows = pick_rows(rows, 2)
+
+    def logs(flat, x):
+        params = {"features": digits.params["features"], "learner": digits.params["learner"] | {"params": back(flat)}}
+        return jax.numpy.log(digits.apply["predict_proba"](params, x))
+
+    each = lambda flat: -jax.numpy.take_along_axis(logs(flat, train.x), train.y[:, None], 1)[:, 0]  # noqa: E731
+    curved = np.asarray(jax.jit(jax.hessian(lambda flat: each(flat).sum()))(flat), float)
+    slopes = np.asarray(jax.jit(jax.jacfwd(each))(flat), float)
+    said = np.asarray(logs(flat, rows.x)).argmax(1)
+    asked = np.asarray(jax.jit(jax.jacrev(lambda flat: jax.numpy.exp(logs(flat, rows.x))[np.arange(2), said]))(flat), float)
+    ends = np.linalg.eigvalsh(curved)[[0, -1]]
+    damped = curved + (max(0, -1.5 * ends[0]) + 1e-3 * ends[1]) * np.eye(len(curved))
+    wanted = asked @ np.linalg.solve(damped, slopes.T)
+    values = frame["value"].to_numpy().reshape(2, -1)
+    assert np.corrcoef(values.ravel(), wanted.ravel())[0, 1] > 0.999
+    np.testing.assert_allclose(values, wanted, atol=0.03 * np.abs(wanted).max())
+
+
+@pytest.mark.slow
+def test_gradients_find_the_other_class_and_leave_what_is_fixed(tmp_path):
+    run = fit(compose("breast_cancer_logistic", [f"run.root={tmp_path}", "run.tensorboard=false"]))
+    fixed = run.kept[0].inputs["x"].columns[:20]
+    found = explain_run(run, "gradient_counterfactuals", 8, 100, fixed=fixed)
+    changed = pd.DataFrame(found.table).pivot(index="row", columns="column", values="value")
+    assert (changed[list(fixed)] == 0).all(axis=None) and (changed.sum(axis=1) > 0).sum() >= 6
+    assert sum("→" in line[3] for line in found.lines) >= 6 and changed.sum(axis=1).mean() < 5, "Of the ten that are free."
+
+
+@pytest.mark.slow
+def test_roll_out_multiplies_the_attention_of_layers(tmp_path):
+    words = ["length=2", f"run.root={tmp_path}", "run.tensorboard=false", "data.context=16", "model.width=16", "model.heads=2"]
+    run = fit(compose("text_gpt", [*words, "data.stride=400"]))
+    found = pd.DataFrame(explain_run(run, "attention_rollout", 3).table)
+    rows = pick_rows(run.experiment.splits["test"], 3)
+    weights = transformer(256, 2, 2, 16, 16).methods["attention"](run.params["learner"], rows.x)
+    for i, layers in enumerate(np.asarray(weights, float).mean(2)):
+        mixed = [(layer + np.eye(16)) / 2 for layer in layers]
+        np.testing.assert_allclose(found["value"][16 * i : 16 * i + 16], (mixed[1] @ mixed[0])[-1], atol=1e-5)
+    assert "".join(found["token"][:16]) == bytes(np.asarray(rows.x[0]).tolist()).decode()
+    with pytest.raises(ValueError, match="positions of a text"):
+        explain_run(run, "influence", 1)
+
+
 def test_what_a_run_cannot_be_asked_is_refused(table):
     for words, said in (
+        ({"method": "lime", "fixed": ["age"]}, "`fixed` is for counterfactuals, gradient_counterfactuals; `lime` does not read it."),
+        ({"method": "counterfactuals", "fixed": ["agee"]}, "Did you mean `age`"),
+        ({"method": "second_order_effects", "column": "age"}, "needs `column` as two names with a comma between; got 'age'"),
+        ({"method": "second_order_effects", "column": "age,town"}, "must be one column of numbers; `town` is not"),
+        ({"method": "influence"}, "`influence` takes a learner whose `evaluate` gives a `loss`"),
+        ({"method": "attention_rollout"}, "takes a model with a method `attention`"),
         ({"method": "shap"}, "`method` must be one of permutation_importance"),
         ({"method": "lime", "rows": 0}, "`rows` must be >= 1; got 0"),
         ({"method": "lime", "split": "later"}, "`split` must be one of test, validation, train"),

@@ -121,7 +121,7 @@ def full(tmp_path_factory, results):
 
 def test_the_page_is_whole_and_loads_nothing(full):
     folder, page = full
-    assert page.open == [] and "script" not in page.tags
+    assert page.open == [] and page.tags.count("script") == 1
     assert all(a.startswith(("data:", "#")) for a in page.addresses)
     assert "url(" not in (folder / "index.html").read_text(encoding="utf-8")
     targets = [a[1:] for a in page.addresses if a.startswith("#")]
@@ -187,7 +187,7 @@ def test_every_text_is_escaped(tmp_path):
             ),
         )
     )  # fmt: skip
-    assert "script" not in page.tags and page.open == []
+    assert page.tags.count("script") == 1 and page.open == []
     assert page.text.count("alert('&\"')") >= 10
     assert all("/" not in path.name and "<" not in path.name for path in tmp_path.glob("*.png"))
 

@@ -44,7 +44,10 @@ def test_a_study_is_made_once_and_grows(run_study):
     plain = run_study()
     assert len(plain.study.table) == 21 and len(plain.study.leaderboard()) == 4, "Without a grid it is one candidate more."
     page = (found.folder / "report" / "index.html").read_text()
-    assert "learner.alpha" in page and "<script" not in page
+    assert "learner.alpha" in page and page.count("<script") == 1
+    shown = more._repr_html_()
+    best = more.study.leaderboard().iloc[0]
+    assert f"<td>{best['mean']:.4f}</td><td>({best['low']:.4f} to " in shown and "learner.alpha=" in shown and "index.html" in shown
     assert len(pd.read_csv(found.folder / "report" / "leaderboard.csv")) == 4
 
 

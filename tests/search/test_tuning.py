@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from arsenal.config import ConfigError, compose
+from arsenal.evaluation.report import number
 from arsenal.road import fit, load
 from arsenal.runs.folder import RunError, lock
 from arsenal.search.engines.programs import Programs
@@ -192,6 +193,9 @@ def test_a_trial_that_diverges_ends_no_other(sweep):
     assert (found.folder / "trials" / "1" / "failure.txt").read_text().strip() == failed.reason
     assert "no more than 3 candidates" in " ".join(sweep.said)
     page = (found.folder / "report" / "index.html").read_text()
+    shown = found._repr_html_()
+    assert f"<td>{found.trials[0].id}</td><td>{number(found.trials[0].value)}</td>" in shown and "1 failed" in shown
+    assert "data:image/png" in shown and "report/index.html" in shown
     assert "1 failed" in page and "../trials/1/failure.txt" in page
     with pytest.raises(RunError, match="Trial 1 failed.*on_failure"):
         sweep("space={optimizer.learning_rate: {choice: [0.1, 1e30]}}", "search=grid", "sweep.on_failure=stop")

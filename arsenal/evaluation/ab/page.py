@@ -334,7 +334,7 @@ def page(found: Analysis) -> dict[str, Any]:
     sure = [arm for arm in rest if arm.adjusted < 1 - level]
     state = "sample-ratio mismatch" if found.mismatched else "there is a difference" if sure else "no difference found"
     units = sum(arm.units for arm in found.arms)
-    pictures = Pictures(None)
+    pictures = Pictures(None, hover=False)
     return {
         "title": f"{asked.outcome} by {asked.variant}",
         "state": state, "kind": found.kind, "test": NAMES[found.kind], "control": control.name, "level": f"{100 * level:g} %",

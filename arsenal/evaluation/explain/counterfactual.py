@@ -130,13 +130,15 @@ def find_differences(players: Players, row: Any, other: Any) -> jax.Array:
 
 def gradient_counterfactuals(
     answer: Callable, params: Any, rows: Batch, background: Batch, wanted: Callable, players: Players | None = None,
-    fixed: Sequence[str] = (), sparsity: Annotated[float, Ge(0)] = 0.1, rate: Annotated[float, Gt(0)] = 0.05,
+    fixed: Sequence[str] = (), sparsity: Annotated[float, Ge(0)] = 0.8, rate: Annotated[float, Gt(0)] = 0.05,
     steps: Annotated[int, Ge(1)] = 500,
 ) -> Counterfactuals:  # fmt: skip
     """Counterfactuals of an array x [n, d] of floats, by proximal gradients on `-wanted + sparsity * |change|₁`, in range.
 
-    A change is in ranges of the background's columns, which x never leaves; columns of `fixed` players stay. The first point on
-    the way that has the wanted answer is taken, so few columns have moved.
+    A change is in ranges of the background's columns, which x never leaves; columns of `fixed` players stay. In a step columns
+    move whose slope is more than `sparsity` of the steepest that can still move. The first point on the way that has the wanted
+    answer is taken, and of it, the least change first, every player goes back that need not have moved, as Mothilal, Sharma &
+    Tan do, FAT* 2020 (1905.07697).
     """
     players = columns_of(rows.x) if players is None else players
     if isinstance(rows.x, dict) or rows.x.ndim != 2 or not jnp.issubdtype(rows.x.dtype, jnp.floating):
@@ -153,13 +155,24 @@ def gradient_counterfactuals(
 
     def step(_, x):
         slope = jax.grad(lambda x: reach(x).sum())(x) * spread
+        # What lies at its end, but for rounding, and would go on stays there.
+        able = jnp.where(slope > 0, high - x, x - low) > 1e-4 * spread
         # The steepest column moves by `rate` of its range.
+        slope = jnp.where(free & able, slope, 0)
         slope = slope / jnp.maximum(jnp.abs(slope).max(1, keepdims=True), 1e-12)
-        change = (x - start) / spread + rate * jnp.where(free, slope, 0)
-        change = jnp.sign(change) * jnp.maximum(jnp.abs(change) - rate * sparsity, 0)
+        change = (x - start) / spread + rate * slope
+        change = jnp.sign(change) * jnp.maximum(jnp.abs(change) - jnp.where(able, rate * sparsity, 0), 0)
         moved = jnp.clip(start + change * spread, low, high)
         return jnp.where((reach(x) > 0)[:, None], x, moved)
 
     x = lax.fori_loop(0, steps, step, start)
+    size = jax.ops.segment_max((jnp.abs(x - start) / spread).T, jnp.asarray(players.owner), len(players.names)).T
+    order = jnp.argsort(size, 1)
+
+    def restore(i, x):
+        back = jnp.where(jnp.asarray(players.owner)[None] == order[:, i, None], start, x)
+        return jnp.where(((reach(back) > 0) & (reach(x) > 0))[:, None], back, x)
+
+    x = lax.fori_loop(0, len(players.names), restore, x)
     changed = jax.vmap(lambda row, other: find_differences(players, row, other))(start, x)
     return Counterfactuals(x, changed, reach(x) > 0)

@@ -3,7 +3,7 @@
 Friedman, Annals of Statistics 29 (2001); Goldstein et al., JCGS 24 (2015, 1309.6392); Apley & Zhu, JRSS B 82 (2020, 1612.08468).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -166,14 +166,90 @@ def follow_column(
     return AccumulatedEffects(edges, effect)
 
 
-def number_column(x: Any, players: Players, player: str) -> jax.Array:
+class SecondOrderEffects(NamedTuple):
+    """What two columns of numbers do together beyond what each does, accumulated, less its mean over the rows."""
+
+    edges: Any
+    """[bins + 1], of the first column."""
+    across: Any
+    """[bins + 1], of the second."""
+    effect: Any
+    """[bins + 1, bins + 1] or [bins + 1, bins + 1, k], where the edges meet."""
+
+
+def second_order_effects(
+    answer: Callable, params: Any, rows: Batch, pair: tuple[str, str], players: Players | None = None,
+    bins: Annotated[int, Ge(1)] = 10,
+) -> SecondOrderEffects:  # fmt: skip
+    """Second-order accumulated local effects of two columns of floats, their main effects taken out; Apley & Zhu, section 3.
+
+    In each cell of the bins the mean of how the change along one column changes along the other; cells without rows have that of
+    the nearest cell with some, as in the authors' `ALEPlot`. Rows without a value in one of the two (NaN) take no part. It is 0
+    where the answer is a sum over the two. Raises ValueError for players that are not two different columns of floats.
+    """
+    players = columns_of(rows.x) if players is None else players
+    scores = check_scores("second_order_effects", answer, params, rows.x)
+    if len(pair) != 2 or pair[0] == pair[1]:
+        raise ValueError(f"`pair` of `second_order_effects` must be two different columns; got {', '.join(pair)}.")
+    values = [number_column(rows.x, players, player, "second_order_effects") for player in pair]
+    others = [jnp.arange(len(players.names)) != player_number(players, player) for player in pair]
+    weight = jnp.where(jnp.isnan(values[0]) | jnp.isnan(values[1]), 0, rows.weight).astype(values[0].dtype)
+    rows = mask_dead_rows(Batch(rows.x, None, weight, rows.row))
+    edges = [weighted_quantiles(value, weight, bins) for value in values]
+    place = [
+        jnp.clip(jnp.searchsorted(edge, value, side="left").astype(jnp.int32) - 1, 0, bins - 1)
+        for edge, value in zip(edges, values, strict=True)
+    ]
+
+    def at(up, right):
+        def move(row, first, second):
+            return set_column(players, set_column(players, row, first, others[0]), second, others[1])
+
+        ends = edges[0][place[0] + up], edges[1][place[1] + right]
+        return as_columns(answer(params, jax.vmap(move)(rows.x, *ends)))
+
+    bends = at(1, 1) - at(0, 1) - at(1, 0) + at(0, 0)
+    cell = place[0] * bins + place[1]
+    mass = jnp.where(weight > 0, weight, 0).astype(bends.dtype)
+    count = jnp.zeros(bins * bins, bends.dtype).at[cell].add(mass)
+    bends = jnp.where(mass[:, None] > 0, bends, 0) * mass[:, None]
+    total = jnp.zeros((bins * bins, bends.shape[1]), bends.dtype).at[cell].add(bends)
+    local = (total / jnp.where(count > 0, count, 1)[:, None])[nearest_cells(edges, count)]
+    flat = (jnp.diff(edges[0]) <= 0)[:, None] | (jnp.diff(edges[1]) <= 0)[None]
+    local = jnp.where(flat[..., None], 0, local.reshape(bins, bins, -1))
+    whole = jnp.pad(local.cumsum(0).cumsum(1), ((1, 0), (1, 0), (0, 0)))
+    count = count.reshape(bins, bins)
+    effect = whole - main_effect(whole, count)[:, None] - main_effect(whole.swapaxes(0, 1), count.T)[None]
+    middle = (effect[1:, 1:] + effect[:-1, 1:] + effect[1:, :-1] + effect[:-1, :-1]) / 4
+    effect = effect - jnp.einsum("ij,ijk->k", count, middle, precision="highest") / count.sum()
+    return SecondOrderEffects(edges[0], edges[1], effect if scores is not None else effect[..., 0])
+
+
+def nearest_cells(edges: Sequence[jax.Array], count: jax.Array) -> jax.Array:
+    """[bins²]: of every cell the nearest that has rows, by the middles of the bins in shares of the columns' ranges."""
+    middle = [(edge[1:] + edge[:-1]) / 2 / jnp.where(edge[-1] > edge[0], edge[-1] - edge[0], 1) for edge in edges]
+    point = jnp.stack([part.ravel() for part in jnp.meshgrid(*middle, indexing="ij")], 1)
+    far = jnp.square(point[:, None] - point[None]).sum(-1)
+    return jnp.where(count > 0, far, jnp.inf).argmin(1)
+
+
+def main_effect(whole: jax.Array, count: jax.Array) -> jax.Array:
+    """[bins + 1, k]: of a surface [bins + 1, bins + 1, k] the accumulated mean slope along its first axis; rows [bins, bins]."""
+    slope = jnp.diff(whole, axis=0)
+    middle = (slope[:, 1:] + slope[:, :-1]) / 2
+    mass = count.sum(1)
+    each = jnp.einsum("ij,ijk->ik", count, middle, precision="highest") / jnp.where(mass > 0, mass, 1)[:, None]
+    return jnp.pad(each.cumsum(0), ((1, 0), (0, 0)))
+
+
+def number_column(x: Any, players: Players, player: str, method: str = "accumulated_effects") -> jax.Array:
     """[n]: the only column of a player, floats; ValueError where it is another."""
     number, found = player_number(players, player), []
     for owner, leaf in zip(jax.tree.leaves(players.owner), jax.tree.leaves(x), strict=True):
         mine = np.flatnonzero(np.ravel(owner) == number)
         found += [leaf[:, i] if np.ndim(owner) else leaf for i in mine]
     if len(found) != 1 or found[0].ndim != 1 or not jnp.issubdtype(found[0].dtype, jnp.floating):
-        raise ValueError(f"`player` of `accumulated_effects` must be one column of numbers; `{player}` is not.")
+        raise ValueError(f"`player` of `{method}` must be one column of numbers; `{player}` is not.")
     return jnp.asarray(found[0])
 
 

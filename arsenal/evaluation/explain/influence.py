@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 from annotated_types import Ge, Gt
+from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.scipy.sparse.linalg import cg
 
@@ -31,14 +32,10 @@ def influence(
         raise ValueError(f"`answer` of `influence` must give one number for each row, [m]; got {getattr(shape, 'shape', shape)}.")
     training = mask_dead_rows(training)
     point, back = ravel_pytree(params)
-
-    def total(flat):
-        values = losses(back(flat), training)
-        weight = training.weight.astype(values.dtype)
-        return jnp.vdot(jnp.where(weight > 0, values, 0), weight) + penalty(back(flat))
+    bend = hessian_product(losses, penalty, params, training)
 
     def product(v):
-        return jax.jvp(jax.grad(total), (point,), (v,))[1] + damping * v
+        return bend(v) + damping * v
 
     asked = jax.jacrev(lambda flat: answer(back(flat), x))(point)  # [m, parameters]
     solved = jax.vmap(lambda slope: cg(product, slope, tol=tolerance, maxiter=steps)[0])(asked)
@@ -49,3 +46,44 @@ def influence(
     slopes = jax.vmap(along)(solved)
     weight = training.weight.astype(slopes.dtype)
     return jnp.where(weight > 0, slopes, 0) * weight
+
+
+def hessian_product(losses: Callable, penalty: Callable, params: Any, training: Batch) -> Callable:
+    """`v [parameters] -> H v`, of the sum of losses by weight and the penalty, at the parameters."""
+    point, back = ravel_pytree(params)
+
+    def total(flat):
+        values = losses(back(flat), training)
+        weight = training.weight.astype(values.dtype)
+        return jnp.vdot(jnp.where(weight > 0, values, 0), weight) + penalty(back(flat))
+
+    return lambda v: jax.jvp(jax.grad(total), (point,), (v,))[1]
+
+
+def curvature(
+    key: jax.Array, losses: Callable, penalty: Callable, params: Any, training: Batch, steps: Annotated[int, Ge(1)] = 50
+) -> tuple[jax.Array, jax.Array]:
+    """The least and the largest eigenvalue [] of the Hessian that `influence` inverts, nearly: Lanczos, from a random start.
+
+    Below 0 the sum is not convex at `params`, and a `damping` of more than as much makes it so. As many steps as there are
+    parameters make them exact. Golub & Van Loan, Matrix Computations, section 10.1.
+    """
+    product = hessian_product(losses, penalty, params, mask_dead_rows(training))
+    start = jax.random.normal(key, ravel_pytree(params)[0].shape, ravel_pytree(params)[0].dtype)
+    count = min(steps, start.size)
+
+    def step(i, state):
+        basis, middle, beside, v = state
+        basis = basis.at[i].set(v)
+        moved = product(v)
+        middle = middle.at[i].set(jnp.vdot(v, moved))
+        for _ in range(2):  # once leaves what rounding brought back
+            moved = moved - basis.T @ (basis @ moved)
+        size = jnp.linalg.norm(moved)
+        return basis, middle, beside.at[i].set(size), moved / jnp.maximum(size, jnp.finfo(v.dtype).tiny)
+
+    none = jnp.zeros(count, start.dtype)
+    begin = jnp.zeros((count, start.size), start.dtype), none, none, start / jnp.linalg.norm(start)
+    _, middle, beside, _ = lax.fori_loop(0, count, step, begin)
+    found = jnp.linalg.eigvalsh(jnp.diag(middle) + jnp.diag(beside[:-1], 1) + jnp.diag(beside[:-1], -1))
+    return found[0], found[-1]
