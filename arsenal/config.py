@@ -192,6 +192,8 @@ class StudySection(Section):
     rows: Literal["development", "all"]
     seeds: Annotated[int, Gt(0)]
     sizes: list[Annotated[float, Gt(0), Le(1)]] | None
+    nested: Annotated[int, Ge(2)] | None
+    answers: bool | None
     metric: str | None
     mode: Literal["min", "max"] | None
     confidence: Annotated[float, Gt(0), Lt(1)]
