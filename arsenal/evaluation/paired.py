@@ -1,15 +1,79 @@
 """Two models' answers to rows that neither was fitted on, compared: McNemar's test of labels, DeLong's of areas."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
+from arsenal.evaluation.bootstrap import Bootstrap, as_comparison
+from arsenal.evaluation.findings import draw_metrics, percentiles
 from arsenal.evaluation.significance import Comparison, auc_covariance, check_confidence, mcnemar, normal_comparison
+from arsenal.records import Batch, Metric
 
 Outputs = Mapping[str, Any]
 WHAT = {"McNemar": "accuracy", "DeLong": "ROC area"}
 """Of which the effect of a test is a difference."""
+
+
+class Difference(NamedTuple):
+    """A metric of two models on the same rows, and the test of its difference, one - other."""
+
+    metric: str
+    one: float
+    other: float
+    found: Comparison
+    mode: str | None
+    """Which of the metric's values are good, min or max; None where it does not say."""
+
+
+class Paired(NamedTuple):
+    """Two models on the same rows of a split."""
+
+    split: str
+    rows: float
+    """Weight of the rows."""
+    differences: list[Difference]
+    """Of every metric, by a bootstrap of the rows with both models on the same resamples."""
+    tests: dict[str, Comparison]
+    """See `answer_tests`."""
+    why_none: dict[str, str]
+    """By metric: why it has no difference."""
+
+
+def compare_answers(
+    key: jax.Array, split: str, rows: Batch, one: Outputs, other: Outputs, metrics: Mapping[str, Metric]
+) -> Paired:
+    """Two models' answers [n, ...] by name to the rows of a split: the difference of each metric, and the tests that apply.
+
+    Intervals are of 95 %. Metrics that do not fit both answers, or have no value on a resample, are in `why_none`.
+    """
+    draws, gone = draw_metrics(key, metrics, {"": one, "other": other}, rows)
+    modes = {name: metric.mode for metric in metrics.values() for name in metric.compute(metric.empty())}
+    found = []
+    for name, both in draws.items():
+        if "other" not in both or not np.isfinite(both["other"].draws).all():
+            continue
+        apart = both[""].draws - both["other"].draws
+        value, error = both[""].value - both["other"].value, float(apart.std(ddof=1))
+        tested = as_comparison(Bootstrap(value, *percentiles(apart), error, apart))
+        found.append(Difference(name, both[""].value, both["other"].value, tested, modes[name]))
+    without = set(modes) - set(gone) - {one.metric for one in found}
+    why = gone | dict.fromkeys(sorted(without), "it does not fit the answers of both, or not every resample has a value.")
+    try:
+        tests = answer_tests(rows.y, one, other, rows.weight)
+    except ValueError:  # weights that are not whole, which the bootstrap has said already
+        tests = {}
+    return Paired(split, float(np.asarray(rows.weight).sum()), found, tests, why)
+
+
+def verdict(found: Comparison, mode: str | None, names: tuple[str, str]) -> str:
+    """Which of two is better as far as the interval says, by name."""
+    if not (found.low > 0 or found.high < 0):
+        return "not told apart"
+    if mode is None:
+        return "apart"
+    return f"{names[0] if (found.low > 0) == (mode == 'max') else names[1]} is better"
 
 
 def answer_tests(
