@@ -265,7 +265,8 @@ def replace_space(arguments: Sequence[str]) -> list[str]:
             word = f"{key}='{os.path.expanduser(value)}'"
         if equals and value.replace(" ", "") == "{}" and key not in REPLACED and key[:1] not in "+~":
             raise ConfigError(
-                f"`{key}={{}}` would change nothing: keys are added to those of `{key}`; `~{key}.NAME` takes one out, `~{key}` all."
+                f"`{key}={{}}` would change nothing: keys are added to those of `{key}`; "
+                f"`~{key}.NAME` takes one out, `~{key}` all."
             )
         found += [f"~{key}", f"+{word}"] if equals and key in REPLACED else [word]
     return found
@@ -378,9 +379,9 @@ def explain_errors(arguments: Sequence[str] = (), name: str = "train"):
         pairs = (word.lstrip("+").partition("=")[::2] for word in arguments)
         unnamed = {key: value for key, value in pairs if value in ("null", "true", "false") or re.match(r"[-\d.]", value)}
         given = {key: value for key, value in unnamed.items() if (CONF / key).is_dir()}
-        key, value = next(iter(given.items()), ("a group", "no name"))
-        options = ", ".join(sorted(path.stem for path in (CONF / key).glob("*.yaml")))
-        raise ConfigError(f"`{key}` takes one of its options, {options}, or `~{key}` for none; got {value}.") from error
+        group, value = next(iter(given.items()), ("a group", "no name"))
+        options = ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
+        raise ConfigError(f"`{group}` takes one of its options, {options}, or `~{group}` for none; got {value}.") from error
 
 
 def config_keys(arguments: Sequence[str], name: str) -> list[str]:

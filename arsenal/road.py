@@ -51,6 +51,7 @@ from arsenal.training.transfer import Transfer, transfer
 if TYPE_CHECKING:
     from arsenal.evaluation.findings import Findings
     from arsenal.evaluation.paired import Paired
+    from arsenal.evaluation.threshold import Costs
 
 __all__ = ["Config", "Run", "build", "compose", "evaluate", "export", "fit", "load"]
 
@@ -225,10 +226,11 @@ def inheritance(transferred: Transfer, path: str) -> str:
     return "; ".join(parts)
 
 
-def evaluate(run: Run, groups: Sequence[str] = ()) -> dict[str, float]:
+def evaluate(run: Run, groups: Sequence[str] = (), costs: "Costs | None" = None) -> dict[str, float]:
     """Write `report/` (a page, its pictures and `metrics.json`) into the run folder and return the metrics.
 
-    `groups` names columns whose values are groups of people, which the page then compares.
+    `groups` names columns whose values are groups of people, which the page then compares; `costs` are those of a false alarm
+    and of a miss, by which a threshold is found on validation rows and judged on those that test.
     """
     history = [{"step": e["step"], "split": e["kind"], "values": of_learning(e["values"])} for e in run.history]
     status = folder.read_status(run.folder)
@@ -252,7 +254,7 @@ def evaluate(run: Run, groups: Sequence[str] = ()) -> dict[str, float]:
         slope=slope_of(run),
         table=run.kept[0].table,
         rules=rules_of(run),
-        findings=findings_of(run, groups),
+        findings=findings_of(run, groups, costs),
         history=history,
         metrics=run.metrics,
         expect=run.config.settings.expect,
@@ -264,20 +266,23 @@ def evaluate(run: Run, groups: Sequence[str] = ()) -> dict[str, float]:
     return run.metrics
 
 
-def findings_of(run: Run, groups: Sequence[str]) -> "Findings | None":
+def findings_of(run: Run, groups: Sequence[str], costs: "Costs | None" = None) -> "Findings | None":
     """What there is to say of the rows that test, else of those that validate, where all of them are in memory and few enough."""
     from arsenal.evaluation.findings import find  # SciPy's statistics take a second to load
 
     splits, schema = run.experiment.splits, run.kept[0]
     split = next((name for name in ("test", "validation") if name in run.results), None)
     if split is None or is_streamed(splits[split]) or len(run.results[split].shown.weight) < len(splits[split].weight):
-        if groups:
-            raise ValueError("`groups` are compared on rows in memory, all of which a report can show.")
+        if groups or costs:
+            raise ValueError("`groups` and `costs` are looked at on rows in memory, all of which a report can show.")
         return None
     apply = {name: f for name, f in run.apply.items() if name not in run.parts.learner.inputs}
     outputs = {name: answer for name, answer in run.results[split].answers.items() if name in apply}
     key = streams(jax.random.key(run.config.settings.seed))["evaluate"]
-    return find(key, split, splits, outputs, run.parts.metrics, schema, apply, run.params, groups)
+    beside = run.results.get("validation") if split == "test" else None
+    whole = beside is not None and len(beside.shown.weight) == len(splits["validation"].weight)
+    validation = beside.answers if beside is not None and whole else None
+    return find(key, split, splits, outputs, run.parts.metrics, schema, apply, run.params, groups, costs, validation)
 
 
 def compare_rows(one: Run, other: Run) -> "Paired":

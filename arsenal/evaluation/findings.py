@@ -14,10 +14,13 @@ from arsenal.combine.whole import trace_host
 from arsenal.estimators import logistic, ridge
 from arsenal.evaluation.answers import by_place
 from arsenal.evaluation.bootstrap import plan_resamples, resample
+from arsenal.evaluation.drift import Drift, find_drift
 from arsenal.evaluation.explain import Importances, columns_of, permutation_importance
 from arsenal.evaluation.fairness import Fairness, fairness
 from arsenal.evaluation.leakage import Leak, find_leaks
+from arsenal.evaluation.mistakes import Mistake, worst_mistakes
 from arsenal.evaluation.slices import Slice, find_worst, slices_of
+from arsenal.evaluation.threshold import Costs, Thresholds, judge_thresholds
 from arsenal.features import standardize, tabular
 from arsenal.metrics import log_loss, mean_squared_error
 from arsenal.nearest import nearest
@@ -73,16 +76,23 @@ class Findings(NamedTuple):
     importance: Importances | None = None
     remarks: Sequence[str] = ()
     """What was not looked for, and why."""
+    thresholds: Thresholds | None = None
+    """Of two classes: what a threshold of the probability does."""
+    mistakes: Sequence[Mistake] = ()
+    drift: Sequence[Drift] = ()
 
 
 def find(
     key: jax.Array, split: str, splits: Mapping[str, Batch], outputs: Outputs, metrics: Mapping[str, Metric], schema: Any,
-    apply: Mapping[str, Callable], params: Any, groups: Sequence[str] = (),
+    apply: Mapping[str, Callable], params: Any, groups: Sequence[str] = (), costs: Costs | None = None,
+    validation: Outputs | None = None,
 ) -> Findings:  # fmt: skip
     """What there is to say of the answers `outputs` to the rows of a split, as the data set gives them.
 
     `apply` are the answers as functions of such rows, `(params, x)`; `groups` names columns whose levels are groups of people.
-    Raises ValueError for a group that is no column, or whose answers are not yes or no.
+    `costs` are those of a false alarm and of a miss; `validation` are the answers to the validation rows, where they are not the
+    split itself: by them the threshold is found. Raises ValueError for a group that is no column, or whose answers are not yes
+    or no, and for costs where there are not two classes with probabilities.
     """
     rows, train = splits[split], splits["train"]
     classes = len(schema.target.columns or ())
@@ -93,6 +103,7 @@ def find(
     if groups and (classes != 2 or "predict" not in outputs):
         raise ValueError(f"`groups` compares what is said yes or no to; this target has {classes or 'no'} classes.")
     measured = {name: metric for name, metric in metrics.items() if fits_answers(metric, outputs, rows)}
+    thresholds, no_threshold = find_thresholds(key, splits, split, outputs, validation, schema, costs)
     simple, remarks = simple_answers(key, train, rows, schema)
     draws, why_none = draw_metrics(key, measured, {"": outputs, **simple}, rows)
     intervals = {name: percentiles(one[""].draws) for name, one in draws.items()}
@@ -106,12 +117,57 @@ def find(
         slices = slices_of(columns, value, rows.weight)
         worst = find_worst(columns, value, rows.weight, rows.row, worse, most=SHOWN)
     importance, names, why = column_importance(key, apply, params, rows, schema, classes)
+    matter = [] if importance is None else [names[i] for i in np.argsort(-np.asarray(importance.mean), kind="stable")]
+    mistakes = [] if rows.y is None else worst_mistakes(
+        rows.y, rows.row, rows.weight, outputs, columns, schema.target.columns, matter
+    )  # fmt: skip
+    drift, no_drift = drift_of_columns(splits, columns, schema)
     said = np.asarray(outputs["predict"]) if groups else None
     fair = {name: fairness(rows.y, said, columns[name], rows.weight) for name in groups}
     return Findings(
         split, intervals, why_none, metric, compared, value_name, slices, worst, fair, find_leaks(splits), names, importance,
-        [*remarks, *why],
+        [*remarks, *why, *no_threshold, *no_drift], thresholds, mistakes, drift,
     )  # fmt: skip
+
+
+def find_thresholds(
+    key: jax.Array, splits: Mapping[str, Batch], split: str, outputs: Outputs, validation: Outputs | None, schema: Any,
+    costs: Costs | None,
+) -> tuple[Thresholds | None, list[str]]:  # fmt: skip
+    """What a threshold does to rows of two classes, and why none was chosen. Raises ValueError for costs of anything else."""
+
+    def scored(name, said):
+        rows, proba = splits[name], np.asarray(said["predict_proba"])
+        return np.asarray(rows.y), proba[:, 1], np.asarray(rows.weight)
+
+    labels = schema.target.columns or ()
+    fit = splits[split].y is not None and np.ndim(splits[split].y) == 1 and np.ndim(outputs.get("predict_proba", ())) == 2
+    if len(labels) != 2 or not fit:
+        if costs is not None:
+            raise ValueError(f"`costs` are of yes or no, by a probability; this target has {len(labels) or 'no'} classes.")
+        return None, []
+    chosen = validation is not None and "predict_proba" in validation and bool((splits["validation"].weight > 0).any())
+    why = [] if chosen or costs is None else ["No threshold is chosen: that takes validation rows beside the rows that test."]
+    by = scored("validation", validation) if chosen and validation is not None else None
+    return judge_thresholds(key, scored(split, outputs), "validation", by, costs, str([*labels][1])), why
+
+
+def drift_of_columns(
+    splits: Mapping[str, Batch], columns: Mapping[str, np.ndarray], schema: Any
+) -> tuple[list[Drift], list[str]]:
+    """How far the columns of the other splits, and the target, are from those that train; or why nobody looked."""
+    if not columns:
+        return [], []
+    if len(columns) > COLUMNS:
+        return [], [f"Drift is looked for among {COLUMNS} columns; here are {len(columns)}."]
+
+    def named(rows):
+        found = named_columns(rows.x, schema)
+        if rows.y is not None and np.ndim(rows.y) == 1:
+            found["the target"] = np.asarray(rows.y)
+        return {name: value for name, value in found.items() if value.dtype.kind in "fiubUS"}, np.asarray(rows.weight)
+
+    return find_drift({name: named(splits[name]) for name in ("train", "test", "validation") if len(splits[name].weight)}), []
 
 
 def named_columns(x: Any, schema: Any) -> dict[str, np.ndarray]:

@@ -307,7 +307,54 @@ def show_findings(found: "Findings", pictures: Pictures) -> dict[str, Any]:
         "leaks": [one.text for one in found.leaks],
         "pictures": shown,
         "remarks": list(found.remarks),
+        **show_thresholds(found, pictures), **show_mistakes(found), **show_drift(found),
     }  # fmt: skip
+
+
+def show_thresholds(found: "Findings", pictures: Pictures) -> dict[str, Any]:
+    """What a threshold does, for the page: pictures, and lines of what the chosen one costs."""
+    one = found.thresholds
+    if one is None:
+        return {"threshold_pictures": [], "threshold_lines": []}
+    from arsenal.evaluation.threshold import draw_costs, draw_thresholds
+
+    alt = "Precision, recall, F1 and the share of yes over the threshold"
+    shown = [pictures("thresholds", lambda theme: draw_thresholds(one, theme), alt)]
+    lines = []
+    if one.costs is not None:
+        caption = "The bar is the 95 % interval on the rows that test." if one.found_on else ""
+        shown.append(pictures("costs", lambda theme: draw_costs(one, theme), "A row's mean cost over the threshold", caption))
+    if one.found_on and one.costs is not None:
+        saved = f"{number(one.saved[0])} {interval_text(*one.saved[1:])}"
+        lines = [
+            ("a false alarm, a miss", f"{number(one.costs.false_alarm)}, {number(one.costs.miss)}"),
+            (f"threshold of least cost on the {one.found_on} rows", number(one.best)),
+            ("if the probabilities were true it would be", number(one.calibrated)),
+            (f"a row's mean cost with it, {found.split} rows", f"{number(one.cost)} {interval_text(one.low, one.high)}"),
+            ("with 0.5", f"{number(one.plain[0])} {interval_text(*one.plain[1:])}"), ("so it saves", saved),
+        ]  # fmt: skip
+    return {"threshold_pictures": shown, "threshold_lines": lines}
+
+
+def show_mistakes(found: "Findings") -> dict[str, Any]:
+    """The rows worth looking at, for the page."""
+    names = list(found.mistakes[0].columns) if found.mistakes else []
+    lines = [
+        [str(one.row), *(number(v) for v in (one.truth, one.said, one.size)), *(number(v) for v in one.columns.values())]
+        for one in found.mistakes
+    ]
+    words = ("is", "said", "how sure") if found.value_name == "accuracy" else ("true", "predicted", "off by")
+    return {"mistakes": lines, "mistake_heads": ["row", *words, *names]}
+
+
+def show_drift(found: "Findings") -> dict[str, Any]:
+    """Where the columns are otherwise than in training, for the page."""
+    lines = [
+        {"strong": one.moved, "cells": [one.column, one.split, number(one.stability), number(one.distance), one.test,
+                                        number(one.statistic), number(one.p_value)]}
+        for one in found.drift
+    ]  # fmt: skip
+    return {"drift": lines, "moved": sum(one.moved for one in found.drift)}
 
 
 def column_table(table: dict) -> dict | None:
