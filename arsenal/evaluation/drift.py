@@ -78,7 +78,7 @@ def compare_column(
         level, place = np.unique(both, return_inverse=True)
         first, second = place[: len(mine)], place[len(mine) :]
         counts = [np.bincount(first, weight, len(level)), np.bincount(second, other_weight, len(level))]
-        test, (statistic, p) = "chi-square", chi_square(np.stack(counts))
+        test, (statistic, p) = "chi-square", level_test(np.stack(counts))
     return Drift(name, split, test, statistic, p, population_stability(*counts), jensen_shannon(*counts), False)
 
 
@@ -89,7 +89,7 @@ def count_parts(values: np.ndarray, weight: np.ndarray, edges: np.ndarray) -> np
     return np.append(parts, weight[~there].sum())
 
 
-def chi_square(table: np.ndarray) -> tuple[float, float]:
+def level_test(table: np.ndarray) -> tuple[float, float]:
     """Pearson's statistic of counts [2, levels] and its p; rare levels are one, and a single level is no evidence (1)."""
     expected = table.sum(1, keepdims=True) * table.sum(0) / table.sum()
     rare = expected.min(0) < EXPECTED

@@ -60,6 +60,8 @@ class Findings(NamedTuple):
     split: str
     intervals: dict[str, tuple[float, float]] = {}
     """By metric: the 95 % interval of a bootstrap of the rows."""
+    validation: dict[str, tuple[float, float]] = {}
+    """The same of the validation rows, where they are not the split itself."""
     why_none: dict[str, str] = {}
     """By metric: why it has no interval."""
     metric: str = ""
@@ -102,11 +104,16 @@ def find(
             raise ValueError(f"`groups` must name columns, {', '.join(columns)}; got `{name}`.{nearest(name, columns)}")
     if groups and (classes != 2 or "predict" not in outputs):
         raise ValueError(f"`groups` compares what is said yes or no to; this target has {classes or 'no'} classes.")
-    measured = {name: metric for name, metric in metrics.items() if fits_answers(metric, outputs, rows)}
+    measured = metrics_that_fit(metrics, outputs, rows)
     thresholds, no_threshold = find_thresholds(key, splits, split, outputs, validation, schema, costs)
     simple, remarks = simple_answers(key, train, rows, schema)
     draws, why_none = draw_metrics(key, measured, {"": outputs, **simple}, rows)
     intervals = {name: percentiles(one[""].draws) for name, one in draws.items()}
+    judged: dict[str, tuple[float, float]] = {}
+    if validation is not None and len(splits["validation"].weight):
+        others = splits["validation"]
+        drawn, _ = draw_metrics(key, metrics_that_fit(metrics, validation, others), {"": validation}, others)
+        judged = {name: percentiles(one[""].draws) for name, one in drawn.items()}
     modes = {name: one.mode for one in measured.values() for name in one.compute(one.empty())}
     metric = next((name for name in modes if name in draws and modes[name]), "")
     value_name, value, worse = value_of_rows(outputs, rows, classes)
@@ -125,8 +132,8 @@ def find(
     said = np.asarray(outputs["predict"]) if groups else None
     fair = {name: fairness(rows.y, said, columns[name], rows.weight) for name in groups}
     return Findings(
-        split, intervals, why_none, metric, compared, value_name, slices, worst, fair, find_leaks(splits), names, importance,
-        [*remarks, *why, *no_threshold, *no_drift], thresholds, mistakes, drift,
+        split, intervals, judged, why_none, metric, compared, value_name, slices, worst, fair, find_leaks(splits), names,
+        importance, [*remarks, *why, *no_threshold, *no_drift], thresholds, mistakes, drift,
     )  # fmt: skip
 
 
@@ -187,6 +194,11 @@ def named_columns(x: Any, schema: Any) -> dict[str, np.ndarray]:
                 column = np.array([str(word) or "missing" for word in codecs.decode(schema.codecs[codec], column)])
             found[name] = column
     return found
+
+
+def metrics_that_fit(metrics: Mapping[str, Metric], outputs: Outputs, rows: Batch) -> dict[str, Metric]:
+    """Those metrics that can be asked of these answers."""
+    return {name: metric for name, metric in metrics.items() if fits_answers(metric, outputs, rows)}
 
 
 def fits_answers(metric: Metric, outputs: Outputs, rows: Batch) -> bool:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # they bring SciPy's statistics, which no other command needs
 
 ORDER = ("test", "validation", "train")
 TILES, CLASSES_SHOWN, NUMBERS = 8, 100, 8
+NONE = (math.nan, math.nan)
+"""No interval."""
 LEADING = ("accuracy", "r2_score", "roc_auc", "f1_macro", "loss")
 
 
@@ -243,7 +245,8 @@ def interval_texts(findings: "Findings | None") -> dict[str, str]:
     """The interval of each metric that has one, by "split/name"."""
     if findings is None:
         return {}
-    return {f"{findings.split}/{name}": interval_text(*ends) for name, ends in findings.intervals.items()}
+    both = ((findings.split, findings.intervals), ("validation", findings.validation))
+    return {f"{split}/{name}": interval_text(*ends) for split, found in both for name, ends in found.items()}
 
 
 def interval_text(low: float, high: float) -> str:
@@ -330,7 +333,7 @@ def show_thresholds(found: "Findings", pictures: Pictures) -> dict[str, Any]:
             ("a false alarm, a miss", f"{number(one.costs.false_alarm)}, {number(one.costs.miss)}"),
             (f"threshold of least cost on the {one.found_on} rows", number(one.best)),
             ("if the probabilities were true it would be", number(one.calibrated)),
-            (f"a row's mean cost with it, {found.split} rows", f"{number(one.cost)} {interval_text(one.low, one.high)}"),
+            (f"a row's mean cost with it, {found.split} rows", f"{number(one.cost[0])} {interval_text(*one.cost[1:])}"),
             ("with 0.5", f"{number(one.plain[0])} {interval_text(*one.plain[1:])}"), ("so it saves", saved),
         ]  # fmt: skip
     return {"threshold_pictures": shown, "threshold_lines": lines}
@@ -558,16 +561,45 @@ def class_table(y, said, proba, weight, labels) -> dict:
     def line(c):
         area = plot.roc_curve(y == c, proba[:, c], weight)[2] if proba is not None and c < proba.shape[1] else math.nan
         name = labels[c] if labels and c < len(labels) else str(c)
-        shares = [share_bar(v) for v in (precision[c], recall[c], f1[c], area)]
+        ends = class_intervals(right[c], predicted[c], true[c], weight)
+        if proba is not None and c < proba.shape[1]:
+            ends.append(area_interval(y == c, proba[:, c], weight))
+        shares = [share_bar(v, *e) for v, e in zip((precision[c], recall[c], f1[c], area), [*ends, NONE], strict=False)]
         return {"name": name, "support": number(float(true[c])), "shares": shares}
 
     return {"note": note, "lines": [line(c) for c in shown], "areas": proba is not None}
 
 
-def share_bar(value: float) -> dict:
-    """A share as text and as the width of its bar in percent."""
+def class_intervals(right: float, predicted: float, true: float, weight: np.ndarray) -> list[tuple[float, float]]:
+    """The 95 % intervals of a class's precision, recall and F1: Wilson's, of rows that count by whole weights.
+
+    F1 is `2 j / (1 + j)` of j, the share of right ones among the rows that are the class or said to be, and rises with it.
+    """
+    if (weight != np.round(weight)).any():
+        return [NONE] * 3
+    from arsenal.evaluation.significance import two_sides, wilson  # SciPy's statistics take a second to load
+
+    z = two_sides(0.95)
+    ends = [wilson(right / n, n, z) if n > 0 else NONE for n in (predicted, true, predicted + true - right)]
+    low, high = ends[2]
+    return [*ends[:2], (2 * low / (1 + low), 2 * high / (1 + high))]
+
+
+def area_interval(positive: np.ndarray, score: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
+    """DeLong's 95 % interval of the area under a ROC curve; NaN where a class has not two rows, or weights are not whole."""
+    from arsenal.evaluation.significance import delong
+
+    if min(weight[positive].sum(), weight[~positive].sum()) < 2 or (weight != np.round(weight)).any():
+        return NONE
+    found = delong(positive.astype(int), score, weight=weight)
+    return max(found.low + 0.5, 0.0), min(found.high + 0.5, 1.0)
+
+
+def share_bar(value: float, low: float = math.nan, high: float = math.nan) -> dict:
+    """A share as text and as the width of its bar in percent, with its interval."""
     known = math.isfinite(value)
-    return {"text": f"{value:.3f}" if known else "-", "percent": round(100 * value, 1) if known else 0}
+    ends = f"({low:.2f} to {high:.2f})" if math.isfinite(low) and math.isfinite(high) else ""
+    return {"text": f"{value:.3f}" if known else "-", "percent": round(100 * value, 1) if known else 0, "ends": ends}
 
 
 def colour(line: str) -> tuple[str, str, str]:

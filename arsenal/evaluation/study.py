@@ -332,7 +332,7 @@ def study(
     return found._replace(answers=dict(enumerate(said)) if kept else {})
 
 
-class Place(NamedTuple):
+class SplitPart(NamedTuple):
     """One of `widen_masks`: which split, with which share of the training rows, or which of its inner folds, and of how many."""
 
     split: int
@@ -342,7 +342,7 @@ class Place(NamedTuple):
 
 def widen_masks(
     masks: Mapping[str, np.ndarray], rows: Batch, sizes: Sequence[float], nested: Splits | None, schema: Any
-) -> tuple[dict[str, np.ndarray], list[Place]]:
+) -> tuple[dict[str, np.ndarray], list[SplitPart]]:
     """The masks [m, n] of all that is fitted: the splits, each with its sizes or followed by its inner folds; and what they are.
 
     Raises ValueError for sizes and inner folds together.
@@ -351,8 +351,8 @@ def widen_masks(
         raise ValueError("A study has `sizes`, for a learning curve, or `nested`, for a choice, not both.")
     splits = range(len(masks["train"]))
     if sizes:
-        return shrink_training(masks, rows, sizes), [Place(split, float(size)) for size in sizes for split in splits]
-    wide, places = [dict(masks)], [Place(split) for split in splits]
+        return shrink_training(masks, rows, sizes), [SplitPart(split, float(size)) for size in sizes for split in splits]
+    wide, places = [dict(masks)], [SplitPart(split) for split in splits]
     for split in splits if nested is not None else ():
         assert nested is not None
         try:
@@ -360,11 +360,11 @@ def widen_masks(
         except ValueError as error:
             raise ValueError(f"Split {split + 1}, of its training rows: {error}") from error
         wide.append(inside)
-        places += [Place(split, None, (i, len(inside["train"]))) for i in range(len(inside["train"]))]
+        places += [SplitPart(split, None, (i, len(inside["train"]))) for i in range(len(inside["train"]))]
     return {side: np.concatenate([one[side] for one in wide]) for side in SIDES}, places
 
 
-def place_line(line: dict[str, Any], places: Sequence[Place]) -> dict[str, Any]:
+def place_line(line: dict[str, Any], places: Sequence[SplitPart]) -> dict[str, Any]:
     """The line of one of `widen_masks` with the number of its split, and its size or inner fold."""
     place = places[line["split"]]
     size = {} if place.size is None else {"size": place.size}

@@ -26,7 +26,7 @@ class Costs(NamedTuple):
     miss: float
 
 
-class Curve(NamedTuple):
+class ThresholdCurve(NamedTuple):
     """What thresholds [m] do to rows: yes is said where the probability is at least the threshold."""
 
     at: np.ndarray
@@ -43,7 +43,7 @@ class Curve(NamedTuple):
 class Thresholds(NamedTuple):
     """The threshold by costs, and the curves of the rows that judge it."""
 
-    curve: Curve
+    curve: ThresholdCurve
     costs: Costs | None = None
     positive: str = "1"
     """The class that yes is said to."""
@@ -52,11 +52,8 @@ class Thresholds(NamedTuple):
     best: float = float("nan")
     found_cost: float = float("nan")
     """A row's mean cost at the best threshold, of the rows on which it was found: too low, since it was chosen by them."""
-    cost: float = float("nan")
-    """The same, of the rows that judge it."""
-    low: float = float("nan")
-    high: float = float("nan")
-    """The 95 % interval of `cost`."""
+    cost: tuple[float, float, float] = (float("nan"),) * 3
+    """The same, of the rows that judge it, and its 95 % interval."""
     plain: tuple[float, float, float] = (float("nan"),) * 3
     """At 1/2, of the rows that judge, and the interval."""
     saved: tuple[float, float, float] = (float("nan"),) * 3
@@ -81,7 +78,9 @@ def read_costs(text: str) -> Costs:
     return Costs(**made)
 
 
-def threshold_curve(y: np.ndarray, score: np.ndarray, weight: np.ndarray, at: np.ndarray, costs: Costs | None = None) -> Curve:
+def threshold_curve(
+    y: np.ndarray, score: np.ndarray, weight: np.ndarray, at: np.ndarray, costs: Costs | None = None
+) -> ThresholdCurve:
     """What thresholds `at` [m] do to rows with y [n] in {0, 1} and probabilities [n]."""
     order = np.argsort(score, kind="stable")
     ranked, positive, weight = score[order], y[order] == 1, weight[order].astype(float)
@@ -97,7 +96,7 @@ def threshold_curve(y: np.ndarray, score: np.ndarray, weight: np.ndarray, at: np
         precision, recall = caught / flagged, caught / positives
         f1 = 2 * caught / (flagged + positives)
         wrong = (costs.false_alarm * (flagged - caught) + costs.miss * (positives - caught)) / total if costs else np.nan * at
-        return Curve(at, flagged / total, precision, recall, f1, wrong)
+        return ThresholdCurve(at, flagged / total, precision, recall, f1, wrong)
 
 
 def best_threshold(y: np.ndarray, score: np.ndarray, weight: np.ndarray, costs: Costs) -> tuple[float, float]:
@@ -132,13 +131,13 @@ def judge_thresholds(
         alarm, miss = (score >= at) & (y == 0), (score < at) & (y == 1)
         return jnp.asarray(costs.false_alarm * alarm + costs.miss * miss, jnp.float32)
 
-    mine, plain = row_costs(best), row_costs(0.5)
     def judge(of_row):
         return bootstrap(key, lambda w: (w * of_row).sum() / w.sum(), weight, samples=SAMPLES, method="percentile")[:3]
 
+    mine, plain = row_costs(best), row_costs(0.5)
     cost, at_half, saved = judge(mine), judge(plain), judge(plain - mine)
     calibrated = costs.false_alarm / sum(costs)
-    return Thresholds(curve, costs, positive, found_on, best, found_cost, *cost, at_half, saved, calibrated)
+    return Thresholds(curve, costs, positive, found_on, best, found_cost, cost, at_half, saved, calibrated)
 
 
 def draw_thresholds(found: Thresholds, theme: Theme = LIGHT) -> "Figure":
@@ -163,8 +162,8 @@ def draw_costs(found: Thresholds, theme: Theme = LIGHT) -> "Figure":
     axes.plot(found.curve.at, found.curve.cost, color=theme.right, linewidth=1.8, label="these rows")
     if found.found_on:
         axes.axvline(found.best, color=theme.wrong, linewidth=1.2, label=f"best of the {found.found_on} rows")
-        axes.plot([found.best] * 2, [found.low, found.high], color=theme.wrong, linewidth=3, solid_capstyle="round")
-        axes.plot(found.best, found.cost, "o", color=theme.wrong, markersize=6)
+        axes.plot([found.best] * 2, found.cost[1:], color=theme.wrong, linewidth=3, solid_capstyle="round")
+        axes.plot(found.best, found.cost[0], "o", color=theme.wrong, markersize=6)
     axes.set(xlim=(0, 1), xlabel=f"yes where the probability of {found.positive} is at least", ylabel="mean cost")
     legend(axes, theme)
     return figure

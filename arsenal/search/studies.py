@@ -18,7 +18,7 @@ from arsenal.data import arrays
 from arsenal.data.column import is_streamed, take
 from arsenal.evaluation.study import (
     ANSWERS,
-    Place,
+    SplitPart,
     Study,
     as_study,
     choose_metric,
@@ -80,7 +80,7 @@ def study(config: Config, say: Callable[[str], None] = lambda text: None) -> Stu
             programs.check()
             groups = Groups(config, build(config), programs, interrupted)
             experiment = groups.experiment
-            rows, masks, places = study_rows(experiment, settings)
+            rows, masks, places = study_parts(experiment, settings)
             try:
                 metric, mode = choose_metric(experiment.parts.metrics, settings.study.metric, settings.study.mode)
             except ValueError as error:
@@ -96,7 +96,7 @@ def study(config: Config, say: Callable[[str], None] = lambda text: None) -> Stu
                 for program, values in group_candidates(programs, candidates):
                     group = groups.experiment_of(program)
                     if group is not experiment:
-                        rows, masks, places = study_rows(group, settings)
+                        rows, masks, places = study_parts(group, settings)
                     judge_group(log, group, program, values, rows, masks, places, seeds, settings, interrupted, say)
             except Exception as error:
                 with contextlib.suppress(OSError):
@@ -113,20 +113,29 @@ def grid_space(grid: Mapping[str, Sequence[Any]]) -> Space:
     return Space({key: Dimension("choice", 0.0, len(values) - 1.0, tuple(values)) for key, values in grid.items()})
 
 
-def study_rows(experiment: Experiment, settings: StudySettings) -> tuple[Batch, dict[str, np.ndarray], list[Place]]:
-    """The rows that a study fits and judges, and the masks of its splits, sizes and inner folds."""
+def study_parts(experiment: Experiment, settings: StudySettings) -> tuple[Batch, dict[str, np.ndarray], list[SplitPart]]:
+    """The rows that a study fits and judges, the masks of its splits with their sizes or inner folds, and which is which."""
+    rows, masks = study_rows(experiment, settings)
+    nested = inner_splits(settings)
+    try:
+        return rows, *widen_masks(masks, rows, settings.study.sizes or (), nested, experiment.data.schema)
+    except ValueError as error:
+        raise ConfigError(f"`splits`: {error}") from error
+
+
+def study_rows(experiment: Experiment, settings: StudySettings) -> tuple[Batch, dict[str, np.ndarray]]:
+    """The rows that a study fits and judges, and the masks of its splits."""
     if is_streamed(experiment.data.rows):
         raise ConfigError("A study weighs all rows in memory, and this data is read as it goes.")
     parts = experiment.splits
     kept = ("train", "validation") + (("test",) if settings.study.rows == "all" else ())
     ids = np.concatenate([parts[name].row for name in kept])
     rows = take(experiment.data.rows, np.isin(experiment.data.rows.row, ids))
-    made, schema = configs.instantiate(settings.splits, "splits"), experiment.data.schema
+    made = configs.instantiate(settings.splits, "splits")
     if not isinstance(made, Splits):
         raise ConfigError(f"`splits` must make Splits, such as arsenal.data.k_fold; got {type(made).__name__}.")
-    nested = inner_splits(settings)
     try:
-        return rows, *widen_masks(made.masks(rows, schema), rows, settings.study.sizes or (), nested, schema)
+        return rows, made.masks(rows, experiment.data.schema)
     except ValueError as error:
         raise ConfigError(f"`splits`: {error}") from error
 
@@ -212,7 +221,7 @@ def fit_key(line: Mapping[str, Any]) -> str:
 
 def judge_group(
     log: FitLog, experiment: Experiment, program: Program, candidates: Sequence[dict[str, Any]], rows: Batch,
-    masks: Mapping[str, np.ndarray], places: Sequence[Place], seeds: Sequence[int], settings: StudySettings,
+    masks: Mapping[str, np.ndarray], places: Sequence[SplitPart], seeds: Sequence[int], settings: StudySettings,
     interrupted: signals.Interrupts, say: Callable[[str], None],
 ) -> None:  # fmt: skip
     """Fit and judge the candidates of one program, as far as the log does not know them."""

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from scipy.spatial import distance
 
-from arsenal.evaluation.drift import chi_square, find_drift
+from arsenal.evaluation.drift import find_drift, level_test
 from arsenal.numerics.divergences import jensen_shannon, kolmogorov_smirnov, population_stability
 
 DRAW = np.random.default_rng(5)
@@ -65,4 +65,4 @@ def test_divergences():
     for made in (lambda: jensen_shannon([1, 2], [1, 2, 3]), lambda: population_stability([0, 0], [1, 1]), lambda: jensen_shannon([-1, 2], [1, 1])):
         with pytest.raises(ValueError, match="Weights"):
             made()
-    assert chi_square(np.array([[100.0, 1.0], [100.0, 1.0]])) == (0.0, 1.0), "Rare levels alone are no evidence."
+    assert level_test(np.array([[100.0, 1.0], [100.0, 1.0]])) == (0.0, 1.0), "Rare levels alone are no evidence."

@@ -76,7 +76,10 @@ def test_costs_are_judged_on_other_rows_than_the_threshold_was_found_on():
     said = {name: np.asarray(f(None, splits["validation"].x)) for name, f in APPLY.items()}
     given = (splits, OUTPUTS, {}, SCHEMA, APPLY, None)
     found = find(jax.random.key(0), "test", *given, costs=Costs(1, 9), validation=said).thresholds
-    assert found.found_on == "validation" and found.low <= found.cost <= found.high
+    assert found.found_on == "validation" and found.cost[1] <= found.cost[0] <= found.cost[2]
+    beside = find(jax.random.key(0), "test", splits, OUTPUTS, METRICS, SCHEMA, APPLY, None, validation=said).validation
+    low, high = beside["accuracy"]
+    assert beside.keys() == METRICS.keys() and low < accuracy_score(splits["validation"].y, said["predict"]) < high
     none = find(jax.random.key(0), "test", *given, costs=Costs(1, 9))
     assert not none.thresholds.found_on and any("No threshold is chosen" in text for text in none.remarks)
     with pytest.raises(ValueError, match="`costs` are of yes or no, by a probability; this target has no classes"):

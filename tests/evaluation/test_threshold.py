@@ -49,12 +49,12 @@ def test_a_threshold_is_found_on_some_rows_and_judged_on_others():
     given = Y[rest], P[rest], ONES[rest]
     found = judge_thresholds(jax.random.key(0), given, "validation", (Y[first], P[first], ONES[first]), COSTS)
     assert found.best == best_threshold(Y[first], P[first], ONES[first], COSTS)[0] and found.calibrated == 0.2
-    assert found.cost == pytest.approx(cost_of(Y[rest], P[rest], found.best), rel=1e-5)
+    assert found.cost[0] == pytest.approx(cost_of(Y[rest], P[rest], found.best), rel=1e-5)
     assert found.plain[0] == pytest.approx(cost_of(Y[rest], P[rest], 0.5), rel=1e-5)
     each = np.where(P[rest] >= found.best, (Y[rest] == 0) * 1.0, (Y[rest] == 1) * 4.0)
     reach = 1.96 * each.std() / np.sqrt(len(each))
-    np.testing.assert_allclose((found.low, found.high), (found.cost - reach, found.cost + reach), atol=0.02)
-    assert found.saved[0] == pytest.approx(found.plain[0] - found.cost, rel=1e-4) and found.saved[1] < found.saved[0] < found.saved[2]
+    np.testing.assert_allclose(found.cost[1:], (found.cost[0] - reach, found.cost[0] + reach), atol=0.02)
+    assert found.saved[0] == pytest.approx(found.plain[0] - found.cost[0], rel=1e-4) and found.saved[1] < found.saved[0] < found.saved[2]
     none = judge_thresholds(jax.random.key(0), given, "validation", None, COSTS)
     assert np.isnan(none.best) and not none.found_on and np.isfinite(none.curve.cost).all()
 
