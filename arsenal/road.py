@@ -226,11 +226,12 @@ def inheritance(transferred: Transfer, path: str) -> str:
     return "; ".join(parts)
 
 
-def evaluate(run: Run, groups: Sequence[str] = (), costs: "Costs | None" = None) -> dict[str, float]:
+def evaluate(run: Run, groups: Sequence[str] = (), costs: "Costs | None" = None, robustness: bool = False) -> dict[str, float]:
     """Write `report/` (a page, its pictures and `metrics.json`) into the run folder and return the metrics.
 
     `groups` names columns whose values are groups of people, which the page then compares; `costs` are those of a false alarm
-    and of a miss, by which a threshold is found on validation rows and judged on those that test.
+    and of a miss, by which a threshold is found on validation rows and judged on those that test; `robustness` disturbs the rows
+    and answers them again, once for every column and ten times more.
     """
     history = [{"step": e["step"], "split": e["kind"], "values": of_learning(e["values"])} for e in run.history]
     status = folder.read_status(run.folder)
@@ -254,7 +255,7 @@ def evaluate(run: Run, groups: Sequence[str] = (), costs: "Costs | None" = None)
         slope=slope_of(run),
         table=run.kept[0].table,
         rules=rules_of(run),
-        findings=findings_of(run, groups, costs),
+        findings=findings_of(run, groups, costs, robustness),
         history=history,
         metrics=run.metrics,
         expect=run.config.settings.expect,
@@ -266,15 +267,17 @@ def evaluate(run: Run, groups: Sequence[str] = (), costs: "Costs | None" = None)
     return run.metrics
 
 
-def findings_of(run: Run, groups: Sequence[str], costs: "Costs | None" = None) -> "Findings | None":
+def findings_of(
+    run: Run, groups: Sequence[str], costs: "Costs | None" = None, robustness: bool = False
+) -> "Findings | None":
     """What there is to say of the rows that test, else of those that validate, where all of them are in memory and few enough."""
     from arsenal.evaluation.findings import find  # SciPy's statistics take a second to load
 
     splits, schema = run.experiment.splits, run.kept[0]
     split = next((name for name in ("test", "validation") if name in run.results), None)
     if split is None or is_streamed(splits[split]) or len(run.results[split].shown.weight) < len(splits[split].weight):
-        if groups or costs:
-            raise ValueError("`groups` and `costs` are looked at on rows in memory, all of which a report can show.")
+        if groups or costs or robustness:
+            raise ValueError("`groups`, `costs` and `robustness` are looked at on rows in memory, all of them shown.")
         return None
     apply = {name: f for name, f in run.apply.items() if name not in run.parts.learner.inputs}
     outputs = {name: answer for name, answer in run.results[split].answers.items() if name in apply}
@@ -282,7 +285,7 @@ def findings_of(run: Run, groups: Sequence[str], costs: "Costs | None" = None) -
     beside = run.results.get("validation") if split == "test" else None
     whole = beside is not None and len(beside.shown.weight) == len(splits["validation"].weight)
     validation = beside.answers if beside is not None and whole else None
-    return find(key, split, splits, outputs, run.parts.metrics, schema, apply, run.params, groups, costs, validation)
+    return find(key, split, splits, outputs, run.parts.metrics, schema, apply, run.params, groups, costs, validation, robustness)
 
 
 def compare_rows(one: Run, other: Run) -> "Paired":

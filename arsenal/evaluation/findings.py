@@ -19,6 +19,7 @@ from arsenal.evaluation.explain import Importances, columns_of, permutation_impo
 from arsenal.evaluation.fairness import Fairness, fairness
 from arsenal.evaluation.leakage import Leak, find_leaks
 from arsenal.evaluation.mistakes import Mistake, worst_mistakes
+from arsenal.evaluation.robustness import Perturbed, Robustness, disturbances
 from arsenal.evaluation.slices import Slice, find_worst, slices_of
 from arsenal.evaluation.threshold import Costs, Thresholds, judge_thresholds
 from arsenal.features import standardize, tabular
@@ -82,18 +83,20 @@ class Findings(NamedTuple):
     """Of two classes: what a threshold of the probability does."""
     mistakes: Sequence[Mistake] = ()
     drift: Sequence[Drift] = ()
+    robustness: Robustness | None = None
 
 
 def find(
     key: jax.Array, split: str, splits: Mapping[str, Batch], outputs: Outputs, metrics: Mapping[str, Metric], schema: Any,
     apply: Mapping[str, Callable], params: Any, groups: Sequence[str] = (), costs: Costs | None = None,
-    validation: Outputs | None = None,
+    validation: Outputs | None = None, robustness: bool = False,
 ) -> Findings:  # fmt: skip
     """What there is to say of the answers `outputs` to the rows of a split, as the data set gives them.
 
     `apply` are the answers as functions of such rows, `(params, x)`; `groups` names columns whose levels are groups of people.
     `costs` are those of a false alarm and of a miss; `validation` are the answers to the validation rows, where they are not the
-    split itself: by them the threshold is found. Raises ValueError for a group that is no column, or whose answers are not yes
+    split itself: by them the threshold is found. `robustness` answers the rows again, disturbed, once for every column and ten
+    times more. Raises ValueError for a group that is no column, or whose answers are not yes
     or no, and for costs where there are not two classes with probabilities.
     """
     rows, train = splits[split], splits["train"]
@@ -128,12 +131,13 @@ def find(
     mistakes = [] if rows.y is None else worst_mistakes(
         rows.y, rows.row, rows.weight, outputs, columns, schema.target.columns, matter
     )  # fmt: skip
+    sturdy = find_robustness(key, rows, train, schema, apply, params, outputs, measured, metric) if robustness else None
     drift, no_drift = drift_of_columns(splits, columns, schema)
     said = np.asarray(outputs["predict"]) if groups else None
     fair = {name: fairness(rows.y, said, columns[name], rows.weight) for name in groups}
     return Findings(
         split, intervals, judged, why_none, metric, compared, value_name, slices, worst, fair, find_leaks(splits), names,
-        importance, [*remarks, *why, *no_threshold, *no_drift], thresholds, mistakes, drift,
+        importance, [*remarks, *why, *no_threshold, *no_drift], thresholds, mistakes, drift, sturdy,
     )  # fmt: skip
 
 
@@ -157,6 +161,26 @@ def find_thresholds(
     why = [] if chosen or costs is None else ["No threshold is chosen: that takes validation rows beside the rows that test."]
     by = scored("validation", validation) if chosen and validation is not None else None
     return judge_thresholds(key, scored(split, outputs), "validation", by, costs, str([*labels][1])), why
+
+
+def find_robustness(
+    key: jax.Array, rows: Batch, train: Batch, schema: Any, apply: Mapping[str, Callable], params: Any, outputs: Outputs,
+    metrics: Mapping[str, Metric], metric: str,
+) -> Robustness:  # fmt: skip
+    """How much worse the metric is on disturbed rows, on the same resamples. Raises ValueError where there are no columns."""
+    made = disturbances(key, rows.x, train, schema) if isinstance(rows.x, Mapping) or np.ndim(rows.x) == 2 else {}
+    if not metric or not made or len(made) > COLUMNS + 10:
+        raise ValueError(f"`robustness` is of a table of up to {COLUMNS} columns and a metric that says which values are good.")
+    asked = {name: apply[name] for name in outputs if name in apply}
+    answer = jax.jit(lambda params, x: {name: f(params, x) for name, f in asked.items()})
+    said = {repr(what): jax.device_get(answer(params, jax.tree.map(jnp.asarray, x))) for what, x in made.items()}
+    mine = {name: one for name, one in metrics.items() if metric in one.compute(one.empty())}
+    draws, _ = draw_metrics(key, mine, {"": {name: outputs[name] for name in asked}, **said}, rows)
+    mode, lines = str(next(iter(mine.values())).mode), []
+    for what in made:
+        one = compare("", draws[metric][""], draws[metric][repr(what)], mode)
+        lines.append(Perturbed(*what, one.value, one.better, one.low, one.high))
+    return Robustness(metric, draws[metric][""].value, lines)
 
 
 def drift_of_columns(

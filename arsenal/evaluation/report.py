@@ -311,6 +311,7 @@ def show_findings(found: "Findings", pictures: Pictures) -> dict[str, Any]:
         "pictures": shown,
         "remarks": list(found.remarks),
         **show_thresholds(found, pictures), **show_mistakes(found), **show_drift(found),
+        **show_robustness(found, pictures),
     }  # fmt: skip
 
 
@@ -348,6 +349,26 @@ def show_mistakes(found: "Findings") -> dict[str, Any]:
     ]
     words = ("is", "said", "how sure") if found.value_name == "accuracy" else ("true", "predicted", "off by")
     return {"mistakes": lines, "mistake_heads": ["row", *words, *names]}
+
+
+def show_robustness(found: "Findings", pictures: Pictures) -> dict[str, Any]:
+    """What disturbances of the rows do, for the page."""
+    one = found.robustness
+    if one is None:
+        return {"robust": [], "robust_pictures": [], "robust_head": ""}
+    from arsenal.evaluation.robustness import draw_robustness
+
+    def draw(theme):
+        return draw_robustness(one, theme)
+
+    alt = f"How much worse the {display_name(one.metric)} is over noise and over a shift"
+    curves = any(line.kind != "missing" for line in one.lines)
+    shown = [pictures("robustness", draw, alt, "Of the same rows; the band is the 95 % interval.", wide=True)] if curves else []
+    lines = [
+        [line.what, number(line.value), f"{number(line.worse)} {interval_text(line.low, line.high)}"]
+        for line in sorted(one.lines, key=lambda line: -line.worse) if line.kind == "missing"
+    ]  # fmt: skip
+    return {"robust": lines, "robust_pictures": shown, "robust_head": f"{display_name(one.metric)}, {number(one.clean)} as it is"}
 
 
 def show_drift(found: "Findings") -> dict[str, Any]:
