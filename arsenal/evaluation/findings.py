@@ -53,6 +53,8 @@ class Compared(NamedTuple):
     """How much better the run is: the difference, so that above 0 is better."""
     low: float
     high: float
+    ends: tuple[float, float] = (float("nan"), float("nan"))
+    """The interval of `value`."""
 
 
 class Findings(NamedTuple):
@@ -330,7 +332,7 @@ def compare(name: str, mine: Draws, other: Draws, mode: str) -> Compared:
     """How much better the run is than another model on the same resamples."""
     sign = 1 if mode == "max" else -1
     low, high = percentiles(sign * (mine.draws - other.draws))
-    return Compared(name, other.value, sign * (mine.value - other.value), low, high)
+    return Compared(name, other.value, sign * (mine.value - other.value), low, high, percentiles(other.draws))
 
 
 def value_of_rows(outputs: Outputs, rows: Batch, classes: int) -> tuple[str, np.ndarray | None, str]:

@@ -19,7 +19,7 @@ from arsenal.records import Batch
 from arsenal.storage.files import to_json, write_bytes, write_json, write_text
 
 if TYPE_CHECKING:  # they bring SciPy's statistics, which no other command needs
-    from arsenal.evaluation.fairness import Fairness
+    from arsenal.evaluation.fairness import Fairness, GroupRates
     from arsenal.evaluation.findings import Findings
 
 ORDER = ("test", "validation", "train")
@@ -254,6 +254,18 @@ def interval_text(low: float, high: float) -> str:
     return f"({number(low)} to {number(high)})" if math.isfinite(low) and math.isfinite(high) else ""
 
 
+def group_rates(one: "GroupRates") -> list[tuple[str, str]]:
+    """The rates of a group with Wilson's 95 % intervals, of rows that count by whole weights."""
+    from arsenal.evaluation.significance import two_sides, wilson
+
+    positives = one.rows * one.base_rate
+    of = (one.rows, positives, one.rows - positives, one.rows, one.rows)
+    return [
+        (number(rate), interval_text(*wilson(rate, n, two_sides(0.95))) if n > 0 and math.isfinite(rate) else "")
+        for rate, n in zip(one[2:], of, strict=True)
+    ]
+
+
 def fair_gaps(fair: "Fairness") -> list[tuple[str, tuple[float, float, float]]]:
     """How far groups are apart: what is compared, and its value and interval."""
     return [(kind, one) for kind, one in fair._asdict().items() if kind != "groups"]
@@ -295,7 +307,8 @@ def show_findings(found: "Findings", pictures: Pictures) -> dict[str, Any]:
         "split": found.split, "metric": display_name(found.metric), "value_name": found.value_name,
         "why_none": [(display_name(name), why) for name, why in found.why_none.items()],
         "compared": [
-            {"name": one.name, "value": number(one.value), "better": f"{number(one.better)} {interval_text(one.low, one.high)}",
+            {"name": one.name, "value": f"{number(one.value)} {interval_text(*one.ends)}",
+             "better": f"{number(one.better)} {interval_text(one.low, one.high)}",
              "says": "better" if one.low > 0 else "worse" if one.high < 0 else "not told apart"}
             for one in found.compared
         ],
@@ -303,7 +316,7 @@ def show_findings(found: "Findings", pictures: Pictures) -> dict[str, Any]:
         "worst": [line(one) for one in found.worst],
         "groups": [
             {"name": name,
-             "lines": [[one.name, number(one.rows), *(number(v) for v in one[2:])] for one in fair.groups],
+             "lines": [[(one.name, ""), (number(one.rows), ""), *group_rates(one)] for one in fair.groups],
              "gaps": [(display_name(kind), number(one[0]), interval_text(*one[1:])) for kind, one in fair_gaps(fair)]}
             for name, fair in found.groups.items()
         ],
