@@ -49,7 +49,7 @@ class Robustness(NamedTuple):
     lines: list[Perturbed]
 
 
-class Column(NamedTuple):
+class InputColumn(NamedTuple):
     """Where a column stands in the inputs."""
 
     name: str
@@ -86,26 +86,26 @@ def disturbances(key: jax.Array, x: Any, train: Batch, schema: Any) -> dict[tupl
     return found
 
 
-def list_raw_columns(x: Any, schema: Any) -> list[Column]:
+def list_raw_columns(x: Any, schema: Any) -> list[InputColumn]:
     """The columns of an array [n, d], or of a dict of arrays [n], [n, d] or, of texts, [n, d, length], by their names."""
-    found: list[Column] = []
+    found: list[InputColumn] = []
     for leaf, value in (x if isinstance(x, Mapping) else {None: x}).items():
         known = schema.inputs.get("x" if leaf is None else leaf, Tensor()).columns
         if np.ndim(value) == 1:
-            found.append(Column(str(leaf), leaf, None))
+            found.append(InputColumn(str(leaf), leaf, None))
         elif np.ndim(value) == 2 or (np.ndim(value) == 3 and known):
             names = known or [f"{leaf or 'x'} {i + 1}" for i in range(np.shape(value)[1])]
-            found += [Column(name, leaf, i) for i, name in enumerate(names)]
+            found += [InputColumn(name, leaf, i) for i, name in enumerate(names)]
     return found
 
 
-def read(x: Any, one: Column) -> np.ndarray:
+def read(x: Any, one: InputColumn) -> np.ndarray:
     """A column of the inputs."""
     value = np.asarray(x if one.leaf is None else x[one.leaf])
     return value if one.at is None else value[:, one.at]
 
 
-def write(x: Any, values: Mapping[Column, np.ndarray]) -> Any:
+def write(x: Any, values: Mapping[InputColumn, np.ndarray]) -> Any:
     """The inputs with other values in some columns."""
     made = np.array(x) if not isinstance(x, Mapping) else {leaf: np.array(value) for leaf, value in x.items()}
     for one, value in values.items():
@@ -114,7 +114,7 @@ def write(x: Any, values: Mapping[Column, np.ndarray]) -> Any:
     return made
 
 
-def absent(one: Column, known: np.ndarray, schema: Any) -> tuple[Any, str]:
+def absent(one: InputColumn, known: np.ndarray, schema: Any) -> tuple[Any, str]:
     """What stands for a value that is not known, and, where it is no gap, what that is."""
     field = schema.inputs.get("x" if one.leaf is None else one.leaf, Tensor())
     codec = field.codec if isinstance(field.codec, str) or field.codec is None else field.codec[one.at or 0]
