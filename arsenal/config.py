@@ -192,6 +192,8 @@ class StudySection(Section):
     rows: Literal["development", "all"]
     seeds: Annotated[int, Gt(0)]
     sizes: list[Annotated[float, Gt(0), Le(1)]] | None
+    nested: Annotated[int, Ge(2)] | None
+    answers: bool | None
     metric: str | None
     mode: Literal["min", "max"] | None
     confidence: Annotated[float, Gt(0), Lt(1)]
@@ -261,6 +263,11 @@ def replace_space(arguments: Sequence[str]) -> list[str]:
         key, equals, value = word.partition("=")
         if equals and re.match(r"~\w*/", value):
             word = f"{key}='{os.path.expanduser(value)}'"
+        if equals and value.replace(" ", "") == "{}" and key not in REPLACED and key[:1] not in "+~":
+            raise ConfigError(
+                f"`{key}={{}}` would change nothing: keys are added to those of `{key}`; "
+                f"`~{key}.NAME` takes one out, `~{key}` all."
+            )
         found += [f"~{key}", f"+{word}"] if equals and key in REPLACED else [word]
     return found
 
@@ -323,9 +330,9 @@ def main(
             failed.append(" ".join(job_words(words, given)))
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come through to here, where they become one line
-    sys.argv = [program, *replace_space(words)]
     with telling(), explain_errors(words, name):
         refuse_options(words, flags)
+        sys.argv = [program, *replace_space(words)]
         hydra_main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
         if failed:
             raise ConfigError(f"{len(failed)} of these runs failed: {'; '.join(failed)}.")
@@ -366,6 +373,15 @@ def explain_errors(arguments: Sequence[str] = (), name: str = "train"):
         raise ConfigError(first_line(error)) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(first_line(error)) from error
+    except ValueError as error:
+        if "Config group override must be" not in str(error):
+            raise
+        pairs = (word.lstrip("+").partition("=")[::2] for word in arguments)
+        unnamed = {key: value for key, value in pairs if value in ("null", "true", "false") or re.match(r"[-\d.]", value)}
+        given = {key: value for key, value in unnamed.items() if (CONF / key).is_dir()}
+        group, value = next(iter(given.items()), ("a group", "no name"))
+        options = ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
+        raise ConfigError(f"`{group}` takes one of its options, {options}, or `~{group}` for none; got {value}.") from error
 
 
 def config_keys(arguments: Sequence[str], name: str) -> list[str]:

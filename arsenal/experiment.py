@@ -136,7 +136,8 @@ def build(config: Config) -> Experiment:
         if split not in allowed or name not in modes:
             whose = " or ".join(allowed)
             got = f"{split}/{name}" if name else split
-            raise configs.ConfigError(f"`{key}` must name one of {', '.join(modes)}, of the {whose} rows; got {got}.")
+            known = f"one of {', '.join(modes)}" if modes else "a metric, and there is none"
+            raise configs.ConfigError(f"`{key}` must name {known}, of the {whose} rows; got {got}.")
         if len(splits[split].weight) == 0:
             raise configs.ConfigError(f"`{key}` judges {split}/{name}, and `split` leaves no such rows.")
     fill_modes(config, modes)

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from arsenal import config as configs
 from arsenal import session
 from arsenal.complete import ask, complete_step
 from arsenal.config import Config, Settings, compose
 from arsenal.data import ahead, arrays
-from arsenal.data.column import is_streamed
+from arsenal.data.column import gather, is_streamed
 from arsenal.data.source import feed
+from arsenal.evaluation.answers import answers
 from arsenal.evaluation.report import write_report
 from arsenal.experiment import (
     Experiment,
@@ -31,6 +33,7 @@ from arsenal.experiment import (
     shardings_of,
     strategy,
 )
+from arsenal.records import Batch
 from arsenal.run import Run, column_names, load, logged_rows, slope_of
 from arsenal.runs import events, folder, processes, schema, signals
 from arsenal.runs.cache import compile_cache
@@ -47,6 +50,8 @@ from arsenal.training.transfer import Transfer, transfer
 
 if TYPE_CHECKING:
     from arsenal.evaluation.findings import Findings
+    from arsenal.evaluation.paired import Paired
+    from arsenal.evaluation.threshold import Costs
 
 __all__ = ["Config", "Run", "build", "compose", "evaluate", "export", "fit", "load"]
 
@@ -221,10 +226,12 @@ def inheritance(transferred: Transfer, path: str) -> str:
     return "; ".join(parts)
 
 
-def evaluate(run: Run, groups: Sequence[str] = ()) -> dict[str, float]:
+def evaluate(run: Run, groups: Sequence[str] = (), costs: "Costs | None" = None, robustness: bool = False) -> dict[str, float]:
     """Write `report/` (a page, its pictures and `metrics.json`) into the run folder and return the metrics.
 
-    `groups` names columns whose values are groups of people, which the page then compares.
+    `groups` names columns whose values are groups of people, which the page then compares; `costs` are those of a false alarm
+    and of a miss, by which a threshold is found on validation rows and judged on those that test; `robustness` disturbs the rows
+    and answers them again, once for every column and ten times more.
     """
     status = folder.read_status(run.folder)
     write_report(
@@ -247,7 +254,7 @@ def evaluate(run: Run, groups: Sequence[str] = ()) -> dict[str, float]:
         slope=slope_of(run),
         table=run.kept[0].table,
         rules=rules_of(run),
-        findings=findings_of(run, groups),
+        findings=findings_of(run, groups, costs, robustness),
         history=logged_rows(run),
         metrics=run.metrics,
         expect=run.config.settings.expect,
@@ -259,20 +266,71 @@ def evaluate(run: Run, groups: Sequence[str] = ()) -> dict[str, float]:
     return run.metrics
 
 
-def findings_of(run: Run, groups: Sequence[str]) -> "Findings | None":
+def findings_of(
+    run: Run, groups: Sequence[str], costs: "Costs | None" = None, robustness: bool = False
+) -> "Findings | None":
     """What there is to say of the rows that test, else of those that validate, where all of them are in memory and few enough."""
     from arsenal.evaluation.findings import find  # SciPy's statistics take a second to load
 
     splits, schema = run.experiment.splits, run.kept[0]
     split = next((name for name in ("test", "validation") if name in run.results), None)
     if split is None or is_streamed(splits[split]) or len(run.results[split].shown.weight) < len(splits[split].weight):
-        if groups:
-            raise ValueError("`groups` are compared on rows in memory, all of which a report can show.")
+        if groups or costs or robustness:
+            raise ValueError("`groups`, `costs` and `robustness` are looked at on rows in memory, all of them shown.")
         return None
     apply = {name: f for name, f in run.apply.items() if name not in run.parts.learner.inputs}
     outputs = {name: answer for name, answer in run.results[split].answers.items() if name in apply}
     key = streams(jax.random.key(run.config.settings.seed))["evaluate"]
-    return find(key, split, splits, outputs, run.parts.metrics, schema, apply, run.params, groups)
+    beside = run.results.get("validation") if split == "test" else None
+    whole = beside is not None and len(beside.shown.weight) == len(splits["validation"].weight)
+    validation = beside.answers if beside is not None and whole else None
+    return find(key, split, splits, outputs, run.parts.metrics, schema, apply, run.params, groups, costs, validation, robustness)
+
+
+def compare_rows(one: Run, other: Run) -> "Paired":
+    """Two runs on the rows that test, else on those that validate: the metrics that both have, and the paired tests.
+
+    Raises ValueError where the rows are not the same, or are read as they go.
+    """
+    from arsenal.evaluation.paired import compare_answers  # SciPy's statistics take a second to load
+    from arsenal.evaluation.study import ANSWERS
+
+    runs = (one, other)
+    split = next((name for name in ("test", "validation") if all(len(run.experiment.splits[name].weight) for run in runs)), None)
+    if split is None:
+        raise ValueError("one of them keeps no rows for a test or for validation.")
+    if any(is_streamed(run.experiment.splits[split]) for run in runs):
+        raise ValueError("the rows of one are read as they go.")
+    rows = [live_rows(run.experiment.splits[split]) for run in runs]
+    ids = [set(part.row.tolist()) for part in rows]
+    if ids[0] != ids[1]:
+        sizes = f"{len(ids[0]):,} and {len(ids[1]):,} {split} rows, {len(ids[0] & ids[1]):,} of them the same"
+        raise ValueError(f"they have {sizes}; runs are compared on the same rows.")
+    for name in ("y", "weight"):
+        first, second = (getattr(part, name) for part in rows)
+        if (first is None) != (second is None) or not (first is None or np.array_equal(first, second)):
+            raise ValueError(f"`{name}` of their {split} rows is not the same, so their data is not.")
+    config = [run.config.values["metrics"] for run in runs]
+    same = [name for name in one.parts.metrics if config[0].get(name) == config[1].get(name) and name in other.parts.metrics]
+    measured = {name: one.parts.metrics[name] for name in same}
+    asked = {*ANSWERS, *(name for metric in measured.values() for name in metric.reads or ())}
+
+    def answer(run, rows):
+        apply = {name: f for name, f in run.apply.items() if name in asked and name not in run.parts.learner.inputs}
+        return answers(apply, {}, run.params, rows, run.config.settings.batch_size or len(rows.weight))
+
+    mine, its = (answer(run, part) for run, part in zip(runs, rows, strict=True))
+    key = streams(jax.random.key(one.config.settings.seed))["evaluate"]
+    found = compare_answers(key, split, rows[0], mine, its, measured)
+    if not found.differences and not found.tests:
+        raise ValueError("there is no metric that both have and that fits what both answer.")
+    return found
+
+
+def live_rows(rows: Batch) -> Batch:
+    """The rows that are there, in the order of their ids."""
+    at = np.flatnonzero(np.asarray(rows.weight) > 0)
+    return gather(rows, at[np.argsort(np.asarray(rows.row)[at], kind="stable")])
 
 
 def rules_of(run: Run) -> list[dict[str, Any]]:

@@ -63,6 +63,10 @@ REFUSED = [
     (["length=0"], "`length` must be greater than 0; got 0.$"),
     (["batch_size=0"], "`batch_size` must be greater than 0"),
     (["seed=0..3"], r"`seed` must be a valid integer; got '0\.\.3'\. With --multirun, range\(0,4\) gives each\.$"),
+    (["metrics=null"], "`metrics` takes one of its options, answers, binary, .*, or `~metrics` for none; got null.$"),
+    (["seed=3", "optimizer=3e-3"], "`optimizer` takes one of its options, .*; got 3e-3.$"),
+    (["metrics={}"], r"`metrics={}` would change nothing: .*; `~metrics.NAME` takes one out, `~metrics` all.$"),
+    (["expect={ }"], "`expect={}` would change nothing"),
     (["model={_target_: sys.exit}"], "`model._target_` must be in"),
 ]
 

@@ -6,6 +6,7 @@ from arsenal.data.dataset import Dataset, Schema, as_dataset
 from arsenal.data.files import csv, npz, parquet
 from arsenal.data.folds import (
     by_fold,
+    combinatorial_purged,
     group_k_fold,
     k_fold,
     leave_one_group_out,
@@ -38,6 +39,7 @@ __all__ = [
     "by_position",
     "by_row",
     "by_time",
+    "combinatorial_purged",
     "csv",
     "decode",
     "decoder",

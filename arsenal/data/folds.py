@@ -1,9 +1,11 @@
 """Many splits of the same rows, as cross-validation takes them: each a mask of those that train and a mask of those that test.
 
 Where scikit-learn has the splitter, its index sets are these; purged folds: López de Prado, Advances in Financial Machine
-Learning (2018), chapter 7.
+Learning (2018), chapters 7 and 12.
 """
 
+import itertools
+import math
 import warnings
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -171,23 +173,45 @@ def purged_k_fold(
     (purged), nor do those that come within the share `embargo` of all rows after it.
     """
 
+    return Splits(purged_masks("purged_k_fold", column, folds, 1, horizon, embargo))
+
+
+def combinatorial_purged(
+    column: str, folds: Annotated[int, Ge(3)] = 6, test_folds: Count = 2, horizon: Annotated[float, Ge(0)] = 0.0,
+    embargo: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
+) -> Splits:  # fmt: skip
+    """Every choice of `test_folds` of the folds in the order of `column` tests, so that every row does in many splits.
+
+    Of 6 folds and 2 of them 15 splits, which are 5 whole histories. Rows that know something of a fold that tests do not
+    train, as in `purged_k_fold`: each fold that tests has its `horizon` and its `embargo`. López de Prado (2018), 12.3.
+    """
+    if test_folds >= folds:
+        raise ValueError(f"`test_folds` of `combinatorial_purged` must be below its `folds`, here {folds}; got {test_folds}.")
+    return Splits(purged_masks("combinatorial_purged", column, folds, test_folds, horizon, embargo))
+
+
+def purged_masks(name: str, column: str, folds: int, together: int, horizon: float, embargo: float) -> Callable:
+    """The masks of every choice of `together` folds in the order of a column, without the rows that know something of them."""
+
     def masks(rows, schema):
         live, at = live_values(rows, schema, column)
         at, order = at.astype(np.float64), np.argsort(at, kind="stable")
         if len(live) < folds:
-            raise ValueError(f"`folds` of `purged_k_fold` must be at most the number of rows, here {len(live)}; got {folds}.")
-        train, test = (np.zeros((folds, len(rows.weight)), bool) for _ in range(2))
-        later = int(len(live) * embargo)
-        for i, fold in enumerate(np.array_split(order, folds)):
-            begin, end = at[fold[0]], at[fold].max() + horizon
-            apart = (at + horizon < begin) | (at > end)
-            after = order[at[order] > end][:later]
-            apart[after] = False
-            apart[fold] = False
-            test[i, live[fold]], train[i, live[apart]] = True, True
-        return checked_masks("purged_k_fold", train, test)
+            raise ValueError(f"`folds` of `{name}` must be at most the number of rows, here {len(live)}; got {folds}.")
+        train, test = (np.zeros((math.comb(folds, together), len(rows.weight)), bool) for _ in range(2))
+        later, parts = int(len(live) * embargo), np.array_split(order, folds)
+        for i, chosen in enumerate(itertools.combinations(parts, together)):
+            apart = np.ones(len(live), bool)
+            for fold in chosen:
+                begin, end = at[fold[0]], at[fold].max() + horizon
+                apart &= (at + horizon < begin) | (at > end)
+                apart[order[at[order] > end][:later]] = False
+                apart[fold] = False
+                test[i, live[fold]] = True
+            train[i, live[apart]] = True
+        return checked_masks(name, train, test)
 
-    return Splits(masks)
+    return masks
 
 
 def check_shuffle(name: str, repeats: int, shuffle: bool) -> None:

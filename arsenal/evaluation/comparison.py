@@ -3,14 +3,17 @@
 import string
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from arsenal.evaluation import plot
 from arsenal.evaluation.labels import display_name
-from arsenal.evaluation.report import Pictures, number, render, split_rank
+from arsenal.evaluation.report import Pictures, interval_text, number, render, split_rank
 from arsenal.storage.files import write_text
+
+if TYPE_CHECKING:  # it brings SciPy's statistics
+    from arsenal.evaluation.paired import Paired
 
 DIFFERENCES_NAMED = 3
 """Settings that a run is called by; where more differ, the first, and an ellipsis."""
@@ -103,8 +106,39 @@ def distinct_quantities(runs: list[ComparedRun], logged: Iterable[tuple[str, str
     return found
 
 
-def write_comparison(path: Path, runs: list[ComparedRun]) -> None:
-    """Write one page that loads nothing: the table of runs, and a figure for each logged quantity."""
+def paired_lines(names: tuple[str, str], found: "Paired") -> list[list[str]]:
+    """Two runs on the same rows, in lines: what is compared, either's value, the difference, p, the test, who is better."""
+    from arsenal.evaluation.paired import WHAT, verdict
+
+    lines = []
+    for one in found.differences:
+        apart = f"{number(one.found.effect)} {interval_text(one.found.low, one.found.high)}"
+        shown = [number(one.one), number(one.other), apart, number(one.found.p_value), "bootstrap"]
+        lines.append([display_name(one.metric), *shown, verdict(one.found, one.mode, names)])
+    for name, test in found.tests.items():
+        apart = f"{number(test.effect)} {interval_text(test.low, test.high)}"
+        lines.append([WHAT[name], "", "", apart, number(test.p_value), name, verdict(test, "max", names)])
+    return lines
+
+
+PairOfRuns = tuple[tuple[str, str], "Paired | str"]
+"""The letters of two runs, and what their answers to the same rows say, or why they were not compared."""
+
+
+def paired_section(names: tuple[str, str], found: "Paired | str") -> dict[str, Any]:
+    """Two runs on the same rows, for the page."""
+    if isinstance(found, str):
+        return {"names": names, "why": found, "lines": [], "rows": "", "split": "", "none": []}
+    none = [(display_name(name), why) for name, why in found.why_none.items()]
+    lines = paired_lines(names, found)
+    return {"names": names, "why": "", "lines": lines, "rows": number(found.rows), "split": found.split, "none": none}
+
+
+def write_comparison(path: Path, runs: list[ComparedRun], pairs: Iterable[PairOfRuns] = ()) -> None:
+    """Write one page that loads nothing: the table of runs, and a figure for each logged quantity.
+
+    `pairs` are runs whose answers to the same rows were compared.
+    """
     names, pictures = curve_names(runs), Pictures(None)
     logged = dict.fromkeys(
         (row["split"], name)
@@ -129,6 +163,7 @@ def write_comparison(path: Path, runs: list[ComparedRun]) -> None:
         ],
         "groups": [("Settings that differ", differences(runs)), ("Metrics", metric_rows(runs))],
         "best": best(runs),
+        "pairs": [paired_section(*pair) for pair in pairs],
         "curves": curves,
     }
     path.parent.mkdir(parents=True, exist_ok=True)

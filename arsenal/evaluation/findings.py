@@ -14,10 +14,14 @@ from arsenal.combine.whole import trace_host
 from arsenal.estimators import logistic, ridge
 from arsenal.evaluation.answers import by_place
 from arsenal.evaluation.bootstrap import plan_resamples, resample
+from arsenal.evaluation.drift import Drift, find_drift
 from arsenal.evaluation.explain import Importances, columns_of, permutation_importance
 from arsenal.evaluation.fairness import Fairness, fairness
 from arsenal.evaluation.leakage import Leak, find_leaks
+from arsenal.evaluation.mistakes import Mistake, worst_mistakes
+from arsenal.evaluation.robustness import Perturbed, Robustness, disturbances
 from arsenal.evaluation.slices import Slice, find_worst, slices_of
+from arsenal.evaluation.threshold import Costs, Thresholds, judge_thresholds
 from arsenal.features import standardize, tabular
 from arsenal.metrics import log_loss, mean_squared_error
 from arsenal.nearest import nearest
@@ -49,6 +53,8 @@ class Compared(NamedTuple):
     """How much better the run is: the difference, so that above 0 is better."""
     low: float
     high: float
+    ends: tuple[float, float] = (float("nan"), float("nan"))
+    """The interval of `value`."""
 
 
 class Findings(NamedTuple):
@@ -57,6 +63,8 @@ class Findings(NamedTuple):
     split: str
     intervals: dict[str, tuple[float, float]] = {}
     """By metric: the 95 % interval of a bootstrap of the rows."""
+    validation: dict[str, tuple[float, float]] = {}
+    """The same of the validation rows, where they are not the split itself."""
     why_none: dict[str, str] = {}
     """By metric: why it has no interval."""
     metric: str = ""
@@ -73,16 +81,25 @@ class Findings(NamedTuple):
     importance: Importances | None = None
     remarks: Sequence[str] = ()
     """What was not looked for, and why."""
+    thresholds: Thresholds | None = None
+    """Of two classes: what a threshold of the probability does."""
+    mistakes: Sequence[Mistake] = ()
+    drift: Sequence[Drift] = ()
+    robustness: Robustness | None = None
 
 
 def find(
     key: jax.Array, split: str, splits: Mapping[str, Batch], outputs: Outputs, metrics: Mapping[str, Metric], schema: Any,
-    apply: Mapping[str, Callable], params: Any, groups: Sequence[str] = (),
+    apply: Mapping[str, Callable], params: Any, groups: Sequence[str] = (), costs: Costs | None = None,
+    validation: Outputs | None = None, robustness: bool = False,
 ) -> Findings:  # fmt: skip
     """What there is to say of the answers `outputs` to the rows of a split, as the data set gives them.
 
     `apply` are the answers as functions of such rows, `(params, x)`; `groups` names columns whose levels are groups of people.
-    Raises ValueError for a group that is no column, or whose answers are not yes or no.
+    `costs` are those of a false alarm and of a miss; `validation` are the answers to the validation rows, where they are not the
+    split itself: by them the threshold is found. `robustness` answers the rows again, disturbed, once for every column and ten
+    times more. Raises ValueError for a group that is no column, or whose answers are not yes
+    or no, and for costs where there are not two classes with probabilities.
     """
     rows, train = splits[split], splits["train"]
     classes = len(schema.target.columns or ())
@@ -92,10 +109,16 @@ def find(
             raise ValueError(f"`groups` must name columns, {', '.join(columns)}; got `{name}`.{nearest(name, columns)}")
     if groups and (classes != 2 or "predict" not in outputs):
         raise ValueError(f"`groups` compares what is said yes or no to; this target has {classes or 'no'} classes.")
-    measured = {name: metric for name, metric in metrics.items() if fits_answers(metric, outputs, rows)}
+    measured = metrics_that_fit(metrics, outputs, rows)
+    thresholds, no_threshold = find_thresholds(key, splits, split, outputs, validation, schema, costs)
     simple, remarks = simple_answers(key, train, rows, schema)
     draws, why_none = draw_metrics(key, measured, {"": outputs, **simple}, rows)
     intervals = {name: percentiles(one[""].draws) for name, one in draws.items()}
+    judged: dict[str, tuple[float, float]] = {}
+    if validation is not None and len(splits["validation"].weight):
+        others = splits["validation"]
+        drawn, _ = draw_metrics(key, metrics_that_fit(metrics, validation, others), {"": validation}, others)
+        judged = {name: percentiles(one[""].draws) for name, one in drawn.items()}
     modes = {name: one.mode for one in measured.values() for name in one.compute(one.empty())}
     metric = next((name for name in modes if name in draws and modes[name]), "")
     value_name, value, worse = value_of_rows(outputs, rows, classes)
@@ -106,12 +129,78 @@ def find(
         slices = slices_of(columns, value, rows.weight)
         worst = find_worst(columns, value, rows.weight, rows.row, worse, most=SHOWN)
     importance, names, why = column_importance(key, apply, params, rows, schema, classes)
+    matter = [] if importance is None else [names[i] for i in np.argsort(-np.asarray(importance.mean), kind="stable")]
+    mistakes = [] if rows.y is None else worst_mistakes(
+        rows.y, rows.row, rows.weight, outputs, columns, schema.target.columns, matter
+    )  # fmt: skip
+    sturdy = find_robustness(key, rows, train, schema, apply, params, outputs, measured, metric) if robustness else None
+    drift, no_drift = drift_of_columns(splits, columns, schema)
     said = np.asarray(outputs["predict"]) if groups else None
     fair = {name: fairness(rows.y, said, columns[name], rows.weight) for name in groups}
     return Findings(
-        split, intervals, why_none, metric, compared, value_name, slices, worst, fair, find_leaks(splits), names, importance,
-        [*remarks, *why],
+        split, intervals, judged, why_none, metric, compared, value_name, slices, worst, fair, find_leaks(splits), names,
+        importance, [*remarks, *why, *no_threshold, *no_drift], thresholds, mistakes, drift, sturdy,
     )  # fmt: skip
+
+
+def find_thresholds(
+    key: jax.Array, splits: Mapping[str, Batch], split: str, outputs: Outputs, validation: Outputs | None, schema: Any,
+    costs: Costs | None,
+) -> tuple[Thresholds | None, list[str]]:  # fmt: skip
+    """What a threshold does to rows of two classes, and why none was chosen. Raises ValueError for costs of anything else."""
+
+    def scored(name, said):
+        rows, proba = splits[name], np.asarray(said["predict_proba"])
+        return np.asarray(rows.y), proba[:, 1], np.asarray(rows.weight)
+
+    labels = schema.target.columns or ()
+    fit = splits[split].y is not None and np.ndim(splits[split].y) == 1 and np.ndim(outputs.get("predict_proba", ())) == 2
+    if len(labels) != 2 or not fit:
+        if costs is not None:
+            raise ValueError(f"`costs` are of yes or no, by a probability; this target has {len(labels) or 'no'} classes.")
+        return None, []
+    chosen = validation is not None and "predict_proba" in validation and bool((splits["validation"].weight > 0).any())
+    why = [] if chosen or costs is None else ["No threshold is chosen: that takes validation rows beside the rows that test."]
+    by = scored("validation", validation) if chosen and validation is not None else None
+    return judge_thresholds(key, scored(split, outputs), "validation", by, costs, str([*labels][1])), why
+
+
+def find_robustness(
+    key: jax.Array, rows: Batch, train: Batch, schema: Any, apply: Mapping[str, Callable], params: Any, outputs: Outputs,
+    metrics: Mapping[str, Metric], metric: str,
+) -> Robustness:  # fmt: skip
+    """How much worse the metric is on disturbed rows, on the same resamples. Raises ValueError where there are no columns."""
+    made = disturbances(key, rows.x, train, schema) if isinstance(rows.x, Mapping) or np.ndim(rows.x) == 2 else {}
+    if not metric or not made or len(made) > COLUMNS + 10:
+        raise ValueError(f"`robustness` is of a table of up to {COLUMNS} columns and a metric that says which values are good.")
+    asked = {name: apply[name] for name in outputs if name in apply}
+    answer = jax.jit(lambda params, x: {name: f(params, x) for name, f in asked.items()})
+    said = {repr(what): jax.device_get(answer(params, jax.tree.map(jnp.asarray, x))) for what, x in made.items()}
+    mine = {name: one for name, one in metrics.items() if metric in one.compute(one.empty())}
+    draws, _ = draw_metrics(key, mine, {"": {name: outputs[name] for name in asked}, **said}, rows)
+    mode, lines = str(next(iter(mine.values())).mode), []
+    for what in made:
+        one = compare("", draws[metric][""], draws[metric][repr(what)], mode)
+        lines.append(Perturbed(*what, one.value, one.better, one.low, one.high))
+    return Robustness(metric, draws[metric][""].value, lines)
+
+
+def drift_of_columns(
+    splits: Mapping[str, Batch], columns: Mapping[str, np.ndarray], schema: Any
+) -> tuple[list[Drift], list[str]]:
+    """How far the columns of the other splits, and the target, are from those that train; or why nobody looked."""
+    if not columns:
+        return [], []
+    if len(columns) > COLUMNS:
+        return [], [f"Drift is looked for among {COLUMNS} columns; here are {len(columns)}."]
+
+    def named(rows):
+        found = named_columns(rows.x, schema)
+        if rows.y is not None and np.ndim(rows.y) == 1:
+            found["the target"] = np.asarray(rows.y)
+        return {name: value for name, value in found.items() if value.dtype.kind in "fiubUS"}, np.asarray(rows.weight)
+
+    return find_drift({name: named(splits[name]) for name in ("train", "test", "validation") if len(splits[name].weight)}), []
 
 
 def named_columns(x: Any, schema: Any) -> dict[str, np.ndarray]:
@@ -131,6 +220,11 @@ def named_columns(x: Any, schema: Any) -> dict[str, np.ndarray]:
                 column = np.array([str(word) or "missing" for word in codecs.decode(schema.codecs[codec], column)])
             found[name] = column
     return found
+
+
+def metrics_that_fit(metrics: Mapping[str, Metric], outputs: Outputs, rows: Batch) -> dict[str, Metric]:
+    """Those metrics that can be asked of these answers."""
+    return {name: metric for name, metric in metrics.items() if fits_answers(metric, outputs, rows)}
 
 
 def fits_answers(metric: Metric, outputs: Outputs, rows: Batch) -> bool:
@@ -238,7 +332,7 @@ def compare(name: str, mine: Draws, other: Draws, mode: str) -> Compared:
     """How much better the run is than another model on the same resamples."""
     sign = 1 if mode == "max" else -1
     low, high = percentiles(sign * (mine.draws - other.draws))
-    return Compared(name, other.value, sign * (mine.value - other.value), low, high)
+    return Compared(name, other.value, sign * (mine.value - other.value), low, high, percentiles(other.draws))
 
 
 def value_of_rows(outputs: Outputs, rows: Batch, classes: int) -> tuple[str, np.ndarray | None, str]:

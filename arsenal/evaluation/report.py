@@ -23,11 +23,13 @@ from arsenal.records import Batch
 from arsenal.storage.files import to_json, write_bytes, write_json, write_text
 
 if TYPE_CHECKING:  # they bring SciPy's statistics, which no other command needs
-    from arsenal.evaluation.fairness import Fairness
+    from arsenal.evaluation.fairness import Fairness, GroupRates
     from arsenal.evaluation.findings import Findings
 
 ORDER = ("test", "validation", "train")
 TILES, CLASSES_SHOWN, NUMBERS = 8, 100, 8
+NONE = (math.nan, math.nan)
+"""No interval."""
 LEADING = ("accuracy", "r2_score", "roc_auc", "f1_macro", "loss")
 
 
@@ -271,12 +273,25 @@ def interval_texts(findings: "Findings | None") -> dict[str, str]:
     """The interval of each metric that has one, by "split/name"."""
     if findings is None:
         return {}
-    return {f"{findings.split}/{name}": interval_text(*ends) for name, ends in findings.intervals.items()}
+    both = ((findings.split, findings.intervals), ("validation", findings.validation))
+    return {f"{split}/{name}": interval_text(*ends) for split, found in both for name, ends in found.items()}
 
 
 def interval_text(low: float, high: float) -> str:
     """The ends of an interval for people."""
     return f"({number(low)} to {number(high)})" if math.isfinite(low) and math.isfinite(high) else ""
+
+
+def group_rates(one: "GroupRates") -> list[tuple[str, str]]:
+    """The rates of a group with Wilson's 95 % intervals, of rows that count by whole weights."""
+    from arsenal.evaluation.significance import two_sides, wilson
+
+    positives = one.rows * one.base_rate
+    of = (one.rows, positives, one.rows - positives, one.rows, one.rows)
+    return [
+        (number(rate), interval_text(*wilson(rate, n, two_sides(0.95))) if n > 0 and math.isfinite(rate) else "")
+        for rate, n in zip(one[2:], of, strict=True)
+    ]
 
 
 def fair_gaps(fair: "Fairness") -> list[tuple[str, tuple[float, float, float]]]:
@@ -320,7 +335,8 @@ def show_findings(found: "Findings", pictures: Pictures) -> dict[str, Any]:
         "split": found.split, "metric": display_name(found.metric), "value_name": found.value_name,
         "why_none": [(display_name(name), why) for name, why in found.why_none.items()],
         "compared": [
-            {"name": one.name, "value": number(one.value), "better": f"{number(one.better)} {interval_text(one.low, one.high)}",
+            {"name": one.name, "value": f"{number(one.value)} {interval_text(*one.ends)}",
+             "better": f"{number(one.better)} {interval_text(one.low, one.high)}",
              "says": "better" if one.low > 0 else "worse" if one.high < 0 else "not told apart"}
             for one in found.compared
         ],
@@ -328,14 +344,82 @@ def show_findings(found: "Findings", pictures: Pictures) -> dict[str, Any]:
         "worst": [line(one) for one in found.worst],
         "groups": [
             {"name": name,
-             "lines": [[one.name, number(one.rows), *(number(v) for v in one[2:])] for one in fair.groups],
+             "lines": [[(one.name, ""), (number(one.rows), ""), *group_rates(one)] for one in fair.groups],
              "gaps": [(display_name(kind), number(one[0]), interval_text(*one[1:])) for kind, one in fair_gaps(fair)]}
             for name, fair in found.groups.items()
         ],
         "leaks": [one.text for one in found.leaks],
         "pictures": shown,
         "remarks": list(found.remarks),
+        **show_thresholds(found, pictures), **show_mistakes(found), **show_drift(found),
+        **show_robustness(found, pictures),
     }  # fmt: skip
+
+
+def show_thresholds(found: "Findings", pictures: Pictures) -> dict[str, Any]:
+    """What a threshold does, for the page: pictures, and lines of what the chosen one costs."""
+    one = found.thresholds
+    if one is None:
+        return {"threshold_pictures": [], "threshold_lines": []}
+    from arsenal.evaluation.threshold import draw_costs, draw_thresholds
+
+    alt = "Precision, recall, F1 and the share of yes over the threshold"
+    shown = [pictures("thresholds", lambda theme: draw_thresholds(one, theme), alt)]
+    lines = []
+    if one.costs is not None:
+        caption = "The bar is the 95 % interval on the rows that test." if one.found_on else ""
+        shown.append(pictures("costs", lambda theme: draw_costs(one, theme), "A row's mean cost over the threshold", caption))
+    if one.found_on and one.costs is not None:
+        saved = f"{number(one.saved[0])} {interval_text(*one.saved[1:])}"
+        lines = [
+            ("a false alarm, a miss", f"{number(one.costs.false_alarm)}, {number(one.costs.miss)}"),
+            (f"threshold of least cost on the {one.found_on} rows", number(one.best)),
+            ("if the probabilities were true it would be", number(one.calibrated)),
+            (f"a row's mean cost with it, {found.split} rows", f"{number(one.cost[0])} {interval_text(*one.cost[1:])}"),
+            ("with 0.5", f"{number(one.plain[0])} {interval_text(*one.plain[1:])}"), ("so it saves", saved),
+        ]  # fmt: skip
+    return {"threshold_pictures": shown, "threshold_lines": lines}
+
+
+def show_mistakes(found: "Findings") -> dict[str, Any]:
+    """The rows worth looking at, for the page."""
+    names = list(found.mistakes[0].columns) if found.mistakes else []
+    lines = [
+        [str(one.row), *(number(v) for v in (one.truth, one.said, one.size)), *(number(v) for v in one.columns.values())]
+        for one in found.mistakes
+    ]
+    words = ("is", "said", "how sure") if found.value_name == "accuracy" else ("true", "predicted", "off by")
+    return {"mistakes": lines, "mistake_heads": ["row", *words, *names]}
+
+
+def show_robustness(found: "Findings", pictures: Pictures) -> dict[str, Any]:
+    """What disturbances of the rows do, for the page."""
+    one = found.robustness
+    if one is None:
+        return {"robust": [], "robust_pictures": [], "robust_head": ""}
+    from arsenal.evaluation.robustness import draw_robustness
+
+    def draw(theme):
+        return draw_robustness(one, theme)
+
+    alt = f"How much worse the {display_name(one.metric)} is over noise and over a shift"
+    curves = any(line.kind != "missing" for line in one.lines)
+    shown = [pictures("robustness", draw, alt, "Of the same rows; the band is the 95 % interval.", wide=True)] if curves else []
+    lines = [
+        [line.what, number(line.value), f"{number(line.worse)} {interval_text(line.low, line.high)}"]
+        for line in sorted(one.lines, key=lambda line: -line.worse) if line.kind == "missing"
+    ]  # fmt: skip
+    return {"robust": lines, "robust_pictures": shown, "robust_head": f"{display_name(one.metric)}, {number(one.clean)} as it is"}
+
+
+def show_drift(found: "Findings") -> dict[str, Any]:
+    """Where the columns are otherwise than in training, for the page."""
+    lines = [
+        {"strong": one.moved, "cells": [one.column, one.split, number(one.stability), number(one.distance), one.test,
+                                        number(one.statistic), number(one.p_value)]}
+        for one in found.drift
+    ]  # fmt: skip
+    return {"drift": lines, "moved": sum(one.moved for one in found.drift)}
 
 
 def column_table(table: dict) -> dict | None:
@@ -546,16 +630,45 @@ def class_table(y, said, proba, weight, labels) -> dict:
     def line(c):
         area = plot.roc_curve(y == c, proba[:, c], weight)[2] if proba is not None and c < proba.shape[1] else math.nan
         name = labels[c] if labels and c < len(labels) else str(c)
-        shares = [share_bar(v) for v in (precision[c], recall[c], f1[c], area)]
+        ends = class_intervals(right[c], predicted[c], true[c], weight)
+        if proba is not None and c < proba.shape[1]:
+            ends.append(area_interval(y == c, proba[:, c], weight))
+        shares = [share_bar(v, *e) for v, e in zip((precision[c], recall[c], f1[c], area), [*ends, NONE], strict=False)]
         return {"name": name, "support": number(float(true[c])), "shares": shares}
 
     return {"note": note, "lines": [line(c) for c in shown], "areas": proba is not None}
 
 
-def share_bar(value: float) -> dict:
-    """A share as text and as the width of its bar in percent."""
+def class_intervals(right: float, predicted: float, true: float, weight: np.ndarray) -> list[tuple[float, float]]:
+    """The 95 % intervals of a class's precision, recall and F1: Wilson's, of rows that count by whole weights.
+
+    F1 is `2 j / (1 + j)` of j, the share of right ones among the rows that are the class or said to be, and rises with it.
+    """
+    if (weight != np.round(weight)).any():
+        return [NONE] * 3
+    from arsenal.evaluation.significance import two_sides, wilson  # SciPy's statistics take a second to load
+
+    z = two_sides(0.95)
+    ends = [wilson(right / n, n, z) if n > 0 else NONE for n in (predicted, true, predicted + true - right)]
+    low, high = ends[2]
+    return [*ends[:2], (2 * low / (1 + low), 2 * high / (1 + high))]
+
+
+def area_interval(positive: np.ndarray, score: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
+    """DeLong's 95 % interval of the area under a ROC curve; NaN where a class has not two rows, or weights are not whole."""
+    from arsenal.evaluation.significance import delong
+
+    if min(weight[positive].sum(), weight[~positive].sum()) < 2 or (weight != np.round(weight)).any():
+        return NONE
+    found = delong(positive.astype(int), score, weight=weight)
+    return max(found.low + 0.5, 0.0), min(found.high + 0.5, 1.0)
+
+
+def share_bar(value: float, low: float = math.nan, high: float = math.nan) -> dict:
+    """A share as text and as the width of its bar in percent, with its interval."""
     known = math.isfinite(value)
-    return {"text": f"{value:.3f}" if known else "-", "percent": round(100 * value, 1) if known else 0}
+    ends = f"({low:.2f} to {high:.2f})" if math.isfinite(low) and math.isfinite(high) else ""
+    return {"text": f"{value:.3f}" if known else "-", "percent": round(100 * value, 1) if known else 0, "ends": ends}
 
 
 def colour(line: str) -> tuple[str, str, str]:

@@ -79,6 +79,13 @@ def two_sides(confidence: float) -> float:
     return float(special.ndtri((1 + confidence) / 2))
 
 
+def wilson(share: float, n: float, z: float) -> tuple[float, float]:
+    """Wilson's interval of a share of n, JASA 22 (1927)."""
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    reach = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return float(middle - reach), float(middle + reach)
+
+
 def normal_comparison(effect: float, variance: float, confidence: float) -> Comparison:
     """An estimate [] with its variance against 0, by the normal distribution."""
     error = float(np.sqrt(variance))

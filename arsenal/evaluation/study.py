@@ -20,6 +20,7 @@ from arsenal.data import Schema
 from arsenal.data.splits import uniform
 from arsenal.evaluation.answers import answer_function, by_place
 from arsenal.evaluation.multiplicity import adjust_p_values
+from arsenal.evaluation.paired import answer_tests, lines_of_tests
 from arsenal.evaluation.report import html_table, interval_text, number
 from arsenal.evaluation.significance import Comparison, resampled_t
 from arsenal.records import Batch, Estimator, Metric, Splits, hyperparameters, mask_dead_rows
@@ -33,6 +34,8 @@ LANES = 64
 SIDES = ("train", "test")
 CONTEXT = ("jax_default_matmul_precision", "jax_numpy_dtype_promotion", "jax_default_device", "jax_debug_nans")
 """Settings of JAX that change a program whose arguments are the same."""
+ANSWERS = ("predict", "predict_proba")
+"""What is kept of a fit, as far as the estimator answers so."""
 
 
 class Fit(NamedTuple):
@@ -179,6 +182,10 @@ class Study(NamedTuple):
     mode: str
     """min or max: which of the metric's values are good."""
     confidence: float = 0.95
+    answers: Mapping[int, Mapping[str, np.ndarray]] = {}
+    """By the table's row: `row`, `y`, `weight` of the rows that test, and what the fit answers to them; empty unless kept."""
+    inner: "pd.DataFrame | None" = None
+    """As the table, with `inner` for the number of the fold: fits on a part of a split's training rows, by which to choose."""
 
     def leaderboard(self) -> "pd.DataFrame":
         """A row for each candidate, best first: its number and values, mean, its interval `low` to `high`, `train` mean, `fits`.
@@ -216,6 +223,83 @@ class Study(NamedTuple):
         known = {key: row[key] for key in self.keys if row[key] is not None and row[key] == row[key]}
         return ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in known.items())
 
+    def compare_rows(self, one: int, other: int) -> dict[str, Comparison]:
+        """The tests of two candidates' answers to rows that they were not fitted on: see `answer_tests`; effects one - other.
+
+        A row counts once: of the seeds and splits those count, in their order, none of whose rows was counted before. Splits
+        share training rows, which these tests do not know of. Raises ValueError where answers were not kept.
+        """
+        found = [self.fits_of(number).reset_index().set_index(["seed", "split"])["index"] for number in (one, other)]
+        pairs = [(found[0][at], found[1][at]) for at in found[0].index.intersection(found[1].index).sort_values()]
+        parts, counted = [], set()
+        for place, (mine, its) in enumerate(pairs):
+            if mine not in self.answers or its not in self.answers:
+                raise ValueError(f"The answers of candidates {one} and {other} were not kept: a study keeps them with `answers`.")
+            rows = set(self.answers[mine]["row"].tolist())
+            if not rows & counted:
+                counted |= rows
+                parts.append((self.answers[mine], self.answers[its], np.full(len(rows), place)))
+        if not parts or "y" not in parts[0][0]:
+            return {}
+
+        def column(side, name):
+            return np.concatenate([part[side][name] for part in parts])
+
+        first, second = ({name: column(i, name) for name in ANSWERS if all(name in p[i] for p in parts)} for i in (0, 1))
+        split = np.concatenate([part[2] for part in parts])
+        return answer_tests(column(0, "y"), first, second, column(0, "weight"), split, self.confidence)
+
+    def choice(self) -> "pd.DataFrame":
+        """A row for each seed and split: the candidate that its inner folds choose, their mean, and its score on the split.
+
+        The scores are those of choosing itself: no row that judges the choice took part in it. Of candidates as good the first
+        is chosen. Empty without inner folds. Varma and Simon, BMC Bioinformatics 7 (2006).
+        """
+        import pandas as pd
+
+        name, lines = f"test/{self.metric}", []
+        if self.inner is None or self.inner.empty:
+            return pd.DataFrame(columns=["seed", "split", "candidate", "inner", "score", "train_rows", "test_rows"])
+        outer = self.table.set_index(["seed", "split", "candidate"])
+        for (seed, split), mine in self.inner.groupby(["seed", "split"]):
+            means = mine.groupby("candidate")[name].agg(lambda v: v.mean(skipna=False)).dropna()
+            if len(means):
+                best = means.idxmax() if self.mode == "max" else means.idxmin()
+                fit = outer.loc[(seed, split, best)]
+                rest = {"score": fit[name], "train_rows": fit["train_rows"], "test_rows": fit["test_rows"]}
+                lines.append({"seed": seed, "split": split, "candidate": best, "inner": means[best], **rest})
+        return pd.DataFrame(lines)
+
+    def choice_score(self) -> tuple[float, Comparison] | None:
+        """The mean score of the choice and, as a `Comparison` with 0, its interval; None without inner folds."""
+        made = self.choice()
+        if made.empty:
+            return None
+        scores = made["score"].to_numpy(float)
+        return float(scores.mean()), self.against(scores, 0.0, made)
+
+    def choice_line(self) -> str:
+        """The choice in words: its score, and which candidate is chosen most often."""
+        found, made = self.choice_score(), self.choice()
+        if found is None:
+            return ""
+        counts = made["candidate"].value_counts(sort=True)
+        name = self.name_candidate(self.fits_of(counts.index[0]).iloc[0]) or "as it is"
+        often = f"{counts.iloc[0]} of {len(made)} splits choose {name}"
+        return f"{found[0]:.4f} ({found[1].low:.4f} to {found[1].high:.4f})  the choice itself; {often}"
+
+    def row_lines(self, ranked: "pd.DataFrame") -> Iterator[str]:
+        """The best candidate against the second, row by row, in lines of text; none where answers were not kept."""
+        if len(ranked) < 2 or not self.answers:
+            return
+        try:
+            found = self.compare_rows(*ranked["candidate"].iloc[:2])
+        except ValueError as error:
+            yield f"The two best are not compared row by row: {error}"
+            return
+        for line in lines_of_tests(found):
+            yield f"The best less the second, row by row: {line}"
+
     def against(self, scores: np.ndarray, others: Any, table: "pd.DataFrame") -> Comparison:
         """The test of scores [fits] against others on the same fits; NaN where one of them is none, or there is one fit."""
         ratio = float((table["test_rows"] / table["train_rows"]).mean())
@@ -232,6 +316,9 @@ class Study(NamedTuple):
         for i, row in ranked.head(most).iterrows():
             worse = "" if not i or np.isnan(row["p_value"]) else f"  p {row['p_value']:.3g}"
             yield f"  {row['mean']:.4f} ({row['low']:.4f} to {row['high']:.4f}){worse}  {self.name_candidate(row) or 'as it is'}"
+        if line := self.choice_line():
+            yield f"  {line}"
+        yield from self.row_lines(ranked)
         if not self.table["converged"].all():
             yield f"{(~self.table['converged']).sum()} of the fits did not converge."
 
@@ -253,38 +340,87 @@ NOTEBOOK_LINES = 20
 """So many candidates are shown in a notebook."""
 
 
-
 def study(
     estimator: Estimator, rows: Batch, splits: Splits, metrics: Mapping[str, Metric],
     grid: Mapping[str, Sequence[float]] = {}, seeds: Sequence[int] = (0,), *, sizes: Sequence[float] = (),
-    schema: Any = None, metric: str | None = None, mode: str | None = None, confidence: float = 0.95, lanes: int = LANES,
+    nested: Splits | None = None, answers: bool = False, schema: Any = None, metric: str | None = None, mode: str | None = None,
+    confidence: float = 0.95, lanes: int = LANES,
 ) -> Study:  # fmt: skip
     """Fit and judge an estimator on every split, with every seed, for all combinations of the grid's floats.
 
     `grid` has the values of floats of the estimator's hp by their path, {"alpha": [0.1, 1.0]} or {"estimator.alpha": ...}: one
     program serves all. What fixes a program (a kernel, a depth) is another estimator and another study. `sizes` are shares of the
-    rows that train, for a learning curve: a column `size` of the table. `schema` is the data's, for splits that read columns and
-    for labels. Raises ValueError for a path that the estimator has not, or a split without a
-    class to train on.
+    rows that train, for a learning curve: a column `size` of the table. `nested` splits each split's training rows again, and
+    candidates are judged there too, so that `Study.choice` says what choosing among them is worth. `answers` keeps what each fit
+    says to the rows that test, for `Study.compare_rows`. `schema` is the data's, for splits that read columns and for labels.
+    Raises ValueError for a path that the estimator has not, for a split without a class to train on, or sizes with `nested`.
     """
     candidates = grid_candidates(grid)
     trees = [set_floats(estimator.hp, values) for values in candidates]
     schema = Schema() if schema is None else schema
     masks, classes = splits.masks(rows, schema), len(schema.target.columns or ())
     name, good = choose_metric(metrics, metric, mode)
-    splits_made, wide = len(masks["train"]), shrink_training(masks, rows, sizes or (1.0,))
-    every = fits(len(candidates), len(seeds), len(wide["train"]))
-    chunks = measure(estimator, rows, wide, metrics, every, candidates=trees, seeds=seeds, classes=classes, lanes=lanes)
-    lines = [
-        table_line(candidates[one.fit.candidate], seeds[one.fit.seed], one, rows, wide) for chunk in chunks for one in chunk
-    ]
-    return as_study([name_size(line, splits_made, sizes) for line in lines], name, good, confidence)
+    wide, places = widen_masks(masks, rows, sizes, nested, schema)
+    kept = [name for name in ANSWERS if answers and name in estimator.apply]
+    chunks = measure(
+        estimator, rows, wide, metrics, fits(len(candidates), len(seeds), len(places)), candidates=trees, seeds=seeds,
+        answers=kept, classes=classes, lanes=lanes,
+    )  # fmt: skip
+    made = [
+        (place_line(table_line(candidates[one.fit.candidate], seeds[one.fit.seed], one, rows, wide), places),
+         tested_answers(one, rows, wide) if kept else {})
+        for chunk in chunks for one in chunk
+    ]  # fmt: skip
+    said = [one for line, one in made if "inner" not in line]
+    found = as_study([line for line, _ in made], name, good, confidence)
+    return found._replace(answers=dict(enumerate(said)) if kept else {})
 
 
-def name_size(line: dict[str, Any], splits: int, sizes: Sequence[float]) -> dict[str, Any]:
-    """The line of a split of `shrink_training` with the number of its split, and the share of the rows that train."""
-    size = {"size": float(sizes[line["split"] // splits])} if sizes else {}
-    return line | {"split": line["split"] % splits, "candidate": line["candidate"] | size}
+class SplitPart(NamedTuple):
+    """One of `widen_masks`: which split, with which share of the training rows, or which of its inner folds, and of how many."""
+
+    split: int
+    size: float | None = None
+    inner: tuple[int, int] | None = None
+
+
+def widen_masks(
+    masks: Mapping[str, np.ndarray], rows: Batch, sizes: Sequence[float], nested: Splits | None, schema: Any
+) -> tuple[dict[str, np.ndarray], list[SplitPart]]:
+    """The masks [m, n] of all that is fitted: the splits, each with its sizes or followed by its inner folds; and what they are.
+
+    Raises ValueError for sizes and inner folds together.
+    """
+    if sizes and nested is not None:
+        raise ValueError("A study has `sizes`, for a learning curve, or `nested`, for a choice, not both.")
+    splits = range(len(masks["train"]))
+    if sizes:
+        return shrink_training(masks, rows, sizes), [SplitPart(split, float(size)) for size in sizes for split in splits]
+    wide, places = [dict(masks)], [SplitPart(split) for split in splits]
+    for split in splits if nested is not None else ():
+        assert nested is not None
+        try:
+            inside = nested.masks(rows._replace(weight=np.asarray(rows.weight) * masks["train"][split]), schema)
+        except ValueError as error:
+            raise ValueError(f"Split {split + 1}, of its training rows: {error}") from error
+        wide.append(inside)
+        places += [SplitPart(split, None, (i, len(inside["train"]))) for i in range(len(inside["train"]))]
+    return {side: np.concatenate([one[side] for one in wide]) for side in SIDES}, places
+
+
+def place_line(line: dict[str, Any], places: Sequence[SplitPart]) -> dict[str, Any]:
+    """The line of one of `widen_masks` with the number of its split, and its size or inner fold."""
+    place = places[line["split"]]
+    size = {} if place.size is None else {"size": place.size}
+    inner = {} if place.inner is None else {"inner": place.inner[0], "inner_folds": place.inner[1]}
+    return line | {"split": place.split, "candidate": line["candidate"] | size} | inner
+
+
+def tested_answers(one: Measured, rows: Batch, masks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What a fit answers to the rows that test, with their `row`, `weight` and, of labels and numbers, `y`."""
+    mine = masks["test"][one.fit.split]
+    y = {} if rows.y is None else {"y": np.asarray(rows.y)[mine]}
+    return {"row": np.asarray(rows.row)[mine], "weight": np.asarray(rows.weight)[mine]} | y | one.answers
 
 
 def set_floats(hp: Any, values: Mapping[str, float]) -> Any:
@@ -320,8 +456,13 @@ def shrink_training(masks: Mapping[str, np.ndarray], rows: Batch, sizes: Sequenc
     return {"train": np.concatenate(kept), "test": np.concatenate([masks["test"]] * len(sizes))}
 
 
-def as_study(lines: Sequence[Mapping[str, Any]], metric: str, mode: str, confidence: float = 0.95) -> Study:
-    """The study of lines as `table_line` makes them; candidates are numbered in the order in which they come."""
+def as_study(
+    lines: Sequence[Mapping[str, Any]], metric: str, mode: str, confidence: float = 0.95, inner_folds: int | None = None
+) -> Study:
+    """The study of lines as `place_line` makes them; candidates are numbered in the order in which they come.
+
+    `inner_folds`: of the inner folds those of a choice by so many; None takes all.
+    """
     import pandas as pd
 
     keys = list(dict.fromkeys(key for line in lines for key in line["candidate"]))
@@ -333,7 +474,10 @@ def as_study(lines: Sequence[Mapping[str, Any]], metric: str, mode: str, confide
         | line["values"]
         for name, line in zip(names, lines, strict=True)
     ])  # fmt: skip
-    return Study(table, keys, metric, mode, confidence)
+    lines_inside = np.array(["inner" in line for line in lines], bool)
+    inner = table[lines_inside].assign(inner=[line["inner"] for line in lines if "inner" in line])
+    inner = inner[[inner_folds in (None, line["inner_folds"]) for line in lines if "inner" in line]].reset_index(drop=True)
+    return Study(table[~lines_inside].reset_index(drop=True), keys, metric, mode, confidence, {}, None if inner.empty else inner)
 
 
 def grid_candidates(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:

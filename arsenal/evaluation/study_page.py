@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from arsenal.evaluation.labels import display_name
+from arsenal.evaluation.paired import WHAT
 from arsenal.evaluation.plot import LIGHT, Theme, dress, legend, new_figure, shorten
 from arsenal.evaluation.report import Pictures, colour, facts, interval_text, number, render
 from arsenal.evaluation.study import Study
@@ -47,6 +48,7 @@ def write_study(folder: Path, found: Study, *, title: str, status: dict, command
         "splits": int(found.table["split"].nunique()), "stuck": int((~found.table["converged"].astype(bool)).sum()),
         "confidence": f"{found.confidence:.0%}", "others": [name for name in columns if name != found.metric],
         "table": [table_line(found, row, columns) for _, row in ranked.head(TABLED).iterrows()],
+        "choice": found.choice_line(), **row_tests(found, ranked),
     }  # fmt: skip
     write_text(folder / "leaderboard.csv", ranked.to_csv(index=False))
     write_text(folder / "index.html", render("study.html", page))
@@ -56,6 +58,21 @@ def write_study(folder: Path, found: Study, *, title: str, status: dict, command
 def cell(value: Any) -> str:
     """A candidate's value for people."""
     return number(value) if value is None or isinstance(value, float) else str(value)
+
+
+def row_tests(found: Study, ranked: "pd.DataFrame") -> dict[str, Any]:
+    """The two best candidates row by row, as lines of a table, or why there is no such table."""
+    names = [found.name_candidate(row) or "as it is" for _, row in ranked.head(2).iterrows()]
+    if len(names) < 2:
+        return {"pair": [], "tests": [], "no_tests": ""}
+    try:
+        tests = found.compare_rows(*ranked["candidate"].iloc[:2])
+    except ValueError as error:
+        return {"pair": names, "tests": [], "no_tests": str(error)}
+    why = "" if tests else "McNemar's test is of labels, DeLong's of two classes with two rows of each in every split."
+    lines = [(WHAT[name], name, f"{number(one.effect)} {interval_text(one.low, one.high)}", number(one.p_value))
+             for name, one in tests.items()]  # fmt: skip
+    return {"pair": names, "tests": lines, "no_tests": why}
 
 
 def score_text(row: Any) -> str:

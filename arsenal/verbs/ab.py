@@ -8,12 +8,12 @@ def ab(
 ) -> None:  # fmt: skip
     """Read an experiment's table, a row for an event or a unit, and write a page that says whether treated units differ.
 
-    TABLE: a CSV or Parquet file, or a pattern. unit: the column of who was treated. variant: the column of the arms.
-    outcome: a column of numbers, or A/B for the ratio of two columns' sums. covariate: a number of before the experiment, for
-    CUPED. slice: a column of groups in which the effect is looked at too. control: the arm that others are compared with; the
-    first by name unless given. per_unit: how a unit's rows become one number, any, sum or mean; any where all are 0 or 1, sum
-    otherwise. shares: planned sizes of the arms, A:1,B:1; equal unless given. mixed: units in several arms are an error, or
-    drop. to: the page.
+    TABLE: a CSV or Parquet file, or a pattern. unit: the column of who was treated. variant: the column of the arms. outcome:
+    a column of numbers, or A/B for the ratio of two columns' sums. covariate: a number of before the experiment, for CUPED.
+    slice: a column of groups in which the effect is looked at too. control: the arm that others are compared with; unless
+    given the one called control, else the first by name. per_unit: how a unit's rows become one number, any, sum or mean; any
+    where all are 0 or 1, sum otherwise. shares: planned sizes of the arms, A:1,B:1; equal unless given. mixed: units in
+    several arms are an error, or drop. to: the page.
     """  # fmt: skip
     from pathlib import Path
 

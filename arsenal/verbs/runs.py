@@ -163,12 +163,15 @@ def run_folders(runs: str) -> list[Path]:
     return list({path.resolve(): path for path in found}.values())
 
 
-def compare(runs: str, to: str = "compare.html") -> None:
+def compare(runs: str, to: str = "compare.html", paired: str | None = None) -> None:
     """Compare runs: where their configs differ and what they reached, here and on a page with their curves.
 
-    runs: run folders with commas between them, or a pattern with * and ?. to: the page.
+    runs: run folders with commas between them, or a pattern with * and ?. to: the page. paired: true answers the test rows by
+    each and tests the first against every other on the same rows, which takes seconds a run; of two runs true unless given.
     """
-    from arsenal.evaluation.comparison import best, differences, letters, metric_rows, write_comparison
+    if paired not in (None, "true", "false"):
+        raise RunError(f"`paired` must be true or false; got {paired!r}.")
+    from arsenal.evaluation.comparison import best, differences, letters, metric_rows, paired_lines, write_comparison
 
     paths = run_folders(runs)
     if len(paths) < 2:
@@ -182,8 +185,29 @@ def compare(runs: str, to: str = "compare.html") -> None:
     columns = letters(compared)
     print("\n".join(f"{letter}  {run.folder}" for letter, run in zip(columns, compared, strict=True)) + "\n")
     print(table.align(["", *columns], rows, range(1, len(columns) + 1)))
-    write_comparison(Path(to), compared)
+    asked = len(paths) == 2 if paired is None else paired == "true"
+    pairs = [((columns[0], columns[i]), compare_pair(paths[0], paths[i])) for i in range(1, len(paths))] if asked else []
+    for names, found in pairs:
+        if isinstance(found, str):
+            print(f"{' and '.join(names)} are not compared row by row: {found}")
+        else:
+            print(f"{' less '.join(names)} on the same {found.rows:,.0f} {found.split} rows, 95 % intervals")
+            heads = ["", *names, "difference", "p", "test", ""]
+            print(table.align(heads, paired_lines(names, found), range(1, 5)))
+    write_comparison(Path(to), compared, pairs)
     print(f"page: {to}")
+
+
+def compare_pair(one: Path, other: Path) -> Any:
+    """Two runs on the same rows, or in words why they are not compared."""
+    from arsenal.refusal import Refusal
+    from arsenal.road import compare_rows
+    from arsenal.run import load
+
+    try:
+        return compare_rows(load(one), load(other))
+    except (Refusal, ValueError, OSError) as error:
+        return " ".join(str(error).split())
 
 
 def read_compared(path: Path) -> Any:

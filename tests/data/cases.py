@@ -53,6 +53,7 @@ CASES = {
     ],
     "arsenal.data.folds.by_fold": lambda: [Case(data.by_fold("group"), TABLE)],
     "arsenal.data.folds.time_series": lambda: [Case(data.time_series(2), TABLE), Case(data.time_series(2, "time"), TABLE)],
+    "arsenal.data.folds.combinatorial_purged": lambda: [Case(data.combinatorial_purged("time", 3, 1, horizon=1), TABLE)],
     "arsenal.data.folds.purged_k_fold": lambda: [Case(data.purged_k_fold("time", 2, horizon=1), TABLE)],
     "arsenal.data.splits.as_split": lambda: [
         Case(data.as_split(lambda row: {"train": row > 3, "validation": row < 2, "test": row == 2}), TABLE)

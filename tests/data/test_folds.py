@@ -85,7 +85,29 @@ def test_purged_folds_by_hand():
     assert index_sets(plain) == index_sets(data.k_fold(5, shuffle=False).masks(rows, Schema()))
 
 
+def test_combinations_of_purged_folds_are_those_of_every_pair_of_rows():
+    """Row by row, by the definition: who overlaps with a fold that tests, or is among the first after it, does not train."""
+    folds, chosen, horizon, later = 5, 2, 2.5, 3
+    masks = data.combinatorial_purged("time", folds, chosen, horizon, embargo=later / N).masks(ROWS, Schema())
+    order = np.argsort(TIME)
+    parts = [order[12 * i : 12 * (i + 1)].tolist() for i in range(folds)]
+    wanted = []
+    for first in range(folds):
+        for second in range(first + 1, folds):
+            test, out = {*parts[first], *parts[second]}, set()
+            for part in (parts[first], parts[second]):
+                begin, end = min(TIME[i] for i in part), max(TIME[i] for i in part) + horizon
+                out |= {i for i in range(N) if TIME[i] <= end and TIME[i] + horizon >= begin}
+                out |= set([i for i in order.tolist() if TIME[i] > end][:later])
+            wanted.append((sorted(set(range(N)) - out - test), sorted(test)))
+    assert index_sets(masks) == wanted and len(wanted) == 10
+    assert (masks["test"].sum(0) == 4).all(), "Every row is in four of the ten: whole histories can be put together."
+    one = data.combinatorial_purged("time", 5, 1, 2, embargo=0.1).masks(ROWS, Schema())
+    assert index_sets(one) == index_sets(data.purged_k_fold("time", 5, 2, embargo=0.1).masks(ROWS, Schema()))
+
+
 @pytest.mark.parametrize(("make", "match"), [
+    (lambda: data.combinatorial_purged("time", 4, 4), "`test_folds` of `combinatorial_purged` must be below .* 4; got 4"),
     (lambda: data.k_fold(3, repeats=2, shuffle=False), "`k_fold` with `repeats` 2 shuffles"),
     (lambda: data.shuffle_split(stratify="y", group="group"), "takes `stratify` or `group`, not both"),
     (lambda: data.k_fold(61).masks(ROWS, Schema()), "`k_fold` cannot split these 60 rows: .*61"),

@@ -24,7 +24,7 @@ CASES = {
     "arsenal train +experiment=digits_": DIGITS,
     "arsenal tune +experiment=digits_": DIGITS,
     "arsenal train +experiment=digits_mlp optimizer.learn": {"optimizer.learning_rate="},
-    "arsenal evaluate r": {"run="},
+    "arsenal evaluate ru": {"run="},
     "arsenal nothing ": set(),
 }
 """What is typed before the Tab, and what may stand there."""

@@ -92,9 +92,19 @@ def test_compare(arsenal, tmp_path):
         *folders(said),
     ):
         assert words in page, words
+    assert re.search(r"^A less B on the same \d+ test rows", said, re.MULTILINE) and "McNemar" in said and "McNemar" in page
+    assert "McNemar" not in arsenal("compare", "runs=experiments/digits_mlp/*", "paired=false")
+    assert "`paired` must be true or false; got 'maybe'." in arsenal("compare", "runs=experiments/digits_mlp/*", "paired=maybe")
     assert "http://" not in page and "https://" not in page and "<script src" not in page
     assert "two runs or more" in arsenal("compare", f"runs={folders(said)[0]}")
     assert arsenal("compare", "runs=nothing*") == "arsenal: `runs`: no run folder fits nothing*.\n"
+
+
+def test_runs_of_other_test_rows_are_not_compared_row_by_row(arsenal, tmp_path):
+    words = [f"run.root={tmp_path}/experiments", "length=20", "every.log=5", "every.evaluate=10", "model.hidden=[8]"]
+    other = fit(compose("digits_mlp", [*words, "split.seed=1"])).folder
+    said = arsenal("compare", f"runs={folders(arsenal('list', 'where=config.split.seed=0'))[0]},{other}")
+    assert re.search(r"^A and B are not compared row by row: they have \d+ and \d+ test rows, \d+ of them the same", said, re.M)
 
 
 def test_rm_says_first_and_removes_when_told(arsenal, tmp_path):

@@ -51,6 +51,13 @@ def test_a_unit_converts_once():
     assert swapped.arms[1].effect.effect == -found.arms[1].effect.effect
 
 
+def test_a_variant_called_control_is_the_control():
+    named = FRAME.assign(group=FRAME["group"].map({"A": "blue", "B": "Control"}))
+    found, before = analyse_frame(named, ASKED), analyse_frame(FRAME, ASKED._replace(control="B"))
+    assert [one.name for one in found.arms] == ["Control", "blue"] and found.arms[1].effect == before.arms[1].effect
+    assert analyse_frame(named, ASKED._replace(control="blue")).arms[0].name == "blue"
+
+
 def test_means_covariates_and_slices_are_those_of_the_tests():
     arm, _, spent, before, country = KNOWN
     found = analyse_frame(FRAME, ExperimentSettings("user", "group", "spent", "before", "country")).arms[1]

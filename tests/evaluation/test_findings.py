@@ -15,6 +15,7 @@ from arsenal import metrics
 from arsenal.data import Schema
 from arsenal.evaluation.findings import find
 from arsenal.evaluation.report import plain_findings
+from arsenal.evaluation.threshold import Costs
 from arsenal.records import Batch
 
 DRAW = np.random.default_rng(0)
@@ -58,6 +59,31 @@ def test_every_metric_has_its_interval(found):
     error = np.sqrt(share * (1 - share) / len(rows.y))
     np.testing.assert_allclose((low, high), (share - 1.96 * error, share + 1.96 * error), atol=0.006)
     assert found.intervals["roc_auc"][0] < roc_auc_score(rows.y, p[:, 1]) < found.intervals["roc_auc"][1]
+
+
+def test_thresholds_mistakes_and_drift_are_of_the_rows_that_test(found):
+    rows, p = SPLITS["test"], OUTPUTS["predict_proba"]
+    assert found.thresholds.positive == "yes" and not found.thresholds.found_on
+    np.testing.assert_allclose(found.thresholds.curve.flagged[50], (p[:, 1] >= 0.5).mean())
+    wrong = OUTPUTS["predict"] != rows.y
+    surest = rows.row[wrong][np.argmax(p.max(1)[wrong])]
+    assert found.mistakes[0].row == surest and found.mistakes[0].columns.keys() == {"size", "noise", "kind"}
+    assert {one.column for one in found.drift} == {"size", "noise", "kind", "the target"} and not any(one.moved for one in found.drift)
+
+
+def test_costs_are_judged_on_other_rows_than_the_threshold_was_found_on():
+    splits = SPLITS | {"validation": SPLITS["train"]}
+    said = {name: np.asarray(f(None, splits["validation"].x)) for name, f in APPLY.items()}
+    given = (splits, OUTPUTS, {}, SCHEMA, APPLY, None)
+    found = find(jax.random.key(0), "test", *given, costs=Costs(1, 9), validation=said).thresholds
+    assert found.found_on == "validation" and found.cost[1] <= found.cost[0] <= found.cost[2]
+    beside = find(jax.random.key(0), "test", splits, OUTPUTS, METRICS, SCHEMA, APPLY, None, validation=said).validation
+    low, high = beside["accuracy"]
+    assert beside.keys() == METRICS.keys() and low < accuracy_score(splits["validation"].y, said["predict"]) < high
+    none = find(jax.random.key(0), "test", *given, costs=Costs(1, 9))
+    assert not none.thresholds.found_on and any("No threshold is chosen" in text for text in none.remarks)
+    with pytest.raises(ValueError, match="`costs` are of yes or no, by a probability; this target has no classes"):
+        find(jax.random.key(0), "test", splits, OUTPUTS, {}, SCHEMA._replace(target=Tensor()), APPLY, None, costs=Costs(1, 9))
 
 
 def test_simpler_models_are_fitted_on_the_training_rows_and_compared_on_the_same_resamples(found):

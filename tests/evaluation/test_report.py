@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 from page import Page
+from scipy import stats
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import precision_recall_fscore_support
@@ -153,7 +154,9 @@ def test_the_table_of_classes_is_scikit_learns(full, results):
     rows, outputs = results["test"]
     for i, line in enumerate(zip(*precision_recall_fscore_support(rows.y, outputs["predict"]), strict=True)):
         precision, recall, f1, support = line
-        assert re.search(rf"\b{i} {precision:.3f} {recall:.3f} {f1:.3f} [01]\.\d{{3}} {support}\b", page.text)
+        ends = r" \([01]\.\d\d to [01]\.\d\d\)"
+        numbers = rf"{precision:.3f}{ends} {recall:.3f}{ends} {f1:.3f}{ends} [01]\.\d{{3}}{ends}"
+        assert re.search(rf"\b{i} {numbers} {support}\b", page.text)
 
 
 def test_the_same_run_gives_the_same_bytes(full, results):
@@ -322,3 +325,15 @@ def test_one_quantity_of_two_names_is_drawn_once_over_the_axis_that_people_count
 def test_tags_and_notes_are_on_the_page(tmp_path):
     page = Page(write_report(tmp_path, **small(tags=["paper"], notes=["2026-01-01 10:00 UTC  <good>"])))
     assert "paper" in page.text and "<good>" in page.text
+
+
+def test_a_class_has_intervals():
+    """Wilson's as SciPy has it, and of F1 what its bootstrap has."""
+    precision, recall, f1 = report.class_intervals(33.0, 43.0, 51.0, np.ones(135))
+    np.testing.assert_allclose(precision, stats.binomtest(33, 43).proportion_ci(method="wilson"), rtol=1e-12)
+    np.testing.assert_allclose(recall, stats.binomtest(33, 51).proportion_ci(method="wilson"), rtol=1e-12)
+    draw = np.random.default_rng(0).multinomial(135, [33 / 135, 10 / 135, 18 / 135, 74 / 135], 20_000)
+    drawn = 2 * draw[:, 0] / (2 * draw[:, 0] + draw[:, 1] + draw[:, 2])
+    np.testing.assert_allclose(f1, np.quantile(drawn, (0.025, 0.975)), atol=0.02)
+    assert np.isnan(report.class_intervals(0.0, 0.0, 3.0, np.ones(5))[0]).all()
+    assert np.isnan(report.class_intervals(1.0, 2.0, 3.0, np.full(5, 0.5))).all()

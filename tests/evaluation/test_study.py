@@ -7,11 +7,12 @@ from arsenal_serving.export import Tensor
 from scipy import stats
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import KFold, StratifiedKFold, cross_validate
+from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from arsenal import combine, data, estimators, features, metrics
+from arsenal.evaluation.significance import delong, mcnemar
 from arsenal.evaluation.study import Study, as_study, compile_lanes, study
 from arsenal.records import batch
 
@@ -131,7 +132,54 @@ def test_a_learning_curve_is_that_of_fits_on_fewer_rows():
     np.testing.assert_allclose(found.table.query("size == 1.0")["test/r2_score"], whole["test/r2_score"], rtol=1e-5)
 
 
+def test_the_choice_by_inner_folds_is_scikit_learns(float64):
+    x, y = load_diabetes(return_X_y=True)
+    alphas = [0.001, 0.01, 0.1, 1.0]
+    found = study(
+        estimators.ridge(), batch(x=x, y=y), data.k_fold(5, seed=0), {"r2": metrics.r2_score()}, {"alpha": alphas},
+        nested=data.k_fold(3, shuffle=False),
+    )  # fmt: skip
+    search = GridSearchCV(Ridge(), {"alpha": alphas}, cv=KFold(3), scoring="r2")
+    outer = KFold(5, shuffle=True, random_state=0)
+    peer = cross_validate(search, x, y, cv=outer, scoring="r2", return_estimator=True)
+    made = found.choice()
+    np.testing.assert_allclose(made["score"], peer["test_score"], rtol=1e-8)
+    np.testing.assert_allclose(made["score"], cross_val_score(search, x, y, cv=outer, scoring="r2"), rtol=1e-8)
+    assert [alphas[i] for i in made["candidate"]] == [one.best_params_["alpha"] for one in peer["estimator"]]
+    np.testing.assert_allclose(made["inner"], [one.best_score_ for one in peer["estimator"]], rtol=1e-8)
+    mean, ends = found.choice_score()
+    assert mean == pytest.approx(peer["test_score"].mean()) and ends.low < mean < ends.high
+    assert len(found.table) == 20 and len(found.inner) == 60, "The table has the outer fits only."
+    assert mean <= found.leaderboard()["mean"][0] + 1e-12, "The best of many looks better than choosing is."
+    assert any("the choice itself; " in line and "splits choose alpha" in line for line in found.lines(3))
+
+
+def test_candidates_are_compared_row_by_row(float64):
+    x, y = load_breast_cancer(return_X_y=True)
+    rows = batch(x=x, y=y.astype(np.int32))
+    pipeline = combine.after(features.standardize(), estimators.logistic(classes=2))
+    given = {"accuracy": metrics.accuracy()}
+    found = study(pipeline, rows, data.stratified_k_fold(3, repeats=2), given, {"alpha": [1.0, 1000.0]}, answers=True)
+    tests = found.compare_rows(0, 1)
+
+    def answer(candidate, split):
+        fit = found.table.query(f"candidate == {candidate} and split == {split}").index[0]
+        return found.answers[fit]
+
+    # The first repeat has every row once; its splits' areas are averaged as independent ones are.
+    said = [np.concatenate([answer(c, s)["predict"] == answer(c, s)["y"] for s in range(3)]) for c in (0, 1)]
+    assert len(said[0]) == len(y) and tests["McNemar"] == mcnemar(*said)
+    each = [delong(answer(0, s)["y"], *(answer(c, s)["predict_proba"][:, 1] for c in (0, 1))) for s in range(3)]
+    assert tests["DeLong"].effect == pytest.approx(np.mean([one.effect for one in each]))
+    error = np.sqrt(sum(((one.high - one.low) / 2 / 1.959964) ** 2 for one in each)) / 3
+    assert (tests["DeLong"].high - tests["DeLong"].low) / 2 == pytest.approx(1.959964 * error, rel=1e-6)
+    assert sum("row by row" in line for line in found.lines(3)) == 2
+    with pytest.raises(ValueError, match="were not kept"):
+        found._replace(answers={}).compare_rows(0, 1)
+
+
 @pytest.mark.parametrize(("change", "match"), [
+    ({"sizes": [0.5], "nested": data.k_fold(2)}, "`sizes`, for a learning curve, or `nested`, for a choice, not both"),
     ({"sizes": [0.0, 1.0]}, r"`sizes` of a study are different shares of the training rows, in \(0, 1\]; got \[0.0, 1.0\]"),
     ({"grid": {"alhpa": [1.0]}}, "`grid` names floats of the estimator, alpha; got `alhpa`"),
     ({"metric": "accuracy"}, "`metric` of a study must be one of r2_score; got accuracy"),

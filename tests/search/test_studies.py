@@ -10,7 +10,7 @@ from arsenal.evaluation.study import fits, measure
 from arsenal.experiment import build, fit_whole
 from arsenal.road import evaluate, fit
 from arsenal.runs.folder import read_status
-from arsenal.search.studies import study
+from arsenal.search.studies import inner_splits, study
 
 WORDS = ["splits.folds=3", "study.lanes=4"]
 
@@ -49,6 +49,23 @@ def test_a_study_is_made_once_and_grows(run_study):
     best = more.study.leaderboard().iloc[0]
     assert f"<td>{best['mean']:.4f}</td><td>({best['low']:.4f} to " in shown and "learner.alpha=" in shown and "index.html" in shown
     assert len(pd.read_csv(found.folder / "report" / "leaderboard.csv")) == 4
+
+
+@pytest.mark.slow
+def test_answers_are_kept_and_a_choice_is_judged(run_study):
+    words = ["grid={learner.alpha: [0.1, 1000.0]}"]
+    found = run_study(*words, "study.nested=2")
+    assert found.study.answers.keys() == set(range(6)), "Two candidates on three splits; inner folds are not kept."
+    assert len(found.study.choice()) == 3 and (found.folder / "choice.parquet").is_file()
+    first = found.study.compare_rows(0, 1)
+    assert first.keys() == {"McNemar", "DeLong"}
+    page = (found.folder / "report" / "index.html").read_text()
+    assert "The two best, row by row" in page and "the choice itself" in page
+    (found.folder / "fits.jsonl").write_text("\n".join((found.folder / "fits.jsonl").read_text().splitlines()[:4]) + "\n")
+    again = run_study(*words)
+    assert again.study.compare_rows(0, 1) == first and again.study.inner is None
+    none = run_study(*words, "study.answers=false", "study.seeds=2").study
+    assert none.answers.keys() == set(range(6)) and len(none.table) == 12
 
 
 @pytest.mark.slow
@@ -93,8 +110,15 @@ def test_a_fit_is_the_run_that_its_command_trains(tmp_path):
     (["splits=group_k_fold", "splits.column=patient"], "reads the column `patient`"),
     (["splits.folds=1000"], "cannot split"),
     (["preflight=true"], "`preflight` looks at one run"),
+    (["study.nested=3", "study.sizes=[0.5, 1.0]"], "not both"),
 ])  # fmt: skip
 def test_what_cannot_be_honoured_is_refused_before_anything_is_fitted(run_study, tmp_path, words, match):
     with pytest.raises(ConfigError, match=match):
         run_study(*words)
     assert not list(tmp_path.rglob("fits.jsonl"))
+
+
+def test_a_kind_of_splits_without_a_number_has_no_inner_folds():
+    config = compose("breast_cancer_logistic", ["splits=leave_one_out", "study.nested=3"], name="study")
+    with pytest.raises(ConfigError, match="has no `folds` or `splits`"):
+        inner_splits(config.settings)

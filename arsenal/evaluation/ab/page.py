@@ -25,6 +25,8 @@ from arsenal.storage.files import write_text
 
 PER_UNIT = ("any", "sum", "mean")
 TRUTH = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
+CONTROL = "control"
+"""The variant of this name is the control unless another is named."""
 MOST_SLICES = 100
 """A column of more values is no column of slices."""
 TESTS: dict[str, Callable[..., Comparison]] = {"share": z_test, "mean": t_test}
@@ -199,7 +201,7 @@ def drop_mixed(frame: Any, asked: ExperimentSettings) -> tuple[Any, list[str]]:
 
 
 def arm_names(variant: Any, control: str | None) -> list[str]:
-    """The variants by name, the control first."""
+    """The variants by name, the control first: the one asked for, else the one that is called control, else the first."""
     names = sorted(set(variant))
     if len(names) < 2:
         raise ExperimentError(f"Column `{variant.name}` must hold two variants or more; got {', '.join(names)}.")
@@ -207,7 +209,8 @@ def arm_names(variant: Any, control: str | None) -> list[str]:
         raise ExperimentError(f"Column `{variant.name}` holds {len(names):,} variants, more than 20; is it the unit?")
     if control is not None and control not in names:
         raise ExperimentError(f"`control` must be one of {', '.join(names)}; got {control}.")
-    first = names[0] if control is None else control
+    called = next((name for name in names if name.lower() == CONTROL), names[0])
+    first = called if control is None else control
     return [first, *(name for name in names if name != first)]
 
 

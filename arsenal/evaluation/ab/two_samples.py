@@ -20,6 +20,7 @@ from arsenal.evaluation.significance import (
     normal_comparison,
     t_comparison,
     two_sides,
+    wilson,
 )
 
 
@@ -69,13 +70,6 @@ def z_test(y: Any, treated: Any, weight: Any = None, confidence: float = 0.95) -
     (low0, high0), (low1, high1) = (wilson(p, n, two_sides(confidence)) for p, n in ((p0, n0), (p1, n1)))
     low, high = np.hypot(p1 - low1, high0 - p0), np.hypot(high1 - p1, p0 - low0)
     return found._replace(low=float(p1 - p0 - low), high=float(p1 - p0 + high))
-
-
-def wilson(share: float, n: int, z: float) -> tuple[float, float]:
-    """Wilson's interval of a share of n, JASA 22 (1927)."""
-    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    reach = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return float(middle - reach), float(middle + reach)
 
 
 def chi_square(y: Any, treated: Any, weight: Any = None) -> Comparison:
