@@ -130,7 +130,7 @@ def find(
         worst = find_worst(columns, value, rows.weight, rows.row, worse, most=SHOWN)
     importance, names, why = column_importance(key, apply, params, rows, schema, classes)
     matter = [] if importance is None else [names[i] for i in np.argsort(-np.asarray(importance.mean), kind="stable")]
-    mistakes = [] if rows.y is None else worst_mistakes(
+    mistakes = [] if rows.y is None or not columns else worst_mistakes(
         rows.y, rows.row, rows.weight, outputs, columns, schema.target.columns, matter
     )  # fmt: skip
     sturdy = find_robustness(key, rows, train, schema, apply, params, outputs, measured, metric) if robustness else None
