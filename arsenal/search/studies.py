@@ -6,7 +6,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -73,12 +73,12 @@ def study(config: Config, say: Callable[[str], None] = lambda text: None) -> Stu
             programs.check()
             groups = Groups(config, build(config), programs, interrupted)
             experiment = groups.experiment
-            rows, masks = study_rows(experiment, settings)
+            rows, masks = study_rows(experiment, settings.splits, settings.study.rows)
             try:
                 metric, mode = choose_metric(experiment.parts.metrics, settings.study.metric, settings.study.mode)
             except ValueError as error:
                 raise ConfigError(f"`study`: {error}") from error
-            about = study_identity(config, experiment)
+            about = study_identity(config, experiment, settings.study.rows)
         with claim_folder(config, about, settings.study.folder, "study") as path, contextlib.closing(FitLog(path)) as log:
             say(f"Study {path}")
             if log.done:
@@ -89,7 +89,7 @@ def study(config: Config, say: Callable[[str], None] = lambda text: None) -> Stu
                 for program, values in group_candidates(programs, candidates):
                     group = groups.experiment_of(program)
                     if group is not experiment:
-                        rows, masks = study_rows(group, settings)
+                        rows, masks = study_rows(group, settings.splits, settings.study.rows)
                     judge_group(log, group, program, values, rows, masks, seeds, settings, interrupted, say)
             except Exception as error:
                 with contextlib.suppress(OSError):
@@ -106,15 +106,17 @@ def grid_space(grid: Mapping[str, Sequence[Any]]) -> Space:
     return Space({key: Dimension("choice", 0.0, len(values) - 1.0, tuple(values)) for key, values in grid.items()})
 
 
-def study_rows(experiment: Experiment, settings: StudySettings) -> tuple[Batch, dict[str, np.ndarray]]:
-    """The rows that a study fits and judges, and the masks of its splits."""
+def study_rows(
+    experiment: Experiment, node: dict[str, Any], which: Literal["development", "all"] = "development"
+) -> tuple[Batch, dict[str, np.ndarray]]:
+    """The rows that are fitted and judged, and the masks of the splits that a node of the config makes of them."""
     if is_streamed(experiment.data.rows):
         raise ConfigError("A study weighs all rows in memory, and this data is read as it goes.")
     parts = experiment.splits
-    kept = ("train", "validation") + (("test",) if settings.study.rows == "all" else ())
+    kept = ("train", "validation") + (("test",) if which == "all" else ())
     ids = np.concatenate([parts[name].row for name in kept])
     rows = take(experiment.data.rows, np.isin(experiment.data.rows.row, ids))
-    made = configs.instantiate(settings.splits, "splits")
+    made = configs.instantiate(node, "splits")
     if not isinstance(made, Splits):
         raise ConfigError(f"`splits` must make Splits, such as arsenal.data.k_fold; got {type(made).__name__}.")
     try:
@@ -123,13 +125,13 @@ def study_rows(experiment: Experiment, settings: StudySettings) -> tuple[Batch, 
         raise ConfigError(f"`splits`: {error}") from error
 
 
-def study_identity(config: Config, experiment: Experiment) -> dict[str, Any]:
+def study_identity(config: Config, experiment: Experiment, which: str) -> dict[str, Any]:
     """What defines a study: the runs, their length, the metrics and the splits; more candidates or seeds extend it."""
     values = config.values
     found = {key: value for key, value in mathematics(config, experiment.data).items() if key != "seed"}
     return {
         "run": found, "length": values["length"], "metrics": values["metrics"], "splits": values["splits"],
-        "rows": values["study"]["rows"],
+        "rows": which,
     }  # fmt: skip
 
 

@@ -1,0 +1,563 @@
+"""A portfolio of candidates within a budget, from its config to a trained run: what `arsenal automl` does, as a function.
+
+Successive halving over folds (Jamieson & Talwalkar, AISTATS 2016), the greedy ensemble of Caruana et al. (ICML 2004), stacking.
+"""
+
+import contextlib
+import io
+import json
+import shlex
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import jax
+import numpy as np
+
+from arsenal import config as configs
+from arsenal.combine.stacking import as_features
+from arsenal.config import AutomlSettings, Config, ConfigError
+from arsenal.evaluation.selection import (
+    answer_scores,
+    honest_scores,
+    members,
+    pays,
+    select_ensemble,
+    stack_answers,
+)
+from arsenal.evaluation.study import (
+    Fit,
+    Measured,
+    Study,
+    as_study,
+    choose_metric,
+    fits,
+    measure,
+    shrink_training,
+    table_line,
+)
+from arsenal.evaluation.study_page import Table, write_study
+from arsenal.experiment import Experiment, build
+from arsenal.records import Batch, Metric
+from arsenal.road import evaluate, fit
+from arsenal.run import Run
+from arsenal.runs import folder, signals
+from arsenal.runs.cache import compile_cache
+from arsenal.search.portfolio import Bench, Candidate, Group, answer_of, group_candidates, portfolio
+from arsenal.search.studies import FitLog, study_identity, study_rows
+from arsenal.search.sweep import claim_folder
+from arsenal.storage.files import write_bytes, write_text
+
+RANKS = ("log_loss", "root_mean_squared_error")
+"""Metrics that rank candidates where none is named, if they are measured."""
+SPREAD, KEPT = 3, 2
+"""A rung of the ladder has so many times the folds of the one before it, and one of so many candidates goes on."""
+PROBED, PROBE = 8_000, 2_000
+"""With more rows than these to train on, a candidate's first fit is of so many, and says what all of them will take."""
+GROWTH = 1.2
+"""The power of the number of rows with which a fit is taken to grow, from a probe to all rows."""
+REFIT_BASE, REFIT_COMPILES, PAGE, REPORT = 3.0, 2.0, 2.5, 10.0
+"""Seconds of a run apart from its fit; its compilations over those of a fold; seconds of the page, and of a run's report."""
+SURE = 1.25
+"""What is predicted for the end is taken to last so much longer."""
+TOP = 3
+"""Time is kept to train so many of the best candidates as a run."""
+STACKED = 5
+"""Folds of a stacking that is trained as a run, and most members that it has."""
+WINNER = "winner"
+"""The experiment that the folder holds at the end."""
+
+
+class Option(NamedTuple):
+    """What may answer in the end: a candidate, an ensemble, a stacking."""
+
+    kind: str
+    """single, ensemble or stacking."""
+    weights: dict[str, float]
+    """Of its members, by name."""
+    scores: np.ndarray
+    """[splits]"""
+
+
+class AutomlResult(NamedTuple):
+    """What came of the search."""
+
+    folder: Path
+    run: Run
+    """The winner, trained."""
+    study: Study
+    """What was measured of those that were judged on equal folds."""
+    winner: Option
+    seconds: float
+    """What this command took, to the end of the run's training and the page."""
+    reported: bool
+    """Whether there was time for the run's own report."""
+
+    @property
+    def command(self) -> str:
+        """What trains the winner again."""
+        return shlex.join(["arsenal", "train", "--config-dir", str(self.folder / "conf"), f"+experiment={WINNER}"])
+
+    def summary(self) -> Iterator[str]:
+        """What there is to say, in lines."""
+        yield from self.study.lines(10)
+        yield f"Winner: {describe(self.winner)}; trained in {self.run.folder}"
+        yield f"Train it again: {self.command}"
+        yield f"Leaderboard: {self.folder / 'report' / 'index.html'}"
+        if self.reported:
+            yield f"Report of the run: {self.run.folder / 'report' / 'index.html'}"
+        else:
+            yield f"The budget left no time for the run's report: arsenal evaluate run={self.run.folder}"
+        yield f"{self.seconds:.1f} s"
+
+
+def describe(option: Option) -> str:
+    """An option in words."""
+    if option.kind == "single":
+        return next(iter(option.weights))
+    of = [f"{name} {weight:.0%}" if option.kind == "ensemble" else name for name, weight in option.weights.items()]
+    return f"{option.kind} of {', '.join(of)}"
+
+
+def automl(
+    config: Config, say: Callable[[str], None] = lambda text: None, began: float | None = None
+) -> AutomlResult:
+    """Judge a portfolio of candidates within the config's budget, and train the best, or several as one, as a run.
+
+    Each fit is kept with its answers as it ends, so the same config goes on, with what is left of its budget or with a larger one.
+    `say` hears how it goes; `began` is when the budget began, by `time.monotonic()`: now, unless it is given. Raises ConfigError
+    for an entry of the portfolio that cannot be used, or a budget that is too short for one fit and its run.
+    """
+    began = time.monotonic() if began is None else began
+    settings = cast(AutomlSettings, config.settings)
+    if settings.preflight:
+        raise ConfigError("`preflight` looks at one run: give it to `arsenal train`.")
+    compile_cache()
+    with signals.interrupts() as interrupted, interrupted.at_once(lambda: signals.BEFORE):
+        experiment = build(config)
+        rows, masks = study_rows(experiment, settings.splits)
+        metric, mode = rank_metric(experiment, settings)
+        candidates, out = portfolio(config, experiment, rows, masks)
+        about = study_identity(config, experiment, "development")
+    with claim_folder(config, about, settings.automl.folder, "automl") as path, contextlib.closing(FitLog(path)) as log:
+        say(f"Search {path}")
+        status = folder.read_status(path) if log.lines else {}
+        complete = status.get("state") == "complete" and status.get("budget", 0.0) >= settings.automl.budget
+        before = status.get("winner") if complete else None
+        clock = Clock(began, float(settings.automl.budget), status.get("spent", 0.0))
+        folder.set_status(path, "running", spent=clock.spent())
+        race = Race(experiment, rows, masks, metric, mode, candidates, out, log, clock, settings, say)
+        try:
+            if before is None:
+                with signals.interrupts() as interrupted:
+                    race.run(interrupted)
+            return conclude(race, config, path, before)
+        except Exception as error:
+            with contextlib.suppress(OSError):
+                state = "interrupted" if hasattr(error, "number") else "failed"
+                folder.set_status(path, state, error=str(error), spent=clock.spent())
+            raise
+
+
+def rank_metric(experiment: Experiment, settings: AutomlSettings) -> tuple[str, str]:
+    """The metric that ranks candidates, and which of its values are good."""
+    metrics, section = experiment.parts.metrics, settings.automl
+    known = [name for metric in metrics.values() for name in metric.compute(metric.empty())]
+    try:
+        return choose_metric(metrics, section.metric or next((name for name in RANKS if name in known), None), section.mode)
+    except ValueError as error:
+        raise ConfigError(f"`automl`: {str(error).replace('of a study', 'of automl')}") from error
+
+
+class Clock:
+    """The budget and what is left of it, in seconds."""
+
+    def __init__(self, began: float, budget: float, before: float = 0.0):
+        """`before` is what earlier commands took of it."""
+        self.began, self.budget, self.before = began, budget, before
+
+    def spent(self) -> float:
+        """What was taken, by earlier commands too."""
+        return self.before + time.monotonic() - self.began
+
+    def left(self) -> float:
+        """What remains."""
+        return self.budget - self.spent()
+
+
+def ladder(splits: int) -> list[int]:
+    """How many folds candidates have at each rung.
+
+    >>> ladder(5), ladder(20)
+    ([1, 3, 5], [1, 3, 9, 20])
+    """
+    found = [1]
+    while found[-1] < splits:
+        found.append(min(splits, found[-1] * SPREAD))
+    return found
+
+
+class Race:
+    """What is known of every candidate, and the order in which more is learned."""
+
+    def __init__(
+        self, experiment: Experiment, rows: Batch, masks: Mapping[str, np.ndarray], metric: str, mode: str,
+        candidates: Sequence[Candidate], out: dict[str, str], log: FitLog, clock: Clock, settings: AutomlSettings,
+        say: Callable[[str], None],
+    ):  # fmt: skip
+        """Read what the log knows of these candidates."""
+        self.experiment, self.rows, self.masks, self.metric, self.mode = experiment, rows, masks, metric, mode
+        self.candidates, self.out, self.log, self.clock, self.settings, self.say = candidates, out, log, clock, settings, say
+        self.groups, self.splits = group_candidates(candidates), len(masks["train"])
+        self.answer, self.folder = answer_of(experiment), log.path / "answers"
+        train = masks["train"].sum(1).mean()
+        self.share = PROBE / train if train > PROBED else None
+        self.growth = (1 / self.share) ** GROWTH if self.share else 1.0
+        self.wide = shrink_training(masks, rows, (self.share, 1.0) if self.share else (1.0,))
+        self.bench = Bench(experiment, rows, self.wide, settings.seed)
+        self.found: dict[str, dict[int, dict[str, Any]]] = {one.name: {} for one in candidates}
+        self.kept: dict[str, dict[int, np.ndarray]] = {one.name: self.read_answers(one) for one in candidates}
+        known = {one.name: json.dumps(one.given) for one in candidates}
+        for line in log.lines:
+            name = line["candidate"]["name"]
+            if known.get(name) == json.dumps(line["given"]) and line["split"] in self.kept[name]:
+                self.found[name][line["split"]] = line
+        for group in self.groups:
+            lines = [line for one in group.candidates for line in self.found[one.name].values()]
+            group.fit_seconds = max((line["seconds"] for line in lines), default=0.0)
+            group.compile_seconds = max((line["compile_seconds"] for line in lines), default=0.0)
+
+    # Answers and scores.
+
+    def place(self, one: Candidate) -> Path:
+        """The file of a candidate's answers, named by what it is."""
+        return self.folder / f"{one.name}-{folder.identity({'given': one.given})[:8]}.npz"
+
+    def read_answers(self, one: Candidate) -> dict[int, np.ndarray]:
+        """The answers that are kept, by split."""
+        with contextlib.suppress(FileNotFoundError), np.load(self.place(one), allow_pickle=False) as file:
+            return {int(name): file[name] for name in file.files}
+        return {}
+
+    def keep(self, one: Candidate, split: int, measured: Measured, seconds: float, group: Group) -> None:
+        """Write down a fit: its answers first, then its line, which counts."""
+        self.kept[one.name][split] = measured.answers[self.answer]
+        file = io.BytesIO()
+        np.savez(file, **{str(s): answer for s, answer in self.kept[one.name].items()})  # type: ignore[arg-type]
+        self.folder.mkdir(exist_ok=True)
+        write_bytes(self.place(one), file.getvalue())
+        line = table_line({"name": one.name}, self.settings.seed, measured._replace(fit=measured.fit._replace(split=split)), self.rows, self.masks)
+        line |= {"given": one.given, "seconds": seconds, "compile_seconds": group.compile_seconds}
+        self.log.add(line)
+        self.found[one.name][split] = line
+
+    def scores(self, name: str, folds: int) -> np.ndarray:
+        """The metric on the first folds [folds]."""
+        values = [self.found[name][split]["values"][f"test/{self.metric}"] for split in range(folds)]
+        return np.array([np.nan if value is None else value for value in values], float)
+
+    def folds(self, name: str) -> int:
+        """How many of the first folds a candidate has."""
+        return next(split for split in range(self.splits + 1) if split not in self.found[name])
+
+    def rank(self, folds: int, names: Sequence[str] | None = None) -> list[str]:
+        """Those that have so many folds, by their mean on these alone, best first."""
+        sign = 1.0 if self.mode == "min" else -1.0
+        there = [one.name for one in self.candidates if self.folds(one.name) >= folds and (names is None or one.name in names)]
+        means = {name: sign * self.scores(name, folds).mean() for name in there}
+        return sorted(there, key=lambda name: (np.isnan(means[name]), means[name]))
+
+    @property
+    def level(self) -> int:
+        """The most folds that the best few candidates have: on these alone all that have them are compared."""
+        had = sorted((self.folds(one.name) for one in self.candidates if self.folds(one.name)), reverse=True)
+        return had[min(TOP, len(had)) - 1] if had else 0
+
+    # Fits.
+
+    def group_of(self, name: str) -> Group:
+        """The program of a candidate."""
+        return next(group for group in self.groups if any(one.name == name for one in group.candidates))
+
+    def predict(self, group: Group) -> float:
+        """The seconds that the next fit of a program takes: its own before, or those of the slowest that was begun so far."""
+        compiling = 0.0 if group.program else group.compile_seconds
+        if group.fit_seconds:
+            return compiling + group.fit_seconds
+        if group.probe_seconds:
+            return compiling + group.probe_seconds * self.growth
+        begun = [other for other in self.groups if other.program and other.fit_seconds]
+        return max((other.compile_seconds + other.fit_seconds for other in begun), default=0.0)
+
+    def refit(self, weights: Mapping[str, float], stacked: bool = False) -> float:
+        """The seconds that a run of these members takes, as far as they are known."""
+        fits = 1 + STACKED if stacked else 1
+        share = self.splits / max(1, self.splits - 1)
+        groups = [self.group_of(name) for name in weights]
+        return SURE * (REFIT_BASE + sum(one.compile_seconds * REFIT_COMPILES + one.fit_seconds * share * fits for one in groups))
+
+    def reserve(self) -> float:
+        """The seconds that the end takes: a run of the best candidates, and the page."""
+        level = self.level
+        best = self.rank(level)[: TOP if self.settings.automl.ensemble else 1] if level else []
+        return self.refit(dict.fromkeys(best, 1.0)) + PAGE
+
+    def advance(self, name: str, folds: int, alive: Sequence[str], interrupted: signals.Interrupts) -> bool:
+        """Fit a candidate, and those alive that share its program, to so many folds; False where the time does not allow it."""
+        group = self.group_of(name)
+        mates = [(i, one) for i, one in enumerate(group.candidates) if one.name in alive or one.name == name]
+        wanted = [(i, one, split) for split in range(folds) for i, one in mates if split not in self.found[one.name]]
+        if not wanted:
+            return True
+        if not self.allows(group):
+            return False
+        try:
+            if group.program is None:
+                group.compile(self.bench)
+            if self.share and not group.fit_seconds and not group.probe_seconds:
+                _, group.probe_seconds = group.fit(self.bench, [Fit(wanted[0][0], 0, 0)])
+            offset = self.splits if self.share else 0
+            for split in sorted({split for *_, split in wanted}):
+                if not self.allows(group):
+                    return False
+                chosen = [(i, one) for i, one, at in wanted if at == split]
+                measured, seconds = group.fit(self.bench, [Fit(i, 0, split + offset) for i, _ in chosen])
+                group.fit_seconds = max(seconds, group.fit_seconds)
+                for (_, one), found in zip(chosen, measured, strict=True):
+                    self.keep(one, split, found, seconds / len(chosen), group)
+                if interrupted():
+                    raise signals.Interrupted(interrupted(), self.log.path, len(self.log.lines))
+        except ValueError as error:
+            reason = " ".join(str(error).split())
+            for one in group.candidates:
+                self.out[one.name] = reason
+                self.say(f"{one.name} is left out: {reason}")
+            gone = {one.name for one in group.candidates}
+            self.candidates = [one for one in self.candidates if one.name not in gone]
+        return True
+
+    def allows(self, group: Group) -> bool:
+        """Whether the next fit of a program ends in time, and leaves what the end takes. The first fit of all is begun."""
+        if not any(self.found.values()):
+            return self.clock.left() > REFIT_BASE + PAGE
+        return self.clock.left() > self.predict(group) + self.reserve()
+
+    def ranking_metric(self) -> Metric:
+        """The record that measures what ranks."""
+        metrics = self.experiment.parts.metrics.values()
+        return next(one for one in metrics if self.metric in one.compute(one.empty()))
+
+    def stack(self, names: Sequence[str]) -> np.ndarray:
+        """What a stacking of these scores on each split [splits], fitted on their answers to the rows of the others."""
+        made = configs.instantiate(final_node(self), "final", self.experiment.data.schema)
+        columns = []
+        for name in names:
+            whole = np.zeros((len(self.rows.weight), *self.kept[name][0].shape[1:]), np.float32)
+            for split, mask in enumerate(self.masks["test"]):
+                whole[mask] = self.kept[name][split]
+            columns.append(np.asarray(as_features({self.answer: jax.numpy.asarray(whole)})))
+        seen = self.rows._replace(x=np.concatenate(columns, 1))
+        name, classes = f"test/{self.metric}", len(self.experiment.data.schema.target.columns or ())
+        [every] = measure(made, seen, self.masks, {"": self.ranking_metric()}, fits(1, 1, self.splits), classes=classes, lanes=self.splits)
+        return np.array([one.values[name] for one in every])
+
+    def run(self, interrupted: signals.Interrupts) -> None:
+        """Climb the ladder, halving; then, in the time that is left, let those that were stopped go on, the best first."""
+        alive = [one.name for one in self.candidates]
+        for folds in ladder(self.splits):
+            for name in alive:
+                if name not in self.out:
+                    self.advance(name, folds, alive, interrupted)
+            ranked = self.rank(folds, alive)
+            if ranked:
+                best = self.scores(ranked[0], folds).mean()
+                self.say(f"{folds} of {self.splits} folds: {len(ranked)} candidates, {self.metric} {best:.4f} by {ranked[0]}; {self.clock.spent():.0f} s")
+            alive = ranked[: -(-len(ranked) // KEPT)] if folds < self.splits else ranked
+        for folds in reversed(ladder(self.splits)[:-1]):
+            for name in self.rank(folds):
+                self.advance(name, self.splits, [name], interrupted)
+        for one in self.candidates:
+            if not self.folds(one.name):
+                self.advance(one.name, 1, [one.name], interrupted)
+        if not self.level:
+            raise self.too_short("no fit could be made in it")
+        if self.clock.left() < 0:
+            raise self.too_short(f"one fit took {self.clock.spent():.1f} s with all that is before it")
+
+    def too_short(self, why: str) -> ConfigError:
+        """Why the budget does not do."""
+        needed = self.clock.spent() - self.clock.before + self.reserve() + (0.0 if self.level else REFIT_BASE + PAGE)
+        return ConfigError(f"`automl.budget` of {self.clock.budget:g} s is too short: {why}; about {needed * SURE:.0f} s would do.")
+
+
+# What is made of what was measured.
+
+
+def conclude(race: Race, config: Config, path: Path, before: Mapping[str, Any] | None) -> AutomlResult:
+    """Choose the winner, or take the one from `before`, write its experiment, train it, and write the pages."""
+    found, names = options(race, limited=before is None)
+    winner = found[-1] if before is None else Option(before["kind"], before["weights"], found[0].scores)
+    text = experiment_text(race, winner)
+    (path / "conf" / "experiment").mkdir(parents=True, exist_ok=True)
+    write_text(path / "conf" / "experiment" / f"{WINNER}.yaml", text)
+    race.say(f"Winner: {describe(winner)}; training it")
+    run = fit(configs.compose(WINNER, config_dir=path / "conf"), listener=warn(race.say))
+    study = study_of(race, found, names)
+    spent = race.clock.spent()
+    about = {"budget": race.clock.budget, "spent": spent, "winner": {"kind": winner.kind, "weights": winner.weights}}
+    folder.set_status(path, "complete", fits=len(race.log.lines), **about)
+    shown = {"state": "complete", "time": time.time(), "fits": len(race.log.lines), "seconds": f"{spent:.0f} of {race.clock.budget:g}"}
+    result = AutomlResult(path, run, study, winner, spent, False)
+    write_study(
+        path / "report", study, title=f"AutoML of {race.settings.name}", status=shown, command=result.command,
+        config=text, tables=tables(race, winner, study), seconds=fit_seconds(race),
+    )  # fmt: skip
+    reported = (run.folder / "report" / "index.html").is_file()
+    if not reported and race.clock.left() > REPORT:
+        evaluate(run)
+        reported = True
+    spent = race.clock.spent()
+    folder.set_status(path, "complete", fits=len(race.log.lines), **about | {"spent": spent})
+    return result._replace(seconds=spent - race.clock.before, reported=reported)
+
+
+def warn(say: Callable[[str], None]) -> Callable[[str, int, dict[str, Any]], None]:
+    """A listener that hears of a run what is a warning."""
+    return lambda kind, step, values: say(str(values["text"])) if kind == "warning" else None
+
+
+def options(race: Race, limited: bool) -> tuple[list[Option], list[str]]:
+    """The best candidate, and what pays beside it in the time that is left, the last the winner; the names that were compared."""
+    level, mode = race.level, race.mode
+    ranked = race.rank(level)
+
+    def in_time(weights: Mapping[str, float], stacked: bool = False) -> bool:
+        return not limited or race.refit(weights, stacked) + PAGE < race.clock.left()
+
+    single = next((name for name in ranked if in_time({name: 1.0})), None)
+    if single is None:
+        raise race.too_short(f"a run of `{ranked[0]}` takes about {race.refit({ranked[0]: 1.0}):.0f} s")
+    found = [Option("single", {single: 1.0}, race.scores(single, level))]
+    combining = {one.name for one in race.candidates if one.estimator is not None}
+    pool = [name for name in ranked if name in combining and np.isfinite(race.scores(name, level)).all()]
+    masks = {side: mask[:level] for side, mask in race.masks.items()}
+    ratio = float((masks["test"].sum(1) / masks["train"].sum(1)).mean())
+    if not race.settings.automl.ensemble or level < 2:
+        return found, ranked
+    score = answer_scores(race.ranking_metric(), race.metric, race.answer)
+    weights: dict[str, float] = {}
+    while len(pool) > 1:
+        answers = stack_answers([[race.kept[name][split] for split in range(level)] for name in pool], race.rows, masks["test"])
+        weights = members(pool, select_ensemble(answers, score, mode))
+        if in_time(weights):
+            break
+        pool.remove(max(weights, key=lambda name: race.refit({name: 1.0})))
+    if len(pool) < 2 or len(weights) < 2:
+        return found, ranked
+    ensemble = Option("ensemble", weights, honest_scores(answers, score, mode))
+    if pays(ensemble.scores, found[-1].scores, mode, ratio):
+        found.append(ensemble)
+    whole = level == race.splits and (masks["test"].sum(0) == (race.rows.weight > 0)).all()
+    chosen = dict.fromkeys(list(weights)[:STACKED], 1.0)
+    if race.settings.automl.stacking and whole and in_time(chosen, stacked=True):
+        stacking = Option("stacking", chosen, race.stack(list(chosen)))
+        if pays(stacking.scores, found[-1].scores, mode, ratio):
+            found.append(stacking)
+    return found, ranked
+
+
+def final_node(race: Race) -> dict[str, Any]:
+    """The estimator that learns from the answers of others, as a config has it."""
+    name = "logistic" if race.answer == "predict_proba" else "ridge"
+    return {"_target_": f"arsenal.estimators.{name}", "alpha": 1.0}
+
+
+def experiment_text(race: Race, winner: Option) -> str:
+    """The winner as an experiment's file."""
+    by_name = {one.name: one.config.values for one in race.candidates}
+    values = dict(by_name[next(iter(winner.weights))])
+    if winner.kind == "ensemble":
+        values |= ensemble_values(by_name, winner.weights)
+    elif winner.kind == "stacking":
+        nodes = {name: behind(by_name[name]["features"], by_name[name]["learner"]) for name in winner.weights}
+        learner = {"_target_": "arsenal.combine.stacking", "estimators": nodes, "final": final_node(race), "folds": STACKED}
+        values |= {"features": {}, "learner": learner}
+    judged = race.settings.early_stopping.patience or race.settings.run.checkpoints.best
+    if not judged and values["split"].get("validation"):
+        values["split"] = {"_target_": "arsenal.data.without_validation", "split": values["split"]}
+    values |= {"fresh": False, "expect": {key: value for key, value in values["expect"].items() if key.startswith("test/")}}
+    score = f"{race.metric} {winner.scores.mean():.4g} over {len(winner.scores)} folds"
+    return configs.experiment_yaml(values, f"What `arsenal automl` found: {describe(winner)}; {score}.")
+
+
+def ensemble_values(by_name: Mapping[str, Any], weights: Mapping[str, float]) -> dict[str, Any]:
+    """The features and the learner of an ensemble; members with the same features vote behind them, which are compiled once."""
+    shared: dict[str, dict[str, float]] = {}
+    for name, weight in weights.items():
+        shared.setdefault(json.dumps(by_name[name]["features"], sort_keys=True), {})[name] = weight
+    made = []
+    for mine in shared.values():
+        features = by_name[next(iter(mine))]["features"]
+        one = vote({name: by_name[name]["learner"] for name in mine}, list(mine.values()))
+        made.append((" ".join(mine), features, one, sum(mine.values())))
+    if len(made) == 1:
+        return {"features": made[0][1], "learner": made[0][2]}
+    nodes = {name.replace(" ", "_and_"): behind(features, one) for name, features, one, _ in made}
+    return {"features": {}, "learner": vote(nodes, [weight for *_, weight in made])}
+
+
+def vote(nodes: dict[str, Any], weights: Sequence[float]) -> dict[str, Any]:
+    """Learners that answer as one, as a config has them; one alone as it is."""
+    if len(nodes) == 1:
+        return next(iter(nodes.values()))
+    return {"_target_": "arsenal.combine.voting", "weights": [round(weight, 6) for weight in weights], "estimators": nodes}
+
+
+def behind(features: Mapping[str, Any], learner: dict[str, Any]) -> dict[str, Any]:
+    """A learner behind features, as a config has it."""
+    transforms = list(features.values())
+    if not transforms:
+        return learner
+    chained = transforms[0] if len(transforms) == 1 else {"_target_": "arsenal.combine.chain", "_args_": transforms}
+    return {"_target_": "arsenal.combine.after", "transform": chained, "estimator": learner}
+
+
+def study_of(race: Race, found: Sequence[Option], names: Sequence[str]) -> Study:
+    """What was measured on equal folds, ensembles and stackings among it, as a study."""
+    level, lines = race.level, []
+    for name in names:
+        lines += [race.found[name][split] for split in range(level)]
+    for option in found[1:]:
+        for split, value in enumerate(option.scores):
+            like = race.found[names[0]][split]
+            values = {f"test/{race.metric}": float(value), f"train/{race.metric}": float("nan")}
+            lines.append(like | {"candidate": {"name": option.kind}, "values": values, "converged": True})
+    return as_study(lines, race.metric, race.mode, race.settings.automl.confidence)
+
+
+def fit_seconds(race: Race) -> dict[str, float]:
+    """The seconds of a fit, by candidate."""
+    return {
+        name: float(np.mean([line["seconds"] for line in lines.values()])) for name, lines in race.found.items() if lines
+    }  # fmt: skip
+
+
+def tables(race: Race, winner: Option, study: Study) -> list[Table]:
+    """What the page says beside the leaderboard: the winner's members, who was stopped, who was left out."""
+    of = {one.name: ", ".join(f"{key} {json.dumps(value)}" for key, value in one.given.items() if key != "features") for one in race.candidates}
+    shares = [(name, f"{weight:.3g}" if winner.kind == "ensemble" else "", of[name] or "the experiment's own") for name, weight in winner.weights.items()]
+    made = [Table(f"The winner: {winner.kind}", "Trained as a run; its test rows were not seen here.", ("candidate", "weight", "what it is"), shares)]
+    level, best = race.level, race.rank(race.level)[0]
+    stopped = [
+        (one.name, f"{folds} of {race.splits}", f"{race.scores(one.name, folds).mean():.4g}", f"{race.scores(best, folds).mean():.4g}")
+        for one in race.candidates
+        if 0 < (folds := race.folds(one.name)) < level
+    ]
+    if stopped:
+        head = ("candidate", "folds", race.metric, f"that of {best} on these")
+        made.append(Table("Stopped early", "On equal folds others were better, or the time was over.", head, stopped))
+    late = {one.name: "no time was left for its first fit" for one in race.candidates if not race.folds(one.name)}
+    if gone := [*race.out.items(), *late.items()]:
+        made.append(Table("Left out", "", ("candidate", "why"), gone))
+    return made
