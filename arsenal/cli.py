@@ -18,7 +18,7 @@ VERBS = {
     "train": "train an experiment: +experiment=NAME key=value ...",
     "tune": "search a space of runs: +experiment=NAME 'space={KEY: ...}' search=NAME ...",
     "study": "candidates over many splits, with intervals and paired tests: +experiment=NAME splits=NAME 'grid={KEY: [...]}' ...",
-    "automl": "the best of a portfolio of learners, or several as one, within a budget: +experiment=NAME automl.budget=SECONDS ...",
+    "automl": "the best of a portfolio of learners within a budget, or several as one: +experiment=NAME automl.budget=SECONDS",
     "evaluate": "metrics and an HTML report of a run: run=FOLDER",
     "explain": "why a run answers as it does: run=FOLDER method=NAME",
     "export": "a run as an artifact to serve: run=FOLDER [to=FOLDER]",

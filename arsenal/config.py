@@ -49,7 +49,7 @@ class Config:
     @functools.cached_property
     def settings(self) -> "TuningSettings":
         """The values as what they were checked to be: what code reads. Those of other verbs are in theirs."""
-        known = {"sweep": TuningSettings, "study": StudySettings, "automl": AutomlSettings}
+        known: dict[str, type[Settings]] = {"sweep": TuningSettings, "study": StudySettings, "automl": AutomlSettings}
         schema = next((one for section, one in known.items() if section in self.values), Settings)
         given = {key: self.values[key] for key in schema.model_fields if key in self.values}
         return schema.model_validate(given)  # type: ignore[return-value]
@@ -275,12 +275,12 @@ def hydra(name: str, words: Sequence[str]) -> Any:
         running.hydra = before
 
 
-REPLACED = ("space", "grid")
+REPLACED = ("space", "grid", "portfolio.classes", "portfolio.numbers")
 """Keys whose value on a command line is all of it."""
 
 
 def replace_space(arguments: Sequence[str]) -> list[str]:
-    """The words for Hydra: `space=...` and `grid=...` take the place of an experiment's, where Hydra would merge the two.
+    """The words for Hydra: `space=...` and the others of `REPLACED` take the place of what is there, where Hydra would merge.
 
     A home directory is written out, `key=~/folder`, since no shell does it there.
     """

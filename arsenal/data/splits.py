@@ -100,7 +100,7 @@ def stratified(
 
 
 def without_validation(split: Split) -> Split:
-    """The split whose validation rows train: for what was chosen on them before, as by a study. Its test rows stay as they are."""
+    """The split whose validation rows train: for what was chosen on them before. Its test rows stay as they are."""
 
     def masks(rows, schema):
         found = split.masks(rows, schema)

@@ -1,7 +1,7 @@
 """Greedy selection of an ensemble from answers out of fold. Caruana, Niculescu-Mizil, Crew & Ksikes, ICML 2004."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,8 @@ import numpy as np
 
 from arsenal.records import Batch, Metric
 
-ROUNDS = 50
-"""Members that are taken at most, one of them as often as it helps."""
+ROUNDS, PATIENCE = 50, 5
+"""Members that are taken at most, one of them as often as it helps; rounds without a better score after which none is."""
 
 
 class Answers(NamedTuple):
@@ -23,7 +23,7 @@ class Answers(NamedTuple):
 
 
 def stack_answers(found: Sequence[Sequence[np.ndarray]], rows: Batch, masks: np.ndarray) -> Answers:
-    """The answers of every candidate on every split, [rows that test, ...] each, as one array; masks [splits, n] say which rows."""
+    """The answers of every candidate on every split, [rows that test, ...] each, as one array; masks [splits, n] say which."""
     counts = masks.sum(1)
     at = np.zeros((len(masks), counts.max()), np.int64)
     there = np.arange(counts.max()) < counts[:, None]
@@ -74,25 +74,26 @@ def answer_scores(metric: Metric, name: str, answer: str) -> Callable[[np.ndarra
 def select_ensemble(
     answers: Answers, score: Callable[..., np.ndarray], mode: str, splits: Sequence[int] | None = None, rounds: int = ROUNDS
 ) -> np.ndarray:
-    """How often each candidate is in the ensemble, [candidates]: the one that helps most joins, until none does.
+    """How often each candidate is in the ensemble, [candidates]: round by round the best to add joins, the best round is kept.
 
-    `score` is `answer_scores`'; judged is the mean over the splits, all or those that are named. The first of equals joins. A
+    A good one that joins again lets others join with less weight, so a round may be no better than the one before. `score` is `answer_scores`'; judged is the mean over the splits, all or those that are named. The first of equals joins. A
     candidate whose score is no number never does; ValueError where all are such.
     """
     used = np.arange(answers.values.shape[1]) if splits is None else np.asarray(splits)
     sign = 1.0 if mode == "min" else -1.0
-    total, counts, best = np.zeros_like(answers.values[0]), np.zeros(len(answers.values), int), np.inf
+    total, chosen, best, kept = np.zeros_like(answers.values[0]), [], np.inf, 0
     for taken in range(1, rounds + 1):
         scores = sign * score(total, taken, answers.values, answers.rows)[:, used].mean(1)
         scores = np.where(np.isnan(scores), np.inf, scores)
-        if not scores.min() < best:
+        if not np.isfinite(scores.min()) or taken - kept > PATIENCE:
             break
-        chosen = int(scores.argmin())
-        best, total = scores[chosen], total + answers.values[chosen]
-        counts[chosen] += 1
-    if not counts.any():
+        chosen.append(int(scores.argmin()))
+        total = total + answers.values[chosen[-1]]
+        if scores.min() < best:
+            best, kept = scores.min(), taken
+    if not kept:
         raise ValueError("An ensemble is selected from candidates of which one has a score; got none.")
-    return counts
+    return np.bincount(chosen[:kept], minlength=len(answers.values))
 
 
 def honest_scores(answers: Answers, score: Callable[..., np.ndarray], mode: str, rounds: int = ROUNDS) -> np.ndarray:
@@ -100,7 +101,7 @@ def honest_scores(answers: Answers, score: Callable[..., np.ndarray], mode: str,
     found, every = [], range(answers.values.shape[1])
     for out in every:
         counts = select_ensemble(answers, score, mode, [split for split in every if split != out], rounds)
-        mixed = np.tensordot(counts, answers.values, 1)
+        mixed = np.tensordot(counts[counts > 0], answers.values[counts > 0], 1).astype(np.float32)
         found.append(score(np.zeros_like(mixed), float(counts.sum()), mixed[None], answers.rows)[0, out])
     return np.array(found)
 
@@ -117,5 +118,5 @@ def pays(scores: np.ndarray, others: np.ndarray, mode: str, ratio: float) -> boo
 
 def members(names: Sequence[str], counts: np.ndarray) -> dict[str, float]:
     """The weights of those that were selected, by name, the heaviest first."""
-    shares: dict[str, Any] = {name: float(count) / float(counts.sum()) for name, count in zip(names, counts, strict=True) if count}
-    return dict(sorted(shares.items(), key=lambda pair: -pair[1]))
+    shares = zip(names, (counts / counts.sum()).tolist(), strict=True)
+    return dict(sorted(((name, share) for name, share in shares if share), key=lambda pair: -pair[1]))

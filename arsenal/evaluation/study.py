@@ -19,7 +19,7 @@ from arsenal.data.splits import uniform
 from arsenal.evaluation.answers import answer_function, by_place
 from arsenal.evaluation.multiplicity import adjust_p_values
 from arsenal.evaluation.significance import Comparison, resampled_t
-from arsenal.records import Batch, Estimator, Metric, Splits, hyperparameters, mask_dead_rows
+from arsenal.records import Batch, Estimator, Learner, Metric, Splits, hyperparameters, mask_dead_rows
 from arsenal.storage.memory import ROOM, fit_lanes, free_memory
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def measure_sides(metrics: Mapping[str, Metric], outputs: dict[str, Any], sides:
     }
 
 
-def check_masks(estimator: Estimator, rows: Batch, masks: Mapping[str, np.ndarray], classes: int) -> None:
+def check_masks(estimator: Estimator | Learner, rows: Batch, masks: Mapping[str, np.ndarray], classes: int) -> None:
     """Raise ValueError where the training rows of a split do not fit the estimator, saying which split."""
     weight, y = np.asarray(rows.weight), None if rows.y is None else np.asarray(rows.y)
     for i, mask in enumerate(masks["train"]):

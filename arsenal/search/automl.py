@@ -57,8 +57,8 @@ PROBED, PROBE = 8_000, 2_000
 """With more rows than these to train on, a candidate's first fit is of so many, and says what all of them will take."""
 GROWTH = 1.2
 """The power of the number of rows with which a fit is taken to grow, from a probe to all rows."""
-REFIT_BASE, REFIT_COMPILES, PAGE, REPORT = 3.0, 2.0, 2.5, 10.0
-"""Seconds of a run apart from its fit; its compilations over those of a fold; seconds of the page, and of a run's report."""
+REFIT_BASE, REFIT_COMPILES, PAGE, REPORT = 4.0, 1.2, 2.5, 3.0
+"""Seconds of a run apart from its fit; its compilations over a fold's; seconds of the page; a run's report over the run."""
 SURE = 1.25
 """What is predicted for the end is taken to last so much longer."""
 TOP = 3
@@ -109,7 +109,7 @@ class AutomlResult(NamedTuple):
             yield f"Report of the run: {self.run.folder / 'report' / 'index.html'}"
         else:
             yield f"The budget left no time for the run's report: arsenal evaluate run={self.run.folder}"
-        yield f"{self.seconds:.1f} s"
+        yield f"In all {self.seconds:.1f} s"
 
 
 def describe(option: Option) -> str:
@@ -125,7 +125,7 @@ def automl(
 ) -> AutomlResult:
     """Judge a portfolio of candidates within the config's budget, and train the best, or several as one, as a run.
 
-    Each fit is kept with its answers as it ends, so the same config goes on, with what is left of its budget or with a larger one.
+    Each fit is kept with its answers as it ends, so the same config goes on, with what is left of its budget or a larger one.
     `say` hears how it goes; `began` is when the budget began, by `time.monotonic()`: now, unless it is given. Raises ConfigError
     for an entry of the portfolio that cannot be used, or a budget that is too short for one fit and its run.
     """
@@ -143,13 +143,15 @@ def automl(
     with claim_folder(config, about, settings.automl.folder, "automl") as path, contextlib.closing(FitLog(path)) as log:
         say(f"Search {path}")
         status = folder.read_status(path) if log.lines else {}
-        complete = status.get("state") == "complete" and status.get("budget", 0.0) >= settings.automl.budget
-        before = status.get("winner") if complete else None
-        clock = Clock(began, float(settings.automl.budget), status.get("spent", 0.0))
-        folder.set_status(path, "running", spent=clock.spent())
+        complete = status.get("state") == "complete" and status["budget"] >= settings.automl.budget
+        kept = status["options"] if complete else []
+        before = [Option(kind, dict(weights), np.array(scores)) for kind, weights, scores in kept]
+        clock = Clock(began, float(settings.automl.budget), 0.0 if complete else status.get("spent", 0.0))
+        if not complete:
+            folder.set_status(path, "running", spent=clock.spent())
         race = Race(experiment, rows, masks, metric, mode, candidates, out, log, clock, settings, say)
         try:
-            if before is None:
+            if not complete:
                 with signals.interrupts() as interrupted:
                     race.run(interrupted)
             return conclude(race, config, path, before)
@@ -227,6 +229,9 @@ class Race:
             lines = [line for one in group.candidates for line in self.found[one.name].values()]
             group.fit_seconds = max((line["seconds"] for line in lines), default=0.0)
             group.compile_seconds = max((line["compile_seconds"] for line in lines), default=0.0)
+            if lines:
+                features = self.bench.features_of(group.candidates[0])
+                self.bench.transform_seconds[features] = max(line["transform_seconds"] for line in lines)
 
     # Answers and scores.
 
@@ -247,8 +252,10 @@ class Race:
         np.savez(file, **{str(s): answer for s, answer in self.kept[one.name].items()})  # type: ignore[arg-type]
         self.folder.mkdir(exist_ok=True)
         write_bytes(self.place(one), file.getvalue())
-        line = table_line({"name": one.name}, self.settings.seed, measured._replace(fit=measured.fit._replace(split=split)), self.rows, self.masks)
+        measured = measured._replace(fit=Fit(0, 0, split))
+        line = table_line({"name": one.name}, self.settings.seed, measured, self.rows, self.masks)
         line |= {"given": one.given, "seconds": seconds, "compile_seconds": group.compile_seconds}
+        line["transform_seconds"] = self.bench.transform_seconds[self.bench.features_of(one)]
         self.log.add(line)
         self.found[one.name][split] = line
 
@@ -288,14 +295,19 @@ class Race:
         if group.probe_seconds:
             return compiling + group.probe_seconds * self.growth
         begun = [other for other in self.groups if other.program and other.fit_seconds]
-        return max((other.compile_seconds + other.fit_seconds for other in begun), default=0.0)
+        transforms, features = self.bench.transform_seconds, self.bench.features_of(group.candidates[0])
+        transforming = 0.0 if features in transforms else max(transforms.values(), default=0.0)
+        return transforming + max((other.compile_seconds + other.fit_seconds for other in begun), default=0.0)
 
     def refit(self, weights: Mapping[str, float], stacked: bool = False) -> float:
         """The seconds that a run of these members takes, as far as they are known."""
         fits = 1 + STACKED if stacked else 1
         share = self.splits / max(1, self.splits - 1)
         groups = [self.group_of(name) for name in weights]
-        return SURE * (REFIT_BASE + sum(one.compile_seconds * REFIT_COMPILES + one.fit_seconds * share * fits for one in groups))
+        features = {self.bench.features_of(one.candidates[0]) for one in groups}
+        transforming = sum(self.bench.transform_seconds.get(one, 0.0) for one in features)
+        compiling = transforming + sum(one.compile_seconds for one in groups)
+        return SURE * (REFIT_BASE + REFIT_COMPILES * compiling + sum(one.fit_seconds * share * fits for one in groups))
 
     def reserve(self) -> float:
         """The seconds that the end takes: a run of the best candidates, and the page."""
@@ -323,7 +335,7 @@ class Race:
                     return False
                 chosen = [(i, one) for i, one, at in wanted if at == split]
                 measured, seconds = group.fit(self.bench, [Fit(i, 0, split + offset) for i, _ in chosen])
-                group.fit_seconds = max(seconds, group.fit_seconds)
+                group.fit_seconds = seconds
                 for (_, one), found in zip(chosen, measured, strict=True):
                     self.keep(one, split, found, seconds / len(chosen), group)
                 if interrupted():
@@ -359,7 +371,8 @@ class Race:
             columns.append(np.asarray(as_features({self.answer: jax.numpy.asarray(whole)})))
         seen = self.rows._replace(x=np.concatenate(columns, 1))
         name, classes = f"test/{self.metric}", len(self.experiment.data.schema.target.columns or ())
-        [every] = measure(made, seen, self.masks, {"": self.ranking_metric()}, fits(1, 1, self.splits), classes=classes, lanes=self.splits)
+        wanted, metrics = fits(1, 1, self.splits), {"": self.ranking_metric()}
+        [every] = measure(made, seen, self.masks, metrics, wanted, classes=classes, lanes=self.splits)
         return np.array([one.values[name] for one in every])
 
     def run(self, interrupted: signals.Interrupts) -> None:
@@ -372,7 +385,8 @@ class Race:
             ranked = self.rank(folds, alive)
             if ranked:
                 best = self.scores(ranked[0], folds).mean()
-                self.say(f"{folds} of {self.splits} folds: {len(ranked)} candidates, {self.metric} {best:.4f} by {ranked[0]}; {self.clock.spent():.0f} s")
+                at = f"{self.clock.spent():.0f} s: {folds} of {self.splits} folds, {len(ranked)} candidates"
+                self.say(f"{at}, {self.metric} {best:.4f} by {ranked[0]}")
             alive = ranked[: -(-len(ranked) // KEPT)] if folds < self.splits else ranked
         for folds in reversed(ladder(self.splits)[:-1]):
             for name in self.rank(folds):
@@ -388,38 +402,40 @@ class Race:
     def too_short(self, why: str) -> ConfigError:
         """Why the budget does not do."""
         needed = self.clock.spent() - self.clock.before + self.reserve() + (0.0 if self.level else REFIT_BASE + PAGE)
-        return ConfigError(f"`automl.budget` of {self.clock.budget:g} s is too short: {why}; about {needed * SURE:.0f} s would do.")
+        budget = f"`automl.budget` of {self.clock.budget:g} s is too short"
+        return ConfigError(f"{budget}: {why}; about {needed * SURE:.0f} s would do.")
 
 
 # What is made of what was measured.
 
 
-def conclude(race: Race, config: Config, path: Path, before: Mapping[str, Any] | None) -> AutomlResult:
-    """Choose the winner, or take the one from `before`, write its experiment, train it, and write the pages."""
-    found, names = options(race, limited=before is None)
-    winner = found[-1] if before is None else Option(before["kind"], before["weights"], found[0].scores)
-    text = experiment_text(race, winner)
-    (path / "conf" / "experiment").mkdir(parents=True, exist_ok=True)
-    write_text(path / "conf" / "experiment" / f"{WINNER}.yaml", text)
-    race.say(f"Winner: {describe(winner)}; training it")
-    run = fit(configs.compose(WINNER, config_dir=path / "conf"), listener=warn(race.say))
-    study = study_of(race, found, names)
-    spent = race.clock.spent()
-    about = {"budget": race.clock.budget, "spent": spent, "winner": {"kind": winner.kind, "weights": winner.weights}}
-    folder.set_status(path, "complete", fits=len(race.log.lines), **about)
-    shown = {"state": "complete", "time": time.time(), "fits": len(race.log.lines), "seconds": f"{spent:.0f} of {race.clock.budget:g}"}
-    result = AutomlResult(path, run, study, winner, spent, False)
+def conclude(race: Race, config: Config, path: Path, before: Sequence[Option]) -> AutomlResult:
+    """Choose the winner, or take that of a search that was complete `before`; write its experiment, train it, write the pages."""
+    found, began = list(before) or options(race), time.monotonic()
+    winner, file, say = found[-1], path / "conf" / "experiment" / f"{WINNER}.yaml", race.say
+    if not before:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, experiment_text(race, winner))
+        say(f"{race.clock.spent():.0f} s: training {describe(winner)}")
+    run = fit(configs.compose(WINNER, config_dir=path / "conf"), listener=warn(say))
+    trained, study = time.monotonic() - began, study_of(race, found)
+    result = AutomlResult(path, run, study, winner, race.clock.spent(), (run.folder / "report" / "index.html").is_file())
+    if before:
+        return result
+    kept = [(one.kind, list(one.weights.items()), one.scores.tolist()) for one in found]
+    about: dict[str, Any] = {"budget": race.clock.budget, "fits": len(race.log.lines), "options": kept}
+    shown = {"state": "complete", "time": time.time(), "seconds": f"{race.clock.spent():.0f} of {race.clock.budget:g}"}
     write_study(
         path / "report", study, title=f"AutoML of {race.settings.name}", status=shown, command=result.command,
-        config=text, tables=tables(race, winner, study), seconds=fit_seconds(race),
+        config=file.read_text(encoding="utf-8"), tables=tables(race, winner), seconds=fit_seconds(race),
     )  # fmt: skip
-    reported = (run.folder / "report" / "index.html").is_file()
-    if not reported and race.clock.left() > REPORT:
-        evaluate(run)
-        reported = True
+    folder.set_status(path, "complete", spent=race.clock.spent(), **about)
+    if not result.reported and race.clock.left() > REPORT * trained:
+        say(f"{race.clock.spent():.0f} s: writing the report of the run")
+        result = result._replace(run=run, reported=bool(evaluate(run)))
     spent = race.clock.spent()
-    folder.set_status(path, "complete", fits=len(race.log.lines), **about | {"spent": spent})
-    return result._replace(seconds=spent - race.clock.before, reported=reported)
+    folder.set_status(path, "complete", spent=spent, **about)
+    return result._replace(seconds=spent - race.clock.before)
 
 
 def warn(say: Callable[[str], None]) -> Callable[[str, int, dict[str, Any]], None]:
@@ -427,24 +443,24 @@ def warn(say: Callable[[str], None]) -> Callable[[str, int, dict[str, Any]], Non
     return lambda kind, step, values: say(str(values["text"])) if kind == "warning" else None
 
 
-def options(race: Race, limited: bool) -> tuple[list[Option], list[str]]:
-    """The best candidate, and what pays beside it in the time that is left, the last the winner; the names that were compared."""
+def options(race: Race) -> list[Option]:
+    """The best candidate, and what pays beside it and can be trained in the time that is left; the last is the winner."""
     level, mode = race.level, race.mode
     ranked = race.rank(level)
 
-    def in_time(weights: Mapping[str, float], stacked: bool = False) -> bool:
-        return not limited or race.refit(weights, stacked) + PAGE < race.clock.left()
+    def in_time(weights: Mapping[str, float], stacked: bool = False, sure: float = 1.0) -> bool:
+        return race.refit(weights, stacked) / sure + PAGE < race.clock.left()
 
-    single = next((name for name in ranked if in_time({name: 1.0})), None)
+    single = next((name for sure in (1.0, SURE) for name in ranked if in_time({name: 1.0}, sure=sure)), None)
     if single is None:
-        raise race.too_short(f"a run of `{ranked[0]}` takes about {race.refit({ranked[0]: 1.0}):.0f} s")
+        raise race.too_short(f"`{ranked[0]}` as a run takes about {race.refit({ranked[0]: 1.0}):.0f} s more")
     found = [Option("single", {single: 1.0}, race.scores(single, level))]
     combining = {one.name for one in race.candidates if one.estimator is not None}
     pool = [name for name in ranked if name in combining and np.isfinite(race.scores(name, level)).all()]
     masks = {side: mask[:level] for side, mask in race.masks.items()}
     ratio = float((masks["test"].sum(1) / masks["train"].sum(1)).mean())
     if not race.settings.automl.ensemble or level < 2:
-        return found, ranked
+        return found
     score = answer_scores(race.ranking_metric(), race.metric, race.answer)
     weights: dict[str, float] = {}
     while len(pool) > 1:
@@ -454,7 +470,7 @@ def options(race: Race, limited: bool) -> tuple[list[Option], list[str]]:
             break
         pool.remove(max(weights, key=lambda name: race.refit({name: 1.0})))
     if len(pool) < 2 or len(weights) < 2:
-        return found, ranked
+        return found
     ensemble = Option("ensemble", weights, honest_scores(answers, score, mode))
     if pays(ensemble.scores, found[-1].scores, mode, ratio):
         found.append(ensemble)
@@ -464,7 +480,7 @@ def options(race: Race, limited: bool) -> tuple[list[Option], list[str]]:
         stacking = Option("stacking", chosen, race.stack(list(chosen)))
         if pays(stacking.scores, found[-1].scores, mode, ratio):
             found.append(stacking)
-    return found, ranked
+    return found
 
 
 def final_node(race: Race) -> dict[str, Any]:
@@ -523,16 +539,14 @@ def behind(features: Mapping[str, Any], learner: dict[str, Any]) -> dict[str, An
     return {"_target_": "arsenal.combine.after", "transform": chained, "estimator": learner}
 
 
-def study_of(race: Race, found: Sequence[Option], names: Sequence[str]) -> Study:
+def study_of(race: Race, found: Sequence[Option]) -> Study:
     """What was measured on equal folds, ensembles and stackings among it, as a study."""
-    level, lines = race.level, []
-    for name in names:
-        lines += [race.found[name][split] for split in range(level)]
+    names = race.rank(race.level)
+    lines = [race.found[name][split] for name in names for split in range(race.level)]
     for option in found[1:]:
         for split, value in enumerate(option.scores):
-            like = race.found[names[0]][split]
             values = {f"test/{race.metric}": float(value), f"train/{race.metric}": float("nan")}
-            lines.append(like | {"candidate": {"name": option.kind}, "values": values, "converged": True})
+            lines.append(race.found[names[0]][split] | {"candidate": {"name": option.kind}, "values": values, "converged": True})
     return as_study(lines, race.metric, race.mode, race.settings.automl.confidence)
 
 
@@ -543,21 +557,28 @@ def fit_seconds(race: Race) -> dict[str, float]:
     }  # fmt: skip
 
 
-def tables(race: Race, winner: Option, study: Study) -> list[Table]:
+def tables(race: Race, winner: Option) -> list[Table]:
     """What the page says beside the leaderboard: the winner's members, who was stopped, who was left out."""
-    of = {one.name: ", ".join(f"{key} {json.dumps(value)}" for key, value in one.given.items() if key != "features") for one in race.candidates}
-    shares = [(name, f"{weight:.3g}" if winner.kind == "ensemble" else "", of[name] or "the experiment's own") for name, weight in winner.weights.items()]
-    made = [Table(f"The winner: {winner.kind}", "Trained as a run; its test rows were not seen here.", ("candidate", "weight", "what it is"), shares)]
-    level, best = race.level, race.rank(race.level)[0]
-    stopped = [
-        (one.name, f"{folds} of {race.splits}", f"{race.scores(one.name, folds).mean():.4g}", f"{race.scores(best, folds).mean():.4g}")
-        for one in race.candidates
-        if 0 < (folds := race.folds(one.name)) < level
-    ]
+
+    def about(name: str) -> str:
+        given = next(one.given for one in race.candidates if one.name == name)
+        words = [configs.override_word(key, value) for key, value in given.items() if key != "features"]
+        to = given.get("features", {}).get("tabular", {}).get("to")
+        return " ".join([*words, *([f"features.tabular.to={to}"] if to else [])]) or "the experiment as it is"
+
+    weights = {name: f"{weight:.3f}" if winner.kind == "ensemble" else "" for name, weight in winner.weights.items()}
+    shares = [(name, weight, about(name)) for name, weight in weights.items()]
+    note = "Trained as a run on all rows but those of the test, which nothing here has seen."
+    made = [Table(f"The winner: {winner.kind}", note, ("candidate", "weight", "what it is"), shares)]
+    level, best, stopped = race.level, race.rank(race.level)[0], []
+    for one in race.candidates:
+        if 0 < (folds := race.folds(one.name)) < level:
+            scores = [f"{race.scores(name, folds).mean():.4g}" for name in (one.name, best)]
+            stopped.append((one.name, f"{folds} of {race.splits}", *scores))
     if stopped:
-        head = ("candidate", "folds", race.metric, f"that of {best} on these")
-        made.append(Table("Stopped early", "On equal folds others were better, or the time was over.", head, stopped))
-    late = {one.name: "no time was left for its first fit" for one in race.candidates if not race.folds(one.name)}
+        head = ("candidate", "folds", race.metric, f"{race.metric} of {best} on these")
+        made.append(Table("Stopped early", "Others were better on equal folds, or the time was over.", head, stopped))
+    late = {one.name: "No time was left for its first fit." for one in race.candidates if not race.folds(one.name)}
     if gone := [*race.out.items(), *late.items()]:
         made.append(Table("Left out", "", ("candidate", "why"), gone))
     return made

@@ -1,7 +1,7 @@
 """The candidates of a portfolio, composed, and their fits: features once for all that share them, a program for each learner.
 
-Nearly all of the first fit's time is XLA's compiling. So transforms are fitted once a split for all candidates that have the same,
-learners that differ by traced floats are lanes of one program, and what judges is one program for all.
+Nearly all of the first fit's time is XLA's compiling. So transforms are fitted once a split for all candidates that have the
+same, learners that differ by traced floats are lanes of one program, and what judges is one program for all.
 """
 
 import json
@@ -15,20 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from arsenal import config as configs
+from arsenal.combine.chain import shapes_behind
 from arsenal.combine.folds import summarize
 from arsenal.config import AutomlSettings, Config, ConfigError
 from arsenal.data import arrays
 from arsenal.evaluation.answers import answer_function, by_place
 from arsenal.evaluation.study import SIDES, Fit, Measured, check_masks, measure_sides
-from arsenal.experiment import Experiment, Parts, fit_whole, parts, row_check
+from arsenal.experiment import Experiment, Parts, parts
 from arsenal.records import Batch, Estimator, hyperparameters, mask_dead_rows
 from arsenal.search.engines.programs import SWEEPING, leaf_differences, leaves_by_name, walk_leaves
 from arsenal.training.driver import streams
 from arsenal.training.fitting import as_estimator
 from arsenal.training.length import Length
 
-OWN = "experiment"
-"""What the experiment's own config is called among the candidates."""
 FREE = ("learner", "features")
 """Keys of an experiment that a candidate may change."""
 KEPT_BYTES = 2**30
@@ -52,8 +51,8 @@ def portfolio(
     """The candidates for the data's kind of target, and why others are left out, by name; a `ConfigError` names a wrong entry."""
     settings, found, out = cast(AutomlSettings, config.settings), [], {}
     which = "classes" if experiment.data.schema.target.columns else "numbers"
-    words, train = configs.own_words(config.overrides, SWEEPING), int(masks["train"].sum(1).max())
-    for name, given in {OWN: {}, **getattr(settings.portfolio, which)}.items():
+    words, train, shapes = configs.own_words(config.overrides, SWEEPING), int(masks["train"].sum(1).max()), {}
+    for name, given in getattr(settings.portfolio, which).items():
         values = {key: value for key, value in given.items() if key != "most_rows"}
         more = (word for key, value in values.items() for word in configs.override_words(key, value))
         try:
@@ -67,7 +66,11 @@ def portfolio(
             continue
         try:
             made = parts(one, experiment.data.schema)
-            row_check(made)(rows)
+            seen = json.dumps(one.values["features"], sort_keys=True)
+            if seen not in shapes:
+                made.features.check(rows)
+                shapes[seen] = shapes_behind(made.features, rows)
+            made.learner.check(shapes[seen])
             learner = configs.instantiate(one.values["learner"], "learner", experiment.data.schema)
         except (ConfigError, ValueError) as error:
             out[name] = " ".join(str(error).split())
@@ -77,7 +80,7 @@ def portfolio(
             continue
         found.append(Candidate(name, values, one, made, learner if isinstance(learner, Estimator) else None))
     if not found:
-        name, reason = next(iter(out.items()))
+        name, reason = next(iter(out.items()), ("portfolio", "it is empty."))
         raise ConfigError(f"No candidate takes this data; `{name}`: {reason}")
     return found, out
 
@@ -97,8 +100,9 @@ class Bench:
         self.key = jax.random.key(np.uint32(seed))
         self.on_device, self.on_host = by_place(experiment.parts.metrics)
         self.transforms: dict[str, Any] = {}
+        self.transform_seconds: dict[str, float] = {}
         self.seen: OrderedDict[tuple[str, int], tuple[Batch, Batch]] = OrderedDict()
-        self.judging = jax.jit(jax.vmap(self.judge, (0, None, None)))
+        self.judging = jax.jit(self.judge)
 
     def weigh(self, rows: Batch, mask: Any) -> Batch:
         """The rows with those outside the mask dead."""
@@ -114,9 +118,18 @@ class Bench:
         """What the program measures of answers."""
         return measure_sides(self.on_device, outputs, {side: self.weigh(rows, mask) for side, mask in sides.items()})
 
+    def warm(self, outputs: dict[str, Any]) -> None:
+        """Compile what judges, for answers of these shapes."""
+        blank = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in outputs.items()}
+        self.judging(blank, {side: jnp.asarray(self.masks[side][0]) for side in SIDES}, self.rows)
+
+    def features_of(self, one: Candidate) -> str:
+        """What tells the features of a candidate from others."""
+        return json.dumps(one.config.values["features"], sort_keys=True)
+
     def transformed(self, one: Candidate, split: int) -> tuple[Batch, Batch]:
         """The rows that train as the learner sees them, and all rows as others see them."""
-        name = json.dumps(one.config.values["features"], sort_keys=True)
+        name, began = self.features_of(one), time.monotonic()
         if (name, split) in self.seen:
             self.seen.move_to_end((name, split))
             return self.seen[name, split]
@@ -129,6 +142,7 @@ class Bench:
 
             self.transforms[name] = jax.jit(fit)
         made = self.transforms[name](self.key, self.rows, jnp.asarray(self.masks["train"][split]))
+        self.transform_seconds.setdefault(name, time.monotonic() - began)
         self.seen[name, split] = made
         each = sum(leaf.nbytes for leaf in jax.tree.leaves(made))
         while len(self.seen) > max(1, KEPT_BYTES // max(1, each)):
@@ -139,11 +153,11 @@ class Bench:
         """What lanes of one split answered, judged."""
         split = fits[0].split
         sides = {side: jnp.asarray(self.masks[side][split]) for side in SIDES}
-        values, outputs, converged = jax.device_get((self.judging(outputs, sides, self.rows), outputs, converged))
+        outputs, converged = jax.device_get((outputs, converged))
         found = []
         for i, fit in enumerate(fits):
-            numbers = {name: float(value[i]) for name, value in values.items()}
             mine = {name: answer[i] for name, answer in outputs.items()}
+            numbers = {name: float(value) for name, value in jax.device_get(self.judging(mine, sides, self.rows)).items()}
             if self.on_host:
                 weighed = {side: self.there._replace(weight=self.there.weight * self.masks[side][split]) for side in SIDES}
                 numbers |= {name: float(value) for name, value in measure_sides(self.on_host, mine, weighed).items()}
@@ -162,29 +176,34 @@ class Group:
 
     def compile(self, bench: Bench) -> None:
         """Make the program, of a lane for each candidate; a ValueError where it does not take the rows."""
-        first, began = self.candidates[0], time.monotonic()
+        first = self.candidates[0]
+        seen, shown = bench.transformed(first, 0)
+        began = time.monotonic()
         settings = first.config.settings
         steps = Length.parse(settings.length).steps(arrays(bench.there, settings.batch_size))
-        check_masks(fit_whole(first.made, steps, settings.batch_size), bench.there, bench.masks, bench.classes)
+        check_masks(first.made.learner, bench.there._replace(x=seen.x), bench.masks, bench.classes)
         learned = first.estimator or as_estimator(first.made.learner, steps, settings.batch_size)
         answer = answer_function({bench.answer: learned.apply[bench.answer]} | bench.read(learned.apply), learned.inputs)
-        seen, shown = bench.transformed(first, 0)
         hp = self.floats([0] * len(self.candidates))
+        one_hp = jax.tree.map(lambda leaf: leaf[0], hp)
         if "host" in learned.exempt:
-            self.program = self.compile_host(learned, answer, seen, shown, hp, bench.key)
+            like, _ = cast(Callable, learned.shapes)(seen, one_hp)
+            self.program = self.compile_host(learned, answer, shown, like, bench.key)
         else:
+            like, _ = jax.eval_shape(learned.fit, bench.key, seen, one_hp)
 
             def one(hp, key, rows, shown):
                 params, info = learned.fit(key, rows, hp)
                 return answer(params, shown), summarize(info).converged
 
-            self.program = jax.jit(jax.vmap(one, (0, None, None, None), axis_size=len(self.candidates))).lower(hp, bench.key, seen, shown).compile()
+            lanes = jax.vmap(one, (0, None, None, None), axis_size=len(self.candidates))
+            self.program = jax.jit(lanes).lower(hp, bench.key, seen, shown).compile()
         self.compile_seconds = time.monotonic() - began
+        bench.warm(jax.eval_shape(answer, like, shown))
 
-    def compile_host(self, learned: Estimator, answer: Callable, seen: Batch, shown: Batch, hp: Any, key: Any) -> Callable:
-        """The program of one that fits on the host: of its answers alone, from the shapes of what it will learn."""
+    def compile_host(self, learned: Estimator, answer: Callable, shown: Batch, like: Any, key: Any) -> Callable:
+        """The program of one that fits on the host: of its answers alone, from what is `like` that which it will learn."""
         words = np.asarray(jax.random.key_data(key))
-        like, _ = cast(Callable, learned.shapes)(seen, jax.tree.map(lambda leaf: leaf[0], hp))
         answering = jax.jit(answer).lower(like, shown).compile()
 
         def program(hp, key, rows, shown):
