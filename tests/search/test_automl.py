@@ -7,9 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from arsenal_serving.artifact import codecs
+from arsenal_serving.model import load as open_artifact
 
 from arsenal.config import ConfigError, compose
 from arsenal.data import by_row, stratified, without_validation
+from arsenal.experiment import build
+from arsenal.road import export
 from arsenal.run import load
 from arsenal.runs.folder import read_status
 from arsenal.search import automl as module
@@ -52,10 +56,7 @@ def table(tmp_path_factory):
 
 def test_the_ladder_and_the_split_of_the_winner():
     assert ladder(1) == [1] and ladder(3) == [1, 3] and ladder(10) == [1, 3, 9, 10]
-    rows = compose("breast_cancer_logistic")
-    from arsenal.experiment import build
-
-    data = build(rows).data
+    data = build(compose("breast_cancer_logistic")).data
     for split in (by_row(), stratified()):
         own, merged = (one.masks(data.rows, data.schema) for one in (split, without_validation(split)))
         np.testing.assert_array_equal(merged["train"], own["train"] | own["validation"])
@@ -91,19 +92,18 @@ def test_halving_compares_equal_folds_and_the_search_goes_on_where_it_was(search
 
 @pytest.mark.slow
 def test_the_winner_of_a_table_is_a_run_that_exports_and_serves(tmp_path, table):
-    from arsenal_serving import load_artifact
-
-    from arsenal.road import export
-
     words = [f"data.path={table}", "data.target=survived", "automl.budget=300", f"run.root={tmp_path}", "run.tensorboard=false"]
-    few = ("{extra: {estimator: extra_trees, features: &t {tabular: {_target_: arsenal.features.tabular, to: trees}}},"
-           "linear: {estimator: logistic, features: {tabular: {_target_: arsenal.features.tabular, to: linear}}}}").replace("&t ", "")
-    found = automl(compose("automl", [*words, f"portfolio.classes={few}"], name="automl"))
-    frame = pd.read_csv(table).drop(columns="survived").head(20)
-    answers = load(found.run.folder).predict(frame)
-    served = load_artifact(export(found.run))
-    assert answers["predict"].isin(["yes", "no"]).all()
-    assert served.version and found.run.metrics["test/log_loss"] < 0.69
+    of = {"extra": "estimator: extra_trees, learner.min_leaf: 5, features: {tabular: {_target_: arsenal.features.tabular, to: trees}}",
+          "linear": "estimator: logistic, features: {tabular: {_target_: arsenal.features.tabular, to: linear}}"}  # fmt: skip
+    few = ", ".join(f"{name}: {{{text}}}" for name, text in of.items())
+    found = automl(compose("automl", [*words, f"portfolio.classes={{{few}}}"], name="automl"))
+    run = load(found.run.folder)
+    schema, rows, _ = run.kept
+    columns = zip(schema.inputs["categorical"].columns, rows.x["categorical"].T, strict=True)
+    words = np.stack([codecs.decode(schema.codecs[name], codes) for name, codes in columns], 1)
+    served = open_artifact(export(run)).infer("predict_proba", {"numeric": rows.x["numeric"], "categorical": words})
+    np.testing.assert_allclose(served["predict_proba"], run.predict(rows.x, "predict_proba").to_numpy(), rtol=1e-5)
+    assert run.metrics["test/log_loss"] < 0.69, "That of a coin."
     made = yaml.safe_load((found.folder / "conf" / "experiment" / "winner.yaml").read_text())
     assert made["split"]["_target_"] == "arsenal.data.without_validation"
     page = (found.folder / "report" / "index.html").read_text()
@@ -112,15 +112,20 @@ def test_the_winner_of_a_table_is_a_run_that_exports_and_serves(tmp_path, table)
 
 
 @pytest.mark.slow
-def test_an_ensemble_and_a_stacking_are_runs_with_the_answers_that_were_averaged(search, monkeypatch):
+def test_an_ensemble_and_a_stacking_are_runs(search, monkeypatch):
+    mixed = "portfolio.classes={bayes: {estimator: lda}, trees: {estimator: extra_trees, features: {}}, strong: {estimator: logistic}}"
     for kind, better in (("ensemble", 1), ("stacking", 2)):
         calls = iter([True, kind == "stacking"])
         monkeypatch.setattr(module, "pays", lambda *given, calls=calls: next(calls))
-        found = search(FEW, "fresh=true")
+        found = search(mixed, "fresh=true")
         assert found.winner.kind == kind and len(found.study.leaderboard()) == 3 + better
         assert found.run.metrics["test/accuracy"] > 0.9
-    weights = found.winner.weights
-    assert len(weights) > 1
+        learner, features = (found.run.config.values[key] for key in ("learner", "features"))
+        if kind == "stacking":
+            assert learner["_target_"] == "arsenal.combine.stacking" and set(learner["estimators"]) == set(found.winner.weights)
+        elif not features:  # two groups of members, of which one has features of its own
+            names = " and ".join(learner["estimators"]).replace("_and_", " and ").split(" and ")
+            assert set(names) == set(found.winner.weights) and sum(learner["weights"]) == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.slow
