@@ -76,7 +76,8 @@ def select_ensemble(
 ) -> np.ndarray:
     """How often each candidate is in the ensemble, [candidates]: round by round the best to add joins, the best round is kept.
 
-    A good one that joins again lets others join with less weight, so a round may be no better than the one before. `score` is `answer_scores`'; judged is the mean over the splits, all or those that are named. The first of equals joins. A
+    A good one that joins again lets others join with less weight, so a round may be no better than the one before.
+    `score` is `answer_scores`'; judged is the mean over the splits, all or those that are named. The first of equals joins. A
     candidate whose score is no number never does; ValueError where all are such.
     """
     used = np.arange(answers.values.shape[1]) if splits is None else np.asarray(splits)

@@ -60,9 +60,9 @@ GROWTH = 1.2
 REFIT_BASE, REFIT_COMPILES, PAGE, REPORT = 4.0, 1.2, 2.5, 3.0
 """Seconds of a run apart from its fit; its compilations over a fold's; seconds of the page; a run's report over the run."""
 SURE = 1.25
-"""What is predicted for the end is taken to last so much longer."""
+"""What is predicted is taken to last so much longer."""
 TOP = 3
-"""Time is kept to train so many of the best candidates as a run."""
+"""So many of the best candidates are compared on equal folds, and time is kept to train them as an ensemble."""
 STACKED = 5
 """Folds of a stacking that is trained as a run, and most members that it has."""
 WINNER = "winner"
@@ -212,6 +212,7 @@ class Race:
         self.experiment, self.rows, self.masks, self.metric, self.mode = experiment, rows, masks, metric, mode
         self.candidates, self.out, self.log, self.clock, self.settings, self.say = candidates, out, log, clock, settings, say
         self.groups, self.splits = group_candidates(candidates), len(masks["train"])
+        self.ending = False
         self.answer, self.folder = answer_of(experiment), log.path / "answers"
         train = masks["train"].sum(1).mean()
         self.share = PROBE / train if train > PROBED else None
@@ -293,7 +294,7 @@ class Race:
         if group.fit_seconds:
             return compiling + group.fit_seconds
         if group.probe_seconds:
-            return compiling + group.probe_seconds * self.growth
+            return compiling + group.probe_seconds + group.host_seconds * (self.growth - 1)
         begun = [other for other in self.groups if other.program and other.fit_seconds]
         transforms, features = self.bench.transform_seconds, self.bench.features_of(group.candidates[0])
         transforming = 0.0 if features in transforms else max(transforms.values(), default=0.0)
@@ -309,10 +310,10 @@ class Race:
         compiling = transforming + sum(one.compile_seconds for one in groups)
         return SURE * (REFIT_BASE + REFIT_COMPILES * compiling + sum(one.fit_seconds * share * fits for one in groups))
 
-    def reserve(self) -> float:
-        """The seconds that the end takes: a run of the best candidates, and the page."""
+    def reserve(self, several: bool = False) -> float:
+        """The seconds that the end takes: a run of the best candidate, or of several as an ensemble, and the page."""
         level = self.level
-        best = self.rank(level)[: TOP if self.settings.automl.ensemble else 1] if level else []
+        best = self.rank(level)[: TOP if several and self.settings.automl.ensemble else 1] if level else []
         return self.refit(dict.fromkeys(best, 1.0)) + PAGE
 
     def advance(self, name: str, folds: int, alive: Sequence[str], interrupted: signals.Interrupts) -> bool:
@@ -335,7 +336,7 @@ class Race:
                     return False
                 chosen = [(i, one) for i, one, at in wanted if at == split]
                 measured, seconds = group.fit(self.bench, [Fit(i, 0, split + offset) for i, _ in chosen])
-                group.fit_seconds = seconds
+                group.fit_seconds = max(seconds, group.fit_seconds)
                 for (_, one), found in zip(chosen, measured, strict=True):
                     self.keep(one, split, found, seconds / len(chosen), group)
                 if interrupted():
@@ -350,10 +351,13 @@ class Race:
         return True
 
     def allows(self, group: Group) -> bool:
-        """Whether the next fit of a program ends in time, and leaves what the end takes. The first fit of all is begun."""
+        """Whether the next fit of a program ends in time, and leaves what the end takes. The first fit of all is begun.
+
+        On the ladder what is compiled is fitted again; else a fit is begun only where time for an ensemble stays.
+        """
         if not any(self.found.values()):
             return self.clock.left() > REFIT_BASE + PAGE
-        return self.clock.left() > self.predict(group) + self.reserve()
+        return self.clock.left() > SURE * self.predict(group) + self.reserve(several=self.ending or group.program is None)
 
     def ranking_metric(self) -> Metric:
         """The record that measures what ranks."""
@@ -388,6 +392,7 @@ class Race:
                 at = f"{self.clock.spent():.0f} s: {folds} of {self.splits} folds, {len(ranked)} candidates"
                 self.say(f"{at}, {self.metric} {best:.4f} by {ranked[0]}")
             alive = ranked[: -(-len(ranked) // KEPT)] if folds < self.splits else ranked
+        self.ending = True
         for folds in reversed(ladder(self.splits)[:-1]):
             for name in self.rank(folds):
                 self.advance(name, self.splits, [name], interrupted)
@@ -396,8 +401,6 @@ class Race:
                 self.advance(one.name, 1, [one.name], interrupted)
         if not self.level:
             raise self.too_short("no fit could be made in it")
-        if self.clock.left() < 0:
-            raise self.too_short(f"one fit took {self.clock.spent():.1f} s with all that is before it")
 
     def too_short(self, why: str) -> ConfigError:
         """Why the budget does not do."""
@@ -453,7 +456,10 @@ def options(race: Race) -> list[Option]:
 
     single = next((name for sure in (1.0, SURE) for name in ranked if in_time({name: 1.0}, sure=sure)), None)
     if single is None:
-        raise race.too_short(f"`{ranked[0]}` as a run takes about {race.refit({ranked[0]: 1.0}):.0f} s more")
+        if len(race.log.lines) == 1:
+            raise race.too_short(f"after one fit `{ranked[0]}` as a run takes about {race.refit({ranked[0]: 1.0}):.0f} s more")
+        single = min(ranked[:TOP], key=lambda name: race.refit({name: 1.0}))
+        race.say(f"Fits took longer than those before them: the run of {single} will end late.")
     found = [Option("single", {single: 1.0}, race.scores(single, level))]
     combining = {one.name for one in race.candidates if one.estimator is not None}
     pool = [name for name in ranked if name in combining and np.isfinite(race.scores(name, level)).all()]

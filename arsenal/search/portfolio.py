@@ -173,6 +173,7 @@ class Group:
         """Nothing is compiled yet."""
         self.candidates, self.program = [first], cast("Callable[..., Any] | None", None)
         self.compile_seconds, self.fit_seconds, self.probe_seconds = 0.0, 0.0, 0.0
+        self.host_seconds = 0.0  # of the fit's seconds those that grow with the rows that train: the program has all rows always
 
     def compile(self, bench: Bench) -> None:
         """Make the program, of a lane for each candidate; a ValueError where it does not take the rows."""
@@ -207,9 +208,11 @@ class Group:
         answering = jax.jit(answer).lower(like, shown).compile()
 
         def program(hp, key, rows, shown):
-            there, outputs, converged = jax.tree.map(np.asarray, rows), [], []
+            there, outputs, converged, self.host_seconds = jax.tree.map(np.asarray, rows), [], [], 0.0
             for lane in range(len(self.candidates)):
+                began = time.monotonic()
                 params, info = learned.fit(words, there, jax.tree.map(lambda leaf, lane=lane: np.asarray(leaf[lane]), hp))
+                self.host_seconds += time.monotonic() - began
                 params = jax.tree.map(lambda s, leaf: jnp.asarray(leaf, s.dtype), like, params)
                 outputs.append(answering(params, shown))
                 converged.append(np.all(info.converged))
