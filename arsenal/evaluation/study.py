@@ -181,7 +181,9 @@ class Study(NamedTuple):
         return [float("nan"), *adjust_p_values(found)]
 
     def name_candidate(self, row: Any) -> str:
-        """The values of a row of the leaderboard in words, without those that the candidate has not."""
+        """The values of a row of the leaderboard in words, without those that it has not; its `name` if that is all."""
+        if self.keys == ["name"]:
+            return str(row["name"])
         known = {key: row[key] for key in self.keys if row[key] is not None and row[key] == row[key]}
         return ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in known.items())
 

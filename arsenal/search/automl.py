@@ -44,7 +44,7 @@ from arsenal.road import evaluate, fit
 from arsenal.run import Run
 from arsenal.runs import folder, signals
 from arsenal.runs.cache import compile_cache
-from arsenal.search.portfolio import Bench, Candidate, Group, answer_of, group_candidates, portfolio
+from arsenal.search.portfolio import Bench, Candidate, Family, answer_of, make_families, portfolio
 from arsenal.search.studies import FitLog, study_identity, study_rows
 from arsenal.search.sweep import claim_folder
 from arsenal.storage.files import write_bytes, write_text
@@ -146,10 +146,10 @@ def automl(
         complete = status.get("state") == "complete" and status["budget"] >= settings.automl.budget
         kept = status["options"] if complete else []
         before = [Option(kind, dict(weights), np.array(scores)) for kind, weights, scores in kept]
-        clock = Clock(began, float(settings.automl.budget), 0.0 if complete else status.get("spent", 0.0))
+        budget = Budget(began, float(settings.automl.budget), 0.0 if complete else status.get("spent", 0.0))
         if not complete:
-            folder.set_status(path, "running", spent=clock.spent())
-        race = Race(experiment, rows, masks, metric, mode, candidates, out, log, clock, settings, say)
+            folder.set_status(path, "running", spent=budget.spent())
+        race = Race(experiment, rows, masks, metric, mode, candidates, out, log, budget, settings, say)
         try:
             if not complete:
                 with signals.interrupts() as interrupted:
@@ -158,7 +158,7 @@ def automl(
         except Exception as error:
             with contextlib.suppress(OSError):
                 state = "interrupted" if hasattr(error, "number") else "failed"
-                folder.set_status(path, state, error=str(error), spent=clock.spent())
+                folder.set_status(path, state, error=str(error), spent=budget.spent())
             raise
 
 
@@ -172,12 +172,12 @@ def rank_metric(experiment: Experiment, settings: AutomlSettings) -> tuple[str, 
         raise ConfigError(f"`automl`: {str(error).replace('of a study', 'of automl')}") from error
 
 
-class Clock:
-    """The budget and what is left of it, in seconds."""
+class Budget:
+    """The seconds that a search may take, and what is left of them."""
 
-    def __init__(self, began: float, budget: float, before: float = 0.0):
+    def __init__(self, began: float, seconds: float, before: float = 0.0):
         """`before` is what earlier commands took of it."""
-        self.began, self.budget, self.before = began, budget, before
+        self.began, self.seconds, self.before = began, seconds, before
 
     def spent(self) -> float:
         """What was taken, by earlier commands too."""
@@ -185,7 +185,7 @@ class Clock:
 
     def left(self) -> float:
         """What remains."""
-        return self.budget - self.spent()
+        return self.seconds - self.spent()
 
 
 def ladder(splits: int) -> list[int]:
@@ -205,13 +205,13 @@ class Race:
 
     def __init__(
         self, experiment: Experiment, rows: Batch, masks: Mapping[str, np.ndarray], metric: str, mode: str,
-        candidates: Sequence[Candidate], out: dict[str, str], log: FitLog, clock: Clock, settings: AutomlSettings,
+        candidates: Sequence[Candidate], out: dict[str, str], log: FitLog, budget: Budget, settings: AutomlSettings,
         say: Callable[[str], None],
     ):  # fmt: skip
         """Read what the log knows of these candidates."""
         self.experiment, self.rows, self.masks, self.metric, self.mode = experiment, rows, masks, metric, mode
-        self.candidates, self.out, self.log, self.clock, self.settings, self.say = candidates, out, log, clock, settings, say
-        self.groups, self.splits = group_candidates(candidates), len(masks["train"])
+        self.candidates, self.out, self.log, self.budget, self.settings, self.say = candidates, out, log, budget, settings, say
+        self.families, self.splits = make_families(candidates), len(masks["train"])
         self.ending = False
         self.answer, self.folder = answer_of(experiment), log.path / "answers"
         train = masks["train"].sum(1).mean()
@@ -226,12 +226,12 @@ class Race:
             name = line["candidate"]["name"]
             if known.get(name) == json.dumps(line["given"]) and line["split"] in self.kept[name]:
                 self.found[name][line["split"]] = line
-        for group in self.groups:
-            lines = [line for one in group.candidates for line in self.found[one.name].values()]
-            group.fit_seconds = max((line["seconds"] for line in lines), default=0.0)
-            group.compile_seconds = max((line["compile_seconds"] for line in lines), default=0.0)
+        for family in self.families:
+            lines = [line for one in family.candidates for line in self.found[one.name].values()]
+            family.fit_seconds = max((line["seconds"] for line in lines), default=0.0)
+            family.compile_seconds = max((line["compile_seconds"] for line in lines), default=0.0)
             if lines:
-                features = self.bench.features_of(group.candidates[0])
+                features = self.bench.features_of(family.candidates[0])
                 self.bench.transform_seconds[features] = max(line["transform_seconds"] for line in lines)
 
     # Answers and scores.
@@ -246,7 +246,7 @@ class Race:
             return {int(name): file[name] for name in file.files}
         return {}
 
-    def keep(self, one: Candidate, split: int, measured: Measured, seconds: float, group: Group) -> None:
+    def keep(self, one: Candidate, split: int, measured: Measured, seconds: float, family: Family) -> None:
         """Write down a fit: its answers first, then its line, which counts."""
         self.kept[one.name][split] = measured.answers[self.answer]
         file = io.BytesIO()
@@ -255,7 +255,7 @@ class Race:
         write_bytes(self.place(one), file.getvalue())
         measured = measured._replace(fit=Fit(0, 0, split))
         line = table_line({"name": one.name}, self.settings.seed, measured, self.rows, self.masks)
-        line |= {"given": one.given, "seconds": seconds, "compile_seconds": group.compile_seconds}
+        line |= {"given": one.given, "seconds": seconds, "compile_seconds": family.compile_seconds}
         line["transform_seconds"] = self.bench.transform_seconds[self.bench.features_of(one)]
         self.log.add(line)
         self.found[one.name][split] = line
@@ -284,19 +284,19 @@ class Race:
 
     # Fits.
 
-    def group_of(self, name: str) -> Group:
+    def family_of(self, name: str) -> Family:
         """The program of a candidate."""
-        return next(group for group in self.groups if any(one.name == name for one in group.candidates))
+        return next(family for family in self.families if any(one.name == name for one in family.candidates))
 
-    def predict(self, group: Group) -> float:
+    def predict(self, family: Family) -> float:
         """The seconds that the next fit of a program takes: its own before, or those of the slowest that was begun so far."""
-        compiling = 0.0 if group.program else group.compile_seconds
-        if group.fit_seconds:
-            return compiling + group.fit_seconds
-        if group.probe_seconds:
-            return compiling + group.probe_seconds + group.host_seconds * (self.growth - 1)
-        begun = [other for other in self.groups if other.program and other.fit_seconds]
-        transforms, features = self.bench.transform_seconds, self.bench.features_of(group.candidates[0])
+        compiling = 0.0 if family.program else family.compile_seconds
+        if family.fit_seconds:
+            return compiling + family.fit_seconds
+        if family.probe_seconds:
+            return compiling + family.probe_seconds + family.host_seconds * (self.growth - 1)
+        begun = [other for other in self.families if other.program and other.fit_seconds]
+        transforms, features = self.bench.transform_seconds, self.bench.features_of(family.candidates[0])
         transforming = 0.0 if features in transforms else max(transforms.values(), default=0.0)
         return transforming + max((other.compile_seconds + other.fit_seconds for other in begun), default=0.0)
 
@@ -304,11 +304,11 @@ class Race:
         """The seconds that a run of these members takes, as far as they are known."""
         fits = 1 + STACKED if stacked else 1
         share = self.splits / max(1, self.splits - 1)
-        groups = [self.group_of(name) for name in weights]
-        features = {self.bench.features_of(one.candidates[0]) for one in groups}
+        families = [self.family_of(name) for name in weights]
+        features = {self.bench.features_of(one.candidates[0]) for one in families}
         transforming = sum(self.bench.transform_seconds.get(one, 0.0) for one in features)
-        compiling = transforming + sum(one.compile_seconds for one in groups)
-        return SURE * (REFIT_BASE + REFIT_COMPILES * compiling + sum(one.fit_seconds * share * fits for one in groups))
+        compiling = transforming + sum(one.compile_seconds for one in families)
+        return SURE * (REFIT_BASE + REFIT_COMPILES * compiling + sum(one.fit_seconds * share * fits for one in families))
 
     def reserve(self, several: bool = False) -> float:
         """The seconds that the end takes: a run of the best candidate, or of several as an ensemble, and the page."""
@@ -318,46 +318,46 @@ class Race:
 
     def advance(self, name: str, folds: int, alive: Sequence[str], interrupted: signals.Interrupts) -> bool:
         """Fit a candidate, and those alive that share its program, to so many folds; False where the time does not allow it."""
-        group = self.group_of(name)
-        mates = [(i, one) for i, one in enumerate(group.candidates) if one.name in alive or one.name == name]
+        family = self.family_of(name)
+        mates = [(i, one) for i, one in enumerate(family.candidates) if one.name in alive or one.name == name]
         wanted = [(i, one, split) for split in range(folds) for i, one in mates if split not in self.found[one.name]]
         if not wanted:
             return True
-        if not self.allows(group):
+        if not self.allows(family):
             return False
         try:
-            if group.program is None:
-                group.compile(self.bench)
-            if self.share and not group.fit_seconds and not group.probe_seconds:
-                _, group.probe_seconds = group.fit(self.bench, [Fit(wanted[0][0], 0, 0)])
+            if family.program is None:
+                family.compile(self.bench)
+            if self.share and not family.fit_seconds and not family.probe_seconds:
+                _, family.probe_seconds = family.fit(self.bench, [Fit(wanted[0][0], 0, 0)])
             offset = self.splits if self.share else 0
             for split in sorted({split for *_, split in wanted}):
-                if not self.allows(group):
+                if not self.allows(family):
                     return False
                 chosen = [(i, one) for i, one, at in wanted if at == split]
-                measured, seconds = group.fit(self.bench, [Fit(i, 0, split + offset) for i, _ in chosen])
-                group.fit_seconds = max(seconds, group.fit_seconds)
+                measured, seconds = family.fit(self.bench, [Fit(i, 0, split + offset) for i, _ in chosen])
+                family.fit_seconds = max(seconds, family.fit_seconds)
                 for (_, one), found in zip(chosen, measured, strict=True):
-                    self.keep(one, split, found, seconds / len(chosen), group)
+                    self.keep(one, split, found, seconds / len(chosen), family)
                 if interrupted():
                     raise signals.Interrupted(interrupted(), self.log.path, len(self.log.lines))
         except ValueError as error:
             reason = " ".join(str(error).split())
-            for one in group.candidates:
+            for one in family.candidates:
                 self.out[one.name] = reason
                 self.say(f"{one.name} is left out: {reason}")
-            gone = {one.name for one in group.candidates}
+            gone = {one.name for one in family.candidates}
             self.candidates = [one for one in self.candidates if one.name not in gone]
         return True
 
-    def allows(self, group: Group) -> bool:
+    def allows(self, family: Family) -> bool:
         """Whether the next fit of a program ends in time, and leaves what the end takes. The first fit of all is begun.
 
         On the ladder what is compiled is fitted again; else a fit is begun only where time for an ensemble stays.
         """
         if not any(self.found.values()):
-            return self.clock.left() > REFIT_BASE + PAGE
-        return self.clock.left() > SURE * self.predict(group) + self.reserve(several=self.ending or group.program is None)
+            return self.budget.left() > REFIT_BASE + PAGE
+        return self.budget.left() > SURE * self.predict(family) + self.reserve(several=self.ending or family.program is None)
 
     def ranking_metric(self) -> Metric:
         """The record that measures what ranks."""
@@ -389,7 +389,7 @@ class Race:
             ranked = self.rank(folds, alive)
             if ranked:
                 best = self.scores(ranked[0], folds).mean()
-                at = f"{self.clock.spent():.0f} s: {folds} of {self.splits} folds, {len(ranked)} candidates"
+                at = f"{self.budget.spent():.0f} s: {folds} of {self.splits} folds, {len(ranked)} candidates"
                 self.say(f"{at}, {self.metric} {best:.4f} by {ranked[0]}")
             alive = ranked[: -(-len(ranked) // KEPT)] if folds < self.splits else ranked
         self.ending = True
@@ -404,8 +404,8 @@ class Race:
 
     def too_short(self, why: str) -> ConfigError:
         """Why the budget does not do."""
-        needed = self.clock.spent() - self.clock.before + self.reserve() + (0.0 if self.level else REFIT_BASE + PAGE)
-        budget = f"`automl.budget` of {self.clock.budget:g} s is too short"
+        needed = self.budget.spent() - self.budget.before + self.reserve() + (0.0 if self.level else REFIT_BASE + PAGE)
+        budget = f"`automl.budget` of {self.budget.seconds:g} s is too short"
         return ConfigError(f"{budget}: {why}; about {needed * SURE:.0f} s would do.")
 
 
@@ -415,30 +415,30 @@ class Race:
 def conclude(race: Race, config: Config, path: Path, before: Sequence[Option]) -> AutomlResult:
     """Choose the winner, or take that of a search that was complete `before`; write its experiment, train it, write the pages."""
     found, began = list(before) or options(race), time.monotonic()
-    winner, file, say = found[-1], path / "conf" / "experiment" / f"{WINNER}.yaml", race.say
+    winner, file, say = found[0], path / "conf" / "experiment" / f"{WINNER}.yaml", race.say
     if not before:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, experiment_text(race, winner))
-        say(f"{race.clock.spent():.0f} s: training {describe(winner)}")
+        say(f"{race.budget.spent():.0f} s: training {describe(winner)}")
     run = fit(configs.compose(WINNER, config_dir=path / "conf"), listener=warn(say))
     trained, study = time.monotonic() - began, study_of(race, found)
-    result = AutomlResult(path, run, study, winner, race.clock.spent(), (run.folder / "report" / "index.html").is_file())
+    result = AutomlResult(path, run, study, winner, race.budget.spent(), (run.folder / "report" / "index.html").is_file())
     if before:
         return result
     kept = [(one.kind, list(one.weights.items()), one.scores.tolist()) for one in found]
-    about: dict[str, Any] = {"budget": race.clock.budget, "fits": len(race.log.lines), "options": kept}
-    shown = {"state": "complete", "time": time.time(), "seconds": f"{race.clock.spent():.0f} of {race.clock.budget:g}"}
+    about: dict[str, Any] = {"budget": race.budget.seconds, "fits": len(race.log.lines), "options": kept}
+    shown = {"state": "complete", "time": time.time(), "seconds": f"{race.budget.spent():.0f} of {race.budget.seconds:g}"}
     write_study(
         path / "report", study, title=f"AutoML of {race.settings.name}", status=shown, command=result.command,
         config=file.read_text(encoding="utf-8"), tables=tables(race, winner), seconds=fit_seconds(race),
     )  # fmt: skip
-    folder.set_status(path, "complete", spent=race.clock.spent(), **about)
-    if not result.reported and race.clock.left() > REPORT * trained:
-        say(f"{race.clock.spent():.0f} s: writing the report of the run")
+    folder.set_status(path, "complete", spent=race.budget.spent(), **about)
+    if not result.reported and race.budget.left() > REPORT * trained:
+        say(f"{race.budget.spent():.0f} s: writing the report of the run")
         result = result._replace(run=run, reported=bool(evaluate(run)))
-    spent = race.clock.spent()
+    spent = race.budget.spent()
     folder.set_status(path, "complete", spent=spent, **about)
-    return result._replace(seconds=spent - race.clock.before)
+    return result._replace(seconds=spent - race.budget.before)
 
 
 def warn(say: Callable[[str], None]) -> Callable[[str, int, dict[str, Any]], None]:
@@ -447,16 +447,19 @@ def warn(say: Callable[[str], None]) -> Callable[[str, int, dict[str, Any]], Non
 
 
 def options(race: Race) -> list[Option]:
-    """The best candidate, and what pays beside it and can be trained in the time that is left; the last is the winner."""
+    """What can be trained in the time that is left: the best candidate, an ensemble, a stacking; the first is the winner.
+
+    An ensemble wins if it pays beside the candidate, a stacking if it pays beside the winner of these.
+    """
     level, mode = race.level, race.mode
     ranked = race.rank(level)
 
     def in_time(weights: Mapping[str, float], stacked: bool = False, sure: float = 1.0) -> bool:
-        return race.refit(weights, stacked) / sure + PAGE < race.clock.left()
+        return race.refit(weights, stacked) / sure + PAGE < race.budget.left()
 
     single = next((name for sure in (1.0, SURE) for name in ranked if in_time({name: 1.0}, sure=sure)), None)
     if single is None:
-        if len(race.log.lines) == 1:
+        if sum(bool(one.fit_seconds) for one in race.families) == 1 and level == 1:
             raise race.too_short(f"after one fit `{ranked[0]}` as a run takes about {race.refit({ranked[0]: 1.0}):.0f} s more")
         single = min(ranked[:TOP], key=lambda name: race.refit({name: 1.0}))
         race.say(f"Fits took longer than those before them: the run of {single} will end late.")
@@ -478,14 +481,12 @@ def options(race: Race) -> list[Option]:
     if len(pool) < 2 or len(weights) < 2:
         return found
     ensemble = Option("ensemble", weights, honest_scores(answers, score, mode))
-    if pays(ensemble.scores, found[-1].scores, mode, ratio):
-        found.append(ensemble)
+    found.insert(0 if pays(ensemble.scores, found[0].scores, mode, ratio) else 1, ensemble)
     whole = level == race.splits and (masks["test"].sum(0) == (race.rows.weight > 0)).all()
     chosen = dict.fromkeys(list(weights)[:STACKED], 1.0)
     if race.settings.automl.stacking and whole and in_time(chosen, stacked=True):
         stacking = Option("stacking", chosen, race.stack(list(chosen)))
-        if pays(stacking.scores, found[-1].scores, mode, ratio):
-            found.append(stacking)
+        found.insert(0 if pays(stacking.scores, found[0].scores, mode, ratio) else len(found), stacking)
     return found
 
 
@@ -549,7 +550,7 @@ def study_of(race: Race, found: Sequence[Option]) -> Study:
     """What was measured on equal folds, ensembles and stackings among it, as a study."""
     names = race.rank(race.level)
     lines = [race.found[name][split] for name in names for split in range(race.level)]
-    for option in found[1:]:
+    for option in (one for one in found if one.kind != "single"):
         for split, value in enumerate(option.scores):
             values = {f"test/{race.metric}": float(value), f"train/{race.metric}": float("nan")}
             lines.append(race.found[names[0]][split] | {"candidate": {"name": option.kind}, "values": values, "converged": True})
@@ -572,10 +573,14 @@ def tables(race: Race, winner: Option) -> list[Table]:
         to = given.get("features", {}).get("tabular", {}).get("to")
         return " ".join([*words, *([f"features.tabular.to={to}"] if to else [])]) or "the experiment as it is"
 
-    weights = {name: f"{weight:.3f}" if winner.kind == "ensemble" else "" for name, weight in winner.weights.items()}
-    shares = [(name, weight, about(name)) for name, weight in weights.items()]
-    note = "Trained as a run on all rows but those of the test, which nothing here has seen."
+    shares = [(name, f"{weight:.3f}", about(name)) for name, weight in winner.weights.items()]
+    note = (
+        "Trained as a run; nothing here has seen the rows of its test. An ensemble or a stacking wins only if better by more "
+        "than the standard error of the difference on the same folds."
+    )
     made = [Table(f"The winner: {winner.kind}", note, ("candidate", "weight", "what it is"), shares)]
+    if winner.kind != "ensemble":
+        made = [Table(made[0].title, note, ("candidate", "what it is"), [(name, text) for name, _, text in shares])]
     level, best, stopped = race.level, race.rank(race.level)[0], []
     for one in race.candidates:
         if 0 < (folds := race.folds(one.name)) < level:

@@ -166,7 +166,7 @@ class Bench:
         return found
 
 
-class Group:
+class Family:
     """Candidates that share a compiled program, and what it takes."""
 
     def __init__(self, first: Candidate):
@@ -221,7 +221,7 @@ class Group:
         return program
 
     def floats(self, chosen: Sequence[int]) -> Any:
-        """The hp of candidates, by their places in the group, as lanes."""
+        """The hp of candidates, by their places in the family, as lanes."""
         hps = [hyperparameters(self.candidates[i].made.learner.hp) for i in chosen]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *hps)
 
@@ -242,13 +242,13 @@ class Group:
         return floats and sorted(changed.values()) == sorted((float(a), float(b)) for a, b in traced.values())
 
 
-def group_candidates(candidates: Sequence[Candidate]) -> list[Group]:
+def make_families(candidates: Sequence[Candidate]) -> list[Family]:
     """The candidates by the program that they share, in their order."""
-    found: list[Group] = []
+    found: list[Family] = []
     for one in candidates:
-        group = next((group for group in found if group.takes(one)), None)
-        if group is None:
-            found.append(Group(one))
+        family = next((family for family in found if family.takes(one)), None)
+        if family is None:
+            found.append(Family(one))
         else:
-            group.candidates.append(one)
+            family.candidates.append(one)
     return found
