@@ -143,18 +143,23 @@ def automl(
     with claim_folder(config, about, settings.automl.folder, "automl") as path, contextlib.closing(FitLog(path)) as log:
         say(f"Search {path}")
         status = folder.read_status(path) if log.lines else {}
-        complete = status.get("state") == "complete" and status["budget"] >= settings.automl.budget
+        section = {key: value for key, value in config.values["automl"].items() if key not in ("budget", "folder")}
+        asked = folder.identity({"portfolio": config.values["portfolio"], "automl": section})
+        complete = status.get("state") == "complete" and status["budget"] >= settings.automl.budget and status["asked"] == asked
         kept = status["options"] if complete else []
         before = [Option(kind, dict(weights), np.array(scores)) for kind, weights, scores in kept]
         budget = Budget(began, float(settings.automl.budget), 0.0 if complete else status.get("spent", 0.0))
         if not complete:
+            if budget.before and budget.left() < REFIT_BASE + PAGE:
+                spent = f"{budget.before:.0f} of the {budget.seconds:g} s of `automl.budget` were spent before"
+                raise ConfigError(f"{spent}, which leaves no time for more: a larger one goes on, fresh=true begins anew.")
             folder.set_status(path, "running", spent=budget.spent())
         race = Race(experiment, rows, masks, metric, mode, candidates, out, log, budget, settings, say)
         try:
             if not complete:
                 with signals.interrupts() as interrupted:
                     race.run(interrupted)
-            return conclude(race, config, path, before)
+            return conclude(race, path, before, asked)
         except Exception as error:
             with contextlib.suppress(OSError):
                 state = "interrupted" if hasattr(error, "number") else "failed"
@@ -218,7 +223,7 @@ class Race:
         self.share = PROBE / train if train > PROBED else None
         self.growth = (1 / self.share) ** GROWTH if self.share else 1.0
         self.wide = shrink_training(masks, rows, (self.share, 1.0) if self.share else (1.0,))
-        self.bench = Bench(experiment, rows, self.wide, settings.seed)
+        self.bench = Bench(experiment, rows, self.wide, masks, settings.seed)
         self.found: dict[str, dict[int, dict[str, Any]]] = {one.name: {} for one in candidates}
         self.kept: dict[str, dict[int, np.ndarray]] = {one.name: self.read_answers(one) for one in candidates}
         known = {one.name: json.dumps(one.given) for one in candidates}
@@ -341,8 +346,8 @@ class Race:
                     self.keep(one, split, found, seconds / len(chosen), family)
                 if interrupted():
                     raise signals.Interrupted(interrupted(), self.log.path, len(self.log.lines))
-        except ValueError as error:
-            reason = " ".join(str(error).split())
+        except (ValueError, jax.errors.JaxRuntimeError) as error:  # the latter of a fit that a program calls back
+            reason = " ".join(str(error).split())[:500]
             for one in family.candidates:
                 self.out[one.name] = reason
                 self.say(f"{one.name} is left out: {reason}")
@@ -412,7 +417,7 @@ class Race:
 # What is made of what was measured.
 
 
-def conclude(race: Race, config: Config, path: Path, before: Sequence[Option]) -> AutomlResult:
+def conclude(race: Race, path: Path, before: Sequence[Option], asked: str) -> AutomlResult:
     """Choose the winner, or take that of a search that was complete `before`; write its experiment, train it, write the pages."""
     found, began = list(before) or options(race), time.monotonic()
     winner, file, say = found[0], path / "conf" / "experiment" / f"{WINNER}.yaml", race.say
@@ -426,7 +431,7 @@ def conclude(race: Race, config: Config, path: Path, before: Sequence[Option]) -
     if before:
         return result
     kept = [(one.kind, list(one.weights.items()), one.scores.tolist()) for one in found]
-    about: dict[str, Any] = {"budget": race.budget.seconds, "fits": len(race.log.lines), "options": kept}
+    about: dict[str, Any] = {"budget": race.budget.seconds, "asked": asked, "fits": len(race.log.lines), "options": kept}
     shown = {"state": "complete", "time": time.time(), "seconds": f"{race.budget.spent():.0f} of {race.budget.seconds:g}"}
     write_study(
         path / "report", study, title=f"AutoML of {race.settings.name}", status=shown, command=result.command,
@@ -461,7 +466,7 @@ def options(race: Race) -> list[Option]:
     if single is None:
         if sum(bool(one.fit_seconds) for one in race.families) == 1 and level == 1:
             raise race.too_short(f"after one fit `{ranked[0]}` as a run takes about {race.refit({ranked[0]: 1.0}):.0f} s more")
-        single = min(ranked[:TOP], key=lambda name: race.refit({name: 1.0}))
+        single = ranked[0]
         race.say(f"Fits took longer than those before them: the run of {single} will end late.")
     found = [Option("single", {single: 1.0}, race.scores(single, level))]
     combining = {one.name for one in race.candidates if one.estimator is not None}

@@ -5,6 +5,7 @@ same, learners that differ by traced floats are lanes of one program, and what j
 """
 
 import json
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +54,8 @@ def portfolio(
     which = "classes" if experiment.data.schema.target.columns else "numbers"
     words, train, shapes = configs.own_words(config.overrides, SWEEPING), int(masks["train"].sum(1).max()), {}
     for name, given in getattr(settings.portfolio, which).items():
+        if not re.fullmatch(r"[\w.-]+", name):
+            raise ConfigError(f"`portfolio.{which}` names candidates by letters, digits, `_`, `-` and `.`; got {name!r}.")
         values = {key: value for key, value in given.items() if key != "most_rows"}
         more = (word for key, value in values.items() for word in configs.override_words(key, value))
         try:
@@ -93,8 +96,11 @@ def answer_of(experiment: Experiment) -> str:
 class Bench:
     """The rows, the splits, and what all candidates share: transformed rows, and the program that judges."""
 
-    def __init__(self, experiment: Experiment, rows: Batch, masks: Mapping[str, np.ndarray], seed: int):
-        """`masks` are `train` and `test` [splits, n]."""
+    def __init__(
+        self, experiment: Experiment, rows: Batch, masks: Mapping[str, np.ndarray], checked: Mapping[str, np.ndarray], seed: int
+    ):
+        """`masks` are `train` and `test` [splits, n]; `checked` those of them that every candidate must take."""
+        self.checked = checked
         self.there, self.rows, self.masks = jax.tree.map(np.asarray, rows), jax.tree.map(jnp.asarray, rows), masks
         self.classes, self.answer = len(experiment.data.schema.target.columns or ()), answer_of(experiment)
         self.key = jax.random.key(np.uint32(seed))
@@ -182,7 +188,7 @@ class Family:
         began = time.monotonic()
         settings = first.config.settings
         steps = Length.parse(settings.length).steps(arrays(bench.there, settings.batch_size))
-        check_masks(first.made.learner, bench.there._replace(x=seen.x), bench.masks, bench.classes)
+        check_masks(first.made.learner, bench.there._replace(x=seen.x), bench.checked, bench.classes)
         learned = first.estimator or as_estimator(first.made.learner, steps, settings.batch_size)
         answer = answer_function({bench.answer: learned.apply[bench.answer]} | bench.read(learned.apply), learned.inputs)
         hp = self.floats([0] * len(self.candidates))
