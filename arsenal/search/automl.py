@@ -57,7 +57,7 @@ PROBED, PROBE = 8_000, 2_000
 """With more rows than these to train on, a candidate's first fit is of so many, and says what all of them will take."""
 GROWTH = 1.2
 """The power of the number of rows with which a fit is taken to grow, from a probe to all rows."""
-REFIT_BASE, REFIT_COMPILES, PAGE, REPORT = 4.0, 1.2, 2.5, 3.0
+REFIT_BASE, REFIT_COMPILES, PAGE, REPORT = 2.5, 1.2, 2.0, 3.0
 """Seconds of a run apart from its fit; its compilations over a fold's; seconds of the page; a run's report over the run."""
 SURE = 1.25
 """What is predicted is taken to last so much longer."""
@@ -462,7 +462,7 @@ def options(race: Race) -> list[Option]:
     def in_time(weights: Mapping[str, float], stacked: bool = False, sure: float = 1.0) -> bool:
         return race.refit(weights, stacked) / sure + PAGE < race.budget.left()
 
-    single = next((name for sure in (1.0, SURE) for name in ranked if in_time({name: 1.0}, sure=sure)), None)
+    single = next((name for name in ranked if in_time({name: 1.0}, sure=SURE)), None)
     if single is None:
         if sum(bool(one.fit_seconds) for one in race.families) == 1 and level == 1:
             raise race.too_short(f"after one fit `{ranked[0]}` as a run takes about {race.refit({ranked[0]: 1.0}):.0f} s more")
