@@ -65,6 +65,8 @@ TOP = 3
 """So many of the best candidates are compared on equal folds, and time is kept to train them as an ensemble."""
 STACKED = 5
 """Folds of a stacking that is trained as a run, and most members that it has."""
+STACKED_COMPILES = 3
+"""A stacking's compilations over those of its members alone."""
 WINNER = "winner"
 """The experiment that the folder holds at the end."""
 
@@ -310,9 +312,10 @@ class Race:
         fits = 1 + STACKED if stacked else 1
         share = self.splits / max(1, self.splits - 1)
         families = [self.family_of(name) for name in weights]
-        features = {self.bench.features_of(one.candidates[0]) for one in families}
-        transforming = sum(self.bench.transform_seconds.get(one, 0.0) for one in features)
-        compiling = transforming + sum(one.compile_seconds for one in families)
+        features = [self.bench.features_of(one.candidates[0]) for one in families]
+        # Behind a stacking each member has features of its own, and is compiled for the folds and again for all rows.
+        transforming = sum(self.bench.transform_seconds.get(one, 0.0) for one in (features if stacked else set(features)))
+        compiling = (transforming + sum(one.compile_seconds for one in families)) * (STACKED_COMPILES if stacked else 1)
         return SURE * (REFIT_BASE + REFIT_COMPILES * compiling + sum(one.fit_seconds * share * fits for one in families))
 
     def reserve(self, several: bool = False) -> float:
