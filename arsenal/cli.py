@@ -18,6 +18,7 @@ VERBS = {
     "train": "train an experiment: +experiment=NAME key=value ...",
     "tune": "search a space of runs: +experiment=NAME 'space={KEY: ...}' search=NAME ...",
     "study": "candidates over many splits, with intervals and paired tests: +experiment=NAME splits=NAME 'grid={KEY: [...]}' ...",
+    "automl": "the best of a portfolio of learners within a budget, or several as one: +experiment=NAME automl.budget=SECONDS",
     "evaluate": "metrics and an HTML report of a run: run=FOLDER",
     "explain": "why a run answers as it does: run=FOLDER method=NAME",
     "export": "a run as an artifact to serve: run=FOLDER [to=FOLDER]",
@@ -28,7 +29,7 @@ VERBS = {
     "new": "a project of your own that trains at once: NAME [to=FOLDER]",
     "completion": "tab completion: eval \"$(arsenal completion bash)\", or zsh, fish",
 }
-SLOW = ("train", "tune", "study", "evaluate", "explain", "export", "predict", "verify-resume", "ab")
+SLOW = ("train", "tune", "study", "automl", "evaluate", "explain", "export", "predict", "verify-resume", "ab")
 """Verbs that take seconds before they have anything to tell."""
 ABOVE = ("train", "tune")
 """Verbs that are modules of `arsenal` itself, for `python -m arsenal.train`."""
@@ -75,7 +76,7 @@ def home(verb: str) -> str:
 
 def config_name(verb: str) -> str:
     """The file of conf/ that a verb composes."""
-    return verb if verb in ("tune", "study") else "train"
+    return verb if verb in ("tune", "study", "automl") else "train"
 
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

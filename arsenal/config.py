@@ -48,10 +48,11 @@ class Config:
 
     @functools.cached_property
     def settings(self) -> "TuningSettings":
-        """The values as what they were checked to be: what code reads. A sweep's and a study's are in theirs."""
-        schema = TuningSettings if "sweep" in self.values else StudySettings if "study" in self.values else Settings
-        known = {key: self.values[key] for key in schema.model_fields if key in self.values}
-        return schema.model_validate(known)  # type: ignore[return-value]
+        """The values as what they were checked to be: what code reads. Those of other verbs are in theirs."""
+        known: dict[str, type[Settings]] = {"sweep": TuningSettings, "study": StudySettings, "automl": AutomlSettings}
+        schema = next((one for section, one in known.items() if section in self.values), Settings)
+        given = {key: self.values[key] for key in schema.model_fields if key in self.values}
+        return schema.model_validate(given)  # type: ignore[return-value]
 
     def replace(self, values: dict[str, Any]) -> "Config":
         """The config with other values."""
@@ -209,7 +210,36 @@ class StudySettings(Settings):
     study: StudySection
 
 
-SETTINGS: dict[str, type[Settings]] = {"train": Settings, "tune": TuningSettings, "study": StudySettings}
+class AutomlSection(Section):
+    """How long a portfolio is searched, and by what it is ranked; `budget` in seconds, `metric` null is as the target says."""
+
+    budget: Annotated[float, Gt(0)] | Annotated[int, Gt(0)]
+    metric: str | None
+    mode: Literal["min", "max"] | None
+    confidence: Annotated[float, Gt(0), Lt(1)]
+    ensemble: bool
+    stacking: bool
+    folder: str | None
+
+
+class PortfolioSection(Section):
+    """Candidates by name, each the values of some keys; of labels, and of numbers."""
+
+    classes: dict[str, dict[str, Any]]
+    numbers: dict[str, dict[str, Any]]
+
+
+class AutomlSettings(Settings):
+    """An experiment, the candidates for its place, and the splits that they are judged by: conf/automl.yaml."""
+
+    splits: dict[str, Any]
+    portfolio: PortfolioSection
+    automl: AutomlSection
+
+
+SETTINGS: dict[str, type[Settings]] = {
+    "train": Settings, "tune": TuningSettings, "study": StudySettings, "automl": AutomlSettings,
+}  # fmt: skip
 """What a config of conf/ may hold."""
 
 
@@ -218,7 +248,7 @@ def compose(
 ) -> Config:
     """The named experiment with overrides in Hydra's syntax, checked; `config_dir` adds a folder of one's own.
 
-    `name` is train, tune for a sweep or study.
+    `name` is train, tune for a sweep, study or automl.
     """
     own = [] if config_dir is None else [f"hydra.searchpath=[{Path(config_dir).resolve()}]"]
     return compose_words([f"+experiment={experiment}", *overrides, *own], name)
@@ -247,12 +277,12 @@ def hydra(name: str, words: Sequence[str]) -> Any:
         running.hydra = before
 
 
-REPLACED = ("space", "grid")
+REPLACED = ("space", "grid", "portfolio.classes", "portfolio.numbers")
 """Keys whose value on a command line is all of it."""
 
 
 def replace_space(arguments: Sequence[str]) -> list[str]:
-    """The words for Hydra: `space=...` and `grid=...` take the place of an experiment's, where Hydra would merge the two.
+    """The words for Hydra: `space=...` and the others of `REPLACED` take the place of what is there, where Hydra would merge.
 
     A home directory is written out, `key=~/folder`, since no shell does it there.
     """
@@ -297,7 +327,7 @@ def main(
     """Run `task` on the config that the command line asks for, as Hydra does: `--help`, `--cfg job`, `--multirun`.
 
     `telling()` is the context that reports errors: inside a job Hydra would add words of its own to them. `name` is
-    train, tune or study.
+    train, tune, study or automl.
     """
     from hydra import main as hydra_main
     from hydra._internal.utils import get_args_parser
@@ -689,6 +719,30 @@ def give_schema(node: Any, schema: Any) -> Any:
     return node
 
 
+def train_defaults() -> tuple[dict[str, Any], list[str]]:
+    """What a run has that says nothing of its own, and the groups of options among it."""
+    import yaml
+
+    found, groups = yaml.safe_load((CONF / "train.yaml").read_text(encoding="utf-8")), []
+    for entry in found["defaults"]:
+        for group, option in entry.items() if isinstance(entry, dict) else ():
+            if (CONF / group / f"{option}.yaml").is_file():
+                found[group] = yaml.safe_load((CONF / group / f"{option}.yaml").read_text(encoding="utf-8"))
+                groups.append(group)
+    return found, groups
+
+
+def experiment_yaml(values: dict[str, Any], comment: str) -> str:
+    """Values of a config as the file of an experiment, without what every run has anyway."""
+    import yaml
+
+    today, groups = train_defaults()
+    own = {key: value for key, value in values.items() if key in Settings.model_fields and value != today.get(key, ...)}
+    # An option that is another one takes the place of the default, with which Hydra would merge it.
+    made = {"defaults": [*({f"override /{group}": None} for group in groups if group in own), "_self_"], **own}
+    return f"# @package _global_\n# {comment}\n{yaml.safe_dump(made, sort_keys=False, default_flow_style=False, width=120)}"
+
+
 def as_yaml(config: Config) -> str:
     """The config as YAML."""
     import yaml
@@ -710,11 +764,7 @@ def read_config(folder: Path) -> Config:
         values["run"]["checkpoints"], values["learner"]
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise Damaged(path, f"{type(error).__name__}: {first_line(error)}") from error
-    today = yaml.safe_load((CONF / "train.yaml").read_text(encoding="utf-8"))
-    for entry in today["defaults"]:
-        for group, option in entry.items() if isinstance(entry, dict) else ():
-            if (CONF / group / f"{option}.yaml").is_file():
-                today[group] = yaml.safe_load((CONF / group / f"{option}.yaml").read_text(encoding="utf-8"))
+    today, _ = train_defaults()
     values = migrations.migrate_config(values, {key: value for key, value in today.items() if key in Settings.model_fields})
     referred = [key for key in values if key not in Settings.model_fields]
     config = validate(OmegaConf.create({k: v for k, v in values.items() if k not in referred}), overrides)

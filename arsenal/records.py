@@ -11,7 +11,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from arsenal_serving.schedule import run_in_order
 from jax.random import fold_in
+
+run_in_order()  # here, since all that makes arrays imports the records
 
 EXEMPTIONS = {
     "batch-coupled": "rows of one batch influence each other, so weight 2 is not the row twice",

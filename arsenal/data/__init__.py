@@ -21,7 +21,7 @@ from arsenal.data.grain import grain
 from arsenal.data.images import images
 from arsenal.data.mapped import memmap, tokens
 from arsenal.data.source import ahead, arrays, feed, nothing, reading, stream, through
-from arsenal.data.splits import as_split, by_group, by_position, by_row, by_time, stratified
+from arsenal.data.splits import as_split, by_group, by_position, by_row, by_time, stratified, without_validation
 from arsenal.data.tabular import tabular
 from arsenal.data.text import decode, decoder, encode, text
 
@@ -72,4 +72,5 @@ __all__ = [
     "time_series",
     "tokens",
     "wine",
+    "without_validation",
 ]  # fmt: skip

@@ -99,6 +99,17 @@ def stratified(
     return Split(masks)
 
 
+def without_validation(split: Split) -> Split:
+    """The split whose validation rows train: for what was chosen on them before. Its test rows stay as they are."""
+
+    def masks(rows, schema):
+        found = split.masks(rows, schema)
+        train = found["train"] | found["validation"]
+        return {"train": train, "validation": np.zeros_like(train), "test": found["test"]}
+
+    return Split(masks, split.exempt)
+
+
 def as_split(made: Any) -> Split:
     """A `Split` as it is; a function of row ids [n] that gives the masks as one."""
     if isinstance(made, Split):

@@ -23,7 +23,7 @@ from arsenal.evaluation.multiplicity import adjust_p_values
 from arsenal.evaluation.paired import answer_tests, lines_of_tests
 from arsenal.evaluation.report import html_table, interval_text, number
 from arsenal.evaluation.significance import Comparison, resampled_t
-from arsenal.records import Batch, Estimator, Metric, Splits, hyperparameters, mask_dead_rows
+from arsenal.records import Batch, Estimator, Learner, Metric, Splits, hyperparameters, mask_dead_rows
 from arsenal.storage.memory import ROOM, fit_lanes, free_memory
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def measure_sides(metrics: Mapping[str, Metric], outputs: dict[str, Any], sides:
     }
 
 
-def check_masks(estimator: Estimator, rows: Batch, masks: Mapping[str, np.ndarray], classes: int) -> None:
+def check_masks(estimator: Estimator | Learner, rows: Batch, masks: Mapping[str, np.ndarray], classes: int) -> None:
     """Raise ValueError where the training rows of a split do not fit the estimator, saying which split."""
     weight, y = np.asarray(rows.weight), None if rows.y is None else np.asarray(rows.y)
     for i, mask in enumerate(masks["train"]):
@@ -219,7 +219,9 @@ class Study(NamedTuple):
         return [float("nan"), *adjust_p_values(found)]
 
     def name_candidate(self, row: Any) -> str:
-        """The values of a row of the leaderboard in words, without those that the candidate has not."""
+        """The values of a row of the leaderboard in words, without those that it has not; its `name` if that is all."""
+        if self.keys == ["name"]:
+            return str(row["name"])
         known = {key: row[key] for key in self.keys if row[key] is not None and row[key] == row[key]}
         return ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in known.items())
 

@@ -1,7 +1,8 @@
 """The page of a study: which candidate is best and how sure that is, what each split says, and how the values matter."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,10 +21,27 @@ DRAWN, TABLED = 25, 100
 """Most candidates that are drawn, and listed."""
 
 
-def write_study(folder: Path, found: Study, *, title: str, status: dict, command: str, config: str) -> Path:
-    """Write `folder/index.html`, the PNGs beside it and `leaderboard.csv`; the path of the page."""
+class Table(NamedTuple):
+    """A table of texts."""
+
+    title: str
+    note: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def write_study(
+    folder: Path, found: Study, *, title: str, status: dict, command: str, config: str, tables: Sequence[Table] = (),
+    seconds: Mapping[str, float] = {},
+) -> Path:  # fmt: skip
+    """Write `folder/index.html`, the PNGs beside it and `leaderboard.csv`; the path of the page.
+
+    `tables` stand before the pictures; `seconds` are those of a fit, by what the candidates' `name` is.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     pictures, ranked = Pictures(folder), found.leaderboard()
+    if seconds:
+        ranked["seconds"] = [seconds.get(name, float("nan")) for name in ranked["name"]]
     shown = [
         pictures(
             "intervals", lambda theme: intervals(found, ranked, theme), f"{found.metric} of the best candidates, split by split",
@@ -49,6 +67,7 @@ def write_study(folder: Path, found: Study, *, title: str, status: dict, command
         "confidence": f"{found.confidence:.0%}", "others": [name for name in columns if name != found.metric],
         "table": [table_line(found, row, columns) for _, row in ranked.head(TABLED).iterrows()],
         "choice": found.choice_line(), **row_tests(found, ranked),
+        "tables": tables, "timed": bool(seconds),
     }  # fmt: skip
     write_text(folder / "leaderboard.csv", ranked.to_csv(index=False))
     write_text(folder / "index.html", render("study.html", page))
@@ -86,7 +105,7 @@ def table_line(found: Study, row: Any, columns: list[str]) -> dict[str, Any]:
     others = [number(float(mine[f"test/{name}"].mean())) for name in columns if name != found.metric]
     return {
         "values": [cell(row[key]) for key in found.keys], "score": score_text(row), "train": number(row["train"]),
-        "p": number(row["p_value"]), "others": others, "fits": int(row["fits"]),
+        "p": number(row["p_value"]), "others": others, "fits": int(row["fits"]), "seconds": number(row.get("seconds")),
     }  # fmt: skip
 
 

@@ -53,7 +53,8 @@ def frechet_distance(features: Annotated[int, Gt(0)]) -> Metric:
         real, drawn = covariance(acc.real), covariance(acc.drawn)
         # With R_i the symmetric root of C_i, C1 C2 has the eigenvalues of (R1 R2)(R1 R2)ᵀ: the trace of its root is the
         # sum of the singular values of R1 R2. A second root of an eigenvalue would halve its digits; these keep theirs.
-        overlap = jnp.linalg.svd(jnp.matmul(root(real), root(drawn), precision="highest"), compute_uv=False).sum()
+        first, second = root(jnp.stack([real, drawn]))
+        overlap = jnp.linalg.svd(jnp.matmul(first, second, precision="highest"), compute_uv=False).sum()
         apart = jnp.square(acc.real.mean - acc.drawn.mean).sum()
         return {"frechet_distance": jnp.maximum(apart + jnp.trace(real) + jnp.trace(drawn) - 2 * overlap, 0)}
 
@@ -61,9 +62,9 @@ def frechet_distance(features: Annotated[int, Gt(0)]) -> Metric:
 
 
 def root(c):
-    """The symmetric root of the positive semidefinite c [d, d]; eigenvalues that rounding made negative count as 0."""
+    """The symmetric roots of the positive semidefinite c [..., d, d]; eigenvalues that rounding made negative count as 0."""
     values, vectors = jnp.linalg.eigh(c)
-    return jnp.matmul(vectors * jnp.sqrt(jnp.maximum(values, 0)), vectors.T, precision="highest")
+    return jnp.matmul(vectors * jnp.sqrt(jnp.maximum(values, 0))[..., None, :], vectors.mT, precision="highest")
 
 
 def kernel_distance(features: Annotated[int, Gt(0)]) -> Metric:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -92,7 +92,7 @@ def study(config: Config, say: Callable[[str], None] = lambda text: None) -> Stu
                 metric, mode = choose_metric(experiment.parts.metrics, settings.study.metric, settings.study.mode)
             except ValueError as error:
                 raise ConfigError(f"`study`: {error}") from error
-            about = study_identity(config, experiment)
+            about = study_identity(config, experiment, settings.study.rows)
         with claim_folder(config, about, settings.study.folder, "study") as path, contextlib.closing(FitLog(path)) as log:
             say(f"Study {path}")
             if log.done:
@@ -122,7 +122,7 @@ def grid_space(grid: Mapping[str, Sequence[Any]]) -> Space:
 
 def study_parts(experiment: Experiment, settings: StudySettings) -> tuple[Batch, dict[str, np.ndarray], list[SplitPart]]:
     """The rows that a study fits and judges, the masks of its splits with their sizes or inner folds, and which is which."""
-    rows, masks = study_rows(experiment, settings)
+    rows, masks = study_rows(experiment, settings.splits, settings.study.rows)
     nested = inner_splits(settings)
     try:
         return rows, *widen_masks(masks, rows, settings.study.sizes or (), nested, experiment.data.schema)
@@ -130,15 +130,17 @@ def study_parts(experiment: Experiment, settings: StudySettings) -> tuple[Batch,
         raise ConfigError(f"`splits`: {error}") from error
 
 
-def study_rows(experiment: Experiment, settings: StudySettings) -> tuple[Batch, dict[str, np.ndarray]]:
-    """The rows that a study fits and judges, and the masks of its splits."""
+def study_rows(
+    experiment: Experiment, node: dict[str, Any], which: Literal["development", "all"] = "development"
+) -> tuple[Batch, dict[str, np.ndarray]]:
+    """The rows that are fitted and judged, and the masks of the splits that a node of the config makes of them."""
     if is_streamed(experiment.data.rows):
         raise ConfigError("A study weighs all rows in memory, and this data is read as it goes.")
     parts = experiment.splits
-    kept = ("train", "validation") + (("test",) if settings.study.rows == "all" else ())
+    kept = ("train", "validation") + (("test",) if which == "all" else ())
     ids = np.concatenate([parts[name].row for name in kept])
     rows = take(experiment.data.rows, np.isin(experiment.data.rows.row, ids))
-    made = configs.instantiate(settings.splits, "splits")
+    made = configs.instantiate(node, "splits")
     if not isinstance(made, Splits):
         raise ConfigError(f"`splits` must make Splits, such as arsenal.data.k_fold; got {type(made).__name__}.")
     try:
@@ -158,13 +160,13 @@ def inner_splits(settings: StudySettings) -> Splits | None:
     return configs.instantiate(settings.splits | {counted: settings.study.nested} | once, "splits")
 
 
-def study_identity(config: Config, experiment: Experiment) -> dict[str, Any]:
+def study_identity(config: Config, experiment: Experiment, which: str) -> dict[str, Any]:
     """What defines a study: the runs, their length, the metrics and the splits; more candidates or seeds extend it."""
     values = config.values
     found = {key: value for key, value in mathematics(config, experiment.data).items() if key != "seed"}
     return {
         "run": found, "length": values["length"], "metrics": values["metrics"], "splits": values["splits"],
-        "rows": values["study"]["rows"],
+        "rows": which,
     }  # fmt: skip
 
 

@@ -32,7 +32,7 @@ ENDED = ("complete", "stopped", "failed")
 """Nothing more comes of such a trial: trained to the end, ended by the scheduler, or gone wrong."""
 
 
-KINDS = {"sweep": "sweeps", "study": "studies"}
+KINDS = {"sweep": "sweeps", "study": "studies", "automl": "automl"}
 """Folders beside an experiment's runs."""
 
 

@@ -28,6 +28,9 @@ from arsenal_serving.artifact.codecs import cells
 from arsenal_serving.artifact.manifest import INDEPENDENT, MOST_RANK, SINGLE
 from arsenal_serving.artifact.program import BATCH, Array
 from arsenal_serving.refused import Refused, show, unknown_name
+from arsenal_serving.schedule import run_in_order
+
+run_in_order()
 
 MAX_BATCH, MAX_ROWS = 64, 16384
 # Sizes beyond the warm ones are compiled as they come; so many of them are kept, or sizes would fill the memory.

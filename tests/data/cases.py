@@ -38,6 +38,7 @@ CASES = {
     ],
     "arsenal.data.splits.by_row": lambda: [Case(data.by_row(), TABLE)],
     "arsenal.data.splits.by_position": lambda: [Case(data.by_position(0.2, 0.2, gap=1), TABLE)],
+    "arsenal.data.splits.without_validation": lambda: [Case(data.without_validation(data.by_row()), TABLE)],
     "arsenal.data.splits.stratified": lambda: [Case(data.stratified(0.3, 0.3), TABLE)],
     "arsenal.data.splits.by_group": lambda: [Case(data.by_group("group", 0.3, 0.3), TABLE)],
     "arsenal.data.splits.by_time": lambda: [Case(data.by_time("time", 0.2, 0.2), TABLE)],

@@ -74,7 +74,7 @@ def test_the_readmes_targets_are_in_the_makefile():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(CHECKOUT).as_posix())
 def test_overrides_are_accepted(page, monkeypatch):
-    """Every `arsenal train`, `tune` and `study` that is shown composes; what is said to be misspelt is refused with the nearest name."""
+    """Every `arsenal train`, `tune`, `study` and `automl` that is shown composes; what is said to be misspelt is refused with the nearest name."""
     checked = 0
     for line in code(page, "sh"):
         if "+experiment=" not in line:
@@ -87,7 +87,7 @@ def test_overrides_are_accepted(page, monkeypatch):
         if "--multirun" in line:
             overrides = [word.partition(",")[0] for word in overrides]
         monkeypatch.setattr(sys, "argv", ["arsenal", *words])  # from which suggestions are made
-        verb = (re.findall(r"arsenal[. ](tune|study)\b", line) or ["train"])[0]
+        verb = (re.findall(r"arsenal[. ](tune|study|automl)\b", line) or ["train"])[0]
         if "did you mean" in line:
             with pytest.raises(ConfigError, match="Did you mean " + re.findall(r"did you mean (`[^`]+`)", line)[0]):
                 compose(experiment[0], overrides, name=verb)

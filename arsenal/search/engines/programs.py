@@ -21,7 +21,7 @@ from arsenal.search.space import Space
 
 SEED = "seed"
 """The key whose values are lanes' keys."""
-SWEEPING = ("space", "search", "scheduler", "sweep", "ray", "launcher", "grid", "splits", "study")
+SWEEPING = ("space", "search", "scheduler", "sweep", "ray", "launcher", "grid", "splits", "study", "automl", "portfolio")
 """Keys of sweeps and studies that a trial's own command does not have."""
 SAMPLED = 64
 """Trials that are looked at to see what fixes a program."""
