@@ -71,6 +71,7 @@ def test_thresholds_mistakes_and_drift_are_of_the_rows_that_test(found):
     assert {one.column for one in found.drift} == {"size", "noise", "kind", "the target"} and not any(one.moved for one in found.drift)
 
 
+@pytest.mark.slow
 def test_costs_are_judged_on_other_rows_than_the_threshold_was_found_on():
     splits = SPLITS | {"validation": SPLITS["train"]}
     said = {name: np.asarray(f(None, splits["validation"].x)) for name, f in APPLY.items()}

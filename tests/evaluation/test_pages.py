@@ -51,7 +51,7 @@ def page():
     picture = Pictures(None)("curve", lambda theme: plot.learning_curves(rows, theme=theme), "Loss over steps")
     lines = "".join(f"<tr><td>row {i}</td><td>{text}</td></tr>" for i, text in enumerate(NUMBERS))
     head = "<thead><tr><th>name</th><th>number</th></tr></thead>"
-    empty = {"title": "Pages", "runs": [], "groups": [], "best": {}, "curves": [picture]}
+    empty = {"title": "Pages", "runs": [], "groups": [], "best": {}, "pairs": [], "curves": [picture]}
     return render("comparison.html", empty).replace("<footer>", f'<table id="sorted">{head}<tbody>{lines}</tbody></table><footer>')
 
 

@@ -153,7 +153,8 @@ class Killed(Exception):
 POPULATION = ["scheduler=population_based", "scheduler.interval=10", "sweep.lanes=null"]
 
 
-@pytest.mark.parametrize("more", [[], pytest.param(POPULATION, marks=pytest.mark.slow)], ids=["plain", "population"])
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [[], POPULATION], ids=["plain", "population"])
 def test_a_sweep_that_was_cut_goes_on_and_ends_as_if_it_had_not_been(sweep, tmp_path, monkeypatch, more):
     monkeypatch.setattr("arsenal.search.engines.progress.TELLING", -1.0)
     words = ["every.save=10", "sweep.lanes=3", "sweep.trials=6", *more]
