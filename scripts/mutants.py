@@ -84,7 +84,11 @@ MUTANTS = (
     # Optimizers, schedules, estimators.
     Mutant("clipping to half the norm", "arsenal/optim/clipping.py", '/ length * hp["norm"])', '/ length * hp["norm"] / 2)', "tests/optim/test_gradient.py -k clipping_is"),
     Mutant("adamw without decay", "arsenal/optim/gradient.py", "eps=eps, weight_decay=weight_decay)\n\n\ndef sgd", "eps=eps, weight_decay=0 * weight_decay)\n\n\ndef sgd", "tests/optim/test_gradient.py -k 'optaxs and adamw'"),
-    Mutant("ridge penalises nothing", "arsenal/estimators/linear.py", 'weight) + hp["alpha"] * jnp.eye', 'weight) + 0 * hp["alpha"] * jnp.eye', "tests/estimators/test_peers.py -k ridge"),
+    Mutant("lanes are not moved to their means", "arsenal/numerics/weighted.py", 'gram_lanes(x, weight) - jnp.einsum', 'gram_lanes(x, weight) - 0 * jnp.einsum', "tests/numerics/test_weighted.py"),
+    Mutant("a study takes another metric's program", "arsenal/evaluation/study.py", "*map(id, metrics.values()), ", "", "tests/evaluation/test_study.py -k second_grid"),
+    Mutant("ensembles score themselves", "arsenal/evaluation/selection.py", "[split for split in every if split != out]", "list(every)", "tests/evaluation/test_selection.py"),
+    Mutant("a threshold forgets the misses", "arsenal/evaluation/threshold.py", "costs.miss * (positives - caught)", "costs.miss * caught", "tests/evaluation/test_threshold.py"),
+    Mutant("ridge penalises nothing", "arsenal/estimators/linear.py", 'gram + hp["alpha"] * jnp.eye', 'gram + 0 * hp["alpha"] * jnp.eye', "tests/estimators/test_peers.py -k ridge"),
     Mutant("kmeans counts rows once", "arsenal/estimators/cluster.py", "dtype=label.dtype)[:, None]).astype(x.dtype) * weight", "dtype=label.dtype)[:, None]).astype(x.dtype)", "tests/estimators/cases.py -k kmeans"),
     # The driver, runs and searches.
     Mutant("a stream forgets its window", "arsenal/data/source.py", "lambda v: v[step % window], block), n, batch_size, window)", "lambda v: v[0], block), n, batch_size, window)", "tests/data/test_columns.py -k order"),

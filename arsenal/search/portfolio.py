@@ -51,6 +51,9 @@ def portfolio(
 ) -> tuple[list[Candidate], dict[str, str]]:
     """The candidates for the data's kind of target, and why others are left out, by name; a `ConfigError` names a wrong entry."""
     settings, found, out = cast(AutomlSettings, config.settings), [], {}
+    own = configs.instantiate(config.values["learner"], "learner", experiment.data.schema)
+    if not isinstance(own, Estimator):
+        raise ConfigError("`arsenal automl` tries estimators, and the learner of this experiment is none.")
     which = "classes" if experiment.data.schema.target.columns else "numbers"
     words, train, shapes = configs.own_words(config.overrides, SWEEPING), int(masks["train"].sum(1).max()), {}
     for name, given in getattr(settings.portfolio, which).items():

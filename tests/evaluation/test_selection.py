@@ -80,6 +80,16 @@ def test_a_metric_on_the_host_and_one_of_numbers_select_too():
     np.testing.assert_allclose(honest_scores(answers, score, "min"), 0, atol=1e-6)
 
 
+def test_an_ensemble_is_scored_on_folds_that_did_not_choose_it():
+    y, masks = np.zeros(8, np.float32), np.arange(8) // 4 == np.arange(2)[:, None]
+    rows = Batch((), y, np.ones(8, np.float32), np.arange(8, dtype=np.int32))
+    first, second = np.repeat([0.0, 3.0], 4), np.repeat([2.0, 0.0], 4)  # each right on one fold, and far off on the other
+    answers = stack_answers([[one[mask] for mask in masks] for one in (first, second)], rows, masks)
+    score = answer_scores(root_mean_squared_error(), "root_mean_squared_error", "predict")
+    # The second fold chooses the second, which is 2 off on the first fold; the first fold the first, 3 off on the second.
+    np.testing.assert_allclose(honest_scores(answers, score, "min"), [2.0, 3.0])
+
+
 def test_an_ensemble_pays_only_beyond_the_noise():
     single = np.array([0.40, 0.44, 0.37, 0.42, 0.41])
     assert pays(single - np.array([0.02, 0.03, 0.02, 0.03, 0.02]), single, "min", 0.25)

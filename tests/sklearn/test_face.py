@@ -73,9 +73,9 @@ def check(name):
     results = check_estimator(sklearn.CLASSES[name](**FEW.get(name, {})), expected_failed_checks=told, on_fail=None, on_skip=None)
     failed = {one["check_name"]: one["exception"] for one in results if one["status"] == "failed"}
     assert not failed and len(results) > 40, failed
-    assert {one["check_name"] for one in results if one["status"] == "xfail"} == told.keys(), (
-        "The page tells what fails, and no more."
-    )
+    seen = {one["check_name"] for one in results if one["status"] == "xfail"}
+    here = {check for check, why in told.items() if not why.startswith("on some processors")}
+    assert here <= seen <= told.keys(), "The page tells what fails, and no more."
 
 
 @pytest.mark.parametrize("name", FAST)
