@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -14,9 +15,10 @@ ANSWER = 5.0
 
 @contextlib.contextmanager
 def connect(address: str | None) -> Iterator[Any]:
-    """Ray, connected to the cluster at `address` (`host:port`, or auto for one that runs here); None: one made for this.
+    """Ray, connected to the cluster at `address` (`host:port`, or auto for one that runs here).
 
-    A `RunError` where nobody answers within seconds. What was made for this ends with it.
+    None: the one of `RAY_ADDRESS`, which jobs of Ray's have, else one made for this, which ends with it. A `RunError` where
+    nobody answers within seconds.
     """
     import ray
 
@@ -26,8 +28,10 @@ def connect(address: str | None) -> Iterator[Any]:
             socket.create_connection((host, int(port)), ANSWER).close()
         except (OSError, ValueError) as error:
             raise RunError(f"No Ray cluster answers at `ray.address={address}`: {error}.") from error
+    # Told nothing, Ray would join whatever cluster runs on this machine.
+    found = address or os.environ.get("RAY_ADDRESS") or "local"
     try:
-        ray.init(address, log_to_driver=True, logging_level=logging.ERROR, include_dashboard=False if address is None else None)
+        ray.init(found, log_to_driver=True, logging_level=logging.ERROR, include_dashboard=False if found == "local" else None)
     except (ConnectionError, RuntimeError, ValueError) as error:
         said = str(error).splitlines()[0].rstrip(".")
         hint = "One that asks for tokens needs RAY_AUTH_MODE=token."

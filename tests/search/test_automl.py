@@ -110,7 +110,7 @@ def test_the_winner_of_a_table_is_a_run_that_exports_and_serves(tmp_path, table)
     made = yaml.safe_load((found.folder / "conf" / "experiment" / "winner.yaml").read_text())
     assert made["split"]["_target_"] == "arsenal.data.without_validation"
     page = (found.folder / "report" / "index.html").read_text()
-    assert "The winner" in page and "linear" in page and "<script" not in page
+    assert "The winner" in page and "linear" in page and "<script src" not in page
     assert {"name", "mean", "low", "high", "seconds"} <= set(pd.read_csv(found.folder / "report" / "leaderboard.csv"))
 
 
