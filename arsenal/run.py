@@ -21,7 +21,7 @@ from arsenal.evaluation.answers import answers
 from arsenal.evaluation.expectation import holds
 from arsenal.evaluation.labels import display_name
 from arsenal.evaluation.plot import LIGHT, Theme, duplicate_quantities, learning_curves
-from arsenal.evaluation.report import html_table, interval_text, is_labels, number, png, report_link, sound_rows, split_rank, uri
+from arsenal.evaluation.report import html_table, interval_texts, is_labels, number, png, report_link, sound_rows, split_rank, uri
 from arsenal.experiment import Experiment, Parts, build, build_sampler, build_scorer, example_answers, parts, shape_of
 from arsenal.records import Batch
 from arsenal.refusal import Refusal
@@ -216,8 +216,7 @@ def metric_lines(run: Run) -> list[tuple[str, str, str]]:
     """Name, value and interval of the report's metrics; before there is a report, the newest of the validation rows."""
     report = run.folder / "report"
     if (report / "metrics.json").is_file():
-        found = read_json(report / "findings.json") if (report / "findings.json").is_file() else {}
-        ends = {f"{found['split']}/{name}": interval_text(*pair) for name, pair in found.get("intervals", {}).items()}
+        ends = interval_texts(read_json(report / "findings.json") if (report / "findings.json").is_file() else None)
         metrics = read_json(report / "metrics.json")
         ranked = sorted((split_rank((parts := name.rpartition("/"))[0]), parts[0], parts[2], name) for name in metrics)
         return [

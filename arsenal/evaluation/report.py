@@ -6,7 +6,7 @@ import io
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
@@ -78,6 +78,7 @@ def write_report(
         split_section(name, *results[name], labels, pictures, totals.get(name), texts.get(name, []))
         for name in sorted(results, key=split_rank)
     ]
+    intervals = interval_texts(findings and findings._asdict())
     page = {
         "title": title,
         "state": str(status.get("state", "unknown")),
@@ -85,8 +86,8 @@ def write_report(
         "tags": list(tags),
         "notes": list(notes),
         "checks": check_expectations(metrics, expect),
-        "tiles": tiles(metrics, expect, interval_texts(findings)),
-        "table": metric_table(metrics, interval_texts(findings)),
+        "tiles": tiles(metrics, expect, intervals),
+        "table": metric_table(metrics, intervals),
         "findings": findings and show_findings(findings, pictures),
         "curves": curves(history, pictures, axis) + coefficient_pictures(slope, labels, pictures),
         "curves_title": "The model" if slope is not None else "Learning curves",
@@ -269,11 +270,11 @@ def metric_table(metrics: dict, intervals: dict[str, str] = {}) -> dict | None: 
     return {"splits": splits, "lines": [(display_name(name), [cell(s, name) for s in splits]) for name in names]}
 
 
-def interval_texts(findings: "Findings | None") -> dict[str, str]:
-    """The interval of each metric that has one, by "split/name"."""
-    if findings is None:
+def interval_texts(findings: Mapping[str, Any] | None) -> dict[str, str]:
+    """The interval of each metric that has one, by "split/name"; of `findings.json`, or the same as a dictionary."""
+    if not findings:
         return {}
-    both = ((findings.split, findings.intervals), ("validation", findings.validation))
+    both = ((findings["split"], findings["intervals"]), ("validation", findings.get("validation", {})))
     return {f"{split}/{name}": interval_text(*ends) for split, found in both for name, ends in found.items()}
 
 

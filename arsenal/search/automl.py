@@ -4,7 +4,6 @@ Successive halving over folds (Jamieson & Talwalkar, AISTATS 2016), the greedy e
 """
 
 import contextlib
-import io
 import json
 import shlex
 import time
@@ -36,6 +35,7 @@ from arsenal.evaluation.study import (
     measure,
     shrink_training,
     table_line,
+    tested_answers,
 )
 from arsenal.evaluation.study_page import Table, write_study
 from arsenal.experiment import Experiment, build
@@ -44,10 +44,10 @@ from arsenal.road import evaluate, fit
 from arsenal.run import Run
 from arsenal.runs import folder, signals
 from arsenal.runs.cache import compile_cache
-from arsenal.search.portfolio import Bench, Candidate, Family, answer_of, make_families, portfolio
+from arsenal.search.portfolio import Candidate, Family, PortfolioData, answer_of, make_families, portfolio
 from arsenal.search.studies import FitLog, study_identity, study_rows
 from arsenal.search.sweep import claim_folder
-from arsenal.storage.files import write_bytes, write_text
+from arsenal.storage.files import write_text
 
 RANKS = ("log_loss", "root_mean_squared_error")
 """Metrics that rank candidates where none is named, if they are measured."""
@@ -220,14 +220,17 @@ class Race:
         self.candidates, self.out, self.log, self.budget, self.settings, self.say = candidates, out, log, budget, settings, say
         self.families, self.splits = make_families(candidates), len(masks["train"])
         self.ending = False
-        self.answer, self.folder = answer_of(experiment), log.path / "answers"
+        self.answer, said = answer_of(experiment), log.answers()
         train = masks["train"].sum(1).mean()
         self.share = PROBE / train if train > PROBED else None
         self.growth = (1 / self.share) ** GROWTH if self.share else 1.0
         self.wide = shrink_training(masks, rows, (self.share, 1.0) if self.share else (1.0,))
-        self.bench = Bench(experiment, rows, self.wide, masks, settings.seed)
+        self.data = PortfolioData(experiment, rows, self.wide, masks, settings.seed)
         self.found: dict[str, dict[int, dict[str, Any]]] = {one.name: {} for one in candidates}
-        self.kept: dict[str, dict[int, np.ndarray]] = {one.name: self.read_answers(one) for one in candidates}
+        self.kept: dict[str, dict[int, np.ndarray]] = {
+            one.name: {s: said[key][self.answer] for s in range(self.splits) if (key := self.key(one, s)) in said}
+            for one in candidates
+        }
         known = {one.name: json.dumps(one.given) for one in candidates}
         for line in log.lines:
             name = line["candidate"]["name"]
@@ -238,32 +241,23 @@ class Race:
             family.fit_seconds = max((line["seconds"] for line in lines), default=0.0)
             family.compile_seconds = max((line["compile_seconds"] for line in lines), default=0.0)
             if lines:
-                features = self.bench.features_of(family.candidates[0])
-                self.bench.transform_seconds[features] = max(line["transform_seconds"] for line in lines)
+                features = self.data.features_of(family.candidates[0])
+                self.data.transform_seconds[features] = max(line["transform_seconds"] for line in lines)
 
     # Answers and scores.
 
-    def place(self, one: Candidate) -> Path:
-        """The file of a candidate's answers, named by what it is."""
-        return self.folder / f"{one.name}-{folder.identity({'given': one.given})[:8]}.npz"
-
-    def read_answers(self, one: Candidate) -> dict[int, np.ndarray]:
-        """The answers that are kept, by split."""
-        with contextlib.suppress(FileNotFoundError), np.load(self.place(one), allow_pickle=False) as file:
-            return {int(name): file[name] for name in file.files}
-        return {}
+    def key(self, one: Candidate, split: int) -> str:
+        """What tells a candidate's answers of a split from all others, also from those of another entry of its name."""
+        return json.dumps([one.name, one.given, split])
 
     def keep(self, one: Candidate, split: int, measured: Measured, seconds: float, family: Family) -> None:
         """Write down a fit: its answers first, then its line, which counts."""
         self.kept[one.name][split] = measured.answers[self.answer]
-        file = io.BytesIO()
-        np.savez(file, **{str(s): answer for s, answer in self.kept[one.name].items()})  # type: ignore[arg-type]
-        self.folder.mkdir(exist_ok=True)
-        write_bytes(self.place(one), file.getvalue())
         measured = measured._replace(fit=Fit(0, 0, split))
+        self.log.keep({self.key(one, split): tested_answers(measured, self.rows, self.masks)})
         line = table_line({"name": one.name}, self.settings.seed, measured, self.rows, self.masks)
         line |= {"given": one.given, "seconds": seconds, "compile_seconds": family.compile_seconds}
-        line["transform_seconds"] = self.bench.transform_seconds[self.bench.features_of(one)]
+        line["transform_seconds"] = self.data.transform_seconds[self.data.features_of(one)]
         self.log.add(line)
         self.found[one.name][split] = line
 
@@ -303,7 +297,7 @@ class Race:
         if family.probe_seconds:
             return compiling + family.probe_seconds + family.host_seconds * (self.growth - 1)
         begun = [other for other in self.families if other.program and other.fit_seconds]
-        transforms, features = self.bench.transform_seconds, self.bench.features_of(family.candidates[0])
+        transforms, features = self.data.transform_seconds, self.data.features_of(family.candidates[0])
         transforming = 0.0 if features in transforms else max(transforms.values(), default=0.0)
         return transforming + max((other.compile_seconds + other.fit_seconds for other in begun), default=0.0)
 
@@ -312,9 +306,9 @@ class Race:
         fits = 1 + STACKED if stacked else 1
         share = self.splits / max(1, self.splits - 1)
         families = [self.family_of(name) for name in weights]
-        features = [self.bench.features_of(one.candidates[0]) for one in families]
+        features = [self.data.features_of(one.candidates[0]) for one in families]
         # Behind a stacking each member has features of its own, and is compiled for the folds and again for all rows.
-        transforming = sum(self.bench.transform_seconds.get(one, 0.0) for one in (features if stacked else set(features)))
+        transforming = sum(self.data.transform_seconds.get(one, 0.0) for one in (features if stacked else set(features)))
         compiling = (transforming + sum(one.compile_seconds for one in families)) * (STACKED_COMPILES if stacked else 1)
         return SURE * (REFIT_BASE + REFIT_COMPILES * compiling + sum(one.fit_seconds * share * fits for one in families))
 
@@ -335,15 +329,15 @@ class Race:
             return False
         try:
             if family.program is None:
-                family.compile(self.bench)
+                family.compile(self.data)
             if self.share and not family.fit_seconds and not family.probe_seconds:
-                _, family.probe_seconds = family.fit(self.bench, [Fit(wanted[0][0], 0, 0)])
+                _, family.probe_seconds = family.fit(self.data, [Fit(wanted[0][0], 0, 0)])
             offset = self.splits if self.share else 0
             for split in sorted({split for *_, split in wanted}):
                 if not self.allows(family):
                     return False
                 chosen = [(i, one) for i, one, at in wanted if at == split]
-                measured, seconds = family.fit(self.bench, [Fit(i, 0, split + offset) for i, _ in chosen])
+                measured, seconds = family.fit(self.data, [Fit(i, 0, split + offset) for i, _ in chosen])
                 family.fit_seconds = max(seconds, family.fit_seconds)
                 for (_, one), found in zip(chosen, measured, strict=True):
                     self.keep(one, split, found, seconds / len(chosen), family)

@@ -96,7 +96,7 @@ def answer_of(experiment: Experiment) -> str:
     return "predict_proba" if experiment.data.schema.target.columns else "predict"
 
 
-class Bench:
+class PortfolioData:
     """The rows, the splits, and what all candidates share: transformed rows, and the program that judges."""
 
     def __init__(
@@ -184,32 +184,32 @@ class Family:
         self.compile_seconds, self.fit_seconds, self.probe_seconds = 0.0, 0.0, 0.0
         self.host_seconds = 0.0  # of the fit's seconds those that grow with the rows that train: the program has all rows always
 
-    def compile(self, bench: Bench) -> None:
+    def compile(self, data: PortfolioData) -> None:
         """Make the program, of a lane for each candidate; a ValueError where it does not take the rows."""
         first = self.candidates[0]
-        seen, shown = bench.transformed(first, 0)
+        seen, shown = data.transformed(first, 0)
         began = time.monotonic()
         settings = first.config.settings
-        steps = Length.parse(settings.length).steps(arrays(bench.there, settings.batch_size))
-        check_masks(first.made.learner, bench.there._replace(x=seen.x), bench.checked, bench.classes)
+        steps = Length.parse(settings.length).steps(arrays(data.there, settings.batch_size))
+        check_masks(first.made.learner, data.there._replace(x=seen.x), data.checked, data.classes)
         learned = first.estimator or as_estimator(first.made.learner, steps, settings.batch_size)
-        answer = answer_function({bench.answer: learned.apply[bench.answer]} | bench.read(learned.apply), learned.inputs)
+        answer = answer_function({data.answer: learned.apply[data.answer]} | data.read(learned.apply), learned.inputs)
         hp = self.floats([0] * len(self.candidates))
         one_hp = jax.tree.map(lambda leaf: leaf[0], hp)
         if "host" in learned.exempt:
             like, _ = cast(Callable, learned.shapes)(seen, one_hp)
-            self.program = self.compile_host(learned, answer, shown, like, bench.key)
+            self.program = self.compile_host(learned, answer, shown, like, data.key)
         else:
-            like, _ = jax.eval_shape(learned.fit, bench.key, seen, one_hp)
+            like, _ = jax.eval_shape(learned.fit, data.key, seen, one_hp)
 
             def one(hp, key, rows, shown):
                 params, info = learned.fit(key, rows, hp)
                 return answer(params, shown), summarize(info).converged
 
             lanes = jax.vmap(one, (0, None, None, None), axis_size=len(self.candidates))
-            self.program = jax.jit(lanes).lower(hp, bench.key, seen, shown).compile()
+            self.program = jax.jit(lanes).lower(hp, data.key, seen, shown).compile()
         self.compile_seconds = time.monotonic() - began
-        bench.warm(jax.eval_shape(answer, like, shown))
+        data.warm(jax.eval_shape(answer, like, shown))
 
     def compile_host(self, learned: Estimator, answer: Callable, shown: Batch, like: Any, key: Any) -> Callable:
         """The program of one that fits on the host: of its answers alone, from what is `like` that which it will learn."""
@@ -234,13 +234,13 @@ class Family:
         hps = [hyperparameters(self.candidates[i].made.learner.hp) for i in chosen]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *hps)
 
-    def fit(self, bench: Bench, fits: Sequence[Fit]) -> tuple[list[Measured], float]:
+    def fit(self, data: PortfolioData, fits: Sequence[Fit]) -> tuple[list[Measured], float]:
         """Fits of one split, and the seconds that they took."""
         began, lanes = time.monotonic(), len(self.candidates)
         filled = [fit.candidate for fit in fits] + [fits[-1].candidate] * (lanes - len(fits))
-        seen, shown = bench.transformed(self.candidates[0], fits[0].split)
-        outputs, converged = cast(Callable[..., Any], self.program)(self.floats(filled), bench.key, seen, shown)
-        return bench.measured(fits, outputs, converged), time.monotonic() - began
+        seen, shown = data.transformed(self.candidates[0], fits[0].split)
+        outputs, converged = cast(Callable[..., Any], self.program)(self.floats(filled), data.key, seen, shown)
+        return data.measured(fits, outputs, converged), time.monotonic() - began
 
     def takes(self, other: Candidate) -> bool:
         """Whether the other differs from the first by floats of the learner alone, each of them in its `hp`."""

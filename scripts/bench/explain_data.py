@@ -44,3 +44,12 @@ def rates(work, amount: int, windows: int) -> list[float]:
         work()
         found.append(amount / (time.perf_counter() - began))
     return found
+
+
+def measure(jobs: dict, given: dict, libraries: tuple[str, ...]) -> dict:
+    """Rates of what is asked for, and what was found."""
+    from importlib.metadata import version
+
+    work, amount = jobs[given["what"]]()
+    versions = {name: version(name) for name in libraries}
+    return {"rates": rates(work, amount, given["windows"]), "setting": f"{work():.5f}", "versions": versions}

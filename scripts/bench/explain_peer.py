@@ -2,7 +2,6 @@
 
 import json
 import sys
-from importlib.metadata import version
 
 import explain_data as data
 import numpy as np
@@ -48,14 +47,5 @@ JOBS = {
 }  # fmt: skip
 
 
-def main(given: dict) -> dict:
-    """Rates, and what was found."""
-    work, amount = JOBS[given["what"]]()
-    return {
-        "rates": data.rates(work, amount, given["windows"]), "setting": f"{work():.5f}",
-        "versions": {name: version(name) for name in ("scikit-learn", "numpy")},
-    }  # fmt: skip
-
-
 if __name__ == "__main__":
-    print(json.dumps(main(json.loads(sys.argv[1]))))
+    print(json.dumps(data.measure(JOBS, json.loads(sys.argv[1]), ("scikit-learn", "numpy"))))
