@@ -155,7 +155,7 @@ def evaluation_figures() -> dict[str, Figure]:
     return found | {
         "bootstrap": pair(
             "10,000 BCa resamples of the ROC area of 5,000 rows, against SciPy's with ranks by hand", "bootstrap",
-            {"rows": 5000, "samples": 10_000, "windows": 3}, "scipy", 20.0, "resamples/s",
+            {"size": 5000, "samples": 10_000, "windows": 3}, "scipy", 20.0, "resamples/s",
         ),
         "aa": pair(
             "10,000 A/A experiments of 20 looks, against a loop in NumPy over running sums", "aa",

@@ -14,7 +14,7 @@ from arsenal.evaluation.bootstrap import bootstrap, roc_auc_by_weight
 
 def main(given: dict) -> dict:
     """Rates of the windows after the first; of the first alone where it is asked for cold."""
-    y, score = scores(given["rows"])
+    y, score = scores(given["size"])
     area, weight = roc_auc_by_weight(y, score), np.ones(len(y))
 
     def once(i):

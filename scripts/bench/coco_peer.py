@@ -70,7 +70,8 @@ def main(given: dict) -> dict:
             judge.accumulate()
             judge.summarize()
             rates.append(IMAGES / (time.perf_counter() - begun))
-    return {"rates": rates, "found": judge.stats.tolist(), "versions": {name: version(name) for name in ("pycocotools", "numpy")}}
+    setting = " ".join(f"{v:.6f}" for v in judge.stats)
+    return {"rates": rates, "setting": setting, "versions": {name: version(name) for name in ("pycocotools", "numpy")}}
 
 
 if __name__ == "__main__":

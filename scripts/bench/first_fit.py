@@ -2,7 +2,7 @@
 
     python scripts/bench/first_fit.py
 
-prints a table in Markdown, and from which n the next call is faster.
+prints a table in Markdown, and of which n the next call is faster.
 """
 
 import time
@@ -37,7 +37,7 @@ def main() -> None:
         ("ridge", Ridge(1.0), estimators.ridge(1.0)),
         ("logistic", LogisticRegression(C=1.0, solver="newton-cholesky"), estimators.logistic(1.0)),
     ):
-        faster = None
+        faster: list[str] = []
         for n in SIZES:
             draw = np.random.default_rng(0)
             x = draw.normal(size=(n, COLUMNS))
@@ -51,10 +51,10 @@ def main() -> None:
                 jax.block_until_ready(fit(KEY, rows, hp))
 
             first, then = median_seconds(ours, 1), median_seconds(ours, REPEATS)
-            faster = faster or (n if then < theirs else None)
+            faster += [f"{n:,}"] if then < theirs else []
             times = f"{theirs * 1e3:.2f} | {first * 1e3:.0f} | {then * 1e3:.2f} | {theirs / then:.1f}"
             print(f"| {name} | {n:,} | {times} |", flush=True)
-        print(f"\n{name}: the next call is faster {f'from {faster:,} rows on' if faster else 'nowhere'}\n", flush=True)
+        print(f"\n{name}: the next call is faster with {', '.join(faster) or 'no number of'} rows\n", flush=True)
 
 
 if __name__ == "__main__":
