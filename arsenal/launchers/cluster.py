@@ -36,7 +36,18 @@ def connect(address: str | None) -> Iterator[Any]:
         said = str(error).splitlines()[0].rstrip(".")
         hint = "One that asks for tokens needs RAY_AUTH_MODE=token."
         raise RunError(f"No Ray cluster answers at `ray.address={address}`: {said}. {hint}") from error
+    print_lines(True)
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def print_lines(enabled: bool) -> None:
+    """Whether what the cluster's processes print is printed here, as Ray's own debugger asks for it.
+
+    Processes that are told to end print tracebacks of Ray's event loop, which say nothing to who ended them.
+    """
+    from ray._private import worker
+
+    worker._worker_logs_enabled = enabled

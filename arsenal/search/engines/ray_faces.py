@@ -8,6 +8,7 @@ from ray.tune import Stopper
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from arsenal.launchers.cluster import print_lines
 from arsenal.records import CONTINUE, STOP
 from arsenal.search.engines.processes import Processes
 
@@ -110,4 +111,7 @@ class Stopping(Face, Stopper):
 
     def stop_all(self) -> bool:
         """Whether a signal came, or a failure that ends the sweep."""
-        return bool(self.engine.interrupted()) or self.engine.ending is not None
+        ends = bool(self.engine.interrupted()) or self.engine.ending is not None
+        if ends:
+            print_lines(False)
+        return ends
