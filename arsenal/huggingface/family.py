@@ -65,7 +65,7 @@ def to_config(model_type: str, family: Family, arguments: Arguments) -> dict[str
         if arguments.get(name, value) != value:
             raise ValueError(f"`{name}` of a {model_type} is {value}; the model's is {arguments[name]}.")
     config: dict[str, Any] = {
-        "model_type": model_type, "architectures": [family.architectures[arguments.get("head")]], "dtype": "float32", **family.demands
+        "model_type": model_type, "architectures": [family.architectures.get(arguments.get("head"), "")], "dtype": "float32", **family.demands
     }  # fmt: skip
     for name, key in family.keys.items():
         config[key] = WORDS[arguments[name]] if name == "activation" else arguments[name]
