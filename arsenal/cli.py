@@ -22,6 +22,8 @@ VERBS = {
     "evaluate": "metrics and an HTML report of a run: run=FOLDER",
     "explain": "why a run answers as it does: run=FOLDER method=NAME",
     "export": "a run as an artifact to serve: run=FOLDER [to=FOLDER]",
+    "export-hf": "a run as a folder that Hugging Face's transformers load: run=FOLDER target=FOLDER",
+    "inspect": "what a checkpoint of Hugging Face's is, and whether all of it is understood: hf:FOLDER",
     "predict": "answers for the rows of a file: run=FOLDER input=FILE output=FILE",
     "verify-resume": "prove that a killed run resumes bit for bit: +experiment=NAME",
     "runs": "what runs there are: list, show run=FOLDER, compare runs=A,B, note run=FOLDER text=..., rm runs=A,B",
@@ -29,7 +31,7 @@ VERBS = {
     "new": "a project of your own that trains at once: NAME [to=FOLDER]",
     "completion": "tab completion: eval \"$(arsenal completion bash)\", or zsh, fish",
 }
-SLOW = ("train", "tune", "study", "automl", "evaluate", "explain", "export", "predict", "verify-resume", "ab")
+SLOW = ("train", "tune", "study", "automl", "evaluate", "explain", "export", "export-hf", "inspect", "predict", "verify-resume", "ab")
 """Verbs that take seconds before they have anything to tell."""
 ABOVE = ("train", "tune")
 """Verbs that are modules of `arsenal` itself, for `python -m arsenal.train`."""

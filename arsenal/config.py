@@ -258,7 +258,44 @@ def compose_words(arguments: Sequence[str], name: str = "train") -> Config:
     """The config that the words of a command line ask for, checked."""
     with explain_errors(arguments, name):
         made = hydra(name, replace_space(arguments))
-    return validate(made, list(arguments), SETTINGS[name])
+    return validate(take_checkpoint(made, arguments), list(arguments), SETTINGS[name])
+
+
+OF_TASK = ("head", "outputs")
+"""Arguments of a model that the experiment decides, whatever the checkpoint that it begins with."""
+
+
+def take_checkpoint(composed: Any, arguments: Sequence[str]) -> Any:
+    """The config whose `init_from` is `hf:FOLDER` with the model, and the tokenizer where data takes one, of that folder.
+
+    What the words of the command line say of the model stays. A `ConfigError` where the experiment's model is another.
+    """
+    from omegaconf import open_dict
+
+    name = composed.get("init_from")
+    if not str(name).startswith("hf:"):
+        return composed
+    from arsenal.huggingface import read_folder  # loads JAX, which `--help` must not
+
+    try:
+        found = read_folder(name)
+    except ValueError as error:
+        raise ConfigError(f"`init_from`: {error}") from error
+    target, model = f"arsenal.models.{found.target}", composed.get("model")
+    if model is None or model.get("_target_") != target:
+        raise ConfigError(
+            f"`init_from={name}` is a {found.model_type}, whose model is {target}; the experiment's is "
+            f"{'none' if model is None else model.get('_target_')}."
+        )
+    said = {word.lstrip("+").partition("=")[0] for word in arguments}
+    with open_dict(composed):
+        for key, value in found.arguments.items():
+            if f"model.{key}" not in said and not (key in OF_TASK and key in model):
+                model[key] = value
+        data = composed.get("data") or {}
+        if found.tokenizer and "tokenizer" in data and data.tokenizer is None and "data.tokenizer" not in said:
+            data.tokenizer = str(found.tokenizer)
+    return composed
 
 
 def hydra(name: str, words: Sequence[str]) -> Any:

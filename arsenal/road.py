@@ -33,6 +33,7 @@ from arsenal.experiment import (
     shardings_of,
     strategy,
 )
+from arsenal.huggingface import is_folder, read_folder
 from arsenal.records import Batch
 from arsenal.run import Run, column_names, load, logged_rows, slope_of
 from arsenal.runs import events, folder, processes, schema, signals
@@ -58,8 +59,13 @@ __all__ = ["Config", "Run", "build", "compose", "evaluate", "export", "fit", "lo
 
 
 def inherited_params(config: Config) -> Any:
-    """The parameters of the run that `init_from` names; None where it names none."""
+    """The parameters of the run or of the checkpoint that `init_from` names; None where it names none."""
     path = config.settings.init_from
+    if is_folder(path):
+        try:
+            return read_folder(path).variables()
+        except ValueError as error:
+            raise configs.ConfigError(f"`init_from`: {error}") from error
     return None if path is None else load(path).params["learner"]
 
 

@@ -107,7 +107,7 @@ def llama(
         arguments = arguments if size in (None, arguments["width"] // arguments["heads"]) else arguments | {"head_size": size}
         return read_rotary(config, read(config, arguments) if read else arguments)
 
-    def write_all(arguments):
+    def write_all(arguments, variables):
         size = arguments.get("head_size") or arguments["width"] // arguments["heads"]
         return {"head_dim": size} | write_rotary(arguments) | (write(arguments) if write else {})
 
@@ -143,7 +143,7 @@ FAMILIES = {
             "vocabulary": "vocab_size", "layers": "n_layer", "heads": "n_head", "width": "n_embd", "context": "n_positions",
             "hidden": "n_inner", "activation": "activation_function", "epsilon": "layer_norm_epsilon", "tied": "tie_word_embeddings",
         },
-        with_head(GPT2, "transformer.wte.weight"), "transformer.", {"norm": "layer", "position": "learned", "bias": True},
+        with_head(GPT2, "transformer.wte.weight"), "transformer.", {"norm": "layer", "position": "learned", "bias": True, "qkv_bias": True},
         {"scale_attn_by_inverse_layer_idx": False, "scale_attn_weights": True, "add_cross_attention": False},
         {"n_inner": None, "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True},
         architectures={None: "GPT2LMHeadModel"},

@@ -156,7 +156,7 @@ def count_labels(config: dict[str, Any]) -> int:
     return len(config["id2label"]) if config.get("id2label") else config.get("num_labels", 2)
 
 
-def write_labels(arguments: Arguments) -> dict[str, Any]:
+def write_labels(arguments: Arguments, variables: dict[str, Any]) -> dict[str, Any]:
     """The names of classes, numbers as transformers has them without names."""
     outputs = arguments.get("outputs")
     if outputs is None:
@@ -188,9 +188,10 @@ def vit_family(base: str, heads: str, architecture: Callable[[Arguments], str], 
         arguments["distilled"] = named.endswith("WithTeacher")
         return arguments | {"outputs": count_labels(config) if "Classification" in named else None}
 
-    def write(arguments):
-        channels = {"num_channels": arguments["channels"]} if "channels" in arguments else {}
-        return write_labels(arguments) | channels | {"architectures": [architecture(arguments)]}
+    def write(arguments, variables):
+        channels = variables["params"]["patch"]["kernel"].shape[0] // arguments["patch"] ** 2
+        named = {"num_channels": channels, "architectures": [architecture(arguments)]}
+        return write_labels(arguments, variables) | named
 
     return Family(
         "vit", VIT_KEYS, lambda arguments: with_base(VIT, base) + heads, base, {"pool": "token"},

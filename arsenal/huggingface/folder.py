@@ -130,14 +130,19 @@ def load_library() -> Any:
     return safetensors
 
 
-def model_types(target: str, arguments: Mapping[str, Any]) -> dict[str, str]:
-    """The `model_type`s that a model of ours is, and why not for those of its factory that it is not."""
-    reasons = {}
+def find_type(target: str, arguments: Arguments, variables: Tree) -> str:
+    """The first `model_type` that a model of ours, with all its arguments, is; ValueError with each one's reason where it is none."""
+    reasons = []
     for model_type, family in FAMILIES.items():
         if family.target == target:
-            wrong = [name for name, value in family.fixed.items() if arguments.get(name, value) != value]
-            reasons[model_type] = ", ".join(f"its `{name}` is {family.fixed[name]}" for name in wrong)
-    return reasons
+            try:
+                to_config(model_type, family, arguments, variables)
+            except ValueError as error:
+                reasons.append(str(error))
+            else:
+                return model_type
+    known = ", ".join(sorted({family.target for family in FAMILIES.values()}))
+    raise ValueError(" ".join(reasons) or f"Models of {known} are written for transformers; this one is of {target}.")
 
 
 def write_folder(path: Path, model_type: str, arguments: Arguments, variables: Tree, tokenizer: str | None = None) -> list[Path]:
@@ -146,7 +151,7 @@ def write_folder(path: Path, model_type: str, arguments: Arguments, variables: T
     ValueError where the model is none of the family, before anything is written.
     """
     family = FAMILIES[model_type]
-    config = to_config(model_type, family, arguments)
+    config = to_config(model_type, family, arguments, variables)
     tensors = to_tensors(variables, parse_table(family.table(arguments)), family.sizes(arguments))
     save = load_library().numpy.save_file
     path.mkdir(parents=True, exist_ok=True)
