@@ -79,7 +79,27 @@ def decoder(name, kind, config):
         eos_token_id=None, pad_token_id=0,
     )  # fmt: skip
     assert (made == rows).all()
-    keep(name, model, tokens=TOKENS, logits=y, greedy=made[:, 7:], margins=np.stack(margins, 1))
+    told = {"attention_mask": torch.ones(3, 7, dtype=torch.long), "eos_token_id": None, "pad_token_id": 0}
+    beams = model.generate(x[:, :7], max_new_tokens=8, num_beams=4, do_sample=False, **told)
+    keep(name, model, tokens=TOKENS, logits=y, greedy=made[:, 7:], margins=np.stack(margins, 1), beams=beams[:, 7:])
+
+
+def sampling():
+    """What the processors of `transformers` leave of logits, each alone and all one after another."""
+    draw = np.random.default_rng(3)
+    logits, before = draw.normal(size=(5, 23)).astype(np.float32) * 3, draw.integers(0, 23, (5, 6))
+    made = {
+        "repetition": hf.RepetitionPenaltyLogitsProcessor(1.7), "temperature": hf.TemperatureLogitsWarper(0.6),
+        "top_k": hf.TopKLogitsWarper(4), "top_p": hf.TopPLogitsWarper(0.8), "min_p": hf.MinPLogitsWarper(0.1),
+    }  # fmt: skip
+    found, rows = {}, torch.tensor(before)
+    last = torch.tensor(logits)
+    for name, process in made.items():
+        found[name] = process(rows, torch.tensor(logits)).numpy()
+        last = process(rows, last)
+    path = FOLDER.parent / "sampling.npz"
+    np.savez_compressed(path, logits=logits, before=before, all=last.numpy(), **found)
+    print(path.name)
 
 
 def encoder(name, kind, config, types=None, padding=0):
@@ -108,6 +128,7 @@ def images(name, kind, config):
 
 def main():
     """All of them."""
+    sampling()
     decoder("gpt2", hf.GPT2LMHeadModel, hf.GPT2Config(
         vocab_size=VOCABULARY, n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, n_positions=CONTEXT, n_inner=HIDDEN))
     decoder("llama", hf.LlamaForCausalLM, hf.LlamaConfig(**LLAMA, rope_parameters=LONG))

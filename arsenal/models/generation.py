@@ -67,9 +67,9 @@ def adjust_logits(logits: jax.Array, sampling: Sampling, prompt: Any = None, cou
         penalty = column(sampling.repetition)
         logits = jnp.where(prompt + counts > 0, jnp.where(logits > 0, logits / penalty, logits * penalty), logits)
     if sampling.presence is not None:
-        logits = logits - column(sampling.presence) * (counts > 0)
+        logits = logits - column(sampling.presence) * (counts > 0).astype(logits.dtype)
     if sampling.frequency is not None:
-        logits = logits - column(sampling.frequency) * counts
+        logits = logits - column(sampling.frequency) * counts.astype(logits.dtype)
     temperature = column(sampling.temperature)
     logits = logits / jnp.where(temperature > 0, temperature, 1)
     if sampling.top_k is not None or sampling.top_p is not None:
