@@ -69,4 +69,5 @@ def some_inputs(target: str, arguments: dict[str, Any], variables: dict[str, Any
         channels = variables["params"]["patch"]["kernel"].shape[0] // arguments["patch"] ** 2
         size = arguments["size"]
         return jax.ShapeDtypeStruct((1, *([size] * 2 if isinstance(size, int) else size), channels), jnp.float32)
-    return jax.ShapeDtypeStruct((1, 2), jnp.int32)
+    tokens = jax.ShapeDtypeStruct((1, 2), jnp.int32)
+    return {"tokens": tokens, "decoder": tokens} if target == "t5" else tokens

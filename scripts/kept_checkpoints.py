@@ -1,11 +1,14 @@
 """Make `tests/kept/checkpoints` anew: tiny checkpoints of every family that `transformers` writes, and what it answers.
 
     pip install torch transformers; python scripts/kept_checkpoints.py
+    python scripts/kept_checkpoints.py FOLDER    # whether what arsenal wrote there, under the same names, answers the same
 
 Every parameter is moved by noise: zeros and ones, as most of them begin, would hide two that are exchanged.
 """
 
+import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +34,10 @@ BERT = {
 IMAGE = {
     "hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "intermediate_size": HIDDEN,
     "image_size": 8, "patch_size": 4, "num_channels": 3, "num_labels": 5,
+}  # fmt: skip
+T5 = {
+    "vocab_size": VOCABULARY, "d_model": WIDTH, "d_kv": 8, "d_ff": HIDDEN, "num_layers": LAYERS, "num_decoder_layers": 3,
+    "num_heads": 2, "relative_attention_num_buckets": 8, "relative_attention_max_distance": 10, "decoder_start_token_id": 0,
 }  # fmt: skip
 DISTIL = {
     "vocab_size": VOCABULARY, "dim": WIDTH, "n_layers": LAYERS, "n_heads": HEADS, "hidden_dim": HIDDEN,
@@ -117,6 +124,24 @@ def encoder(name, kind, config, types=None, padding=0):
     keep(name, model, tokens=tokens, mask=mask, logits=bare[first], **more)
 
 
+def sequence(name, config, untie=False):
+    """Logits of answers to questions of different lengths, and the greedy answer."""
+    config._attn_implementation = "eager"
+    model = hf.T5ForConditionalGeneration(config)
+    if untie:  # as the published checkpoints of v1.1 are
+        model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.shared.weight))
+    model = perturbed(model)
+    mask = (np.arange(14) < LENGTHS[:, None]).astype(np.int64)
+    tokens, answers = np.where(mask > 0, TOKENS, 0), np.random.default_rng(4).integers(2, VOCABULARY, (3, 6))
+    answers[:, 0] = 0
+    with torch.no_grad():
+        found = model(torch.tensor(tokens), attention_mask=torch.tensor(mask), decoder_input_ids=torch.tensor(answers), use_cache=False)
+    made = model.generate(
+        torch.tensor(tokens), attention_mask=torch.tensor(mask), max_new_tokens=7, do_sample=False, eos_token_id=None, use_cache=False,
+    )
+    keep(name, model, tokens=tokens, mask=mask, decoder=answers, logits=found.logits, answer=made[:, 1:])
+
+
 def images(name, kind, config):
     """Logits of noise; images are [n, h, w, c] with us."""
     model = perturbed(kind(config))
@@ -144,9 +169,26 @@ def main():
             hf.RobertaConfig(**BERT, type_vocab_size=1, pad_token_id=1, num_labels=3), padding=1)
     encoder("distilbert", hf.DistilBertForMaskedLM, hf.DistilBertConfig(**DISTIL))
     encoder("distilbert_sequence", hf.DistilBertForSequenceClassification, hf.DistilBertConfig(**DISTIL, num_labels=3))
+    sequence("t5", hf.T5Config(**T5, tie_word_embeddings=True))
+    sequence("t5_untied", hf.T5Config(**T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False), untie=True)
+    sequence("t5_gated", hf.T5Config(**T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False))
     images("vit", hf.ViTForImageClassification, hf.ViTConfig(**IMAGE))
     images("deit", hf.DeiTForImageClassificationWithTeacher, hf.DeiTConfig(**IMAGE))
 
 
+def check(folder):
+    """Load each checkpoint of a folder by `transformers`, and compare its answers with those that are kept."""
+    for path in sorted(folder.iterdir()):
+        kept = {key: torch.tensor(value) for key, value in np.load(FOLDER / path.name / "answers.npz").items()}
+        kind = getattr(hf, json.loads((path / "config.json").read_text())["architectures"][0])
+        model, said = kind.from_pretrained(path, output_loading_info=True, attn_implementation="eager")
+        names = {"tokens": "input_ids", "mask": "attention_mask", "decoder": "decoder_input_ids"}
+        asked = {names[key]: value for key, value in kept.items() if key in names}
+        asked |= {"pixel_values": kept["images"].permute(0, 3, 1, 2)} if "images" in kept else {}
+        with torch.no_grad():
+            found = model.eval()(**asked, **({"use_cache": False} if "decoder" in kept else {})).logits
+        print(f"{path.name}: {(found - kept['logits']).abs().max():.1e}", {key: value for key, value in said.items() if value} or "")
+
+
 if __name__ == "__main__":
-    main()
+    check(Path(sys.argv[1])) if sys.argv[1:] else main()

@@ -24,7 +24,7 @@ class Family(NamedTuple):
     defaults: Mapping[str, Any] = {}
     """What the family's absent keys mean, where they are read."""
     read: Callable[[dict[str, Any], Arguments], Arguments] = lambda config, arguments: arguments
-    """`(config.json, arguments so far) -> arguments`."""
+    """`(config.json, arguments so far) -> arguments`; of a folder the config has the names of its `tensors` too."""
     write: Callable[[Arguments, dict[str, Any]], dict[str, Any]] = lambda arguments, variables: {}
     """`(arguments, variables) -> further keys of config.json`."""
     sizes: Callable[[Arguments], Mapping[str, Any]] = lambda arguments: {}
@@ -90,10 +90,11 @@ def resolve(arguments: Arguments) -> Arguments:
     found = dict(arguments)
     if found.get("hidden", 0) is None:
         found["hidden"] = 4 * found["width"]
+    if found.get("decoder_layers", 0) is None:
+        found["decoder_layers"] = found["layers"]
     if "kv_heads" in found:
         found["kv_heads"] = found["kv_heads"] or found["heads"]
-    if found.get("head_size") is not None and found["head_size"] * found["heads"] == found["width"]:
-        found["head_size"] = None
+    found["head_size"] = found.get("head_size") or found["width"] // found["heads"]
     if found.get("qkv_bias", 0) is None:
         found["qkv_bias"] = found["bias"]
     if found.get("position", "rotary") != "rotary":

@@ -11,9 +11,10 @@ from arsenal.huggingface.decoders import FAMILIES as DECODERS
 from arsenal.huggingface.encoders import FAMILIES as ENCODERS
 from arsenal.huggingface.family import Arguments, Family, to_arguments, to_config
 from arsenal.huggingface.mapping import Tree, parse_table, to_tensors, to_variables
+from arsenal.huggingface.sequences import FAMILIES as SEQUENCES
 from arsenal.nearest import nearest
 
-FAMILIES: dict[str, Family] = DECODERS | ENCODERS
+FAMILIES: dict[str, Family] = DECODERS | ENCODERS | SEQUENCES
 SCHEME = "hf:"
 SHARD = 5 * 2**30
 """Bytes of one file at most, as Hugging Face's own default."""
@@ -54,7 +55,8 @@ def read_folder(name: str) -> Checkpoint:
             f"`model_type` of {path / 'config.json'} is {model_type}; arsenal reads {known}.{nearest(str(model_type), FAMILIES)}"
         )
     family = FAMILIES[model_type]
-    arguments = to_arguments(family, config)
+    with TensorFiles(path) as there:
+        arguments = to_arguments(family, config | {"tensors": set(there)})
     tokenizer = path / TOKENIZER[0]
 
     def variables() -> Tree:

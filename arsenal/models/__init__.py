@@ -5,9 +5,10 @@ from arsenal.models.bert import bert
 from arsenal.models.convolutional import convolutional
 from arsenal.models.generation import Sampling, beam_search, generate
 from arsenal.models.perceptron import perceptron
+from arsenal.models.t5 import t5
 from arsenal.models.transformer import transformer
 from arsenal.models.vit import vit
 
 __all__ = [
-    "Sampling", "autoencoder", "beam_search", "bert", "convolutional", "generate", "perceptron", "transformer", "variational", "vit",
+    "Sampling", "autoencoder", "beam_search", "bert", "convolutional", "generate", "perceptron", "t5", "transformer", "variational", "vit",
 ]  # fmt: skip
