@@ -293,8 +293,9 @@ def take_checkpoint(composed: Any, arguments: Sequence[str]) -> Any:
             if f"model.{key}" not in said and not (key in OF_TASK and key in model):
                 model[key] = value
         data = composed.get("data") or {}
-        if found.tokenizer and "tokenizer" in data and data.tokenizer is None and "data.tokenizer" not in said:
-            data.tokenizer = str(found.tokenizer)
+        for path, node in (("data", data), ("data.text", data.get("text") or {})):
+            if found.tokenizer and "tokenizer" in node and node.tokenizer is None and f"{path}.tokenizer" not in said:
+                node.tokenizer = str(found.tokenizer)
     return composed
 
 

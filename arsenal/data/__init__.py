@@ -20,6 +20,7 @@ from arsenal.data.folds import (
 from arsenal.data.grain import grain
 from arsenal.data.images import images
 from arsenal.data.mapped import memmap, tokens
+from arsenal.data.masking import masked
 from arsenal.data.source import ahead, arrays, feed, nothing, reading, stream, through
 from arsenal.data.splits import as_split, by_group, by_position, by_row, by_time, stratified, without_validation
 from arsenal.data.tabular import tabular
@@ -53,6 +54,7 @@ __all__ = [
     "k_fold",
     "leave_one_group_out",
     "leave_one_out",
+    "masked",
     "memmap",
     "nothing",
     "npz",
