@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arsenal.config import model_section
 from arsenal.huggingface import find_type, read_folder, write_folder
 from arsenal.run import Run
 from arsenal.training.transfer import transfer
@@ -21,8 +22,8 @@ def write_checkpoint(run: Run, target: Path, family: str | None = None) -> list[
     `family` is the `model_type` where the model is of several, the first unless given. ValueError for a model of no family.
     What the data's transforms did before the model is not in such a folder.
     """
-    model = run.config.settings.model
-    name = (model or {}).get("_target_", "none")
+    model = model_section(run.config.settings) or {}
+    name = model.get("_target_", "none")
     if not name.startswith("arsenal.models."):
         raise ValueError(f"`export-hf` writes models of arsenal.models; this run's is {name}.")
     variables = jax.tree.map(np.asarray, run.params["learner"])

@@ -617,6 +617,18 @@ def judge_metrics(settings: Settings) -> list[JudgeMetric]:
     return found
 
 
+def model_section(settings: Settings) -> dict[str, Any] | None:
+    """What the config says of the learner's model, however deep that learner lies in others; None where there is none."""
+
+    def walk(node):
+        if not isinstance(node, dict):
+            return None
+        own = node.get("model")
+        return own if isinstance(own, dict) and "_target_" in own else next(filter(None, map(walk, node.values())), None)
+
+    return walk(settings.learner)
+
+
 def section(settings: Settings, path: tuple[str, ...]) -> Any:
     """The section at a path."""
     return functools.reduce(getattr, path, settings)

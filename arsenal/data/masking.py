@@ -24,8 +24,8 @@ def masked(
     x = whole.rows.x
     if is_streamed(whole.rows) or getattr(x, "ndim", 0) != 2 or not np.issubdtype(x.dtype, np.integer):
         raise ValueError("`text` of `masked` must be windows of codes [n, t] in memory, as `arsenal.data.text` makes them.")
-    last, own = codes_of(whole)
-    code = own if code is None else code
+    last = count_codes(whole)
+    code = mask_code(whole, last) if code is None else code
     rng = np.random.default_rng(seed)
     chosen, way = rng.random(x.shape) < share, rng.random(x.shape)
     drawn = np.where(way < 0.8, code, np.where(way < 0.9, rng.integers(0, last, x.shape), x))
@@ -35,14 +35,20 @@ def masked(
     )
 
 
-def codes_of(data: Dataset) -> tuple[int, int]:
-    """How many codes a text may have, and that of the mask."""
+def count_codes(data: Dataset) -> int:
+    """How many codes a text may have."""
     if data.schema.tokenizer:
-        tokenizer = tokenizer_of(data.schema.tokenizer)
-        found = next((code for name in MASKS if (code := tokenizer.token_to_id(name)) is not None), None)
-        if found is None:
-            raise ValueError(f"The tokenizer of `masked` must have a token {' or '.join(MASKS)}, or `code` must say which; it has none.")
-        return tokenizer.get_vocab_size(), found
+        return tokenizer_of(data.schema.tokenizer).get_vocab_size()
     columns = data.schema.target.columns
-    count = 256 if columns is None else len(columns)
-    return count, count
+    return 256 if columns is None else len(columns)
+
+
+def mask_code(data: Dataset, count: int) -> int:
+    """The code of the mask: the tokenizer's own, else the one after the last."""
+    if not data.schema.tokenizer:
+        return count
+    tokenizer = tokenizer_of(data.schema.tokenizer)
+    found = next((code for name in MASKS if (code := tokenizer.token_to_id(name)) is not None), None)
+    if found is None:
+        raise ValueError(f"The tokenizer of `masked` must have a token {' or '.join(MASKS)}, or `code` must say which; it has none.")
+    return found

@@ -18,7 +18,7 @@ FLOORS = [
     {"pipelines"},
     {"search", "monitoring"},
     {"road", "launchers"},
-    {"checkpoint", "complete", "explanation"},
+    {"checkpoint", "complete", "continuation", "explanation"},
     {"run", "session"},
     {"experiment"},
     {"config"},
