@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arsenal.config import model_section
+from arsenal.config import AROUND, model_section
 from arsenal.huggingface import find_type, read_folder, write_folder
+from arsenal.models.adapted import join_frozen, merge_adapters
 from arsenal.run import Run
 from arsenal.training.transfer import transfer
 
@@ -24,9 +25,13 @@ def write_checkpoint(run: Run, target: Path, family: str | None = None) -> list[
     """
     model = model_section(run.config.settings) or {}
     name = model.get("_target_", "none")
+    variables = jax.tree.map(np.asarray, run.params["learner"])
+    while name in AROUND:
+        variables = merge_adapters(variables, model["alpha"], model["rank"]) if name.endswith("lora") else join_frozen(variables)
+        model = model["model"]
+        name = model["_target_"]
     if not name.startswith("arsenal.models."):
         raise ValueError(f"`export-hf` writes models of arsenal.models; this run's is {name}.")
-    variables = jax.tree.map(np.asarray, run.params["learner"])
     if not isinstance(variables, dict) or "params" not in variables:
         raise ValueError("`export-hf` writes runs whose parameters are those of one model; this learner's are not.")
     target_name = name.removeprefix("arsenal.models.")

@@ -32,7 +32,10 @@ VERBS = {
     "new": "a project of your own that trains at once: NAME [to=FOLDER]",
     "completion": "tab completion: eval \"$(arsenal completion bash)\", or zsh, fish",
 }
-SLOW = ("train", "tune", "study", "automl", "evaluate", "explain", "generate", "export", "export-hf", "inspect", "predict", "verify-resume", "ab")
+SLOW = (
+    "train", "tune", "study", "automl", "evaluate", "explain", "generate", "export", "export-hf", "inspect", "predict",
+    "verify-resume", "ab",
+)  # fmt: skip
 """Verbs that take seconds before they have anything to tell."""
 ABOVE = ("train", "tune")
 """Verbs that are modules of `arsenal` itself, for `python -m arsenal.train`."""

@@ -263,6 +263,8 @@ def compose_words(arguments: Sequence[str], name: str = "train") -> Config:
 
 OF_TASK = ("head", "outputs")
 """Arguments of a model that the experiment decides, whatever the checkpoint that it begins with."""
+AROUND = ("arsenal.models.lora", "arsenal.models.frozen")
+"""Models around the one that a checkpoint is of."""
 
 
 def take_checkpoint(composed: Any, arguments: Sequence[str]) -> Any:
@@ -272,26 +274,28 @@ def take_checkpoint(composed: Any, arguments: Sequence[str]) -> Any:
     """
     from omegaconf import open_dict
 
-    name = composed.get("init_from")
-    if not str(name).startswith("hf:"):
+    configured = composed.get("init_from")
+    if not str(configured).startswith("hf:"):
         return composed
     from arsenal.huggingface import read_folder  # loads JAX, which `--help` must not
 
     try:
-        found = read_folder(name)
+        found = read_folder(configured)
     except ValueError as error:
         raise ConfigError(f"`init_from`: {error}") from error
-    target, model = f"arsenal.models.{found.target}", composed.get("model")
+    target, model, key = f"arsenal.models.{found.target}", composed.get("model"), "model"
+    while model is not None and model.get("_target_") in AROUND:
+        model, key = model.get("model"), f"{key}.model"
     if model is None or model.get("_target_") != target:
         raise ConfigError(
-            f"`init_from={name}` is a {found.model_type}, whose model is {target}; the experiment's is "
+            f"`init_from={configured}` is a {found.model_type}, whose model is {target}; the experiment's is "
             f"{'none' if model is None else model.get('_target_')}."
         )
     said = {word.lstrip("+").partition("=")[0] for word in arguments}
     with open_dict(composed):
-        for key, value in found.arguments.items():
-            if f"model.{key}" not in said and not (key in OF_TASK and key in model):
-                model[key] = value
+        for name, value in found.arguments.items():
+            if f"{key}.{name}" not in said and not (name in OF_TASK and name in model):
+                model[name] = value
         data = composed.get("data") or {}
         for path, node in (("data", data), ("data.text", data.get("text") or {})):
             if found.tokenizer and "tokenizer" in node and node.tokenizer is None and f"{path}.tokenizer" not in said:

@@ -15,6 +15,8 @@ from arsenal.run import Run
 
 PIECE = 8
 """Tokens of one dispatch: what is waited for before a piece is shown."""
+MOST = 200
+"""Tokens where nobody says how many."""
 UNFINISHED = "\ufffd"
 
 
@@ -23,14 +25,14 @@ class StopError(ValueError):
 
 
 def stream_text(
-    run: Run, prompt: str, length: int, sampling: Sampling = Sampling(), seed: int = 0, stop: str | None = None,  # noqa: B008
+    run: Run, prompt: str, length: int | None = None, sampling: Sampling = Sampling(), seed: int = 0, stop: str | None = None,  # noqa: B008
 ) -> Iterator[str]:
-    """The text after `prompt` in pieces, at most `length` tokens of it or up to `stop`, which is not part of it.
+    """The text after `prompt` in pieces, at most `length` tokens (None: 200, or what the context leaves) or up to `stop`, which is not part of it.
 
     Raises ValueError for a run that is not of text, an empty prompt and one that does not fit in the model's context with
     `length`; StopError after the last piece where `stop` is given and never came.
     """
-    model, variables, schema, tokens, context = prepare_prompt(run, prompt, length)
+    model, variables, schema, tokens, context, length = prepare_prompt(run, prompt, length)
     size = min(1 << (len(tokens) - 1).bit_length(), context)  # few sizes, so few programs
     row = np.zeros((1, size), np.int32)
     row[0, : len(tokens)] = tokens
@@ -60,9 +62,9 @@ def stream_text(
         raise StopError(f"`stop` {stop!r} did not come within {length} tokens.")
 
 
-def likeliest_text(run: Run, prompt: str, length: int, beams: int) -> str:
+def likeliest_text(run: Run, prompt: str, length: int | None, beams: int) -> str:
     """The likeliest text of `length` tokens after `prompt` that a search with so many `beams` finds."""
-    model, variables, schema, tokens, _ = prepare_prompt(run, prompt, length)
+    model, variables, schema, tokens, _, length = prepare_prompt(run, prompt, length)
     found = jax.jit(lambda variables, tokens: beam_search(model, variables, tokens, length, beams))(variables, tokens[None])
     return decode(schema, found[0][0])
 
@@ -76,8 +78,8 @@ def overlap(text: str, stop: str) -> int:
     return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n])), 0)
 
 
-def prepare_prompt(run: Run, prompt: str, length: int) -> tuple[Model, Any, Any, np.ndarray, int]:
-    """The run's model, its variables, the schema, the prompt's tokens and the model's context; ValueError where they do not fit."""
+def prepare_prompt(run: Run, prompt: str, length: int | None) -> tuple[Model, Any, Any, np.ndarray, int, int]:
+    """Model, variables, schema, the prompt's tokens, the model's context and the length; ValueError where they do not fit together."""
     section = configs.model_section(run.config.settings) or {}
     model = configs.instantiate(section, "model") if section else None
     if not isinstance(model, Model) or not {"prefill", "decode"} <= model.methods.keys() or "context" not in section:
@@ -87,8 +89,9 @@ def prepare_prompt(run: Run, prompt: str, length: int) -> tuple[Model, Any, Any,
     context = section["context"]
     if not len(tokens):
         raise ValueError("`prompt` must have at least one token; got an empty text.")
+    length = max(1, min(MOST, context - len(tokens))) if length is None else length
     if length < 1 or len(tokens) + length > context:
         raise ValueError(
             f"`prompt` and `length` must fit in {context} tokens, the model's context; got {len(tokens)} + {length}."
         )
-    return model, run.params["learner"], schema, tokens, context
+    return model, run.params["learner"], schema, tokens, context, length

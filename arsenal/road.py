@@ -34,6 +34,7 @@ from arsenal.experiment import (
     strategy,
 )
 from arsenal.huggingface import is_folder, read_folder
+from arsenal.models.adapted import FROZEN, with_frozen, without_frozen
 from arsenal.records import Batch
 from arsenal.run import Run, column_names, load, logged_rows, slope_of
 from arsenal.runs import events, folder, processes, schema, signals
@@ -61,7 +62,7 @@ __all__ = ["Config", "Run", "build", "compose", "evaluate", "export", "fit", "lo
 def inherited_params(config: Config) -> Any:
     """The parameters of the run or of the checkpoint that `init_from` names; None where it names none."""
     path = config.settings.init_from
-    if is_folder(path):
+    if path is not None and is_folder(path):
         try:
             return read_folder(path).variables()
         except ValueError as error:
@@ -217,11 +218,20 @@ def adopt_params(made: Parts, state: dict[str, Any], origin: Any, settings: Sett
     if made.learner.adopt is None:
         raise configs.ConfigError("`init_from`: this learner has no parameters to begin with.")
     try:
-        transferred = transfer(origin, made.learner.params(begun.state), settings.init_map or {}, settings.init_allow)
+        transferred = transfer_around(origin, made.learner.params(begun.state), settings.init_map or {}, settings.init_allow)
     except ValueError as error:
         raise configs.ConfigError(str(error)) from error
     state["train"] = begun._replace(state=jax.jit(made.learner.adopt)(begun.state, transferred.params, begun.hp))
     return state, transferred
+
+
+def transfer_around(origin: Any, target: Any, names: dict[str, str | None], allow: Sequence[str]) -> Transfer:
+    """`transfer`, where a part of the target is frozen or adapted to a model's parameters as they are without that."""
+    if not isinstance(target, dict) or FROZEN not in target:
+        return transfer(origin, target, names, allow)
+    plain = origin if FROZEN not in origin else without_frozen(origin)
+    found = transfer(plain, without_frozen(target), names, allow)
+    return found._replace(params=with_frozen(found.params, target))
 
 
 def inheritance(transferred: Transfer, path: str) -> str:

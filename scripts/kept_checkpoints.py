@@ -135,10 +135,11 @@ def sequence(name, config, untie=False):
     tokens, answers = np.where(mask > 0, TOKENS, 0), np.random.default_rng(4).integers(2, VOCABULARY, (3, 6))
     answers[:, 0] = 0
     with torch.no_grad():
-        found = model(torch.tensor(tokens), attention_mask=torch.tensor(mask), decoder_input_ids=torch.tensor(answers), use_cache=False)
-    made = model.generate(
-        torch.tensor(tokens), attention_mask=torch.tensor(mask), max_new_tokens=7, do_sample=False, eos_token_id=None, use_cache=False,
-    )
+        found = model(
+            torch.tensor(tokens), attention_mask=torch.tensor(mask), decoder_input_ids=torch.tensor(answers), use_cache=False
+        )
+    told = {"max_new_tokens": 7, "do_sample": False, "eos_token_id": None, "use_cache": False}
+    made = model.generate(torch.tensor(tokens), attention_mask=torch.tensor(mask), **told)
     keep(name, model, tokens=tokens, mask=mask, decoder=answers, logits=found.logits, answer=made[:, 1:])
 
 
@@ -187,7 +188,8 @@ def check(folder):
         asked |= {"pixel_values": kept["images"].permute(0, 3, 1, 2)} if "images" in kept else {}
         with torch.no_grad():
             found = model.eval()(**asked, **({"use_cache": False} if "decoder" in kept else {})).logits
-        print(f"{path.name}: {(found - kept['logits']).abs().max():.1e}", {key: value for key, value in said.items() if value} or "")
+        left = {key: value for key, value in said.items() if value}
+        print(f"{path.name}: {(found - kept['logits']).abs().max():.1e}", left or "")
 
 
 if __name__ == "__main__":

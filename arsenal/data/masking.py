@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import numpy as np
-from annotated_types import Gt, Interval
+from annotated_types import Interval
 
 from arsenal.data.column import is_streamed
 from arsenal.data.dataset import Dataset, as_dataset, dataset
@@ -50,5 +50,5 @@ def mask_code(data: Dataset, count: int) -> int:
     tokenizer = tokenizer_of(data.schema.tokenizer)
     found = next((code for name in MASKS if (code := tokenizer.token_to_id(name)) is not None), None)
     if found is None:
-        raise ValueError(f"The tokenizer of `masked` must have a token {' or '.join(MASKS)}, or `code` must say which; it has none.")
+        raise ValueError(f"The tokenizer of `masked` must have a token {' or '.join(MASKS)}, or `code` must say which.")
     return found

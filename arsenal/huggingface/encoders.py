@@ -180,7 +180,7 @@ def roberta_table(arguments: Arguments) -> str:
     return with_base(BERT, "roberta.") + ROBERTA_HEADS + (ROBERTA_SEQUENCE if arguments.get("head") == "sequence" else TOKEN)
 
 
-def vit_family(base: str, heads: str, architecture: Callable[[Arguments], str], more: dict[str, Any] = {}) -> Family:
+def vit_family(base: str, heads: str, architecture: Callable[[Arguments], str]) -> Family:
     """A family of images."""
 
     def read(config, arguments):
@@ -196,7 +196,7 @@ def vit_family(base: str, heads: str, architecture: Callable[[Arguments], str], 
     return Family(
         "vit", VIT_KEYS, lambda arguments: with_base(VIT, base) + heads, base, {"pool": "token"},
         defaults={"qkv_bias": True, "layer_norm_eps": 1e-12, "hidden_act": "gelu"}, read=read, write=write,
-        sizes=lambda arguments: {"patches": (arguments["patch"], arguments["patch"], -1)}, **more,
+        sizes=lambda arguments: {"patches": (arguments["patch"], arguments["patch"], -1)},
     )  # fmt: skip
 
 

@@ -133,7 +133,7 @@ def load_library() -> Any:
 
 
 def find_type(target: str, arguments: Arguments, variables: Tree) -> str:
-    """The first `model_type` that a model of ours, with all its arguments, is; ValueError with each one's reason where it is none."""
+    """The first `model_type` that a model of ours, with all its arguments, is; ValueError with the reasons where it is none."""
     reasons = []
     for model_type, family in FAMILIES.items():
         if family.target == target:

@@ -30,7 +30,8 @@ def table(arguments: Arguments) -> str:
     """Both sides, the memory, and the head. Only the first layer's relative biases are there: all share them."""
     up = "wi_1" if arguments["gated"] else "wi"
     sides = [
-        LAYERS.replace("{side}", side).replace("{mlp}", mlp).replace("{up}", up) for side, mlp in (("encoder", "1"), ("decoder", "2"))
+        LAYERS.replace("{side}", side).replace("{mlp}", mlp).replace("{up}", up)
+        for side, mlp in (("encoder", "1"), ("decoder", "2"))
     ]
     return "\n".join([*sides, CROSS, head_of("shared.weight")(arguments)])
 
@@ -59,7 +60,8 @@ def write(arguments: Arguments, variables: dict[str, Any]) -> dict[str, Any]:
     if arguments["scaled"] and not arguments["tied"]:
         raise ValueError("A config.json of a t5 cannot say that states are scaled for a head that is not tied.")
     return {
-        "tie_word_embeddings": arguments["tied"], "scale_decoder_outputs": arguments["scaled"], "feed_forward_proj": form, "num_decoder_layers": arguments.get("decoder_layers") or arguments["layers"],
+        "tie_word_embeddings": arguments["tied"], "scale_decoder_outputs": arguments["scaled"], "feed_forward_proj": form,
+        "num_decoder_layers": arguments.get("decoder_layers") or arguments["layers"],
         "eos_token_id": 1, "is_encoder_decoder": True,
     }  # fmt: skip
 

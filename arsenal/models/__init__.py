@@ -1,5 +1,6 @@
 """Architectures."""
 
+from arsenal.models.adapted import frozen, lora, merge_adapters
 from arsenal.models.autoencoder import autoencoder, variational
 from arsenal.models.bert import bert
 from arsenal.models.convolutional import convolutional
@@ -10,5 +11,6 @@ from arsenal.models.transformer import transformer
 from arsenal.models.vit import vit
 
 __all__ = [
-    "Sampling", "autoencoder", "beam_search", "bert", "convolutional", "generate", "perceptron", "t5", "transformer", "variational", "vit",
+    "Sampling", "autoencoder", "beam_search", "bert", "convolutional", "frozen", "generate", "lora",
+    "merge_adapters", "perceptron", "t5", "transformer", "variational", "vit",
 ]  # fmt: skip

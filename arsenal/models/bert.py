@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from annotated_types import Ge, Gt, Interval
 
 from arsenal.models.transformer import check_heads
-from arsenal.nn import Dropout, Layers, Sight, Stack, linen, same_segment
+from arsenal.nn import Dropout, Layers, Linear, Sight, Stack, linen, same_segment
 from arsenal.nn.stack import ACTIVATIONS, Activation, Remat
 from arsenal.records import Model
 
@@ -66,12 +66,12 @@ class Bert(nn.Module):
             weight = there.astype(x.dtype)[..., None]
             return (x * weight).sum(1) / jnp.maximum(weight.sum(1), 1)
         if self.head == "token":
-            return nn.Dense(self.outputs, kernel_init=NEAR_ZERO, name="head")(drop(x))
+            return Linear(self.outputs, kernel_init=NEAR_ZERO, name="head")(drop(x))
         if self.head == "sequence":
-            pooled = nn.Dense(width, kernel_init=NEAR_ZERO, name="pooler")(x[:, 0])
+            pooled = Linear(width, kernel_init=NEAR_ZERO, name="pooler")(x[:, 0])
             pooled = jnp.tanh(pooled) if self.pooler == "tanh" else jax.nn.relu(pooled)
-            return nn.Dense(self.outputs, kernel_init=NEAR_ZERO, name="head")(drop(pooled))
-        x = ACTIVATIONS[self.layers.activation](nn.Dense(width, kernel_init=NEAR_ZERO, name="transform")(x))
+            return Linear(self.outputs, kernel_init=NEAR_ZERO, name="head")(drop(pooled))
+        x = ACTIVATIONS[self.layers.activation](Linear(width, kernel_init=NEAR_ZERO, name="transform")(x))
         x = token.attend(nn.LayerNorm(epsilon, name="transform_norm")(x))
         return x + self.param("bias", nn.initializers.zeros, (self.vocabulary,), x.dtype)
 
@@ -114,7 +114,7 @@ def bert(
     """
     check_heads("bert", heads, width)
     if (head in ("sequence", "token")) != (outputs is not None):
-        raise ValueError(f"`outputs` of `bert` is for `head` sequence or token, which need it; `head` is {head}, `outputs` {outputs}.")
+        raise ValueError(f"`head` sequence or token of `bert`, and no other, needs `outputs`; got {head} and {outputs}.")
     stack = Layers(
         width, layers, heads, hidden=hidden, activation=activation, epsilon=epsilon, order="post", spread=0.02, remat=remat
     )

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from annotated_types import Gt, Interval
 
 from arsenal.models.generation import Sampling, continue_prompts
-from arsenal.nn import Dropout, Layers, Sight, Stack, linen
+from arsenal.nn import Dropout, Layers, Linear, Sight, Stack, linen
 from arsenal.nn.stack import Activation, Remat
 from arsenal.records import Batch, Model
 
@@ -38,7 +38,7 @@ class T5(nn.Module):
         self.encoder_norm, self.decoder_norm = self.encoder_layers.make_norm(None), self.decoder_layers.make_norm(None)
         self.drop = None if self.dropout is None else Dropout(self.dropout)
         if not self.tied:
-            self.head = nn.Dense(self.vocabulary, False, kernel_init=nn.initializers.normal(width**-0.5))
+            self.head = Linear(self.vocabulary, False, kernel_init=nn.initializers.normal(width**-0.5))
 
     def __call__(self, inputs, training=None):
         """Logits of the decoder's token after each."""
@@ -82,7 +82,8 @@ def check_inputs(inputs: Any) -> None:
         raise ValueError(f"`t5` takes {{tokens [n, s], decoder [n, t]}}, and perhaps mask [n, s]; got {', '.join(names)}.")
     for name in ("tokens", "decoder"):
         if inputs[name].ndim != 2 or not jnp.issubdtype(inputs[name].dtype, jnp.integer):
-            raise ValueError(f"`{name}` of `t5` are whole numbers [n, t]; got {inputs[name].dtype} of shape {inputs[name].shape}.")
+            got = f"{inputs[name].dtype} of shape {inputs[name].shape}"
+            raise ValueError(f"`{name}` of `t5` are whole numbers [n, t]; got {got}.")
 
 
 def t5(
@@ -110,19 +111,19 @@ def t5(
 
     Tokens of the code `padding` are not there; with `mask` [n, s] in the inputs those of 0 are not. The decoder's row begins
     with `start`: it is the answer, one place later. `decoder_layers` None: as many as `layers`. As it comes it is T5, whose head
-    is `tied` to the embedding and reads states `scaled` by 1 / sqrt(width); v1.1 is neither, and `gated` with gelu_tanh. Scores are not divided by the root of `head_size`, as in the paper.
+    is `tied` to the embedding and reads states `scaled` by 1 / sqrt(width); v1.1 is neither, and `gated` with gelu_tanh.
+    Scores are not divided by the root of `head_size`.
     `dropout`, if any, is traced.
 
     `generate`, an answer of a learner too: {"tokens" [n, s], "seed" [n] uint32, "temperature" [n]} -> the answer's tokens
     [n, generated] int32. Methods `prefill` and `decode` are those of `transformer`, of the decoder's tokens; `prefill` takes
     {"tokens", "decoder", "length" [n] of the decoder's row}.
     """
-    parts = {
-        "head_size": head_size, "hidden": hidden, "activation": activation, "gated": gated, "norm": "rms", "epsilon": epsilon,
-        "bias": False, "scale": 1.0, "buckets": buckets, "furthest": furthest, "remat": remat, "spread": None,
-    }  # fmt: skip
-    encoder = Layers(width, layers, heads, **parts)
-    decoder = Layers(width, decoder_layers or layers, heads, causal=True, cross=True, **parts)
+    encoder = Layers(
+        width, layers, heads, head_size=head_size, hidden=hidden, activation=activation, gated=gated, norm="rms",
+        epsilon=epsilon, bias=False, scale=1.0, buckets=buckets, furthest=furthest, remat=remat, spread=None,
+    )  # fmt: skip
+    decoder = encoder._replace(layers=decoder_layers or layers, causal=True, cross=True)
 
     def build(dropout=None):
         return T5(vocabulary, encoder, decoder, padding, tied, scaled, dropout)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from annotated_types import Gt, Interval
 
 from arsenal.models.generation import Sampling, continue_prompts, prompts
-from arsenal.nn import Dropout, Layers, Rotary, Sight, Stack, linen, same_segment, segment_positions, sinusoids
+from arsenal.nn import Dropout, Layers, Linear, Rotary, Sight, Stack, linen, same_segment, segment_positions, sinusoids
 from arsenal.nn.stack import Activation, Norm, Remat
 from arsenal.records import Model
 
@@ -46,7 +46,7 @@ class Transformer(nn.Module):
         self.stack = Stack(self.layers, self.dropout)
         self.norm = self.layers.make_norm(None)
         if not self.tied:
-            self.head = nn.Dense(self.vocabulary, False, kernel_init=NEAR_ZERO)
+            self.head = Linear(self.vocabulary, False, kernel_init=NEAR_ZERO)
 
     def __call__(self, inputs, training=None):
         """Logits of the token after each."""
@@ -171,10 +171,10 @@ def transformer(
         return kept["intermediates"]["stack"]["blocks"]["attention"]["weights"][0].swapaxes(0, 1)
 
     def flops(variables, inputs):
-        params = variables["params"]
-        counted = sum(math.prod(leaf.shape) for name, part in params.items() if name != "position" for leaf in jax.tree.leaves(part))
+        counted = [part for name, part in variables["params"].items() if name != "position"]
+        size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(counted))
         n, t = (inputs["tokens"] if isinstance(inputs, Mapping) else inputs).shape
-        return n * t * (6 * counted + 12 * layers * width * t)
+        return n * t * (6 * size + 12 * layers * width * t)
 
     def from_inputs(variables, inputs):
         keys, count = jax.vmap(jax.random.key)(inputs["seed"]), generated or context - inputs["tokens"].shape[1]
@@ -204,6 +204,7 @@ def make_rotary(name: str, theta: float, scaling: Mapping[str, Any] | None) -> R
     allowed = {"linear": {"factor"}, "llama3": {"factor", "low", "high", "context"}}
     if kind not in allowed or told.keys() != allowed[kind]:
         raise ValueError(
-            f"`scaling` of `{name}` is {{kind: linear, factor}} or {{kind: llama3, factor, low, high, context}}; got {dict(scaling)}."
+            f"`scaling` of `{name}` is {{kind: linear, factor}} or {{kind: llama3, factor, low, high, context}}; got "
+            f"{dict(scaling)}."
         )
     return Rotary(theta, scaling=kind, **told)

@@ -3,13 +3,12 @@
 import sys
 
 
-
 def generate(
-    run: str, prompt: str, length: str = "100", temperature: str = "1", top_k: str | None = None, top_p: str | None = None,
+    run: str, prompt: str, length: str | None = None, temperature: str = "1", top_k: str | None = None, top_p: str | None = None,
     min_p: str | None = None, repetition: str | None = None, presence: str | None = None, frequency: str | None = None,
     stop: str | None = None, seed: str = "0", beams: str | None = None, params: str | None = None, checkpoint: str = "last",
 ) -> None:  # fmt: skip
-    """Go on from a prompt with a run of text: at most `length` tokens, or up to the text `stop`.
+    """Go on from a prompt with a run of text: at most `length` tokens, 200 or what the context leaves, or up to the text `stop`.
 
     run: the run's folder. prompt: a text; - reads it from stdin. temperature: 0 takes the likeliest token. top_k, top_p, min_p:
     which tokens may be drawn. repetition, presence, frequency: what tokens that were there lose. beams: the likeliest text that a
@@ -21,15 +20,15 @@ def generate(
     from arsenal.run import load
 
     text = sys.stdin.read() if prompt == "-" else prompt
-    ranges = {
-        "temperature": (temperature, 0, None), "repetition": (repetition, 1e-9, None), "presence": (presence, None, None),
-        "frequency": (frequency, None, None), "top_p": (top_p, 1e-9, 1), "min_p": (min_p, 0, 1),
+    words = {
+        "temperature": temperature, "repetition": repetition, "presence": presence, "frequency": frequency, "top_p": top_p,
+        "min_p": min_p,
     }  # fmt: skip
-    numbers = {name: as_number(name, *told) for name, told in ranges.items() if told[0] is not None}
+    numbers = {name: as_number(name, word, *BOUNDS[name]) for name, word in words.items() if word is not None}
     numbers |= {} if top_k is None else {"top_k": as_count("top_k", top_k)}
-    loaded, count = load(run, params, checkpoint), as_count("length", length)
+    loaded, count = load(run, params, checkpoint), None if length is None else as_count("length", length)
     if beams is not None:
-        asked = [name for name in (*ranges, "top_k") if name in numbers and name != "temperature"] + (["stop"] if stop else [])
+        asked = [name for name in numbers if name != "temperature"] + (["stop"] if stop else [])
         if asked:
             raise ValueError(f"`beams` looks for the likeliest text; `{asked[0]}` is for draws.")
         print(text + likeliest_text(loaded, text, count, as_count("beams", beams)))
@@ -43,6 +42,12 @@ def generate(
     except StopError as error:
         print(f"\narsenal: {error}", end="", file=sys.stderr)
     print(shown)
+
+
+BOUNDS: dict[str, tuple[float | None, float | None]] = {
+    "temperature": (0, None), "repetition": (1e-9, None), "presence": (None, None), "frequency": (None, None), "top_p": (1e-9, 1),
+    "min_p": (0, 1),
+}  # fmt: skip
 
 
 def as_number(name: str, word: str, least: float | None, most: float | None) -> float:

@@ -8,6 +8,10 @@ from arsenal import models
 from arsenal.testing import Case
 
 CASES = {
+    "arsenal.models.adapted.frozen": lambda: [Case(models.frozen(dense(), ".*_0/.*"), ROWS)],
+    "arsenal.models.adapted.lora": lambda: [
+        Case(models.lora(models.transformer(7, layers=2, heads=2, width=8, context=6, dropout=0.2), rank=2), WINDOWS)
+    ],
     "arsenal.models.autoencoder.autoencoder": lambda: [
         Case(models.autoencoder(models.perceptron(2, (4,)), models.perceptron(3, (4,), dropout=0.3)), ROWS)
     ],
