@@ -27,7 +27,7 @@ class StopError(ValueError):
 def stream_text(
     run: Run, prompt: str, length: int | None = None, sampling: Sampling = Sampling(), seed: int = 0, stop: str | None = None,  # noqa: B008
 ) -> Iterator[str]:
-    """The text after `prompt` in pieces, at most `length` tokens (None: 200, or what the context leaves) or up to `stop`, which is not part of it.
+    """The text after `prompt` in pieces, at most `length` tokens (None: 200, or what the context leaves) or up to `stop`.
 
     Raises ValueError for a run that is not of text, an empty prompt and one that does not fit in the model's context with
     `length`; StopError after the last piece where `stop` is given and never came.
@@ -79,7 +79,7 @@ def overlap(text: str, stop: str) -> int:
 
 
 def prepare_prompt(run: Run, prompt: str, length: int | None) -> tuple[Model, Any, Any, np.ndarray, int, int]:
-    """Model, variables, schema, the prompt's tokens, the model's context and the length; ValueError where they do not fit together."""
+    """Model, variables, schema, the prompt's tokens, the context and the length; ValueError where they do not fit together."""
     section = configs.model_section(run.config.settings) or {}
     model = configs.instantiate(section, "model") if section else None
     if not isinstance(model, Model) or not {"prefill", "decode"} <= model.methods.keys() or "context" not in section:

@@ -41,7 +41,7 @@ def attend(
         )
     extra = {name: value for name, value in (("mask", mask), ("bias", bias)) if value is not None}
     flash = q.dtype in HALF and q.shape[3] % 8 == 0 and q.shape[1] == k.shape[1] and not extra
-    told = {"causal": causal, "scale": scale}
+    told: dict[str, Any] = {"causal": causal, "scale": scale}
     return lax.platform_dependent(
         q, k, v, extra,
         cpu=functools.partial(by_products, **told),
@@ -51,7 +51,7 @@ def attend(
 
 
 def by_products(
-    q: jax.Array, k: jax.Array, v: jax.Array, extra: dict[str, jax.Array], *, causal: bool, scale: float | None = None
+    q: jax.Array, k: jax.Array, v: jax.Array, extra: dict[str, Any], *, causal: bool, scale: float | None = None
 ) -> jax.Array:
     """The formula, in [b, heads, t, d]; the softmax of half precision is taken in float32."""
     weights = attention_weights(q, k, causal=causal, scale=scale, **extra).astype(v.dtype)
@@ -84,7 +84,7 @@ def attention_weights(
 
 
 def by_library(
-    q: jax.Array, k: jax.Array, v: jax.Array, extra: dict[str, jax.Array], *, causal: bool, scale: float | None = None
+    q: jax.Array, k: jax.Array, v: jax.Array, extra: dict[str, Any], *, causal: bool, scale: float | None = None
 ) -> jax.Array:
     """JAX's own attention, in XLA."""
     with jax.numpy_dtype_promotion("standard"):  # strict promotion would refuse its float32 softmax of half precision
@@ -92,7 +92,7 @@ def by_library(
 
 
 def by_cudnn(
-    q: jax.Array, k: jax.Array, v: jax.Array, extra: dict[str, jax.Array], *, causal: bool, scale: float | None = None
+    q: jax.Array, k: jax.Array, v: jax.Array, extra: dict[str, Any], *, causal: bool, scale: float | None = None
 ) -> jax.Array:
     """cuDNN's flash attention, or XLA's where cuDNN is not there or refuses: it says so when the call is traced."""
     try:
