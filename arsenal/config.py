@@ -296,7 +296,7 @@ def take_checkpoint(composed: Any, arguments: Sequence[str]) -> Any:
         for name, value in found.arguments.items():
             if f"{key}.{name}" not in said and not (name in OF_TASK and name in model):
                 model[name] = value
-        data = composed.get("data") or {}
+        data: Any = composed.get("data") or {}
         for path, node in (("data", data), ("data.text", data.get("text") or {})):
             if found.tokenizer and "tokenizer" in node and node.tokenizer is None and f"{path}.tokenizer" not in said:
                 node.tokenizer = str(found.tokenizer)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from arsenal.huggingface.family import Arguments, Family
+from arsenal.huggingface.family import Arguments, CheckpointFamily
 
 GPT2 = """
 transformer.wte.weight                   token/embedding                          same
@@ -104,7 +104,7 @@ LLAMA_FIXED = {"norm": "rms", "gated": True, "position": "rotary", "bias": False
 def llama(
     architecture: str, more: Mapping[str, Any], read: Any = None, write: Any = None, defaults: Mapping[str, Any] = {},
     demands: Mapping[str, Any] = {},
-) -> Family:  # fmt: skip
+) -> CheckpointFamily:  # fmt: skip
     """A family that is Llama but for these arguments and keys."""
 
     def read_all(config, arguments):
@@ -116,7 +116,7 @@ def llama(
         size = arguments.get("head_size") or arguments["width"] // arguments["heads"]
         return {"head_dim": size} | write_rotary(arguments) | (write(arguments) if write else {})
 
-    return Family(
+    return CheckpointFamily(
         "transformer", LLAMA_KEYS, with_head(LLAMA, "model.embed_tokens.weight"), "model.", LLAMA_FIXED | dict(more), demands,
         LLAMA_DEFAULTS | dict(defaults),
         read_all, write_all, qkv_sizes, {None: architecture},
@@ -142,7 +142,7 @@ def write_window(arguments: Arguments) -> dict[str, Any]:
 
 
 FAMILIES = {
-    "gpt2": Family(
+    "gpt2": CheckpointFamily(
         "transformer",
         {
             "vocabulary": "vocab_size", "layers": "n_layer", "heads": "n_head", "width": "n_embd", "context": "n_positions",

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from arsenal.huggingface.family import Arguments, Family
+from arsenal.huggingface.family import Arguments, CheckpointFamily
 
 BERT = """
 {base}embeddings.word_embeddings.weight                    token/embedding                        same
@@ -180,7 +180,7 @@ def roberta_table(arguments: Arguments) -> str:
     return with_base(BERT, "roberta.") + ROBERTA_HEADS + (ROBERTA_SEQUENCE if arguments.get("head") == "sequence" else TOKEN)
 
 
-def vit_family(base: str, heads: str, architecture: Callable[[Arguments], str]) -> Family:
+def vit_family(base: str, heads: str, architecture: Callable[[Arguments], str]) -> CheckpointFamily:
     """A family of images."""
 
     def read(config, arguments):
@@ -193,7 +193,7 @@ def vit_family(base: str, heads: str, architecture: Callable[[Arguments], str]) 
         named = {"num_channels": channels, "architectures": [architecture(arguments)]}
         return write_labels(arguments, variables) | named
 
-    return Family(
+    return CheckpointFamily(
         "vit", VIT_KEYS, lambda arguments: with_base(VIT, base) + heads, base, {"pool": "token"},
         defaults={"qkv_bias": True, "layer_norm_eps": 1e-12, "hidden_act": "gelu"}, read=read, write=write,
         sizes=lambda arguments: {"patches": (arguments["patch"], arguments["patch"], -1)},
@@ -201,20 +201,20 @@ def vit_family(base: str, heads: str, architecture: Callable[[Arguments], str]) 
 
 
 FAMILIES = {
-    "bert": Family(
+    "bert": CheckpointFamily(
         "bert", KEYS, lambda _: with_base(BERT, "bert.") + BERT_HEADS, "bert.", {"offset": 0, "pooler": "tanh"},
         {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False},
         {"type_vocab_size": 2, "pad_token_id": 0, "hidden_act": "gelu", "layer_norm_eps": 1e-12},
         read_head, write_labels, architectures=classes("Bert"),
     ),
-    "roberta": Family(
+    "roberta": CheckpointFamily(
         "bert", KEYS, roberta_table, "roberta.", {"pooler": "tanh"},
         {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False},
         {"type_vocab_size": 1, "pad_token_id": 1, "hidden_act": "gelu", "layer_norm_eps": 1e-5},
         lambda config, arguments: read_head(config, arguments | {"offset": arguments["padding"] + 1}), write_labels,
         architectures=classes("Roberta"),
     ),
-    "distilbert": Family(
+    "distilbert": CheckpointFamily(
         "bert", DISTIL_KEYS, lambda _: DISTILBERT + DISTILBERT_HEADS, "distilbert.",
         {"offset": 0, "pooler": "relu", "types": 0, "epsilon": 1e-12}, {"sinusoidal_pos_embds": False},
         {"pad_token_id": 0, "activation": "gelu"}, read_head, write_labels, architectures=classes("DistilBert"),

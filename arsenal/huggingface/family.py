@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 Arguments = dict[str, Any]
 
 
-class Family(NamedTuple):
+class CheckpointFamily(NamedTuple):
     """How checkpoints of one `model_type` are read and written."""
 
     target: str
@@ -40,7 +40,7 @@ ACTIVATIONS = {
 WORDS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "gelu_quick": "quick_gelu", "relu": "relu", "silu": "silu"}
 
 
-def to_arguments(family: Family, config: Mapping[str, Any]) -> Arguments:
+def to_arguments(family: CheckpointFamily, config: Mapping[str, Any]) -> Arguments:
     """The arguments of our factory that a `config.json` stands for; ValueError for what our model cannot be."""
     config = {**family.defaults, **config}
     for key, wanted in family.demands.items():
@@ -59,7 +59,7 @@ def to_arguments(family: Family, config: Mapping[str, Any]) -> Arguments:
     return family.read(config, arguments)
 
 
-def to_config(model_type: str, family: Family, arguments: Arguments, variables: dict[str, Any]) -> dict[str, Any]:
+def to_config(model_type: str, family: CheckpointFamily, arguments: Arguments, variables: dict[str, Any]) -> dict[str, Any]:
     """The `config.json` of a model of ours with these arguments; ValueError for what the family cannot say."""
     arguments = resolve(arguments)
     for name, value in family.fixed.items():

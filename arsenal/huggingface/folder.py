@@ -9,12 +9,12 @@ import numpy as np
 
 from arsenal.huggingface.decoders import FAMILIES as DECODERS
 from arsenal.huggingface.encoders import FAMILIES as ENCODERS
-from arsenal.huggingface.family import Arguments, Family, to_arguments, to_config
+from arsenal.huggingface.family import Arguments, CheckpointFamily, to_arguments, to_config
 from arsenal.huggingface.mapping import Tree, parse_table, to_tensors, to_variables
 from arsenal.huggingface.sequences import FAMILIES as SEQUENCES
 from arsenal.nearest import nearest
 
-FAMILIES: dict[str, Family] = DECODERS | ENCODERS | SEQUENCES
+FAMILIES: dict[str, CheckpointFamily] = DECODERS | ENCODERS | SEQUENCES
 SCHEME = "hf:"
 SHARD = 5 * 2**30
 """Bytes of one file at most, as Hugging Face's own default."""

@@ -25,7 +25,7 @@ from arsenal.optim.groups import quote
 Tree = dict[str, Any]
 
 
-class Line(NamedTuple):
+class Entry(NamedTuple):
     """One line of a table."""
 
     theirs: str
@@ -60,7 +60,7 @@ WAYS = {
 }
 
 
-def parse_table(text: str) -> list[Line]:
+def parse_table(text: str) -> list[Entry]:
     """The lines of a table; blank ones and what follows a # count for nothing."""
     found = []
     for line in text.splitlines():
@@ -68,11 +68,11 @@ def parse_table(text: str) -> list[Line]:
         if not words:
             continue
         if words[1] in ("skip", "tied"):
-            found.append(Line(words[0], words[2] if words[1] == "tied" else "", words[1]))
+            found.append(Entry(words[0], words[2] if words[1] == "tied" else "", words[1]))
         else:
             theirs, ours, how = words
             WAYS[how]  # a way that is none is the table's mistake
-            found.append(Line(theirs, ours, how))
+            found.append(Entry(theirs, ours, how))
     return found
 
 
@@ -95,7 +95,7 @@ class Read(NamedTuple):
     tensors: int
 
 
-def to_variables(tensors: Mapping[str, Any], table: Sequence[Line], prefix: str = "") -> Read:
+def to_variables(tensors: Mapping[str, Any], table: Sequence[Entry], prefix: str = "") -> Read:
     """The variables that a checkpoint's tensors are, by a table whose names a bare model's lack `prefix` of.
 
     Raises ValueError for a tensor that no line names, for a layer or a part that is missing, for tensors that ought to be tied
@@ -162,7 +162,7 @@ def layers_of(names: Sequence[str], there: set[str]) -> list[int] | None:
     return sorted(numbers)
 
 
-def to_tensors(variables: Tree, table: Sequence[Line], sizes: Mapping[str, Sequence[int]] = {}) -> dict[str, np.ndarray]:
+def to_tensors(variables: Tree, table: Sequence[Entry], sizes: Mapping[str, Sequence[int]] = {}) -> dict[str, np.ndarray]:
     """The checkpoint's tensors that variables are. `sizes`, by the name of a leaf's layer such as `qkv`, says how what lies side
     by side is cut (equal parts unless told), and by `patches` their [h, w, in].
 

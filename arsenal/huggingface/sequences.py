@@ -3,7 +3,7 @@
 from typing import Any
 
 from arsenal.huggingface.decoders import head_of
-from arsenal.huggingface.family import Arguments, Family
+from arsenal.huggingface.family import Arguments, CheckpointFamily
 
 LAYERS = """
 {side}.block.{}.layer.0.layer_norm.weight                    {side}/blocks/attention_norm/scale         same
@@ -67,7 +67,7 @@ def write(arguments: Arguments, variables: dict[str, Any]) -> dict[str, Any]:
 
 
 FAMILIES = {
-    "t5": Family(
+    "t5": CheckpointFamily(
         "t5",
         {
             "vocabulary": "vocab_size", "layers": "num_layers", "heads": "num_heads", "head_size": "d_kv", "width": "d_model",

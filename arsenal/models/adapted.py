@@ -13,7 +13,7 @@ from annotated_types import Gt
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from arsenal.nn import as_model
-from arsenal.nn.linear import Adapters, adapt
+from arsenal.nn.dense import Adapters, adapt
 from arsenal.optim.groups import quote
 from arsenal.records import Model
 

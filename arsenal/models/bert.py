@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from annotated_types import Ge, Gt, Interval
 
 from arsenal.models.transformer import check_heads
-from arsenal.nn import Dropout, Layers, Linear, Sight, Stack, linen, same_segment
+from arsenal.nn import Dense, Dropout, Layers, Sight, Stack, linen, same_segment
 from arsenal.nn.stack import ACTIVATIONS, Activation, Remat
 from arsenal.records import Model
 
@@ -66,12 +66,12 @@ class Bert(nn.Module):
             weight = there.astype(x.dtype)[..., None]
             return (x * weight).sum(1) / jnp.maximum(weight.sum(1), 1)
         if self.head == "token":
-            return Linear(self.outputs, kernel_init=NEAR_ZERO, name="head")(drop(x))
+            return Dense(self.outputs, kernel_init=NEAR_ZERO, name="head")(drop(x))
         if self.head == "sequence":
-            pooled = Linear(width, kernel_init=NEAR_ZERO, name="pooler")(x[:, 0])
+            pooled = Dense(width, kernel_init=NEAR_ZERO, name="pooler")(x[:, 0])
             pooled = jnp.tanh(pooled) if self.pooler == "tanh" else jax.nn.relu(pooled)
-            return Linear(self.outputs, kernel_init=NEAR_ZERO, name="head")(drop(pooled))
-        x = ACTIVATIONS[self.layers.activation](Linear(width, kernel_init=NEAR_ZERO, name="transform")(x))
+            return Dense(self.outputs, kernel_init=NEAR_ZERO, name="head")(drop(pooled))
+        x = ACTIVATIONS[self.layers.activation](Dense(width, kernel_init=NEAR_ZERO, name="transform")(x))
         x = token.attend(nn.LayerNorm(epsilon, name="transform_norm")(x))
         return x + self.param("bias", nn.initializers.zeros, (self.vocabulary,), x.dtype)
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from annotated_types import Gt, Interval
 
 from arsenal.models.generation import Sampling, continue_prompts
-from arsenal.nn import Dropout, Layers, Linear, Sight, Stack, linen
+from arsenal.nn import Dense, Dropout, Layers, Sight, Stack, linen
 from arsenal.nn.stack import Activation, Remat
 from arsenal.records import Batch, Model
 
@@ -38,7 +38,7 @@ class T5(nn.Module):
         self.encoder_norm, self.decoder_norm = self.encoder_layers.make_norm(None), self.decoder_layers.make_norm(None)
         self.drop = None if self.dropout is None else Dropout(self.dropout)
         if not self.tied:
-            self.head = Linear(self.vocabulary, False, kernel_init=nn.initializers.normal(width**-0.5))
+            self.head = Dense(self.vocabulary, False, kernel_init=nn.initializers.normal(width**-0.5))
 
     def __call__(self, inputs, training=None):
         """Logits of the decoder's token after each."""

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from annotated_types import Gt, Interval
 
 from arsenal.models.generation import Sampling, continue_prompts, prompts
-from arsenal.nn import Dropout, Layers, Linear, Rotary, Sight, Stack, linen, same_segment, segment_positions, sinusoids
+from arsenal.nn import Dense, Dropout, Layers, Rotary, Sight, Stack, linen, same_segment, segment_positions, sinusoids
 from arsenal.nn.stack import Activation, Norm, Remat
 from arsenal.records import Model
 
@@ -46,7 +46,7 @@ class Transformer(nn.Module):
         self.stack = Stack(self.layers, self.dropout)
         self.norm = self.layers.make_norm(None)
         if not self.tied:
-            self.head = Linear(self.vocabulary, False, kernel_init=NEAR_ZERO)
+            self.head = Dense(self.vocabulary, False, kernel_init=NEAR_ZERO)
 
     def __call__(self, inputs, training=None):
         """Logits of the token after each."""

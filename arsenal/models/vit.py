@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from annotated_types import Gt, Interval
 
 from arsenal.models.transformer import check_heads
-from arsenal.nn import Dropout, Layers, Linear, Sight, Stack, linen
+from arsenal.nn import Dense, Dropout, Layers, Sight, Stack, linen
 from arsenal.nn.stack import Activation, Remat
 from arsenal.records import Model
 
@@ -39,7 +39,7 @@ class VisionTransformer(nn.Module):
         width, (rows, columns) = self.layers.width, (side // self.patch for side in self.size)
         x = x.reshape(x.shape[0], rows, self.patch, columns, self.patch, x.shape[-1])
         x = x.swapaxes(2, 3).reshape(x.shape[0], rows * columns, self.patch * self.patch * x.shape[-1])
-        x = Linear(width, kernel_init=nn.initializers.lecun_normal(), name="patch")(x)
+        x = Dense(width, kernel_init=nn.initializers.lecun_normal(), name="patch")(x)
         extra = [name for name, there in (("class", self.pool == "token"), ("distillation", self.distilled)) if there]
         own = [self.param(name, NEAR_ZERO, (width,), x.dtype) for name in extra]
         x = jnp.concatenate([jnp.broadcast_to(one, (x.shape[0], 1, width)) for one in own] + [x], 1)
@@ -50,9 +50,9 @@ class VisionTransformer(nn.Module):
         x, second = x[:, 0] if self.pool == "token" else x[:, self.distilled :].mean(1), x[:, 1]
         if self.outputs is None:
             return x
-        y = Linear(self.outputs, kernel_init=NEAR_ZERO, name="head")(x)
+        y = Dense(self.outputs, kernel_init=NEAR_ZERO, name="head")(x)
         # Both heads of DeiT are trained apart by its recipe; the answer is the mean of theirs.
-        return (y + Linear(self.outputs, kernel_init=NEAR_ZERO, name="distillation_head")(second)) / 2 if self.distilled else y
+        return (y + Dense(self.outputs, kernel_init=NEAR_ZERO, name="distillation_head")(second)) / 2 if self.distilled else y
 
 
 def vit(

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from arsenal.nn.linear import Linear
+from arsenal.nn.dense import Dense
 from arsenal.nn.position import Rotary, rotate
 from arsenal.numerics.wide import HALF
 
@@ -136,8 +136,8 @@ class SelfAttention(nn.Module):
         if self.heads % self.kv:
             raise ValueError(f"`kv_heads` of `SelfAttention` must divide `heads`, {self.heads}; got {self.kv}.")
         self.size = self.head_size or self.width // self.heads
-        self.qkv = Linear((self.heads + 2 * self.kv) * self.size, self.bias, kernel_init=self.kernel_init)
-        self.out = Linear(self.width, self.out_bias, kernel_init=self.out_init)
+        self.qkv = Dense((self.heads + 2 * self.kv) * self.size, self.bias, kernel_init=self.kernel_init)
+        self.out = Dense(self.width, self.out_bias, kernel_init=self.out_init)
         if self.qk_norm is not None:
             self.q_norm, self.k_norm = self.qk_norm("q_norm"), self.qk_norm("k_norm")
 
@@ -200,9 +200,9 @@ class CrossAttention(nn.Module):
         """Queries of x; keys and values of the memory."""
         self.size = self.head_size or self.width // self.heads
         inner = self.heads * self.size
-        self.query = Linear(inner, self.bias, kernel_init=self.kernel_init)
-        self.key_value = Linear(2 * inner, self.bias, kernel_init=self.kernel_init)
-        self.out = Linear(self.width, self.bias, kernel_init=self.out_init)
+        self.query = Dense(inner, self.bias, kernel_init=self.kernel_init)
+        self.key_value = Dense(2 * inner, self.bias, kernel_init=self.kernel_init)
+        self.out = Dense(self.width, self.bias, kernel_init=self.out_init)
 
     def read(self, memory) -> dict[str, Any]:
         """Keys and values of a memory, {"k", "v"} [n, s, heads, d]."""

@@ -33,7 +33,7 @@ def adapt(adapters: Adapters) -> Iterator[None]:
         ADAPTERS.reset(before)
 
 
-class Linear(nn.Module):
+class Dense(nn.Module):
     """`x kernel + bias` over the last axis; where it is adapted, `alpha / rank (x lora_a) lora_b` more, lora_b 0 at first."""
 
     features: int
