@@ -163,8 +163,7 @@ def write_comparison(path: Path, runs: list[ComparedRun], pairs: Iterable[PairOf
         ],
         "groups": [("Settings that differ", differences(runs)), ("Metrics", metric_rows(runs))],
         "best": best(runs),
-        "pairs": (shown := [paired_section(*pair) for pair in pairs]),
-        "tested": sum(not one["why"] for one in shown),
+        "pairs": [paired_section(*pair) for pair in pairs],
         "curves": curves,
     }
     path.parent.mkdir(parents=True, exist_ok=True)

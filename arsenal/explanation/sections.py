@@ -18,7 +18,7 @@ from arsenal.evaluation.explain.players import is_text
 from arsenal.evaluation.report import PagePart, duration_text, interval_text, number
 from arsenal.experiment import fit_whole
 from arsenal.explanation.methods import METHODS
-from arsenal.explanation.request import Explanation, Inquiry, pick_rows, players_of, probabilities
+from arsenal.explanation.request import Explanation, Inquiry, pick_rows, players_of, probabilities, run_compiled
 from arsenal.records import Batch, Metric
 from arsenal.run import Run
 from arsenal.runs import events
@@ -72,6 +72,9 @@ def explain_answers(run: Run, split: str, found: "Findings | None") -> tuple[Pag
     key, background = jax.random.key(run.config.settings.seed), pick_rows(run.experiment.splits["train"], BACKGROUND)
     asked = Inquiry(run, key, some, background, players, answer, outputs)
     seconds = seconds_of_answer(asked)
+    scores = np.asarray(run_compiled(answer, run.params, some.x))
+    if np.ptp(scores, 0).max() <= 1e-6 * np.abs(scores).max():
+        return PagePart(remarks=[f"All answers to {number(len(scores))} {split} rows are alike: no column moves them."]), seconds
     values, remarks = explain_rows(asked, seconds)
     pictures = []
     if values is not None:
