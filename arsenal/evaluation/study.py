@@ -327,7 +327,7 @@ class Study(NamedTuple):
             yield f"{(~self.table['converged']).sum()} of the fits did not converge."
 
     def lines_without_value(self) -> Iterator[str]:
-        """In how many fits a metric of the rows that test has no value, as where they are of one class: means are of the others."""
+        """In how many fits a test metric has no value, as where they are of one class; means are of the others."""
         for name in self.table.columns:
             gone = int((~np.isfinite(self.table[name].to_numpy(float))).sum()) if name.startswith("test/") else 0
             if gone:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:  # they bring SciPy's statistics
     from arsenal.evaluation.findings import Findings
     from arsenal.evaluation.study import Study
 
-ROWS, BACKGROUND, COALITIONS, COLUMNS = 100, 50, 512, 60
-"""Rows that are explained, training rows they are explained against, coalitions of columns, and columns at most."""
+ROWS, BACKGROUND, COALITIONS, COLUMNS, CLASSES = 100, 50, 512, 60, 100
+"""Rows that are explained, training rows they are explained against, coalitions of columns; columns and classes at most."""
 FEWEST = 20
 """Rows to explain, and of the background, below which nothing is said."""
 SECONDS, FIT_SECONDS = 15.0, 15.0
@@ -66,6 +66,9 @@ def explain_answers(run: Run, split: str, found: "Findings | None") -> tuple[Pag
         return PagePart(remarks=[f"No columns are explained: {error}"]), nothing
     if len(players.names) > COLUMNS:
         why = f"Columns are explained up to {COLUMNS}; here are {len(players.names)}. `arsenal explain` takes any number."
+        return PagePart(remarks=[why]), nothing
+    if len(outputs) > CLASSES:
+        why = f"Columns are explained, and shares of the rows fitted on, up to {CLASSES} classes; here are {len(outputs):,}."
         return PagePart(remarks=[why]), nothing
     worst = found.mistakes[0] if found is not None and found.mistakes else None
     some = rows_with(rows, ROWS, None if worst is None else worst.row)
@@ -172,7 +175,8 @@ def fit_shares(run: Run, found: "Findings | None") -> PagePart | None:
     As many shares as `FIT_SECONDS` allow, the largest first.
     """
     rows, settings = run.experiment.splits["train"], run.config.settings
-    if not is_table(run, rows) or found is None or not found.metric:
+    many = len(run.kept[0].target.columns or ()) > CLASSES
+    if not is_table(run, rows) or many or found is None or not found.metric:
         return None
     if not mixes_rows(settings.split):
         why = "the run's split keeps rows together or in order, which folds at random would undo"
