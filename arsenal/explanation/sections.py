@@ -14,7 +14,7 @@ from arsenal.data import arrays, k_fold, stratified_k_fold
 from arsenal.data.column import even_positions, gather, is_streamed, rows_at
 from arsenal.data.splits import by_row, stratified, without_validation
 from arsenal.estimators.trees import Trees
-from arsenal.evaluation.explain.players import is_text
+from arsenal.evaluation.explain.players import Players, is_text
 from arsenal.evaluation.report import PagePart, duration_text, interval_text, number
 from arsenal.experiment import fit_whole
 from arsenal.explanation.methods import METHODS
@@ -70,6 +70,17 @@ def explain_answers(run: Run, split: str, found: "Findings | None") -> tuple[Pag
     if len(outputs) > CLASSES:
         why = f"Columns are explained, and shares of the rows fitted on, up to {CLASSES} classes; here are {len(outputs):,}."
         return PagePart(remarks=[why]), nothing
+    try:
+        return show_answers(run, split, players, answer, outputs, found)
+    except ValueError as error:  # of what no method takes; the rest of the page stands
+        return PagePart(remarks=[f"No columns are explained: {error}"]), nothing
+
+
+def show_answers(
+    run: Run, split: str, players: Players, answer: Callable[..., Any], outputs: list[str], found: "Findings | None"
+) -> tuple[PagePart, float]:
+    """The same of a run whose answers can be explained; ValueError where a method does not take them."""
+    rows = run.experiment.splits[split]
     worst = found.mistakes[0] if found is not None and found.mistakes else None
     some = rows_with(rows, ROWS, None if worst is None else worst.row)
     key, background = jax.random.key(run.config.settings.seed), pick_rows(run.experiment.splits["train"], BACKGROUND)

@@ -106,4 +106,3 @@ def test_alike_answers_are_said_to_be_so(tmp_path):
     part, _ = sections.explain_answers(run, "test", None)
     assert part.pictures == () and part.remarks == ["All answers to 79 test rows are alike: no column moves them."]
     assert plain_findings(findings_of(run, ()))["split"] == "test"
-
