@@ -323,6 +323,10 @@ REPLACED = ("space", "grid", "portfolio.classes", "portfolio.numbers")
 """Keys whose value on a command line is all of it."""
 
 
+EMPTIED = ("expect", "metrics")
+"""Keys that may be taken out as a whole."""
+
+
 def replace_space(arguments: Sequence[str]) -> list[str]:
     """The words for Hydra: `space=...` and the others of `REPLACED` take the place of what is there, where Hydra would merge.
 
@@ -341,7 +345,9 @@ def replace_space(arguments: Sequence[str]) -> list[str]:
                 f"`~{key}.NAME` takes one out, `~{key}` all."
             )
         found += [f"~{key}", f"+{word}"] if equals and key in REPLACED else [word]
-    return found
+    # Who takes one of these out wants none of it: the key itself stays, which the rest of a config reads.
+    emptied = [key for key in EMPTIED if f"~{key}" in found and not any(re.match(rf"\+*{key}[.=]", word) for word in found)]
+    return found + [f"+{key}={{}}" for key in emptied]
 
 
 def grammar_error(override: str, error: BaseException) -> str:
@@ -430,6 +436,8 @@ def explain_errors(arguments: Sequence[str] = (), name: str = "train"):
         why = grammar_error(str(error.override), error)
         raise ConfigError(f"The override `{error.override}` cannot be read: {why}") from error
     except ConfigCompositionException as error:
+        if there := re.search(r"An item is already at '([^']+)'", str(error)):
+            raise ConfigError(f"`{there[1]}` is there already: without `+` it takes another value.") from error
         key = re.search(r"Could not (?:override|append to config|delete from config)\.? ?'?([\w./@]+)?", str(error))
         if key and key[1]:
             known = config_keys(arguments, name)
@@ -726,6 +734,9 @@ def check_value(hint: Any, value: Any, path: str, owner: str = "") -> None:
         wrong = error.errors()
         # Of a union every part complains: the one of the value's own type says what is wrong with the value.
         first = next((one for one in wrong if not one["type"].endswith(("_type", "_parsing"))), wrong[0])
+        if first["type"] == "missing":
+            key = ".".join([*([path] if path else []), *map(str, first["loc"])])
+            raise ConfigError(f"`{key}`{owner} is missing.") from error
         where = ".".join([*([path] if path else []), *(str(part) for part in first["loc"] if part in walk_keys(value))])
         said = first["msg"].removeprefix("Input ").removeprefix("should ")
         dots = re.fullmatch(r"(\d+)\.\.(\d+)", str(first["input"]))

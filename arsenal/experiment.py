@@ -19,7 +19,7 @@ from arsenal.data.text import decode
 from arsenal.evaluation.answers import answer_function, quantities, scorer
 from arsenal.evaluation.plot import is_images
 from arsenal.evaluation.report import can_show
-from arsenal.metrics import as_metric
+from arsenal.metrics import as_metric, regression
 from arsenal.records import (
     Additive,
     Batch,
@@ -130,6 +130,7 @@ def build(config: Config) -> Experiment:
     try:
         modes, shapes = quantities(made.learner, made.metrics, jax.eval_shape(mask_dead_rows, rows._replace(x=seen)))
         check_target(data.schema, shapes.get("predict"), rows)
+        check_numbers(settings, data.schema, shapes.get("predict"))
     except ValueError as error:
         raise configs.ConfigError(str(error)) from error
     for key, split, name, allowed, _ in configs.judge_metrics(settings):
@@ -169,6 +170,22 @@ def check_target(schema: Schema, predict: Any, rows: Batch) -> None:
             f"The target holds labels ({known}, …) and `predict` gives numbers: that takes a loss or an estimator of classes, "
             "such as cross_entropy, or a target of numbers."
         )
+
+
+def check_numbers(settings: Settings, schema: Schema, predict: Any) -> None:
+    """Raise ValueError where a metric of numbers is asked about labels, whose codes it would take for numbers."""
+    labels = schema.target.columns or ()
+    if not labels or predict is None or not jnp.issubdtype(predict.dtype, jnp.integer):
+        return
+    for name, node in settings.metrics.items():
+        path = str(node.get("_target_", "")) if isinstance(node, dict) else ""
+        made = getattr(regression, path.rpartition(".")[2], None) if path.startswith("arsenal.metrics.") else None
+        if getattr(made, "__module__", "") == regression.__name__:
+            known = ", ".join(f"`{label}`" for label in labels[:3])
+            raise ValueError(
+                f"The metric `{name}` is of numbers, and the target holds labels ({known}{', …' * (len(labels) > 3)}): "
+                "metrics=classification, or a target of numbers."
+            )
 
 
 def fill_modes(config: Config, modes: dict[str, str | None]) -> Config:

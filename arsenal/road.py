@@ -1,8 +1,10 @@
 """The road from an experiment to an artifact, as functions: compose, build, fit, evaluate, export, load."""
 
 import contextlib
+import math
 import shlex
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +21,7 @@ from arsenal.data import ahead, arrays
 from arsenal.data.column import gather, is_streamed
 from arsenal.data.source import feed
 from arsenal.evaluation.answers import answers
-from arsenal.evaluation.report import write_report
+from arsenal.evaluation.report import PagePart, duration_text, number, write_report
 from arsenal.experiment import (
     Experiment,
     Parts,
@@ -242,14 +244,20 @@ def inheritance(transferred: Transfer, path: str) -> str:
     return "; ".join(parts)
 
 
-def evaluate(run: Run, groups: Sequence[str] = (), costs: "Costs | None" = None, robustness: bool = False) -> dict[str, float]:
+def evaluate(
+    run: Run, groups: Sequence[str] = (), costs: "Costs | None" = None, robustness: bool = False, brief: bool = False
+) -> dict[str, float]:
     """Write `report/` (a page, its pictures and `metrics.json`) into the run folder and return the metrics.
 
     `groups` names columns whose values are groups of people, which the page then compares; `costs` are those of a false alarm
     and of a miss, by which a threshold is found on validation rows and judged on those that test; `robustness` disturbs the rows
-    and answers them again, once for every column and ten times more.
+    and answers them again, once for every column and ten times more. Of a table's run the page also says why it answers so and
+    whether more rows would help, which takes at most about half a minute and the compiling; unless `brief`.
     """
-    status = folder.read_status(run.folder)
+    began = time.monotonic()
+    status, metrics = folder.read_status(run.folder), run.metrics
+    judged = time.monotonic() - began
+    findings = findings_of(run, groups, costs, robustness)
     write_report(
         run.folder / "report",
         title=run.config.settings.name,
@@ -270,16 +278,61 @@ def evaluate(run: Run, groups: Sequence[str] = (), costs: "Costs | None" = None,
         slope=slope_of(run),
         table=run.kept[0].table,
         rules=rules_of(run),
-        findings=findings_of(run, groups, costs, robustness),
+        findings=findings,
+        more=more_sections(run, findings, judged, brief),
         history=logged_rows(run),
-        metrics=run.metrics,
+        metrics=metrics,
         expect=run.config.settings.expect,
         labels=run.kept[0].target.columns,
         results={name: (judged.shown, judged.answers) for name, judged in run.results.items()},
         totals={name: float(run.experiment.splits[name].weight.sum()) for name in run.results},
         texts={name: run.texts(name) for name in run.results},
     )
-    return run.metrics
+    return metrics
+
+
+def more_sections(run: Run, findings: "Findings | None", judged: float, brief: bool) -> dict[str, PagePart]:
+    """Why the run answers so and whether more rows would help, of a table; what it costs. `judged`: seconds of the metrics."""
+    found, took, seconds = {}, time.monotonic(), float("nan")
+    split = next((name for name in ("test", "validation") if name in run.results), None)
+    if split is not None and not brief:
+        from arsenal.explanation.sections import explain_answers, fit_shares  # with all that explains
+
+        explained, shares = explain_answers(run, split, findings), fit_shares(run, findings)
+        if explained is not None:
+            found["Why it answers so"], seconds = explained
+        if shares is not None:
+            found["More rows"] = shares
+    took = time.monotonic() - took if found else 0.0
+    return found | {"Cost": PagePart(lines=cost_lines(run, judged, took, seconds), remarks=[ONCE])}
+
+
+ONCE = "Each was measured once, on the machine that wrote this, and compiling is in it; so there is no interval."
+
+
+def cost_lines(run: Run, judged: float, took: float, seconds: float) -> list[tuple[str, str]]:
+    """What training, metrics (`judged`), further sections (`took`) and an answer (`seconds`, NaN where not timed) took; sizes."""
+    trained = events.duration(events.read_events(run.folder / "events.jsonl"))
+    leaves = jax.tree.leaves(run.params)
+    size = sum(leaf.nbytes for leaf in leaves)
+    versions = list((run.folder / "artifact").glob("*/manifest.json"))
+    lines = [("training", duration_text(trained))] if trained is not None else []
+    rows = sum(len(run.experiment.splits[name].weight) for name in run.results)
+    lines.append((f"metrics of {number(rows)} rows", duration_text(judged)))
+    lines += [("why it answers so, and more rows", duration_text(took))] if took else []
+    lines += [("1,000 answers at once, compiled before", f"{1e6 * seconds:.3g} ms")] if math.isfinite(seconds) else []
+    count = number(sum(leaf.size for leaf in leaves))
+    lines.append(("parameters, with what the features learned", f"{count}, {megabytes(size)}"))
+    if versions:
+        newest = max(versions, key=lambda path: path.stat().st_mtime).parent
+        kept = sum(file.stat().st_size for file in newest.rglob("*") if file.is_file())
+        lines.append(("the newest artifact", megabytes(kept)))
+    return lines
+
+
+def megabytes(size: float) -> str:
+    """Bytes for people."""
+    return f"{size / 1e6:.3g} MB" if size >= 1e5 else f"{size / 1e3:.3g} kB"
 
 
 def findings_of(

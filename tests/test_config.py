@@ -58,6 +58,12 @@ def test_a_value_of_the_wrong_type_is_named(value):
         compose("digits_mlp", [f"seed={value}"])
 
 
+def test_what_judges_may_be_taken_out_as_a_whole():
+    config = compose("digits_mlp", ["~expect", "~metrics"])
+    assert config.values["expect"] == config.values["metrics"] == {}
+    assert list(compose("digits_mlp", ["~metrics", "+metrics.right._target_=arsenal.metrics.accuracy", "~expect"]).values["metrics"]) == ["right"]
+
+
 REFUSED = [
     (["optimizer.learning_rate = 3e-3"], "there are no blanks around `=`: optimizer.learning_rate=3e-3$"),
     (["length=0"], "`length` must be greater than 0; got 0.$"),
@@ -67,6 +73,8 @@ REFUSED = [
     (["seed=3", "optimizer=3e-3"], "`optimizer` takes one of its options, .*; got 3e-3.$"),
     (["metrics={}"], r"`metrics={}` would change nothing: .*; `~metrics.NAME` takes one out, `~metrics` all.$"),
     (["expect={ }"], "`expect={}` would change nothing"),
+    (["+optimizer.learning_rate=1"], "`optimizer.learning_rate` is there already: without `\\+` it takes another value.$"),
+    (["~batch_size"], "`batch_size` is missing.$"),
     (["model={_target_: sys.exit}"], "`model._target_` must be in"),
 ]
 

@@ -142,6 +142,12 @@ def test_labels_are_no_numbers():
         build(compose("iris_mlp_csv", ["loss=squared_error", "model.output=1", "~metrics", "+metrics={}", "~expect", "+expect={}"]))
 
 
+def test_labels_are_not_measured_as_numbers():
+    with pytest.raises(ConfigError, match="The metric `mean_squared_error` is of numbers, and the target holds labels .`setosa`, `versicolor`, `virginica`.: metrics="):
+        build(compose("iris_mlp_csv", ["metrics=regression", "~expect"]))
+    assert "mean_squared_error" in build(compose("diabetes_ridge")).modes
+
+
 # Categories.
 
 

@@ -20,6 +20,10 @@ MOST_LEVELS = 254
 """Of a category, beside those that are unknown and missing: what a bin in a byte holds."""
 
 
+MOST_TREES = 100_000
+"""Of all rounds and classes: more would take days, and gigabytes to answer."""
+
+
 def boosting(
     classes: Annotated[int, Gt(1)] | None = None,
     loss: Literal["squared_error", "absolute_error", "poisson", "gamma"] | None = None,
@@ -76,6 +80,11 @@ def boosting(
 
     def check(rows):
         check_trees("boosting", rows, classes)
+        if (classes or 1) > 2 and rounds * (classes or 1) > MOST_TREES:
+            raise ValueError(
+                f"`boosting` grows a tree for each class in each round, at most {MOST_TREES:,}; got {rounds} rounds of "
+                f"{classes:,} classes. Fewer `rounds`, or a perceptron, which has an output for each, are for that."
+            )
         check_levels(rows, known)
         if classes is None and target in LEAST and hasattr(rows.y, "__array__"):
             y = np.asarray(rows.y)[np.asarray(rows.weight) > 0]

@@ -32,6 +32,8 @@ SAMPLES, HOST_SAMPLES = 1000, 200
 SHOWN, COLUMNS = 5, 60
 """Slices of a kind that are shown; columns up to which their importance is looked for."""
 CONFIDENCE = 0.95
+NUMBERS = 20_000_000
+"""Rows times classes up to which rows are resampled, columns dealt out anew, and a linear model is fitted."""
 
 Outputs = Mapping[str, Any]
 
@@ -253,6 +255,9 @@ def simple_answers(key: jax.Array, train: Batch, rows: Batch, schema: Any) -> tu
         }  # fmt: skip
     else:
         constant = {"predict": np.full(n, np.average(y[weight > 0], weights=weight[weight > 0]), np.float32)}
+    if classes * len(train.weight) > NUMBERS:
+        why = f"{len(train.weight):,} rows times {classes:,} classes are more than {NUMBERS:,}."
+        return {"constant": constant}, [f"No linear model is compared: {why}"]
     estimator = logistic(classes=classes) if classes else ridge()
     table = isinstance(train.x, Mapping)
     if not table and np.ndim(train.x) != 2:
@@ -286,6 +291,10 @@ def draw_metrics(
     The run's own answers go by the name "".
     """
     on_device, on_host = by_place(dict(metrics))
+    largest = max((np.size(answer) for said in answers.values() for answer in said.values()), default=0)
+    if largest > NUMBERS:
+        why = f"the answers are {largest:,} numbers, and rows are resampled up to {NUMBERS:,}."
+        return {}, {name: why for metric in metrics.values() for name in metric.compute(metric.empty())}
     try:
         units, _ = plan_resamples(rows.weight, rows.row, None, None)
     except ValueError as error:
@@ -360,6 +369,9 @@ def column_importance(
         return None, (), [f"The importance of columns: {error}"]
     if len(players.names) > COLUMNS:
         return None, (), [f"The importance of columns is looked for among {COLUMNS}; here are {len(players.names)}."]
+    if classes * len(rows.weight) > NUMBERS:
+        why = f"{len(rows.weight):,} rows times {classes:,} classes are more than {NUMBERS:,}."
+        return None, (), [f"The importance of columns is not looked for: {why}"]
     measure = log_loss() if classes else mean_squared_error()
     asked = {name: apply[name] for name in ("predict", "predict_proba") if name in apply}
 

@@ -1,6 +1,6 @@
 """Two models' answers to rows that neither was fitted on, compared: McNemar's test of labels, DeLong's of areas."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +8,7 @@ import numpy as np
 
 from arsenal.evaluation.bootstrap import Bootstrap, as_comparison
 from arsenal.evaluation.findings import draw_metrics, percentiles
+from arsenal.evaluation.multiplicity import adjust_p_values
 from arsenal.evaluation.significance import Comparison, auc_covariance, check_confidence, mcnemar, normal_comparison
 from arsenal.records import Batch, Metric
 
@@ -67,9 +68,37 @@ def compare_answers(
     return Paired(split, float(np.asarray(rows.weight).sum()), found, tests, why)
 
 
+def correct_pairs(pairs: Sequence[Paired]) -> list[Paired]:
+    """Several pairs with p-values that hold for all of them together, by Holm, each metric and each test over the pairs.
+
+    Intervals stay those of single pairs. Holm, Scandinavian Journal of Statistics 6 (1979).
+    """
+    kinds = dict.fromkeys(kind for pair in pairs for kind in p_values(pair))
+    corrected: list[dict[tuple[str, str], float]] = [{} for _ in pairs]
+    for kind in kinds:
+        at = [i for i, pair in enumerate(pairs) if kind in p_values(pair)]
+        for i, p in zip(at, adjust_p_values([p_values(pairs[i])[kind] for i in at]), strict=True):
+            corrected[i][kind] = float(p)
+    return [
+        pair._replace(
+            differences=[
+                one._replace(found=one.found._replace(p_value=new["metric", one.metric])) for one in pair.differences
+            ],
+            tests={name: one._replace(p_value=new["test", name]) for name, one in pair.tests.items()},
+        )
+        for pair, new in zip(pairs, corrected, strict=True)
+    ]
+
+
+def p_values(pair: Paired) -> dict[tuple[str, str], float]:
+    """The p-values of a pair, by what was tested."""
+    metrics = {("metric", one.metric): one.found.p_value for one in pair.differences}
+    return metrics | {("test", name): one.p_value for name, one in pair.tests.items()}
+
+
 def verdict(found: Comparison, mode: str | None, names: tuple[str, str]) -> str:
-    """Which of two is better as far as the interval says, by name."""
-    if not (found.low > 0 or found.high < 0):
+    """Which of two is better as far as the interval of 95 % and the p-value, which may be corrected, both say, by name."""
+    if not (found.low > 0 or found.high < 0) or found.p_value >= 0.05:
         return "not told apart"
     if mode is None:
         return "apart"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from arsenal.evaluation.hover import name_dots
 from arsenal.evaluation.labels import display_name
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ LIGHT = Theme()
 DARK = Theme("#161b22", "#e6edf3", "#9198a1", "#2d333b", "#56b4e9", "#f0804a", "#e6a532", "#3dc79a", "#de9fc3")
 DPI = 160
 MATRIX_LIMIT, MATRIX_SHOWN, PAIRS_LIMIT, PAIRS_SHOWN = 50, 30, 200, 25
-CURVES_SHOWN, CLOUD, THIN, NAMED = 30, 4000, 2000, 8
+CURVES_SHOWN, CLOUD, THIN, NAMED, FEW = 30, 4000, 2000, 8, 6
 
 
 def learning_curves(
@@ -501,9 +502,9 @@ def beeswarm(
     axes.set_yticks(range(len(order)), [shorten(names[i], 26) for i in order])
     axes.set(ylim=(-0.6, len(order) - 0.4), xlabel=label)
     axes.grid(visible=False, axis="x")
-    for right, word, colour in ((0.84, "small", theme.right), (1.0, "large value", theme.wrong)):
-        axes.text(
-            right - 0.02 * (right < 1), 1.01, word, color=colour, transform=axes.transAxes, fontsize=8.5, fontweight="bold",
+    for left, word, colour in ((-67, "small", theme.right), (0, "large value", theme.wrong)):
+        axes.annotate(
+            word, (1, 1.01), (left, 0), "axes fraction", "offset points", color=colour, fontsize=8.5, fontweight="bold",
             ha="right", va="bottom",
         )  # fmt: skip
     return figure
@@ -566,11 +567,69 @@ def dependence(
         axes.plot(place, few, color=theme.muted, linewidth=0.5, alpha=0.35)
     axes.plot(place, mean, color=theme.right, linewidth=2.2, marker="o" if words or len(at) < 12 else None, markersize=4.5)
     if words:
-        texts = [shorten(one, 14) for one in at]
-        crowded = len(texts) * max(map(len, texts)) > 42
-        axes.set_xticks(place, texts, rotation=90 if crowded else 0, fontsize=7.5 if len(texts) > 12 else 8.5)
+        name_levels(axes, at)
+    else:
+        mark_few(axes, place)
     axes.set_ylabel(label)
     return figure
+
+
+def name_levels(axes: "Axes", names: Sequence[str]) -> None:
+    """The names side by side along the axis, upright where they are long."""
+    texts = [shorten(one, 14) for one in names]
+    crowded = len(texts) * max(map(len, texts)) > 42
+    axes.set_xticks(range(len(texts)), texts, rotation=90 if crowded else 0, fontsize=7.5 if len(texts) > 12 else 8.5)
+
+
+def attribution_scatter(
+    at: Sequence[Any], values: np.ndarray, name: str, label: str = "", theme: Theme = LIGHT
+) -> "Figure":
+    """What a column adds to each row's answer, values [n], over what the row has there, `at` [n]: numbers, or words in a line.
+
+    Numbers that are missing (NaN) stand at the right edge, by that word.
+    """
+    values = np.asarray(values, float)
+    figure = new_figure(4.1, 3.2, theme)
+    axes = figure.add_subplot()
+    dress(axes, theme, shorten(name, 34))
+    axes.axhline(0, color=theme.muted, linewidth=0.8)
+    if any(isinstance(one, str) for one in at):
+        levels, level = np.unique([str(one) for one in at], return_inverse=True)
+        place = level + 0.6 * spread_within(level, values)
+        name_levels(axes, levels.tolist())
+        axes.set_xlim(-0.6, len(levels) - 0.4)
+        said = [str(one) for one in at]
+    else:
+        place = np.array([float(one) for one in at])
+        known = place[np.isfinite(place)]
+        edge = (known.max() + 0.12 * (np.ptp(known) or 1.0)) if known.size else 0.0
+        said = [f"{name} {one:.4g}" if np.isfinite(one) else f"{name} missing" for one in place]
+        if known.size < place.size:
+            axes.text(edge, 1.01, "missing", color=theme.muted, fontsize=8, ha="center", transform=axes.get_xaxis_transform())
+        mark_few(axes, known)
+        place = np.where(np.isfinite(place), place, edge)
+        if len(levels := np.unique(place)) <= FEW:
+            gap = np.diff(levels).min() if len(levels) > 1 else 1.0
+            place = place + 0.5 * gap * spread_within(place, values)
+    cloud = axes.scatter(place, values, 12, color=theme.right, alpha=0.7, linewidth=0)
+    name_dots(cloud, [f"{text}, adds {value:+.3g}" for text, value in zip(said, values, strict=True)])
+    axes.set_ylabel(label)
+    return figure
+
+
+def mark_few(axes: "Axes", values: np.ndarray) -> None:
+    """Ticks at the very values where these are few."""
+    if 0 < len(levels := np.unique(values)) <= FEW:
+        axes.set_xticks(levels, [f"{one:g}" for one in levels])
+
+
+def spread_within(level: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """[n] in -0.5..0.5: how far each point stands to the side of its level, by its place among the level's values."""
+    aside = np.zeros(len(values))
+    for one in np.unique(level):
+        mine = np.flatnonzero(level == one)
+        aside[mine[np.argsort(values[mine], kind="stable")]] = (np.arange(len(mine)) * 0.618 + 0.5) % 1 - 0.5
+    return aside
 
 
 def heat_map(

@@ -49,6 +49,15 @@ class Picture(NamedTuple):
     points: str = ""
 
 
+class PagePart(NamedTuple):
+    """A part of the page that whoever calls `write_report` found out: pictures, lines of what and how much, and remarks."""
+
+    pictures: Sequence[tuple[str, Callable[..., Any], str, str]] = ()
+    """Name, what draws it in a theme, what it shows, caption."""
+    lines: Sequence[tuple[str, str]] = ()
+    remarks: Sequence[str] = ()
+
+
 def write_report(
     folder: Path, *, title: str, status: dict, command: str, config: str, environment: dict, history: list[dict],
     metrics: dict[str, float], expect: dict[str, dict], labels: Sequence[str] | None,
@@ -56,7 +65,7 @@ def write_report(
     texts: dict[str, list[tuple[str, str]]] = {},  # noqa: B006
     tags: Sequence[str] = (), notes: Sequence[str] = (), axis: tuple[str, float] = ("step", 1),
     slope: tuple[np.ndarray, list[str]] | None = None, table: dict = {},  # noqa: B006
-    rules: Sequence[dict] = (), findings: "Findings | None" = None,
+    rules: Sequence[dict] = (), findings: "Findings | None" = None, more: Mapping[str, PagePart] = {},
 ) -> Path:  # fmt: skip
     """Write `folder/index.html`, the PNGs beside it, `metrics.json` and `findings.json`; the path of the page.
 
@@ -70,7 +79,8 @@ def write_report(
     weights of whole splits, of which `results` may hold some rows only. `axis` is what steps are counted in and how many there
     are to a step; `slope` are coefficients [d] or [d, classes] and the inputs' names; `table` is what was decided of the
     columns, `Schema.table`; `rules` are lines of `needs`, `gives` and how often that holds; `findings` are what is said beyond
-    the metrics. The page loads nothing; all is there without its script. Each file is replaced in one move.
+    the metrics, `more` further sections by their titles. The page loads nothing; all is there without its script. Each file is
+    replaced in one move.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pictures = Pictures(folder)
@@ -89,6 +99,7 @@ def write_report(
         "tiles": tiles(metrics, expect, intervals),
         "table": metric_table(metrics, intervals),
         "findings": findings and show_findings(findings, pictures),
+        "more": [show_section(title, one, pictures) for title, one in more.items()],
         "curves": curves(history, pictures, axis) + coefficient_pictures(slope, labels, pictures),
         "curves_title": "The model" if slope is not None else "Learning curves",
         "sections": [s for s in sections if s],
@@ -355,6 +366,12 @@ def show_findings(found: "Findings", pictures: Pictures) -> dict[str, Any]:
         **show_thresholds(found, pictures), **show_mistakes(found), **show_drift(found),
         **show_robustness(found, pictures),
     }  # fmt: skip
+
+
+def show_section(title: str, one: PagePart, pictures: Pictures) -> dict[str, Any]:
+    """A further section, for the page."""
+    drawn = [pictures(name, draw, alt, caption) for name, draw, alt, caption in one.pictures]
+    return {"title": title, "pictures": drawn, "lines": list(one.lines), "remarks": list(one.remarks)}
 
 
 def show_thresholds(found: "Findings", pictures: Pictures) -> dict[str, Any]:

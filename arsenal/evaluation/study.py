@@ -317,12 +317,22 @@ class Study(NamedTuple):
         yield f"{len(self.table)} fits of {len(ranked)} candidates; {about}"
         for i, row in ranked.head(most).iterrows():
             worse = "" if not i or np.isnan(row["p_value"]) else f"  p {row['p_value']:.3g}"
-            yield f"  {row['mean']:.4f} ({row['low']:.4f} to {row['high']:.4f}){worse}  {self.name_candidate(row) or 'as it is'}"
+            ends = f"{row['low']:.4f} to {row['high']:.4f}" if np.isfinite(row["low"]) else "no interval"
+            yield f"  {row['mean']:.4f} ({ends}){worse}  {self.name_candidate(row) or 'as it is'}"
         if line := self.choice_line():
             yield f"  {line}"
         yield from self.row_lines(ranked)
+        yield from self.lines_without_value()
         if not self.table["converged"].all():
             yield f"{(~self.table['converged']).sum()} of the fits did not converge."
+
+    def lines_without_value(self) -> Iterator[str]:
+        """In how many fits a test metric has no value, as where they are of one class; means are of the others."""
+        for name in self.table.columns:
+            gone = int((~np.isfinite(self.table[name].to_numpy(float))).sum()) if name.startswith("test/") else 0
+            if gone:
+                about = f"{gone} of {len(self.table)} fits, as where the rows that test are of one class"
+                yield f"{name.removeprefix('test/')} has no value in {about}; means are those of the others."
 
     def _repr_html_(self) -> str:
         """The leaderboard in a notebook: what was measured, and the best candidates with intervals and p-values."""

@@ -67,7 +67,7 @@ def write_study(
         "confidence": f"{found.confidence:.0%}", "others": [name for name in columns if name != found.metric],
         "table": [table_line(found, row, columns) for _, row in ranked.head(TABLED).iterrows()],
         "choice": found.choice_line(), **row_tests(found, ranked),
-        "tables": tables, "timed": bool(seconds),
+        "tables": tables, "timed": bool(seconds), "gone": list(found.lines_without_value()),
     }  # fmt: skip
     write_text(folder / "leaderboard.csv", ranked.to_csv(index=False))
     write_text(folder / "index.html", render("study.html", page))

@@ -8,7 +8,7 @@ import numpy as np
 
 from arsenal.evaluation import explain, plot
 from arsenal.evaluation.explain.dependence import Dependence, answer_grid, follow_column, grid_values, number_column
-from arsenal.explanation.request import Explanation, Inquiry, run_compiled
+from arsenal.explanation.request import Explanation, Inquiry, predicts_numbers, run_compiled
 from arsenal.explanation.shown import COLUMNS_DRAWN, rank, value_texts
 from arsenal.metrics import log_loss, mean_squared_error
 from arsenal.records import Metric
@@ -74,7 +74,8 @@ def make_dependence(asked: Inquiry) -> Explanation:
         curve = Dependence(curve.mean[:points], curve.each[:points])
         found[player] = (grid_places(asked, grid, player), curve)
     size = {player: float(curve.mean.std(0).max()) for player, (_, curve) in found.items()}
-    shown = sorted(found, key=lambda player: -size[player])[:COLUMNS_DRAWN]
+    drawn = [player for player, (at, _) in found.items() if len(at) == 1 or len(set(at)) > 1]  # texts are all called alike
+    shown = sorted(drawn, key=lambda player: -size[player])[:COLUMNS_DRAWN]
     table: dict[str, list] = {"row": [], "column": [], "at": [], "value": [], "output": []}
     pictures = []
     for player, (at, curve) in found.items():
@@ -92,12 +93,17 @@ def make_dependence(asked: Inquiry) -> Explanation:
         pictures.append((
             f"of_{player}",
             lambda theme, at=at, curve=curve, k=k, player=player: plot.dependence(
-                at, curve.mean[:, k], curve.each[:, :, k], player, asked.outputs[k], theme
+                at, curve.mean[:, k], curve.each[:, :, k], player, answer_label(asked, k), theme
             ),
             f"The answer over {player}", "Thick the mean, thin the single rows.",
         ))  # fmt: skip
     says = "The mean answer where a column has each value in all rows, the others as they are; and each row's."
     return Explanation(says, table, rank(list(size), np.array(list(size.values()))), pictures)
+
+
+def answer_label(asked: Inquiry, k: int) -> str:
+    """What an answer is called on an axis."""
+    return asked.outputs[k] if predicts_numbers(asked.run) else f"probability of {asked.outputs[k]}"
 
 
 def grid_places(asked: Inquiry, grid: Any, player: str) -> list[Any]:

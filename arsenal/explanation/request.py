@@ -38,6 +38,8 @@ class Inquiry(NamedTuple):
     """Players that no counterfactual changes."""
     pair: tuple[str, str] | None = None
     """Two columns, of what is asked of two."""
+    coalitions: int | None = None
+    """So many are asked by `kernel_shapley`; None: as many as it takes by itself."""
 
 
 class Explanation(NamedTuple):

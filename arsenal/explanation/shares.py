@@ -44,7 +44,7 @@ def find_exact(asked, params, rows, background):
 
 def find_kernel(asked, params, rows, background):
     """Weighted least squares over coalitions."""
-    return explain.kernel_shapley(asked.key, asked.answer, params, rows, background, asked.players)
+    return explain.kernel_shapley(asked.key, asked.answer, params, rows, background, asked.players, asked.coalitions)
 
 
 def find_sampling(asked, params, rows, background):

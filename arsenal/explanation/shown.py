@@ -15,6 +15,8 @@ from arsenal.evaluation.explain.players import Players
 from arsenal.explanation.request import Explanation, Inquiry, predicts_numbers
 
 ROWS_DRAWN, COLUMNS_DRAWN, CLASSES_DRAWN, TOP = 3, 6, 3, 10
+TELLING, LEVELS = 2, 20
+"""Columns whose values are drawn over what rows have there; words up to which a column can stand along a line."""
 
 
 def value_texts(x: Any, players: Players, schema: Schema) -> list[list[str]]:
@@ -53,6 +55,21 @@ def value_levels(x: Any, players: Players) -> np.ndarray:
             place[known] = at / max(1, len(distinct) - 1)
         found.append(place)
     return np.stack(found, 1)
+
+
+def column_places(x: Any, players: Players, schema: Schema) -> list[list[Any] | None]:
+    """Of every player the rows' values as they stand along a line: numbers, NaN where missing, or few words; else None."""
+    texts, coded = value_texts(x, players, schema), coded_players(players, schema)
+    found: list[list[Any] | None] = []
+    for i, matrix in enumerate(player_matrices(x, players)):
+        words = [line[i] for line in texts]
+        if matrix.shape[1] > 1:
+            found.append(None)
+        elif not coded[i]:
+            found.append(matrix[:, 0].tolist())
+        else:
+            found.append(words if len(set(words)) <= LEVELS else None)
+    return found
 
 
 def coded_players(players: Players, schema: Schema) -> list[bool]:
@@ -100,6 +117,18 @@ def show_values(
             f"rows_{outputs[k]}",
             lambda theme, k=k: plot.beeswarm(values[:, :, k], level, names, f"For {outputs[k]}", label, theme),
             f"The values of every row for {outputs[k]}", "A point is a row: to the right the column's value raises the answer.",
+        ))  # fmt: skip
+    k = int(np.abs(values).mean((0, 1)).argmax())
+    places = column_places(asked.rows.x, asked.players, asked.run.kept[0])
+    added = "adds to predict" if label == "predict" else f"adds to {outputs[k]}, {label}"
+    moved = np.abs(values[:, :, k]).mean(0)
+    telling = [(i, at) for i in np.argsort(-moved, kind="stable") if (at := places[i]) is not None and moved[i] > 0]
+    for i, at in telling[:TELLING]:
+        pictures.append((
+            f"over_{names[i]}",
+            lambda theme, i=i, at=at, k=k: plot.attribution_scatter(at, values[:, i, k], names[i], added, theme),
+            f"What {names[i]} adds to the answer, over its values",
+            "A point is a row. Where points of one value lie apart, the other columns decide.",
         ))  # fmt: skip
     if base is not None:
         texts = value_texts(asked.rows.x, asked.players, asked.run.kept[0])

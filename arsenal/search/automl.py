@@ -437,7 +437,7 @@ def conclude(race: Race, path: Path, before: Sequence[Option], asked: str) -> Au
     folder.set_status(path, "complete", spent=race.budget.spent(), **about)
     if not result.reported and race.budget.left() > REPORT * trained:
         say(f"{race.budget.spent():.0f} s: writing the report of the run")
-        result = result._replace(run=run, reported=bool(evaluate(run)))
+        result = result._replace(run=run, reported=bool(evaluate(run, brief=True)))
     spent = race.budget.spent()
     folder.set_status(path, "complete", spent=spent, **about)
     return result._replace(seconds=spent - race.budget.before)

@@ -167,7 +167,8 @@ def compare(runs: str, to: str = "compare.html", paired: str | None = None) -> N
     """Compare runs: where their configs differ and what they reached, here and on a page with their curves.
 
     runs: run folders with commas between them, or a pattern with * and ?. to: the page. paired: true answers the test rows by
-    each and tests the first against every other on the same rows, which takes seconds a run; of two runs true unless given.
+    each and tests the first against every other on the same rows, p-values by Holm, which takes seconds a run; of two runs true
+    unless given.
     """
     if paired not in (None, "true", "false"):
         raise RunError(f"`paired` must be true or false; got {paired!r}.")
@@ -186,7 +187,8 @@ def compare(runs: str, to: str = "compare.html", paired: str | None = None) -> N
     print("\n".join(f"{letter}  {run.folder}" for letter, run in zip(columns, compared, strict=True)) + "\n")
     print(table.align(["", *columns], rows, range(1, len(columns) + 1)))
     asked = len(paths) == 2 if paired is None else paired == "true"
-    pairs = [((columns[0], columns[i]), compare_pair(paths[0], paths[i])) for i in range(1, len(paths))] if asked else []
+    pairs = compare_pairs(columns, paths) if asked else []
+    several = sum(not isinstance(found, str) for _, found in pairs)
     for names, found in pairs:
         if isinstance(found, str):
             print(f"{' and '.join(names)} are not compared row by row: {found}")
@@ -194,8 +196,22 @@ def compare(runs: str, to: str = "compare.html", paired: str | None = None) -> N
             print(f"{' less '.join(names)} on the same {found.rows:,.0f} {found.split} rows, 95 % intervals")
             heads = ["", *names, "difference", "p", "test", ""]
             print(table.align(heads, paired_lines(names, found), range(1, 5)))
+    if several > 1:
+        print(f"p is corrected for {several} pairs (Holm, each metric and test by itself); intervals are those of one pair.")
     write_comparison(Path(to), compared, pairs)
     print(f"page: {to}")
+
+
+def compare_pairs(names: list[str], paths: list[Path]) -> list[Any]:
+    """The first run with every other, by their letters, with p-values that hold for all pairs together."""
+    from arsenal.evaluation.paired import correct_pairs
+
+    found = [compare_pair(paths[0], other) for other in paths[1:]]
+    corrected = iter(correct_pairs([one for one in found if not isinstance(one, str)]))
+    return [
+        ((names[0], name), one if isinstance(one, str) else next(corrected))
+        for name, one in zip(names[1:], found, strict=True)
+    ]
 
 
 def compare_pair(one: Path, other: Path) -> Any:

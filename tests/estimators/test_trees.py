@@ -103,6 +103,8 @@ def test_boosting_refuses_what_it_cannot_learn():
     rows = batch(x=jnp.ones((3, 2)), y=jnp.array([0, 1, 5]))
     with pytest.raises(ValueError, match="takes at least two of the labels 0 to 1; got"):
         boosting(classes=2).check(rows)
+    with pytest.raises(ValueError, match="a tree for each class in each round, at most 100,000; got 100 rounds of 10,000 classes"):
+        boosting(classes=10_000).check(rows)
     with pytest.raises(ValueError, match="`loss` of `boosting` is for numbers"):
         boosting(classes=2, loss="poisson")
     with pytest.raises(ValueError, match="loss gamma takes y above 0; got 0"):

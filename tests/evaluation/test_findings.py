@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from arsenal import metrics
 from arsenal.data import Schema
+from arsenal.evaluation import findings
 from arsenal.evaluation.findings import find
 from arsenal.evaluation.report import plain_findings
 from arsenal.evaluation.threshold import Costs
@@ -119,3 +120,12 @@ def test_a_fold_with_one_class_says_why_there_is_no_interval():
 def test_groups_that_cannot_be_compared_are_refused(groups, schema, match):
     with pytest.raises(ValueError, match=match.replace("?", r"\?")):
         find(jax.random.key(0), "test", SPLITS, OUTPUTS, METRICS, schema, APPLY, None, groups=groups)
+
+
+def test_of_very_many_answers_a_line_says_what_was_not_looked_for(monkeypatch):
+    monkeypatch.setattr(findings, "NUMBERS", 100)
+    found = find(jax.random.key(0), "test", SPLITS, OUTPUTS, METRICS, SCHEMA, APPLY, None)
+    assert found.intervals == {} and found.why_none.keys() == METRICS.keys() and "600 numbers" in found.why_none["accuracy"]
+    said = " ".join(found.remarks)
+    assert found.importance is None and "No linear model is compared: 300 rows times 2 classes are more than 100." in said
+    assert "importance of columns is not looked for" in said and found.mistakes

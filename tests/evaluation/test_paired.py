@@ -8,7 +8,7 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from arsenal import metrics
 from arsenal.evaluation.comparison import ComparedRun, paired_lines, write_comparison
-from arsenal.evaluation.paired import answer_tests, compare_answers
+from arsenal.evaluation.paired import answer_tests, compare_answers, correct_pairs, verdict
 from arsenal.evaluation.significance import delong, mcnemar
 from arsenal.records import Batch
 
@@ -71,3 +71,15 @@ def test_tests_are_those_that_apply():
     half = {name: value[none > 0] for name, value in ONE.items()}, {name: value[none > 0] for name, value in OTHER.items()}
     broken = {name: np.where(none.reshape(-1, *[1] * (value.ndim - 1)) > 0, value, 0) for name, value in ONE.items()}
     assert answer_tests(Y, broken, OTHER, weight=none) == answer_tests(Y[none > 0], *half)
+
+
+def test_p_values_of_several_pairs_are_corrected_by_holm_each_test_by_itself(found):
+    three = [found._replace(tests={"McNemar": found.tests["McNemar"]._replace(p_value=p)}, differences=[
+        one._replace(found=one.found._replace(p_value=q)) for one in found.differences[:1]
+    ]) for p, q in ((0.01, 0.5), (0.04, 0.03), (0.03, 0.02))]  # fmt: skip
+    made = correct_pairs(three)
+    np.testing.assert_allclose([one.tests["McNemar"].p_value for one in made], [0.03, 0.06, 0.06])
+    np.testing.assert_allclose([one.differences[0].found.p_value for one in made], [0.5, 0.06, 0.06])
+    assert correct_pairs([found])[0] == found and correct_pairs([]) == []
+    apart = found.tests["McNemar"]._replace(low=0.1, high=0.2, p_value=0.06)
+    assert verdict(apart, "max", ("A", "B")) == "not told apart" and verdict(apart._replace(p_value=0.01), "max", ("A", "B")) == "A is better"

@@ -119,6 +119,14 @@ def test_a_fold_that_cannot_be_judged_has_no_interval():
     assert np.isnan(ranked.set_index("kind").loc["a", "low"]) and np.isfinite(ranked.set_index("kind").loc["b", "low"])
 
 
+def test_fits_without_a_value_are_counted():
+    found = fabricated({"a": [0.9, float("nan")], "b": [0.8, 0.7]})
+    said = list(found.lines(5))
+    assert any("(no interval)" in line for line in said) and not any("nan" in line for line in said)
+    assert any(line.startswith("score has no value in 1 of 4 fits") for line in said)
+    assert list(fabricated({"a": [0.9, 0.8]}).lines_without_value()) == []
+
+
 def test_a_learning_curve_is_that_of_fits_on_fewer_rows():
     x, y = load_diabetes(return_X_y=True)
     rows = batch(x=x.astype(np.float32), y=y.astype(np.float32))
