@@ -2,6 +2,7 @@
 
 from arsenal.data.baskets import baskets
 from arsenal.data.bundled import breast_cancer, diabetes, digits, odd_digits, seeds, wine
+from arsenal.data.cloze import cloze
 from arsenal.data.dataset import Dataset, Schema, as_dataset
 from arsenal.data.files import csv, npz, parquet
 from arsenal.data.folds import (
@@ -20,7 +21,6 @@ from arsenal.data.folds import (
 from arsenal.data.grain import grain
 from arsenal.data.images import images
 from arsenal.data.mapped import memmap, tokens
-from arsenal.data.masking import masked
 from arsenal.data.source import ahead, arrays, feed, nothing, reading, stream, through
 from arsenal.data.splits import as_split, by_group, by_position, by_row, by_time, stratified, without_validation
 from arsenal.data.tabular import tabular
@@ -40,6 +40,7 @@ __all__ = [
     "by_position",
     "by_row",
     "by_time",
+    "cloze",
     "combinatorial_purged",
     "csv",
     "decode",
@@ -54,7 +55,6 @@ __all__ = [
     "k_fold",
     "leave_one_group_out",
     "leave_one_out",
-    "masked",
     "memmap",
     "nothing",
     "npz",

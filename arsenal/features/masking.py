@@ -15,7 +15,7 @@ from arsenal.records import Augmentation, row_keys
 def mask_tokens(
     vocabulary: Annotated[int, Gt(0)], code: Annotated[int, Ge(0)], share: Annotated[float, Interval(ge=0, le=1)] = 0.15
 ) -> Augmentation:
-    """Other places to be guessed than those that `arsenal.data.masked` drew: a `share` of each row, which is traced.
+    """Other places to be guessed than those that `arsenal.data.cloze` drew: a `share` of each row, which is traced.
 
     x [n, t] holds the tokens, y [n, t] those that were hidden, -1 elsewhere; both are put together and drawn anew by the row's
     id: of the places 80 % get the mask's `code`, 10 % any of 0..vocabulary-1, 10 % stay.

@@ -12,7 +12,7 @@ from arsenal.data.text import tokenizer_of
 MASKS = ("[MASK]", "<mask>")
 
 
-def masked(
+def cloze(
     text: Any, share: Annotated[float, Interval(gt=0, lt=1)] = 0.15, code: int | None = None, seed: int = 0
 ) -> Dataset:
     """The windows x [n, t] of a text with a `share` of their places to be guessed: y [n, t] is the token there, -1 elsewhere.
@@ -23,7 +23,7 @@ def masked(
     whole = as_dataset(text)
     x = whole.rows.x
     if is_streamed(whole.rows) or getattr(x, "ndim", 0) != 2 or not np.issubdtype(x.dtype, np.integer):
-        raise ValueError("`text` of `masked` must be windows of codes [n, t] in memory, as `arsenal.data.text` makes them.")
+        raise ValueError("`text` of `cloze` must be windows of codes [n, t] in memory, as `arsenal.data.text` makes them.")
     last = count_codes(whole)
     code = mask_code(whole, last) if code is None else code
     rng = np.random.default_rng(seed)
@@ -50,5 +50,5 @@ def mask_code(data: Dataset, count: int) -> int:
     tokenizer = tokenizer_of(data.schema.tokenizer)
     found = next((code for name in MASKS if (code := tokenizer.token_to_id(name)) is not None), None)
     if found is None:
-        raise ValueError(f"The tokenizer of `masked` must have a token {' or '.join(MASKS)}, or `code` must say which.")
+        raise ValueError(f"The tokenizer of `cloze` must have a token {' or '.join(MASKS)}, or `code` must say which.")
     return found

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from arsenal.data import masked, text
+from arsenal.data import cloze, text
 from arsenal.features import mask_tokens
 from arsenal.records import batch, hyperparameters
 
@@ -28,15 +28,15 @@ WANTED = (0.15, 0.8, 0.1 * 255 / 256, 0.1 + 0.1 / 256)
 
 
 def test_a_text_is_hidden_as_the_paper_says(windows):
-    made = masked(windows)
+    made = cloze(windows)
     np.testing.assert_allclose(shares(made.rows.x, made.rows.y, windows.rows.x), WANTED, atol=0.01)
     assert made.rows.y.dtype == made.rows.x.dtype == np.int32
-    again, other = masked(windows), masked(windows, seed=1)
+    again, other = cloze(windows), cloze(windows, seed=1)
     assert made.fingerprint == again.fingerprint != other.fingerprint
 
 
 def test_training_hides_other_places_at_every_step(windows):
-    made = masked(windows, share=0.3)
+    made = cloze(windows, share=0.3)
     rows, drawn = batch(*made.rows[:2]), mask_tokens(256, 256)
     apply = jax.jit(drawn.apply)
     one, other = (apply(jax.random.key(step), rows, hyperparameters(drawn.hp)) for step in range(2))
@@ -48,7 +48,7 @@ def test_training_hides_other_places_at_every_step(windows):
 
 def test_what_cannot_be_hidden_is_refused(windows, tmp_path):
     with pytest.raises(ValueError, match="must be windows of codes"):
-        masked({"x": np.zeros((3, 2))})
+        cloze({"x": np.zeros((3, 2))})
     tokenizers = pytest.importorskip("tokenizers")
     made = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "b": 1}, unk_token="a"))
     made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
@@ -56,5 +56,5 @@ def test_what_cannot_be_hidden_is_refused(windows, tmp_path):
     (tmp_path / "book.txt").write_text("a b " * 100)
     whole = text(str(tmp_path / "book.txt"), 8, 8, tokenizer=str(tmp_path / "tokenizer.json"))
     with pytest.raises(ValueError, match=r"must have a token \[MASK\] or <mask>"):
-        masked(whole)
-    assert (masked(whole, code=2).rows.x == 2).any()
+        cloze(whole)
+    assert (cloze(whole, code=2).rows.x == 2).any()
