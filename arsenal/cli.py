@@ -23,13 +23,14 @@ VERBS = {
     "explain": "why a run answers as it does: run=FOLDER method=NAME",
     "export": "a run as an artifact to serve: run=FOLDER [to=FOLDER]",
     "predict": "answers for the rows of a file: run=FOLDER input=FILE output=FILE",
+    "tokenize": "documents to tokens, by a tokenizer that is given or learned: files=PATHS to=FOLDER",
     "verify-resume": "prove that a killed run resumes bit for bit: +experiment=NAME",
     "runs": "what runs there are: list, show run=FOLDER, compare runs=A,B, note run=FOLDER text=..., rm runs=A,B",
     "ab": "one experiment on people, from a table of events to a page: TABLE unit=... variant=... outcome=...",
     "new": "a project of your own that trains at once: NAME [to=FOLDER]",
     "completion": "tab completion: eval \"$(arsenal completion bash)\", or zsh, fish",
 }
-SLOW = ("train", "tune", "study", "automl", "evaluate", "explain", "export", "predict", "verify-resume", "ab")
+SLOW = ("train", "tune", "study", "automl", "evaluate", "explain", "export", "predict", "tokenize", "verify-resume", "ab")
 """Verbs that take seconds before they have anything to tell."""
 ABOVE = ("train", "tune")
 """Verbs that are modules of `arsenal` itself, for `python -m arsenal.train`."""
