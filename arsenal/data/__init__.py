@@ -2,6 +2,7 @@
 
 from arsenal.data.baskets import baskets
 from arsenal.data.bundled import breast_cancer, diabetes, digits, odd_digits, seeds, wine
+from arsenal.data.chat import chat
 from arsenal.data.dataset import Dataset, Schema, as_dataset
 from arsenal.data.files import csv, npz, parquet
 from arsenal.data.folds import (
@@ -39,6 +40,7 @@ __all__ = [
     "by_position",
     "by_row",
     "by_time",
+    "chat",
     "combinatorial_purged",
     "csv",
     "decode",
