@@ -202,6 +202,11 @@ def test_a_model_of_text_takes_strings_and_gives_strings(tmp_path):
         wanted = np.asarray(jax.jit(run.apply["generate"])(run.params, asked)).tolist()
         wanted = [one[: one.index(0)] if words and 0 in one else one for one in wanted]
         python = os.environ.get("ARSENAL_SERVING_PYTHON", sys.executable)
+        if words and subprocess.run([python, "-c", "import tokenizers"], capture_output=True).returncode:
+            command = [python, "-m", "arsenal_serving", str(run.folder), "--port", "0"]
+            said = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=120).stderr
+            assert said.endswith('needs the library tokenizers: pip install "ml-arsenal-serving[tokenizers]".\n'), said
+            python = sys.executable
         with Server(run.folder, python) as server:
             connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
             rows = [{"prompt": p, "seed": 3 + i, "temperature": i / 2} for i, p in enumerate(prompts)]
