@@ -21,7 +21,10 @@ VERBS = {
     "automl": "the best of a portfolio of learners within a budget, or several as one: +experiment=NAME automl.budget=SECONDS",
     "evaluate": "metrics and an HTML report of a run: run=FOLDER",
     "explain": "why a run answers as it does: run=FOLDER method=NAME",
+    "generate": "a text that goes on from a prompt, with a run of text: run=FOLDER prompt=TEXT",
     "export": "a run as an artifact to serve: run=FOLDER [to=FOLDER]",
+    "export-hf": "a run as a folder that Hugging Face's transformers load: run=FOLDER target=FOLDER",
+    "inspect": "what a checkpoint of Hugging Face's is, and whether all of it is understood: hf:FOLDER",
     "predict": "answers for the rows of a file: run=FOLDER input=FILE output=FILE",
     "tokenize": "documents to tokens, by a tokenizer that is given or learned: files=PATHS to=FOLDER",
     "verify-resume": "prove that a killed run resumes bit for bit: +experiment=NAME",
@@ -30,7 +33,10 @@ VERBS = {
     "new": "a project of your own that trains at once: NAME [to=FOLDER]",
     "completion": "tab completion: eval \"$(arsenal completion bash)\", or zsh, fish",
 }
-SLOW = ("train", "tune", "study", "automl", "evaluate", "explain", "export", "predict", "tokenize", "verify-resume", "ab")
+SLOW = (
+    "train", "tune", "study", "automl", "evaluate", "explain", "generate", "export", "export-hf", "inspect", "predict",
+    "tokenize", "verify-resume", "ab",
+)  # fmt: skip
 """Verbs that take seconds before they have anything to tell."""
 ABOVE = ("train", "tune")
 """Verbs that are modules of `arsenal` itself, for `python -m arsenal.train`."""

@@ -258,7 +258,49 @@ def compose_words(arguments: Sequence[str], name: str = "train") -> Config:
     """The config that the words of a command line ask for, checked."""
     with explain_errors(arguments, name):
         made = hydra(name, replace_space(arguments))
-    return validate(made, list(arguments), SETTINGS[name])
+    return validate(take_checkpoint(made, arguments), list(arguments), SETTINGS[name])
+
+
+OF_TASK = ("head", "outputs")
+"""Arguments of a model that the experiment decides, whatever the checkpoint that it begins with."""
+AROUND = ("arsenal.models.lora", "arsenal.models.frozen")
+"""Models around the one that a checkpoint is of."""
+
+
+def take_checkpoint(composed: Any, arguments: Sequence[str]) -> Any:
+    """The config whose `init_from` is `hf:FOLDER` with the model, and the tokenizer where data takes one, of that folder.
+
+    What the words of the command line say of the model stays. A `ConfigError` where the experiment's model is another.
+    """
+    from omegaconf import open_dict
+
+    configured = composed.get("init_from")
+    if not str(configured).startswith("hf:"):
+        return composed
+    from arsenal.huggingface import read_folder  # loads JAX, which `--help` must not
+
+    try:
+        found = read_folder(configured)
+    except ValueError as error:
+        raise ConfigError(f"`init_from`: {error}") from error
+    target, model, key = f"arsenal.models.{found.target}", composed.get("model"), "model"
+    while model is not None and model.get("_target_") in AROUND:
+        model, key = model.get("model"), f"{key}.model"
+    if model is None or model.get("_target_") != target:
+        raise ConfigError(
+            f"`init_from={configured}` is a {found.model_type}, whose model is {target}; the experiment's is "
+            f"{'none' if model is None else model.get('_target_')}."
+        )
+    said = {word.lstrip("+").partition("=")[0] for word in arguments}
+    with open_dict(composed):
+        for name, value in found.arguments.items():
+            if f"{key}.{name}" not in said and not (name in OF_TASK and name in model):
+                model[name] = value
+        data = composed.get("data") or {}
+        for path, node in (("data", data), ("data.text", data.get("text") or {})):
+            if found.tokenizer and "tokenizer" in node and node.tokenizer is None and f"{path}.tokenizer" not in said:
+                node.tokenizer = str(found.tokenizer)
+    return composed
 
 
 def hydra(name: str, words: Sequence[str]) -> Any:
@@ -577,6 +619,18 @@ def judge_metrics(settings: Settings) -> list[JudgeMetric]:
         split, _, metric = name.partition("/") if name.partition("/")[0] in SPLITS else ("validation", "", name)
         found.append(JudgeMetric(f"{'.'.join(path)}.metric", split, metric, ("validation",), path))
     return found
+
+
+def model_section(settings: Settings) -> dict[str, Any] | None:
+    """What the config says of the learner's model, however deep that learner lies in others; None where there is none."""
+
+    def walk(node):
+        if not isinstance(node, dict):
+            return None
+        own = node.get("model")
+        return own if isinstance(own, dict) and "_target_" in own else next(filter(None, map(walk, node.values())), None)
+
+    return walk(settings.learner)
 
 
 def section(settings: Settings, path: tuple[str, ...]) -> Any:

@@ -33,6 +33,8 @@ from arsenal.experiment import (
     shardings_of,
     strategy,
 )
+from arsenal.huggingface import is_folder, read_folder
+from arsenal.models.adapted import FROZEN, with_frozen, without_frozen
 from arsenal.records import Batch
 from arsenal.run import Run, column_names, load, logged_rows, slope_of
 from arsenal.runs import events, folder, processes, schema, signals
@@ -61,8 +63,13 @@ __all__ = ["Config", "Run", "build", "compose", "evaluate", "export", "fit", "lo
 
 
 def inherited_params(config: Config) -> Any:
-    """The parameters of the run that `init_from` names; None where it names none."""
+    """The parameters of the run or of the checkpoint that `init_from` names; None where it names none."""
     path = config.settings.init_from
+    if path is not None and is_folder(path):
+        try:
+            return read_folder(path).variables()
+        except ValueError as error:
+            raise configs.ConfigError(f"`init_from`: {error}") from error
     return None if path is None else load(path).params["learner"]
 
 
@@ -214,11 +221,20 @@ def adopt_params(made: Parts, state: dict[str, Any], origin: Any, settings: Sett
     if made.learner.adopt is None:
         raise configs.ConfigError("`init_from`: this learner has no parameters to begin with.")
     try:
-        transferred = transfer(origin, made.learner.params(begun.state), settings.init_map or {}, settings.init_allow)
+        transferred = transfer_around(origin, made.learner.params(begun.state), settings.init_map or {}, settings.init_allow)
     except ValueError as error:
         raise configs.ConfigError(str(error)) from error
     state["train"] = begun._replace(state=jax.jit(made.learner.adopt)(begun.state, transferred.params, begun.hp))
     return state, transferred
+
+
+def transfer_around(origin: Any, target: Any, names: dict[str, str | None], allow: Sequence[str]) -> Transfer:
+    """`transfer`, where a part of the target is frozen or adapted to a model's parameters as they are without that."""
+    if not isinstance(target, dict) or FROZEN not in target:
+        return transfer(origin, target, names, allow)
+    plain = origin if FROZEN not in origin else without_frozen(origin)
+    found = transfer(plain, without_frozen(target), names, allow)
+    return found._replace(params=with_frozen(found.params, target))
 
 
 def inheritance(transferred: Transfer, path: str) -> str:
@@ -404,8 +420,11 @@ def language_of(run: Run, described: "Schema", rows: Batch) -> dict[str, Any] | 
     """The state of the codec between a run's prompts and strings; None where its codes are no text."""
     from arsenal.data.text import codec_state
 
+    asked = run.parts.learner.inputs["generate"](rows)
+    if not {"tokens", "length"} <= asked.keys():  # a model with an encoder: its questions are padded and not counted
+        return None
     vocabulary = jax.eval_shape(run.apply["predict_proba"], run.params, rows.x).shape[-1] if "predict_proba" in run.apply else 0
-    return codec_state(described, vocabulary, run.parts.learner.inputs["generate"](rows)["tokens"].shape[1])
+    return codec_state(described, vocabulary, asked["tokens"].shape[1])
 
 
 def from_strings(method: "Method") -> "Method":

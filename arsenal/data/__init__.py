@@ -21,6 +21,7 @@ from arsenal.data.folds import (
 from arsenal.data.grain import grain
 from arsenal.data.images import images
 from arsenal.data.mapped import memmap, tokens
+from arsenal.data.masking import masked
 from arsenal.data.mixture import mixture
 from arsenal.data.source import ahead, arrays, feed, nothing, reading, stream, through
 from arsenal.data.splits import as_split, by_group, by_position, by_row, by_time, stratified, without_validation
@@ -56,6 +57,7 @@ __all__ = [
     "k_fold",
     "leave_one_group_out",
     "leave_one_out",
+    "masked",
     "memmap",
     "mixture",
     "nothing",

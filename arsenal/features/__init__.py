@@ -9,6 +9,7 @@ from arsenal.features.factors import factor_analysis, fast_ica, nmf, sparse_pca
 from arsenal.features.imputing import impute, impute_neighbors
 from arsenal.features.kernels import kernel_pca, nystroem, random_fourier
 from arsenal.features.levels import frequency, rare, target_mean
+from arsenal.features.masking import mask_tokens
 from arsenal.features.mixing import cutmix, mix_rows, mixup, paste_boxes
 from arsenal.features.scaling import clip, min_max, robust_scale, scale, standardize
 from arsenal.features.selection import columns
@@ -31,6 +32,7 @@ __all__ = [
     "impute_neighbors",
     "kernel_pca",
     "latent_dirichlet",
+    "mask_tokens",
     "min_max",
     "mix_rows",
     "mixup",

@@ -1,5 +1,6 @@
 """Decoders: GPT-2, and Llama with what differs from it by an option (Mistral, Qwen 2 and 3, Gemma)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from arsenal.huggingface.family import Arguments, Family
@@ -62,6 +63,11 @@ def qkv_sizes(arguments: Arguments) -> dict[str, Any]:
     return {"qkv": (arguments["heads"] * size, kv, kv)}
 
 
+SCALING = {
+    "factor": "factor", "low": "low_freq_factor", "high": "high_freq_factor", "context": "original_max_position_embeddings"
+}  # fmt: skip
+
+
 def read_rotary(config: dict[str, Any], arguments: Arguments) -> Arguments:
     """`theta` and `scaling`, as transformers 5 and those before it say them."""
     told = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
@@ -70,11 +76,10 @@ def read_rotary(config: dict[str, Any], arguments: Arguments) -> Arguments:
     told.pop("type", None)
     if kind == "default":
         return arguments | {"theta": float(theta)}
-    names = {"factor": "factor", "low": "low_freq_factor", "high": "high_freq_factor", "context": "original_max_position_embeddings"}
-    wanted = {"linear": ["factor"], "llama3": list(names)}.get(kind)
+    wanted = {"linear": ["factor"], "llama3": list(SCALING)}.get(kind)
     if wanted is None:
         raise ValueError(f"Rotary positions are scaled by linear or llama3; config.json says {kind}.")
-    scaling = {"kind": kind} | {name: told[names[name]] for name in wanted}
+    scaling = {"kind": kind} | {name: told[SCALING[name]] for name in wanted}
     return arguments | {"theta": float(theta), "scaling": scaling}
 
 
@@ -83,8 +88,7 @@ def write_rotary(arguments: Arguments) -> dict[str, Any]:
     scaling, theta = arguments.get("scaling"), arguments.get("theta", 10_000.0)
     if not scaling:
         return {"rope_theta": theta, "rope_parameters": {"rope_type": "default", "rope_theta": theta}}
-    names = {"factor": "factor", "low": "low_freq_factor", "high": "high_freq_factor", "context": "original_max_position_embeddings"}
-    told = {names[name]: value for name, value in scaling.items() if name != "kind"} | {"rope_type": scaling["kind"]}
+    told = {SCALING[name]: value for name, value in scaling.items() if name != "kind"} | {"rope_type": scaling["kind"]}
     return {"rope_theta": theta, "rope_scaling": told, "rope_parameters": told | {"rope_theta": theta}}
 
 
@@ -93,12 +97,13 @@ LLAMA_KEYS = {
     "context": "max_position_embeddings", "kv_heads": "num_key_value_heads", "hidden": "intermediate_size",
     "activation": "hidden_act", "epsilon": "rms_norm_eps", "tied": "tie_word_embeddings",
 }  # fmt: skip
+LLAMA_DEFAULTS = {"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "max_position_embeddings": 2048, "hidden_act": "silu"}
 LLAMA_FIXED = {"norm": "rms", "gated": True, "position": "rotary", "bias": False}
 
 
 def llama(
-    architecture: str, more: dict[str, Any] = {}, read: Any = None, write: Any = None, defaults: dict[str, Any] = {},
-    keys: dict[str, str] = LLAMA_KEYS, demands: dict[str, Any] = {},
+    architecture: str, more: Mapping[str, Any], read: Any = None, write: Any = None, defaults: Mapping[str, Any] = {},
+    demands: Mapping[str, Any] = {},
 ) -> Family:  # fmt: skip
     """A family that is Llama but for these arguments and keys."""
 
@@ -107,13 +112,13 @@ def llama(
         arguments = arguments if size in (None, arguments["width"] // arguments["heads"]) else arguments | {"head_size": size}
         return read_rotary(config, read(config, arguments) if read else arguments)
 
-    def write_all(arguments):
+    def write_all(arguments, variables):
         size = arguments.get("head_size") or arguments["width"] // arguments["heads"]
         return {"head_dim": size} | write_rotary(arguments) | (write(arguments) if write else {})
 
     return Family(
-        "transformer", keys, with_head(LLAMA, "model.embed_tokens.weight"), "model.", LLAMA_FIXED | more, demands,
-        {"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "max_position_embeddings": 2048, "hidden_act": "silu"} | defaults,
+        "transformer", LLAMA_KEYS, with_head(LLAMA, "model.embed_tokens.weight"), "model.", LLAMA_FIXED | dict(more), demands,
+        LLAMA_DEFAULTS | dict(defaults),
         read_all, write_all, qkv_sizes, {None: architecture},
     )  # fmt: skip
 
@@ -141,9 +146,11 @@ FAMILIES = {
         "transformer",
         {
             "vocabulary": "vocab_size", "layers": "n_layer", "heads": "n_head", "width": "n_embd", "context": "n_positions",
-            "hidden": "n_inner", "activation": "activation_function", "epsilon": "layer_norm_epsilon", "tied": "tie_word_embeddings",
+            "hidden": "n_inner", "activation": "activation_function", "epsilon": "layer_norm_epsilon",
+            "tied": "tie_word_embeddings",
         },
-        with_head(GPT2, "transformer.wte.weight"), "transformer.", {"norm": "layer", "position": "learned", "bias": True},
+        with_head(GPT2, "transformer.wte.weight"), "transformer.",
+        {"norm": "layer", "position": "learned", "bias": True, "qkv_bias": True},
         {"scale_attn_by_inverse_layer_idx": False, "scale_attn_weights": True, "add_cross_attention": False},
         {"n_inner": None, "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True},
         architectures={None: "GPT2LMHeadModel"},

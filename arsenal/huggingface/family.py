@@ -24,9 +24,9 @@ class Family(NamedTuple):
     defaults: Mapping[str, Any] = {}
     """What the family's absent keys mean, where they are read."""
     read: Callable[[dict[str, Any], Arguments], Arguments] = lambda config, arguments: arguments
-    """`(config.json, arguments so far) -> arguments`."""
-    write: Callable[[Arguments], dict[str, Any]] = lambda arguments: {}
-    """`arguments -> further keys of config.json`."""
+    """`(config.json, arguments so far) -> arguments`; of a folder the config has the names of its `tensors` too."""
+    write: Callable[[Arguments, dict[str, Any]], dict[str, Any]] = lambda arguments, variables: {}
+    """`(arguments, variables) -> further keys of config.json`."""
     sizes: Callable[[Arguments], Mapping[str, Any]] = lambda arguments: {}
     """`arguments -> how what lies side by side is cut`, see `mapping.to_tensors`."""
     architectures: Mapping[Any, str] = {None: ""}
@@ -59,14 +59,46 @@ def to_arguments(family: Family, config: Mapping[str, Any]) -> Arguments:
     return family.read(config, arguments)
 
 
-def to_config(model_type: str, family: Family, arguments: Arguments) -> dict[str, Any]:
-    """The `config.json` that arguments of our factory are; ValueError for what the family cannot say."""
+def to_config(model_type: str, family: Family, arguments: Arguments, variables: dict[str, Any]) -> dict[str, Any]:
+    """The `config.json` of a model of ours with these arguments; ValueError for what the family cannot say."""
+    arguments = resolve(arguments)
     for name, value in family.fixed.items():
         if arguments.get(name, value) != value:
             raise ValueError(f"`{name}` of a {model_type} is {value}; the model's is {arguments[name]}.")
     config: dict[str, Any] = {
-        "model_type": model_type, "architectures": [family.architectures[arguments.get("head")]], "dtype": "float32", **family.demands
+        "model_type": model_type, "architectures": [family.architectures.get(arguments.get("head"), "")], "dtype": "float32",
+        **family.demands,
     }  # fmt: skip
     for name, key in family.keys.items():
         config[key] = WORDS[arguments[name]] if name == "activation" else arguments[name]
-    return config | family.write(arguments)
+    config |= family.write(arguments, variables)
+    back = resolve(to_arguments(family, config))
+    for name, value in arguments.items():
+        if name not in FREE and name in back and back[name] != value:
+            raise ValueError(f"A config.json of a {model_type} cannot say `{name}` {value}.")
+        if name not in FREE and name not in back and value not in (None, False):
+            raise ValueError(f"A {model_type} has no `{name}`; the model's is {value}.")
+    return config
+
+
+FREE = ("dropout", "generated", "remat")
+"""Arguments of ours that no checkpoint is about."""
+
+
+def resolve(arguments: Arguments) -> Arguments:
+    """The arguments with what stands for another spelt out, so that the same model has the same arguments."""
+    found = dict(arguments)
+    if found.get("hidden", 0) is None:
+        found["hidden"] = 4 * found["width"]
+    if found.get("decoder_layers", 0) is None:
+        found["decoder_layers"] = found["layers"]
+    if "kv_heads" in found:
+        found["kv_heads"] = found["kv_heads"] or found["heads"]
+    found["head_size"] = found.get("head_size") or found["width"] // found["heads"]
+    if found.get("qkv_bias", 0) is None:
+        found["qkv_bias"] = found["bias"]
+    if found.get("position", "rotary") != "rotary":
+        found.pop("theta", None)
+    if isinstance(found.get("size"), list | tuple) and len(set(found["size"])) == 1:
+        found["size"] = found["size"][0]
+    return found

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arsenal.huggingface.decoders import FAMILIES as DECODERS
+from arsenal.huggingface.encoders import FAMILIES as ENCODERS
 from arsenal.huggingface.family import Arguments, Family, to_arguments, to_config
 from arsenal.huggingface.mapping import Tree, parse_table, to_tensors, to_variables
+from arsenal.huggingface.sequences import FAMILIES as SEQUENCES
 from arsenal.nearest import nearest
 
-FAMILIES: dict[str, Family] = DECODERS
+FAMILIES: dict[str, Family] = DECODERS | ENCODERS | SEQUENCES
 SCHEME = "hf:"
 SHARD = 5 * 2**30
 """Bytes of one file at most, as Hugging Face's own default."""
@@ -53,7 +55,8 @@ def read_folder(name: str) -> Checkpoint:
             f"`model_type` of {path / 'config.json'} is {model_type}; arsenal reads {known}.{nearest(str(model_type), FAMILIES)}"
         )
     family = FAMILIES[model_type]
-    arguments = to_arguments(family, config)
+    with TensorFiles(path) as there:
+        arguments = to_arguments(family, config | {"tensors": set(there)})
     tokenizer = path / TOKENIZER[0]
 
     def variables() -> Tree:
@@ -129,14 +132,19 @@ def load_library() -> Any:
     return safetensors
 
 
-def model_types(target: str, arguments: Mapping[str, Any]) -> dict[str, str]:
-    """The `model_type`s that a model of ours is, and why not for those of its factory that it is not."""
-    reasons = {}
+def find_type(target: str, arguments: Arguments, variables: Tree) -> str:
+    """The first `model_type` that a model of ours, with all its arguments, is; ValueError with the reasons where it is none."""
+    reasons = []
     for model_type, family in FAMILIES.items():
         if family.target == target:
-            wrong = [name for name, value in family.fixed.items() if arguments.get(name, value) != value]
-            reasons[model_type] = ", ".join(f"its `{name}` is {family.fixed[name]}" for name in wrong)
-    return reasons
+            try:
+                to_config(model_type, family, arguments, variables)
+            except ValueError as error:
+                reasons.append(str(error))
+            else:
+                return model_type
+    known = ", ".join(sorted({family.target for family in FAMILIES.values()}))
+    raise ValueError(" ".join(reasons) or f"Models of {known} are written for transformers; this one is of {target}.")
 
 
 def write_folder(path: Path, model_type: str, arguments: Arguments, variables: Tree, tokenizer: str | None = None) -> list[Path]:
@@ -145,7 +153,7 @@ def write_folder(path: Path, model_type: str, arguments: Arguments, variables: T
     ValueError where the model is none of the family, before anything is written.
     """
     family = FAMILIES[model_type]
-    config = to_config(model_type, family, arguments)
+    config = to_config(model_type, family, arguments, variables)
     tensors = to_tensors(variables, parse_table(family.table(arguments)), family.sizes(arguments))
     save = load_library().numpy.save_file
     path.mkdir(parents=True, exist_ok=True)

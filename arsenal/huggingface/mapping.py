@@ -122,7 +122,7 @@ def to_variables(tensors: Mapping[str, Any], table: Sequence[Line], prefix: str 
                 for number in numbers:
                     one = name.replace("{}", str(number))
                     if how == "tied" and not np.array_equal(take(one), np.asarray(tensors[local(ours)])):
-                        raise ValueError(f"`{one}` of the checkpoint must equal `{local(ours)}`, to which it is tied, and differs.")
+                        raise ValueError(f"`{one}` must equal `{local(ours)}`, to which it is tied, and differs.")
                     left.discard(one)
             continue
         way, layers = WAYS[how], []
@@ -155,7 +155,8 @@ def layers_of(names: Sequence[str], there: set[str]) -> list[int] | None:
         numbers |= {int(match.group(1)) for match in map(pattern.fullmatch, there) if match}
     if not numbers:
         return None
-    absent = [one for number in range(max(numbers) + 1) for name in names if (one := name.replace("{}", str(number))) not in there]
+    wanted = [name.replace("{}", str(number)) for number in range(max(numbers) + 1) for name in names]
+    absent = [name for name in wanted if name not in there]
     if absent:
         raise ValueError(f"The checkpoint has no {quote(absent)}.")
     return sorted(numbers)

@@ -1,8 +1,16 @@
 """Architectures."""
 
+from arsenal.models.adapted import frozen, lora, merge_adapters
 from arsenal.models.autoencoder import autoencoder, variational
+from arsenal.models.bert import bert
 from arsenal.models.convolutional import convolutional
+from arsenal.models.generation import Sampling, beam_search, generate
 from arsenal.models.perceptron import perceptron
-from arsenal.models.transformer import generate, transformer
+from arsenal.models.t5 import t5
+from arsenal.models.transformer import transformer
+from arsenal.models.vit import vit
 
-__all__ = ["autoencoder", "convolutional", "generate", "perceptron", "transformer", "variational"]
+__all__ = [
+    "Sampling", "autoencoder", "beam_search", "bert", "convolutional", "frozen", "generate", "lora",
+    "merge_adapters", "perceptron", "t5", "transformer", "variational", "vit",
+]  # fmt: skip

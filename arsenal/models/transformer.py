@@ -12,12 +12,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from annotated_types import Gt, Interval
-from jax import lax
-from jax.random import fold_in
 
-from arsenal.nn import Dropout, Layers, Rotary, Sight, Stack, linen, same_segment, segment_positions, sinusoids
+from arsenal.models.generation import Sampling, continue_prompts, prompts
+from arsenal.nn import Dropout, Layers, Linear, Rotary, Sight, Stack, linen, same_segment, segment_positions, sinusoids
 from arsenal.nn.stack import Activation, Norm, Remat
-from arsenal.records import Batch, Model, row_keys
+from arsenal.records import Model
 
 PositiveInt = Annotated[int, Gt(0)]
 NEAR_ZERO = nn.initializers.normal(0.02)
@@ -47,7 +46,7 @@ class Transformer(nn.Module):
         self.stack = Stack(self.layers, self.dropout)
         self.norm = self.layers.make_norm(None)
         if not self.tied:
-            self.head = nn.Dense(self.vocabulary, False, kernel_init=NEAR_ZERO)
+            self.head = Linear(self.vocabulary, False, kernel_init=NEAR_ZERO)
 
     def __call__(self, inputs, training=None):
         """Logits of the token after each."""
@@ -172,15 +171,16 @@ def transformer(
         return kept["intermediates"]["stack"]["blocks"]["attention"]["weights"][0].swapaxes(0, 1)
 
     def flops(variables, inputs):
-        params = variables["params"]
-        counted = sum(math.prod(leaf.shape) for name, part in params.items() if name != "position" for leaf in jax.tree.leaves(part))
+        counted = [part for name, part in variables["params"].items() if name != "position"]
+        size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(counted))
         n, t = (inputs["tokens"] if isinstance(inputs, Mapping) else inputs).shape
-        return n * t * (6 * counted + 12 * layers * width * t)
+        return n * t * (6 * size + 12 * layers * width * t)
 
     def from_inputs(variables, inputs):
         keys, count = jax.vmap(jax.random.key)(inputs["seed"]), generated or context - inputs["tokens"].shape[1]
         prompt = {name: inputs[name] for name in ("tokens", "length")}
-        return continue_prompts(model, variables, keys, prompt, count, inputs["temperature"])
+        sampling = Sampling(inputs["temperature"])
+        return continue_prompts(model, variables, keys, prompt, count, sampling)
 
     model = linen(build()) if dropout is None else linen(build, dropout=dropout)
     model = model._replace(methods={"prefill": prefill, "decode": decode, "attention": attention}, flops=flops)
@@ -204,51 +204,7 @@ def make_rotary(name: str, theta: float, scaling: Mapping[str, Any] | None) -> R
     allowed = {"linear": {"factor"}, "llama3": {"factor", "low", "high", "context"}}
     if kind not in allowed or told.keys() != allowed[kind]:
         raise ValueError(
-            f"`scaling` of `{name}` is {{kind: linear, factor}} or {{kind: llama3, factor, low, high, context}}; got {dict(scaling)}."
+            f"`scaling` of `{name}` is {{kind: linear, factor}} or {{kind: llama3, factor, low, high, context}}; got "
+            f"{dict(scaling)}."
         )
     return Rotary(theta, scaling=kind, **told)
-
-
-def prompts(batch: Batch) -> dict[str, jax.Array]:
-    """The inputs of `generate` that a batch stands for: the first half of each row's tokens x [n, t]."""
-    tokens = batch.x["tokens"] if isinstance(batch.x, Mapping) else batch.x
-    n, t = tokens.shape
-    half = max(1, t // 2)
-    seed, length = batch.row.astype(jnp.uint32), jnp.full(n, half, jnp.int32)
-    return {"tokens": tokens[:, :half], "length": length, "seed": seed, "temperature": jnp.ones(n)}
-
-
-def generate(model: Model, variables: Any, key: jax.Array, prompt: jax.Array, length: int, temperature: Any = 1.0) -> jax.Array:
-    """`length` tokens [n, length] int32 that go on from prompts [n, t], drawn from `softmax(logits / temperature)`.
-
-    `temperature` >= 0 is traced; 0 takes the likeliest. Row i draws by `fold_in(key, i)`, whatever its neighbours.
-    Raises ValueError where prompt and answer together exceed the model's context.
-    """
-    n, t = prompt.shape
-    temperature = jnp.broadcast_to(jnp.asarray(temperature, dtype=float), (n,))
-    whole = {"tokens": prompt, "length": jnp.full(n, t, jnp.int32)}
-    return continue_prompts(model, variables, row_keys(key, jnp.arange(n)), whole, length, temperature)
-
-
-def continue_prompts(
-    model: Model, variables: Any, keys: jax.Array, prompt: dict, length: int, temperature: jax.Array
-) -> jax.Array:
-    """`length` tokens [n, length] int32 after prompts as in `prefill`, drawn by keys [n] at temperatures [n]."""
-    start, t = model.methods["prefill"](variables, prompt), prompt["tokens"].shape[1]
-    context = start["cache"]["k"].shape[2]
-    if length < 1 or t + length > context:
-        raise ValueError(f"`prompt` and `length` of `generate` must fit in {context} tokens; got {t} + {length}.")
-    temperature = temperature.astype(start["logits"].dtype)
-
-    def pick(logits, i):
-        scaled = logits / jnp.where(temperature > 0, temperature, 1)[:, None]
-        drawn = jax.vmap(lambda k, z: jax.random.categorical(fold_in(k, i), z))(keys, scaled)
-        return jnp.where(temperature > 0, drawn, jnp.argmax(logits, -1)).astype(jnp.int32)
-
-    def one(made, i):
-        token = pick(made["logits"], i)
-        inputs = {"token": token, "position": prompt["length"].astype(jnp.int32) + i, "cache": made["cache"]}
-        return model.methods["decode"](variables, inputs), token
-
-    _, tokens = lax.scan(one, start, jnp.arange(length, dtype=jnp.int32))
-    return tokens.T

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from arsenal.nn.linear import Linear
 from arsenal.nn.position import Rotary, rotate
 from arsenal.numerics.wide import HALF
 
@@ -40,7 +41,7 @@ def attend(
         )
     extra = {name: value for name, value in (("mask", mask), ("bias", bias)) if value is not None}
     flash = q.dtype in HALF and q.shape[3] % 8 == 0 and q.shape[1] == k.shape[1] and not extra
-    told = {"causal": causal, "scale": scale}
+    told: dict[str, Any] = {"causal": causal, "scale": scale}
     return lax.platform_dependent(
         q, k, v, extra,
         cpu=functools.partial(by_products, **told),
@@ -50,7 +51,7 @@ def attend(
 
 
 def by_products(
-    q: jax.Array, k: jax.Array, v: jax.Array, extra: dict[str, jax.Array], *, causal: bool, scale: float | None = None
+    q: jax.Array, k: jax.Array, v: jax.Array, extra: dict[str, Any], *, causal: bool, scale: float | None = None
 ) -> jax.Array:
     """The formula, in [b, heads, t, d]; the softmax of half precision is taken in float32."""
     weights = attention_weights(q, k, causal=causal, scale=scale, **extra).astype(v.dtype)
@@ -83,7 +84,7 @@ def attention_weights(
 
 
 def by_library(
-    q: jax.Array, k: jax.Array, v: jax.Array, extra: dict[str, jax.Array], *, causal: bool, scale: float | None = None
+    q: jax.Array, k: jax.Array, v: jax.Array, extra: dict[str, Any], *, causal: bool, scale: float | None = None
 ) -> jax.Array:
     """JAX's own attention, in XLA."""
     with jax.numpy_dtype_promotion("standard"):  # strict promotion would refuse its float32 softmax of half precision
@@ -91,7 +92,7 @@ def by_library(
 
 
 def by_cudnn(
-    q: jax.Array, k: jax.Array, v: jax.Array, extra: dict[str, jax.Array], *, causal: bool, scale: float | None = None
+    q: jax.Array, k: jax.Array, v: jax.Array, extra: dict[str, Any], *, causal: bool, scale: float | None = None
 ) -> jax.Array:
     """cuDNN's flash attention, or XLA's where cuDNN is not there or refuses: it says so when the call is traced."""
     try:
@@ -135,8 +136,8 @@ class SelfAttention(nn.Module):
         if self.heads % self.kv:
             raise ValueError(f"`kv_heads` of `SelfAttention` must divide `heads`, {self.heads}; got {self.kv}.")
         self.size = self.head_size or self.width // self.heads
-        self.qkv = nn.Dense((self.heads + 2 * self.kv) * self.size, self.bias, kernel_init=self.kernel_init)
-        self.out = nn.Dense(self.width, self.out_bias, kernel_init=self.out_init)
+        self.qkv = Linear((self.heads + 2 * self.kv) * self.size, self.bias, kernel_init=self.kernel_init)
+        self.out = Linear(self.width, self.out_bias, kernel_init=self.out_init)
         if self.qk_norm is not None:
             self.q_norm, self.k_norm = self.qk_norm("q_norm"), self.qk_norm("k_norm")
 
@@ -199,9 +200,9 @@ class CrossAttention(nn.Module):
         """Queries of x; keys and values of the memory."""
         self.size = self.head_size or self.width // self.heads
         inner = self.heads * self.size
-        self.query = nn.Dense(inner, self.bias, kernel_init=self.kernel_init)
-        self.key_value = nn.Dense(2 * inner, self.bias, kernel_init=self.kernel_init)
-        self.out = nn.Dense(self.width, self.bias, kernel_init=self.out_init)
+        self.query = Linear(inner, self.bias, kernel_init=self.kernel_init)
+        self.key_value = Linear(2 * inner, self.bias, kernel_init=self.kernel_init)
+        self.out = Linear(self.width, self.bias, kernel_init=self.out_init)
 
     def read(self, memory) -> dict[str, Any]:
         """Keys and values of a memory, {"k", "v"} [n, s, heads, d]."""

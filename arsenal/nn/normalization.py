@@ -1,4 +1,4 @@
-"""Normalisations that Flax has not: by weight of rows, so that padding does not move it and weight 2 is the row twice; Gemma's."""
+"""Normalisations that Flax has not: of batches by weight, which padding does not move, and Gemma's."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ class BatchNorm(nn.Module):
 
 
 class OffsetRMSNorm(nn.Module):
-    """`x / rms(x) * (1 + scale)` over the last axis, in float32 or wider. Gemma Team 2024 (2403.08295), as its weights mean it."""
+    """`x / rms(x) * (1 + scale)` over the last axis, in float32 or wider. Gemma Team 2024 (2403.08295)."""
 
     epsilon: float = 1e-6
 

@@ -15,6 +15,7 @@ from jax import lax
 
 from arsenal.nn.attention import CrossAttention, SelfAttention
 from arsenal.nn.dropout import Dropout
+from arsenal.nn.linear import Linear
 from arsenal.nn.normalization import OffsetRMSNorm
 from arsenal.nn.position import Rotary, linear_biases, relative_buckets
 
@@ -113,12 +114,10 @@ class MLP(nn.Module):
         """[n, t, width] to the same."""
         o = self.layers
         hidden, activation = o.hidden or 4 * o.width, ACTIVATIONS[o.activation]
-        y = nn.Dense(hidden, o.bias, kernel_init=o.init_kernel(), name="up")(x)
-        if o.gated:
-            y = activation(nn.Dense(hidden, o.bias, kernel_init=o.init_kernel(), name="gate")(x)) * y
-        else:
-            y = activation(y)
-        return nn.Dense(o.width, o.bias, kernel_init=o.init_kernel(last=True), name="down")(y)
+        y = Linear(hidden, o.bias, kernel_init=o.init_kernel(), name="up")(x)
+        gate = Linear(hidden, o.bias, kernel_init=o.init_kernel(), name="gate")(x) if o.gated else None
+        y = activation(y) if gate is None else activation(gate) * y
+        return Linear(o.width, o.bias, kernel_init=o.init_kernel(last=True), name="down")(y)
 
 
 class Block(nn.Module):

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import pytest
 from gaps import CODED, GAPS, PROSE, SCHEMA, TABLE, TEXTS, TIMED, WITH_TEXT
-from rows import CLASSES, IMAGES, MIXED, ROWS, floats
+from rows import CLASSES, IMAGES, MIXED, ROWS, WINDOWS, floats
 from table import law_test
 
 from arsenal import features
@@ -16,6 +16,7 @@ FLAT = ROWS._replace(x=ROWS.x[:, :2] @ floats(2, 4))
 PARTS = ROWS._replace(x=jnp.abs(floats(6, 1)) @ jnp.abs(floats(1, 4)))
 MANY = IMAGES._replace(x=jnp.sign(floats(6, 2, 2)) * floats(6, 2, 2) ** 2)
 CASES = {
+    "arsenal.features.masking.mask_tokens": lambda: [Case(features.mask_tokens(7, 7, 0.5), WINDOWS)],
     "arsenal.features.mixing.mixup": lambda: [Case(features.mixup(0.2, 3), IMAGES)],
     "arsenal.features.mixing.cutmix": lambda: [Case(features.cutmix(1.0, 3), IMAGES)],
     "arsenal.features.encoding.one_hot": lambda: [Case(features.one_hot([4, 3]), MIXED), Case(features.one_hot(schema=SCHEMA), CODED)],

@@ -1,24 +1,48 @@
 """What the laws are tried on in this room: a row for every public factory of a record."""
 
 import pytest
-from rows import IMAGES, ROWS, WINDOWS, dense, likely
+from rows import ANSWERS, IMAGES, ROWS, WINDOWS, dense, likely
 from table import law_test
 
 from arsenal import models
 from arsenal.testing import Case
 
 CASES = {
+    "arsenal.models.adapted.frozen": lambda: [Case(models.frozen(dense(), ".*_0/.*"), ROWS)],
+    "arsenal.models.adapted.lora": lambda: [
+        Case(models.lora(models.transformer(7, layers=2, heads=2, width=8, context=6, dropout=0.2), rank=2), WINDOWS)
+    ],
     "arsenal.models.autoencoder.autoencoder": lambda: [
         Case(models.autoencoder(models.perceptron(2, (4,)), models.perceptron(3, (4,), dropout=0.3)), ROWS)
     ],
     "arsenal.models.autoencoder.variational": lambda: [Case(likely(), ROWS), Case(likely(likelihood="gaussian"), ROWS)],
+    "arsenal.models.bert.bert": lambda: [
+        Case(models.bert(7, layers=2, heads=2, width=8, context=6, types=2, padding=0, dropout=0.2), WINDOWS),
+        Case(models.bert(7, "sequence", 3, layers=1, heads=2, width=8, context=6, offset=1), WINDOWS),
+    ],
     "arsenal.models.convolutional.convolutional": lambda: [Case(models.convolutional(3, (2,), 4), IMAGES)],
     "arsenal.models.perceptron.perceptron": lambda: [
         Case(dense(), ROWS),
         Case(models.perceptron((2, 2), (4,), dropout=0.5), IMAGES),
     ],
+    "arsenal.models.t5.t5": lambda: [
+        Case(models.t5(7, layers=1, heads=2, head_size=4, width=8, generated=3, dropout=0.2), ANSWERS),
+        Case(models.t5(7, layers=1, heads=2, head_size=4, width=8, gated=True, tied=False, scaled=False, generated=3), ANSWERS),
+    ],
     "arsenal.models.transformer.transformer": lambda: [
-        Case(models.transformer(7, layers=2, heads=2, width=8, context=6, dropout=0.2), WINDOWS)
+        Case(models.transformer(7, layers=2, heads=2, width=8, context=6, dropout=0.2), WINDOWS),
+        Case(
+            models.transformer(
+                7, 2, 4, 8, 6, kv_heads=2, hidden=12, activation="silu", gated=True, norm="rms", position="rotary", bias=False,
+                qk_norm=True, window=3, tied=False, remat="products", dropout=0.2,
+            ),
+            WINDOWS._replace(x={"tokens": WINDOWS.x, "segments": WINDOWS.x // 3}),
+        ),
+        Case(models.transformer(7, 1, 2, 8, 6, position="alibi", norm="rms_offset", parallel=True, scaled=True), WINDOWS),
+    ],
+    "arsenal.models.vit.vit": lambda: [
+        Case(models.vit(3, 4, 2, layers=2, heads=2, width=8, pool="mean", dropout=0.2), IMAGES),
+        Case(models.vit(3, 4, 2, layers=1, heads=2, width=8, distilled=True), IMAGES),
     ],
 }
 

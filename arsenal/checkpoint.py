@@ -1,0 +1,79 @@
+"""Runs as checkpoints of Hugging Face's, and what such a checkpoint is to us."""
+
+import importlib
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arsenal.config import AROUND, model_section
+from arsenal.huggingface import find_type, read_folder, write_folder
+from arsenal.models.adapted import join_frozen, merge_adapters
+from arsenal.run import Run
+from arsenal.training.transfer import transfer
+
+
+def write_checkpoint(run: Run, target: Path, family: str | None = None) -> list[Path]:
+    """Write the run's model as a folder that `transformers` loads: `config.json`, tensors and the data's tokenizer; the files.
+
+    `family` is the `model_type` where the model is of several, the first unless given. ValueError for a model of no family.
+    What the data's transforms did before the model is not in such a folder.
+    """
+    model = model_section(run.config.settings) or {}
+    name = model.get("_target_", "none")
+    variables = jax.tree.map(np.asarray, run.params["learner"])
+    while name in AROUND:
+        variables = merge_adapters(variables, model["alpha"], model["rank"]) if name.endswith("lora") else join_frozen(variables)
+        model = model["model"]
+        name = model["_target_"]
+    if not name.startswith("arsenal.models."):
+        raise ValueError(f"`export-hf` writes models of arsenal.models; this run's is {name}.")
+    if not isinstance(variables, dict) or "params" not in variables:
+        raise ValueError("`export-hf` writes runs whose parameters are those of one model; this learner's are not.")
+    target_name = name.removeprefix("arsenal.models.")
+    arguments = all_arguments(target_name, model)
+    tokenizer = run.kept[0].tokenizer
+    family = family or find_type(target_name, arguments, variables)
+    return write_folder(target, family, arguments, variables, json.dumps(tokenizer) if tokenizer else None)
+
+
+def all_arguments(target: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a factory of `arsenal.models`, those that were not given too."""
+    factory = getattr(importlib.import_module("arsenal.models"), target)
+    defaults = {name: p.default for name, p in inspect.signature(factory).parameters.items() if p.default is not p.empty}
+    return defaults | {name: value for name, value in given.items() if name != "_target_"}
+
+
+def describe_checkpoint(name: str) -> list[str]:
+    """What the checkpoint `hf:FOLDER` is, in lines; ValueError where a tensor of it, or of our model, has no counterpart."""
+    found = read_folder(name)
+    variables = found.variables()
+    model = getattr(importlib.import_module("arsenal.models"), found.target)(**found.arguments)
+    made = jax.eval_shape(model.init, jax.random.key(0), some_inputs(found.target, found.arguments, variables))
+    try:
+        transfer(variables, made)
+    except ValueError as error:
+        raise ValueError(str(error).replace("`init_from` leaves", f"{found.path} leaves").partition(";")[0] + ".") from error
+    leaves = jax.tree.leaves(variables)
+    told = ", ".join(f"{key}={value}" for key, value in found.arguments.items())
+    tokens = f"{len(json.loads(found.tokenizer.read_text())['model'].get('vocab', ()))} tokens" if found.tokenizer else "none"
+    return [
+        f"{found.path}: {found.model_type}",
+        f"model: {found.target}({told})",
+        f"parameters: {sum(leaf.size for leaf in leaves):,} in {len(leaves)} arrays, {leaves[0].dtype}; all of it is understood",
+        f"tokenizer: {tokens}",
+    ]
+
+
+def some_inputs(target: str, arguments: dict[str, Any], variables: dict[str, Any]) -> Any:
+    """The shape of an input of the model."""
+    if target == "vit":
+        channels = variables["params"]["patch"]["kernel"].shape[0] // arguments["patch"] ** 2
+        size = arguments["size"]
+        return jax.ShapeDtypeStruct((1, *([size] * 2 if isinstance(size, int) else size), channels), jnp.float32)
+    tokens = jax.ShapeDtypeStruct((1, 2), jnp.int32)
+    return {"tokens": tokens, "decoder": tokens} if target == "t5" else tokens
