@@ -26,6 +26,7 @@ VERBS = {
     "export-hf": "a run as a folder that Hugging Face's transformers load: run=FOLDER target=FOLDER",
     "inspect": "what a checkpoint of Hugging Face's is, and whether all of it is understood: hf:FOLDER",
     "predict": "answers for the rows of a file: run=FOLDER input=FILE output=FILE",
+    "tokenize": "documents to tokens, by a tokenizer that is given or learned: files=PATHS to=FOLDER",
     "verify-resume": "prove that a killed run resumes bit for bit: +experiment=NAME",
     "runs": "what runs there are: list, show run=FOLDER, compare runs=A,B, note run=FOLDER text=..., rm runs=A,B",
     "ab": "one experiment on people, from a table of events to a page: TABLE unit=... variant=... outcome=...",
@@ -34,7 +35,7 @@ VERBS = {
 }
 SLOW = (
     "train", "tune", "study", "automl", "evaluate", "explain", "generate", "export", "export-hf", "inspect", "predict",
-    "verify-resume", "ab",
+    "tokenize", "verify-resume", "ab",
 )  # fmt: skip
 """Verbs that take seconds before they have anything to tell."""
 ABOVE = ("train", "tune")

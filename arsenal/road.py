@@ -53,6 +53,9 @@ from arsenal.training.parallel import place
 from arsenal.training.transfer import Transfer, transfer
 
 if TYPE_CHECKING:
+    from arsenal_serving.export import Method
+
+    from arsenal.data import Schema
     from arsenal.evaluation.findings import Findings
     from arsenal.evaluation.paired import Paired
     from arsenal.evaluation.threshold import Costs
@@ -451,6 +454,10 @@ def export(run: Run, to: str | Path | None = None, explain: str | None = None) -
         )
         for name, f in run.apply.items()
     }
+    codecs = described.codecs
+    if "generate" in run.parts.learner.inputs and (language := language_of(run, described, rows)):
+        codecs = codecs | {"language": language}
+        methods["generate"] = from_strings(methods["generate"])
     if explain is not None:
         made = SERVED[explain](run)
         methods["explain"] = Method(made.fn, rows.x, inputs=described.inputs, outputs=made.outputs, sizes=made.sizes)
@@ -459,4 +466,30 @@ def export(run: Run, to: str | Path | None = None, explain: str | None = None) -
         "run": run.folder.name, "step": run.step, "config": run.config.values, "overrides": run.config.overrides,
         "environment": read_json(run.folder / "environment.json"), "parameters": digest(run.params),
     }  # fmt: skip
-    return write(target, methods, params, name=run.config.settings.name, codecs=described.codecs, provenance=provenance)
+    return write(target, methods, params, name=run.config.settings.name, codecs=codecs, provenance=provenance)
+
+
+def language_of(run: Run, described: "Schema", rows: Batch) -> dict[str, Any] | None:
+    """The state of the codec between a run's prompts and strings; None where its codes are no text."""
+    from arsenal.data.text import codec_state
+
+    asked = run.parts.learner.inputs["generate"](rows)
+    if not {"tokens", "length"} <= asked.keys():  # a model with an encoder: its questions are padded and not counted
+        return None
+    vocabulary = jax.eval_shape(run.apply["predict_proba"], run.params, rows.x).shape[-1] if "predict_proba" in run.apply else 0
+    return codec_state(described, vocabulary, asked["tokens"].shape[1])
+
+
+def from_strings(method: "Method") -> "Method":
+    """A method that goes on from tokens and their length as one that goes on from strings, for servers."""
+    from arsenal_serving.export import Tensor
+
+    def fn(params, inputs):
+        codes, others = inputs["prompt"], {name: value for name, value in inputs.items() if name != "prompt"}
+        length = jnp.maximum((codes >= 0).sum(-1, dtype=jnp.int32), 1)
+        return method.fn(params, others | {"tokens": jnp.maximum(codes, 0), "length": length})
+
+    example = {"prompt": method.example["tokens"]} | {k: v for k, v in method.example.items() if k not in ("tokens", "length")}
+    return method._replace(
+        fn=fn, example=example, inputs={"prompt": Tensor(codec="language")}, outputs={"generate": Tensor(codec="language")}
+    )

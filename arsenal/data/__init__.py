@@ -2,6 +2,7 @@
 
 from arsenal.data.baskets import baskets
 from arsenal.data.bundled import breast_cancer, diabetes, digits, odd_digits, seeds, wine
+from arsenal.data.chat import chat
 from arsenal.data.cloze import cloze
 from arsenal.data.dataset import Dataset, Schema, as_dataset
 from arsenal.data.files import csv, npz, parquet
@@ -21,6 +22,7 @@ from arsenal.data.folds import (
 from arsenal.data.grain import grain
 from arsenal.data.images import images
 from arsenal.data.mapped import memmap, tokens
+from arsenal.data.mixture import mixture
 from arsenal.data.source import ahead, arrays, feed, nothing, reading, stream, through
 from arsenal.data.splits import as_split, by_group, by_position, by_row, by_time, stratified, without_validation
 from arsenal.data.tabular import tabular
@@ -40,6 +42,7 @@ __all__ = [
     "by_position",
     "by_row",
     "by_time",
+    "chat",
     "cloze",
     "combinatorial_purged",
     "csv",
@@ -56,6 +59,7 @@ __all__ = [
     "leave_one_group_out",
     "leave_one_out",
     "memmap",
+    "mixture",
     "nothing",
     "npz",
     "odd_digits",

@@ -7,12 +7,19 @@ memory, its memory maps ones that are not; everything else that is read piece by
 import dataclasses
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from arsenal.records import Batch
+
+
+class Shares(NamedTuple):
+    """Of rows that come from several parts: where each begins, and the end [k + 1], and how often its rows come [k], to sum 1."""
+
+    begins: np.ndarray
+    weights: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,6 +34,8 @@ class Column:
     """[k + 1]: where every chunk begins, and the end, if rows of a chunk are far cheaper together."""
     together: int = 1
     """How many chunks are at hand at once."""
+    shares: Shares | None = None
+    """Of a mixture: rows of its parts come by their weights and not once an epoch."""
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         """The rows at these positions, in their order."""
@@ -37,7 +46,10 @@ class Column:
         return self.shape[0]
 
 
-def columns(read: Callable[[np.ndarray], Any], like: Any, n: int, chunks: np.ndarray | None = None, together: int = 1) -> Any:
+def columns(
+    read: Callable[[np.ndarray], Any], like: Any, n: int, chunks: np.ndarray | None = None, together: int = 1,
+    shares: Shares | None = None,
+) -> Any:  # fmt: skip
     """A tree of columns of n rows from one `read(positions) -> tree`, shaped as `like`, the tree of a single row [1, ...].
 
     Columns of one tree that are asked for the same rows, one after another, share the read.
@@ -55,7 +67,7 @@ def columns(read: Callable[[np.ndarray], Any], like: Any, n: int, chunks: np.nda
 
         return rows_of
 
-    made = [Column((n, *v.shape[1:]), np.dtype(v.dtype), part(i), chunks, together) for i, v in enumerate(leaves)]
+    made = [Column((n, *v.shape[1:]), np.dtype(v.dtype), part(i), chunks, together, shares) for i, v in enumerate(leaves)]
     return jax.tree.unflatten(structure, made)
 
 
@@ -76,8 +88,15 @@ def column_at(column: Any, rows: np.ndarray) -> Any:
     chunks = getattr(column, "chunks", None)
     if chunks is not None:
         chunks = np.unique(np.searchsorted(rows, chunks))
-    together = getattr(column, "together", 1)
-    return Column((len(rows), *column.shape[1:]), column.dtype, lambda at: column[rows[at]], chunks, together)
+    together, shares = getattr(column, "together", 1), getattr(column, "shares", None)
+    if shares is not None:
+        shares = shares._replace(begins=np.searchsorted(rows, shares.begins))
+    return Column((len(rows), *column.shape[1:]), column.dtype, lambda at: column[rows[at]], chunks, together, shares)
+
+
+def shares_of(rows: Any) -> Shares | None:
+    """The shares of the parts of a mixture; None of other rows."""
+    return next((v.shares for v in jax.tree.leaves(rows) if getattr(v, "shares", None) is not None), None)
 
 
 def take(rows: Batch, mask: np.ndarray) -> Batch:

@@ -11,7 +11,7 @@ from arsenal_serving.export import Tensor
 from arsenal.data.column import columns
 from arsenal.data.dataset import Dataset, Schema, dataset
 from arsenal.data.files import resolve_path
-from arsenal.data.text import tokenizer_state
+from arsenal.data.tokenizer import tokenizer_state
 
 
 def memmap(path: str, x: str | Sequence[str] = "x", y: str | None = "y", row: str | None = None) -> Dataset:
@@ -64,10 +64,17 @@ def tokens(
     size = file.stat().st_size
     if size % kind.itemsize:
         raise ValueError(f"Token file {path} must hold whole {dtype} numbers of {kind.itemsize} bytes; it has {size} bytes.")
-    if size < (context + 1) * kind.itemsize:
+    if size < (context + 1) * kind.itemsize:  # nothing that is empty can be mapped
         got = size // kind.itemsize
         raise ValueError(f"Token file {path} must hold at least {context + 1} ids, one window and its target; got {got}.")
-    codes = np.memmap(file, kind, "r")
+    schema = Schema({"x": Tensor()}, tokenizer=tokenizer_state(tokenizer) if tokenizer else {})
+    return windows(np.memmap(file, kind, "r"), path, context, stride, schema, {"stride": stride, "dtype": dtype})
+
+
+def windows(codes: np.memmap, path: str, context: int, stride: int, schema: Schema, settings: dict[str, Any]) -> Dataset:
+    """Windows of mapped ids and the ids that follow each, as `tokens` has them; ValueError for fewer than one."""
+    if len(codes) <= context:
+        raise ValueError(f"Token file {path} must hold at least {context + 1} ids, one window and its target; got {len(codes)}.")
     within = np.arange(context + 1)
 
     def read(rows: np.ndarray) -> dict[str, Any]:
@@ -75,5 +82,4 @@ def tokens(
         return {"x": window[:, :-1], "y": window[:, 1:]}
 
     made = columns(read, read(np.zeros(1, np.int64)), (len(codes) - context - 1) // stride + 1)
-    schema = Schema({"x": Tensor()}, tokenizer=tokenizer_state(tokenizer) if tokenizer else {})
-    return dataset(made["x"], made["y"], schema=schema, files=[file], settings={"stride": stride, "dtype": dtype})
+    return dataset(made["x"], made["y"], schema=schema, files=[Path(str(codes.filename))], settings=settings)

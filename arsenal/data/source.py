@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.random import fold_in
 
-from arsenal.data.column import gather, is_streamed, row_bytes
-from arsenal.data.order import by_chunk, shuffle_positions
+from arsenal.data.column import gather, is_streamed, row_bytes, shares_of
+from arsenal.data.order import by_chunk, by_share, shuffle_positions
 from arsenal.records import Batch, Source, anything, batch
 
 BLOCK = 32 * 2**20
@@ -59,7 +59,8 @@ def reading(
 
     A block holds `window` steps, by default as many as 32 MB do. Which rows a step reads is a function of key and step
     alone, so a resumed run goes on at the very row. Columns in chunks (row groups of a Parquet file) come in an order of
-    their own: chunks in random order, rows shuffled among the chunks that are at hand together. Of every batch this source
+    their own: chunks in random order, rows shuffled among the chunks that are at hand together; those of a mixture by weights,
+    see `by_share`. Of every batch this source
     reads the rows of one of `parts` equal parts, by default those of this process among all. `check` sees every block, as
     rows [m, ...], and raises ValueError where they do not fit.
     """
@@ -76,12 +77,18 @@ def reading(
         window = min(max(per_epoch, AT_LEAST) if shuffle else per_epoch, max(1, BLOCK // max(1, own * row_bytes(rows))))
     if window < 1:
         raise ValueError(f"`window` of `reading` must be >= 1; got {window}.")
+    shares = shares_of(rows)
+    if shares is not None and shuffle and (empty := np.flatnonzero((np.diff(shares.begins) == 0) & (shares.weights > 0))).size:
+        raise ValueError(f"Every part of a mixture must have a row to train on; part {empty[0] + 1} has none.")
     chunked = next((v for v in jax.tree.leaves(rows) if getattr(v, "chunks", None) is not None), None)
 
     def place(epoch: np.ndarray, position: np.ndarray) -> np.ndarray:
         """The rows [steps, own] at these positions of each step's epoch."""
         if not shuffle:
             return position
+        if shares is not None:
+            places = (epoch.astype(np.int64)[:, None] * n + position).reshape(-1)
+            return by_share(key, shares.begins, shares.weights, places).reshape(position.shape)
         if chunked is None:
             return np.asarray(shuffle_epochs(key, n, epoch.astype(np.int32), position.astype(np.int32)))
         found = np.empty_like(position)

@@ -8,7 +8,7 @@ import numpy as np
 from annotated_types import Ge, Interval, Lt
 from arsenal_serving.artifact import codecs
 
-from arsenal.data.column import in_memory
+from arsenal.data.column import in_memory, shares_of
 from arsenal.records import Batch, Split
 
 Fraction = Annotated[float, Interval(ge=0, lt=1)]
@@ -29,10 +29,17 @@ def by_position(validation: Fraction = 0.1, test: Fraction = 0.1, gap: Annotated
     """By place in the sequence: the first ids train, the next validate, the last test.
 
     For rows in a sequence, where neighbours overlap: the `gap` ids before validation and before test belong to no
-    side. The sizes are those fractions of the rows, gaps included.
+    side. The sizes are those fractions of the rows, gaps included. Of a mixture each part is cut so.
     """
     check_fractions("by_position", validation, test)
-    return Split(lambda rows, schema: masks_in_order(np.asarray(rows.row).astype(np.int64), validation, test, gap))
+
+    def masks(rows, schema):
+        ids, shares = np.asarray(rows.row).astype(np.int64), shares_of((rows.x, rows.y))
+        parts = [ids] if shares is None else np.split(ids, shares.begins[1:-1])
+        found = [masks_in_order(part, validation, test, gap) for part in parts if len(part)]
+        return {side: np.concatenate([one[side] for one in found]) for side in found[0]}
+
+    return Split(masks)
 
 
 def by_time(

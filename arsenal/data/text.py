@@ -1,8 +1,7 @@
 """Text as rows: windows of bytes, characters or tokens, each beside itself shifted by one; and codes as text again."""
 
 import functools
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,41 +9,77 @@ import numpy as np
 from annotated_types import Gt
 from arsenal_serving.export import Tensor
 
+from arsenal.data.corpus import read_corpus
 from arsenal.data.dataset import Dataset, Schema, dataset
+from arsenal.data.documents import document_files, documents
 from arsenal.data.files import resolve_path
+from arsenal.data.mapped import windows
+from arsenal.data.tokenizer import end_of, tokenizer_of, tokenizer_state
 
 
 def text(
-    path: str | None = None,
+    path: str | Sequence[str] | None = None,
     context: Annotated[int, Gt(0)] = 64,
     stride: Annotated[int, Gt(0)] = 16,
     units: Literal["bytes", "characters"] = "bytes",
     tokenizer: str | None = None,
+    field: str = "text",
 ) -> Dataset:
     """Windows x [n, context] int32 that begin `stride` apart, and y the units that follow each; a row's id is its number.
 
     A byte's code is its value, 0..255; a character's its place among the text's distinct characters in order,
     which are the schema's labels. `tokenizer` is a tokenizer.json of Hugging Face's tokenizers, whose tokens are the units
-    then; the schema holds it. `path` None reads the help texts that come with Python (`pydoc_data.topics`).
+    then; the schema holds it. `path`: a file of text; documents, see `arsenal.data.documents`, in .jsonl (the key `field` of each
+    line) and .parquet (that column), in all such files of a folder, a glob or a list, one after another with the tokenizer's end
+    of a document, else a line break, between; or a corpus that `arsenal tokenize` made, whose tokens are mapped and not loaded.
+    None reads the help texts that come with Python (`pydoc_data.topics`).
     Two windows share text where their numbers differ by `context // stride` or less: see `by_position`.
     """
-    content = python_topics() if path is None else read_bytes(resolve_path(path))
-    labels, state = None, {}
-    if tokenizer:
-        state = tokenizer_state(tokenizer)
-        codes = encode(Schema(tokenizer=state), utf8(content, path))
+    if isinstance(path, str) and (resolve_path(path) / "corpus.json").is_file():
+        corpus = read_corpus(resolve_path(path))
+        if tokenizer or units != "bytes":
+            raise ValueError(f"Corpus {path} has the tokens of its own tokenizer: leave `tokenizer` and `units` out.")
+        schema = Schema({"x": Tensor()}, tokenizer=corpus.tokenizer)
+        return windows(corpus.ids, path, context, stride, schema, {"stride": stride, "dtype": corpus.about["dtype"]})
+    state = tokenizer_state(tokenizer) if tokenizer else {}
+    files = []
+    if path is not None:
+        files = [resolve_path(str(path))] if is_one_text(path) else document_files(path)
+    labels = None
+    if path is not None and not is_one_text(path):
+        found = [document.text for document in documents(files, field)]
+    else:
+        content = python_topics() if path is None else read_bytes(files[0])
+        found = [utf8(content, path)] if state or units == "characters" else []
+    if state:
+        codes = join_tokens(state, found)
     elif units == "characters":
-        letters = np.frombuffer(utf8(content, path).encode("utf-32-le"), np.uint32)
+        letters = np.frombuffer("\n".join(found).encode("utf-32-le"), np.uint32)
         distinct, codes = np.unique(letters, return_inverse=True)
         labels = [chr(letter) for letter in distinct]
     else:
-        codes = np.frombuffer(content, np.uint8)
+        codes = np.frombuffer("\n".join(found).encode() if found else content, np.uint8)
     if len(codes) <= context:
         counted = "tokens" if tokenizer else units
         raise ValueError(f"The text must have at least {context + 1} {counted}, one window and its target; got {len(codes)}.")
-    windows = np.lib.stride_tricks.sliding_window_view(codes.astype(np.int32), context + 1)[::stride]
+    rows = np.lib.stride_tricks.sliding_window_view(codes.astype(np.int32), context + 1)[::stride]
     schema = Schema({"x": Tensor()}, Tensor(columns=labels), tokenizer=state)
-    return dataset(windows[:, :-1], windows[:, 1:], schema=schema, files=[resolve_path(path)] if path else [])
+    return dataset(rows[:, :-1], rows[:, 1:], schema=schema, files=files)
+
+
+def is_one_text(path: str | Sequence[str]) -> bool:
+    """Whether a path is that of a file whose whole content is the text, whatever its name ends in."""
+    if not isinstance(path, str) or Path(path).suffix in (".jsonl", ".parquet"):
+        return False
+    return not resolve_path(path).is_dir() and not any(letter in path for letter in "*?[")
+
+
+def join_tokens(state: dict, found: Sequence[str]) -> np.ndarray:
+    """The ids [t] of texts, one after another; of several each with the end of a document, where the tokenizer has one."""
+    made, end = tokenizer_of(state), end_of(state)
+    if len(found) == 1 or end is None:
+        return np.array(made.encode("\n".join(found)).ids, np.int32)
+    return np.array([i for one in made.encode_batch(list(found), add_special_tokens=False) for i in (*one.ids, end[1])], np.int32)
 
 
 def encode(schema: Schema, words: str) -> np.ndarray:
@@ -93,40 +128,25 @@ def decoder(schema: Schema | None = None) -> Callable[[Any], str]:
     return functools.partial(decode, Schema() if schema is None else schema)
 
 
+def codec_state(schema: Schema, vocabulary: int, length: int) -> dict[str, Any] | None:
+    """The state of the codec by which a server reads prompts of up to `length` codes and writes what follows them.
+
+    None where codes below `vocabulary` are no text: without a tokenizer or characters only 256 of them are, bytes.
+    """
+    made: dict[str, Any] = {"kind": "tokens", "length": length}
+    if schema.tokenizer:
+        end = end_of(schema.tokenizer)
+        return made | {"tokenizer": schema.tokenizer} | ({} if end is None else {"end": end[1]})
+    letters = characters(schema)
+    return made | {"values": letters} if letters is not None else made if vocabulary == 256 else None
+
+
 def characters(schema: Schema) -> list[str] | None:
     """The characters by code; None where the text is bytes."""
     labels = schema.target.columns
     if labels is not None and not all(len(label) == 1 for label in labels):
         raise ValueError(f"Only text reads as text; the targets of this data are {', '.join(map(str, labels[:3]))}, ….")
     return None if labels is None else list(labels)
-
-
-def tokenizer_state(path: str) -> dict:
-    """The content of a tokenizer.json; one clear error where it is none."""
-    file = Path(path)
-    if not file.is_file():
-        raise FileNotFoundError(f"Tokenizer file {path} does not exist.")
-    try:
-        state = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"Tokenizer file {path} is no JSON: {error}.") from error
-    try:
-        tokenizer_of(state)
-    except ValueError as error:
-        raise ValueError(f"Tokenizer file {path} cannot be read: {error}") from error
-    return state
-
-
-def tokenizer_of(state: dict) -> Any:
-    """The tokenizer that the content of a tokenizer.json describes."""
-    try:
-        from tokenizers import Tokenizer
-    except ModuleNotFoundError as error:
-        raise ValueError('Tokenizers need a library: pip install "ml-arsenal[tokenizers]".') from error
-    try:
-        return Tokenizer.from_str(json.dumps(state))
-    except Exception as error:  # the library raises nothing narrower
-        raise ValueError(f"it is no tokenizer.json of Hugging Face's ({str(error).splitlines()[0]}).") from error
 
 
 def read_bytes(path: Path) -> bytes:
@@ -139,7 +159,7 @@ def read_bytes(path: Path) -> bytes:
     return content
 
 
-def utf8(content: bytes, path: str | None) -> str:
+def utf8(content: bytes, path: str | Sequence[str] | None) -> str:
     """The bytes as UTF-8."""
     try:
         return content.decode("utf-8")

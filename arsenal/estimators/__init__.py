@@ -17,6 +17,7 @@ from arsenal.estimators.by_neighbor import (
     mds,
     spectral_clustering,
     tsne,
+    umap,
 )
 from arsenal.estimators.cluster import k_medoids, kmeans, mini_batch_kmeans
 from arsenal.estimators.dirichlet import bayesian_mixture
@@ -31,6 +32,7 @@ from arsenal.estimators.linear import logistic, ridge
 from arsenal.estimators.mixture import gaussian_mixture
 from arsenal.estimators.neighborhood import dbscan, mean_shift
 from arsenal.estimators.neighbors import k_neighbors, nearest_centroid, radius_neighbors
+from arsenal.estimators.passive import passive_aggressive
 from arsenal.estimators.penalized import elastic_net, lasso
 from arsenal.estimators.rules import association_rules, rule_table
 from arsenal.estimators.sgd import sgd
@@ -80,6 +82,7 @@ __all__ = [
     "nu_svc",
     "nu_svr",
     "one_class_svm",
+    "passive_aggressive",
     "qda",
     "quantile_regression",
     "radius_neighbors",
@@ -93,4 +96,5 @@ __all__ = [
     "svr",
     "tree",
     "tsne",
+    "umap",
 ]

@@ -20,7 +20,7 @@ from arsenal.sklearn.shell import shell_class
 SPELLINGS = {"kmeans": "KMeans"} | {
     word: word.upper()
     for word in (
-        "ard", "dbscan", "glm", "hdbscan", "ica", "lda", "mds", "nmf", "pca", "qda", "svc", "svd", "svm", "svr", "tsne"
+        "ard", "dbscan", "glm", "hdbscan", "ica", "lda", "mds", "nmf", "pca", "qda", "svc", "svd", "svm", "svr", "tsne", "umap"
     )
 }
 """Of words that are no words."""

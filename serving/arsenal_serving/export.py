@@ -470,9 +470,7 @@ def _check_described(name, method, input_names, inputs, output_names, made, stat
         where = f"{what} {key!r} of method {name!r}"
         named = [] if tensor.codec is None else [tensor.codec] if isinstance(tensor.codec, str) else tensor.codec
         used = codecs.find_codecs(named, states)
-        cell = codecs.cell_shape(where, used)
-        if cell and (what == "output" or len(shape) < 2 or shape[-1] != cell[0]):
-            raise Refused(f"{where} has codecs of texts, so it must be an input [..., {cell[0]}]; it is {list(shape)}.")
+        cell = codecs.cell_shape(where, used, shape, what == "input")
         shape = shape[: len(shape) - len(cell)]
         last = shape[-1] if len(shape) > 1 else 0
         if dtype.name not in SERVED:

@@ -484,7 +484,8 @@ def _port(described: dict[str, Any], states: dict[str, Any], inward: bool) -> Po
                 raise cells.WrongCell(error.at * len(each) + column, error.must, error.value) from error
         return np.stack(coded, axis=array.ndim - 1)
 
-    code = None if listed is None else each[0] if isinstance(listed, str) else by_column
+    alone = isinstance(listed, str) or (not inward and any(codec.reads_back for codec in made))
+    code = None if listed is None else each[0] if alone else by_column
     columns, finite, pad = described["columns"], described["finite"], described.get("pad")
     dtype, gaps = np.dtype(described["dtype"]), cells.missing_words(described.get("gaps"))
     where = f"input {described['name']!r}" if inward else f"output {described['name']!r}"
@@ -495,9 +496,8 @@ def _port(described: dict[str, Any], states: dict[str, Any], inward: bool) -> Po
         raise Refused(f"{where} cannot have 'gaps': words for missing values are of floats without a codec.")
     kinds = tuple(states[name]["kind"] for name in names)
     missing = tuple(states[name].get("missing") is not None for name in names)
-    shape, cell = tuple(described["shape"]), codecs.cell_shape(where, made)
-    if cell and (not inward or shape[-1:] != cell or len(shape) < 2):
-        raise Refused(f"{where} has codecs of texts, so it must be an input [..., {cell[0]}]; it is {list(shape)}.")
+    shape = tuple(described["shape"])
+    cell = codecs.cell_shape(where, made, shape, inward)
     shape = shape[: len(shape) - len(cell)]
     port = Port(described["name"], dtype, shape, columns, finite, code, pad, kinds=kinds, missing=missing, gaps=gaps)
     return port._replace(sentinels=tuple(cells.sentinels(gaps or ())), cell=cell)

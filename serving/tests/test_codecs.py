@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import json
+import sys
 import time
 import unicodedata
 import zlib
@@ -71,7 +73,7 @@ def test_what_is_no_cell_is_named(state, values, said):
 @pytest.mark.parametrize(
     ("state", "says"),
     [
-        ({"kind": "regex"}, "unknown kind of codec 'regex'.*'boolean', 'category', 'date', 'number', 'text', 'time'"),
+        ({"kind": "regex"}, "unknown kind of codec 'regex'.*'boolean', 'category', 'date', 'number', 'text', 'time', 'tokens'"),
         ({"kind": "time", "unit": "D", "format": "%Y-%d-%m"}, "`format` of a time codec must say year, month and day"),
         ({"kind": "time", "unit": "D", "format": "%m/%Y"}, "`format` of a time codec must say year, month and day"),
         ({"kind": "time", "unit": "D", "format": "%x"}, "`format` of a time codec must say year, month and day"),
@@ -83,6 +85,11 @@ def test_what_is_no_cell_is_named(state, values, said):
         (TEXT | {"buckets": 8, "analyzer": "char"}, "`analyzer` of a text codec must be one of char_wb, word; got 'char'"),
         (TEXT | {"buckets": 8, "length": True}, "`length` of a text codec must be a whole number"),
         (TEXT | {"buckets": 8, "lowercase": "no"}, "`lowercase` and `strip_accents` of a text codec must be true or false"),
+        ({"kind": "tokens", "length": 0}, "`length` of a tokens codec must be a whole number of 1 to"),
+        ({"kind": "tokens", "length": 4, "values": ["ab"]}, "`values` of a tokens codec must be a list of characters"),
+        ({"kind": "tokens", "length": 4, "values": ["a"], "tokenizer": {}}, "have `values` or a `tokenizer`, or none of them; it has both"),
+        ({"kind": "tokens", "length": 4, "tokenizer": {}}, "`tokenizer` of a tokens codec is none of Hugging Face's|needs the library"),
+        ({"kind": "tokens", "length": 4, "end": 256}, "`end` of a tokens codec must be a code of 0 to 255; got 256"),
         ({"kind": "category"}, r"takes \['values'\] and may take \['missing'\]; got \[\]"),
         ({"kind": "date", "zone": "utc"}, r"takes \[\]; got \['zone'\]"),
         ({"kind": "category", "values": ["a", "a"]}, "must differ"),
@@ -325,3 +332,49 @@ def test_columns_of_a_table_take_a_blink():
         codec, array, start = codecs.codec(state), np.array(values, object), time.perf_counter()
         codec.encode(array)
         assert time.perf_counter() - start < 3.0, state["kind"]
+
+
+def a_tokenizer(**more) -> dict:
+    library = pytest.importorskip("tokenizers")
+    made = library.Tokenizer(library.models.BPE())
+    made.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = library.decoders.ByteLevel()
+    alphabet = library.pre_tokenizers.ByteLevel.alphabet()
+    trainer = library.trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, special_tokens=["<end>"], show_progress=False)
+    made.train_from_iterator(PROSE[:-1] * 3, trainer)
+    return {"kind": "tokens", "tokenizer": json.loads(made.to_str()), **more}
+
+
+@pytest.mark.parametrize("state", ["bytes", "characters", "tokenizer"])
+def test_language_round_trips_and_what_is_too_long_or_empty_is_named(state):
+    letters = sorted(set("".join(PROSE[:-1])))
+    state = {
+        "bytes": lambda: {"kind": "tokens", "length": 60}, "characters": lambda: {"kind": "tokens", "length": 60, "values": letters},
+        "tokenizer": lambda: a_tokenizer(length=60),
+    }[state]()  # fmt: skip
+    texts = np.array(PROSE[:4] + [PROSE[4]] * 2, object).reshape(3, 2)
+    codes = codecs.encode(state, texts)
+    assert codes.shape == (3, 2, 60) and codes.dtype == np.int32 and codes.min() == -1
+    assert codecs.decode(state, codes).tolist() == texts.tolist()
+    assert codecs.decode(state, codes[..., :1]).shape == (3, 2)
+    for wrong, said in ((PROSE[0] * 9, "row 2 must have 1 to 60 tokens, not"), ("", "row 2 must be a text that is not empty"), (None, "got null")):
+        with pytest.raises(Refused, match=said):
+            codecs.encode(state, ["a", wrong])
+
+
+def test_what_is_read_back_stops_at_its_end_and_what_has_no_meaning_is_told():
+    state = a_tokenizer(length=9, end=0)
+    codes = codecs.encode(state, ["a cat"])[0]
+    cut = np.array([[*codes[codes >= 0], 0, 70, 80], [0, 70, 70, 70, 70, 70, 70, 70, 70][: (codes >= 0).sum() + 3]])
+    assert codecs.decode(state, cut).tolist() == ["a cat", ""]
+    assert codecs.decode({"kind": "tokens", "length": 2}, [[104, 300, 195, 169]]).tolist() == ["h\ufffdé"]
+    with pytest.raises(Refused, match="row 1 must have only characters that the model knows, not 'c'"):
+        codecs.encode({"kind": "tokens", "length": 4, "values": ["a", "b"]}, ["abc"])
+
+
+def test_a_model_of_language_names_the_library_that_it_needs(monkeypatch):
+    state = a_tokenizer(length=4)
+    codecs.tokens.load_tokenizer.cache_clear()
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(Refused, match=r'needs the library tokenizers: pip install "ml-arsenal-serving\[tokenizers\]"\.$'):
+        codecs.codec(state)

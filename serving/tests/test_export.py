@@ -135,6 +135,7 @@ TEXT = {"kind": "text", "analyzer": "word", "ngrams": [1, 1], "buckets": 8, "len
         (Method(lambda p, x: x, F, {"x": Tensor(gaps="NA")}), {}, "words for missing values must be a list of strings"),
         (Method(lambda p, x: x, CODE, {"x": Tensor(codec="k")}), {}, "unknown codec 'k'"),
         (Method(lambda p, x: x, CODE, {"x": Tensor(codec="k")}), {"codecs": {"k": TEXT}}, r"codecs of texts, so it must be an input \[..., 2\]; it is \["),
+        (Method(lambda p, x: x, CODE, {}, {"f": Tensor(codec="k")}), {"codecs": {"k": TEXT}}, r"output 'f' of method 'f' must be \[..., n\] of one codec of tokens to be texts"),
         (Method(lambda p, x: x, CODE, {"x": Tensor(codec=["k", "d", "d"])}), {"codecs": {"k": TEXT, "d": {"kind": "date"}}}, r"make a cell \[1, 2\] codes; all must agree"),
         (Method(lambda p, x: x, CODE, {"x": Tensor(codec=["k"])}), {"codecs": {"k": {"kind": "date"}}}, "1 codecs for a last axis of 3"),
         (Method(lambda p, x: x, F, {"x": Tensor(shape=["n", 3])}), {}, "must start with 'batch'"),

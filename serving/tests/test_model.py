@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import example, parameters, predict
 
 from arsenal_serving.artifact.golden import same_bits
+from arsenal_serving.export import Method, Tensor, export
 from arsenal_serving.model import load
+from arsenal_serving.protocols import records
 from arsenal_serving.refused import Refused
 
 X = example()
@@ -103,3 +106,26 @@ def test_refusals_say_what_is_allowed_and_what_came(model, method, inputs, says)
     with pytest.raises(Refused, match=says) as caught:
         model.infer(method, inputs)
     assert "\n" not in str(caught.value)
+
+
+def test_texts_go_in_and_come_out_of_any_length(tmp_path):
+    def shift(params, inputs):
+        codes = inputs["prompt"]
+        shifted = jnp.where(codes >= 0, codes + params["k"], -1)
+        return {"text": jnp.concatenate([shifted, shifted], 1), "length": (codes >= 0).sum(1)}
+
+    example = {"prompt": np.array([[97, 98, -1], [99, -1, -1]], np.int32)}
+    said = Tensor(codec="language")
+    made = export(
+        tmp_path / "m", {"shift": Method(shift, example, {"prompt": said}, {"text": said})}, {"k": np.int32(1)},
+        codecs={"language": {"kind": "tokens", "length": 3}},
+    )  # fmt: skip
+    model = load(made)
+    answer = model.infer("shift", {"prompt": np.array(["abc", "x"], object)})
+    assert answer["text"].tolist() == ["bcdbcd", "y"] and answer["length"].tolist() == [3, 1]
+    assert "strings [batch]" in map(str, model.methods["shift"].outputs)
+    parsed = records.parse(model.methods["shift"], b'{"records": [{"prompt": "hal"}, {"prompt": 9}]}')
+    assert model.infer("shift", parsed)["text"].tolist() == ["ibmibm", ":"]
+    with pytest.raises(Refused, match="row 1, column 'prompt' must have 1 to 3 tokens, not 4"):
+        model.infer("shift", {"prompt": np.array(["abcd"], object)})
+    assert model.infer("shift", {"prompt": np.array([], object)})["text"].tolist() == []

@@ -68,8 +68,8 @@ def test_a_text_that_cannot_be_read_is_told(tmp_path, content, more, said):
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path):
-    for path in (tmp_path / "none.txt", tmp_path):
-        with pytest.raises(FileNotFoundError, match=r"Text file .* does not exist\."):
+    for path, said in ((tmp_path / "none.txt", r"Text file .* does not exist\."), (tmp_path, r"No file of documents .* is at")):
+        with pytest.raises(FileNotFoundError, match=said):
             text(str(path))
 
 

@@ -171,3 +171,54 @@ def test_an_environment_without_any_training_code_answers_the_same(trained):
     for run in trained.values():
         with Server(run.folder, python) as server:
             check_answers(server, run)
+
+
+@pytest.mark.slow
+def test_a_model_of_text_takes_strings_and_gives_strings(tmp_path):
+    """By bytes, and by a tokenizer that travels in the artifact: to a process that knows nothing of training."""
+    library = pytest.importorskip("tokenizers")
+    made = library.Tokenizer(library.models.BPE())
+    made.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = library.decoders.ByteLevel()
+    alphabet = library.pre_tokenizers.ByteLevel.alphabet()
+    trainer = library.trainers.BpeTrainer(vocab_size=280, initial_alphabet=alphabet, special_tokens=["</s>"], show_progress=False)
+    made.train_from_iterator(["the value of a name is a value"], trainer)
+    made.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "book.txt").write_text("the value of a name is a value of the name\n" * 200)
+    tokens = [f"data.tokenizer={tmp_path / 'tokenizer.json'}", "model.vocabulary=280"]
+    for words, read, write in (
+        ([], lambda text: list(text.encode()), lambda codes: bytes(codes).decode(errors="replace")),
+        (tokens, lambda text: made.encode(text).ids, made.decode),
+    ):
+        run = fit(compose("text_gpt", [f"data.path={tmp_path / 'book.txt'}", "length=60", f"run.root={tmp_path}", *words]))
+        export(run)
+        prompts = ["the value of ", "a name"]
+        codes = [read(prompt) for prompt in prompts]
+        asked = {
+            "tokens": np.array([one + [0] * (32 - len(one)) for one in codes], np.int32),
+            "length": np.array([len(one) for one in codes], np.int32),
+            "seed": np.array([3, 4], np.uint32), "temperature": np.array([0.0, 0.5], np.float32),
+        }  # fmt: skip
+        wanted = np.asarray(jax.jit(run.apply["generate"])(run.params, asked)).tolist()
+        wanted = [one[: one.index(0)] if words and 0 in one else one for one in wanted]
+        python = os.environ.get("ARSENAL_SERVING_PYTHON", sys.executable)
+        if words and subprocess.run([python, "-c", "import tokenizers"], capture_output=True).returncode:
+            command = [python, "-m", "arsenal_serving", str(run.folder), "--port", "0"]
+            said = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=120).stderr
+            assert said.endswith('needs the library tokenizers: pip install "ml-arsenal-serving[tokenizers]".\n'), said
+            python = sys.executable
+        with Server(run.folder, python) as server:
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+            rows = [{"prompt": p, "seed": 3 + i, "temperature": i / 2} for i, p in enumerate(prompts)]
+            connection.request(
+                "POST", "/models/text_gpt.generate/predict", json.dumps({"records": rows}), {"Content-Type": "application/json"}
+            )
+            answer = json.loads(connection.getresponse().read())
+            assert [one["generate"] for one in answer["records"]] == [write(one) for one in wanted], answer
+            connection.request(
+                "POST", "/models/text_gpt.generate/predict", json.dumps({"records": [rows[0] | {"prompt": "a" * 99}]}),
+                {"Content-Type": "application/json"},
+            )  # fmt: skip
+            response = connection.getresponse()
+            assert response.status == 400 and "must have 1 to 32 tokens" in json.loads(response.read())["error"]
+            connection.close()

@@ -41,6 +41,7 @@ CASES = {
     "arsenal.estimators.by_neighbor.affinity_propagation": lambda: [Case(estimators.affinity_propagation(0.7, -3.0), WHOLE, pace=0.9)],
     "arsenal.estimators.by_neighbor.tsne": lambda: [Case(estimators.tsne(perplexity=4.0, exaggeration=2.0, max_iterations=260), WHOLE)],
     "arsenal.estimators.by_neighbor.mds": lambda: [Case(estimators.mds(), WHOLE)],
+    "arsenal.estimators.by_neighbor.umap": lambda: pytest.importorskip("umap") and [Case(estimators.umap(neighbors=3, epochs=20), WHOLE)],
     "arsenal.estimators.by_neighbor.isomap": lambda: [Case(estimators.isomap(neighbors=5), WHOLE)],
     "arsenal.estimators.cluster.kmeans": lambda: [Case(estimators.kmeans(2, restarts=3), ROWS, double=True)],
     "arsenal.estimators.cluster.k_medoids": lambda: [Case(estimators.k_medoids(2), ROWS, double=True)],
@@ -78,6 +79,10 @@ CASES = {
     "arsenal.estimators.svm.linear_svc": lambda: [Case(estimators.linear_svc(0.7, classes=3, tolerance=1e-9), CLASSES, double=True)],
     "arsenal.estimators.svm.linear_svr": lambda: [Case(estimators.linear_svr(0.7, 0.1, tolerance=1e-9), ROWS, double=True)],
     "arsenal.estimators.sgd.sgd": lambda: [Case(estimators.sgd("squared_hinge", 0.1, 0.5, classes=3), CLASSES), Case(estimators.sgd("huber"), ROWS)],
+    "arsenal.estimators.passive.passive_aggressive": lambda: [
+        Case(estimators.passive_aggressive(0.3, "pa2", max_iterations=4, classes=3), CLASSES, double=True),
+        Case(estimators.passive_aggressive(0.3, max_iterations=4), ROWS, double=True),
+    ],
     "arsenal.estimators.isotonic.isotonic": lambda: [
         Case(estimators.isotonic(), ROWS._replace(x=jnp.round(ROWS.x[:, :1] * 2)), double=True)
     ],

@@ -33,7 +33,7 @@ FEW = {
     "Agglomerative": {"clusters": 3}, "KMedoids": {"clusters": 3}, "SpectralClustering": {"clusters": 3},
     "BayesianMixture": {"components": 3}, "GaussianMixture": {"components": 3}, "KernelPCA": {"components": 2},
     "LatentDirichlet": {"topics": 2}, "MeanShift": {"bandwidth": 2.0}, "NMF": {"components": 2}, "SparsePCA": {"components": 2},
-    "TSNE": {"perplexity": 3.0},
+    "TSNE": {"perplexity": 3.0}, "UMAP": {"neighbors": 3, "epochs": 20},
 }  # fmt: skip
 """What has no default, and less of what takes long."""
 FAST = ["GaussianBayes", "Ridge", "Standardize"]
@@ -91,6 +91,8 @@ def without_dear(names):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", without_dear(set(sklearn.CLASSES) - set(FAST)))
 def test_scikit_learns_checks_of_all(name):
+    if name == "UMAP":
+        pytest.importorskip("umap")
     check(name)
 
 

@@ -33,6 +33,7 @@ TAKEN = {
     "category": ("text", "whole", "float", "decimal", "truth", "date"),
     "boolean": ("truth", "text", "whole", "float", "decimal"),
     "text": ("text", "whole", "float", "decimal", "truth", "date"),
+    "tokens": ("text", "whole", "float", "decimal", "truth", "date"),
     "date": ("date", "text"),
     "time": ("date", "time", "text"),
     "number": ("text", "whole", "float", "decimal"),

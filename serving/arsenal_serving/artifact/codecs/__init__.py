@@ -10,11 +10,13 @@ A codec's state is JSON and lives in the manifest:
     {"kind": "number", "decimal": ".", "thousands": ","}  "$1,234.50" <-> 1234.5, as float32
     {"kind": "text", "analyzer": "char_wb", "ngrams": [3, 4], "buckets": 1024, "length": 64}
                                                           "on a bus" -> the codes of its n-grams [64], -1 behind them
+    {"kind": "tokens", "length": 64}                      "a bus" <-> its bytes [64], -1 behind them; or, by "values",
+                                                          characters, or by "tokenizer", a tokenizer.json, tokens
 
-All but `date` may have "missing", a list of words. A missing value is then a code of its own: len(values) + 1, 3,
--2**31, NaN, all -1; without the list it is refused, an empty text unless it is one of a category's values. A code
-outside the set (the code of what is unknown included) decodes to "unknown", a missing one to "", so a model can always
-answer; the codes of a text are not decoded. What a cell is, `cells` says.
+All but `date` and `tokens` may have "missing", a list of words. A missing value is then a code of its own:
+len(values) + 1, 3, -2**31, NaN, all -1; without the list it is refused, an empty text unless it is one of a category's
+values. A code outside the set (the code of what is unknown included) decodes to "unknown", a missing one to "", so a
+model can always answer; the codes of `text` are not decoded, those of `tokens` are. What a cell is, `cells` says.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arsenal_serving.artifact.codecs import categories, numbers, texts, times
+from arsenal_serving.artifact.codecs import categories, numbers, texts, times, tokens
 from arsenal_serving.artifact.codecs.cells import StringCodec
 from arsenal_serving.refused import Refused, show, unknown_name
 
@@ -50,6 +52,7 @@ KINDS = {
         frozenset(("analyzer", "ngrams", "length")),
         frozenset(("buckets", "values", "lowercase", "strip_accents", "missing")),
     ),
+    "tokens": CodecKind(tokens.tokens, frozenset(("length",)), frozenset(("values", "tokenizer", "end"))),
 }
 
 
@@ -92,12 +95,22 @@ def find_codecs(names: Iterable[str], states: dict[str, dict]) -> list[StringCod
     return found
 
 
-def cell_shape(where: str, made: Sequence[StringCodec]) -> tuple[int, ...]:
-    """What a cell becomes by all of a tensor's codecs, (length,) of texts and () of others; raises `Refused`."""
+def cell_shape(where: str, made: Sequence[StringCodec], shape: Sequence[Any], inward: bool) -> tuple[int, ...]:
+    """What a cell is by all codecs of a tensor of this shape, (length,) of texts and () of others; raises `Refused`.
+
+    What is read back may have any length, that of the tensor's last axis.
+    """
     lengths = {codec.length for codec in made}
     if len(lengths) > 1:
         raise Refused(f"{where} has codecs that make a cell {sorted(n or 1 for n in lengths)} codes; all must agree.")
-    return () if lengths <= {None} else tuple(lengths)  # type: ignore[arg-type]
+    if lengths <= {None}:
+        return ()
+    if inward and (len(shape) < 2 or shape[-1] not in lengths):
+        needed = f"[..., {made[0].length}]"
+        raise Refused(f"{where} has codecs of texts, so it must be an input {needed}; it is {list(shape)}.")
+    if not inward and not (len(shape) > 1 and isinstance(shape[-1], int) and len(made) == 1 and made[0].reads_back):
+        raise Refused(f"{where} must be [..., n] of one codec of tokens to be texts; it is {list(shape)}.")
+    return (shape[-1],)
 
 
 def check_type(where: str, dtype: np.dtype, made: Iterable[StringCodec]) -> None:

@@ -28,13 +28,15 @@ class StringCodec(NamedTuple):
 
     encode: `cells [...] -> int32 or float32 [...]`, raises `WrongCell`. decode: `codes [...] -> str [...]`, as objects.
     codes: the integers that it gives, from the first to the last; None for one that gives float32. length: how many
-    codes a cell is where it is more than one, a further axis behind the others.
+    codes a cell is where it is more than one, a further axis behind the others. reads_back: whether such a cell has a
+    text again.
     """
 
     encode: Callable[[Any], np.ndarray]
     decode: Callable[[Any], np.ndarray]
     codes: tuple[int, int] | None
     length: int | None = None
+    reads_back: bool = False
 
 
 class WrongCell(Refused):

@@ -1,0 +1,128 @@
+"""The codec of language: texts to the codes of their bytes, characters or tokens, and codes to texts again."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from arsenal_serving.artifact.codecs import cells
+from arsenal_serving.artifact.codecs.cells import StringCodec, WrongCell, flatten
+from arsenal_serving.refused import Refused, show
+
+NONE = -1  # behind the last code of a text
+MOST_LENGTH = 1 << 20
+UNKNOWN = "\ufffd"
+
+
+def tokens(
+    length: int, values: list[str] | None = None, tokenizer: dict | None = None, end: int | None = None
+) -> StringCodec:
+    """Texts [...] to their codes [..., length], -1 behind the last; codes [..., n] of any n to texts [...].
+
+    A code is a byte of the UTF-8; with `values` the position of a character among them; with `tokenizer`, the content
+    of a tokenizer.json, a token of it. A text must have 1 to `length` codes: nothing is cut. What is read back stops at
+    the code `end` or at -1; a code without a meaning is U+FFFD.
+
+    >>> codec = tokens(4, values=["a", "b"])
+    >>> codec.encode(["ba", "abab"]).tolist(), codec.decode([[1, 0, -1, 0], [0, 7, 1, 1]]).tolist()
+    ([[1, 0, -1, -1], [0, 1, 0, 1]], ['ba', 'a\ufffdbb'])
+    """
+    if type(length) is not int or not 1 <= length <= MOST_LENGTH:
+        raise Refused(f"`length` of a tokens codec must be a whole number of 1 to {MOST_LENGTH}; got {show(length)}.")
+    if values is not None and tokenizer is not None:
+        raise Refused("a tokens codec must have `values` or a `tokenizer`, or none of them; it has both.")
+    read, write, size = _units(values, tokenizer)
+    if end is not None and (type(end) is not int or not 0 <= end < size):
+        raise Refused(f"`end` of a tokens codec must be a code of 0 to {size - 1}; got {show(end)}.")
+
+    def encode(values: Any) -> np.ndarray:
+        flat, shape = flatten(values)
+        codes = np.full((len(flat), length), NONE, np.int32)
+        for at, cell in enumerate(cells.texts(flat)):
+            if not cell:
+                raise WrongCell(at, "be a text that is not empty", flat[at])
+            found = read(cell)
+            if isinstance(found, str):
+                raise WrongCell(at, f"have only characters that the model knows, not {show(found)}", flat[at])
+            if not 1 <= len(found) <= length:
+                raise WrongCell(at, f"have 1 to {length} tokens, not {len(found)}", flat[at])
+            codes[at, : len(found)] = found
+        return codes.reshape(*shape, length)
+
+    def decode(codes: Any) -> np.ndarray:
+        codes = np.asarray(codes)
+        flat = codes.reshape(-1, codes.shape[-1])
+        made = np.empty(len(flat), object)
+        for at, row in enumerate(flat):
+            stop = np.flatnonzero((row == NONE) | (row == (NONE if end is None else end)))
+            made[at] = write(row[: stop[0] if len(stop) else None].tolist())
+        return made.reshape(codes.shape[:-1])
+
+    return StringCodec(encode, decode, (NONE, size - 1), length, reads_back=True)
+
+
+def _units(
+    values: Any, tokenizer: Any
+) -> tuple[Callable[[str], Sequence[int] | str], Callable[[list[int]], str], int]:
+    """How a text is read, a character that is none of them its answer, how codes are written, how many there are."""
+    if tokenizer is not None:
+        made = load_tokenizer(json.dumps(tokenizer))
+        return lambda text: made.encode(text).ids, made.decode, made.get_vocab_size()
+    if values is None:
+        return lambda text: list(text.encode("utf-8", "replace")), _as_bytes, 256
+    if not isinstance(values, list) or not values or not all(isinstance(v, str) and len(v) == 1 for v in values):
+        raise Refused(f"`values` of a tokens codec must be a list of characters; got {show(values)}.")
+    places = {value: code for code, value in enumerate(values)}
+    if len(places) != len(values):
+        raise Refused(f"`values` of a tokens codec must differ from one another; got {show(values)}.")
+
+    def read(text: str) -> Sequence[int] | str:
+        other = next((letter for letter in text if letter not in places), None)
+        return [places[letter] for letter in text] if other is None else other
+
+    return read, lambda codes: "".join(values[c] if 0 <= c < len(values) else UNKNOWN for c in codes), len(values)
+
+
+def _as_bytes(codes: list[int]) -> str:
+    return b"".join(bytes([c]) if 0 <= c < 256 else UNKNOWN.encode() for c in codes).decode("utf-8", "replace")
+
+
+@functools.lru_cache(4)  # loading one of 100,000 tokens takes half a second, and every port that has it asks
+def load_tokenizer(content: str) -> Any:
+    """The tokenizer in the text of a tokenizer.json; raises `Refused` without the library, and for what is none."""
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        needs = "a model that reads and writes text by a tokenizer needs the library tokenizers"
+        raise Refused(f'{needs}: pip install "ml-arsenal-serving[tokenizers]".') from error
+    try:
+        return Tokenizer.from_str(content)
+    except Exception as error:  # the library raises nothing narrower
+        said = str(error).splitlines()[0]
+        raise Refused(f"`tokenizer` of a tokens codec is none of Hugging Face's: {said}.") from error
+
+
+HELD: list[str] = []
+"""The tokenizer of a process that does nothing but encode documents."""
+
+
+def hold_tokenizer(content: str) -> None:
+    """Have this process encode documents by a tokenizer.json, on one thread: there are other processes."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    HELD[:] = [content]
+
+
+def encode_held(documents: Sequence[str]) -> list[list[int]]:
+    """The ids of each document by the tokenizer that this process holds."""
+    return encode_documents(HELD[0], documents)
+
+
+def encode_documents(content: str, documents: Sequence[str]) -> list[list[int]]:
+    """The ids of each document by the tokenizer in a tokenizer.json, without what marks its beginning and end."""
+    made = load_tokenizer(content)
+    return [one.ids for one in made.encode_batch_fast(list(documents), add_special_tokens=False)]
