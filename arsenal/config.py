@@ -297,6 +297,7 @@ def take_checkpoint(composed: Any, arguments: Sequence[str]) -> Any:
             if f"{key}.{name}" not in said and not (name in OF_TASK and name in model):
                 model[name] = value
         data: Any = composed.get("data") or {}
+        node: Any
         for path, node in (("data", data), ("data.text", data.get("text") or {})):
             if found.tokenizer and "tokenizer" in node and node.tokenizer is None and f"{path}.tokenizer" not in said:
                 node.tokenizer = str(found.tokenizer)
