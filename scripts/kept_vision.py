@@ -1,0 +1,121 @@
+"""Make `tests/kept/vision` anew: what PyTorch, transformers and diffusers give for weights and images that need no generator.
+
+    pip install torch==2.13.0 transformers==5.24.0 diffusers==0.42.1
+    python scripts/kept_vision.py
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+FOLDER = Path(__file__).resolve().parents[1] / "tests" / "kept" / "vision"
+
+
+def wave(*shape, phase=0.0):
+    """Numbers that need no generator, as in the tests."""
+    return torch.tensor(np.sin(np.arange(np.prod(shape)) * 0.7 + phase).reshape(shape).astype(np.float32))
+
+
+def keep(name: str, said: dict) -> None:
+    """Write one file."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    path = FOLDER / f"{name}.json"
+    path.write_text(json.dumps(said, separators=(",", ":")) + "\n", encoding="utf-8")
+    print(f"{path.name}: {path.stat().st_size / 1000:.1f} kB")
+
+
+def some(y: torch.Tensor) -> dict:
+    """The shape and twelve numbers of an answer, all along it, channels last where it is an image."""
+    y = y.detach()
+    y = (y.movedim(1, -1) if y.ndim == 4 else y).contiguous()
+    flat = y.flatten()
+    return {"shape": list(y.shape), "numbers": [round(v, 6) for v in flat[:: max(1, len(flat) // 12)][:12].tolist()]}
+
+
+# Of x [2, 9, 10, 4] and a kernel [kh, kw, 4 / groups, 6]: what `convolve` takes, and what conv2d takes for it.
+CONVOLUTIONS = {
+    "plain": ((3, 3), {"padding": 1}),
+    "strides": ((3, 3), {"padding": 1, "strides": 2}),
+    "stem": ((7, 7), {"padding": 3, "strides": 2}),
+    "patches": ((4, 4), {"padding": "valid", "strides": 4}),
+    "even": ((2, 4), {"padding": [1, 2]}),
+    "dilated": ((3, 3), {"padding": 2, "dilation": 2}),
+    "groups": ((3, 3), {"padding": [0, 1], "strides": [1, 2], "groups": 2}),
+    "one": ((1, 1), {"padding": 0, "strides": 2}),
+}
+
+
+def convolutions() -> None:
+    """conv2d, conv_transpose2d, pools and shuffles, with the gradients of half the squared answer."""
+    found = {}
+    for name, (size, settings) in CONVOLUTIONS.items():
+        groups = settings.get("groups", 1)
+        x, kernel = wave(2, 9, 10, 4), wave(*size, 4 // groups, 6, phase=1.0)
+        x.requires_grad_(), kernel.requires_grad_()
+        pad = 0 if settings["padding"] == "valid" else settings["padding"]
+        more = (settings.get("strides", 1), pad, settings.get("dilation", 1), groups)
+        y = F.conv2d(x.movedim(-1, 1), kernel.permute(3, 2, 0, 1), None, *more)
+        y.square().sum().backward()
+        found[name] = {"kernel": list(kernel.shape), "settings": settings, "y": some(y)}
+        found[name] |= {"slope_x": some(x.grad.movedim(-1, 1)), "slope_kernel": some(kernel.grad.permute(0, 3, 1, 2))}
+    for name, multiplier in (("depthwise", 1), ("depthwise twice", 2)):
+        x, kernel = wave(2, 9, 10, 4), wave(5, 5, 1, 4 * multiplier, phase=1.0)
+        x.requires_grad_(), kernel.requires_grad_()
+        y = F.conv2d(x.movedim(-1, 1), kernel.permute(3, 2, 0, 1), padding=2, groups=4)
+        y.square().sum().backward()
+        found[name] = {"kernel": list(kernel.shape), "settings": {"padding": 2, "groups": 4}, "y": some(y)}
+        found[name] |= {"slope_x": some(x.grad.movedim(-1, 1)), "slope_kernel": some(kernel.grad.permute(0, 3, 1, 2))}
+    up = {}
+    cases = ((4, 2, 1, 0), (3, 2, 1, 1), (2, 2, 0, 0), (3, 1, 0, 0), (2, 3, 0, 2), ((5, 4), (2, 3), (2, 0), (1, 0)))
+    for size, strides, padding, more in cases:
+        kh, kw = (size, size) if isinstance(size, int) else size
+        kernel = wave(kh, kw, 4, 3, phase=1.0)
+        y = F.conv_transpose2d(wave(2, 5, 4, 4).movedim(-1, 1), kernel.permute(2, 3, 0, 1), None, strides, padding, more)
+        up[json.dumps([[kh, kw], strides, padding, more])] = some(y)
+    x = wave(2, 9, 10, 4).movedim(-1, 1)
+    pools = {
+        json.dumps([size, strides, padding]): {
+            "max": some(F.max_pool2d(x, size, strides, padding)), "average": some(F.avg_pool2d(x, size, strides, padding)),
+        }
+        for size, strides, padding in ((2, 2, 0), (3, 2, 1), (3, 3, 0), (2, 1, 0), ((3, 2), (2, 1), (1, 0)))
+    }  # fmt: skip
+    shuffle = some(F.pixel_shuffle(wave(2, 3, 4, 8).movedim(-1, 1), 2))
+    keep("convolutions", {"convolve": found, "convolve_up": up, "pools": pools, "pixel_shuffle": shuffle})
+
+
+def layers() -> None:
+    """Squeeze-excite of EfficientNet, diffusion's times; CBAM and FiLM as their papers have them, in PyTorch."""
+    from diffusers.models.embeddings import get_timestep_embedding
+    from transformers import EfficientNetConfig
+    from transformers.models.efficientnet.modeling_efficientnet import EfficientNetSqueezeExciteLayer
+
+    x = wave(2, 5, 4, 6).movedim(-1, 1)
+    squeeze, expand = (3, 6), (6, 3)
+    layer = EfficientNetSqueezeExciteLayer(EfficientNetConfig(hidden_act="relu", squeeze_expansion_ratio=0.5), 6, 6)
+    with torch.no_grad():
+        layer.reduce.weight.copy_(wave(*squeeze, phase=1.0)[..., None, None])
+        layer.reduce.bias.copy_(wave(3, phase=2.0))
+        layer.expand.weight.copy_(wave(*expand, phase=3.0)[..., None, None])
+        layer.expand.bias.copy_(wave(6, phase=4.0))
+    excited = layer(x)
+
+    def look(v):
+        return F.linear(F.relu(F.linear(v, wave(*squeeze, phase=1.0))), wave(*expand, phase=3.0))
+
+    weighed = x * torch.sigmoid(look(x.mean((2, 3))) + look(x.amax((2, 3))))[..., None, None]
+    seen = torch.stack([weighed.mean(1), weighed.amax(1)], 1)
+    place = F.conv2d(seen, wave(7, 7, 2, 1, phase=2.0).permute(3, 2, 0, 1), padding=3)
+    both = F.linear(wave(2, 3, phase=5.0), wave(12, 3, phase=6.0), wave(12, phase=7.0))
+    filmed = x * (1 + both[:, :6, None, None]) + both[:, 6:, None, None]
+    times = get_timestep_embedding(torch.tensor([0.0, 3.0, 999.0]), 8, downscale_freq_shift=0)
+    keep("layers", {
+        "squeeze_excite": some(excited), "cbam": some(weighed * torch.sigmoid(place)), "film": some(filmed), "times": some(times),
+    })  # fmt: skip
+
+
+if __name__ == "__main__":
+    convolutions()
+    layers()
