@@ -116,6 +116,89 @@ def layers() -> None:
     })  # fmt: skip
 
 
+def fill(model: torch.nn.Module) -> dict:
+    """Give every parameter and statistic numbers of its own, by its place, as the tests do; their shapes by name."""
+    shapes = {}
+    with torch.no_grad():
+        for i, (name, value) in enumerate(model.state_dict().items()):
+            if value.is_floating_point():
+                value.copy_(torch.tensor(numbers(i, name, value.shape)))
+                shapes[name] = [i, *value.shape]
+    return shapes
+
+
+def numbers(seed: int, name: str, shape: tuple) -> np.ndarray:
+    """Numbers for a tensor: none is 0 or 1, variances are positive, and a layer keeps the size of what it is given."""
+    drawn = np.random.RandomState(seed).normal(size=shape)
+    if name.endswith("running_var"):
+        drawn = 1 + 0.5 * np.tanh(drawn)
+    elif len(shape) > 1:
+        drawn = drawn * (2 / np.prod(shape[1:])) ** 0.5
+    elif name.endswith(("weight", "layer_scale_parameter")):
+        drawn = 1 + 0.3 * drawn
+    else:
+        drawn = 0.2 * drawn
+    return drawn.astype(np.float32)
+
+
+def answers(model: torch.nn.Module, *size: int) -> dict:
+    """What the filled model, as it answers, makes of two images."""
+    shapes = fill(model.eval())
+    x = torch.tensor(np.random.RandomState(99).normal(size=(2, *size)).astype(np.float32)).movedim(-1, 1)
+    with torch.no_grad():
+        y = model(x)
+    return {"image": list(size), "shapes": shapes, "logits": [[float(f"{v:.8g}") for v in row] for row in (y if isinstance(y, torch.Tensor) else y.logits).tolist()]}
+
+
+class Before(torch.nn.Module):
+    """A block of He et al. 2016 (1603.05027), figure 4 (e)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.norm_0, self.norm_1 = torch.nn.BatchNorm2d(inputs), torch.nn.BatchNorm2d(outputs)
+        self.convolution_0 = torch.nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.convolution_1 = torch.nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.shortcut = torch.nn.Conv2d(inputs, outputs, 1, stride, bias=False) if stride > 1 or inputs != outputs else None
+
+    def forward(self, x):
+        y = F.relu(self.norm_0(x))
+        shortcut = x if self.shortcut is None else self.shortcut(y)
+        return self.convolution_1(F.relu(self.norm_1(self.convolution_0(y)))) + shortcut
+
+
+class VersionTwo(torch.nn.Module):
+    """Two stages of two such blocks behind a small stem."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, 4, 3, 1, 1, bias=False)
+        self.stage_0_block_0, self.stage_0_block_1 = Before(4, 4, 1), Before(4, 4, 1)
+        self.stage_1_block_0, self.stage_1_block_1 = Before(4, 8, 2), Before(8, 8, 1)
+        self.norm, self.head = torch.nn.BatchNorm2d(8), torch.nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.stage_1_block_1(self.stage_1_block_0(self.stage_0_block_1(self.stage_0_block_0(self.stem(x)))))
+        return self.head(F.relu(self.norm(x)).mean((2, 3)))
+
+
+def networks() -> None:
+    """Small networks of transformers, filled."""
+    from transformers import ConvNextConfig, ConvNextForImageClassification, ResNetConfig, ResNetForImageClassification
+
+    small = {"embedding_size": 6, "depths": [2, 1, 2], "num_labels": 5}
+    basic = ResNetConfig(hidden_sizes=[6, 8, 12], layer_type="basic", **small)
+    bottleneck = ResNetConfig(hidden_sizes=[16, 24, 32], layer_type="bottleneck", **small)
+    convnext = ConvNextConfig(hidden_sizes=[8, 12, 16], depths=[2, 1, 3], num_stages=3, patch_size=4, num_labels=5)
+    for name, model in (
+        ("resnet_basic", ResNetForImageClassification(basic)), ("resnet_bottleneck", ResNetForImageClassification(bottleneck)),
+        ("convnext", ConvNextForImageClassification(convnext)),
+    ):  # fmt: skip
+        said = {key: value for key, value in model.config.to_diff_dict().items() if key not in ("dtype", "transformers_version")}
+        keep(name, {"config": said, **answers(model, 37, 33, 3)})
+    keep("resnet_version_2", answers(VersionTwo(), 9, 10, 3))
+
+
 if __name__ == "__main__":
     convolutions()
     layers()
+    networks()

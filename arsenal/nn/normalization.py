@@ -1,5 +1,7 @@
 """Batch normalisation that counts rows by weight: padding does not move it, and weight 2 is the row twice."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
@@ -18,6 +20,7 @@ class BatchNorm(nn.Module):
 
     momentum: float = 0.9
     epsilon: float = 1e-5
+    scale_init: Callable = nn.initializers.ones
 
     @nn.compact
     def __call__(self, x, training=None):
@@ -37,6 +40,6 @@ class BatchNorm(nn.Module):
             variance = over_rows((jnp.square(x - mean) * weight).sum(axes)) / total
             running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
             running_variance.value = self.momentum * running_variance.value + (1 - self.momentum) * variance
-        scale = self.param("scale", nn.initializers.ones, features, x.dtype).astype(x.dtype)
+        scale = self.param("scale", self.scale_init, features, x.dtype).astype(x.dtype)
         bias = self.param("bias", nn.initializers.zeros, features, x.dtype).astype(x.dtype)
         return ((x - mean) * (lax.rsqrt(variance + self.epsilon) * scale) + bias).astype(given)
