@@ -1,10 +1,12 @@
-"""Decoder-only transformer: attention that looks back, normalisation before each part, learned positions, tied head.
+"""Decoder-only transformer: attention that looks back. GPT-2, Llama, Mistral, Qwen and Gemma are settings of it.
 
-Radford et al. 2019, "Language Models are Unsupervised Multitask Learners" (GPT-2); Vaswani et al. 2017 (1706.03762).
+Radford et al. 2019, "Language Models are Unsupervised Multitask Learners" (GPT-2); Touvron et al. 2023 (2302.13971, Llama);
+Jiang et al. 2023 (2310.06825, Mistral); Bai et al. 2023 (2309.16609, Qwen); Gemma Team 2024 (2403.08295).
 """
 
 import math
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax
@@ -13,79 +15,68 @@ from annotated_types import Gt, Interval
 from jax import lax
 from jax.random import fold_in
 
-from arsenal.nn import Dropout, LayerNorm, SelfAttention, linen
+from arsenal.nn import Dropout, Layers, Rotary, Sight, Stack, linen, same_segment, segment_positions, sinusoids
+from arsenal.nn.stack import Activation, Norm, Remat
 from arsenal.records import Batch, Model, row_keys
 
 PositiveInt = Annotated[int, Gt(0)]
 NEAR_ZERO = nn.initializers.normal(0.02)
-UNROLLED = 4
-"""Layers in one turn of the loop: on CPU four in a turn train 1.4 times as fast as one, and compile as quickly."""
-
-
-class Block(nn.Module):
-    """`x + attention(norm(x))`, then `x + mlp(norm(x))` on x [n, t, width]."""
-
-    width: int
-    heads: int
-    layers: int
-    dropout: Any
-
-    @nn.compact
-    def __call__(self, x, cache, position, training):
-        """Returns x and the layer's cache, which is None where none was given."""
-        # A sum over 2 * layers parts keeps the variance of one.
-        last = nn.initializers.normal(0.02 / math.sqrt(2 * self.layers))
-
-        def drop(y):
-            return y if self.dropout is None else Dropout(self.dropout)(y, training)
-
-        attention = SelfAttention(self.width, self.heads, True, NEAR_ZERO, last, name="attention")
-        y = LayerNorm(1e-5, name="attention_norm")(x)
-        y, cache = (attention(y), None) if cache is None else attention.extend(y, cache, position)
-        x = x + drop(y)
-        y = LayerNorm(1e-5, name="mlp_norm")(x)
-        y = jax.nn.gelu(nn.Dense(4 * self.width, kernel_init=NEAR_ZERO, name="up")(y))
-        return x + drop(nn.Dense(self.width, kernel_init=last, name="down")(y)), cache
+Position = Literal["learned", "sinusoidal", "rotary", "alibi", "relative"]
 
 
 class Transformer(nn.Module):
     """Tokens [n, t] to logits [n, t, vocabulary]."""
 
     vocabulary: int
-    layers: int
-    heads: int
-    width: int
+    layers: Layers
     context: int
+    position: Position
+    tied: bool
+    scaled: bool
     dropout: Any
 
     def setup(self):
-        """Parameters of the blocks have a leading axis of `layers`: one program serves them all."""
-        self.token = nn.Embed(self.vocabulary, self.width, embedding_init=NEAR_ZERO)
-        self.position = self.param("position", NEAR_ZERO, (self.context, self.width))
+        """Embeddings, the stack, a last norm and, where it is not the embedding, a head."""
+        width = self.layers.width
+        self.token = nn.Embed(self.vocabulary, width, embedding_init=NEAR_ZERO)
+        if self.position == "learned":
+            self.places = self.param("position", NEAR_ZERO, (self.context, width))
+        elif self.position == "sinusoidal":
+            self.places = sinusoids(self.context, width)
         self.drop = None if self.dropout is None else Dropout(self.dropout)
-        blocks = nn.scan(
-            Block, variable_axes={"params": 0, "intermediates": 0}, split_rngs={"params": True, "dropout": True},
-            in_axes=(1, nn.broadcast, nn.broadcast), out_axes=1, length=self.layers, unroll=min(self.layers, UNROLLED),
-        )  # fmt: skip
-        self.blocks = blocks(self.width, self.heads, self.layers, self.dropout)
-        self.norm = LayerNorm(1e-5)
+        self.stack = Stack(self.layers, self.dropout)
+        self.norm = self.layers.make_norm(None)
+        if not self.tied:
+            self.head = nn.Dense(self.vocabulary, False, kernel_init=NEAR_ZERO)
 
-    def __call__(self, tokens, training=None):
+    def __call__(self, inputs, training=None):
         """Logits of the token after each."""
+        tokens, segments = (inputs["tokens"], inputs["segments"]) if isinstance(inputs, Mapping) else (inputs, None)
         self.check_tokens(tokens)
-        x = self.token(tokens.astype(jnp.int32)) + self.position[: tokens.shape[1]]
+        positions = None if segments is None else segment_positions(segments)
+        x = self.embed(tokens, jnp.arange(tokens.shape[1])[None] if positions is None else positions)
         x = x if self.drop is None else self.drop(x, training)
-        x, _ = self.blocks(x, None, None, training)
-        return self.token.attend(self.norm(x))
+        mask = None if segments is None else same_segment(segments)
+        x, _ = self.stack(x, Sight(mask=mask, positions=positions), None, training)
+        return self.logits(self.norm(x))
 
     def extend(self, tokens, cache, position, last):
         """Tokens [n, t] at `position` [n] onwards -> logits [n, vocabulary] after the one at `last` [n], and the cache."""
         self.check_tokens(tokens)
-        here = position[:, None] + jnp.arange(tokens.shape[1], dtype=jnp.int32)
-        x = self.token(tokens.astype(jnp.int32)) + self.position[here]
-        x, cache = self.blocks(x, cache, position, None)
+        x = self.embed(tokens, position[:, None] + jnp.arange(tokens.shape[1], dtype=jnp.int32))
+        x, cache = self.stack(x, Sight(start=position), cache, None)
         x = jnp.take_along_axis(x, last[:, None, None], 1)[:, 0]
-        return self.token.attend(self.norm(x)), cache
+        return self.logits(self.norm(x)), cache
+
+    def embed(self, tokens, positions):
+        """Tokens [n, t] at positions [n or 1, t] as [n, t, width]."""
+        x = self.token(tokens.astype(jnp.int32))
+        x = x * jnp.asarray(self.layers.width**0.5, x.dtype) if self.scaled else x
+        return x + jnp.asarray(self.places, x.dtype)[positions] if self.position in ("learned", "sinusoidal") else x
+
+    def logits(self, x):
+        """[n, …, width] to [n, …, vocabulary]."""
+        return self.token.attend(x) if self.tied else self.head(x)
 
     def check_tokens(self, tokens):
         """Raise ValueError unless the tokens are whole numbers [n, t], no more than `context` in a row."""
@@ -103,8 +94,36 @@ def transformer(
     context: PositiveInt = 64,
     dropout: Annotated[float, Interval(ge=0, lt=1)] | None = None,
     generated: PositiveInt | None = None,
+    kv_heads: PositiveInt | None = None,
+    head_size: PositiveInt | None = None,
+    hidden: PositiveInt | None = None,
+    activation: Activation = "gelu_tanh",
+    gated: bool = False,
+    norm: Norm = "layer",
+    epsilon: Annotated[float, Gt(0)] = 1e-5,
+    position: Position = "learned",
+    theta: Annotated[float, Gt(0)] = 10_000.0,
+    scaling: Mapping[str, Any] | None = None,
+    window: PositiveInt | None = None,
+    bias: bool = True,
+    qkv_bias: bool | None = None,
+    qk_norm: bool = False,
+    parallel: bool = False,
+    tied: bool = True,
+    scaled: bool = False,
+    remat: Remat = "nothing",
 ) -> Model:
     """Logits [n, t, vocabulary] of the next token from tokens [n, t] in 0..vocabulary-1, t at most `context`.
+
+    Tokens come alone or as {"tokens", "segments"}: segments [n, t] are numbers of what is packed into a row; no position
+    looks into another segment, and each segment's positions begin at 0.
+
+    As it comes it is GPT-2. `kv_heads` that groups of `heads` of `head_size` share; an MLP of width `hidden` (four times
+    `width`), of `activation` and perhaps `gated`; `position` with `theta` and `scaling` of rotary ones (`scaling` {"kind":
+    linear or llama3, "factor", "low", "high", "context"} as `arsenal.nn.Rotary` says); `window`: how far back a token sees;
+    `bias` of all matrices, `qkv_bias` of those to queries, keys and values alone; `qk_norm` over each of their heads;
+    `parallel` attention and MLP; a head `tied` to the embedding; embeddings `scaled` by sqrt(width). `remat` says what of a
+    layer training keeps in memory: all of it, its `products`, or nothing but its input (`everything` is computed again).
 
     `dropout`, if any, is traced; it falls on embeddings and on what attention and MLP add, not on attention weights.
     A code outside the vocabulary answers NaN. The method `generate`, an answer of a learner too, goes on from a prompt:
@@ -115,18 +134,25 @@ def transformer(
     `flops` of a step is `(6 N + 12 layers width t)` per token, with N the number of parameters without those of the
     positions: Chowdhery et al. 2022 (2204.02311, PaLM), appendix B, with N as nanoGPT's `estimate_mfu` counts it.
 
-    Two methods answer token by token, their cache {"k", "v"} each [n, layers, context, heads, width / heads]:
+    Two methods answer token by token, their cache {"k", "v"} each [n, layers, context, kv_heads, head_size]:
 
     `prefill`: {"tokens" [n, t], "length" [n]} -> {"logits" [n, vocabulary] after the first `length` tokens, "cache"}.
     `decode`: {"token" [n], "position" [n], "cache"} -> {"logits" [n, vocabulary] after that token, "cache"}.
 
     `attention`: tokens [n, t] -> how much each position looks at each, [n, layers, heads, t, t]; rows sum to 1.
     """
-    if width % heads:
-        raise ValueError(f"`heads` of `transformer` must divide `width`, {width}; got {heads}.")
+    check_heads("transformer", heads, width, kv_heads, head_size)
+    rotary = make_rotary("transformer", theta, scaling) if position == "rotary" else None
+    if scaling and rotary is None:
+        raise ValueError(f"`scaling` of `transformer` is of rotary positions; `position` is {position}.")
+    stack = Layers(
+        width, layers, heads, kv_heads, head_size, hidden, activation, gated, norm, epsilon, parallel=parallel, bias=bias,
+        qkv_bias=qkv_bias, causal=True, window=window, rotary=rotary, alibi=position == "alibi",
+        buckets=32 if position == "relative" else None, qk_norm=qk_norm, remat=remat,
+    )  # fmt: skip
 
     def build(dropout=None):
-        return Transformer(vocabulary, layers, heads, width, context, dropout)
+        return Transformer(vocabulary, stack, context, position, tied, scaled, dropout)
 
     def extend(variables, tokens, cache, position, last):
         logits, cache = build().apply(variables, tokens, cache, position, last, method="extend")
@@ -134,8 +160,7 @@ def transformer(
 
     def prefill(variables, inputs):
         tokens, last = inputs["tokens"], inputs["length"].astype(jnp.int32) - 1
-        shape, dtype = (tokens.shape[0], layers, context, heads, width // heads), variables["params"]["position"].dtype
-        empty = {"k": jnp.zeros(shape, dtype), "v": jnp.zeros(shape, dtype)}
+        empty = stack.empty_cache(tokens.shape[0], context, variables["params"]["token"]["embedding"].dtype)
         return extend(variables, tokens, empty, jnp.zeros_like(last), last)
 
     def decode(variables, inputs):
@@ -144,11 +169,12 @@ def transformer(
 
     def attention(variables, tokens):
         _, kept = build().apply(variables, tokens, mutable=["intermediates"])
-        return kept["intermediates"]["blocks"]["attention"]["weights"][0].swapaxes(0, 1)
+        return kept["intermediates"]["stack"]["blocks"]["attention"]["weights"][0].swapaxes(0, 1)
 
-    def flops(variables, tokens):
-        counted = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"])) - context * width
-        n, t = tokens.shape
+    def flops(variables, inputs):
+        params = variables["params"]
+        counted = sum(math.prod(leaf.shape) for name, part in params.items() if name != "position" for leaf in jax.tree.leaves(part))
+        n, t = (inputs["tokens"] if isinstance(inputs, Mapping) else inputs).shape
         return n * t * (6 * counted + 12 * layers * width * t)
 
     def from_inputs(variables, inputs):
@@ -161,12 +187,35 @@ def transformer(
     return model._replace(methods=model.methods | {"generate": from_inputs}, inputs={"generate": prompts})
 
 
+def check_heads(name: str, heads: int, width: int, kv_heads: int | None = None, head_size: int | None = None) -> None:
+    """Raise ValueError where the heads of a model of this name do not fit its width."""
+    if head_size is None and width % heads:
+        raise ValueError(f"`heads` of `{name}` must divide `width`, {width}; got {heads}.")
+    if kv_heads and heads % kv_heads:
+        raise ValueError(f"`kv_heads` of `{name}` must divide `heads`, {heads}; got {kv_heads}.")
+
+
+def make_rotary(name: str, theta: float, scaling: Mapping[str, Any] | None) -> Rotary:
+    """Rotary positions as a config says them; ValueError for a scaling that is none."""
+    if not scaling:
+        return Rotary(theta)
+    told = dict(scaling)
+    kind = told.pop("kind", None)
+    allowed = {"linear": {"factor"}, "llama3": {"factor", "low", "high", "context"}}
+    if kind not in allowed or told.keys() != allowed[kind]:
+        raise ValueError(
+            f"`scaling` of `{name}` is {{kind: linear, factor}} or {{kind: llama3, factor, low, high, context}}; got {dict(scaling)}."
+        )
+    return Rotary(theta, scaling=kind, **told)
+
+
 def prompts(batch: Batch) -> dict[str, jax.Array]:
     """The inputs of `generate` that a batch stands for: the first half of each row's tokens x [n, t]."""
-    n, t = batch.x.shape
+    tokens = batch.x["tokens"] if isinstance(batch.x, Mapping) else batch.x
+    n, t = tokens.shape
     half = max(1, t // 2)
     seed, length = batch.row.astype(jnp.uint32), jnp.full(n, half, jnp.int32)
-    return {"tokens": batch.x[:, :half], "length": length, "seed": seed, "temperature": jnp.ones(n)}
+    return {"tokens": tokens[:, :half], "length": length, "seed": seed, "temperature": jnp.ones(n)}
 
 
 def generate(model: Model, variables: Any, key: jax.Array, prompt: jax.Array, length: int, temperature: Any = 1.0) -> jax.Array:

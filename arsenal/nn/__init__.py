@@ -2,7 +2,7 @@
 
 from flax.linen import Embed, GroupNorm, LayerNorm, RMSNorm
 
-from arsenal.nn.attention import SelfAttention, attend
+from arsenal.nn.attention import CrossAttention, SelfAttention, attend
 from arsenal.nn.channels import CBAM, FiLM, SqueezeExcite
 from arsenal.nn.convolution import (
     Convolution,
@@ -16,13 +16,16 @@ from arsenal.nn.convolution import (
     upsample,
 )
 from arsenal.nn.dropout import Dropout, StochasticDepth
-from arsenal.nn.fourier import FourierFeatures, sinusoids
+from arsenal.nn.fourier import FourierFeatures, waves
 from arsenal.nn.linen import as_model, linen
-from arsenal.nn.normalization import BatchNorm
+from arsenal.nn.normalization import BatchNorm, OffsetRMSNorm
+from arsenal.nn.position import Rotary, sinusoids
 from arsenal.nn.recurrent import GRU, LSTM
+from arsenal.nn.stack import Layers, Sight, Stack, same_segment, segment_positions
 
 __all__ = [
-    "CBAM", "GRU", "LSTM", "BatchNorm", "Convolution", "Dropout", "Embed", "FiLM", "FourierFeatures", "GroupNorm", "LayerNorm",
-    "RMSNorm", "SelfAttention", "SqueezeExcite", "StochasticDepth", "TransposedConvolution", "as_model", "attend", "average_pool",
-    "convolve", "convolve_up", "linen", "max_pool", "pixel_shuffle", "pixel_unshuffle", "sinusoids", "upsample",
+    "CBAM", "GRU", "LSTM", "BatchNorm", "Convolution", "CrossAttention", "Dropout", "Embed", "FiLM", "FourierFeatures",
+    "GroupNorm", "LayerNorm", "Layers", "OffsetRMSNorm", "RMSNorm", "Rotary", "SelfAttention", "Sight", "SqueezeExcite", "Stack",
+    "StochasticDepth", "TransposedConvolution", "as_model", "attend", "average_pool", "convolve", "convolve_up", "linen",
+    "max_pool", "pixel_shuffle", "pixel_unshuffle", "same_segment", "segment_positions", "sinusoids", "upsample", "waves",
 ]  # fmt: skip

@@ -7,16 +7,16 @@ import jax
 import jax.numpy as jnp
 
 
-def sinusoids(position: jax.Array, width: int, longest: float = 10_000.0) -> jax.Array:
+def waves(position: jax.Array, width: int, longest: float = 10_000.0) -> jax.Array:
     """Positions or times [...] to [..., width], width even: sines, then cosines, of `position * longest^(-i / (width / 2))`.
 
     Vaswani et al., NeurIPS 2017 (1706.03762), in the order of diffusion models.
 
-    >>> sinusoids(jnp.zeros(1), 4).tolist()
+    >>> waves(jnp.zeros(1), 4).tolist()
     [[0.0, 0.0, 1.0, 1.0]]
     """
     if width % 2 or width < 2:
-        raise ValueError(f"`width` of `sinusoids` must be even; got {width}.")
+        raise ValueError(f"`width` of `waves` must be even; got {width}.")
     rate = jnp.exp(-math.log(longest) / (width // 2) * jnp.arange(width // 2, dtype=position.dtype))
     angle = position[..., None] * rate
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1)

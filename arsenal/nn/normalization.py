@@ -1,4 +1,4 @@
-"""Batch normalisation that counts rows by weight: padding does not move it, and weight 2 is the row twice."""
+"""Normalisations that Flax has not: by weight of rows, so that padding does not move it and weight 2 is the row twice; Gemma's."""
 
 from collections.abc import Callable
 
@@ -43,3 +43,17 @@ class BatchNorm(nn.Module):
         scale = self.param("scale", self.scale_init, features, x.dtype).astype(x.dtype)
         bias = self.param("bias", nn.initializers.zeros, features, x.dtype).astype(x.dtype)
         return ((x - mean) * (lax.rsqrt(variance + self.epsilon) * scale) + bias).astype(given)
+
+
+class OffsetRMSNorm(nn.Module):
+    """`x / rms(x) * (1 + scale)` over the last axis, in float32 or wider. Gemma Team 2024 (2403.08295), as its weights mean it."""
+
+    epsilon: float = 1e-6
+
+    @nn.compact
+    def __call__(self, x):
+        """x normalised, of its type."""
+        scale = self.param("scale", nn.initializers.zeros, x.shape[-1:], x.dtype)
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        wide = wide * lax.rsqrt(jnp.square(wide).mean(-1, keepdims=True) + self.epsilon)
+        return (wide * (1 + scale.astype(wide.dtype))).astype(x.dtype)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from arsenal.optim.groups import by_path
+from arsenal.optim.groups import by_path, quote
 
 
 class Transfer(NamedTuple):
@@ -70,9 +70,3 @@ def transfer(source: Any, target: Any, names: Mapping[str, str | None] = {}, all
 def anchor(pattern: str) -> str:
     """The pattern for the first names of a path, whole names only."""
     return rf"^(?:{pattern})(?=/|$)"
-
-
-def quote(names: Any) -> str:
-    """Names between backticks, at most ten of them."""
-    names = list(names)
-    return ", ".join(f"`{name}`" for name in names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

@@ -47,7 +47,7 @@ def by_hand(p, tokens):
 
     x = p["token"]["embedding"][tokens] + p["position"][: len(tokens)]
     for i in range(SMALL["layers"]):
-        b = jax.tree.map(lambda v, i=i: v[i], p["blocks"])
+        b = jax.tree.map(lambda v, i=i: v[i], p["stack"]["blocks"])
         q, k, v = np.split(dense(norm(x, b["attention_norm"]), b["attention"]["qkv"]), 3, -1)
         mixed = []
         for head in np.split(np.arange(SMALL["width"]), SMALL["heads"]):
@@ -56,9 +56,9 @@ def by_hand(p, tokens):
             weight = np.exp(scores - scores.max(-1, keepdims=True))
             mixed.append(weight / weight.sum(-1, keepdims=True) @ v[:, head])
         x = x + dense(np.concatenate(mixed, -1), b["attention"]["out"])
-        y = dense(norm(x, b["mlp_norm"]), b["up"])
+        y = dense(norm(x, b["mlp_norm"]), b["mlp"]["up"])
         y = 0.5 * y * (1 + np.tanh(math.sqrt(2 / math.pi) * (y + 0.044715 * y**3)))
-        x = x + dense(y, b["down"])
+        x = x + dense(y, b["mlp"]["down"])
     return norm(x, p["norm"]) @ p["token"]["embedding"].T
 
 
@@ -73,11 +73,11 @@ def test_it_is_the_papers_forward_pass(made, dtype):
 def test_first_values_are_gpt2s():
     p = jax.jit(transformer(vocabulary=97, layers=8, width=64, context=80).init)(jax.random.key(0), TOKENS)["params"]
     for part, wanted in [
-        (p["token"]["embedding"], 0.02), (p["position"], 0.02), (p["blocks"]["attention"]["qkv"]["kernel"], 0.02),
-        (p["blocks"]["up"]["kernel"], 0.02), (p["blocks"]["attention"]["out"]["kernel"], 0.005), (p["blocks"]["down"]["kernel"], 0.005),
+        (p["token"]["embedding"], 0.02), (p["position"], 0.02), (p["stack"]["blocks"]["attention"]["qkv"]["kernel"], 0.02),
+        (p["stack"]["blocks"]["mlp"]["up"]["kernel"], 0.02), (p["stack"]["blocks"]["attention"]["out"]["kernel"], 0.005), (p["stack"]["blocks"]["mlp"]["down"]["kernel"], 0.005),
     ]:  # fmt: skip
         assert float(part.std()) == pytest.approx(wanted, rel=0.1)
-    up = p["blocks"]["up"]["kernel"]
+    up = p["stack"]["blocks"]["mlp"]["up"]["kernel"]
     assert not np.allclose(up[0], up[1]), "Every layer draws its own."
 
 

@@ -40,8 +40,8 @@ def test_it_is_the_formula(causal, mask):
     seen = seen & np.tril(np.ones((5, 7), bool)) if causal else seen
     wanted = formula(q, k, v, seen)
     np.testing.assert_allclose(jax.jit(attend, static_argnames="causal")(q, k, v, causal=causal, mask=allowed), wanted, atol=1e-5)
-    masks = () if allowed is None else (allowed,)
-    np.testing.assert_allclose(jax.jit(by_library, static_argnames="causal")(q, k, v, *masks, causal=causal), wanted, atol=1e-5)
+    extra = {} if allowed is None else {"mask": allowed}
+    np.testing.assert_allclose(jax.jit(by_library, static_argnames="causal")(q, k, v, extra, causal=causal), wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(jnp.float32, 1e-5), (jnp.bfloat16, 0.05)])
@@ -54,7 +54,11 @@ def test_both_routes_are_one_backwards_too(dtype, tolerance):
             return jax.tree.map(lambda g: np.asarray(g, np.float32), made(q, k, v))
 
     assert jax.eval_shape(lambda: attend(q, k, v, causal=True)).dtype == dtype
-    for route in (by_products, by_library, by_cudnn):  # cuDNN's steps back where it is not installed
+    for library in (by_products, by_library, by_cudnn):  # cuDNN's steps back where it is not installed
+
+        def route(*qkv, causal, library=library):
+            return library(*qkv, {}, causal=causal)
+
         for got, wanted in zip(slope(attend), slope(route), strict=True):
             np.testing.assert_allclose(got, wanted, atol=tolerance * np.abs(wanted).max())
 
@@ -67,7 +71,7 @@ def test_a_query_that_may_look_nowhere_gives_a_number():
 
 def test_shapes_that_do_not_fit_are_told():
     q, k, v = heads()
-    with pytest.raises(ValueError, match=r"k and v \[b, s, heads, d\]; got \(2, 5, 3, 8\), \(2, 7, 3, 8\), \(2, 6, 3, 8\)"):
+    with pytest.raises(ValueError, match=r"k and v \[b, s, kv_heads, d\], where kv_heads divides heads; got \(2, 5, 3, 8\), \(2, 7, 3, 8\), \(2, 6, 3, 8\)"):
         attend(q, k, v[:, 1:])
     with pytest.raises(ValueError, match="`heads` of `SelfAttention` must divide `width`, 6; got 4"):
         jax.eval_shape(SelfAttention(6, 4).init, jax.random.key(0), drawn(1, 2, 6))

@@ -26,8 +26,8 @@ from arsenal.nn import (
     max_pool,
     pixel_shuffle,
     pixel_unshuffle,
-    sinusoids,
     upsample,
+    waves,
 )
 from arsenal.nn.convolution import by_library, by_slices, margins, pair
 from arsenal.records import Training, batch
@@ -106,7 +106,7 @@ def test_same_halves_what_it_meets_and_whole_numbers_have_a_least():
         (lambda x: pixel_shuffle(x, 3), "`pixel_shuffle` by 3 takes a multiple of 9 channels"),
         (lambda x: pixel_unshuffle(x), "`pixel_unshuffle` by 2 takes images of a multiple of 2 pixels"),
         (lambda x: jax.eval_shape(Convolution(6, groups=4).init, jax.random.key(0), x), "`groups` of `Convolution` must divide .*got 4"),
-        (lambda x: sinusoids(x, 5), "`width` of `sinusoids` must be even; got 5"),
+        (lambda x: waves(x, 5), "`width` of `waves` must be even; got 5"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_said(run, message):
@@ -123,7 +123,7 @@ def test_what_weighs_channels_is_what_others_make_of_it():
     agree(jax.jit(CBAM(3).apply)({"params": bare}, x), LAYERS["cbam"])
     film = {"dense": {"kernel": wave(12, 3, phase=6.0).T, "bias": wave(12, phase=7.0)}}
     agree(jax.jit(FiLM().apply)({"params": film}, x, wave(2, 3, phase=5.0)), LAYERS["film"])
-    agree(sinusoids(jnp.array([0.0, 3.0, 999.0]), 8), LAYERS["times"], 1e-4)
+    agree(waves(jnp.array([0.0, 3.0, 999.0]), 8), LAYERS["times"], 1e-4)
 
 
 def test_fourier_features_are_waves_of_drawn_directions():

@@ -1,0 +1,171 @@
+"""A folder as Hugging Face's libraries write it: `config.json`, tensors in one or many safetensors files, a tokenizer."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from arsenal.huggingface.decoders import FAMILIES as DECODERS
+from arsenal.huggingface.family import Arguments, Family, to_arguments, to_config
+from arsenal.huggingface.mapping import Tree, parse_table, to_tensors, to_variables
+from arsenal.nearest import nearest
+
+FAMILIES: dict[str, Family] = DECODERS
+SCHEME = "hf:"
+SHARD = 5 * 2**30
+"""Bytes of one file at most, as Hugging Face's own default."""
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+
+
+class Checkpoint(NamedTuple):
+    """What a folder holds; the tensors are read when they are asked for."""
+
+    path: Path
+    model_type: str
+    target: str
+    """The factory of `arsenal.models` that makes its model."""
+    arguments: Arguments
+    variables: Callable[[], Tree]
+    tokenizer: Path | None
+    """Its tokenizer.json, where it has one."""
+
+
+def is_folder(name: str) -> bool:
+    """Whether a name is of such a folder: `hf:FOLDER`."""
+    return str(name).startswith(SCHEME)
+
+
+def read_folder(name: str) -> Checkpoint:
+    """What the folder `hf:FOLDER` is; ValueError, in a line, for what is no such folder or not understood."""
+    path = Path(str(name).removeprefix(SCHEME)).expanduser()
+    if not (path / "config.json").is_file():
+        raise ValueError(f"`{name}` must be a folder with a config.json, as `save_pretrained` writes it; there is none.")
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path / 'config.json'} is no JSON: {error}.") from error
+    model_type = config.get("model_type")
+    if model_type not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise ValueError(
+            f"`model_type` of {path / 'config.json'} is {model_type}; arsenal reads {known}.{nearest(str(model_type), FAMILIES)}"
+        )
+    family = FAMILIES[model_type]
+    arguments = to_arguments(family, config)
+    tokenizer = path / TOKENIZER[0]
+
+    def variables() -> Tree:
+        with TensorFiles(path) as tensors:
+            return to_variables(tensors, parse_table(family.table(arguments)), family.prefix).variables
+
+    return Checkpoint(path, model_type, family.target, arguments, variables, tokenizer if tokenizer.is_file() else None)
+
+
+class TensorFiles(Mapping[str, np.ndarray]):
+    """The tensors of a folder by name, each read when it is asked for."""
+
+    def __init__(self, path: Path):
+        """Those of `model.safetensors`, or of the files that `model.safetensors.index.json` names."""
+        index, whole = path / "model.safetensors.index.json", path / "model.safetensors"
+        if index.is_file():
+            self.files = {name: path / file for name, file in json.loads(index.read_text())["weight_map"].items()}
+        elif whole.is_file():
+            with open_tensors(whole) as file:
+                self.files = dict.fromkeys(file.keys(), whole)
+        else:
+            hint = " It holds pickles, which are never read: save it again with `safe_serialization=True`."
+            raise ValueError(
+                f"{path} has no model.safetensors and no model.safetensors.index.json.{hint if any(path.glob('*.bin')) else ''}"
+            )
+        self.opened: dict[Path, Any] = {}
+
+    def __enter__(self) -> "TensorFiles":
+        """Itself."""
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Close the files."""
+        for file in self.opened.values():
+            file.__exit__(None, None, None)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """A tensor; bfloat16 is NumPy's from ml_dtypes."""
+        file = self.files[name]
+        if file not in self.opened:
+            self.opened[file] = open_tensors(file).__enter__()
+        try:
+            return np.asarray(self.opened[file].get_tensor(name))
+        except Exception as error:  # the library's own class, of no known base
+            raise ValueError(f"{file} has no tensor `{name}`, which the index says it has.") from error
+
+    def __iter__(self) -> Iterator[str]:
+        """Names."""
+        return iter(self.files)
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.files)
+
+
+def open_tensors(file: Path) -> Any:
+    """A safetensors file, memory-mapped; ValueError for one that is none."""
+    safetensors = load_library()
+    if not file.is_file():
+        raise ValueError(f"{file}, which the index names, does not exist.")
+    try:
+        return safetensors.safe_open(file, framework="flax")  # NumPy's own cannot say bfloat16
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{file} is no safetensors file: {str(error).splitlines()[0]}.") from error
+
+
+def load_library() -> Any:
+    """The library `safetensors`."""
+    try:
+        import safetensors.flax
+    except ModuleNotFoundError as error:
+        raise ValueError('Checkpoints of Hugging Face need a library: pip install "ml-arsenal[huggingface]".') from error
+    return safetensors
+
+
+def model_types(target: str, arguments: Mapping[str, Any]) -> dict[str, str]:
+    """The `model_type`s that a model of ours is, and why not for those of its factory that it is not."""
+    reasons = {}
+    for model_type, family in FAMILIES.items():
+        if family.target == target:
+            wrong = [name for name, value in family.fixed.items() if arguments.get(name, value) != value]
+            reasons[model_type] = ", ".join(f"its `{name}` is {family.fixed[name]}" for name in wrong)
+    return reasons
+
+
+def write_folder(path: Path, model_type: str, arguments: Arguments, variables: Tree, tokenizer: str | None = None) -> list[Path]:
+    """Write a folder that `transformers` loads, in float32; the files. `tokenizer`: the content of a tokenizer.json.
+
+    ValueError where the model is none of the family, before anything is written.
+    """
+    family = FAMILIES[model_type]
+    config = to_config(model_type, family, arguments)
+    tensors = to_tensors(variables, parse_table(family.table(arguments)), family.sizes(arguments))
+    save = load_library().numpy.save_file
+    path.mkdir(parents=True, exist_ok=True)
+    shards: list[dict[str, np.ndarray]] = [{}]
+    for name, tensor in tensors.items():
+        if sum(one.nbytes for one in shards[-1].values()) + tensor.nbytes > SHARD and shards[-1]:
+            shards.append({})
+        shards[-1][name] = tensor
+    names = ["model.safetensors"]
+    if len(shards) > 1:
+        names = [f"model-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
+        index = {
+            "metadata": {"total_size": sum(tensor.nbytes for tensor in tensors.values())},
+            "weight_map": {name: file for file, shard in zip(names, shards, strict=True) for name in shard},
+        }
+        (path / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
+    for file, shard in zip(names, shards, strict=True):
+        save(shard, path / file, metadata={"format": "pt"})
+    (path / "config.json").write_text(json.dumps(config, indent=2))
+    if tokenizer is not None:
+        (path / TOKENIZER[0]).write_text(tokenizer, encoding="utf-8")
+        (path / TOKENIZER[1]).write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}, indent=2))
+    return [path / "config.json", *(path / name for name in names)]
