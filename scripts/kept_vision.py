@@ -147,20 +147,21 @@ def answers(model: torch.nn.Module, *size: int) -> dict:
     x = torch.tensor(np.random.RandomState(99).normal(size=(2, *size)).astype(np.float32)).movedim(-1, 1)
     with torch.no_grad():
         y = model(x)
-    return {"image": list(size), "shapes": shapes, "logits": [[float(f"{v:.8g}") for v in row] for row in (y if isinstance(y, torch.Tensor) else y.logits).tolist()]}
+    logits = y if isinstance(y, torch.Tensor) else y.logits
+    return {"image": list(size), "shapes": shapes, "logits": [[float(f"{v:.8g}") for v in row] for row in logits.tolist()]}
 
 
 class Before(torch.nn.Module):
     """A block of He et al. 2016 (1603.05027), figure 4 (e)."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int):
+    def __init__(self, inputs: int, outputs: int, stride: int):  # noqa: D107
         super().__init__()
         self.norm_0, self.norm_1 = torch.nn.BatchNorm2d(inputs), torch.nn.BatchNorm2d(outputs)
         self.convolution_0 = torch.nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.convolution_1 = torch.nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.shortcut = torch.nn.Conv2d(inputs, outputs, 1, stride, bias=False) if stride > 1 or inputs != outputs else None
 
-    def forward(self, x):
+    def forward(self, x):  # noqa: D102
         y = F.relu(self.norm_0(x))
         shortcut = x if self.shortcut is None else self.shortcut(y)
         return self.convolution_1(F.relu(self.norm_1(self.convolution_0(y)))) + shortcut
@@ -169,14 +170,14 @@ class Before(torch.nn.Module):
 class VersionTwo(torch.nn.Module):
     """Two stages of two such blocks behind a small stem."""
 
-    def __init__(self):
+    def __init__(self):  # noqa: D107
         super().__init__()
         self.stem = torch.nn.Conv2d(3, 4, 3, 1, 1, bias=False)
         self.stage_0_block_0, self.stage_0_block_1 = Before(4, 4, 1), Before(4, 4, 1)
         self.stage_1_block_0, self.stage_1_block_1 = Before(4, 8, 2), Before(8, 8, 1)
         self.norm, self.head = torch.nn.BatchNorm2d(8), torch.nn.Linear(8, 5)
 
-    def forward(self, x):
+    def forward(self, x):  # noqa: D102
         x = self.stage_1_block_1(self.stage_1_block_0(self.stage_0_block_1(self.stage_0_block_0(self.stem(x)))))
         return self.head(F.relu(self.norm(x)).mean((2, 3)))
 

@@ -10,9 +10,10 @@ import numpy as np
 from arsenal.huggingface.decoders import FAMILIES as DECODERS
 from arsenal.huggingface.family import Arguments, Family, to_arguments, to_config
 from arsenal.huggingface.mapping import Tree, parse_table, to_tensors, to_variables
+from arsenal.huggingface.pictures import FAMILIES as PICTURES
 from arsenal.nearest import nearest
 
-FAMILIES: dict[str, Family] = DECODERS
+FAMILIES: dict[str, Family] = DECODERS | PICTURES
 SCHEME = "hf:"
 SHARD = 5 * 2**30
 """Bytes of one file at most, as Hugging Face's own default."""

@@ -9,6 +9,7 @@ import jax
 from annotated_types import Ge, Gt, Interval, MinLen
 
 from arsenal.nn import Convolution, LayerNorm, StochasticDepth, linen
+from arsenal.nn.convolution import with_channels
 from arsenal.records import Model
 
 PositiveInt = Annotated[int, Gt(0)]
@@ -41,14 +42,17 @@ class ConvNeXt(nn.Module):
     patch: int
     layer_scale: float
     drop: Any
+    channels: int | None
+    epsilon: float
 
     @nn.compact
     def __call__(self, x, training=None):
         """Patches, stages of blocks with a halving between them, the mean over pixels, a linear layer."""
-        x = x[..., None] if x.ndim == 3 else x
+        x = with_channels("convnext", x, self.channels)
         if min(x.shape[1:3]) < self.patch * 2 ** (len(self.depths) - 1):
             least = self.patch * 2 ** (len(self.depths) - 1)
-            raise ValueError(f"`convnext` with {len(self.depths)} stages needs images of {least} pixels a side; got {x.shape[1:3]}.")
+            stages = len(self.depths)
+            raise ValueError(f"`convnext` with {stages} stages needs images of {least} pixels a side; got {x.shape[1:3]}.")
         cut = functools.partial(Convolution, use_bias=True, padding="valid")
         x = LayerNorm(name="stem_norm")(cut(self.widths[0], (self.patch, self.patch), strides=self.patch, name="stem")(x))
         number, last = 0, max(1, sum(self.depths) - 1)
@@ -59,7 +63,7 @@ class ConvNeXt(nn.Module):
             for i in range(depth):
                 x = ConvNeXtBlock(self.layer_scale, self.drop * (number / last), name=f"stage_{stage}_block_{i}")(x, training)
                 number += 1
-        return nn.Dense(self.output, name="head")(LayerNorm(name="norm")(x.mean((1, 2))))
+        return nn.Dense(self.output, name="head")(LayerNorm(self.epsilon, name="norm")(x.mean((1, 2))))
 
 
 def convnext(
@@ -69,15 +73,19 @@ def convnext(
     patch: PositiveInt = 4,
     layer_scale: Annotated[float, Ge(0)] = 1e-6,
     drop: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
+    channels: PositiveInt | None = None,
+    epsilon: Annotated[float, Gt(0)] = 1e-6,
 ) -> Model:
     """A ConvNeXt: `depths` blocks of `widths` channels in each stage, every stage but the first half as high and wide.
 
-    The defaults are ConvNeXt-T (28,589,128 parameters for 1,000 outputs). Images are cut into patches of `patch` x `patch` first; 1 or
-    2 suits small ones. What a block adds is scaled by a learned number for each channel, which begins as `layer_scale` (0: none),
-    and left out of a row with a probability that grows from 0 to `drop`, traced, from the first block to the last.
+    The defaults are ConvNeXt-T (28,589,128 parameters for 1,000 outputs). Images are cut into patches of `patch` x `patch` first;
+    1 or 2 suits small ones. What a block adds is scaled by a learned number for each channel, which begins as `layer_scale`
+    (0: none), and left out of a row with a probability that grows from 0 to `drop`, traced, from the first block to the last.
 
-    Inputs [n, h, w] or [n, h, w, c], at least `patch * 2 ** (stages - 1)` pixels a side; outputs [n, output].
+    `epsilon` is that of the last norm. Inputs [n, h, w] or [n, h, w, c], of `channels` where that is told, at least
+    `patch * 2 ** (stages - 1)` pixels a side; outputs [n, output].
     """
     if len(depths) != len(widths):
         raise ValueError(f"`widths` of `convnext` must be as many as `depths`, {len(depths)}; got {len(widths)}.")
-    return linen(lambda drop: ConvNeXt(output, tuple(depths), tuple(widths), patch, layer_scale, drop), drop=drop)
+    shape = (output, tuple(depths), tuple(widths), patch, layer_scale)
+    return linen(lambda drop: ConvNeXt(*shape, drop, channels, epsilon), drop=drop)

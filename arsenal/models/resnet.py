@@ -8,6 +8,7 @@ import jax
 from annotated_types import Gt, MinLen
 
 from arsenal.nn import BatchNorm, Convolution, linen, max_pool
+from arsenal.nn.convolution import with_channels
 from arsenal.records import Model
 
 PositiveInt = Annotated[int, Gt(0)]
@@ -64,11 +65,12 @@ class ResNet(nn.Module):
     stem: str
     stem_width: int
     zero_init: bool
+    channels: int | None
 
     @nn.compact
     def __call__(self, x, training=None):
         """Stem, stages of blocks, the mean over pixels, a linear layer."""
-        x = x[..., None] if x.ndim == 3 else x
+        x = with_channels("resnet", x, self.channels)
         size, stride = (7, 2) if self.stem == "imagenet" else (3, 1)
         x = Convolution(self.stem_width, (size, size), strides=stride, name="stem")(x)
         if self.version == 1:
@@ -96,6 +98,7 @@ def resnet(
     stem: Literal["imagenet", "small"] = "imagenet",
     stem_width: PositiveInt | None = None,
     zero_init: bool = False,
+    channels: PositiveInt | None = None,
 ) -> Model:
     """A residual network: `depths` blocks of `widths` channels in each stage, every stage but the first half as high and wide.
 
@@ -104,7 +107,7 @@ def resnet(
     images of 64 pixels or fewer. `version` 2 has norm and ReLU in front of convolutions. `zero_init` begins every block of
     version 1 as nothing: the scale of its last norm is 0. `stem_width` is that of the first middle unless given.
 
-    Inputs [n, h, w] or [n, h, w, c]; outputs [n, output]. Batch norm counts rows by weight.
+    Inputs [n, h, w] or [n, h, w, c], of `channels` where that is told; outputs [n, output]. Batch norm counts rows by weight.
     """
     if len(depths) != len(widths):
         raise ValueError(f"`widths` of `resnet` must be as many as `depths`, {len(depths)}; got {len(widths)}.")
@@ -119,4 +122,4 @@ def resnet(
         raise ValueError("`zero_init` of `resnet` is of version 1: a block of version 2 has no norm at its end.")
     bottleneck = block == "bottleneck"
     stem_width = stem_width or widths[0] // (EXPANSION if bottleneck else 1)
-    return linen(ResNet(output, tuple(depths), tuple(widths), bottleneck, version, stem, stem_width, zero_init))
+    return linen(ResNet(output, tuple(depths), tuple(widths), bottleneck, version, stem, stem_width, zero_init, channels))

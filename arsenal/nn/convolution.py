@@ -199,6 +199,14 @@ def margins(padding: Padding, reach: Sequence[int]) -> tuple[tuple[int, int], tu
     raise ValueError(f"`padding` is same, valid, a number >= 0, two of them, or two pairs of before and after; got {padding}.")
 
 
+def with_channels(name: str, x: jax.Array, channels: int | None = None) -> jax.Array:
+    """Images [n, h, w] or [n, h, w, c] as [n, h, w, c]; ValueError, by the model's name, for others or other `channels`."""
+    if x.ndim not in (3, 4) or channels not in (None, x.shape[3] if x.ndim == 4 else 1):
+        last = "c" if channels is None else channels
+        raise ValueError(f"`{name}` takes images [n, h, w{', 1' if last == 1 else f', {last}'}]; got {x.shape}.")
+    return x[..., None] if x.ndim == 3 else x
+
+
 class Convolution(nn.Module):
     """`convolve` with a kernel of its own; no bias unless asked, since a norm usually follows."""
 

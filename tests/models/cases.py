@@ -13,6 +13,11 @@ CASES = {
     ],
     "arsenal.models.autoencoder.variational": lambda: [Case(likely(), ROWS), Case(likely(likelihood="gaussian"), ROWS)],
     "arsenal.models.convolutional.convolutional": lambda: [Case(models.convolutional(3, (2,), 4), IMAGES)],
+    "arsenal.models.convnext.convnext": lambda: [Case(models.convnext(3, (1, 1), (2, 4), patch=2, layer_scale=1.0, drop=0.3), IMAGES)],
+    "arsenal.models.resnet.resnet": lambda: [
+        Case(models.resnet(3, (1, 1), (2, 4), stem="small", zero_init=True), IMAGES),
+        Case(models.resnet(3, (1,), (8,), "bottleneck", 2), IMAGES),
+    ],
     "arsenal.models.perceptron.perceptron": lambda: [
         Case(dense(), ROWS),
         Case(models.perceptron((2, 2), (4,), dropout=0.5), IMAGES),
