@@ -199,7 +199,50 @@ def networks() -> None:
     keep("resnet_version_2", answers(VersionTwo(), 9, 10, 3))
 
 
+def says(x: torch.Tensor, time: float) -> torch.Tensor:
+    """What stands for a network: of a picture and a time in 0..1."""
+    return 0.6 * x + 0.3 * torch.sin(3 * x + 5 * time)
+
+
+def samplers() -> None:
+    """Whole ways back by the schedulers of diffusers, with `says` for a network; DDPM's noise is `wave(..., phase=number)`."""
+    from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
+
+    x, found = wave(2, 3, 3, phase=0.5), {}
+    theirs = {"noise": "epsilon", "x": "sample", "velocity": "v_prediction"}
+    for schedule, beta in (("linear", "linear"), ("cosine", "squaredcos_cap_v2")):
+        settings = {"num_train_timesteps": 1000, "beta_schedule": beta, "timestep_spacing": "trailing", "clip_sample": True}
+        found[f"amounts {schedule}"] = DDIMScheduler(**settings).alphas_cumprod[[0, 1, 499, 998, 999]].tolist()
+        for prediction in theirs:
+            scheduler = DDIMScheduler(**settings, prediction_type=theirs[prediction])
+            scheduler.set_timesteps(20)
+            y = x
+            for t in scheduler.timesteps:
+                y = scheduler.step(says(y, (int(t) + 1) / 1000), int(t), y, use_clipped_model_output=True).prev_sample
+            found[f"ddim {schedule} {prediction}"] = y.flatten().tolist()
+        scheduler = DDPMScheduler(**settings)
+        scheduler.set_timesteps(20)
+        y = x
+        for number, t in enumerate(scheduler.timesteps):
+            # Its own generator is not ours: the step without noise, and its deviation, by its own functions.
+            torch.manual_seed(0)
+            drawn = torch.randn(y.shape)
+            torch.manual_seed(0)
+            stepped = scheduler.step(says(y, (int(t) + 1) / 1000), int(t), y).prev_sample
+            deviation = scheduler._get_variance(int(t)) ** 0.5 if t > 0 else 0.0
+            y = stepped - deviation * drawn + deviation * wave(*y.shape, phase=float(number))
+        found[f"ddpm {schedule}"] = y.flatten().tolist()
+    flow = FlowMatchEulerDiscreteScheduler(shift=1.0)
+    flow.set_timesteps(sigmas=np.linspace(1, 1 / 10, 10).tolist())
+    y = x
+    for t in flow.timesteps:
+        y = flow.step(says(y, float(t) / 1000), t, y).prev_sample
+    found["euler"] = y.flatten().tolist()
+    keep("samplers", found)
+
+
 if __name__ == "__main__":
     convolutions()
     layers()
     networks()
+    samplers()

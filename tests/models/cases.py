@@ -1,5 +1,6 @@
 """What the laws are tried on in this room: a row for every public factory of a record."""
 
+import jax.numpy as jnp
 import pytest
 from rows import IMAGES, ROWS, WINDOWS, dense, likely
 from table import law_test
@@ -7,6 +8,7 @@ from table import law_test
 from arsenal import models
 from arsenal.testing import Case
 
+NOISED = IMAGES._replace(x={"x": IMAGES.x, "time": jnp.linspace(0.1, 1, 6), "label": IMAGES.y})
 CASES = {
     "arsenal.models.autoencoder.autoencoder": lambda: [
         Case(models.autoencoder(models.perceptron(2, (4,)), models.perceptron(3, (4,), dropout=0.3)), ROWS)
@@ -18,6 +20,7 @@ CASES = {
         Case(models.resnet(3, (1, 1), (2, 4), stem="small", zero_init=True), IMAGES),
         Case(models.resnet(3, (1,), (8,), "bottleneck", 2), IMAGES),
     ],
+    "arsenal.models.unet.unet": lambda: [Case(models.unet(2, heads=1, classes=3, dropout=0.3), NOISED)],
     "arsenal.models.perceptron.perceptron": lambda: [
         Case(dense(), ROWS),
         Case(models.perceptron((2, 2), (4,), dropout=0.5), IMAGES),

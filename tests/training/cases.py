@@ -1,6 +1,7 @@
 """What the laws are tried on in this room: a row for every public factory of a record."""
 
 import jax
+import jax.numpy as jnp
 import pytest
 from rows import CLASSES, IMAGES, ROWS, classifier, dense, likely
 from table import law_test
@@ -8,6 +9,7 @@ from table import law_test
 from arsenal import data, features, losses, models, optim, training
 from arsenal.testing import Case
 from arsenal.training import fitting, parallel, precision
+from arsenal.training.diffusion import Way, noisy
 
 
 def convolutional(loss):
@@ -20,6 +22,14 @@ def adversarial():
     return training.adversarial(
         models.perceptron((4, 4), (4,)), models.perceptron(1, (4,)), optim.sgd(0.1), optim.sgd(0.1), latent=2
     )
+
+
+PAINTED = IMAGES._replace(x=jax.nn.sigmoid(IMAGES.x))
+
+
+def unet(classes=3):
+    """The smallest of them."""
+    return models.unet(2, (1,), attention=(), heads=1, classes=classes)
 
 
 CASES = {
@@ -45,6 +55,16 @@ CASES = {
         Case(precision.cast_model(dense(), precision.policy("bfloat16")), ROWS, tolerance=2e-2)
     ],
     "arsenal.training.adversarial.adversarial": lambda: [Case(adversarial(), IMAGES)],
+}
+
+CASES |= {
+    "arsenal.training.diffusion.diffusion": lambda: [
+        Case(training.diffusion(unet(), optim.sgd(0.1), [4, 4], "linear", "velocity", "ddpm", 2, classes=3, guidance=2.0), PAINTED)
+    ],
+    "arsenal.training.diffusion.flow_matching": lambda: [Case(training.flow_matching(unet(), optim.sgd(0.1), [4, 4], steps=2, classes=3), PAINTED)],
+    "arsenal.training.diffusion.noisy": lambda: [
+        Case(noisy("straight", Way(lambda u, x, e: (x, u, e), lambda say, x, draw: say(x, jnp.ones((), x.dtype))), unet(None), optim.sgd(0.1), (4, 4), None, 0.1, 1.0, (0.0, 1.0), 1, "float32", None), PAINTED)
+    ],
 }
 
 DEAR = {"arsenal.training.supervised.supervised": "four learners: plain, augmented, with running statistics, and in float16 by parts"}
