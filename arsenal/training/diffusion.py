@@ -31,7 +31,7 @@ LOOKS = 4
 Share = Annotated[float, Interval(ge=0, le=1)]
 
 
-class Way(NamedTuple):
+class Corruption(NamedTuple):
     """From pictures to noise, and back."""
 
     spoil: Callable[..., Any]
@@ -90,7 +90,7 @@ def diffusion(
     def back(say, x, draw):
         return diffuse_back(say, prediction, plan, x, draw, 1.0 if sampler == "ddpm" else 0.0)
 
-    way, span = Way(spoil, back), (low, high)
+    way, span = Corruption(spoil, back), (low, high)
     return noisy("diffusion", way, model, optimizer, tuple(shape), classes, drop, guidance, span, parts, precision, augmentation)
 
 
@@ -124,12 +124,12 @@ def flow_matching(
     def back(say, x, draw):
         return flow_back(say, flow_steps(steps), x, sampler == "heun")
 
-    way, span, shape = Way(spoil, back), (low, high), tuple(shape)
+    way, span, shape = Corruption(spoil, back), (low, high), tuple(shape)
     return noisy("flow_matching", way, model, optimizer, shape, classes, drop, guidance, span, parts, precision, augmentation)
 
 
 def noisy(
-    name: str, way: Way, model: Any, optimizer: Any, shape: tuple[int, ...], classes: int | None, drop: float, guidance: float,
+    name: str, way: Corruption, model: Any, optimizer: Any, shape: tuple[int, ...], classes: int | None, drop: float, guidance: float,
     span: tuple[float, float], parts: int, precision: Any, augmentation: Augmentation | None,
 ) -> Learner:  # fmt: skip
     """The learner of a way from pictures to noise and back."""

@@ -14,7 +14,7 @@ from jax import lax
 Prediction = Literal["noise", "x", "velocity"]
 
 
-class Steps(NamedTuple):
+class Timetable(NamedTuple):
     """Times and amounts at the beginning of each step from noise to a picture; the end is one more: [steps + 1]."""
 
     time: np.ndarray
@@ -38,17 +38,17 @@ def amounts(schedule: Literal["linear", "cosine"], count: int) -> tuple[np.ndarr
     return np.sqrt(kept), np.sqrt(1 - kept)
 
 
-def diffusion_steps(signal: np.ndarray, noise: np.ndarray, steps: int) -> Steps:
+def diffusion_steps(signal: np.ndarray, noise: np.ndarray, steps: int) -> Timetable:
     """`steps` of the training steps, evenly spaced, the last among them: `trailing` of Lin et al., WACV 2024 (2305.08891)."""
     count = len(signal)
     at = np.round(count - count / steps * np.arange(steps)).astype(int) - 1
-    return Steps(np.append((at + 1) / count, 0), np.append(signal[at], 1.0), np.append(noise[at], 0.0))
+    return Timetable(np.append((at + 1) / count, 0), np.append(signal[at], 1.0), np.append(noise[at], 0.0))
 
 
-def flow_steps(steps: int) -> Steps:
+def flow_steps(steps: int) -> Timetable:
     """A straight way from noise to a picture in even steps: `noise = t`, `signal = 1 - t`. Liu et al., ICLR 2023 (2209.03003)."""
     t = np.linspace(1, 0, steps + 1)
-    return Steps(t, 1 - t, t)
+    return Timetable(t, 1 - t, t)
 
 
 def target_of(prediction: Prediction, x: jax.Array, e: jax.Array, signal: jax.Array, noise: jax.Array) -> jax.Array:
@@ -71,7 +71,7 @@ def parts_of(
 
 
 def diffuse_back(
-    say: Callable, prediction: Prediction, steps: Steps, x: jax.Array, draw: Callable, eta: float, within: float | None = 1.0
+    say: Callable, prediction: Prediction, steps: Timetable, x: jax.Array, draw: Callable, eta: float, within: float | None = 1.0
 ) -> jax.Array:
     """Pictures from noise x by `say(x, time)`: DDIM with `eta` 0, DDPM with 1. `draw(number)` is fresh noise of x's shape."""
 
@@ -86,7 +86,7 @@ def diffuse_back(
     return lax.scan(step, x, walk(steps, x))[0]
 
 
-def flow_back(say: Callable, steps: Steps, x: jax.Array, second: bool) -> jax.Array:
+def flow_back(say: Callable, steps: Timetable, x: jax.Array, second: bool) -> jax.Array:
     """Pictures from noise x along `say(x, time) = noise - picture`, by Euler's steps or, where `second`, by Heun's."""
 
     def step(x, at):
@@ -100,7 +100,7 @@ def flow_back(say: Callable, steps: Steps, x: jax.Array, second: bool) -> jax.Ar
     return lax.scan(step, x, walk(steps, x))[0]
 
 
-def walk(steps: Steps, x: jax.Array) -> tuple:
+def walk(steps: Timetable, x: jax.Array) -> tuple:
     """For each step its number, time, amounts, and those of the next."""
     columns = (steps.time[:-1], steps.signal[:-1], steps.noise[:-1], steps.signal[1:], steps.noise[1:])
     return (jnp.arange(len(steps.time) - 1), *(jnp.asarray(column, x.dtype) for column in columns))

@@ -7,9 +7,10 @@ from rows import CLASSES, IMAGES, ROWS, classifier, dense, likely
 from table import law_test
 
 from arsenal import data, features, losses, models, optim, training
+from arsenal.records import Model
 from arsenal.testing import Case
 from arsenal.training import fitting, parallel, precision
-from arsenal.training.diffusion import Way, noisy
+from arsenal.training.diffusion import Corruption, noisy
 
 
 def convolutional(loss):
@@ -27,9 +28,18 @@ def adversarial():
 PAINTED = IMAGES._replace(x=jax.nn.sigmoid(IMAGES.x))
 
 
-def unet(classes=3):
-    """The smallest of them."""
-    return models.unet(2, (1,), attention=(), heads=1, classes=classes)
+def denoiser(classes=3):
+    """A linear one, of pictures, times and labels."""
+
+    def init(key, inputs):
+        return {"params": {"w": jax.random.normal(key, (4, 4)), "time": jnp.ones(4), "label": jnp.ones((classes + 1, 4))}}
+
+    def apply(variables, inputs, training=None):
+        params, time = variables["params"], inputs["time"][:, None, None]
+        y = inputs["x"] @ params["w"] + time * params["time"]
+        return (y + params["label"][inputs["label"]][:, None] if "label" in inputs else y), {}
+
+    return Model(init, apply)
 
 
 CASES = {
@@ -59,11 +69,11 @@ CASES = {
 
 CASES |= {
     "arsenal.training.diffusion.diffusion": lambda: [
-        Case(training.diffusion(unet(), optim.sgd(0.1), [4, 4], "linear", "velocity", "ddpm", 2, classes=3, guidance=2.0), PAINTED)
+        Case(training.diffusion(denoiser(), optim.sgd(0.1), [4, 4], "linear", "velocity", "ddpm", 2, classes=3, guidance=2.0), PAINTED)
     ],
-    "arsenal.training.diffusion.flow_matching": lambda: [Case(training.flow_matching(unet(), optim.sgd(0.1), [4, 4], steps=2, classes=3), PAINTED)],
+    "arsenal.training.diffusion.flow_matching": lambda: [Case(training.flow_matching(denoiser(), optim.sgd(0.1), [4, 4], steps=2, classes=3), PAINTED)],
     "arsenal.training.diffusion.noisy": lambda: [
-        Case(noisy("straight", Way(lambda u, x, e: (x, u, e), lambda say, x, draw: say(x, jnp.ones((), x.dtype))), unet(None), optim.sgd(0.1), (4, 4), None, 0.1, 1.0, (0.0, 1.0), 1, "float32", None), PAINTED)
+        Case(noisy("straight", Corruption(lambda u, x, e: (x, u, e), lambda say, x, draw: say(x, jnp.ones((), x.dtype))), denoiser(), optim.sgd(0.1), (4, 4), None, 0.1, 1.0, (0.0, 1.0), 1, "float32", None), PAINTED)
     ],
 }
 
