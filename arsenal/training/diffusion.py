@@ -129,8 +129,8 @@ def flow_matching(
 
 
 def noisy(
-    name: str, way: Corruption, model: Any, optimizer: Any, shape: tuple[int, ...], classes: int | None, drop: float, guidance: float,
-    span: tuple[float, float], parts: int, precision: Any, augmentation: Augmentation | None,
+    name: str, way: Corruption, model: Any, optimizer: Any, shape: tuple[int, ...], classes: int | None, drop: float,
+    guidance: float, span: tuple[float, float], parts: int, precision: Any, augmentation: Augmentation | None,
 ) -> Learner:  # fmt: skip
     """The learner of a way from pictures to noise and back."""
     network, (low, high) = as_model(model), span
