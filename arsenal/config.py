@@ -261,7 +261,7 @@ def compose_words(arguments: Sequence[str], name: str = "train") -> Config:
     return validate(take_checkpoint(made, arguments), list(arguments), SETTINGS[name])
 
 
-OF_TASK = ("head", "outputs")
+OF_TASK = ("head", "output")
 """Arguments of a model that the experiment decides, whatever the checkpoint that it begins with."""
 AROUND = ("arsenal.models.lora", "arsenal.models.frozen")
 """Models around the one that a checkpoint is of."""

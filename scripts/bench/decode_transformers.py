@@ -33,7 +33,8 @@ def main(given: dict) -> dict:
     threads = max(found, key=found.get)
     torch.set_num_threads(threads)
     rates = [once() for _ in range(given["windows"])]
-    return {"rates": rates, "setting": f"{threads} threads", "versions": {name: version(name) for name in ("torch", "transformers")}}
+    versions = {name: version(name) for name in ("torch", "transformers")}
+    return {"rates": rates, "setting": f"{threads} threads", "versions": versions}
 
 
 print(json.dumps(main(json.loads(sys.argv[1]))))
