@@ -146,9 +146,7 @@ def sequence(name, config, untie=False):
 def images(name, kind, config):
     """Logits of noise; images are [n, h, w, c] with us."""
     model = perturbed(kind(config))
-    side = getattr(config, "image_size", None) or 32
-    side = 32 if side > 32 else side
-    x = np.random.default_rng(2).normal(size=(3, side, side, 3)).astype(np.float32)
+    x = np.random.default_rng(2).normal(size=(3, config.image_size, config.image_size, 3)).astype(np.float32)
     with torch.no_grad():
         found = model(torch.tensor(x.transpose(0, 3, 1, 2).copy()))
     keep(name, model, images=x, logits=found.logits)
@@ -176,10 +174,6 @@ def main():
     sequence("t5_untied", hf.T5Config(**T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False), untie=True)
     sequence("t5_gated", hf.T5Config(**T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False))
     images("vit", hf.ViTForImageClassification, hf.ViTConfig(**IMAGE))
-    images("resnet", hf.ResNetForImageClassification, hf.ResNetConfig(
-        embedding_size=4, hidden_sizes=[8, 16], depths=[1, 2], layer_type="bottleneck", num_labels=5))
-    images("convnext", hf.ConvNextForImageClassification, hf.ConvNextConfig(
-        num_stages=2, hidden_sizes=[8, 12], depths=[1, 2], layer_scale_init_value=0.5, num_labels=5))
     images("deit", hf.DeiTForImageClassificationWithTeacher, hf.DeiTConfig(**IMAGE))
 
 
