@@ -170,11 +170,26 @@ def main():
             hf.RobertaConfig(**BERT, type_vocab_size=1, pad_token_id=1, num_labels=3), padding=1)
     encoder("distilbert", hf.DistilBertForMaskedLM, hf.DistilBertConfig(**DISTIL))
     encoder("distilbert_sequence", hf.DistilBertForSequenceClassification, hf.DistilBertConfig(**DISTIL, num_labels=3))
+    part = {"hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": 2, "intermediate_size": HIDDEN}
+    text = part | {"vocab_size": VOCABULARY, "max_position_embeddings": CONTEXT, "eos_token_id": VOCABULARY - 1}
+    towers("clip", hf.CLIPConfig(
+        text_config=text, vision_config=part | {"hidden_size": 24, "image_size": 8, "patch_size": 4}, projection_dim=12))
     sequence("t5", hf.T5Config(**T5, tie_word_embeddings=True))
     sequence("t5_untied", hf.T5Config(**T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False), untie=True)
     sequence("t5_gated", hf.T5Config(**T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False))
     images("vit", hf.ViTForImageClassification, hf.ViTConfig(**IMAGE))
     images("deit", hf.DeiTForImageClassificationWithTeacher, hf.DeiTConfig(**IMAGE))
+
+
+def towers(name, config):
+    """How well pictures fit texts."""
+    model = perturbed(hf.CLIPModel(config))
+    x = np.random.default_rng(2).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    tokens = TOKENS.copy()
+    tokens[[0, 1, 2], [13, 5, 9]] = VOCABULARY - 1
+    with torch.no_grad():
+        found = model(input_ids=torch.tensor(tokens), pixel_values=torch.tensor(x.transpose(0, 3, 1, 2).copy()))
+    keep(name, model, pictures=x, texts=tokens, logits=found.logits_per_image)
 
 
 def check(folder):
@@ -185,9 +200,11 @@ def check(folder):
         model, said = kind.from_pretrained(path, output_loading_info=True, attn_implementation="eager")
         names = {"tokens": "input_ids", "mask": "attention_mask", "decoder": "decoder_input_ids"}
         asked = {names[key]: value for key, value in kept.items() if key in names}
+        asked |= {"input_ids": kept["texts"], "pixel_values": kept["pictures"].permute(0, 3, 1, 2)} if "texts" in kept else {}
         asked |= {"pixel_values": kept["images"].permute(0, 3, 1, 2)} if "images" in kept else {}
         with torch.no_grad():
-            found = model.eval()(**asked, **({"use_cache": False} if "decoder" in kept else {})).logits
+            found = model.eval()(**asked, **({"use_cache": False} if "decoder" in kept else {}))
+            found = found.logits_per_image if "texts" in kept else found.logits
         left = {key: value for key, value in said.items() if value}
         print(f"{path.name}: {(found - kept['logits']).abs().max():.1e}", left or "")
 

@@ -47,6 +47,17 @@ MUTANTS = (
     Mutant("best ignores max", "arsenal/runs/judge.py", 'sorted((value if self.mode == "min" else -value, step)', "sorted((value, step)", "tests/runs/test_judge.py -k direction"),
     Mutant("min_delta with the wrong sign", "arsenal/training/stopping.py", "signed < best - min_delta", "signed < best + min_delta", "tests/training/test_stopping.py"),
     Mutant("standardize with twice the variance", "arsenal/features/scaling.py", "variance = known_mean(", "variance = 2 * known_mean(", "tests/features/test_transforms.py -k standard"),
+    # Language models and their checkpoints.
+    Mutant("positions turn the other way", "arsenal/nn/position.py", "a * cos - b * sin, b * cos + a * sin", "a * cos + b * sin, b * cos + a * sin", "tests/huggingface/test_checkpoints.py -k 'answers_what and qwen2'"),
+    Mutant("groups of heads are interleaved", "arsenal/nn/attention.py", "q.swapaxes(1, 2).reshape(b, kv, heads // kv * t, size)", "q.swapaxes(1, 2).reshape(b, heads // kv, kv, t, size).swapaxes(1, 2).reshape(b, kv, heads // kv * t, size)", "tests/huggingface/test_checkpoints.py -k 'answers_what and qwen2'"),
+    Mutant("a window is one too wide", "arsenal/nn/attention.py", "at - there < self.window)", "at - there <= self.window)", "tests/huggingface/test_checkpoints.py -k 'goes_on and mistral'"),
+    Mutant("RoBERTa counts from nothing", "arsenal/models/bert.py", "jnp.cumsum(there, 1) - 1 + self.offset", "jnp.cumsum(there, 1) - 1", "tests/huggingface/test_checkpoints.py -k 'answers_what and roberta'"),
+    Mutant("distances ahead are those behind", "arsenal/nn/position.py", "ahead = jnp.where(distance > 0, buckets, 0)", "ahead = jnp.where(distance < 0, buckets, 0)", "tests/huggingface/test_checkpoints.py -k 'answers_what and t5'"),
+    Mutant("queries and keys are exchanged on the way back", "arsenal/huggingface/decoders.py", 'return {"qkv": (arguments["heads"] * size, kv, kv)}', 'return {"qkv": (kv, arguments["heads"] * size, kv)}', "tests/huggingface/test_checkpoints.py -k 'goes_back and llama'"),
+    Mutant("top-p keeps one too many", "arsenal/models/generation.py", "jnp.cumsum(shares, -1) - shares < column", "jnp.cumsum(shares, -1) - 2 * shares < column", "tests/models/test_generation.py -k transformers"),
+    Mutant("beams forget where they came from", "arsenal/models/generation.py", "jnp.arange(n)[:, None] * beams + origin", "jnp.arange(n)[:, None] * beams + 0 * origin", "tests/models/test_generation.py -k beams_are"),
+    Mutant("adapters are not scaled", "arsenal/nn/dense.py", "jnp.asarray(adapters.alpha / adapters.rank, x.dtype)", "jnp.asarray(adapters.alpha, x.dtype)", "tests/models/test_adapted.py -k loras"),
+    Mutant("hidden tokens are always the mask", "arsenal/features/masking.py", "how < 0.8, jnp.asarray(code", "how < 2, jnp.asarray(code", "tests/data/test_cloze.py -k training"),
     # Combinators.
     Mutant("members start alike", "arsenal/combine/population.py", "learner.init(fold_in(key, s)", "learner.init(key", f"{COMBINATORS} -k member_is"),
     Mutant("members see all rows", "arsenal/combine/population.py", "state, weigh(seed, batch), h)", "state, batch, h)", f"{COMBINATORS} -k members_see"),

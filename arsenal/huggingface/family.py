@@ -90,6 +90,8 @@ def resolve(arguments: Arguments) -> Arguments:
     found = dict(arguments)
     if found.get("hidden", 0) is None:
         found["hidden"] = 4 * found["width"]
+    if found.get("text_hidden", 0) is None:
+        found["text_hidden"] = 4 * found["text_width"]
     if found.get("decoder_layers", 0) is None:
         found["decoder_layers"] = found["layers"]
     if "kv_heads" in found:

@@ -13,9 +13,10 @@ from arsenal.huggingface.family import Arguments, CheckpointFamily, to_arguments
 from arsenal.huggingface.mapping import Tree, parse_table, to_tensors, to_variables
 from arsenal.huggingface.pictures import FAMILIES as PICTURES
 from arsenal.huggingface.sequences import FAMILIES as SEQUENCES
+from arsenal.huggingface.towers import FAMILIES as TOWERS
 from arsenal.nearest import nearest
 
-FAMILIES: dict[str, CheckpointFamily] = DECODERS | ENCODERS | SEQUENCES | PICTURES
+FAMILIES: dict[str, CheckpointFamily] = DECODERS | ENCODERS | SEQUENCES | PICTURES | TOWERS
 SCHEME = "hf:"
 SHARD = 5 * 2**30
 """Bytes of one file at most, as Hugging Face's own default."""

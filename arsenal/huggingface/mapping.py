@@ -179,10 +179,11 @@ def to_tensors(variables: Tree, table: Sequence[Entry], sizes: Mapping[str, Sequ
         left.discard(ours)
         leaf, names = np.asarray(get(variables, ours)), parts_of(theirs)
         layer = ours.split("/")[-2] if "/" in ours else ours
-        cuts = np.cumsum(sizes[layer])[:-1] if layer in sizes and len(names) > 1 else len(names)
+        cuts = np.cumsum(sizes[layer])[:-1] if layer in sizes else len(names)
         for number, one in enumerate(leaf if "{}" in theirs else [leaf]):
-            for name, piece in zip(names, np.split(one, cuts, -1), strict=True):
-                tensors[name.replace("{}", str(number))] = np.ascontiguousarray(WAYS[how].write(piece, sizes.get("patches", ())))
+            pieces = np.split(one, cuts, -1) if len(names) > 1 else [one]
+            for name, piece in zip(names, pieces, strict=True):
+                tensors[name.replace("{}", str(number))] = np.array(WAYS[how].write(piece, sizes.get("patches", ())), order="C")
     if left:
         raise ValueError(f"No line of the family's table names the parameters {quote(sorted(left))}.")
     return tensors

@@ -3,6 +3,7 @@
 from arsenal.models.adapted import frozen, lora, merge_adapters
 from arsenal.models.autoencoder import autoencoder, variational
 from arsenal.models.bert import bert
+from arsenal.models.clip import clip
 from arsenal.models.convnext import convnext
 from arsenal.models.convolutional import convolutional
 from arsenal.models.generation import Sampling, beam_search, generate
@@ -14,6 +15,6 @@ from arsenal.models.unet import unet
 from arsenal.models.vit import vit
 
 __all__ = [
-    "Sampling", "autoencoder", "beam_search", "bert", "convnext", "convolutional", "frozen", "generate", "lora",
+    "Sampling", "autoencoder", "beam_search", "bert", "clip", "convnext", "convolutional", "frozen", "generate", "lora",
     "merge_adapters", "perceptron", "resnet", "t5", "transformer", "unet", "variational", "vit",
 ]  # fmt: skip

@@ -33,13 +33,8 @@ class VisionTransformer(nn.Module):
     @nn.compact
     def __call__(self, x, training=None):
         """Patches as one product, then the stack."""
-        x = x[..., None] if x.ndim == 3 else x
-        if x.shape[1:3] != self.size:
-            raise ValueError(f"`vit` takes images of `size` {list(self.size)}; got {list(x.shape[1:3])}.")
-        width, (rows, columns) = self.layers.width, (side // self.patch for side in self.size)
-        x = x.reshape(x.shape[0], rows, self.patch, columns, self.patch, x.shape[-1])
-        x = x.swapaxes(2, 3).reshape(x.shape[0], rows * columns, self.patch * self.patch * x.shape[-1])
-        x = Dense(width, kernel_init=nn.initializers.lecun_normal(), name="patch")(x)
+        width = self.layers.width
+        x = Dense(width, name="patch")(to_patches("vit", x, self.size, self.patch))
         extra = [name for name, there in (("class", self.pool == "token"), ("distillation", self.distilled)) if there]
         own = [self.param(name, NEAR_ZERO, (width,), x.dtype) for name in extra]
         x = jnp.concatenate([jnp.broadcast_to(one, (x.shape[0], 1, width)) for one in own] + [x], 1)
@@ -53,6 +48,16 @@ class VisionTransformer(nn.Module):
         y = Dense(self.output, kernel_init=NEAR_ZERO, name="head")(x)
         # Both heads of DeiT are trained apart by its recipe; the answer is the mean of theirs.
         return (y + Dense(self.output, kernel_init=NEAR_ZERO, name="distillation_head")(second)) / 2 if self.distilled else y
+
+
+def to_patches(name: str, x: Any, size: tuple[int, int], patch: int) -> Any:
+    """Images [n, h, w] or [n, h, w, c] as [n, patches, patch * patch * c], row by row; ValueError for another size."""
+    x = x[..., None] if x.ndim == 3 else x
+    if x.ndim != 4 or x.shape[1:3] != size:
+        raise ValueError(f"`{name}` takes images [n, h, w] or [n, h, w, c] of `size` {list(size)}; got {list(x.shape)}.")
+    n, (rows, columns) = x.shape[0], (side // patch for side in size)
+    x = x.reshape(n, rows, patch, columns, patch, x.shape[-1]).swapaxes(2, 3)
+    return x.reshape(n, rows * columns, patch * patch * x.shape[-1])
 
 
 def vit(

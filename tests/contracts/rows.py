@@ -27,6 +27,7 @@ IMAGES = CLASSES._replace(x=floats(6, 4, 4))
 MIXED = ROWS._replace(x={"numeric": ROWS.x, "categorical": jnp.array([[0, 1], [1, 1], [2, 0], [3, 0], [1, 2], [0, 1]])})
 TOKENS = batch(x=whole_numbers(7, 4, 5))
 WINDOWS = batch(x=whole_numbers(7, 4, 5), y=whole_numbers(7, 4, 5)[::-1], weight=[1, 2, 0.5, 1], row=[3, 1, 4, 15])
+PAIRS = WINDOWS._replace(x={"image": floats(4, 4, 4), "tokens": WINDOWS.x})
 ANSWERS = WINDOWS._replace(x={"tokens": WINDOWS.x, "decoder": WINDOWS.y})
 SENTENCES = ROWS._replace(x=floats(6, 4, 3), y=jnp.array([[0, 1, 2, -1], [2, -1, -1, -1], [1, 1, 0, 2], [-1] * 4, [0, 2, 1, 1], [2, 2, -1, 0]]))
 PARAMS = {"w": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "b": jnp.array([0.1, -0.2])}

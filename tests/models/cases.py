@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 import pytest
-from rows import ANSWERS, IMAGES, ROWS, WINDOWS, dense, likely
+from rows import ANSWERS, IMAGES, PAIRS, ROWS, WINDOWS, dense, likely
 from table import law_test
 
 from arsenal import models
@@ -23,6 +23,7 @@ CASES = {
         Case(models.bert(7, "sequence", 3, layers=1, heads=2, width=8, context=6, offset=1), WINDOWS),
     ],
     "arsenal.models.convolutional.convolutional": lambda: [Case(models.convolutional(3, (2,), 4), IMAGES)],
+    "arsenal.models.clip.clip": lambda: [Case(models.clip(7, 4, 2, 3, layers=1, heads=2, width=8, text_layers=1, text_heads=2, text_width=8), PAIRS)],
     "arsenal.models.convnext.convnext": lambda: [Case(models.convnext(3, (1, 1), (2, 4), patch=2, layer_scale=1.0, drop=0.3), IMAGES)],
     "arsenal.models.resnet.resnet": lambda: [
         Case(models.resnet(3, (1, 1), (2, 4), stem="small", zero_init=True), IMAGES),
