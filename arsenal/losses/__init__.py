@@ -5,7 +5,7 @@ from arsenal.losses.classification import binary_cross_entropy, cross_entropy, f
 from arsenal.losses.embedding import contrastive, info_nce, triplet
 from arsenal.losses.plain import as_loss
 from arsenal.losses.ranking import listwise_softmax, pairwise_logistic
-from arsenal.losses.reconstruction import reconstruction_error
+from arsenal.losses.reconstruction import quantization_error, reconstruction_error
 from arsenal.losses.regression import absolute_error, huber, poisson, squared_error
 from arsenal.losses.variational import elbo
 
@@ -23,6 +23,7 @@ __all__ = [
     "listwise_softmax",
     "pairwise_logistic",
     "poisson",
+    "quantization_error",
     "reconstruction_error",
     "squared_error",
     "triplet",

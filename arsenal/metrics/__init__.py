@@ -18,6 +18,7 @@ from arsenal.metrics.clustering import (
     silhouette,
     v_measure,
 )
+from arsenal.metrics.codes import code_perplexity
 from arsenal.metrics.density import negative_log_likelihood
 from arsenal.metrics.images import ms_ssim, perceptual_distance, psnr, ssim
 from arsenal.metrics.labels import (
@@ -102,6 +103,7 @@ __all__ = [
     "catalogue_coverage",
     "character_error_rate",
     "chrf",
+    "code_perplexity",
     "cohen_kappa",
     "completeness",
     "coverage_error",

@@ -1,7 +1,7 @@
 """Architectures."""
 
 from arsenal.models.adapted import frozen, lora, merge_adapters
-from arsenal.models.autoencoder import autoencoder, variational
+from arsenal.models.autoencoder import autoencoder, variational, vector_quantized
 from arsenal.models.bert import bert
 from arsenal.models.convolutional import convolutional
 from arsenal.models.generation import Sampling, beam_search, generate
@@ -12,5 +12,5 @@ from arsenal.models.vit import vit
 
 __all__ = [
     "Sampling", "autoencoder", "beam_search", "bert", "convolutional", "frozen", "generate", "lora",
-    "merge_adapters", "perceptron", "t5", "transformer", "variational", "vit",
+    "merge_adapters", "perceptron", "t5", "transformer", "variational", "vector_quantized", "vit",
 ]  # fmt: skip

@@ -1,4 +1,6 @@
-"""Models that restore their input from a short code. Hinton & Salakhutdinov, Science 313 (2006); Kingma & Welling (1312.6114).
+"""Models that restore their input from a short code.
+
+Hinton & Salakhutdinov, Science 313 (2006); Kingma & Welling (1312.6114); of discrete codes van den Oord et al. (1711.00937).
 
 Encoder and decoder are models of their own, whatever their architecture; their variables lie side by side.
 """
@@ -91,6 +93,49 @@ def variational(
         },
         **parts,
     )
+
+
+def vector_quantized(
+    encoder: Any, decoder: Any, codes: Annotated[int, Gt(1)] = 64, width: Annotated[int, Gt(0)] = 8
+) -> Model:
+    """Inputs x to a dict: `encoded` [n, ..., width], what the encoder gives, `codes` [n, ...] int32, the nearest of so many
+    vectors, `quantized`, these vectors, and `reconstruction`, what the decoder makes of them.
+
+    The decoder's gradient reaches the encoder as if nothing lay between them. The vectors are the parameter `codebook`
+    [codes, width]; the loss is `quantization_error`. van den Oord et al., NeurIPS 2017 (1711.00937), section 3.
+    """
+    init, encode, decode, parts = halves(encoder, decoder)
+
+    def check(code):
+        if code.ndim < 2 or code.shape[-1] != width:
+            raise ValueError(f"`encoder` of `vector_quantized` must give [n, ..., {width}], the `width`; got {code.shape}.")
+        return code
+
+    def apply(variables, inputs, training=None):
+        encoded, first = encode(variables, inputs, training)
+        book = variables["params"]["codebook"]
+        nearest = nearest_codes(check(encoded), book)
+        quantized = book[nearest]
+        restored, second = decode(variables, encoded + lax.stop_gradient(quantized - encoded), training)
+        outputs = {"encoded": encoded, "codes": nearest, "quantized": quantized, "reconstruction": restored}
+        return outputs, join_collections(first, second)
+
+    def begin(key, inputs):
+        variables = init(key, inputs, check)
+        kind = jax.tree.leaves(variables["params"])[0].dtype
+        book = jax.random.uniform(fold_in(key, 2), (codes, width), kind, -1 / codes, 1 / codes)
+        return variables | {"params": variables["params"] | {"codebook": book}}
+
+    return Model(begin, apply, **parts)
+
+
+def nearest_codes(x: jax.Array, book: jax.Array) -> jax.Array:
+    """Which row of a book [codes, width] is nearest to each of x [..., width], int32; the first of those equally near.
+
+    >>> nearest_codes(jnp.array([[0.9, 0.0], [0.2, 0.1]]), jnp.array([[0.0, 0.0], [1.0, 0.0]])).tolist()
+    [1, 0]
+    """
+    return jnp.argmin(jnp.square(book).sum(-1) - 2 * x @ book.T, -1).astype(jnp.int32)
 
 
 def draw_codes(mean: jax.Array, log_variance: jax.Array, eps: jax.Array) -> jax.Array:

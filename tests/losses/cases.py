@@ -48,6 +48,12 @@ CASES = {f"arsenal.losses.{name}": make for name, make in {
     "reconstruction.reconstruction_error": lambda: [
         Case(by_name(losses.reconstruction_error(), "reconstruction", "embedding"), TRIPLES._replace(x=floats(6, 2, 4)))
     ],
+    "reconstruction.quantization_error": lambda: [
+        Case(
+            by_name(losses.quantization_error(), "encoded", "quantized", "reconstruction", "codes"),
+            TRIPLES._replace(x=floats(6, 4, 4)),
+        )
+    ],
     "embedding.info_nce": lambda: [
         Case(by_name(losses.info_nce(0.5, symmetric), "anchor", "positive"), TRIPLES) for symmetric in (True, False)
     ],

@@ -16,6 +16,9 @@ CASES = {
         Case(models.autoencoder(models.perceptron(2, (4,)), models.perceptron(3, (4,), dropout=0.3)), ROWS)
     ],
     "arsenal.models.autoencoder.variational": lambda: [Case(likely(), ROWS), Case(likely(likelihood="gaussian"), ROWS)],
+    "arsenal.models.autoencoder.vector_quantized": lambda: [
+        Case(models.vector_quantized(models.perceptron((2, 3), (4,)), models.perceptron(3, (4,), dropout=0.3), 5, 3), ROWS)
+    ],
     "arsenal.models.bert.bert": lambda: [
         Case(models.bert(7, layers=2, heads=2, width=8, context=6, types=2, padding=0, dropout=0.2), WINDOWS),
         Case(models.bert(7, "sequence", 3, layers=1, heads=2, width=8, context=6, offset=1), WINDOWS),
