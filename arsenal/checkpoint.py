@@ -75,5 +75,7 @@ def some_inputs(target: str, arguments: dict[str, Any], variables: dict[str, Any
         channels = variables["params"]["patch"]["kernel"].shape[0] // arguments["patch"] ** 2
         size = arguments["size"]
         return jax.ShapeDtypeStruct((1, *([size] * 2 if isinstance(size, int) else size), channels), jnp.float32)
+    if target in ("resnet", "convnext"):
+        return jax.ShapeDtypeStruct((1, 64, 64, variables["params"]["stem"]["kernel"].shape[2]), jnp.float32)
     tokens = jax.ShapeDtypeStruct((1, 2), jnp.int32)
     return {"tokens": tokens, "decoder": tokens} if target == "t5" else tokens

@@ -261,7 +261,7 @@ def compose_words(arguments: Sequence[str], name: str = "train") -> Config:
     return validate(take_checkpoint(made, arguments), list(arguments), SETTINGS[name])
 
 
-OF_TASK = ("head", "outputs")
+OF_TASK = ("head", "output")
 """Arguments of a model that the experiment decides, whatever the checkpoint that it begins with."""
 AROUND = ("arsenal.models.lora", "arsenal.models.frozen")
 """Models around the one that a checkpoint is of."""
@@ -297,6 +297,7 @@ def take_checkpoint(composed: Any, arguments: Sequence[str]) -> Any:
             if f"{key}.{name}" not in said and not (name in OF_TASK and name in model):
                 model[name] = value
         data: Any = composed.get("data") or {}
+        node: Any
         for path, node in (("data", data), ("data.text", data.get("text") or {})):
             if found.tokenizer and "tokenizer" in node and node.tokenizer is None and f"{path}.tokenizer" not in said:
                 node.tokenizer = str(found.tokenizer)

@@ -110,6 +110,21 @@ FIGURES |= {
         Side("gpt_arsenal.py", GPT, QUICK_GPT), Side("gpt_torch.py", GPT | {"compiled": True}, QUICK_GPT, "lightning"), 2, 0.9,
     ),
 }  # fmt: skip
+SMALL_GPT = {"vocabulary": 1000, "layers": 4, "heads": 4, "width": 128, "context": 256}
+GPT2 = {"vocabulary": 50257, "layers": 12, "heads": 12, "width": 768, "context": 1024}
+FIGURES |= {
+    f"decode_{name}": Figure(
+        f"greedy decoding of {said}, one text of {length} tokens after 16, against `transformers.generate`",
+        *(
+            Side(f"decode_{side}.py", {"size": size, "prompt": 16, "length": length, "windows": 5}, {"windows": 2}, environment)
+            for side, environment in (("arsenal", None), ("transformers", "transformers"))
+        ),
+        2, target, "tokens/s",
+    )
+    for name, said, size, length, target in (
+        ("small", "a GPT of 0.95 M parameters", SMALL_GPT, 200, 4.0), ("gpt2", "GPT-2 124M, random weights", GPT2, 64, 1.0)
+    )
+}  # fmt: skip
 TABLES = {
     "path": ("5 folds x 60 values of C, scaled logistic, breast cancer: one program, against GridSearchCV(n_jobs=2)", 5.0),
     "ridge": ("1,000 bootstrap refits of ridge, diabetes: one program, against a joblib loop", 20.0),

@@ -1,8 +1,9 @@
-"""Transforms of the inputs that are learned from the training rows, and mixtures of rows."""
+"""Transforms of the inputs that are learned from the training rows, and changes that only training sees."""
 
 from arsenal.features.automatic import tabular
 from arsenal.features.binning import bins, polynomial, splines
 from arsenal.features.decomposition import pca, random_projection, truncated_svd
+from arsenal.features.distortion import color_jitter, in_turn, rand_augment, random_crop, random_erasing, random_flip
 from arsenal.features.distribution import power, quantile
 from arsenal.features.encoding import hash_levels, one_hot, ordinal
 from arsenal.features.factors import factor_analysis, fast_ica, nmf, sparse_pca
@@ -20,6 +21,7 @@ from arsenal.features.topics import latent_dirichlet
 __all__ = [
     "bins",
     "clip",
+    "color_jitter",
     "columns",
     "cutmix",
     "date_parts",
@@ -30,6 +32,7 @@ __all__ = [
     "hash_text",
     "impute",
     "impute_neighbors",
+    "in_turn",
     "kernel_pca",
     "latent_dirichlet",
     "mask_tokens",
@@ -45,6 +48,10 @@ __all__ = [
     "polynomial",
     "power",
     "quantile",
+    "rand_augment",
+    "random_crop",
+    "random_erasing",
+    "random_flip",
     "random_fourier",
     "random_projection",
     "rare",

@@ -147,7 +147,7 @@ def read_head(config: dict[str, Any], arguments: Arguments) -> Arguments:
     """The head that the class in `architectures` has, and its outputs."""
     name = (config.get("architectures") or [""])[0]
     head = next((head for word, head in HEADS.items() if name.endswith(word)), "masked")
-    outputs = {"outputs": count_labels(config)} if head in ("sequence", "token") else {}
+    outputs = {"output": count_labels(config)} if head in ("sequence", "token") else {}
     return arguments | {"head": head} | outputs
 
 
@@ -158,7 +158,7 @@ def count_labels(config: dict[str, Any]) -> int:
 
 def write_labels(arguments: Arguments, variables: dict[str, Any]) -> dict[str, Any]:
     """The names of classes, numbers as transformers has them without names."""
-    outputs = arguments.get("outputs")
+    outputs = arguments.get("output")
     if outputs is None:
         return {}
     names = {str(number): f"LABEL_{number}" for number in range(outputs)}
@@ -186,7 +186,7 @@ def vit_family(base: str, heads: str, architecture: Callable[[Arguments], str]) 
     def read(config, arguments):
         named = (config.get("architectures") or [""])[0]
         arguments["distilled"] = named.endswith("WithTeacher")
-        return arguments | {"outputs": count_labels(config) if "Classification" in named else None}
+        return arguments | {"output": count_labels(config) if "Classification" in named else None}
 
     def write(arguments, variables):
         channels = variables["params"]["patch"]["kernel"].shape[0] // arguments["patch"] ** 2
@@ -220,10 +220,10 @@ FAMILIES = {
         {"pad_token_id": 0, "activation": "gelu"}, read_head, write_labels, architectures=classes("DistilBert"),
     ),
     "vit": vit_family(
-        "vit.", VIT_HEADS, lambda arguments: "ViTModel" if arguments["outputs"] is None else "ViTForImageClassification"
+        "vit.", VIT_HEADS, lambda arguments: "ViTModel" if arguments["output"] is None else "ViTForImageClassification"
     ),
     "deit": vit_family(
         "deit.", DEIT_HEADS,
-        lambda arguments: "DeiTModel" if arguments["outputs"] is None else "DeiTForImageClassificationWithTeacher",
+        lambda arguments: "DeiTModel" if arguments["output"] is None else "DeiTForImageClassificationWithTeacher",
     ),
 }  # fmt: skip

@@ -81,7 +81,7 @@ def to_config(model_type: str, family: CheckpointFamily, arguments: Arguments, v
     return config
 
 
-FREE = ("dropout", "generated", "remat")
+FREE = ("dropout", "generated", "remat", "channels", "zero_init", "drop")
 """Arguments of ours that no checkpoint is about."""
 
 
@@ -94,7 +94,8 @@ def resolve(arguments: Arguments) -> Arguments:
         found["decoder_layers"] = found["layers"]
     if "kv_heads" in found:
         found["kv_heads"] = found["kv_heads"] or found["heads"]
-    found["head_size"] = found.get("head_size") or found["width"] // found["heads"]
+    if "heads" in found:
+        found["head_size"] = found.get("head_size") or found["width"] // found["heads"]
     if found.get("qkv_bias", 0) is None:
         found["qkv_bias"] = found["bias"]
     if found.get("position", "rotary") != "rotary":

@@ -11,10 +11,11 @@ from arsenal.huggingface.decoders import FAMILIES as DECODERS
 from arsenal.huggingface.encoders import FAMILIES as ENCODERS
 from arsenal.huggingface.family import Arguments, CheckpointFamily, to_arguments, to_config
 from arsenal.huggingface.mapping import Tree, parse_table, to_tensors, to_variables
+from arsenal.huggingface.pictures import FAMILIES as PICTURES
 from arsenal.huggingface.sequences import FAMILIES as SEQUENCES
 from arsenal.nearest import nearest
 
-FAMILIES: dict[str, CheckpointFamily] = DECODERS | ENCODERS | SEQUENCES
+FAMILIES: dict[str, CheckpointFamily] = DECODERS | ENCODERS | SEQUENCES | PICTURES
 SCHEME = "hf:"
 SHARD = 5 * 2**30
 """Bytes of one file at most, as Hugging Face's own default."""

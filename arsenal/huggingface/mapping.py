@@ -9,8 +9,8 @@ A line of a table names a tensor there, a leaf here, and how the one becomes the
 along the last axis here. A leaf of a collection other than `params` begins with the collection's name and a colon.
 Ways: `same`; `linear`, [out, in] there and [in, out] here; `conv`, [out, in, h, w] there and [h, w, in, out] here;
 `patches`, the same of patches as one matrix [h * w * in, out]; `row`, [d] there and [1, d] here; `token`, [1, 1, d] and [d];
-`rows`, [1, t, d] and [t, d]. Two more name no leaf: `skip`, a tensor that is no parameter, and `tied NAME`, one that must
-equal another and is not written.
+`rows`, [1, t, d] and [t, d]. Three more name no leaf: `skip`, a tensor that is no parameter; `tied NAME`, one that must
+equal another and is not written; `counter LEAF`, a whole number that we do not keep, written as 0 where there is the leaf.
 """
 
 import re
@@ -67,8 +67,8 @@ def parse_table(text: str) -> list[Entry]:
         words = line.partition("#")[0].split()
         if not words:
             continue
-        if words[1] in ("skip", "tied"):
-            found.append(Entry(words[0], words[2] if words[1] == "tied" else "", words[1]))
+        if words[1] in ("skip", "tied", "counter"):
+            found.append(Entry(words[0], "" if words[1] == "skip" else words[2], words[1]))
         else:
             theirs, ours, how = words
             WAYS[how]  # a way that is none is the table's mistake
@@ -117,7 +117,7 @@ def to_variables(tensors: Mapping[str, Any], table: Sequence[Entry], prefix: str
         numbers = layers_of(names, left)
         if numbers is None:
             continue
-        if how in ("skip", "tied"):
+        if how in ("skip", "tied", "counter"):
             for name in names:
                 for number in numbers:
                     one = name.replace("{}", str(number))
@@ -168,10 +168,13 @@ def to_tensors(variables: Tree, table: Sequence[Entry], sizes: Mapping[str, Sequ
 
     Raises ValueError for a leaf that no line names.
     """
-    left = set(leaf_names(variables))
+    leaves = leaf_names(variables)
+    left = set(leaves)
     tensors: dict[str, np.ndarray] = {}
     for theirs, ours, how in table:
-        if how in ("skip", "tied") or ours not in left:
+        if how == "counter" and ours in leaves:
+            tensors[theirs] = np.zeros((), np.int64)
+        if how in ("skip", "tied", "counter") or ours not in left:
             continue
         left.discard(ours)
         leaf, names = np.asarray(get(variables, ours)), parts_of(theirs)
@@ -217,4 +220,3 @@ def leaf_names(variables: Tree) -> list[str]:
         one if collection == "params" else f"{collection}:{one}"
         for collection, tree in variables.items() for one in walk(tree, "")
     ]  # fmt: skip
-

@@ -3,14 +3,17 @@
 from arsenal.models.adapted import frozen, lora, merge_adapters
 from arsenal.models.autoencoder import autoencoder, variational, vector_quantized
 from arsenal.models.bert import bert
+from arsenal.models.convnext import convnext
 from arsenal.models.convolutional import convolutional
 from arsenal.models.generation import Sampling, beam_search, generate
 from arsenal.models.perceptron import perceptron
+from arsenal.models.resnet import resnet
 from arsenal.models.t5 import t5
 from arsenal.models.transformer import transformer
+from arsenal.models.unet import unet
 from arsenal.models.vit import vit
 
 __all__ = [
-    "Sampling", "autoencoder", "beam_search", "bert", "convolutional", "frozen", "generate", "lora",
-    "merge_adapters", "perceptron", "t5", "transformer", "variational", "vector_quantized", "vit",
+    "Sampling", "autoencoder", "beam_search", "bert", "convnext", "convolutional", "frozen", "generate", "lora",
+    "merge_adapters", "perceptron", "resnet", "t5", "transformer", "unet", "variational", "vector_quantized", "vit",
 ]  # fmt: skip

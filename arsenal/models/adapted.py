@@ -53,9 +53,9 @@ def lora(model: Any, patterns: str = ".*/qkv", rank: Annotated[int, Gt(0)] = 8, 
     model, adapters = as_model(model), Adapters(patterns, rank, alpha)
 
     def within(function: Callable) -> Callable:
-        def call(*given):
+        def call(*given, **more):
             with adapt(adapters):
-                return function(*given)
+                return function(*given, **more)
 
         return call
 
@@ -86,7 +86,10 @@ def split(model: Model, stays: Callable[[str], bool], check: Callable[[Sequence[
     def apply(variables, inputs, training=None):
         return model.apply(join_frozen(variables), inputs, training)
 
-    methods = {name: (lambda variables, inputs, f=f: f(join_frozen(variables), inputs)) for name, f in model.methods.items()}
+    methods = {
+        name: (lambda variables, inputs, f=f, **more: f(join_frozen(variables), inputs, **more))
+        for name, f in model.methods.items()
+    }
     count = model.flops
     flops = count and (lambda variables, inputs: count(join_frozen(variables), inputs))
     return model._replace(init=init, apply=apply, methods=methods, flops=flops)

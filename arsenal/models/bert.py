@@ -29,7 +29,7 @@ class Bert(nn.Module):
     context: int
     types: int
     head: Head
-    outputs: int | None
+    output: int | None
     padding: int | None
     offset: int
     pooler: Literal["tanh", "relu"]
@@ -37,7 +37,7 @@ class Bert(nn.Module):
 
     @nn.compact
     def __call__(self, inputs, training=None):
-        """`masked` [n, t, vocabulary], `sequence` [n, outputs], `token` [n, t, outputs], `embedding` [n, width]."""
+        """`masked` [n, t, vocabulary], `sequence` [n, output], `token` [n, t, output], `embedding` [n, width]."""
         given = inputs if isinstance(inputs, Mapping) else {"tokens": inputs}
         tokens = given["tokens"]
         check_tokens(tokens, self.context - self.offset)
@@ -66,11 +66,11 @@ class Bert(nn.Module):
             weight = there.astype(x.dtype)[..., None]
             return (x * weight).sum(1) / jnp.maximum(weight.sum(1), 1)
         if self.head == "token":
-            return Dense(self.outputs, kernel_init=NEAR_ZERO, name="head")(drop(x))
+            return Dense(self.output, kernel_init=NEAR_ZERO, name="head")(drop(x))
         if self.head == "sequence":
             pooled = Dense(width, kernel_init=NEAR_ZERO, name="pooler")(x[:, 0])
             pooled = jnp.tanh(pooled) if self.pooler == "tanh" else jax.nn.relu(pooled)
-            return Dense(self.outputs, kernel_init=NEAR_ZERO, name="head")(drop(pooled))
+            return Dense(self.output, kernel_init=NEAR_ZERO, name="head")(drop(pooled))
         x = ACTIVATIONS[self.layers.activation](Dense(width, kernel_init=NEAR_ZERO, name="transform")(x))
         x = token.attend(nn.LayerNorm(epsilon, name="transform_norm")(x))
         return x + self.param("bias", nn.initializers.zeros, (self.vocabulary,), x.dtype)
@@ -87,7 +87,7 @@ def check_tokens(tokens: Any, context: int) -> None:
 def bert(
     vocabulary: PositiveInt,
     head: Head = "masked",
-    outputs: PositiveInt | None = None,
+    output: PositiveInt | None = None,
     layers: PositiveInt = 4,
     heads: PositiveInt = 4,
     width: PositiveInt = 128,
@@ -104,8 +104,8 @@ def bert(
 ) -> Model:
     """What a `head` makes of tokens [n, t] that all see each other, t at most `context` less `offset`.
 
-    `masked`: logits [n, t, vocabulary] of the token at each place, see `arsenal.data.mask_tokens`; `sequence`: [n, outputs] of
-    the first token; `token`: [n, t, outputs]; `embedding`: the mean of the last layer [n, width] over what is there.
+    `masked`: logits [n, t, vocabulary] of the token at each place, see `arsenal.data.cloze`; `sequence`: [n, output] of
+    the first token; `token`: [n, t, output]; `embedding`: the mean of the last layer [n, width] over what is there.
 
     Inputs are tokens alone, of which the code `padding` is not there (None: all are), or a dict of `tokens` and perhaps `mask`
     [n, t] (0: not there), `types` [n, t] in 0..types-1 and `segments` [n, t], which do not see each other. As it comes it
@@ -113,14 +113,14 @@ def bert(
     `dropout`, if any, is traced, and falls as in `transformer`.
     """
     check_heads("bert", heads, width)
-    if (head in ("sequence", "token")) != (outputs is not None):
-        raise ValueError(f"`head` sequence or token of `bert`, and no other, needs `outputs`; got {head} and {outputs}.")
+    if (head in ("sequence", "token")) != (output is not None):
+        raise ValueError(f"`head` sequence or token of `bert`, and no other, needs `output`; got {head} and {output}.")
     stack = Layers(
         width, layers, heads, hidden=hidden, activation=activation, epsilon=epsilon, order="post", spread=0.02, remat=remat
     )
 
     def build(dropout=None):
-        return Bert(vocabulary, stack, context, types, head, outputs, padding, offset, pooler, dropout)
+        return Bert(vocabulary, stack, context, types, head, output, padding, offset, pooler, dropout)
 
     def attention(variables, inputs):
         _, kept = build().apply(variables, inputs, mutable=["intermediates"])

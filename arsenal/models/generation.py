@@ -116,16 +116,20 @@ def continue_prompts(
     model: Model, variables: Any, keys: jax.Array, prompt: dict, length: int, sampling: Sampling
 ) -> jax.Array:
     """`length` tokens [n, length] int32 after prompts as in `prefill`, drawn by keys [n]."""
-    text, t = read_prompts(model, variables, prompt, sampling), prompt["tokens"].shape[1]
-    context = text.cache["k"].shape[2]
-    if length < 1 or t + length > context:
-        raise ValueError(f"`prompt` and `length` of `generate` must fit in {context} tokens; got {t} + {length}.")
+    if length < 1:
+        raise ValueError(f"`length` of `generate` must be at least 1; got {length}.")
+    # No more of a cache than the text takes: each token looks over all of it.
+    text = read_prompts(model, variables, prompt, sampling, prompt["tokens"].shape[1] + length)
     return go_on(model, variables, keys, text, length, sampling)[1]
 
 
-def read_prompts(model: Model, variables: Any, prompt: dict, sampling: Sampling) -> Text:
-    """What prompts {"tokens" [n, t], "length" [n]} leave behind, of which the first `length` tokens count."""
-    start, length = model.methods["prefill"](variables, prompt), prompt["length"].astype(jnp.int32)
+def read_prompts(model: Model, variables: Any, prompt: dict, sampling: Sampling, room: int | None = None) -> Text:
+    """What prompts {"tokens" [n, t], "length" [n]} leave behind, of which the first `length` tokens count.
+
+    `room` is how long the text may get; None: as long as the model reads.
+    """
+    told = {} if room is None else {"room": room}
+    start, length = model.methods["prefill"](variables, prompt, **told), prompt["length"].astype(jnp.int32)
     n, vocabulary = start["logits"].shape
     before = counts = None
     if any(value is not None for value in (sampling.repetition, sampling.presence, sampling.frequency)):
@@ -167,10 +171,9 @@ def beam_search(
     Prompts [n, t]. At every step all continuations of what is held compete, the best `beams` of each row stay.
     """
     n, t = prompt.shape
-    start = model.methods["prefill"](variables, {"tokens": prompt, "length": jnp.full(n, t, jnp.int32)})
-    context = start["cache"]["k"].shape[2]
-    if length < 1 or t + length > context:
-        raise ValueError(f"`prompt` and `length` of `beam_search` must fit in {context} tokens; got {t} + {length}.")
+    if length < 1:
+        raise ValueError(f"`length` of `beam_search` must be at least 1; got {length}.")
+    start = model.methods["prefill"](variables, {"tokens": prompt, "length": jnp.full(n, t, jnp.int32)}, room=t + length)
     if not 1 <= beams <= start["logits"].shape[1]:
         raise ValueError(f"`beams` of `beam_search` must be 1 to {start['logits'].shape[1]}, the vocabulary; got {beams}.")
     vocabulary = start["logits"].shape[1]

@@ -152,7 +152,9 @@ def t5(
         prompt = {"tokens": jnp.full((n, 1), start, jnp.int32), "length": jnp.ones(n, jnp.int32)}
         asked = {name: inputs[name] for name in ("tokens", "mask") if name in inputs}
         of_encoder = model._replace(methods=model.methods | {
-            "prefill": lambda variables, told: prefill(variables, asked | {"decoder": told["tokens"], "length": told["length"]})
+            "prefill": lambda variables, told, room: prefill(
+                variables, asked | {"decoder": told["tokens"], "length": told["length"]}, room
+            )
         })  # fmt: skip
         return continue_prompts(of_encoder, variables, keys, prompt, generated, Sampling(inputs["temperature"]))
 

@@ -133,7 +133,8 @@ def transformer(
     `flops` of a step is `(6 N + 12 layers width t)` per token, with N the number of parameters without those of the
     positions: Chowdhery et al. 2022 (2204.02311, PaLM), appendix B, with N as nanoGPT's `estimate_mfu` counts it.
 
-    Two methods answer token by token, their cache {"k", "v"} each [n, layers, context, kv_heads, head_size]:
+    Two methods answer token by token, their cache {"k", "v"} each [n, layers, room, kv_heads, head_size], where `prefill` may be
+    told less `room` than the context:
 
     `prefill`: {"tokens" [n, t], "length" [n]} -> {"logits" [n, vocabulary] after the first `length` tokens, "cache"}.
     `decode`: {"token" [n], "position" [n], "cache"} -> {"logits" [n, vocabulary] after that token, "cache"}.
@@ -157,9 +158,11 @@ def transformer(
         logits, cache = build().apply(variables, tokens, cache, position, last, method="extend")
         return {"logits": logits, "cache": cache}
 
-    def prefill(variables, inputs):
+    def prefill(variables, inputs, room=context):
         tokens, last = inputs["tokens"], inputs["length"].astype(jnp.int32) - 1
-        empty = stack.empty_cache(tokens.shape[0], context, variables["params"]["token"]["embedding"].dtype)
+        if room > context:
+            raise ValueError(f"`transformer` reads at most {context} tokens, its `context`; got a text of {room}.")
+        empty = stack.empty_cache(tokens.shape[0], room, variables["params"]["token"]["embedding"].dtype)
         return extend(variables, tokens, empty, jnp.zeros_like(last), last)
 
     def decode(variables, inputs):

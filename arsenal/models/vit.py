@@ -20,9 +20,9 @@ NEAR_ZERO = nn.initializers.normal(0.02)
 
 
 class VisionTransformer(nn.Module):
-    """Images [n, h, w] or [n, h, w, c] to [n, outputs], or to [n, width] where there are no outputs."""
+    """Images [n, h, w] or [n, h, w, c] to [n, output], or to [n, width] where there are no output."""
 
-    outputs: int | None
+    output: int | None
     layers: Layers
     size: tuple[int, int]
     patch: int
@@ -48,15 +48,15 @@ class VisionTransformer(nn.Module):
         x, _ = Stack(self.layers, self.dropout, name="stack")(x, Sight(), None, training)
         x = self.layers.make_norm("norm")(x)
         x, second = x[:, 0] if self.pool == "token" else x[:, self.distilled :].mean(1), x[:, 1]
-        if self.outputs is None:
+        if self.output is None:
             return x
-        y = Dense(self.outputs, kernel_init=NEAR_ZERO, name="head")(x)
+        y = Dense(self.output, kernel_init=NEAR_ZERO, name="head")(x)
         # Both heads of DeiT are trained apart by its recipe; the answer is the mean of theirs.
-        return (y + Dense(self.outputs, kernel_init=NEAR_ZERO, name="distillation_head")(second)) / 2 if self.distilled else y
+        return (y + Dense(self.output, kernel_init=NEAR_ZERO, name="distillation_head")(second)) / 2 if self.distilled else y
 
 
 def vit(
-    outputs: PositiveInt | None,
+    output: PositiveInt | None,
     size: PositiveInt | Sequence[PositiveInt],
     patch: PositiveInt,
     layers: PositiveInt = 4,
@@ -71,7 +71,7 @@ def vit(
     dropout: Annotated[float, Interval(ge=0, lt=1)] | None = None,
     remat: Remat = "nothing",
 ) -> Model:
-    """Logits [n, outputs], or features [n, width] with `outputs` None, of images [n, h, w] or [n, h, w, c] of one `size`.
+    """Logits [n, output], or features [n, width] with `output` None, of images [n, h, w] or [n, h, w, c] of one `size`.
 
     An image is cut into patches of `patch` x `patch`, which must divide its `size` (one number, or height and width). What
     they say is read from a token of its own or their mean (`pool`). `distilled`: DeiT's second token, whose head the answer
@@ -88,7 +88,7 @@ def vit(
     )
 
     def build(dropout=None):
-        return VisionTransformer(outputs, stack, sides, patch, pool, distilled, dropout)
+        return VisionTransformer(output, stack, sides, patch, pool, distilled, dropout)
 
     def attention(variables, images):
         _, kept = build().apply(variables, images, mutable=["intermediates"])

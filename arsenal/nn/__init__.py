@@ -3,9 +3,21 @@
 from flax.linen import Embed, GroupNorm, LayerNorm, RMSNorm
 
 from arsenal.nn.attention import CrossAttention, SelfAttention, attend
-from arsenal.nn.convolution import Convolution, convolve, max_pool
+from arsenal.nn.channels import CBAM, FiLM, SqueezeExcite
+from arsenal.nn.convolution import (
+    Convolution,
+    TransposedConvolution,
+    average_pool,
+    convolve,
+    convolve_up,
+    max_pool,
+    pixel_shuffle,
+    pixel_unshuffle,
+    upsample,
+)
 from arsenal.nn.dense import Adapters, Dense, adapt
-from arsenal.nn.dropout import Dropout
+from arsenal.nn.dropout import Dropout, StochasticDepth
+from arsenal.nn.fourier import FourierFeatures, waves
 from arsenal.nn.linen import as_model, linen
 from arsenal.nn.normalization import BatchNorm, OffsetRMSNorm
 from arsenal.nn.position import Rotary, sinusoids
@@ -13,7 +25,9 @@ from arsenal.nn.recurrent import GRU, LSTM
 from arsenal.nn.stack import Layers, Sight, Stack, same_segment, segment_positions
 
 __all__ = [
-    "GRU", "LSTM", "Adapters", "BatchNorm", "Convolution", "CrossAttention", "Dense", "Dropout", "Embed", "GroupNorm",
-    "LayerNorm", "Layers", "OffsetRMSNorm", "RMSNorm", "Rotary", "SelfAttention", "Sight", "Stack", "adapt", "as_model",
-    "attend", "convolve", "linen", "max_pool", "same_segment", "segment_positions", "sinusoids",
+    "CBAM", "GRU", "LSTM", "Adapters", "BatchNorm", "Convolution", "CrossAttention", "Dense", "Dropout", "Embed", "FiLM",
+    "FourierFeatures", "GroupNorm", "LayerNorm", "Layers", "OffsetRMSNorm", "RMSNorm", "Rotary", "SelfAttention", "Sight",
+    "SqueezeExcite", "Stack", "StochasticDepth", "TransposedConvolution", "adapt", "as_model", "attend", "average_pool",
+    "convolve", "convolve_up", "linen", "max_pool", "pixel_shuffle", "pixel_unshuffle", "same_segment", "segment_positions",
+    "sinusoids", "upsample", "waves",
 ]  # fmt: skip

@@ -1,5 +1,7 @@
 """Normalisations that Flax has not: of batches by weight, which padding does not move, and Gemma's."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
@@ -18,6 +20,7 @@ class BatchNorm(nn.Module):
 
     momentum: float = 0.9
     epsilon: float = 1e-5
+    scale_init: Callable = nn.initializers.ones
 
     @nn.compact
     def __call__(self, x, training=None):
@@ -37,7 +40,7 @@ class BatchNorm(nn.Module):
             variance = over_rows((jnp.square(x - mean) * weight).sum(axes)) / total
             running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
             running_variance.value = self.momentum * running_variance.value + (1 - self.momentum) * variance
-        scale = self.param("scale", nn.initializers.ones, features, x.dtype).astype(x.dtype)
+        scale = self.param("scale", self.scale_init, features, x.dtype).astype(x.dtype)
         bias = self.param("bias", nn.initializers.zeros, features, x.dtype).astype(x.dtype)
         return ((x - mean) * (lax.rsqrt(variance + self.epsilon) * scale) + bias).astype(given)
 
@@ -51,6 +54,6 @@ class OffsetRMSNorm(nn.Module):
     def __call__(self, x):
         """x normalised, of its type."""
         scale = self.param("scale", nn.initializers.zeros, x.shape[-1:], x.dtype)
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        wide = x.astype(jnp.float32 if x.dtype in HALF else x.dtype)
         wide = wide * lax.rsqrt(jnp.square(wide).mean(-1, keepdims=True) + self.epsilon)
         return (wide * (1 + scale.astype(wide.dtype))).astype(x.dtype)

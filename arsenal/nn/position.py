@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arsenal.numerics.wide import HALF
+
 
 class Rotary(NamedTuple):
     """Rotary positions. Su et al. 2021 (2104.09864), the halves of a head turned against each other, as GPT-NeoX has it."""
@@ -41,7 +43,7 @@ def frequencies(rotary: Rotary, size: int) -> np.ndarray:
 
 def rotate(x: jax.Array, positions: jax.Array, rotary: Rotary) -> jax.Array:
     """x [n, t, heads, d] turned by its positions [n or 1, t]; angles and their sines are float32 or wider."""
-    real = jnp.promote_types(x.dtype, jnp.float32)
+    real = jnp.float32 if x.dtype in HALF else x.dtype
     angle = positions.astype(real)[..., None, None] * jnp.asarray(frequencies(rotary, x.shape[3]), real)
     cos, sin = jnp.cos(angle).astype(x.dtype), jnp.sin(angle).astype(x.dtype)
     half = angle.shape[-1]

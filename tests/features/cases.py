@@ -1,5 +1,6 @@
 """What the laws are tried on in this room: a row for every public factory of a record."""
 
+import jax
 import jax.numpy as jnp
 import pytest
 from gaps import CODED, GAPS, PROSE, SCHEMA, TABLE, TEXTS, TIMED, WITH_TEXT
@@ -13,12 +14,21 @@ from arsenal.testing import Case
 
 FLAT = ROWS._replace(x=ROWS.x[:, :2] @ floats(2, 4))
 """Rows of rank two, which two components hold."""
+PAINTED = IMAGES._replace(x=jax.nn.sigmoid(floats(6, 4, 5, 3)))
 PARTS = ROWS._replace(x=jnp.abs(floats(6, 1)) @ jnp.abs(floats(1, 4)))
 MANY = IMAGES._replace(x=jnp.sign(floats(6, 2, 2)) * floats(6, 2, 2) ** 2)
 CASES = {
     "arsenal.features.masking.mask_tokens": lambda: [Case(features.mask_tokens(7, 7, 0.5), WINDOWS)],
     "arsenal.features.mixing.mixup": lambda: [Case(features.mixup(0.2, 3), IMAGES)],
     "arsenal.features.mixing.cutmix": lambda: [Case(features.cutmix(1.0, 3), IMAGES)],
+    "arsenal.features.distortion.in_turn": lambda: [
+        Case(features.in_turn([features.random_flip(), features.random_crop(1), features.mixup(0.2, 3)]), IMAGES)
+    ],
+    "arsenal.features.distortion.random_crop": lambda: [Case(features.random_crop(1), IMAGES)],
+    "arsenal.features.distortion.random_flip": lambda: [Case(features.random_flip(0.5, 0.3), IMAGES)],
+    "arsenal.features.distortion.color_jitter": lambda: [Case(features.color_jitter(), PAINTED)],
+    "arsenal.features.distortion.random_erasing": lambda: [Case(features.random_erasing(0.7), IMAGES)],
+    "arsenal.features.distortion.rand_augment": lambda: [Case(features.rand_augment(), PAINTED)],
     "arsenal.features.encoding.one_hot": lambda: [Case(features.one_hot([4, 3]), MIXED), Case(features.one_hot(schema=SCHEMA), CODED)],
     "arsenal.features.encoding.ordinal": lambda: [Case(features.ordinal(schema=SCHEMA), CODED)],
     "arsenal.features.encoding.hash_levels": lambda: [Case(features.hash_levels(4, schema=SCHEMA), CODED)],

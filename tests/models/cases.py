@@ -1,5 +1,6 @@
 """What the laws are tried on in this room: a row for every public factory of a record."""
 
+import jax.numpy as jnp
 import pytest
 from rows import ANSWERS, IMAGES, ROWS, WINDOWS, dense, likely
 from table import law_test
@@ -7,6 +8,7 @@ from table import law_test
 from arsenal import models
 from arsenal.testing import Case
 
+NOISED = IMAGES._replace(x={"x": IMAGES.x, "time": jnp.linspace(0.1, 1, 6), "label": IMAGES.y})
 CASES = {
     "arsenal.models.adapted.frozen": lambda: [Case(models.frozen(dense(), ".*_0/.*"), ROWS)],
     "arsenal.models.adapted.lora": lambda: [
@@ -24,6 +26,12 @@ CASES = {
         Case(models.bert(7, "sequence", 3, layers=1, heads=2, width=8, context=6, offset=1), WINDOWS),
     ],
     "arsenal.models.convolutional.convolutional": lambda: [Case(models.convolutional(3, (2,), 4), IMAGES)],
+    "arsenal.models.convnext.convnext": lambda: [Case(models.convnext(3, (1, 1), (2, 4), patch=2, layer_scale=1.0, drop=0.3), IMAGES)],
+    "arsenal.models.resnet.resnet": lambda: [
+        Case(models.resnet(3, (1, 1), (2, 4), stem="small", zero_init=True), IMAGES),
+        Case(models.resnet(3, (1,), (8,), "bottleneck", 2), IMAGES),
+    ],
+    "arsenal.models.unet.unet": lambda: [Case(models.unet(2, heads=1, classes=3, dropout=0.3), NOISED)],
     "arsenal.models.perceptron.perceptron": lambda: [
         Case(dense(), ROWS),
         Case(models.perceptron((2, 2), (4,), dropout=0.5), IMAGES),

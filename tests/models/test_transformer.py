@@ -184,5 +184,5 @@ def test_what_does_not_fit_is_told(made):
         answer(model, variables, jnp.zeros((1, 11), jnp.int32))
     with pytest.raises(ValueError, match=r"takes whole numbers \[n, t\]; got float32 of shape \(2, 3\)"):
         answer(model, variables, jnp.zeros((2, 3)))
-    with pytest.raises(ValueError, match=r"must fit in 10 tokens; got 7 \+ 4"):
+    with pytest.raises(ValueError, match="reads at most 10 tokens, its `context`; got a text of 11"):
         jax.eval_shape(lambda key: generate(model, variables, key, TOKENS, 4), jax.random.key(0))

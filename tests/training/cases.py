@@ -1,13 +1,16 @@
 """What the laws are tried on in this room: a row for every public factory of a record."""
 
 import jax
+import jax.numpy as jnp
 import pytest
 from rows import CLASSES, IMAGES, ROWS, classifier, dense, likely
 from table import law_test
 
 from arsenal import data, features, losses, models, optim, training
+from arsenal.records import Model
 from arsenal.testing import Case
 from arsenal.training import fitting, parallel, precision
+from arsenal.training.diffusion import Corruption, noisy
 
 
 def convolutional(loss):
@@ -20,6 +23,23 @@ def adversarial():
     return training.adversarial(
         models.perceptron((4, 4), (4,)), models.perceptron(1, (4,)), optim.sgd(0.1), optim.sgd(0.1), latent=2
     )
+
+
+PAINTED = IMAGES._replace(x=jax.nn.sigmoid(IMAGES.x))
+
+
+def denoiser(classes=3):
+    """A linear one, of pictures, times and labels."""
+
+    def init(key, inputs):
+        return {"params": {"w": jax.random.normal(key, (4, 4)), "time": jnp.ones(4), "label": jnp.ones((classes + 1, 4))}}
+
+    def apply(variables, inputs, training=None):
+        params, time = variables["params"], inputs["time"][:, None, None]
+        y = inputs["x"] @ params["w"] + time * params["time"]
+        return (y + params["label"][inputs["label"]][:, None] if "label" in inputs else y), {}
+
+    return Model(init, apply)
 
 
 CASES = {
@@ -45,6 +65,16 @@ CASES = {
         Case(precision.cast_model(dense(), precision.policy("bfloat16")), ROWS, tolerance=2e-2)
     ],
     "arsenal.training.adversarial.adversarial": lambda: [Case(adversarial(), IMAGES)],
+}
+
+CASES |= {
+    "arsenal.training.diffusion.diffusion": lambda: [
+        Case(training.diffusion(denoiser(), optim.sgd(0.1), [4, 4], "linear", "velocity", "ddpm", 2, classes=3, guidance=2.0), PAINTED)
+    ],
+    "arsenal.training.diffusion.flow_matching": lambda: [Case(training.flow_matching(denoiser(), optim.sgd(0.1), [4, 4], steps=2, classes=3), PAINTED)],
+    "arsenal.training.diffusion.noisy": lambda: [
+        Case(noisy("straight", Corruption(lambda u, x, e: (x, u, e), lambda say, x, draw: say(x, jnp.ones((), x.dtype))), denoiser(), optim.sgd(0.1), (4, 4), None, 0.1, 1.0, (0.0, 1.0), 1, "float32", None), PAINTED)
+    ],
 }
 
 DEAR = {"arsenal.training.supervised.supervised": "four learners: plain, augmented, with running statistics, and in float16 by parts"}

@@ -1,0 +1,40 @@
+"""Numbers as waves, so that a network tells near ones apart."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+def waves(position: jax.Array, width: int, longest: float = 10_000.0) -> jax.Array:
+    """Positions or times [...] to [..., width], width even: sines, then cosines, of `position * longest^(-i / (width / 2))`.
+
+    Vaswani et al., NeurIPS 2017 (1706.03762), in the order of diffusion models.
+
+    >>> waves(jnp.zeros(1), 4).tolist()
+    [[0.0, 0.0, 1.0, 1.0]]
+    """
+    if width % 2 or width < 2:
+        raise ValueError(f"`width` of `waves` must be even; got {width}.")
+    rate = jnp.exp(-math.log(longest) / (width // 2) * jnp.arange(width // 2, dtype=position.dtype))
+    angle = position[..., None] * rate
+    return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1)
+
+
+class FourierFeatures(nn.Module):
+    """x [..., d] to sines and cosines of `2 π x B` [..., 2 * features]: B is drawn from N(0, scale²) by `seed` and never learned.
+
+    Tancik et al., NeurIPS 2020 (2006.10739).
+    """
+
+    features: int
+    scale: float = 1.0
+    seed: int = 0
+
+    @nn.compact
+    def __call__(self, x):
+        """[..., d] to [..., 2 * features]."""
+        directions = jax.random.normal(jax.random.key(self.seed), (x.shape[-1], self.features), x.dtype)
+        angle = 2 * math.pi * self.scale * x @ directions
+        return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1)

@@ -1,0 +1,248 @@
+"""Make `tests/kept/vision` anew: what PyTorch, transformers and diffusers give for weights and images that need no generator.
+
+    pip install torch==2.13.0 transformers==5.24.0 diffusers==0.42.1
+    python scripts/kept_vision.py
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+FOLDER = Path(__file__).resolve().parents[1] / "tests" / "kept" / "vision"
+
+
+def wave(*shape, phase=0.0):
+    """Numbers that need no generator, as in the tests."""
+    return torch.tensor(np.sin(np.arange(np.prod(shape)) * 0.7 + phase).reshape(shape).astype(np.float32))
+
+
+def keep(name: str, said: dict) -> None:
+    """Write one file."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    path = FOLDER / f"{name}.json"
+    path.write_text(json.dumps(said, separators=(",", ":")) + "\n", encoding="utf-8")
+    print(f"{path.name}: {path.stat().st_size / 1000:.1f} kB")
+
+
+def some(y: torch.Tensor) -> dict:
+    """The shape and twelve numbers of an answer, all along it, channels last where it is an image."""
+    y = y.detach()
+    y = (y.movedim(1, -1) if y.ndim == 4 else y).contiguous()
+    flat = y.flatten()
+    return {"shape": list(y.shape), "numbers": [round(v, 6) for v in flat[:: max(1, len(flat) // 12)][:12].tolist()]}
+
+
+# Of x [2, 9, 10, 4] and a kernel [kh, kw, 4 / groups, 6]: what `convolve` takes, and what conv2d takes for it.
+CONVOLUTIONS = {
+    "plain": ((3, 3), {"padding": 1}),
+    "strides": ((3, 3), {"padding": 1, "strides": 2}),
+    "stem": ((7, 7), {"padding": 3, "strides": 2}),
+    "patches": ((4, 4), {"padding": "valid", "strides": 4}),
+    "even": ((2, 4), {"padding": [1, 2]}),
+    "dilated": ((3, 3), {"padding": 2, "dilation": 2}),
+    "groups": ((3, 3), {"padding": [0, 1], "strides": [1, 2], "groups": 2}),
+    "one": ((1, 1), {"padding": 0, "strides": 2}),
+}
+
+
+def convolutions() -> None:
+    """conv2d, conv_transpose2d, pools and shuffles, with the gradients of half the squared answer."""
+    found = {}
+    for name, (size, settings) in CONVOLUTIONS.items():
+        groups = settings.get("groups", 1)
+        x, kernel = wave(2, 9, 10, 4), wave(*size, 4 // groups, 6, phase=1.0)
+        x.requires_grad_(), kernel.requires_grad_()
+        pad = 0 if settings["padding"] == "valid" else settings["padding"]
+        more = (settings.get("strides", 1), pad, settings.get("dilation", 1), groups)
+        y = F.conv2d(x.movedim(-1, 1), kernel.permute(3, 2, 0, 1), None, *more)
+        y.square().sum().backward()
+        found[name] = {"kernel": list(kernel.shape), "settings": settings, "y": some(y)}
+        found[name] |= {"slope_x": some(x.grad.movedim(-1, 1)), "slope_kernel": some(kernel.grad.permute(0, 3, 1, 2))}
+    for name, multiplier in (("depthwise", 1), ("depthwise twice", 2)):
+        x, kernel = wave(2, 9, 10, 4), wave(5, 5, 1, 4 * multiplier, phase=1.0)
+        x.requires_grad_(), kernel.requires_grad_()
+        y = F.conv2d(x.movedim(-1, 1), kernel.permute(3, 2, 0, 1), padding=2, groups=4)
+        y.square().sum().backward()
+        found[name] = {"kernel": list(kernel.shape), "settings": {"padding": 2, "groups": 4}, "y": some(y)}
+        found[name] |= {"slope_x": some(x.grad.movedim(-1, 1)), "slope_kernel": some(kernel.grad.permute(0, 3, 1, 2))}
+    up = {}
+    cases = ((4, 2, 1, 0), (3, 2, 1, 1), (2, 2, 0, 0), (3, 1, 0, 0), (2, 3, 0, 2), ((5, 4), (2, 3), (2, 0), (1, 0)))
+    for size, strides, padding, more in cases:
+        kh, kw = (size, size) if isinstance(size, int) else size
+        kernel = wave(kh, kw, 4, 3, phase=1.0)
+        y = F.conv_transpose2d(wave(2, 5, 4, 4).movedim(-1, 1), kernel.permute(2, 3, 0, 1), None, strides, padding, more)
+        up[json.dumps([[kh, kw], strides, padding, more])] = some(y)
+    x = wave(2, 9, 10, 4).movedim(-1, 1)
+    pools = {
+        json.dumps([size, strides, padding]): {
+            "max": some(F.max_pool2d(x, size, strides, padding)), "average": some(F.avg_pool2d(x, size, strides, padding)),
+        }
+        for size, strides, padding in ((2, 2, 0), (3, 2, 1), (3, 3, 0), (2, 1, 0), ((3, 2), (2, 1), (1, 0)))
+    }  # fmt: skip
+    shuffle = some(F.pixel_shuffle(wave(2, 3, 4, 8).movedim(-1, 1), 2))
+    keep("convolutions", {"convolve": found, "convolve_up": up, "pools": pools, "pixel_shuffle": shuffle})
+
+
+def layers() -> None:
+    """Squeeze-excite of EfficientNet, diffusion's times; CBAM and FiLM as their papers have them, in PyTorch."""
+    from diffusers.models.embeddings import get_timestep_embedding
+    from transformers import EfficientNetConfig
+    from transformers.models.efficientnet.modeling_efficientnet import EfficientNetSqueezeExciteLayer
+
+    x = wave(2, 5, 4, 6).movedim(-1, 1)
+    squeeze, expand = (3, 6), (6, 3)
+    layer = EfficientNetSqueezeExciteLayer(EfficientNetConfig(hidden_act="relu", squeeze_expansion_ratio=0.5), 6, 6)
+    with torch.no_grad():
+        layer.reduce.weight.copy_(wave(*squeeze, phase=1.0)[..., None, None])
+        layer.reduce.bias.copy_(wave(3, phase=2.0))
+        layer.expand.weight.copy_(wave(*expand, phase=3.0)[..., None, None])
+        layer.expand.bias.copy_(wave(6, phase=4.0))
+    excited = layer(x)
+
+    def look(v):
+        return F.linear(F.relu(F.linear(v, wave(*squeeze, phase=1.0))), wave(*expand, phase=3.0))
+
+    weighed = x * torch.sigmoid(look(x.mean((2, 3))) + look(x.amax((2, 3))))[..., None, None]
+    seen = torch.stack([weighed.mean(1), weighed.amax(1)], 1)
+    place = F.conv2d(seen, wave(7, 7, 2, 1, phase=2.0).permute(3, 2, 0, 1), padding=3)
+    both = F.linear(wave(2, 3, phase=5.0), wave(12, 3, phase=6.0), wave(12, phase=7.0))
+    filmed = x * (1 + both[:, :6, None, None]) + both[:, 6:, None, None]
+    times = get_timestep_embedding(torch.tensor([0.0, 3.0, 999.0]), 8, downscale_freq_shift=0)
+    keep("layers", {
+        "squeeze_excite": some(excited), "cbam": some(weighed * torch.sigmoid(place)), "film": some(filmed), "times": some(times),
+    })  # fmt: skip
+
+
+def fill(model: torch.nn.Module) -> dict:
+    """Give every parameter and statistic numbers of its own, by its place, as the tests do; their shapes by name."""
+    shapes = {}
+    with torch.no_grad():
+        for i, (name, value) in enumerate(model.state_dict().items()):
+            if value.is_floating_point():
+                value.copy_(torch.tensor(numbers(i, name, value.shape)))
+                shapes[name] = [i, *value.shape]
+    return shapes
+
+
+def numbers(seed: int, name: str, shape: tuple) -> np.ndarray:
+    """Numbers for a tensor: none is 0 or 1, variances are positive, and a layer keeps the size of what it is given."""
+    drawn = np.random.RandomState(seed).normal(size=shape)
+    if name.endswith("running_var"):
+        drawn = 1 + 0.5 * np.tanh(drawn)
+    elif len(shape) > 1:
+        drawn = drawn * (2 / np.prod(shape[1:])) ** 0.5
+    elif name.endswith(("weight", "layer_scale_parameter")):
+        drawn = 1 + 0.3 * drawn
+    else:
+        drawn = 0.2 * drawn
+    return drawn.astype(np.float32)
+
+
+def answers(model: torch.nn.Module, *size: int) -> dict:
+    """What the filled model, as it answers, makes of two images."""
+    shapes = fill(model.eval())
+    x = torch.tensor(np.random.RandomState(99).normal(size=(2, *size)).astype(np.float32)).movedim(-1, 1)
+    with torch.no_grad():
+        y = model(x)
+    logits = y if isinstance(y, torch.Tensor) else y.logits
+    return {"image": list(size), "shapes": shapes, "logits": [[float(f"{v:.8g}") for v in row] for row in logits.tolist()]}
+
+
+class Before(torch.nn.Module):
+    """A block of He et al. 2016 (1603.05027), figure 4 (e)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):  # noqa: D107
+        super().__init__()
+        self.norm_0, self.norm_1 = torch.nn.BatchNorm2d(inputs), torch.nn.BatchNorm2d(outputs)
+        self.convolution_0 = torch.nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.convolution_1 = torch.nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.shortcut = torch.nn.Conv2d(inputs, outputs, 1, stride, bias=False) if stride > 1 or inputs != outputs else None
+
+    def forward(self, x):  # noqa: D102
+        y = F.relu(self.norm_0(x))
+        shortcut = x if self.shortcut is None else self.shortcut(y)
+        return self.convolution_1(F.relu(self.norm_1(self.convolution_0(y)))) + shortcut
+
+
+class VersionTwo(torch.nn.Module):
+    """Two stages of two such blocks behind a small stem."""
+
+    def __init__(self):  # noqa: D107
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, 4, 3, 1, 1, bias=False)
+        self.stage_0_block_0, self.stage_0_block_1 = Before(4, 4, 1), Before(4, 4, 1)
+        self.stage_1_block_0, self.stage_1_block_1 = Before(4, 8, 2), Before(8, 8, 1)
+        self.norm, self.head = torch.nn.BatchNorm2d(8), torch.nn.Linear(8, 5)
+
+    def forward(self, x):  # noqa: D102
+        x = self.stage_1_block_1(self.stage_1_block_0(self.stage_0_block_1(self.stage_0_block_0(self.stem(x)))))
+        return self.head(F.relu(self.norm(x)).mean((2, 3)))
+
+
+def networks() -> None:
+    """Small networks of transformers, filled."""
+    from transformers import ConvNextConfig, ConvNextForImageClassification, ResNetConfig, ResNetForImageClassification
+
+    small = {"embedding_size": 6, "depths": [2, 1, 2], "num_labels": 5}
+    basic = ResNetConfig(hidden_sizes=[6, 8, 12], layer_type="basic", **small)
+    bottleneck = ResNetConfig(hidden_sizes=[16, 24, 32], layer_type="bottleneck", **small)
+    convnext = ConvNextConfig(hidden_sizes=[8, 12, 16], depths=[2, 1, 3], num_stages=3, patch_size=4, num_labels=5)
+    for name, model in (
+        ("resnet_basic", ResNetForImageClassification(basic)), ("resnet_bottleneck", ResNetForImageClassification(bottleneck)),
+        ("convnext", ConvNextForImageClassification(convnext)),
+    ):  # fmt: skip
+        said = {key: value for key, value in model.config.to_diff_dict().items() if key not in ("dtype", "transformers_version")}
+        keep(name, {"config": said, **answers(model, 37, 33, 3)})
+    keep("resnet_version_2", answers(VersionTwo(), 9, 10, 3))
+
+
+def says(x: torch.Tensor, time: float) -> torch.Tensor:
+    """What stands for a network: of a picture and a time in 0..1."""
+    return 0.6 * x + 0.3 * torch.sin(3 * x + 5 * time)
+
+
+def samplers() -> None:
+    """Whole ways back by the schedulers of diffusers, with `says` for a network; DDPM's noise is `wave(..., phase=number)`."""
+    from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
+
+    x, found = wave(2, 3, 3, phase=0.5), {}
+    theirs = {"noise": "epsilon", "x": "sample", "velocity": "v_prediction"}
+    for schedule, beta in (("linear", "linear"), ("cosine", "squaredcos_cap_v2")):
+        settings = {"num_train_timesteps": 1000, "beta_schedule": beta, "timestep_spacing": "trailing", "clip_sample": True}
+        found[f"amounts {schedule}"] = DDIMScheduler(**settings).alphas_cumprod[[0, 1, 499, 998, 999]].tolist()
+        for prediction in theirs:
+            scheduler = DDIMScheduler(**settings, prediction_type=theirs[prediction])
+            scheduler.set_timesteps(20)
+            y = x
+            for t in scheduler.timesteps:
+                y = scheduler.step(says(y, (int(t) + 1) / 1000), int(t), y, use_clipped_model_output=True).prev_sample
+            found[f"ddim {schedule} {prediction}"] = y.flatten().tolist()
+        scheduler = DDPMScheduler(**settings)
+        scheduler.set_timesteps(20)
+        y = x
+        for number, t in enumerate(scheduler.timesteps):
+            # Its own generator is not ours: the step without noise, and its deviation, by its own functions.
+            torch.manual_seed(0)
+            drawn = torch.randn(y.shape)
+            torch.manual_seed(0)
+            stepped = scheduler.step(says(y, (int(t) + 1) / 1000), int(t), y).prev_sample
+            deviation = scheduler._get_variance(int(t)) ** 0.5 if t > 0 else 0.0
+            y = stepped - deviation * drawn + deviation * wave(*y.shape, phase=float(number))
+        found[f"ddpm {schedule}"] = y.flatten().tolist()
+    flow = FlowMatchEulerDiscreteScheduler(shift=1.0)
+    flow.set_timesteps(sigmas=np.linspace(1, 1 / 10, 10).tolist())
+    y = x
+    for t in flow.timesteps:
+        y = flow.step(says(y, float(t) / 1000), t, y).prev_sample
+    found["euler"] = y.flatten().tolist()
+    keep("samplers", found)
+
+
+if __name__ == "__main__":
+    convolutions()
+    layers()
+    networks()
+    samplers()

@@ -1,0 +1,75 @@
+"""A run of text goes on from a prompt: in pieces, up to a stop, the likeliest, and refuses what cannot be."""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from arsenal.cli import arsenal
+from arsenal.continuation import StopError, likeliest_text, overlap, stream_text
+from arsenal.models import Sampling, generate, transformer
+from arsenal.road import fit, load
+
+WORDS = ["length=6", "batch_size=4", "data.context=32", "data.stride=64", "model.layers=1", "model.width=16", "model.heads=2"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    root = tmp_path_factory.mktemp("text")
+    fit("text_gpt", [*WORDS, f"run.root={root}", "run.tensorboard=false", "~expect"])
+    (path,) = root.glob("text_gpt/*")
+    return load(path)
+
+
+def test_pieces_are_the_text_that_the_model_makes(run):
+    pieces = list(stream_text(run, "The", 20, Sampling(0.0)))
+    assert len(pieces) > 1
+    prompt = jnp.asarray(np.frombuffer(b"The", np.uint8)[None].astype(np.int32))
+    model = transformer(256, 1, 2, 16, 32)
+    wanted = generate(model, run.params["learner"], jax.random.key(0), prompt, 20, 0.0)[0]
+    assert "".join(pieces) == bytes(np.asarray(wanted).tolist()).decode(errors="replace")
+
+
+def test_a_seed_gives_one_text(run):
+    one, again, other = ("".join(stream_text(run, "The", 20, Sampling(5.0, top_k=9), seed)) for seed in (1, 1, 2))
+    assert one == again != other
+
+
+def test_a_stop_is_no_part_of_the_text(run):
+    whole = "".join(stream_text(run, "The", 20, Sampling(0.0)))
+    stop = whole[9:11]
+    assert "".join(stream_text(run, "The", 20, Sampling(0.0), stop=stop)) == whole.partition(stop)[0]
+    with pytest.raises(StopError, match=r"`stop` 'never' did not come within 5 tokens"):
+        list(stream_text(run, "The", 5, Sampling(0.0), stop="never"))
+    assert overlap("so the e", "end") == 1
+
+
+def test_the_likeliest_is_no_less_likely_than_the_greedy_one(run):
+    assert len(likeliest_text(run, "The", 6, 3).encode()) >= 6
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["prompt="], "`prompt` must have at least one token"),
+        (["prompt=The", "length=30"], "must fit in 32 tokens, the model's context; got 3 + 30"),
+        (["prompt=The", "temperature=-1"], "`temperature` must be a number from 0; got -1"),
+        (["prompt=The", "top_p=2"], "`top_p` must be a number from 1e-09 to 1; got 2"),
+        (["prompt=The", "top_k=0"], "`top_k` must be a whole number from 1 on; got 0"),
+        (["prompt=The", "beams=2", "top_k=3"], "`beams` looks for the likeliest text; `top_k` is for draws"),
+    ],
+)
+def test_what_cannot_be_is_told_in_a_line(run, words, said, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["arsenal", "generate", f"run={run.folder}", *words])
+    with pytest.raises(SystemExit) as ended:
+        arsenal()
+    out, error = capsys.readouterr()
+    assert ended.value.code == 1 and said in error and error.count("\n") == 1 and not out
+
+
+def test_the_verb_prints_prompt_and_text(run, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["arsenal", "generate", f"run={run.folder}", "prompt=The", "length=9", "temperature=0"])
+    arsenal()
+    assert capsys.readouterr().out == "The" + "".join(stream_text(run, "The", 9, Sampling(0.0))) + "\n"
