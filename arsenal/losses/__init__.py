@@ -2,7 +2,7 @@
 
 from arsenal.losses.alignment import ctc
 from arsenal.losses.classification import binary_cross_entropy, cross_entropy, focal
-from arsenal.losses.embedding import contrastive, info_nce, triplet
+from arsenal.losses.embedding import contrastive, info_nce, nt_xent, triplet
 from arsenal.losses.plain import as_loss
 from arsenal.losses.ranking import listwise_softmax, pairwise_logistic
 from arsenal.losses.reconstruction import quantization_error, reconstruction_error
@@ -21,6 +21,7 @@ __all__ = [
     "huber",
     "info_nce",
     "listwise_softmax",
+    "nt_xent",
     "pairwise_logistic",
     "poisson",
     "quantization_error",

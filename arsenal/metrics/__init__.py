@@ -43,6 +43,7 @@ from arsenal.metrics.language import bits_per_byte, perplexity
 from arsenal.metrics.masks import dice, iou
 from arsenal.metrics.plain import as_metric, measure
 from arsenal.metrics.probabilities import brier_score, d2_brier, d2_log_loss, log_loss, top_k_accuracy
+from arsenal.metrics.probes import probe_accuracy
 from arsenal.metrics.ranking import (
     catalogue_coverage,
     coverage_error,
@@ -169,6 +170,7 @@ __all__ = [
     "positive_likelihood_ratio",
     "precision",
     "precision_macro",
+    "probe_accuracy",
     "profit",
     "psnr",
     "r2_score",

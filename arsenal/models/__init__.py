@@ -3,6 +3,7 @@
 from arsenal.models.adapted import frozen, lora, merge_adapters
 from arsenal.models.autoencoder import autoencoder, variational, vector_quantized
 from arsenal.models.bert import bert
+from arsenal.models.contrastive import two_views
 from arsenal.models.convnext import convnext
 from arsenal.models.convolutional import convolutional
 from arsenal.models.generation import Sampling, beam_search, generate
@@ -15,5 +16,5 @@ from arsenal.models.vit import vit
 
 __all__ = [
     "Sampling", "autoencoder", "beam_search", "bert", "convnext", "convolutional", "frozen", "generate", "lora",
-    "merge_adapters", "perceptron", "resnet", "t5", "transformer", "unet", "variational", "vector_quantized", "vit",
+    "merge_adapters", "perceptron", "resnet", "t5", "transformer", "two_views", "unet", "variational", "vector_quantized", "vit",
 ]  # fmt: skip

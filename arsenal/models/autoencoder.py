@@ -148,29 +148,31 @@ def noise(keys: jax.Array, latent: int) -> jax.Array:
     return jax.vmap(lambda key: jax.random.normal(key, (latent,)))(keys)
 
 
-def halves(encoder: Any, decoder: Any) -> tuple:
+def halves(encoder: Any, decoder: Any, names: tuple[str, str] = ("encoder", "decoder")) -> tuple:
     """`init(key, inputs, to_code)`, `encode` and `decode(variables, inputs, training)`, and the fields of the whole."""
-    models = {"encoder": as_model(encoder), "decoder": as_model(decoder)}
+    models = dict(zip(names, (as_model(encoder), as_model(decoder)), strict=True))
 
-    def run(part, number, variables, inputs, training):
+    def run(number, variables, inputs, training):
+        part = names[number]
         own = {name: tree[part] for name, tree in variables.items() if part in tree}
         told = training and training._replace(key=fold_in(training.key, number), hp=training.hp[part])
         outputs, collections = models[part].apply(own, inputs, told)
         return outputs, {name: {part: tree} for name, tree in collections.items()}
 
     def init(key, inputs, to_code):
-        first = models["encoder"].init(fold_in(key, 0), inputs)
-        second = models["decoder"].init(fold_in(key, 1), to_code(models["encoder"].apply(first, inputs)[0]))
-        halves = (("encoder", first), ("decoder", second))
-        return join_collections(*({name: {part: v} for name, v in own.items()} for part, own in halves))
+        one, other = models.values()
+        first = one.init(fold_in(key, 0), inputs)
+        second = other.init(fold_in(key, 1), to_code(one.apply(first, inputs)[0]))
+        begun = zip(names, (first, second), strict=True)
+        return join_collections(*({name: {part: v} for name, v in own.items()} for part, own in begun))
 
     def encode(variables, inputs, training):
-        return run("encoder", 0, variables, inputs, training)
+        return run(0, variables, inputs, training)
 
     def decode(variables, code, training):
-        return run("decoder", 1, variables, code, training)
+        return run(1, variables, code, training)
 
-    exempt = models["encoder"].exempt | models["decoder"].exempt
+    exempt = {word: why for model in models.values() for word, why in model.exempt.items()}
     return init, encode, decode, {"hp": {part: model.hp for part, model in models.items()}, "exempt": exempt}
 
 

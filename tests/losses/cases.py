@@ -57,6 +57,7 @@ CASES = {f"arsenal.losses.{name}": make for name, make in {
     "embedding.info_nce": lambda: [
         Case(by_name(losses.info_nce(0.5, symmetric), "anchor", "positive"), TRIPLES) for symmetric in (True, False)
     ],
+    "embedding.nt_xent": lambda: [Case(by_name(losses.nt_xent(0.5), "anchor", "positive", "embedding"), TRIPLES)],
     "embedding.contrastive": lambda: [
         Case(by_name(losses.contrastive(), "first", "second"), TRIPLES._replace(y=jnp.array([0, 1, 1, 0, 1, 0])))
     ],

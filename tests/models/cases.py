@@ -6,6 +6,7 @@ from rows import ANSWERS, IMAGES, ROWS, WINDOWS, dense, likely
 from table import law_test
 
 from arsenal import models
+from arsenal.features import random_flip
 from arsenal.testing import Case
 
 NOISED = IMAGES._replace(x={"x": IMAGES.x, "time": jnp.linspace(0.1, 1, 6), "label": IMAGES.y})
@@ -24,6 +25,9 @@ CASES = {
     "arsenal.models.bert.bert": lambda: [
         Case(models.bert(7, layers=2, heads=2, width=8, context=6, types=2, padding=0, dropout=0.2), WINDOWS),
         Case(models.bert(7, "sequence", 3, layers=1, heads=2, width=8, context=6, offset=1), WINDOWS),
+    ],
+    "arsenal.models.contrastive.two_views": lambda: [
+        Case(models.two_views(models.perceptron(3, (4,)), models.perceptron(2, (4,), dropout=0.3), random_flip()), IMAGES)
     ],
     "arsenal.models.convolutional.convolutional": lambda: [Case(models.convolutional(3, (2,), 4), IMAGES)],
     "arsenal.models.convnext.convnext": lambda: [Case(models.convnext(3, (1, 1), (2, 4), patch=2, layer_scale=1.0, drop=0.3), IMAGES)],
