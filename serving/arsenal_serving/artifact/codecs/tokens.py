@@ -31,8 +31,8 @@ def tokens(
 
     A code is a byte of the UTF-8; with `values` the position of a character among them; with `tokenizer`, the content
     of a tokenizer.json, a token of it. A text must have 1 to `length` codes: nothing is cut. What is read back stops at
-    the code `end` or at -1; a code without a meaning is U+FFFD. `marks`, such as "<extra_id_0>", are read and written as
-    the codes after all others; they must be tokens of the tokenizer, whose special tokens are written then.
+    the code `end` or at -1; a code without a meaning is U+FFFD. `marks`, such as "<extra_id_0>", are read and written
+    as the codes after all others; with a `tokenizer` they are tokens of it, and its special tokens are written then.
 
     >>> codec = tokens(4, values=["a", "b"])
     >>> codec.encode(["ba", "abab"]).tolist(), codec.decode([[1, 0, -1, 0], [0, 7, 1, 1]]).tolist()
