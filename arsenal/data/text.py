@@ -145,7 +145,7 @@ def codec_state(schema: Schema, vocabulary: int, length: int) -> dict[str, Any] 
         return made | {"tokenizer": schema.tokenizer} | ({} if end is None else {"end": end[1]})
     letters = characters(schema)
     first = 256 if letters is None else len(letters)
-    ends = {"end": first + number for number, mark in enumerate(schema.marks) if mark in ENDS}
+    ends = dict([("end", first + number) for number, mark in enumerate(schema.marks) if mark in ENDS][:1])
     if letters is None:
         return made | ends if schema.marks or vocabulary == 256 else None
     return made | {"values": letters} | ends
