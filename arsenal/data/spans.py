@@ -60,7 +60,7 @@ def find_marks(data: Dataset, count: int) -> tuple[Schema, list[int], int, bool]
 
 
 def draw_spans(rng: np.random.Generator, n: int, context: int, hidden: int, count: int) -> np.ndarray:
-    """Which places are cut out, [n, context]: `hidden` of each row as `count` spans, any lengths of them and between as likely."""
+    """Which places are cut out, [n, context]: `hidden` of each row as `count` spans, any lengths and gaps as likely as others."""
     stays, goes = (draw_lengths(rng, n, places, count) for places in (context - hidden, hidden))
     begins = np.zeros((n, context + 1), np.int32)
     turns = np.cumsum(np.stack([stays, goes], -1).reshape(n, -1), 1)

@@ -92,7 +92,7 @@ def encode(schema: Schema, words: str) -> np.ndarray:
     if schema.tokenizer:
         return np.array(tokenizer_of(schema.tokenizer).encode(words).ids, np.int32)
     if schema.marks and words:
-        codes = codec(codec_state(schema, 0, len(words.encode()))).encode([words])[0]
+        codes = codec(codec_state(schema, 256, len(words.encode())) or {}).encode([words])[0]
         return codes[codes >= 0]
     letters = characters(schema)
     if letters is None:
@@ -113,7 +113,7 @@ def decode(schema: Schema, codes: Any) -> str:
     ('hé', 'ba\ufffd')
     """
     if schema.marks:
-        return codec(codec_state(schema, 0, 1)).decode([codes])[0]
+        return codec(codec_state(schema, 256, 1) or {}).decode([codes])[0]
     codes = np.asarray(codes).tolist()
     if schema.tokenizer:
         return tokenizer_of(schema.tokenizer).decode(codes)
