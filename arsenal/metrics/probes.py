@@ -41,7 +41,7 @@ def draw_folds(row: np.ndarray, folds: int) -> np.ndarray:
     """A fold 0..folds-1 for each id, the same for the same id. [n].
 
     >>> draw_folds(np.array([5, 6, 5]), 5).tolist()
-    [2, 4, 2]
+    [4, 3, 4]
     """
     mixed = row.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing: Knuth, volume 3, 6.4
     return (mixed >> np.uint64(32)) % np.uint64(folds)
