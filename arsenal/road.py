@@ -474,22 +474,26 @@ def language_of(run: Run, described: "Schema", rows: Batch) -> dict[str, Any] | 
     from arsenal.data.text import codec_state
 
     asked = run.parts.learner.inputs["generate"](rows)
-    if not {"tokens", "length"} <= asked.keys():  # a model with an encoder: its questions are padded and not counted
+    if "tokens" not in asked:
         return None
     vocabulary = jax.eval_shape(run.apply["predict_proba"], run.params, rows.x).shape[-1] if "predict_proba" in run.apply else 0
     return codec_state(described, vocabulary, asked["tokens"].shape[1])
 
 
 def from_strings(method: "Method") -> "Method":
-    """A method that goes on from tokens and their length as one that goes on from strings, for servers."""
+    """A method that reads tokens, and how many or which of them are there, as one that reads strings, for servers."""
     from arsenal_serving.export import Tensor
+
+    counted = "length" in method.example
 
     def fn(params, inputs):
         codes, others = inputs["prompt"], {name: value for name, value in inputs.items() if name != "prompt"}
         length = jnp.maximum((codes >= 0).sum(-1, dtype=jnp.int32), 1)
-        return method.fn(params, others | {"tokens": jnp.maximum(codes, 0), "length": length})
+        there = {"length": length} if counted else {"mask": (codes >= 0).astype(jnp.int32)}
+        return method.fn(params, others | {"tokens": jnp.maximum(codes, 0)} | there)
 
-    example = {"prompt": method.example["tokens"]} | {k: v for k, v in method.example.items() if k not in ("tokens", "length")}
+    replaced = ("tokens", "length", "mask")
+    example = {"prompt": method.example["tokens"]} | {k: v for k, v in method.example.items() if k not in replaced}
     return method._replace(
         fn=fn, example=example, inputs={"prompt": Tensor(codec="language")}, outputs={"generate": Tensor(codec="language")}
     )

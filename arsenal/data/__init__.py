@@ -24,6 +24,7 @@ from arsenal.data.images import images
 from arsenal.data.mapped import memmap, tokens
 from arsenal.data.mixture import mixture
 from arsenal.data.source import ahead, arrays, feed, nothing, reading, stream, through
+from arsenal.data.spans import spans
 from arsenal.data.splits import as_split, by_group, by_position, by_row, by_time, stratified, without_validation
 from arsenal.data.tabular import tabular
 from arsenal.data.text import decode, decoder, encode, text
@@ -68,6 +69,7 @@ __all__ = [
     "reading",
     "seeds",
     "shuffle_split",
+    "spans",
     "stratified",
     "stratified_group_k_fold",
     "stratified_k_fold",

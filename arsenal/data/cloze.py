@@ -21,9 +21,8 @@ def cloze(
     after the last: 256 of bytes. What is drawn here is for ever; in training `mask_tokens` draws anew at every step.
     """
     whole = as_dataset(text)
+    check_windows("cloze", whole)
     x = whole.rows.x
-    if is_streamed(whole.rows) or getattr(x, "ndim", 0) != 2 or not np.issubdtype(x.dtype, np.integer):
-        raise ValueError("`text` of `cloze` must be windows of codes [n, t] in memory, as `arsenal.data.text` makes them.")
     last = count_codes(whole)
     code = mask_code(whole, last) if code is None else code
     rng = np.random.default_rng(seed)
@@ -33,6 +32,13 @@ def cloze(
     return dataset(
         np.where(chosen, drawn, x), y, whole.rows.row, whole.rows.weight, schema=whole.schema, files=whole.files
     )
+
+
+def check_windows(name: str, data: Dataset) -> None:
+    """Raise ValueError unless the rows are windows of codes in memory."""
+    x = data.rows.x
+    if is_streamed(data.rows) or getattr(x, "ndim", 0) != 2 or not np.issubdtype(x.dtype, np.integer):
+        raise ValueError(f"`text` of `{name}` must be windows of codes [n, t] in memory, as `arsenal.data.text` makes them.")
 
 
 def count_codes(data: Dataset) -> int:

@@ -28,6 +28,8 @@ class Schema(NamedTuple):
     """Of text in tokens: the content of its `tokenizer.json`."""
     table: dict[str, Any] = {}
     """Of a table as it came: what was decided of each of its columns and of its target, and why; see `tabular`."""
+    marks: tuple[str, ...] = ()
+    """Of text: what stands for codes that are no text, which follow its own in this order, or are tokens of the tokenizer."""
 
 
 class Dataset(NamedTuple):
@@ -135,7 +137,7 @@ def fingerprint(rows: Batch, schema: Schema, sums: Sequence[str] = (), settings:
     """
     # As it was before there were tokenizers, and before a tensor could say what pads it: no data does.
     inputs, target = {name: tensor[:4] for name, tensor in schema.inputs.items()}, schema.target[:4]
-    more = [part for part in (schema.tokenizer, schema.table) if part]
+    more = [part for part in (schema.tokenizer, schema.table, schema.marks) if part]
     described = (inputs, target, schema.codecs, *more)
     digest = hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(rows):

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Gt
+from arsenal_serving.artifact.codecs import codec
 from arsenal_serving.export import Tensor
 
 from arsenal.data.corpus import read_corpus
@@ -14,7 +15,7 @@ from arsenal.data.dataset import Dataset, Schema, dataset
 from arsenal.data.documents import document_files, documents
 from arsenal.data.files import resolve_path
 from arsenal.data.mapped import windows
-from arsenal.data.tokenizer import end_of, tokenizer_of, tokenizer_state
+from arsenal.data.tokenizer import ENDS, end_of, tokenizer_of, tokenizer_state
 
 
 def text(
@@ -90,6 +91,9 @@ def encode(schema: Schema, words: str) -> np.ndarray:
     """
     if schema.tokenizer:
         return np.array(tokenizer_of(schema.tokenizer).encode(words).ids, np.int32)
+    if schema.marks and words:
+        codes = codec(codec_state(schema, 256, len(words.encode())) or {}).encode([words])[0]
+        return codes[codes >= 0]
     letters = characters(schema)
     if letters is None:
         return np.frombuffer(words.encode(), np.uint8).astype(np.int32)
@@ -108,6 +112,8 @@ def decode(schema: Schema, codes: Any) -> str:
     >>> decode(Schema(), [104, 195, 169]), decode(Schema(target=Tensor(columns=["a", "b"])), [1, 0, 7])
     ('hé', 'ba\ufffd')
     """
+    if schema.marks:
+        return codec(codec_state(schema, 256, 1) or {}).decode([codes])[0]
     codes = np.asarray(codes).tolist()
     if schema.tokenizer:
         return tokenizer_of(schema.tokenizer).decode(codes)
@@ -131,19 +137,24 @@ def decoder(schema: Schema | None = None) -> Callable[[Any], str]:
 def codec_state(schema: Schema, vocabulary: int, length: int) -> dict[str, Any] | None:
     """The state of the codec by which a server reads prompts of up to `length` codes and writes what follows them.
 
-    None where codes below `vocabulary` are no text: without a tokenizer or characters only 256 of them are, bytes.
+    None where codes below `vocabulary` are no text: without a tokenizer, characters or marks only 256 of them are, bytes.
     """
-    made: dict[str, Any] = {"kind": "tokens", "length": length}
+    made: dict[str, Any] = {"kind": "tokens", "length": length} | ({"marks": list(schema.marks)} if schema.marks else {})
     if schema.tokenizer:
         end = end_of(schema.tokenizer)
         return made | {"tokenizer": schema.tokenizer} | ({} if end is None else {"end": end[1]})
     letters = characters(schema)
-    return made | {"values": letters} if letters is not None else made if vocabulary == 256 else None
+    first = 256 if letters is None else len(letters)
+    ends = dict([("end", first + number) for number, mark in enumerate(schema.marks) if mark in ENDS][:1])
+    if letters is None:
+        return made | ends if schema.marks or vocabulary == 256 else None
+    return made | {"values": letters} | ends
 
 
 def characters(schema: Schema) -> list[str] | None:
     """The characters by code; None where the text is bytes."""
     labels = schema.target.columns
+    labels = labels and labels[: len(labels) - len(schema.marks)]
     if labels is not None and not all(len(label) == 1 for label in labels):
         raise ValueError(f"Only text reads as text; the targets of this data are {', '.join(map(str, labels[:3]))}, ….")
     return None if labels is None else list(labels)

@@ -2,10 +2,10 @@
 
 from arsenal.losses.alignment import ctc
 from arsenal.losses.classification import binary_cross_entropy, cross_entropy, focal
-from arsenal.losses.embedding import contrastive, info_nce, triplet
+from arsenal.losses.embedding import contrastive, info_nce, nt_xent, triplet
 from arsenal.losses.plain import as_loss
 from arsenal.losses.ranking import listwise_softmax, pairwise_logistic
-from arsenal.losses.reconstruction import reconstruction_error
+from arsenal.losses.reconstruction import quantization_error, reconstruction_error
 from arsenal.losses.regression import absolute_error, huber, poisson, squared_error
 from arsenal.losses.variational import elbo
 
@@ -21,8 +21,10 @@ __all__ = [
     "huber",
     "info_nce",
     "listwise_softmax",
+    "nt_xent",
     "pairwise_logistic",
     "poisson",
+    "quantization_error",
     "reconstruction_error",
     "squared_error",
     "triplet",

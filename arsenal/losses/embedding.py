@@ -51,31 +51,51 @@ def info_nce(temperature: Annotated[float, Gt(0)] = 0.07, symmetric: bool = True
     accumulated batch have fewer negatives each. Answers: `predict` [n, d], the anchor's embedding. Also measures
     `accuracy`, the share of anchors whose nearest positive is their own. van den Oord et al. 2018 (1807.03748), eq. 4.
     """
-    names = ("anchor", "positive")
-
-    def cosines(outputs):
-        anchor, positive = (normalize(outputs[name]) for name in names)
-        return anchor @ positive.T
 
     def value(outputs, rows, hp):
-        scores = cosines(outputs) / hp["temperature"].astype(outputs["anchor"].dtype)
+        scores = cosines(outputs["anchor"], outputs["positive"]) / hp["temperature"].astype(outputs["anchor"].dtype)
         counts = jnp.log(jnp.maximum(rows.weight, jnp.finfo(rows.weight.dtype).tiny)).astype(scores.dtype)
         own = jnp.diagonal(scores)
         each = jax.nn.logsumexp(scores + counts, 1) - own
         return (each + jax.nn.logsumexp(scores + counts[:, None], 0) - own) / 2 if symmetric else each
 
-    def nearest(outputs, rows):
-        scores = jnp.where(rows.weight > 0, cosines(outputs), -2)
-        return (jnp.diagonal(scores) >= scores.max(1)).astype(scores.dtype)
-
-    def check(outputs, rows):
-        check_parts("info_nce", outputs, *names)
-        check_embeddings("info_nce", "two", [outputs[name].shape for name in names])
-
     return Loss(
         value,
         readout={"predict": lambda outputs: outputs["anchor"]},
-        measures={"accuracy": nearest},
+        measures={"accuracy": positive_nearest},
+        modes={"accuracy": "max"},
+        check=lambda outputs, rows: check_views("info_nce", outputs),
+        hp={"temperature": temperature},
+        exempt={"batch-coupled": "the other rows of a batch are a row's negatives"},
+    )
+
+
+def nt_xent(temperature: Annotated[float, Gt(0)] = 0.5) -> Loss:
+    """`-log(exp(s_ij / t) / Σ_k exp(s_ik / t))`, s the cosines of all views, j the other view of i's row, k any view but i.
+
+    Views are `anchor` and `positive` [n, d] in a dict, and a row's value is the mean of its two. A view counts among the k as
+    often as its row weighs, i itself once less; dead rows are none. `temperature` t > 0 is traced; y is not read. Answers:
+    `predict` [n, d], the anchor, and the `embedding` of the outputs. Also measures `accuracy`, the share of anchors whose
+    nearest positive is their own. Chen et al., ICML 2020 (2002.05709), eq. 1.
+    """
+
+    def value(outputs, rows, hp):
+        views = jnp.concatenate([outputs["anchor"], outputs["positive"]])
+        scores = cosines(views, views) / hp["temperature"].astype(views.dtype)
+        n, weight = len(rows.weight), jnp.tile(rows.weight, 2)
+        own = jnp.eye(2 * n, dtype=weight.dtype)
+        counts = jnp.log(jnp.maximum(weight - own, jnp.finfo(weight.dtype).tiny)).astype(scores.dtype)
+        each = jax.nn.logsumexp(scores + counts, 1) - jnp.tile(jnp.diagonal(scores, n), 2)
+        return each.reshape(2, n).mean(0)
+
+    def check(outputs, rows):
+        check_parts("nt_xent", outputs, "embedding", "anchor", "positive")
+        check_views("nt_xent", outputs)
+
+    return Loss(
+        value,
+        readout={"predict": lambda outputs: outputs["anchor"], "embedding": lambda outputs: outputs["embedding"]},
+        measures={"accuracy": positive_nearest},
         modes={"accuracy": "max"},
         check=check,
         hp={"temperature": temperature},
@@ -115,6 +135,23 @@ def contrastive(margin: Annotated[float, Gt(0)] = 1.0) -> Loss:
         value, readout={"predict": apart}, measures={"pair_accuracy": right}, modes={"pair_accuracy": "max"}, check=check,
         hp={"margin": margin},
     )  # fmt: skip
+
+
+def cosines(a: jax.Array, b: jax.Array) -> jax.Array:
+    """The cosine of each of a [n, d] and each of b [m, d], [n, m]."""
+    return normalize(a) @ normalize(b).T
+
+
+def positive_nearest(outputs, rows) -> jax.Array:
+    """Whether no living row's `positive` is nearer to an `anchor` than its own, 1 or 0 [n]."""
+    scores = jnp.where(rows.weight > 0, cosines(outputs["anchor"], outputs["positive"]), -2)
+    return (jnp.diagonal(scores) >= scores.max(1)).astype(scores.dtype)
+
+
+def check_views(name: str, outputs) -> None:
+    """Raise ValueError unless the outputs have an `anchor` and a `positive` of one shape [n, d]."""
+    check_parts(name, outputs, "anchor", "positive")
+    check_embeddings(name, "two", [outputs[part].shape for part in ("anchor", "positive")])
 
 
 def check_embeddings(name: str, count: str, shapes: list) -> None:

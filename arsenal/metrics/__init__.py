@@ -18,6 +18,7 @@ from arsenal.metrics.clustering import (
     silhouette,
     v_measure,
 )
+from arsenal.metrics.codes import code_perplexity
 from arsenal.metrics.density import negative_log_likelihood
 from arsenal.metrics.images import ms_ssim, perceptual_distance, psnr, ssim
 from arsenal.metrics.labels import (
@@ -42,6 +43,7 @@ from arsenal.metrics.language import bits_per_byte, perplexity
 from arsenal.metrics.masks import dice, iou
 from arsenal.metrics.plain import as_metric, measure
 from arsenal.metrics.probabilities import brier_score, d2_brier, d2_log_loss, log_loss, top_k_accuracy
+from arsenal.metrics.probes import probe_accuracy
 from arsenal.metrics.ranking import (
     catalogue_coverage,
     coverage_error,
@@ -102,6 +104,7 @@ __all__ = [
     "catalogue_coverage",
     "character_error_rate",
     "chrf",
+    "code_perplexity",
     "cohen_kappa",
     "completeness",
     "coverage_error",
@@ -167,6 +170,7 @@ __all__ = [
     "positive_likelihood_ratio",
     "precision",
     "precision_macro",
+    "probe_accuracy",
     "profit",
     "psnr",
     "r2_score",

@@ -1,9 +1,10 @@
 """Architectures."""
 
 from arsenal.models.adapted import frozen, lora, merge_adapters
-from arsenal.models.autoencoder import autoencoder, variational
+from arsenal.models.autoencoder import autoencoder, variational, vector_quantized
 from arsenal.models.bert import bert
 from arsenal.models.clip import clip
+from arsenal.models.contrastive import two_views
 from arsenal.models.convnext import convnext
 from arsenal.models.convolutional import convolutional
 from arsenal.models.generation import Sampling, beam_search, generate
@@ -16,5 +17,6 @@ from arsenal.models.vit import vit
 
 __all__ = [
     "Sampling", "autoencoder", "beam_search", "bert", "clip", "convnext", "convolutional", "frozen", "generate", "lora",
-    "merge_adapters", "perceptron", "resnet", "t5", "transformer", "unet", "variational", "vit",
+    "merge_adapters", "perceptron", "resnet", "t5", "transformer", "two_views", "unet", "variational", "vector_quantized",
+    "vit",
 ]  # fmt: skip

@@ -1,4 +1,6 @@
-"""Models that restore their input from a short code. Hinton & Salakhutdinov, Science 313 (2006); Kingma & Welling (1312.6114).
+"""Models that restore their input from a short code.
+
+Hinton & Salakhutdinov, Science 313 (2006); Kingma & Welling (1312.6114); of discrete codes van den Oord et al. (1711.00937).
 
 Encoder and decoder are models of their own, whatever their architecture; their variables lie side by side.
 """
@@ -93,6 +95,49 @@ def variational(
     )
 
 
+def vector_quantized(
+    encoder: Any, decoder: Any, codes: Annotated[int, Gt(1)] = 64, width: Annotated[int, Gt(0)] = 8
+) -> Model:
+    """Inputs x to a dict: `encoded` [n, ..., width], what the encoder gives, `codes` [n, ...] int32, the nearest of so many
+    vectors, `quantized`, these vectors, and `reconstruction`, what the decoder makes of them.
+
+    The decoder's gradient reaches the encoder as if nothing lay between them. The vectors are the parameter `codebook`
+    [codes, width]; the loss is `quantization_error`. van den Oord et al., NeurIPS 2017 (1711.00937), section 3.
+    """
+    init, encode, decode, parts = halves(encoder, decoder)
+
+    def check(code):
+        if code.ndim < 2 or code.shape[-1] != width:
+            raise ValueError(f"`encoder` of `vector_quantized` must give [n, ..., {width}], the `width`; got {code.shape}.")
+        return code
+
+    def apply(variables, inputs, training=None):
+        encoded, first = encode(variables, inputs, training)
+        book = variables["params"]["codebook"]
+        nearest = nearest_codes(check(encoded), book)
+        quantized = book[nearest]
+        restored, second = decode(variables, encoded + lax.stop_gradient(quantized - encoded), training)
+        outputs = {"encoded": encoded, "codes": nearest, "quantized": quantized, "reconstruction": restored}
+        return outputs, join_collections(first, second)
+
+    def begin(key, inputs):
+        variables = init(key, inputs, check)
+        kind = jax.tree.leaves(variables["params"])[0].dtype
+        book = jax.random.uniform(fold_in(key, 2), (codes, width), kind, -1 / codes, 1 / codes)
+        return variables | {"params": variables["params"] | {"codebook": book}}
+
+    return Model(begin, apply, **parts)
+
+
+def nearest_codes(x: jax.Array, book: jax.Array) -> jax.Array:
+    """Which row of a book [codes, width] is nearest to each of x [..., width], int32; the first of those equally near.
+
+    >>> nearest_codes(jnp.array([[0.9, 0.0], [0.2, 0.1]]), jnp.array([[0.0, 0.0], [1.0, 0.0]])).tolist()
+    [1, 0]
+    """
+    return jnp.argmin(jnp.square(book).sum(-1) - 2 * x @ book.T, -1).astype(jnp.int32)
+
+
 def draw_codes(mean: jax.Array, log_variance: jax.Array, eps: jax.Array) -> jax.Array:
     """Codes [n, latent] of the law N(mean, exp(log_variance)) from those of N(0, 1)."""
     return mean + jnp.exp(log_variance / 2) * eps.astype(mean.dtype)
@@ -103,29 +148,31 @@ def noise(keys: jax.Array, latent: int) -> jax.Array:
     return jax.vmap(lambda key: jax.random.normal(key, (latent,)))(keys)
 
 
-def halves(encoder: Any, decoder: Any) -> tuple:
+def halves(encoder: Any, decoder: Any, names: tuple[str, str] = ("encoder", "decoder")) -> tuple:
     """`init(key, inputs, to_code)`, `encode` and `decode(variables, inputs, training)`, and the fields of the whole."""
-    models = {"encoder": as_model(encoder), "decoder": as_model(decoder)}
+    models = dict(zip(names, (as_model(encoder), as_model(decoder)), strict=True))
 
-    def run(part, number, variables, inputs, training):
+    def run(number, variables, inputs, training):
+        part = names[number]
         own = {name: tree[part] for name, tree in variables.items() if part in tree}
         told = training and training._replace(key=fold_in(training.key, number), hp=training.hp[part])
         outputs, collections = models[part].apply(own, inputs, told)
         return outputs, {name: {part: tree} for name, tree in collections.items()}
 
     def init(key, inputs, to_code):
-        first = models["encoder"].init(fold_in(key, 0), inputs)
-        second = models["decoder"].init(fold_in(key, 1), to_code(models["encoder"].apply(first, inputs)[0]))
-        halves = (("encoder", first), ("decoder", second))
-        return join_collections(*({name: {part: v} for name, v in own.items()} for part, own in halves))
+        one, other = models.values()
+        first = one.init(fold_in(key, 0), inputs)
+        second = other.init(fold_in(key, 1), to_code(one.apply(first, inputs)[0]))
+        begun = zip(names, (first, second), strict=True)
+        return join_collections(*({name: {part: v} for name, v in own.items()} for part, own in begun))
 
     def encode(variables, inputs, training):
-        return run("encoder", 0, variables, inputs, training)
+        return run(0, variables, inputs, training)
 
     def decode(variables, code, training):
-        return run("decoder", 1, variables, code, training)
+        return run(1, variables, code, training)
 
-    exempt = models["encoder"].exempt | models["decoder"].exempt
+    exempt = {word: why for model in models.values() for word, why in model.exempt.items()}
     return init, encode, decode, {"hp": {part: model.hp for part, model in models.items()}, "exempt": exempt}
 
 

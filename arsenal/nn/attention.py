@@ -106,6 +106,22 @@ def lower_triangle(t: int, s: int) -> jax.Array:
     return jnp.arange(s) <= jnp.arange(t)[:, None]
 
 
+def init_queries(init: Callable, columns: int, size: int, scale: float | None) -> Callable:
+    """`init` of a kernel whose first `columns` make queries, those such that scores begin as wide as with 1 / sqrt(size).
+
+    Where scores are multiplied by 1 the first ones would be sqrt(size) as wide, and one place would take all attention: T5's
+    code divides its first queries so.
+    """
+    if scale is None:
+        return init
+
+    def begin(key, shape, dtype=jnp.float32):
+        kernel = init(key, shape, dtype)
+        return kernel.at[:, :columns].multiply(jnp.asarray(1 / (scale * size**0.5), dtype))
+
+    return begin
+
+
 class SelfAttention(nn.Module):
     """Every position of x [n, t, width] reads the others, or with `causal` those up to itself.
 
@@ -136,7 +152,8 @@ class SelfAttention(nn.Module):
         if self.heads % self.kv:
             raise ValueError(f"`kv_heads` of `SelfAttention` must divide `heads`, {self.heads}; got {self.kv}.")
         self.size = self.head_size or self.width // self.heads
-        self.qkv = Dense((self.heads + 2 * self.kv) * self.size, self.bias, kernel_init=self.kernel_init)
+        first = init_queries(self.kernel_init, self.heads * self.size, self.size, self.scale)
+        self.qkv = Dense((self.heads + 2 * self.kv) * self.size, self.bias, kernel_init=first)
         self.out = Dense(self.width, self.out_bias, kernel_init=self.out_init)
         if self.qk_norm is not None:
             self.q_norm, self.k_norm = self.qk_norm("q_norm"), self.qk_norm("k_norm")
@@ -200,7 +217,7 @@ class CrossAttention(nn.Module):
         """Queries of x; keys and values of the memory."""
         self.size = self.head_size or self.width // self.heads
         inner = self.heads * self.size
-        self.query = Dense(inner, self.bias, kernel_init=self.kernel_init)
+        self.query = Dense(inner, self.bias, kernel_init=init_queries(self.kernel_init, inner, self.size, self.scale))
         self.key_value = Dense(2 * inner, self.bias, kernel_init=self.kernel_init)
         self.out = Dense(self.width, self.bias, kernel_init=self.out_init)
 

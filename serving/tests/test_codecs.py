@@ -90,6 +90,8 @@ def test_what_is_no_cell_is_named(state, values, said):
         ({"kind": "tokens", "length": 4, "values": ["a"], "tokenizer": {}}, "have `values` or a `tokenizer`, or none of them; it has both"),
         ({"kind": "tokens", "length": 4, "tokenizer": {}}, "`tokenizer` of a tokens codec is none of Hugging Face's|needs the library"),
         ({"kind": "tokens", "length": 4, "end": 256}, "`end` of a tokens codec must be a code of 0 to 255; got 256"),
+        ({"kind": "tokens", "length": 4, "marks": ["<a>", ""]}, "`marks` of a tokens codec must be a list of texts"),
+        ({"kind": "tokens", "length": 4, "marks": ["<a>", "<a>"]}, "`marks` of a tokens codec must differ from one another"),
         ({"kind": "category"}, r"takes \['values'\] and may take \['missing'\]; got \[\]"),
         ({"kind": "date", "zone": "utc"}, r"takes \[\]; got \['zone'\]"),
         ({"kind": "category", "values": ["a", "a"]}, "must differ"),
@@ -370,6 +372,21 @@ def test_what_is_read_back_stops_at_its_end_and_what_has_no_meaning_is_told():
     assert codecs.decode({"kind": "tokens", "length": 2}, [[104, 300, 195, 169]]).tolist() == ["h\ufffdé"]
     with pytest.raises(Refused, match="row 1 must have only characters that the model knows, not 'c'"):
         codecs.encode({"kind": "tokens", "length": 4, "values": ["a", "b"]}, ["abc"])
+
+
+def test_marks_are_codes_after_all_others():
+    state = {"kind": "tokens", "length": 9, "marks": ["<x>", "<x>y", "</s>"], "end": 258}
+    assert codecs.encode(state, ["é<x>yb<x>"]).tolist() == [[195, 169, 257, 98, 256, -1, -1, -1, -1]]
+    assert codecs.decode(state, [[256, 195, 169, 257, 258, 98], [259, 98, -1, 98, 98, 98]]).tolist() == ["<x>é<x>y", "\ufffdb"]
+    letters = {"kind": "tokens", "length": 4, "values": ["a", "b"], "marks": ["<x>"]}
+    assert codecs.encode(letters, ["<x>ba"]).tolist() == [[2, 1, 0, -1]]
+    assert codecs.decode(letters, [[2, 1, 3]]).tolist() == ["<x>b\ufffd"]
+    with pytest.raises(Refused, match="row 1 must have only characters that the model knows, not '<'"):
+        codecs.encode(letters, ["a<y>"])
+    special = a_tokenizer(length=9, marks=["<end>"])
+    assert codecs.decode(special, codecs.encode(special, ["a<end> cat"])).tolist() == ["a<end> cat"]
+    with pytest.raises(Refused, match="must be tokens of its tokenizer; '<x>' is none"):
+        codecs.codec(special | {"marks": ["<x>"]})
 
 
 def test_a_model_of_language_names_the_library_that_it_needs(monkeypatch):

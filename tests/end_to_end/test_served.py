@@ -222,3 +222,31 @@ def test_a_model_of_text_takes_strings_and_gives_strings(tmp_path):
             response = connection.getresponse()
             assert response.status == 400 and "must have 1 to 32 tokens" in json.loads(response.read())["error"]
             connection.close()
+
+
+@pytest.mark.slow
+def test_questions_with_sentinels_are_answered_in_strings(tmp_path):
+    (tmp_path / "book.txt").write_text("the value of a name is a value of the name\n" * 200)
+    words = [f"data.text.path={tmp_path / 'book.txt'}", "length=60", "batch_size=8", f"run.root={tmp_path}"]
+    run = fit(compose("text_t5", words))
+    export(run)
+    prompts = ["the value <extra_id_0> name is a <extra_id_1> of", "a name"]
+    codes = [[*b"the value ", 256, *b" name is a ", 257, *b" of"], [*b"a name"]]
+    tokens, mask = np.zeros((2, 2, 57), np.int32)
+    for row, one in enumerate(codes):
+        tokens[row, : len(one)], mask[row, : len(one)] = one, 1
+    asked = {
+        "tokens": tokens, "mask": mask, "seed": np.array([3, 4], np.uint32), "temperature": np.array([0.0, 0.5], np.float32),
+    }  # fmt: skip
+    wanted = np.asarray(jax.jit(run.apply["generate"])(run.params, asked)).tolist()
+    with Server(run.folder) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        rows = [{"prompt": p, "seed": 3 + i, "temperature": i / 2} for i, p in enumerate(prompts)]
+        headers = {"Content-Type": "application/json"}
+        connection.request("POST", "/models/text_t5.generate/predict", json.dumps({"records": rows}), headers)
+        answer = json.loads(connection.getresponse().read())
+        connection.close()
+    marks = {256: b"<extra_id_0>", 257: b"<extra_id_1>", 258: b"<extra_id_2>"}
+    for one, said in zip(wanted, answer["records"], strict=True):
+        whole = one[: one.index(259)] if 259 in one else one
+        assert said["generate"] == b"".join(marks.get(code) or bytes([code]) for code in whole).decode(errors="replace")

@@ -48,9 +48,16 @@ CASES = {f"arsenal.losses.{name}": make for name, make in {
     "reconstruction.reconstruction_error": lambda: [
         Case(by_name(losses.reconstruction_error(), "reconstruction", "embedding"), TRIPLES._replace(x=floats(6, 2, 4)))
     ],
+    "reconstruction.quantization_error": lambda: [
+        Case(
+            by_name(losses.quantization_error(), "encoded", "quantized", "reconstruction", "codes"),
+            TRIPLES._replace(x=floats(6, 4, 4)),
+        )
+    ],
     "embedding.info_nce": lambda: [
         Case(by_name(losses.info_nce(0.5, symmetric), "anchor", "positive"), TRIPLES) for symmetric in (True, False)
     ],
+    "embedding.nt_xent": lambda: [Case(by_name(losses.nt_xent(0.5), "anchor", "positive", "embedding"), TRIPLES)],
     "embedding.contrastive": lambda: [
         Case(by_name(losses.contrastive(), "first", "second"), TRIPLES._replace(y=jnp.array([0, 1, 1, 0, 1, 0])))
     ],

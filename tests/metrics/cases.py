@@ -109,6 +109,10 @@ CASES = {f"arsenal.metrics.{name}": make for name, make in {
         "adjusted_mutual_information", "silhouette", "calinski_harabasz", "davies_bouldin",
     )},
     "density.negative_log_likelihood": lambda: [Case(metrics.negative_log_likelihood(), ({"score_samples": ROWS.x[:, 0]}, ROWS))],
+    "codes.code_perplexity": lambda: [
+        Case(metrics.code_perplexity(4), ({"codes": jnp.array([[0, 1], [2, 2], [3, 0], [0, 0], [-1, 7], [1, 1]])}, ROWS))
+    ],
+    "probes.probe_accuracy": lambda: [Case(metrics.probe_accuracy(2), ({"embedding": floats(6, 2, 3)}, CLASSES))],
     "language.perplexity": lambda: [Case(metrics.perplexity(), given) for given in (read(), (proba(3), CLASSES))],
     "language.bits_per_byte": lambda: [Case(metrics.bits_per_byte(4.0), read())],
     **{f"regression.{name}": lambda name=name: [Case(getattr(metrics, name)(), (NUMBERS, ROWS))] for name in (

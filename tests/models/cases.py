@@ -6,6 +6,7 @@ from rows import ANSWERS, IMAGES, PAIRS, ROWS, WINDOWS, dense, likely
 from table import law_test
 
 from arsenal import models
+from arsenal.features import random_flip
 from arsenal.testing import Case
 
 NOISED = IMAGES._replace(x={"x": IMAGES.x, "time": jnp.linspace(0.1, 1, 6), "label": IMAGES.y})
@@ -18,9 +19,15 @@ CASES = {
         Case(models.autoencoder(models.perceptron(2, (4,)), models.perceptron(3, (4,), dropout=0.3)), ROWS)
     ],
     "arsenal.models.autoencoder.variational": lambda: [Case(likely(), ROWS), Case(likely(likelihood="gaussian"), ROWS)],
+    "arsenal.models.autoencoder.vector_quantized": lambda: [
+        Case(models.vector_quantized(models.perceptron((2, 3), (4,)), models.perceptron(3, (4,), dropout=0.3), 5, 3), ROWS)
+    ],
     "arsenal.models.bert.bert": lambda: [
         Case(models.bert(7, layers=2, heads=2, width=8, context=6, types=2, padding=0, dropout=0.2), WINDOWS),
         Case(models.bert(7, "sequence", 3, layers=1, heads=2, width=8, context=6, offset=1), WINDOWS),
+    ],
+    "arsenal.models.contrastive.two_views": lambda: [
+        Case(models.two_views(models.perceptron(3, (4,)), models.perceptron(2, (4,), dropout=0.3), random_flip()), IMAGES)
     ],
     "arsenal.models.convolutional.convolutional": lambda: [Case(models.convolutional(3, (2,), 4), IMAGES)],
     "arsenal.models.clip.clip": lambda: [Case(models.clip(7, 4, 2, 3, layers=1, heads=2, width=8, text_layers=1, text_heads=2, text_width=8), PAIRS)],

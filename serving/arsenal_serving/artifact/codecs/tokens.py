@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,13 +21,18 @@ UNKNOWN = "\ufffd"
 
 
 def tokens(
-    length: int, values: list[str] | None = None, tokenizer: dict | None = None, end: int | None = None
+    length: int,
+    values: list[str] | None = None,
+    tokenizer: dict | None = None,
+    end: int | None = None,
+    marks: list[str] | None = None,
 ) -> StringCodec:
     """Texts [...] to their codes [..., length], -1 behind the last; codes [..., n] of any n to texts [...].
 
     A code is a byte of the UTF-8; with `values` the position of a character among them; with `tokenizer`, the content
     of a tokenizer.json, a token of it. A text must have 1 to `length` codes: nothing is cut. What is read back stops at
-    the code `end` or at -1; a code without a meaning is U+FFFD.
+    the code `end` or at -1; a code without a meaning is U+FFFD. `marks`, such as "<extra_id_0>", are read and written
+    as the codes after all others; with a `tokenizer` they are tokens of it, and its special tokens are written then.
 
     >>> codec = tokens(4, values=["a", "b"])
     >>> codec.encode(["ba", "abab"]).tolist(), codec.decode([[1, 0, -1, 0], [0, 7, 1, 1]]).tolist()
@@ -36,7 +42,12 @@ def tokens(
         raise Refused(f"`length` of a tokens codec must be a whole number of 1 to {MOST_LENGTH}; got {show(length)}.")
     if values is not None and tokenizer is not None:
         raise Refused("a tokens codec must have `values` or a `tokenizer`, or none of them; it has both.")
-    read, write, size = _units(values, tokenizer)
+    marks = [] if marks is None else marks
+    if not isinstance(marks, list) or not all(isinstance(mark, str) and mark for mark in marks):
+        raise Refused(f"`marks` of a tokens codec must be a list of texts; got {show(marks)}.")
+    if len(set(marks)) != len(marks):
+        raise Refused(f"`marks` of a tokens codec must differ from one another; got {show(marks)}.")
+    read, write, size = _units(values, tokenizer, marks)
     if end is not None and (type(end) is not int or not 0 <= end < size):
         raise Refused(f"`end` of a tokens codec must be a code of 0 to {size - 1}; got {show(end)}.")
 
@@ -67,29 +78,67 @@ def tokens(
 
 
 def _units(
-    values: Any, tokenizer: Any
+    values: Any, tokenizer: Any, marks: list[str]
 ) -> tuple[Callable[[str], Sequence[int] | str], Callable[[list[int]], str], int]:
     """How a text is read, a character that is none of them its answer, how codes are written, how many there are."""
     if tokenizer is not None:
         made = load_tokenizer(json.dumps(tokenizer))
-        return lambda text: made.encode(text).ids, made.decode, made.get_vocab_size()
+        if strange := [mark for mark in marks if made.token_to_id(mark) is None]:
+            raise Refused(f"`marks` of a tokens codec must be tokens of its tokenizer; {show(strange[0])} is none.")
+        write = functools.partial(made.decode, skip_special_tokens=not marks)
+        return lambda text: made.encode(text).ids, write, made.get_vocab_size()
     if values is None:
-        return lambda text: list(text.encode("utf-8", "replace")), _as_bytes, 256
+        known = {256 + number: mark.encode() for number, mark in enumerate(marks)}
+        return (
+            _between_marks(marks, 256, lambda text: list(text.encode("utf-8", "replace"))),
+            functools.partial(_as_bytes, known),
+            256 + len(marks),
+        )
     if not isinstance(values, list) or not values or not all(isinstance(v, str) and len(v) == 1 for v in values):
         raise Refused(f"`values` of a tokens codec must be a list of characters; got {show(values)}.")
     places = {value: code for code, value in enumerate(values)}
     if len(places) != len(values):
         raise Refused(f"`values` of a tokens codec must differ from one another; got {show(values)}.")
 
-    def read(text: str) -> Sequence[int] | str:
+    def read(text: str) -> list[int] | str:
         other = next((letter for letter in text if letter not in places), None)
         return [places[letter] for letter in text] if other is None else other
 
-    return read, lambda codes: "".join(values[c] if 0 <= c < len(values) else UNKNOWN for c in codes), len(values)
+    units = values + marks
+    return (
+        _between_marks(marks, len(values), read),
+        lambda codes: "".join(units[c] if 0 <= c < len(units) else UNKNOWN for c in codes),
+        len(units),
+    )
 
 
-def _as_bytes(codes: list[int]) -> str:
-    return b"".join(bytes([c]) if 0 <= c < 256 else UNKNOWN.encode() for c in codes).decode("utf-8", "replace")
+def _between_marks(
+    marks: list[str], first: int, read: Callable[[str], list[int] | str]
+) -> Callable[[str], list[int] | str]:
+    """`read` for texts in which marks stand for the codes from `first` on."""
+    if not marks:
+        return read
+    codes = {mark: first + number for number, mark in enumerate(marks)}
+    cut = re.compile("|".join(map(re.escape, sorted(marks, key=len, reverse=True))))
+
+    def read_all(text: str) -> list[int] | str:
+        found: list[int] = []
+        at = 0
+        for mark in cut.finditer(text):
+            piece = read(text[at : mark.start()])
+            if isinstance(piece, str):
+                return piece
+            found += [*piece, codes[mark.group()]]
+            at = mark.end()
+        piece = read(text[at:])
+        return piece if isinstance(piece, str) else found + piece
+
+    return read_all
+
+
+def _as_bytes(marks: dict[int, bytes], codes: list[int]) -> str:
+    unknown = UNKNOWN.encode()
+    return b"".join(bytes([c]) if 0 <= c < 256 else marks.get(c, unknown) for c in codes).decode("utf-8", "replace")
 
 
 @functools.lru_cache(4)  # loading one of 100,000 tokens takes half a second, and every port that has it asks
