@@ -400,7 +400,7 @@ def main(
         given += [f"hydra.searchpath=[{','.join(own)}]"] if own else []
         try:
             with telling():
-                task(validate(made, given, SETTINGS[name]))
+                task(validate(take_checkpoint(made, given), given, SETTINGS[name]))
         except SystemExit as end:
             # One run of many that fails is no reason to leave the others out; a signal is meant for all of them.
             if about.mode != RunMode.MULTIRUN or (isinstance(end.code, int) and end.code > 128):

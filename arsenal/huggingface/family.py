@@ -92,8 +92,7 @@ def resolve(arguments: Arguments) -> Arguments:
         found["hidden"] = 4 * found["width"]
     if found.get("decoder_layers", 0) is None:
         found["decoder_layers"] = found["layers"]
-    if "kv_heads" in found:
-        found["kv_heads"] = found["kv_heads"] or found["heads"]
+    found["kv_heads"] = found.get("kv_heads") or found["heads"]
     found["head_size"] = found.get("head_size") or found["width"] // found["heads"]
     if found.get("qkv_bias", 0) is None:
         found["qkv_bias"] = found["bias"]
