@@ -217,4 +217,3 @@ def leaf_names(variables: Tree) -> list[str]:
         one if collection == "params" else f"{collection}:{one}"
         for collection, tree in variables.items() for one in walk(tree, "")
     ]  # fmt: skip
-

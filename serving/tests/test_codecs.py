@@ -89,6 +89,7 @@ def test_what_is_no_cell_is_named(state, values, said):
         ({"kind": "tokens", "length": 4, "values": ["ab"]}, "`values` of a tokens codec must be a list of characters"),
         ({"kind": "tokens", "length": 4, "values": ["a"], "tokenizer": {}}, "have `values` or a `tokenizer`, or none of them; it has both"),
         ({"kind": "tokens", "length": 4, "tokenizer": {}}, "`tokenizer` of a tokens codec is none of Hugging Face's|needs the library"),
+        ({"kind": "tokens", "length": 4, "padding": -1}, "`padding` of a tokens codec must be a code of 0 to 2147483647; got -1"),
         ({"kind": "tokens", "length": 4, "end": 256}, "`end` of a tokens codec must be a code of 0 to 255; got 256"),
         ({"kind": "category"}, r"takes \['values'\] and may take \['missing'\]; got \[\]"),
         ({"kind": "date", "zone": "utc"}, r"takes \[\]; got \['zone'\]"),
@@ -370,6 +371,22 @@ def test_what_is_read_back_stops_at_its_end_and_what_has_no_meaning_is_told():
     assert codecs.decode({"kind": "tokens", "length": 2}, [[104, 300, 195, 169]]).tolist() == ["h\ufffdé"]
     with pytest.raises(Refused, match="row 1 must have only characters that the model knows, not 'c'"):
         codecs.encode({"kind": "tokens", "length": 4, "values": ["a", "b"]}, ["abc"])
+
+
+def test_with_padding_a_text_is_cut_and_what_a_tokenizer_puts_around_it_stays():
+    state = {"kind": "tokens", "length": 4, "padding": 0}
+    assert codecs.encode(state, ["ab", "abcdef"]).tolist() == [[97, 98, 0, 0], [97, 98, 99, 100]]
+    assert codecs.decode(state, [[97, 98, 0, 0]]).tolist() == ["ab"]
+    with pytest.raises(Refused, match="row 2 must be a text that is not empty"):
+        codecs.encode(state, ["a", ""])
+    with pytest.raises(Refused, match="row 1 must have only characters that the model knows, not 'c'"):
+        codecs.encode(state | {"values": ["a", "b"]}, ["ababc"])
+    library = pytest.importorskip("tokenizers")
+    made = library.Tokenizer(library.models.WordLevel({"[S]": 0, "[E]": 1, "a": 2, "b": 3}, unk_token="b"))
+    made.pre_tokenizer = library.pre_tokenizers.Whitespace()
+    made.post_processor = library.processors.BertProcessing(("[E]", 1), ("[S]", 0))
+    state |= {"tokenizer": json.loads(made.to_str()), "padding": 3}
+    assert codecs.encode(state, ["a", "a a a a"]).tolist() == [[0, 2, 1, 3], [0, 2, 2, 1]]
 
 
 def test_a_model_of_language_names_the_library_that_it_needs(monkeypatch):

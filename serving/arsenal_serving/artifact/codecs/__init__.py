@@ -11,7 +11,8 @@ A codec's state is JSON and lives in the manifest:
     {"kind": "text", "analyzer": "char_wb", "ngrams": [3, 4], "buckets": 1024, "length": 64}
                                                           "on a bus" -> the codes of its n-grams [64], -1 behind them
     {"kind": "tokens", "length": 64}                      "a bus" <-> its bytes [64], -1 behind them; or, by "values",
-                                                          characters, or by "tokenizer", a tokenizer.json, tokens
+                                                          characters, or by "tokenizer", a tokenizer.json, tokens;
+                                                          with "padding", a code, that one behind them, and cut
 
 All but `date` and `tokens` may have "missing", a list of words. A missing value is then a code of its own:
 len(values) + 1, 3, -2**31, NaN, all -1; without the list it is refused, an empty text unless it is one of a category's
@@ -52,7 +53,7 @@ KINDS = {
         frozenset(("analyzer", "ngrams", "length")),
         frozenset(("buckets", "values", "lowercase", "strip_accents", "missing")),
     ),
-    "tokens": CodecKind(tokens.tokens, frozenset(("length",)), frozenset(("values", "tokenizer", "end"))),
+    "tokens": CodecKind(tokens.tokens, frozenset(("length",)), frozenset(("values", "tokenizer", "end", "padding"))),
 }
 
 

@@ -16,17 +16,25 @@ from arsenal_serving.refused import Refused, show
 
 NONE = -1  # behind the last code of a text
 MOST_LENGTH = 1 << 20
+MOST_CODE = (1 << 31) - 1
+CUT = {"direction": "Right", "strategy": "LongestFirst", "stride": 0}
 UNKNOWN = "\ufffd"
 
 
 def tokens(
-    length: int, values: list[str] | None = None, tokenizer: dict | None = None, end: int | None = None
+    length: int,
+    values: list[str] | None = None,
+    tokenizer: dict | None = None,
+    end: int | None = None,
+    padding: int | None = None,
 ) -> StringCodec:
     """Texts [...] to their codes [..., length], -1 behind the last; codes [..., n] of any n to texts [...].
 
     A code is a byte of the UTF-8; with `values` the position of a character among them; with `tokenizer`, the content
-    of a tokenizer.json, a token of it. A text must have 1 to `length` codes: nothing is cut. What is read back stops at
-    the code `end` or at -1; a code without a meaning is U+FFFD.
+    of a tokenizer.json, a token of it. A text must have 1 to `length` codes: nothing is cut. With `padding`, the code
+    that stands behind the last in place of -1, a text may be longer, of which the first codes are read; what a tokenizer
+    puts around a text it then puts around what is read. What is read back stops at the code `end` or at what is put
+    behind the last; a code without a meaning is U+FFFD.
 
     >>> codec = tokens(4, values=["a", "b"])
     >>> codec.encode(["ba", "abab"]).tolist(), codec.decode([[1, 0, -1, 0], [0, 7, 1, 1]]).tolist()
@@ -36,19 +44,26 @@ def tokens(
         raise Refused(f"`length` of a tokens codec must be a whole number of 1 to {MOST_LENGTH}; got {show(length)}.")
     if values is not None and tokenizer is not None:
         raise Refused("a tokens codec must have `values` or a `tokenizer`, or none of them; it has both.")
+    if tokenizer is not None and padding is not None:
+        tokenizer = tokenizer | {"truncation": CUT | {"max_length": length}, "padding": None}
     read, write, size = _units(values, tokenizer)
     if end is not None and (type(end) is not int or not 0 <= end < size):
         raise Refused(f"`end` of a tokens codec must be a code of 0 to {size - 1}; got {show(end)}.")
+    if padding is not None and (type(padding) is not int or not 0 <= padding <= MOST_CODE):
+        raise Refused(f"`padding` of a tokens codec must be a code of 0 to {MOST_CODE}; got {show(padding)}.")
+    behind = NONE if padding is None else padding
 
     def encode(values: Any) -> np.ndarray:
         flat, shape = flatten(values)
-        codes = np.full((len(flat), length), NONE, np.int32)
+        codes = np.full((len(flat), length), behind, np.int32)
         for at, cell in enumerate(cells.texts(flat)):
             if not cell:
                 raise WrongCell(at, "be a text that is not empty", flat[at])
             found = read(cell)
             if isinstance(found, str):
                 raise WrongCell(at, f"have only characters that the model knows, not {show(found)}", flat[at])
+            if padding is not None:
+                found = found[:length]
             if not 1 <= len(found) <= length:
                 raise WrongCell(at, f"have 1 to {length} tokens, not {len(found)}", flat[at])
             codes[at, : len(found)] = found
@@ -59,11 +74,11 @@ def tokens(
         flat = codes.reshape(-1, codes.shape[-1])
         made = np.empty(len(flat), object)
         for at, row in enumerate(flat):
-            stop = np.flatnonzero((row == NONE) | (row == (NONE if end is None else end)))
+            stop = np.flatnonzero((row == behind) | (row == (behind if end is None else end)))
             made[at] = write(row[: stop[0] if len(stop) else None].tolist())
         return made.reshape(codes.shape[:-1])
 
-    return StringCodec(encode, decode, (NONE, size - 1), length, reads_back=True)
+    return StringCodec(encode, decode, (min(behind, 0), max(behind, size - 1)), length, reads_back=True)
 
 
 def _units(
