@@ -8,6 +8,7 @@ from arsenal_serving.artifact import codecs
 
 from arsenal.data import passages, stratified
 from arsenal.data.frame import tensors
+from arsenal.evaluation.findings import named_columns
 
 TEXTS = ["a cat sat", "no", "the dog — a dog — sat on a cat", "yes"]
 LABELS = ["animal", "word", "animal", "word"]
@@ -34,6 +35,7 @@ def test_texts_are_bytes_cut_and_padded(tmp_path, kind):
     assert found.rows.y.tolist() == [0, 1, 0, 1] and found.schema.target.columns == ["animal", "word"]
     assert [path.name for path in found.files] == [f"texts.{kind}"]
     assert (codecs.encode(found.schema.codecs["said"], TEXTS) == found.rows.x).all()
+    assert named_columns(found.rows.x, found.schema) == {}, "No code of a text is a column."
     import pandas as pd
 
     assert (tensors(pd.DataFrame({"said": TEXTS}), found.schema) == found.rows.x).all()
