@@ -36,7 +36,8 @@ def passages(
     `path` is a .csv, .parquet or .jsonl file (or a pattern of them) with the columns `text` and `label`. Codes are bytes, or the
     tokens of `tokenizer`, a tokenizer.json, with what it puts around a text. Of a longer text the first `context` codes are
     read, and a warning says how many are cut; behind a shorter one stands the code `padding`: 0 of bytes, the tokenizer's own
-    of tokens. A server reads texts by the same codec. None reads passages of the longest of Python's help topics, whose name is the label.
+    of tokens. A server reads texts by the same codec. None reads passages of the longest of Python's help topics,
+    whose name is the label.
     Raises ValueError for a text or label that is empty, labels that are all the same, and a tokenizer without a padding code.
     """
     if text == label:

@@ -14,8 +14,10 @@ from arsenal_serving.model import load
 from arsenal import models
 from arsenal.checkpoint import write_checkpoint
 from arsenal.config import ConfigError
+from arsenal.continuation import stream_text
 from arsenal.huggingface import read_folder
 from arsenal.models.adapted import merge_adapters
+from arsenal.models.generation import Sampling
 from arsenal.road import compose, export, fit
 
 KEPT = Path(__file__).resolve().parents[1] / "kept" / "checkpoints"
@@ -99,6 +101,9 @@ def test_gpt2_goes_in_and_out(folder, tmp_path, adapters):
         wanted = models.generate(model, again.variables(), jax.random.key(0), np.array([codes]), 24, 0.0)[0].tolist()
         end = wanted.index(2) if 2 in wanted else None  # `</s>`
         assert answer == tokenizer.decode(wanted[:end])
+    assert "".join(stream_text(run, "the val", 9, Sampling(0.0))) == tokenizer.decode(
+        models.generate(model, again.variables(), jax.random.key(0), np.array([tokenizer.encode("the val").ids]), 9, 0.0)[0]
+    )
 
 
 @pytest.mark.slow

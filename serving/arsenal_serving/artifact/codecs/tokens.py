@@ -32,8 +32,8 @@ def tokens(
 
     A code is a byte of the UTF-8; with `values` the position of a character among them; with `tokenizer`, the content
     of a tokenizer.json, a token of it. A text must have 1 to `length` codes: nothing is cut. With `padding`, the code
-    that stands behind the last in place of -1, a text may be longer, of which the first codes are read; what a tokenizer
-    puts around a text it then puts around what is read. What is read back stops at the code `end` or at what is put
+    that stands behind the last in place of -1, a text may be longer: its first codes are read, with what a
+    tokenizer puts around them. What is read back stops at the code `end` or at what is put
     behind the last; a code without a meaning is U+FFFD.
 
     >>> codec = tokens(4, values=["a", "b"])
