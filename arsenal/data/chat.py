@@ -42,8 +42,8 @@ def chat(
     see `arsenal.data.template.read_template`. Without a tokenizer codes are bytes, and the talk is ChatML, whose two marks are
     bytes that no text has; without a path talks are drawn that ask which of two numbers is more, or less. Each talk goes into the
     first row that has room for it, in the order of the files; segments are 1, 2, ... within a row and 0 behind the last, and
-    `transformer` lets no talk look into another. A talk of more than `context` + 1 tokens is refused, or dropped with a warning. Raises ValueError,
-    naming file and line, for a talk that is none, has no answer, or cannot be written.
+    `transformer` lets no talk look into another. A talk of more than `context` + 1 tokens is refused, or dropped with a
+    warning. Raises ValueError, naming file and line, for a talk that is none, has no answer, or cannot be written.
     """
     if long not in ("refuse", "drop"):
         raise ValueError(f"`long` of `chat` must be refuse or drop; got {long!r}.")

@@ -250,4 +250,4 @@ def test_a_classifier_of_texts_takes_strings_and_gives_labels(tmp_path):
         _, body = server.ask("topics_bert.predict_proba", asked)
         assert same_bits(np.array(body["outputs"][0]["data"], np.float32).reshape(2, 2), wanted)
         status, body = server.ask("topics_bert.predict", asked | {"data": ["red", ""]})
-        assert status == 400 and "row 2 must be a text that is not empty" in body["error"], body
+        assert status == 400 and "row 2, column 'x' must be a text that is not empty" in body["error"], body
