@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -297,9 +297,11 @@ def take_checkpoint(composed: Any, arguments: Sequence[str]) -> Any:
             if f"{key}.{name}" not in said and not (name in OF_TASK and name in model):
                 model[name] = value
         data: Any = composed.get("data") or {}
-        for path, node in (("data", data), ("data.text", data.get("text") or {})):
-            if found.tokenizer and "tokenizer" in node and node.tokenizer is None and f"{path}.tokenizer" not in said:
-                node.tokenizer = str(found.tokenizer)
+        nodes: dict[str, Any] = {"data": data, "data.text": data.get("text")}
+        for path, node in nodes.items():
+            free = isinstance(node, Mapping) and node.get("tokenizer", "none") is None and f"{path}.tokenizer" not in said
+            if found.tokenizer and free:
+                node["tokenizer"] = str(found.tokenizer)
     return composed
 
 
