@@ -82,6 +82,7 @@ def test_overrides_are_accepted(page, monkeypatch):
         words = [word for word in shlex.split(line, comments=True) if ("=" in word or word[0] == "~") and word[0] != "-"]
         experiment = [word.partition("=")[2] for word in words if word.startswith("+experiment=")]
         overrides = [word for word in words if not word.startswith("+experiment=")]
+        overrides = [word.replace("hf:FOLDER", f"hf:{CHECKOUT / 'tests/kept/checkpoints/gpt2'}") for word in overrides]
         if not experiment or experiment[0] not in EXPERIMENTS or not overrides or "--config-dir" in line:
             continue
         if "--multirun" in line:
