@@ -12,6 +12,7 @@ import numpy as np
 
 from arsenal.config import AROUND, model_section
 from arsenal.huggingface import find_type, read_folder, write_folder
+from arsenal.huggingface.folder import count_codes
 from arsenal.models.adapted import join_frozen, merge_adapters
 from arsenal.run import Run
 from arsenal.training.transfer import transfer
@@ -60,7 +61,7 @@ def describe_checkpoint(name: str) -> list[str]:
         raise ValueError(str(error).replace("`init_from` leaves", f"{found.path} leaves").partition(";")[0] + ".") from error
     leaves = jax.tree.leaves(variables)
     told = ", ".join(f"{key}={value}" for key, value in found.arguments.items())
-    tokens = f"{len(json.loads(found.tokenizer.read_text())['model'].get('vocab', ()))} tokens" if found.tokenizer else "none"
+    tokens = f"{count_codes(found.tokenizer)} tokens" if found.tokenizer else "none"
     return [
         f"{found.path}: {found.model_type}",
         f"model: {found.target}({told})",

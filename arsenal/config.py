@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -297,10 +297,11 @@ def take_checkpoint(composed: Any, arguments: Sequence[str]) -> Any:
             if f"{key}.{name}" not in said and not (name in OF_TASK and name in model):
                 model[name] = value
         data: Any = composed.get("data") or {}
-        node: Any
-        for path, node in (("data", data), ("data.text", data.get("text") or {})):
-            if found.tokenizer and "tokenizer" in node and node.tokenizer is None and f"{path}.tokenizer" not in said:
-                node.tokenizer = str(found.tokenizer)
+        nodes: dict[str, Any] = {"data": data, "data.text": data.get("text")}
+        for path, node in nodes.items():
+            free = isinstance(node, Mapping) and node.get("tokenizer", "none") is None and f"{path}.tokenizer" not in said
+            if found.tokenizer and free:
+                node["tokenizer"] = str(found.tokenizer)
     return composed
 
 
@@ -401,7 +402,7 @@ def main(
         given += [f"hydra.searchpath=[{','.join(own)}]"] if own else []
         try:
             with telling():
-                task(validate(made, given, SETTINGS[name]))
+                task(validate(take_checkpoint(made, given), given, SETTINGS[name]))
         except SystemExit as end:
             # One run of many that fails is no reason to leave the others out; a signal is meant for all of them.
             if about.mode != RunMode.MULTIRUN or (isinstance(end.code, int) and end.code > 128):

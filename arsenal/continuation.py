@@ -82,6 +82,8 @@ def prepare_prompt(run: Run, prompt: str, length: int | None) -> tuple[Model, An
     """Model, variables, schema, the prompt's tokens, the context and the length; ValueError where they do not fit together."""
     section = configs.model_section(run.config.settings) or {}
     model = configs.instantiate(section, "model") if section else None
+    while section.get("_target_") in configs.AROUND:
+        section = section["model"]
     if not isinstance(model, Model) or not {"prefill", "decode"} <= model.methods.keys() or "context" not in section:
         raise ValueError(f"`generate` goes on from a prompt with a `transformer`; the run {run.folder} has no such model.")
     schema = run.kept[0]

@@ -1,7 +1,7 @@
 """Talks with an assistant as rows of tokens, of which only what the assistant says is learned; several talks share a row."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -12,8 +12,8 @@ from arsenal_serving.export import Tensor
 from arsenal.data.dataset import Dataset, Schema, dataset
 from arsenal.data.documents import Document, document_files, json_objects
 from arsenal.data.files import resolve_path
-from arsenal.data.template import ChatTemplate, read_template, render, render_answers
-from arsenal.data.tokenizer import tokenizer_of, tokenizer_state
+from arsenal.data.template import CHATML, ChatTemplate, read_template, render, render_answers
+from arsenal.data.tokenizer import byte_tokenizer, tokenizer_of, tokenizer_state
 from arsenal.nearest import nearest
 
 ROLES = ("system", "user", "assistant", "tool", "developer")
@@ -27,8 +27,8 @@ class Talk(NamedTuple):
 
 
 def chat(
-    path: str | Sequence[str],
-    tokenizer: str,
+    path: str | Sequence[str] | None = None,
+    tokenizer: str | None = None,
     context: Annotated[int, Gt(1)] = 512,
     template: str | None = None,
     field: str = "messages",
@@ -39,43 +39,63 @@ def chat(
     A line holds {"messages": [{"role", "content"}, ...]}; roles are system, user, assistant, tool and developer. What the
     assistant says is learned, up to the end of its turn, unless its message has `"weight": 0`; elsewhere y is -1, which
     `cross_entropy(over="tokens")` leaves out. `tokenizer` is a tokenizer.json; `template` a file of the model's chat template,
-    see `arsenal.data.template.read_template`. Each talk goes into the first row that has room for it, in the order of the files;
-    segments are 1, 2, ... within a row and 0 behind the last, and `transformer` lets no talk look into another. A talk of more
-    than `context` + 1 tokens is refused, or dropped with a warning. Raises ValueError, naming file and line, for a talk that is
-    none, has no answer, or cannot be written.
+    see `arsenal.data.template.read_template`. Without a tokenizer codes are bytes, and the talk is ChatML, whose two marks are
+    bytes that no text has; without a path talks are drawn that ask which of two numbers is more, or less. Each talk goes into the
+    first row that has room for it, in the order of the files; segments are 1, 2, ... within a row and 0 behind the last, and
+    `transformer` lets no talk look into another. A talk of more than `context` + 1 tokens is refused, or dropped with a
+    warning. Raises ValueError, naming file and line, for a talk that is none, has no answer, or cannot be written.
     """
     if long not in ("refuse", "drop"):
         raise ValueError(f"`long` of `chat` must be refuse or drop; got {long!r}.")
-    state, files = tokenizer_state(tokenizer), document_files(path)
+    state, files = tokenizer_state(tokenizer) if tokenizer else byte_tokenizer(), [] if path is None else document_files(path)
     if other := [file for file in files if file.suffix != ".jsonl"]:
         raise ValueError(f"Talks are read from .jsonl files; got {other[0]}.")
-    made, written = tokenizer_of(state), read_template(Path(tokenizer), None if template is None else resolve_path(template))
+    if template is not None and tokenizer is None:
+        raise ValueError("`template` of `chat` is of a tokenizer's model; without a `tokenizer` talks are written as ChatML.")
+    made, own = tokenizer_of(state), None if template is None else resolve_path(template)
+    written = read_template(Path(tokenizer), own) if tokenizer else ChatTemplate(CHATML)
     talks: list[Talk] = []
     dropped = 0
-    for file in files:
-        for place, line in json_objects(file):
-            here = Document("", file, place)
-            try:
-                talk = talk_of(made, written, messages_of(line, field))
-            except ValueError as error:
-                raise ValueError(f"{here}: {error}") from error
-            if len(talk.ids) <= context + 1:
-                talks.append(talk)
-            elif long == "drop":
-                dropped += 1
-            else:
-                raise ValueError(
-                    f"{here}: a talk must have at most {context + 1} tokens, `context` and one; got {len(talk.ids)}. "
-                    "`long=drop` leaves such talks out."
-                )
+    given: Iterable[tuple[Any, dict]]
+    given = drawn_talks(field) if path is None else ((Document("", f, at), line) for f in files for at, line in json_objects(f))
+    for here, line in given:
+        try:
+            talk = talk_of(made, written, messages_of(line, field))
+        except ValueError as error:
+            raise ValueError(f"{here}: {error}") from error
+        if len(talk.ids) <= context + 1:
+            talks.append(talk)
+        elif long == "drop":
+            dropped += 1
+        else:
+            raise ValueError(
+                f"{here}: a talk must have at most {context + 1} tokens, `context` and one; got {len(talk.ids)}. "
+                "`long=drop` leaves such talks out."
+            )
     if not talks:
-        raise ValueError(f"{', '.join(map(str, files[:3]))} must hold a talk of at most {context + 1} tokens; there is none.")
+        where = ", ".join(map(str, files[:3])) or "What is drawn"
+        raise ValueError(f"{where} must hold a talk of at most {context + 1} tokens; there is none.")
     if dropped:
         whole = dropped + len(talks)
         warnings.warn(f"{dropped} of {whole} talks have more than {context + 1} tokens and are left out.", stacklevel=2)
     x, y = pack_talks(talks, context)
     schema = Schema({"tokens": Tensor(), "segments": Tensor()}, tokenizer=state)
     return dataset(x, y, schema=schema, files=files)
+
+
+DRAWN = 3000
+
+
+def drawn_talks(field: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Talks about two different numbers below 100, no question twice, as lines of a file have them; always the same."""
+    asked = [(word, a, b) for word in ("more", "less") for a in range(100) for b in range(100) if a != b]
+    for at in np.random.default_rng(0).permutation(len(asked))[:DRAWN]:
+        word, a, b = asked[at]
+        messages = [
+            {"role": "user", "content": f"Which is {word}, {a} or {b}?"},
+            {"role": "assistant", "content": f"{max(a, b) if word == 'more' else min(a, b)} is {word}."},
+        ]
+        yield "A talk that is drawn", {field: messages}
 
 
 def messages_of(line: dict[str, Any], field: str = "messages") -> list[dict[str, Any]]:

@@ -95,6 +95,11 @@ def tensors(frame: Any, schema: Schema) -> Any:
     """The inputs that the schema names, from the frame's columns: an array if there is one called x, else a dict."""
     made = {}
     for name, field in schema.inputs.items():
+        if field.columns is None and isinstance(field.codec, str):  # texts, whose column the codec is called by
+            check_name(field.codec, frame.columns, "column")
+            refuse_missing(frame[field.codec], "")
+            made[name] = codecs.encode(schema.codecs[field.codec], frame[field.codec].to_numpy(dtype=object))
+            continue
         if field.columns is None:
             raise ValueError(f"Input `{name}` has no column names: give its values as an array in an .npz file.")
         for column in field.columns:

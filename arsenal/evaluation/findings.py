@@ -210,7 +210,7 @@ def named_columns(x: Any, schema: Any) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     for leaf, value in (x if isinstance(x, Mapping) else {"x": x}).items():
         value, field = np.asarray(value), schema.inputs.get(leaf, Tensor())
-        if value.ndim not in (1, 2) or leaf == "time":
+        if value.ndim not in (1, 2) or leaf == "time" or is_language(field, schema):
             continue
         table = value[:, None] if value.ndim == 1 else value
         names = field.columns if field.columns and len(field.columns) == table.shape[1] else None
@@ -222,6 +222,11 @@ def named_columns(x: Any, schema: Any) -> dict[str, np.ndarray]:
                 column = np.array([str(word) or "missing" for word in codecs.decode(schema.codecs[codec], column)])
             found[name] = column
     return found
+
+
+def is_language(field: Tensor, schema: Any) -> bool:
+    """Whether the codes of a row are one text."""
+    return isinstance(field.codec, str) and schema.codecs.get(field.codec, {}).get("kind") == "tokens"
 
 
 def metrics_that_fit(metrics: Mapping[str, Metric], outputs: Outputs, rows: Batch) -> dict[str, Metric]:
@@ -260,7 +265,7 @@ def simple_answers(key: jax.Array, train: Batch, rows: Batch, schema: Any) -> tu
         return {"constant": constant}, [f"No linear model is compared: {why}"]
     estimator = logistic(classes=classes) if classes else ridge()
     table = isinstance(train.x, Mapping)
-    if not table and np.ndim(train.x) != 2:
+    if not table and (np.ndim(train.x) != 2 or is_language(schema.inputs.get("x", Tensor()), schema)):
         return {"constant": constant}, ["No linear model is compared: an input is no table of columns."]
     model = after(tabular("linear", schema=schema) if table else standardize(), estimator)
     try:

@@ -94,9 +94,8 @@ def resolve(arguments: Arguments) -> Arguments:
         found["text_hidden"] = 4 * found["text_width"]
     if found.get("decoder_layers", 0) is None:
         found["decoder_layers"] = found["layers"]
-    if "kv_heads" in found:
-        found["kv_heads"] = found["kv_heads"] or found["heads"]
     if "heads" in found:
+        found["kv_heads"] = found.get("kv_heads") or found["heads"]
         found["head_size"] = found.get("head_size") or found["width"] // found["heads"]
     if found.get("qkv_bias", 0) is None:
         found["qkv_bias"] = found["bias"]

@@ -60,12 +60,28 @@ def read_folder(name: str) -> Checkpoint:
     with TensorFiles(path) as there:
         arguments = to_arguments(family, config | {"tensors": set(there)})
     tokenizer = path / TOKENIZER[0]
+    if tokenizer.is_file() and (codes := count_codes(tokenizer)) > arguments.get("vocabulary", codes):
+        raise ValueError(
+            f"{tokenizer} has codes up to {codes - 1}; the model's embedding is of {arguments['vocabulary']}, codes up to "
+            f"{arguments['vocabulary'] - 1}."
+        )
 
     def variables() -> Tree:
         with TensorFiles(path) as tensors:
             return to_variables(tensors, parse_table(family.table(arguments)), family.prefix).variables
 
     return Checkpoint(path, model_type, family.target, arguments, variables, tokenizer if tokenizer.is_file() else None)
+
+
+def count_codes(tokenizer: Path) -> int:
+    """One more than the last code of a tokenizer.json; ValueError for what is none."""
+    try:
+        state = json.loads(tokenizer.read_text(encoding="utf-8"))
+        pieces = state["model"]["vocab"]  # codes by token, or, of Unigram, tokens in the order of their codes
+        codes = pieces.values() if isinstance(pieces, dict) else range(len(pieces))
+        return 1 + max([*codes, *(token["id"] for token in state.get("added_tokens") or ())], default=-1)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{tokenizer} is no tokenizer.json of Hugging Face's: {type(error).__name__}, {error}.") from error
 
 
 class TensorFiles(Mapping[str, np.ndarray]):

@@ -89,6 +89,7 @@ def test_what_is_no_cell_is_named(state, values, said):
         ({"kind": "tokens", "length": 4, "values": ["ab"]}, "`values` of a tokens codec must be a list of characters"),
         ({"kind": "tokens", "length": 4, "values": ["a"], "tokenizer": {}}, "have `values` or a `tokenizer`, or none of them; it has both"),
         ({"kind": "tokens", "length": 4, "tokenizer": {}}, "`tokenizer` of a tokens codec is none of Hugging Face's|needs the library"),
+        ({"kind": "tokens", "length": 4, "padding": -1}, "`padding` of a tokens codec must be a code of 0 to 2147483647; got -1"),
         ({"kind": "tokens", "length": 4, "end": 256}, "`end` of a tokens codec must be a code of 0 to 255; got 256"),
         ({"kind": "tokens", "length": 4, "marks": ["<a>", ""]}, "`marks` of a tokens codec must be a list of texts"),
         ({"kind": "tokens", "length": 4, "marks": ["<a>", "<a>"]}, "`marks` of a tokens codec must differ from one another"),
@@ -387,6 +388,22 @@ def test_marks_are_codes_after_all_others():
     assert codecs.decode(special, codecs.encode(special, ["a<end> cat"])).tolist() == ["a<end> cat"]
     with pytest.raises(Refused, match="must be tokens of its tokenizer; '<x>' is none"):
         codecs.codec(special | {"marks": ["<x>"]})
+
+
+def test_with_padding_a_text_is_cut_and_what_a_tokenizer_puts_around_it_stays():
+    state = {"kind": "tokens", "length": 4, "padding": 0}
+    assert codecs.encode(state, ["ab", "abcdef"]).tolist() == [[97, 98, 0, 0], [97, 98, 99, 100]]
+    assert codecs.decode(state, [[97, 98, 0, 0]]).tolist() == ["ab"]
+    with pytest.raises(Refused, match="row 2 must be a text that is not empty"):
+        codecs.encode(state, ["a", ""])
+    with pytest.raises(Refused, match="row 1 must have only characters that the model knows, not 'c'"):
+        codecs.encode(state | {"values": ["a", "b"]}, ["ababc"])
+    library = pytest.importorskip("tokenizers")
+    made = library.Tokenizer(library.models.WordLevel({"[S]": 0, "[E]": 1, "a": 2, "b": 3}, unk_token="b"))
+    made.pre_tokenizer = library.pre_tokenizers.Whitespace()
+    made.post_processor = library.processors.BertProcessing(("[E]", 1), ("[S]", 0))
+    state |= {"tokenizer": json.loads(made.to_str()), "padding": 3}
+    assert codecs.encode(state, ["a", "a a a a"]).tolist() == [[0, 2, 1, 3], [0, 2, 2, 1]]
 
 
 def test_a_model_of_language_names_the_library_that_it_needs(monkeypatch):

@@ -157,3 +157,19 @@ def test_long_talks_are_dropped_where_told(tmp_path):
     (tmp_path / "b.txt").write_text("a")
     with pytest.raises(ValueError, match="Talks are read from .jsonl files; got .*b.txt"):
         chat(str(tmp_path / "b.txt"), str(KEPT / "tokenizer.json"))
+
+
+def test_talks_without_files_are_bytes_and_questions_without_repetition():
+    found = chat(context=256)
+    x, y = found.rows.x["tokens"], found.rows.y
+    made = tokenizer_of(found.schema.tokenizer)
+    assert made.encode("aé — 例\n").ids == list("aé — 例\n".encode()) and made.get_vocab_size() == 256
+    talks = "".join(made.decode(row[row > 0].tolist(), skip_special_tokens=False) for row in x).split("<|im_start|>user\n")[1:]
+    assert len(talks) == len({talk[: talk.index("?")] for talk in talks}) == 3000
+    learned = made.decode(y[0][y[0] >= 0].tolist(), skip_special_tokens=False).split("<|im_end|>\n")
+    asked = [talk[: talk.index("?") + 1] for talk in made.decode(x[0][x[0] > 0].tolist()).split("user\n")[1:]]
+    for question, answer in zip(asked, learned, strict=False):
+        _, _, word, a, _, b = question.rstrip("?").replace(",", "").split()
+        assert answer == f"{(max if word == 'more' else min)(int(a), int(b))} is {word}."
+    with pytest.raises(ValueError, match="without a `tokenizer` talks are written as ChatML"):
+        chat(template="own.jinja")

@@ -10,6 +10,7 @@ import sys
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 from arsenal_serving.artifact.golden import same_bits
 from arsenal_serving.model import load
@@ -250,3 +251,31 @@ def test_questions_with_sentinels_are_answered_in_strings(tmp_path):
     for one, said in zip(wanted, answer["records"], strict=True):
         whole = one[: one.index(259)] if 259 in one else one
         assert said["generate"] == b"".join(marks.get(code) or bytes([code]) for code in whole).decode(errors="replace")
+
+
+@pytest.mark.slow
+def test_a_classifier_of_texts_takes_strings_and_gives_labels(tmp_path):
+    """Cut and padded as in training, by a server and for a file of rows."""
+    random = np.random.default_rng(0)
+    said = [(" ".join(random.choice(["cat", "dog", "cow"] if kind else ["red", "blue", "gray"], 4)), kind) for kind in [0, 1] * 100]
+    table = pd.DataFrame({"said": [text for text, _ in said], "what": [("colour", "animal")[kind] for _, kind in said]})
+    table.to_csv(tmp_path / "said.csv", index=False)
+    words = [
+        f"data.path={tmp_path / 'said.csv'}", "data.text=said", "data.label=what", "data.context=24", "model.output=2", "~expect",
+        "model.width=32", "length=60", f"run.root={tmp_path}",
+    ]  # fmt: skip
+    run = fit(compose("topics_bert", words))
+    assert run.metrics["test/accuracy"] > 0.95
+    texts = ["cat dog cow dog cat cow cat dog", "red gray blue"]
+    codes = np.array([list(text.encode()[:24]) + [0] * max(0, 24 - len(text)) for text in texts], np.int32)
+    wanted = np.asarray(jax.jit(run.apply["predict_proba"])(run.params, codes))
+    assert run.predict(pd.DataFrame({"said": texts}))["predict"].tolist() == ["animal", "colour"]
+    export(run)
+    with Server(run.folder, os.environ.get("ARSENAL_SERVING_PYTHON", sys.executable)) as server:
+        asked = {"name": "x", "datatype": "BYTES", "shape": [2], "data": texts}
+        status, body = server.ask("topics_bert.predict", asked)
+        assert (status, body["outputs"][0]["data"]) == (200, ["animal", "colour"]), body
+        _, body = server.ask("topics_bert.predict_proba", asked)
+        assert same_bits(np.array(body["outputs"][0]["data"], np.float32).reshape(2, 2), wanted)
+        status, body = server.ask("topics_bert.predict", asked | {"data": ["red", ""]})
+        assert status == 400 and "row 2, column 'x' must be a text that is not empty" in body["error"], body

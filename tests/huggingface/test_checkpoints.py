@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from arsenal import models
+from arsenal.checkpoint import all_arguments
 from arsenal.huggingface import folder, read_folder, write_folder
 from arsenal.huggingface.mapping import parse_table, to_tensors, to_variables
 
@@ -87,7 +88,8 @@ def test_it_goes_back_bit_for_bit(name, tmp_path):
     tokens, _ = inputs_of(kept)
     made = jax.eval_shape(model.init, jax.random.key(0), tokens)
     assert jax.tree.map(np.shape, variables) == jax.tree.map(lambda leaf: leaf.shape, made), "Nothing is missing or left over."
-    write_folder(tmp_path, checkpoint.model_type, checkpoint.arguments, variables)
+    told = all_arguments(checkpoint.target, checkpoint.arguments)  # as a run has them
+    write_folder(tmp_path, checkpoint.model_type, told, variables)
     again = read_folder(f"hf:{tmp_path}")
     assert again.arguments == checkpoint.arguments
     with folder.TensorFiles(KEPT / name) as before, folder.TensorFiles(tmp_path) as after:

@@ -67,3 +67,18 @@ def test_what_fits_nothing_is_told():
         jax.eval_shape(frozen(bert(11), ["stak/.*"]).init, jax.random.key(0), TOKENS)
     with pytest.raises(ValueError, match="leave nothing to learn"):
         jax.eval_shape(frozen(bert(11), ".*").init, jax.random.key(0), TOKENS)
+
+
+def test_of_gpt2_a_hundredth_moves():
+    """Gradients and AdamW's state of adapters of rank 8 beside every matrix of its layers, against all of the model's 124 M."""
+    gpt2 = transformer(vocabulary=50257, layers=12, heads=12, width=768, context=1024)
+
+    def size(model):
+        learned = jax.eval_shape(model.init, jax.random.key(0), TOKENS)["params"]
+        hp = hyperparameters(optim.adamw().hp)
+        state = jax.eval_shape(lambda p: optim.adamw().init(p, hp), learned)
+        return [sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)) for tree in (learned, state)]
+
+    whole, part = size(gpt2), size(lora(gpt2, ".*/(qkv|out|up|down)"))
+    assert whole[0] == 4 * 124_439_808
+    assert all(0.009 < few / all_of < 0.0096 for few, all_of in zip(part, whole, strict=True))

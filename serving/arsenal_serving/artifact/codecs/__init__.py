@@ -12,7 +12,8 @@ A codec's state is JSON and lives in the manifest:
                                                           "on a bus" -> the codes of its n-grams [64], -1 behind them
     {"kind": "tokens", "length": 64}                      "a bus" <-> its bytes [64], -1 behind them; or, by "values",
                                                           characters, or by "tokenizer", a tokenizer.json, tokens;
-                                                          "marks": ["<extra_id_0>"] are the codes after these
+                                                          "marks": ["<extra_id_0>"] are the codes after these;
+                                                          with "padding", a code, that one behind them, and cut
 
 All but `date` and `tokens` may have "missing", a list of words. A missing value is then a code of its own:
 len(values) + 1, 3, -2**31, NaN, all -1; without the list it is refused, an empty text unless it is one of a category's
@@ -53,7 +54,9 @@ KINDS = {
         frozenset(("analyzer", "ngrams", "length")),
         frozenset(("buckets", "values", "lowercase", "strip_accents", "missing")),
     ),
-    "tokens": CodecKind(tokens.tokens, frozenset(("length",)), frozenset(("values", "tokenizer", "end", "marks"))),
+    "tokens": CodecKind(
+        tokens.tokens, frozenset(("length",)), frozenset(("values", "tokenizer", "end", "marks", "padding"))
+    ),
 }
 
 

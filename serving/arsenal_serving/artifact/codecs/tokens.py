@@ -17,6 +17,8 @@ from arsenal_serving.refused import Refused, show
 
 NONE = -1  # behind the last code of a text
 MOST_LENGTH = 1 << 20
+MOST_CODE = (1 << 31) - 1
+CUT = {"direction": "Right", "strategy": "LongestFirst", "stride": 0}
 UNKNOWN = "\ufffd"
 
 
@@ -26,13 +28,16 @@ def tokens(
     tokenizer: dict | None = None,
     end: int | None = None,
     marks: list[str] | None = None,
+    padding: int | None = None,
 ) -> StringCodec:
     """Texts [...] to their codes [..., length], -1 behind the last; codes [..., n] of any n to texts [...].
 
     A code is a byte of the UTF-8; with `values` the position of a character among them; with `tokenizer`, the content
-    of a tokenizer.json, a token of it. A text must have 1 to `length` codes: nothing is cut. What is read back stops at
-    the code `end` or at -1; a code without a meaning is U+FFFD. `marks`, such as "<extra_id_0>", are read and written
-    as the codes after all others; with a `tokenizer` they are tokens of it, and its special tokens are written then.
+    of a tokenizer.json, a token of it. `marks`, such as "<extra_id_0>", are read and written as the codes after all
+    others; with a `tokenizer` they are tokens of it, and its special tokens are written then. A text must have 1 to
+    `length` codes: nothing is cut. With `padding`, the code that stands behind the last in place of -1, a text may be
+    longer: its first codes are read, with what a tokenizer puts around them. What is read back stops at the code `end`
+    or at what is put behind the last; a code without a meaning is U+FFFD.
 
     >>> codec = tokens(4, values=["a", "b"])
     >>> codec.encode(["ba", "abab"]).tolist(), codec.decode([[1, 0, -1, 0], [0, 7, 1, 1]]).tolist()
@@ -47,19 +52,26 @@ def tokens(
         raise Refused(f"`marks` of a tokens codec must be a list of texts; got {show(marks)}.")
     if len(set(marks)) != len(marks):
         raise Refused(f"`marks` of a tokens codec must differ from one another; got {show(marks)}.")
+    if tokenizer is not None and padding is not None:
+        tokenizer = tokenizer | {"truncation": CUT | {"max_length": length}, "padding": None}
     read, write, size = _units(values, tokenizer, marks)
     if end is not None and (type(end) is not int or not 0 <= end < size):
         raise Refused(f"`end` of a tokens codec must be a code of 0 to {size - 1}; got {show(end)}.")
+    if padding is not None and (type(padding) is not int or not 0 <= padding <= MOST_CODE):
+        raise Refused(f"`padding` of a tokens codec must be a code of 0 to {MOST_CODE}; got {show(padding)}.")
+    behind = NONE if padding is None else padding
 
     def encode(values: Any) -> np.ndarray:
         flat, shape = flatten(values)
-        codes = np.full((len(flat), length), NONE, np.int32)
+        codes = np.full((len(flat), length), behind, np.int32)
         for at, cell in enumerate(cells.texts(flat)):
             if not cell:
                 raise WrongCell(at, "be a text that is not empty", flat[at])
             found = read(cell)
             if isinstance(found, str):
                 raise WrongCell(at, f"have only characters that the model knows, not {show(found)}", flat[at])
+            if padding is not None:
+                found = found[:length]
             if not 1 <= len(found) <= length:
                 raise WrongCell(at, f"have 1 to {length} tokens, not {len(found)}", flat[at])
             codes[at, : len(found)] = found
@@ -70,11 +82,11 @@ def tokens(
         flat = codes.reshape(-1, codes.shape[-1])
         made = np.empty(len(flat), object)
         for at, row in enumerate(flat):
-            stop = np.flatnonzero((row == NONE) | (row == (NONE if end is None else end)))
+            stop = np.flatnonzero((row == behind) | (row == (behind if end is None else end)))
             made[at] = write(row[: stop[0] if len(stop) else None].tolist())
         return made.reshape(codes.shape[:-1])
 
-    return StringCodec(encode, decode, (NONE, size - 1), length, reads_back=True)
+    return StringCodec(encode, decode, (min(behind, 0), max(behind, size - 1)), length, reads_back=True)
 
 
 def _units(
