@@ -41,7 +41,7 @@ def frozen(model: Any, patterns: Sequence[str] | str) -> Model:
     def stays(path):
         return any(re.fullmatch(pattern, path) for pattern in given)
 
-    return split(as_model(model), stays, check)
+    return split_frozen(as_model(model), stays, check)
 
 
 def lora(model: Any, patterns: str = ".*/qkv", rank: Annotated[int, Gt(0)] = 8, alpha: Annotated[float, Gt(0)] = 16.0) -> Model:
@@ -68,11 +68,11 @@ def lora(model: Any, patterns: str = ".*/qkv", rank: Annotated[int, Gt(0)] = 8, 
             layers = [path.removesuffix("/kernel") for path in leaves if path.endswith("/kernel")]
             raise ValueError(f"`patterns` of `lora`, {patterns}, fit no dense layer of arsenal.nn; there are {quote(layers)}.")
 
-    return split(own, lambda path: not path.endswith(ADAPTER), check)
+    return split_frozen(own, lambda path: not path.endswith(ADAPTER), check)
 
 
-def split(model: Model, stays: Callable[[str], bool], check: Callable[[Sequence[str]], None]) -> Model:
-    """The model with those parameters apart whose path stays."""
+def split_frozen(model: Model, stays: Callable[[str], bool], check: Callable[[Sequence[str]], None]) -> Any:
+    """The `Model` with those parameters apart whose path stays."""
 
     def init(key, inputs):
         variables = model.init(key, inputs)

@@ -406,7 +406,8 @@ def test_every_name_is_a_metric_or_makes_one():
     assert sorted(arsenal.metrics.__all__) == arsenal.metrics.__all__
     tried = {re.sub("^top_2_", "top_k_", case.name) for case in (CASES | VARIANTS).values()}
     assert tried <= set(arsenal.metrics.__all__)
-    elsewhere = "".join((Path(__file__).parent / f"test_{name}.py").read_text() for name in ("parity", "formulas", "texts", "vision"))
+    files = ("metrics/test_parity", "metrics/test_formulas", "metrics/test_texts", "metrics/test_vision", "models/test_contrastive")
+    elsewhere = "".join((Path(__file__).parents[1] / f"{name}.py").read_text() for name in files)
     missing = [name for name in set(arsenal.metrics.__all__) - tried - {"average", "by_target"} if name not in elsewhere]
     assert not missing, f"No test knows {', '.join(missing)}."
 
@@ -527,7 +528,7 @@ def test_every_metric_says_which_of_its_values_are_good():
         "^(?!d2_)(bits_per_byte|brier_score|davies_bouldin|interval_width|interval_score|negative_likelihood_ratio|"
         "negative_log_likelihood|perplexity|.*(distance|loss|error|deviance|error_rate|crps))$"
     )
-    both = {"brier_decomposition", "interval_coverage"}
+    both = {"brier_decomposition", "code_perplexity", "interval_coverage"}
     given = {"beta": 1.0, "benefit": 1.0, "cost": 1.0, "features": 3}
     for name in set(metrics.__all__) - {"average", "by_target", "as_metric", "measure", "whole_rows", "perceptual_distance"}:
         factory = getattr(metrics, name)
