@@ -1,7 +1,9 @@
 """Losses of models that restore what they read."""
 
+import math
 from typing import Annotated
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from annotated_types import Ge
@@ -61,13 +63,18 @@ def quantization_error(beta: Annotated[float, Ge(0)] = 0.25) -> Loss:
         readout={
             "predict": lambda outputs: outputs["reconstruction"],
             "codes": lambda outputs: outputs["codes"],
-            "embedding": lambda outputs: outputs["quantized"].reshape(len(outputs["quantized"]), -1),
+            "embedding": lambda outputs: flatten_rows(outputs["quantized"]),
         },
         measures={"reconstruction": rebuild},
         modes={"reconstruction": "min"},
         check=check,
         hp={"beta": beta},
     )
+
+
+def flatten_rows(x: jax.Array) -> jax.Array:
+    """[n, ...] as [n, d], also where n is a symbol, as in an export."""
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 def check_restored(name: str, outputs, rows) -> None:
