@@ -62,4 +62,6 @@ def coalition_values(
         weight = background.weight.astype(scores.dtype)
         return jnp.einsum("srk,r->sk", jnp.where(weight[:, None] > 0, scores, 0), weight / weight.sum(), precision="highest")
 
-    return lax.map(value, filled.reshape(parts, size, -1)).reshape(parts * size, -1)[:many]
+    # Of one player there is no coalition between none and all: sizes are told, since nothing can be divided among nothing.
+    found = lax.map(value, filled.reshape(parts, size, present.shape[1]))
+    return found.reshape(parts * size, found.shape[2])[:many]
