@@ -103,6 +103,12 @@ def test_drawn_coalitions_come_in_pairs_and_weigh_as_the_kernel_does():
     assert all(tuple(not bit for bit in one) in drawn for one in drawn)
 
 
+def test_a_single_column_has_all_of_the_answer():
+    x, others = np.array([[2.0], [-1.0]], np.float32), np.array([[1.0], [3.0], [5.0]], np.float32)
+    found = explain.kernel_shapley(KEY, lambda w, x: w * x[:, 0] ** 2, jnp.float32(2), batch(x=x), batch(x=others))
+    np.testing.assert_allclose(np.asarray(found.values).reshape(2), 2 * x[:, 0] ** 2 - 2 * (1 + 9 + 25) / 3, rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["kernel_all", "kernel_some"])
 def test_kernel_values_are_shaps(name):
     kept = json.loads((KEPT / f"{name}.json").read_text())
