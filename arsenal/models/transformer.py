@@ -121,8 +121,8 @@ def transformer(
     `width`), of `activation` and perhaps `gated`; `position` with `theta` and `scaling` of rotary ones (`scaling` {"kind":
     linear or llama3, "factor", "low", "high", "context"} as `arsenal.nn.Rotary` says); `window`: how far back a token sees;
     `bias` of all matrices, `qkv_bias` of those to queries, keys and values alone; `qk_norm` over each of their heads;
-    `parallel` attention and MLP; a head `tied` to the embedding; embeddings `scaled` by sqrt(width). `remat` says what of a
-    layer training keeps in memory: all of it, its `products`, or nothing but its input (`everything` is computed again).
+    `parallel` attention and MLP; a head `tied` to the embedding; embeddings `scaled` by sqrt(width). `remat`: what of a
+    layer training computes again in place of keeping it: `nothing`, all but matrix `products`, or `everything`.
 
     `dropout`, if any, is traced; it falls on embeddings and on what attention and MLP add, not on attention weights.
     A code outside the vocabulary answers NaN. The method `generate`, an answer of a learner too, goes on from a prompt:

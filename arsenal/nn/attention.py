@@ -203,7 +203,7 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Every position of x [n, t, width] reads a memory [n, s, any width], whose keys and values are made once."""
+    """Every position of x [n, t, width] reads a memory [n, s, any width]."""
 
     width: int
     heads: int

@@ -29,7 +29,7 @@ ACTIVATIONS: dict[str, Callable] = {
 }
 Norm = Literal["layer", "rms", "rms_offset"]
 Remat = Literal["nothing", "products", "everything"]
-"""What of a layer is kept for the way back: all; matrix products alone; nothing."""
+"""What of a layer is computed again on the way back: nothing; all but matrix products; everything."""
 UNROLLED = 4
 """Layers in one turn of the loop: on CPU four in a turn train 1.4 times as fast as one, and compile as quickly."""
 
@@ -97,7 +97,7 @@ class Sight(NamedTuple):
     positions: Any = None
     """[n or 1, t]; None: 0, 1, 2, …"""
     memory: Any = None
-    """[n, s, any width], or keys and values of every layer where a cache holds them."""
+    """[n, s, any width], which each layer with `cross` reads."""
     memory_mask: Any = None
     start: Any = None
     """[n]: where the rows begin that a cache holds the earlier part of."""
