@@ -2,12 +2,14 @@
 
     python scripts/slow.py changed       test files with slow tests that have not passed as they and what they reach are now
     python scripts/slow.py laws          the laws among those; nothing is written
-    python scripts/slow.py landing       those, and a tenth of the others, drawn by the commit's hash; nothing is written
+    python scripts/slow.py landing       the laws among those, and of the rest and a tenth of the others what fits into twenty
+                                         minutes, in an order drawn by the commit's hash; nothing is written
     python scripts/slow.py all           every one, and the cases that take minutes (ARSENAL_TEST_DEAR=1)
 
 A test file's key is the hash of all files that it reaches through imports, of what every test has (the conftest, the locked
 versions), and of itself. A file that starts processes, composes configs or asks for whatever there is reaches everything
-that the project runs. `tests/passed.json` holds the keys that passed last; `changed` and `all` write it, file by file.
+that the project runs. `tests/passed.json` holds the keys that passed last and the seconds that they took; `changed` and `all`
+write it, file by file.
 """
 
 import ast
@@ -43,6 +45,12 @@ LAWS = "/cases.py"
 """How the name of a room's table of laws ends."""
 TOGETHER = 6
 """Test files that run together where what passed is written, so that it is soon; else all do, which keeps all cores busy."""
+MINUTES = 20
+"""Of two cores: what a landing spends on files other than the laws, so that its time does not grow with the project."""
+UNKNOWN = 60.0
+"""Seconds that a file is taken for which never passed."""
+PARTS = {"tests/end_to_end/test_experiments.py": 8}
+"""Files of which a landing runs a part: every so manyth of what they try, from a place drawn by the commit's hash."""
 QUICK = (LAWS, "tests/sklearn/test_face.py")
 """Ends of the names of files whose slow tests are many small programs: laws, and scikit-learn's checks."""
 
@@ -140,45 +148,68 @@ def listed(root: Path) -> list[str]:
     return [name for name in names if name and (root / name).is_file()]
 
 
+def lot(commit: str, name: str) -> int:
+    """A number that a commit gives a name."""
+    return int(hashlib.sha256(f"{commit} {name}".encode()).hexdigest(), 16)
+
+
 def drawn(names: Iterable[str], commit: str) -> list[str]:
     """A tenth of the files, by the commit's hash."""
-    return [name for name in names if int(hashlib.sha256(f"{commit} {name}".encode()).hexdigest(), 16) % 10 == 0]
+    return [name for name in names if lot(commit, name) % 10 == 0]
 
 
-def run(names: list[str], together: int, root: Path = CHECKOUT) -> Iterator[set[str]]:
-    """Run the slow tests of these files, so many at a time; yield those that passed."""
+def landing(names: Iterable[str], new: Iterable[str], seconds: dict[str, float], commit: str) -> list[str]:
+    """What a landing runs of all files: laws that a change reaches, and what fits, those that a change reaches first."""
+    rest = [name for name in new if not name.endswith(LAWS)]
+    laws = [name for name in new if name.endswith(LAWS)]
+    others = drawn([name for name in names if name not in rest and name not in laws], commit)
+    chosen, left = laws, MINUTES * 60 * 2.0
+    for name in sorted(rest, key=lambda name: lot(commit, name)) + others:
+        costs = seconds.get(name, UNKNOWN) / PARTS.get(name, 1)
+        if costs <= left:
+            chosen, left = [*chosen, name], left - costs
+    return chosen
+
+
+def run(names: list[str], together: int, root: Path = CHECKOUT) -> Iterator[dict[str, float]]:
+    """Run the slow tests of these files, so many at a time; yield the seconds of those that passed."""
     for place, cwd in PLACES.items():
         mine = [Path(name).relative_to(cwd).as_posix() for name in names if name.startswith(f"{place}/")]
         # What says nothing of speed has its programs compiled quickly, as those of `make test` are.
         small = [name for name in mine if name.endswith(QUICK)]
         for some, quick in ((small, "1"), ([name for name in mine if name not in small], "0")):
             for at in range(0, len(some), together):
-                wrong = run_files(some[at : at + together], root / cwd, quick)
-                yield {(cwd / name).as_posix() for name in some[at : at + together] if name not in wrong}
+                passed = run_files(some[at : at + together], root / cwd, quick)
+                yield {(cwd / name).as_posix(): seconds for name, seconds in passed.items()}
 
 
-def run_files(names: list[str], cwd: Path, quick: str) -> set[str]:
-    """Run the slow tests of files of one place; those that failed."""
+def run_files(names: list[str], cwd: Path, quick: str) -> dict[str, float]:
+    """Run the slow tests of files of one place; the seconds of those that passed."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        options = ["-n", "2", "--dist", "loadfile", "-q", "-m", "slow", "-o", "junit_family=xunit1", f"--junitxml={report}"]
+        dist = "loadgroup" if cwd == CHECKOUT else "loadfile"  # the first by the hook in tests/conftest.py
+        options = ["-n", "2", "--dist", dist, "-q", "-m", "slow", "-o", "junit_family=xunit1", f"--junitxml={report}"]
         environment = os.environ | {"ARSENAL_TEST_QUICK": quick}
         done = subprocess.run([sys.executable, "-m", "pytest", *options, *names], cwd=cwd, env=environment)
-        return set(names) if not report.is_file() or done.returncode > 1 else failed(report, names)
+        return passed(report, names) if report.is_file() and done.returncode <= 1 else {}
 
 
-def failed(report: Path, names: list[str]) -> set[str]:
-    """Of these files those with a test that failed, or was not run at all, in a JUnit report; all where nobody knows whose it is.
+def passed(report: Path, names: list[str]) -> dict[str, float]:
+    """Of these files those without a failed test, with their seconds, in a JUnit report; none where nobody knows whose one is.
 
     By the module of the test: a law's `file` is that in which it is written, not that whose rows it is tried on.
     """
-    modules, found = {name.removesuffix(".py").replace("/", "."): name for name in names}, set()
+    modules, seconds = {name.removesuffix(".py").replace("/", "."): name for name in names}, dict.fromkeys(names, 0.0)
     for case in ElementTree.parse(report).iter("testcase"):
+        parts = case.get("classname", "").split(".")
+        mine = [modules[text] for i in range(len(parts)) if (text := ".".join(parts[: i + 1])) in modules]
+        for name in mine:
+            if name in seconds:
+                seconds[name] += float(case.get("time", 0))
         if case.find("failure") is not None or case.find("error") is not None:
-            parts = case.get("classname", "").split(".")
-            mine = {modules[text] for i in range(len(parts)) if (text := ".".join(parts[: i + 1])) in modules}
-            found |= mine or set(names)
-    return found
+            for name in mine or names:
+                seconds.pop(name, None)
+    return {name: round(value, 1) for name, value in seconds.items()}
 
 
 def main(words: list[str]) -> int:
@@ -188,28 +219,31 @@ def main(words: list[str]) -> int:
     tree = Tree(CHECKOUT, listed(CHECKOUT))
     ledger = json.loads((CHECKOUT / LEDGER).read_text()) if (CHECKOUT / LEDGER).exists() else {}
     keys = {name: tree.key(name) for name in tree.slow()}
-    new = [name for name in keys if ledger.get(name) != keys[name]]
-    names = list(keys) if words == ["all"] else new
     if words == ["laws"]:
-        keys, new = ({name: keys[name] for name in some if name.endswith(LAWS)} for some in (keys, new))
-        names = list(new)
+        keys = {name: key for name, key in keys.items() if name.endswith(LAWS)}
+    new = [name for name in keys if ledger.get(name, {}).get("key") != keys[name]]
+    names = list(keys) if words == ["all"] else new
     if words == ["landing"]:
         commit = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=CHECKOUT, check=True, capture_output=True, text=True
         ).stdout.strip()
-        names = new + drawn([name for name in keys if name not in new], commit)
-    print(f"slow: {len(names)} of {len(keys)} files, {len(new)} of them reached by a change since they passed.", flush=True)
-    passed: set[str] = set()
+        names = landing(keys, new, {name: entry["seconds"] for name, entry in ledger.items()}, commit)
+        for name in set(names) & PARTS.keys():
+            os.environ["ARSENAL_TEST_PART"] = f"{lot(commit, name) % PARTS[name]}/{PARTS[name]}"
+        if left := sorted(set(new) - set(names)):
+            print(f"slow: reached by a change, and left to another landing: {', '.join(left)}.", flush=True)
+    print(f"slow: {len(names)} of {len(keys)} files; a change has reached {len(new)} since they passed.", flush=True)
+    done: set[str] = set()
     if words == ["all"]:
         os.environ["ARSENAL_TEST_DEAR"] = "1"
     writes = words in (["changed"], ["all"])
     for some in run(names, TOGETHER if writes else max(1, len(names))):
-        passed |= some
+        done |= some.keys()
         if writes:  # at once: who stops this keeps what has passed
-            kept = {name: key for name, key in ledger.items() if name in keys and name not in names}
-            kept |= {name: keys[name] for name in passed}
-            (CHECKOUT / LEDGER).write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
-    return 0 if passed == set(names) else 1
+            ledger = {name: entry for name, entry in ledger.items() if name in keys}
+            ledger |= {name: {"key": keys[name], "seconds": seconds} for name, seconds in some.items()}
+            (CHECKOUT / LEDGER).write_text(json.dumps(ledger, indent=1, sort_keys=True) + "\n")
+    return 0 if done == set(names) else 1
 
 
 if __name__ == "__main__":

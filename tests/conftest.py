@@ -48,6 +48,14 @@ def known(flag: str) -> bool:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ).find(name_of(flag).strip("-").encode()) >= 0
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """With `--dist loadgroup` a file's tests stay together, as with `loadfile`, but for those that name a group of their own."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
     """XLA has no float16 on processors without F16C, those before AVX."""

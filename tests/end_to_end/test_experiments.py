@@ -15,7 +15,8 @@ from arsenal.road import compose, evaluate, export, fit, load
 from arsenal.runs.journal import of_learning
 
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
-
+PART, PARTS = (int(word) for word in os.environ.get("ARSENAL_TEST_PART", "0/1").split("/"))
+"""Of the slow ones every so manyth is tried, from a place on: a landing's part."""
 
 # In every run of the tests; the others are among the slow ones.
 QUICK = {"breast_cancer_logistic", "digits_mlp", "iris_mlp_csv", "table"}
@@ -24,7 +25,8 @@ FILES = {"diamonds", "penguins", "titanic"}
 
 
 @pytest.fixture(scope="module", params=[
-    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in EXPERIMENTS
+    pytest.param(name, marks=[pytest.mark.xdist_group(name), *([] if name in QUICK else [pytest.mark.slow])])
+    for i, name in enumerate(EXPERIMENTS) if name in QUICK or i % PARTS == PART
 ])  # fmt: skip
 def run(request, tmp_path_factory):
     words = [f"run.root={tmp_path_factory.getbasetemp() / 'whole'}"]
@@ -80,6 +82,7 @@ def test_it_becomes_an_artifact(run):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("digits_ensemble")
 @pytest.mark.parametrize("run", ["digits_ensemble"], indirect=True)
 def test_an_ensemble_is_better_calibrated_than_its_members(run):
     for split in ("validation", "test"):

@@ -86,19 +86,33 @@ def test_a_tenth_is_drawn_by_the_commit():
 
 def test_what_failed_is_not_remembered(tmp_path):
     (tmp_path / "r.xml").write_text(
-        '<testsuites><testsuite><testcase classname="tests.a" name="x"/>'
+        '<testsuites><testsuite><testcase classname="tests.a" name="x" time="1.5"/><testcase classname="tests.a" time="2.25"/>'
         '<testcase file="tests/contracts/table.py" classname="tests.b" name="y"><failure/></testcase>'
         '<testcase classname="tests.c.Kind" name="z"><error/></testcase><testcase classname="tests.b" name="w"/>'
         "</testsuite></testsuites>"
     )
     names = ["tests/a.py", "tests/b.py", "tests/c.py"]
-    assert slow.failed(tmp_path / "r.xml", names) == {"tests/b.py", "tests/c.py"}
-    assert slow.failed(tmp_path / "r.xml", ["tests/a.py"]) == {"tests/a.py"}, "Nobody knows whose it is."
+    assert slow.passed(tmp_path / "r.xml", names) == {"tests/a.py": 3.8}
+    assert slow.passed(tmp_path / "r.xml", ["tests/a.py"]) == {}, "Nobody knows whose it is."
+
+
+def test_a_landing_runs_the_laws_and_what_fits():
+    laws, seconds = [f"tests/{i}/cases.py" for i in range(9)], {f"tests/test_{i}.py": 100.0 for i in range(90)}
+    first, second = (slow.landing([*laws, *seconds], [*laws, *seconds], seconds, commit) for commit in "ab")
+    assert first[:9] == second[:9] == laws and len(first) == len(second) == 9 + slow.MINUTES * 60 * 2 // 100
+    assert set(first) != set(second) and set(first) <= {*laws, *seconds}
+    few = slow.landing([*laws, *seconds], [*laws[:2], "tests/test_1.py"], seconds, "a")
+    assert few[:3] == [*laws[:2], "tests/test_1.py"] and set(few[3:]) == set(slow.drawn([*laws, *seconds], "a")) - set(few[:3])
+
+
+def test_what_is_too_long_leaves_room_for_others():
+    assert slow.landing(["tests/a.py", "tests/b.py"], ["tests/a.py", "tests/b.py"], {"tests/a.py": 9e9}, "a") == ["tests/b.py"]
 
 
 def test_the_ledger_holds_paths_within_the_project_and_hashes():
-    for name, key in json.loads((CHECKOUT / slow.LEDGER).read_text()).items():
-        assert re.fullmatch(r"(serving/)?tests/[\w/]+\.py", name) and re.fullmatch(r"[0-9a-f]{16}", key), name
+    for name, entry in json.loads((CHECKOUT / slow.LEDGER).read_text()).items():
+        assert re.fullmatch(r"(serving/)?tests/[\w/]+\.py", name) and re.fullmatch(r"[0-9a-f]{16}", entry["key"]), name
+        assert entry["seconds"] >= 0, name
 
 
 def test_the_losses_reach_neither_agents_nor_searches():
