@@ -5,6 +5,8 @@
 """
 
 import json
+import math
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -199,6 +201,95 @@ def networks() -> None:
     keep("resnet_version_2", answers(VersionTwo(), 9, 10, 3))
 
 
+def by_path(path: str, *shape: int) -> torch.Tensor:
+    """Numbers for a parameter of ours, in our layout, by its path, as the tests have them."""
+    drawn = np.random.RandomState(zlib.crc32(path.encode())).normal(size=shape)
+    if path.endswith("variance"):
+        drawn = 1 + 0.5 * np.tanh(drawn)
+    elif len(shape) > 1:
+        drawn = drawn * (2 / np.prod(shape[:-1])) ** 0.5
+    else:
+        drawn = path.endswith("scale") + 0.2 * drawn
+    return torch.tensor(drawn.astype(np.float32))
+
+
+def convolved(x: torch.Tensor, path: str, features: int, bias: bool = True, size: int = 3, stride: int = 1) -> torch.Tensor:
+    """A convolution of ours, with its parameters by path; a dense layer where `size` is 0."""
+    kernel = by_path(f"{path}/kernel", *(size, size) * (size > 0), x.shape[1], features)
+    kernel = kernel.permute(3, 2, 0, 1) if size else kernel.T[..., None, None]
+    return F.conv2d(x, kernel, by_path(f"{path}/bias", features) if bias else None, stride, size // 2)
+
+
+def grouped(x: torch.Tensor, path: str) -> torch.Tensor:
+    """A group norm of ours."""
+    c = x.shape[1]
+    return F.group_norm(x, math.gcd(8, c), by_path(f"{path}/scale", c), by_path(f"{path}/bias", c), 1e-6)
+
+
+def rested(x: torch.Tensor, path: str) -> torch.Tensor:
+    """A batch norm of ours, as it answers."""
+    mean, variance, scale, bias = (by_path(f"{path}/{what}", x.shape[1]) for what in ("mean", "variance", "scale", "bias"))
+    return F.batch_norm(x, mean, variance, scale, bias, eps=1e-5)
+
+
+def segmentation() -> torch.Tensor:
+    """`segmentation_unet(3, 4, (1, 2), 1, (1,))` of a picture [2, 8, 12, 2]."""
+    def block(x, path, features):
+        y = convolved(F.silu(grouped(x, f"{path}/norm_0")), f"{path}/convolution_0", features)
+        y = convolved(F.silu(grouped(y, f"{path}/norm_1")), f"{path}/convolution_1", features)
+        return y + (x if x.shape[1] == features else convolved(x, f"{path}/shortcut", features, size=0))
+
+    def attended(x, path):
+        n, c, h, w = x.shape
+        qkv = convolved(grouped(x, f"{path}/norm"), f"{path}/qkv", 3 * c, size=0).reshape(n, 3, 2, c // 2, h * w).movedim(-1, -2)
+        y = F.scaled_dot_product_attention(qkv[:, 0], qkv[:, 1], qkv[:, 2]).movedim(-1, -2).reshape(n, c, h, w)
+        return x + convolved(y, f"{path}/out", c, size=0)
+
+    def up(x, seen, path, features):
+        return block(torch.cat([x, seen], 1), path, features)
+
+    stem = convolved(wave(2, 8, 12, 2).movedim(-1, 1), "stem", 4)
+    first = block(stem, "down_0_block_0", 4)
+    half = convolved(first, "down_1", 4, stride=2)
+    second = attended(block(half, "down_1_block_0", 8), "down_1_block_0_attention")
+    x = block(attended(block(second, "middle_0", 8), "middle_attention"), "middle_1", 8)
+    for i, seen in enumerate((second, half)):
+        x = attended(up(x, seen, f"up_1_block_{i}", 8), f"up_1_block_{i}_attention")
+    x = convolved(F.interpolate(x, scale_factor=2), "up_1", 8)
+    for i, seen in enumerate((first, stem)):
+        x = up(x, seen, f"up_0_block_{i}", 4)
+    return convolved(F.silu(grouped(x, "norm")), "out", 3)
+
+
+def detection() -> tuple[torch.Tensor, torch.Tensor]:
+    """`center_net(3, (4, 6, 8))` of a picture [2, 16, 24, 2]: the heat, and the distances from centre to sides."""
+    def block(x, path, features, stride=1):
+        y = F.relu(rested(convolved(x, f"{path}/convolution_0", features, False, stride=stride), f"{path}/norm_0"))
+        y = rested(convolved(y, f"{path}/convolution_1", features, False), f"{path}/norm_1")
+        if stride > 1 or x.shape[1] != features:
+            x = rested(convolved(x, f"{path}/shortcut", features, False, 1, stride), f"{path}/shortcut_norm")
+        return F.relu(x + y)
+
+    x = F.relu(rested(convolved(wave(2, 16, 24, 2).movedim(-1, 1), "stem", 4, False, stride=2), "stem_norm"))
+    quarter = block(x, "down_0_block_0", 6, 2)
+    x = torch.cat([F.interpolate(block(quarter, "down_1_block_0", 8, 2), scale_factor=2), quarter], 1)
+    y = F.relu(convolved(block(x, "up_1", 6), "head", 6))
+    return convolved(y, "heat", 3, size=0), 4 * convolved(y, "distances", 4, size=0).exp()
+
+
+def dense_pictures() -> None:
+    """What networks say of every pixel, and transformers' overlap of boxes."""
+    from transformers.loss.loss_for_object_detection import generalized_box_iou
+
+    corners = wave(6, 4).abs() * 10
+    boxes = torch.cat([corners[:, :2], corners[:, :2] + corners[:, 2:] + 0.5], 1)
+    heat, distances = detection()
+    keep("dense_pictures", {
+        "segmentation_unet": some(segmentation()), "heat": some(heat), "distances": some(distances),
+        "boxes": boxes.tolist(), "giou": generalized_box_iou(boxes, boxes).tolist(),
+    })  # fmt: skip
+
+
 def says(x: torch.Tensor, time: float) -> torch.Tensor:
     """What stands for a network: of a picture and a time in 0..1."""
     return 0.6 * x + 0.3 * torch.sin(3 * x + 5 * time)
@@ -245,4 +336,5 @@ if __name__ == "__main__":
     convolutions()
     layers()
     networks()
+    dense_pictures()
     samplers()

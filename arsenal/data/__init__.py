@@ -24,6 +24,7 @@ from arsenal.data.images import images
 from arsenal.data.mapped import memmap, tokens
 from arsenal.data.mixture import mixture
 from arsenal.data.passages import passages
+from arsenal.data.shapes import shapes
 from arsenal.data.source import ahead, arrays, feed, nothing, reading, stream, through
 from arsenal.data.spans import spans
 from arsenal.data.splits import as_split, by_group, by_position, by_row, by_time, stratified, without_validation
@@ -70,6 +71,7 @@ __all__ = [
     "purged_k_fold",
     "reading",
     "seeds",
+    "shapes",
     "shuffle_split",
     "spans",
     "stratified",

@@ -6,7 +6,7 @@ readers, and never carry a meaning alone. Every plot takes a `Theme`; `DARK` is 
 
 import functools
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -36,6 +36,8 @@ class Theme(NamedTuple):
 LIGHT = Theme()
 DARK = Theme("#161b22", "#e6edf3", "#9198a1", "#2d333b", "#56b4e9", "#f0804a", "#e6a532", "#3dc79a", "#de9fc3")
 DPI = 160
+SURE = 0.3
+"""Score from which on a box is drawn."""
 MATRIX_LIMIT, MATRIX_SHOWN, PAIRS_LIMIT, PAIRS_SHOWN = 50, 30, 200, 25
 CURVES_SHOWN, CLOUD, THIN, NAMED, FEW = 30, 4000, 2000, 8, 6
 
@@ -826,6 +828,78 @@ def wrong_examples(
         axes.text(left, bottom + 0.03, text, color=theme.wrong, fontsize=8.5, va="top", fontweight="bold")
         axes.text(left, bottom + 0.175, f"is {name(y[i])}", color=theme.ink, fontsize=8.5, va="top")
     return figure
+
+
+def masks(
+    images: np.ndarray, y: np.ndarray, predict: np.ndarray, labels: Sequence[str] | None = None, theme: Theme = LIGHT,
+) -> "Figure":  # fmt: skip
+    """Images [n, h, w] or [n, h, w, c], eight in a line and at most 16, below each the mask y [n, h, w] and what is said of it.
+
+    A label below 0 is a pixel that does not count, grey.
+    """
+    classes = max(int(y.max()), int(predict.max())) + 1
+    colours = class_colours(classes, theme)
+
+    def painted(labels):
+        return np.where((labels < 0)[..., None], rgb(theme.muted), colours[np.maximum(labels, 0)])
+
+    parts = (as_pixels(images[:16], None), painted(y[:16]), painted(predict[:16]))
+    count = len(parts[0])
+    tiles = np.concatenate([part[i : i + 8] for i in range(0, max(count // 8 * 8, min(count, 8)), 8) for part in parts])
+    figure, _ = mosaic(tiles, min(8, count), 0.0, 9.2, "Masks", theme)
+    if classes <= NAMED:
+        from matplotlib.patches import Patch
+
+        keys = [Patch(color=colours[c], label=labels[c] if labels and c < len(labels) else str(c)) for c in range(classes)]
+        figure.axes[0].legend(
+            handles=keys, loc="lower right", bbox_to_anchor=(1, 1), ncols=classes, frameon=False, labelcolor=theme.ink,
+            fontsize=8.5, borderaxespad=0.1, handlelength=1, handleheight=1,
+        )  # fmt: skip
+    return figure
+
+
+def objects(
+    images: np.ndarray, true: Mapping[str, np.ndarray], boxes: np.ndarray, scores: np.ndarray, said: np.ndarray,
+    labels: Sequence[str] | None = None, count: int = 12, theme: Theme = LIGHT,
+) -> "Figure":  # fmt: skip
+    """The first `count` images [n, h, w] or [n, h, w, c] with boxes [n, d, 4] in pixels and what is said of each.
+
+    `true` holds boxes [n, g, 4] and labels [n, g], -1 for none; `scores` and `said`, the labels, are [n, d].
+    """
+    from matplotlib.patches import Rectangle
+
+    images = as_pixels(images[:count], None)
+    classes = max(int(true["labels"].max()), int(said.max()), 0) + 1
+    colours = class_colours(classes + 1, theme)[1:]
+    figure, places = mosaic(images, min(4, len(images)), 0.0, 9.2, "Boxes", theme)
+    axes, ratio = figure.axes[0], 0.94 * images.shape[1] / images.shape[2]
+    scale = 0.94 / images.shape[2]
+
+    def rectangle(at, box, **style):
+        left, bottom = at
+        x, y = left + box[0] * scale, bottom - ratio + box[1] * scale
+        axes.add_patch(Rectangle((x, y), (box[2] - box[0]) * scale, (box[3] - box[1]) * scale, fill=False, **style))
+        return x, y
+
+    for i, at in enumerate(places):
+        for box, label in zip(true["boxes"][i], true["labels"][i], strict=True):
+            if label >= 0:
+                rectangle(at, box, edgecolor="white", linewidth=1, linestyle=(0, (3, 2)))
+        for box, score, label in zip(boxes[i], scores[i], said[i], strict=True):
+            if score >= SURE and label >= 0:
+                x, y = rectangle(at, box, edgecolor=colours[label], linewidth=1.6)
+                name = shorten(labels[label] if labels and label < len(labels) else str(label), 11)
+                axes.text(
+                    x, y, f"{name} {100 * score:.0f}%", color="white", fontsize=7, va="bottom", clip_on=True,
+                    bbox={"facecolor": colours[label], "edgecolor": "none", "pad": 0.8},
+                )  # fmt: skip
+    return figure
+
+
+def class_colours(classes: int, theme: Theme) -> np.ndarray:
+    """A colour for each class, the first, which is mostly the background, faint. [classes, 3]; many classes share some."""
+    own = [theme.faint, theme.right, theme.wrong, theme.third, theme.fourth, theme.train]
+    return np.array([rgb(own[c if c < len(own) else 1 + (c - 1) % (len(own) - 1)]) for c in range(classes)])
 
 
 def new_figure(width: float, height: float, theme: Theme, layout: Any = "constrained") -> "Figure":

@@ -73,9 +73,10 @@ def write_report(
     `config` is YAML. `history` has rows `{"step", "split", "values"}`; a value is a number, None or a list with one per member
     of a population. `metrics` and `expect` go by "split/name", an expectation being `{"min": ..., "max": ...}`. `results` maps
     a split to its rows (NumPy, weight 0 = not there) and the answers [n, ...] by name: whole y with `predict` gives a confusion
-    matrix and a table of classes, with `predict_proba` also ROC and calibration and, for images, the worst mistakes; other y
-    with `predict` gives residuals; images in `sample` come beside real ones, those in `predict` below x; x of two columns is
-    drawn in the plane. `texts` are a split's prompts, each with how it goes on. What is absent has no section. `totals` are the
+    matrix and a table of classes, with `predict_proba` also ROC and calibration and, for images, the worst mistakes; masks and
+    boxes are drawn beside the images that they are of; other y with `predict` gives residuals; images in `sample` come beside
+    real ones, those in `predict` below x; x of two columns is drawn in the plane. `texts` are a split's prompts, each with how it
+    goes on. What is absent has no section. `totals` are the
     weights of whole splits, of which `results` may hold some rows only. `axis` is what steps are counted in and how many there
     are to a step; `slope` are coefficients [d] or [d, classes] and the inputs' names; `table` is what was decided of the
     columns, `Schema.table`; `rules` are lines of `needs`, `gives` and how often that holds; `findings` are what is said beyond
@@ -477,10 +478,14 @@ def coefficient_pictures(
 
 
 def can_show(name: str, answer: Any) -> bool:
-    """Whether the page can show an answer of this name and shape [n, ...]: labels, numbers, probabilities, images."""
+    """Whether the page can show an answer of this name and shape [n, ...]: labels, numbers, probabilities, images, boxes."""
     if name == "predict":
         return math.prod(answer.shape[1:]) <= NUMBERS or plot.is_images(answer)
-    return (name == "predict_proba" and len(answer.shape) == 2) or (name == "sample" and plot.is_images(answer))
+    if name == "boxes":
+        return answer.shape[2:] == (4,)
+    if name == "sample":
+        return plot.is_images(answer)
+    return name in ("predict_proba", "scores", "labels") and len(answer.shape) == 2
 
 
 def split_section(
@@ -502,8 +507,12 @@ def split_section(
             found += regression_plots(split, y, predict, np.repeat(weight, y[:1].size), pictures)
     if len(weight) and plot.is_images(sample):
         found += sample_plots(split, x, sample, pictures)
-    if len(weight) and predict is not None and plot.is_images(predict) and x is not None and x.shape == predict.shape:
+    if len(weight) and plot.is_images(x) and are_masks(y, predict) and y.shape == x.shape[:3]:
+        found.append(mask_plot(split, x, y, predict, labels, pictures))
+    elif len(weight) and predict is not None and plot.is_images(predict) and x is not None and x.shape == predict.shape:
         found.append(reconstruction_plots(split, x, predict, pictures))
+    if len(weight) and plot.is_images(x) and isinstance(rows.y, dict) and {"boxes", "scores", "labels"} <= answers.keys():
+        found.append(box_plot(split, rows, answers, labels, pictures))
     if not found and not lost and not texts:
         return None
     counted = number(float(weight.sum())) + (f" of {number(total)}" if shown else "")
@@ -625,6 +634,32 @@ def reconstruction_plots(split, x, predict, pictures) -> Picture:
         f"{split}_restored",
         lambda theme: plot.sample_grid(np.concatenate(lines), "Restored", limits, columns=len(lines[0]), theme=theme),
         f"Images of the {split} rows, and below each what the model restores", "Each line of images stands above its answers.",
+    )  # fmt: skip
+
+
+def are_masks(y: np.ndarray | None, predict: np.ndarray | None) -> bool:
+    """Whether y and the answers are whole labels [n, h, w] of pixels."""
+    return all(v is not None and v.ndim == 3 and v.dtype.kind in "iu" for v in (y, predict)) and y.shape == predict.shape
+
+
+def mask_plot(split, x, y, predict, labels, pictures) -> Picture:
+    """Pictures, what each of their pixels shows, and what the model says."""
+    return pictures(
+        f"{split}_masks", lambda theme: plot.masks(x, y, predict, labels, theme),
+        f"Pictures of the {split} rows, below each the truth, and below that the answer",
+        "Each line of pictures stands above its true masks, and those above what the model says.", wide=True,
+    )  # fmt: skip
+
+
+def box_plot(split, rows, answers, labels, pictures) -> Picture:
+    """Pictures with the boxes that are true and those that the model is rather sure of."""
+    there = np.asarray(rows.weight) > 0
+    x, boxes, scores, said = (np.asarray(v)[there] for v in (rows.x, *(answers[name] for name in ("boxes", "scores", "labels"))))
+    true = {name: np.asarray(rows.y[name])[there] for name in ("boxes", "labels")}
+    return pictures(
+        f"{split}_boxes", lambda theme: plot.objects(x, true, boxes, scores, said, labels, theme=theme),
+        f"Pictures of the {split} rows with the boxes that the model says",
+        f"Dashed: the truth. Answers with a score of {plot.SURE:g} or more.", wide=True,
     )  # fmt: skip
 
 

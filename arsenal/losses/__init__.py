@@ -2,6 +2,7 @@
 
 from arsenal.losses.alignment import ctc
 from arsenal.losses.classification import binary_cross_entropy, cross_entropy, focal
+from arsenal.losses.detection import center_points
 from arsenal.losses.embedding import contrastive, info_nce, nt_xent, triplet
 from arsenal.losses.plain import as_loss
 from arsenal.losses.ranking import listwise_softmax, pairwise_logistic
@@ -13,6 +14,7 @@ __all__ = [
     "absolute_error",
     "as_loss",
     "binary_cross_entropy",
+    "center_points",
     "contrastive",
     "cross_entropy",
     "ctc",

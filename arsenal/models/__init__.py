@@ -7,16 +7,17 @@ from arsenal.models.clip import clip
 from arsenal.models.contrastive import two_views
 from arsenal.models.convnext import convnext
 from arsenal.models.convolutional import convolutional
+from arsenal.models.detector import center_net
 from arsenal.models.generation import Sampling, beam_search, generate
 from arsenal.models.perceptron import perceptron
 from arsenal.models.resnet import resnet
 from arsenal.models.t5 import t5
 from arsenal.models.transformer import transformer
-from arsenal.models.unet import unet
+from arsenal.models.unet import segmentation_unet, unet
 from arsenal.models.vit import vit
 
 __all__ = [
-    "Sampling", "autoencoder", "beam_search", "bert", "clip", "convnext", "convolutional", "frozen", "generate", "lora",
-    "merge_adapters", "perceptron", "resnet", "t5", "transformer", "two_views", "unet", "variational", "vector_quantized",
-    "vit",
+    "Sampling", "autoencoder", "beam_search", "bert", "center_net", "clip", "convnext", "convolutional", "frozen", "generate",
+    "lora", "merge_adapters", "perceptron", "resnet", "segmentation_unet", "t5", "transformer", "two_views", "unet",
+    "variational", "vector_quantized", "vit",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""A network that sees a picture, how much noise is in it, and perhaps its class: what diffusion learns with.
+"""U-Nets: one that says what each pixel shows, and one that sees how much noise is in a picture, which diffusion learns with.
 
 Ronneberger et al., MICCAI 2015 (1505.04597), with residual blocks, times and attention of Ho et al., NeurIPS 2020 (2006.11239).
 """
@@ -28,7 +28,7 @@ def norm(x: jax.Array, name: str) -> jax.Array:
 
 
 class TimedBlock(nn.Module):
-    """x [n, h, w, c] and what two convolutions make of it and of `condition` [n, d], added: [n, h, w, features]."""
+    """x [n, h, w, c] and what two convolutions make of it and of `condition` [n, d] or None, added: [n, h, w, features]."""
 
     features: int
     dropout: Any
@@ -37,7 +37,8 @@ class TimedBlock(nn.Module):
     def __call__(self, x, condition, training=None):
         """The block begins as its shortcut."""
         y = Convolution(self.features, use_bias=True, name="convolution_0")(jax.nn.silu(norm(x, "norm_0")))
-        y = y + nn.Dense(self.features, name="condition")(jax.nn.silu(condition))[:, None, None]
+        if condition is not None:
+            y = y + nn.Dense(self.features, name="condition")(jax.nn.silu(condition))[:, None, None]
         y = Dropout(self.dropout)(jax.nn.silu(norm(y, "norm_1")), training)
         y = Convolution(self.features, use_bias=True, kernel_init=ZEROS, name="convolution_1")(y)
         return y + (x if x.shape[-1] == self.features else nn.Dense(self.features, name="shortcut")(x))
@@ -58,7 +59,7 @@ class PixelAttention(nn.Module):
 
 
 class UNet(nn.Module):
-    """{"x" [n, h, w] or [n, h, w, c], "time" [n], perhaps "label" [n]} to x's shape."""
+    """Pictures [n, h, w] or [n, h, w, c] to [n, h, w, output]; without it {"x", "time" [n], perhaps "label" [n]} to x's shape."""
 
     width: int
     multipliers: Sequence[int]
@@ -66,21 +67,20 @@ class UNet(nn.Module):
     attention: Sequence[int]
     heads: int
     classes: int | None
+    output: int | None
     dropout: Any
 
     @nn.compact
     def __call__(self, inputs, training=None):
         """Down, through the middle and up again, with what each level saw on the way down."""
-        given = inputs["x"]
-        x = with_channels("unet", given)
+        given = inputs["x"] if self.output is None else inputs
+        x = with_channels("unet" if self.output is None else "segmentation_unet", given)
         channels, halvings = x.shape[-1], len(self.multipliers) - 1
         if any(size % 2**halvings for size in x.shape[1:3]):
-            raise ValueError(f"`unet` with {halvings + 1} levels takes sides of a multiple of {2**halvings}; got {x.shape[1:3]}.")
-        wide = 4 * self.width
-        condition = waves(1000 * inputs["time"].astype(x.dtype), self.width)
-        condition = nn.Dense(wide, name="time_1")(jax.nn.silu(nn.Dense(wide, name="time_0")(condition)))
-        if self.classes:
-            condition = condition + nn.Embed(self.classes + 1, wide, name="label")(inputs["label"])
+            raise ValueError(
+                f"A U-Net with {halvings + 1} levels takes sides of a multiple of {2**halvings}; got {x.shape[1:3]}."
+            )
+        condition = None if self.output else self.condition(inputs, x.dtype)
 
         def level(x, number, name, features):
             x = TimedBlock(features, self.dropout, name=name)(x, condition, training)
@@ -103,8 +103,15 @@ class UNet(nn.Module):
                 x = level(jnp.concatenate([x, seen.pop()], -1), number, f"up_{number}_block_{i}", self.width * times)
             if number:
                 x = Convolution(x.shape[-1], use_bias=True, name=f"up_{number}")(upsample(x))
-        y = Convolution(channels, use_bias=True, kernel_init=ZEROS, name="out")(jax.nn.silu(norm(x, "norm")))
-        return y.reshape(given.shape)
+        y = Convolution(self.output or channels, use_bias=True, kernel_init=ZEROS, name="out")(jax.nn.silu(norm(x, "norm")))
+        return y if self.output else y.reshape(given.shape)
+
+    def condition(self, inputs, dtype):
+        """What all blocks are told of the noise and the class. [n, 4 * width]."""
+        wide = 4 * self.width
+        told = waves(1000 * inputs["time"].astype(dtype), self.width)
+        told = nn.Dense(wide, name="time_1")(jax.nn.silu(nn.Dense(wide, name="time_0")(told)))
+        return told + nn.Embed(self.classes + 1, wide, name="label")(inputs["label"]) if self.classes else told
 
 
 def unet(
@@ -123,14 +130,36 @@ def unet(
     each other by `heads`, which divides their channels, in the middle and at the levels in `attention`, from 0; `dropout` is
     traced.
     """
-    wrong = [level for level in attention if level >= len(multipliers)]
-    if wrong:
-        raise ValueError(f"`attention` of `unet` names levels 0..{len(multipliers) - 1}; got {wrong[0]}.")
     if width % 2:
         raise ValueError(f"`width` of `unet` must be even; got {width}.")
+    return of_levels("unet", width, multipliers, blocks, attention, heads, classes, None, dropout)
+
+
+def segmentation_unet(
+    output: Annotated[int, Ge(2)],
+    width: PositiveInt = 16,
+    multipliers: Annotated[Sequence[PositiveInt], MinLen(1)] = (1, 2, 4),
+    blocks: PositiveInt = 1,
+    attention: Sequence[Annotated[int, Ge(0)]] = (),
+    heads: PositiveInt = 2,
+    dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
+) -> Model:
+    """A U-Net that says of each pixel what it shows: logits [n, h, w, output] of pictures [n, h, w] or [n, h, w, c].
+
+    The levels are those of `unet`; in the middle pixels read each other. y [n, h, w] holds classes 0..output-1, or -1 where a
+    pixel does not count, for `cross_entropy` and `focal`; `iou` and `dice` measure it.
+    """
+    return of_levels("segmentation_unet", width, multipliers, blocks, attention, heads, None, output, dropout)
+
+
+def of_levels(name: str, width, multipliers, blocks, attention, heads, classes, output, dropout) -> Model:
+    """The model of these levels; ValueError where they do not fit each other."""
+    wrong = [level for level in attention if level >= len(multipliers)]
+    if wrong:
+        raise ValueError(f"`attention` of `{name}` names levels 0..{len(multipliers) - 1}; got {wrong[0]}.")
     for level in {*attention, len(multipliers) - 1}:
         channels = width * multipliers[level]
         if channels % heads:
-            raise ValueError(f"`heads` of `unet` must divide {channels}, the channels of level {level}; got {heads}.")
-    shape = (width, tuple(multipliers), blocks, tuple(attention), heads, classes)
+            raise ValueError(f"`heads` of `{name}` must divide {channels}, the channels of level {level}; got {heads}.")
+    shape = (width, tuple(multipliers), blocks, tuple(attention), heads, classes, output)
     return linen(lambda dropout: UNet(*shape, dropout), dropout=dropout)

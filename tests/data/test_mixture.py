@@ -54,6 +54,7 @@ def test_a_resumed_run_goes_on_at_the_very_row():
     assert set(met[met < 1000].astype(int)) == set(range(40))
 
 
+@pytest.mark.slow
 def test_each_row_is_there_once_and_a_split_cuts_each_part():
     parts = [part(40, 0), part(200, 1000, weight=np.full(200, 2.0))]
     data = mixture(parts, [1, 1])

@@ -66,6 +66,7 @@ def test_from_its_own_start_it_is_as_good(kind):
     assert on.score(many) == pytest.approx(likely.mean(), abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_beliefs_from_the_same_start_are_scikit_learns(kind):
     weight = weights(IRIS)

@@ -57,6 +57,7 @@ def test_measures_are_metrics_and_losses():
     assert float(r2.baseline) == pytest.approx(-1) and float(r2.mean[0]) > 0.5
 
 
+@pytest.mark.slow
 def test_rows_that_are_not_there_take_no_part_wherever_rows_stand():
     more = batch(x=np.concatenate([np.full((3, 4), np.nan, np.float32), X[::-1]]), y=np.append(np.float32([9] * 3), Y[::-1]),
                  weight=np.append(np.zeros(3), np.ones(N)), row=np.append([900, 901, 902], np.arange(N)[::-1]))  # fmt: skip
@@ -148,6 +149,7 @@ def effects_by_loops(answer, x, i, j, bins):
     return effect - (count * corners).sum() / n
 
 
+@pytest.mark.slow
 def test_second_order_effects_are_those_of_loops_and_weights_count():
     x = X[:150, :3]
     one = lambda row: np.sin(2 * row[0]) + row[0] * row[2] + row[1] ** 2  # noqa: E731
@@ -165,6 +167,7 @@ def test_second_order_effects_are_those_of_loops_and_weights_count():
     np.testing.assert_allclose(product.effect, wanted, atol=0.03)
 
 
+@pytest.mark.slow
 def test_interactions_are_shares_of_variance():
     x = DRAW.normal(size=(60, 3)).astype(np.float32)
     x = x - x.mean(0)

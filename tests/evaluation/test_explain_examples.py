@@ -69,6 +69,7 @@ def test_nearest_counterfactuals_change_as_few_columns_as_any_of_the_donors_allo
             assert np.asarray(found.x)[i] @ w > 1
 
 
+@pytest.mark.slow
 def test_gradient_counterfactuals_are_sparse_in_range_and_reach_the_class():
     w = jnp.array([[0.0, 0.1], [0.0, 2.0], [0.0, 0.1]])
     others = batch(x=DRAW.uniform(-1, 1, (50, 3)).astype(np.float32))

@@ -109,7 +109,7 @@ def test_a_single_column_has_all_of_the_answer():
     np.testing.assert_allclose(np.asarray(found.values).reshape(2), 2 * x[:, 0] ** 2 - 2 * (1 + 9 + 25) / 3, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["kernel_all", "kernel_some"])
+@pytest.mark.parametrize("name", ["kernel_all", pytest.param("kernel_some", marks=pytest.mark.slow)])
 def test_kernel_values_are_shaps(name):
     kept = json.loads((KEPT / f"{name}.json").read_text())
     x, others, slope = (np.array(kept[part], np.float32) for part in ("x", "background", "slope"))

@@ -11,10 +11,12 @@ from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import arsenal.evaluation.study as study_module
 from arsenal import combine, data, estimators, features, metrics
 from arsenal.evaluation.significance import delong, mcnemar
 from arsenal.evaluation.study import Study, as_study, compile_lanes, study
 from arsenal.records import batch
+from arsenal.storage.memory import program_bytes
 
 
 @pytest.fixture
@@ -70,6 +72,31 @@ def test_a_second_grid_compiles_nothing_and_another_metric_does():
     assert (first["test/mean_squared_error"] != second["test/mean_squared_error"]).all()
     halved = run(1.0, squared._replace(compute=lambda acc: {k: v / 2 for k, v in squared.compute(acc).items()}))
     np.testing.assert_allclose(halved["test/mean_squared_error"], first["test/mean_squared_error"] / 2, rtol=1e-6)
+
+
+def test_a_grid_that_memory_cannot_hold_at_once_is_fitted_in_parts(monkeypatch):
+    x, y = load_diabetes(return_X_y=True)
+    rows, alphas = batch(x=x, y=y), [10.0**i for i in range(-4, 4)]
+
+    def run():
+        found = study(estimators.ridge(), rows, data.k_fold(4), {"r2": metrics.r2_score()}, {"alpha": alphas})
+        return found.table.sort_values(["alpha", "split"])["test/r2_score"].to_numpy()
+
+    sizes = []
+
+    def watched(asked, structure, given, context):
+        made = compile_lanes(asked, structure, given, context)
+        sizes.append((jax.tree.leaves(structure.unflatten(given)[0])[0].shape[0], program_bytes(made)))
+        return made
+
+    monkeypatch.setattr(study_module, "compile_lanes", watched)
+    whole = run()
+    lanes, taken = sizes[-1]
+    assert lanes == len(alphas) * 4
+    monkeypatch.setattr(study_module, "free_memory", lambda: taken / 2)
+    parts = run()
+    assert 1 <= sizes[-1][0] < lanes and sizes[-1][1] <= study_module.ROOM * taken / 2
+    np.testing.assert_allclose(parts, whole, rtol=1e-5)
 
 
 def fabricated(scores: dict[str, list[float]]) -> Study:

@@ -1,5 +1,7 @@
 """What the laws are tried on in this room: a row for every public factory of a record."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -13,15 +15,17 @@ from arsenal.testing import Case
 SPOKEN = ROWS._replace(x=floats(6, 7, 4), y=jnp.array([[1, 2, 3], [2, 2, -1], [-1, -1, -1], [3, 1, 1], [1, -1, -1], [2, 1, 2]]))
 TRIPLES = ROWS._replace(x=floats(6, 3, 4), y=jax.nn.sigmoid(floats(6, 4)))
 COUNTS = ROWS._replace(x=ROWS.x[:, :1], y=jnp.array([0.0, 3.0, 1.0, 0.0, 7.0, 2.0]))
+OBJECTS = jnp.array([[0, 1], [1, -1], [-1, -1], [0, 0], [1, 0], [-1, 1]])
 LISTS = ROWS._replace(y=jnp.array([[0, 1, 2], [2, 2, -1], [-1, -1, -1], [0, 0, 0], [3, 0, 1], [1, 0, -1]]))
 
 
 def by_name(loss: Loss, *names: str) -> Loss:
     """A loss of several outputs as one of x [n, outputs, d]."""
+    return of_parts(loss, lambda x: {name: x[:, i] for i, name in enumerate(names)})
 
-    def split(x):
-        return {name: x[:, i] for i, name in enumerate(names)}
 
+def of_parts(loss: Loss, split: Callable) -> Loss:
+    """A loss of the outputs that `split` makes of x."""
     return loss._replace(
         value=lambda x, rows, hp: loss.value(split(x), rows._replace(x=rows.x[:, 0]), hp),
         measures={name: lambda x, rows, f=f: f(split(x), rows._replace(x=rows.x[:, 0])) for name, f in loss.measures.items()},
@@ -36,6 +40,12 @@ CASES = {f"arsenal.losses.{name}": make for name, make in {
         Case(losses.cross_entropy(0.1, over="tokens"), SENTENCES),
     ],
     "classification.binary_cross_entropy": lambda: [Case(losses.binary_cross_entropy(), LABELS._replace(x=ROWS.x[:, :1]))],
+    "detection.center_points": lambda: [
+        Case(
+            of_parts(losses.center_points(3), lambda x: {"heat": x[..., :2], "boxes": x[..., 2:]}),
+            ROWS._replace(x=floats(6, 3, 4, 6), y={"boxes": jnp.abs(floats(6, 2, 4)) + jnp.array([0.0, 0, 5, 5]), "labels": OBJECTS}),
+        )
+    ],
     "classification.focal": lambda: [Case(losses.focal(), SENTENCES)],
     "regression.squared_error": lambda: [
         Case(losses.squared_error(), ROWS._replace(y=ROWS.x * 2)),

@@ -36,6 +36,10 @@ CASES = {
         Case(models.resnet(3, (1, 1), (2, 4), stem="small", zero_init=True), IMAGES),
         Case(models.resnet(3, (1,), (8,), "bottleneck", 2), IMAGES),
     ],
+    "arsenal.models.detector.center_net": lambda: [Case(models.center_net(2, (2, 4)), IMAGES)],
+    "arsenal.models.unet.segmentation_unet": lambda: [
+        Case(models.segmentation_unet(3, 2, (1, 2), heads=1, dropout=0.3), IMAGES)
+    ],
     "arsenal.models.unet.unet": lambda: [Case(models.unet(2, heads=1, classes=3, dropout=0.3), NOISED)],
     "arsenal.models.perceptron.perceptron": lambda: [
         Case(dense(), ROWS),

@@ -27,6 +27,7 @@ def test_codes_are_the_nearest_vectors_and_the_decoder_sees_them():
     np.testing.assert_allclose(outputs["reconstruction"], perceptron(5, (4,)).apply(own, outputs["quantized"])[0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_equation_3():
     """Encoder and decoder are the identity, so that every term's gradient is known."""
     same = Model(lambda key, x: {"params": {"shift": jnp.zeros(x.shape[1:])}}, lambda v, x, training=None: (x + v["params"]["shift"], {}))

@@ -65,6 +65,7 @@ def test_pieces_give_the_same_text(small):
     assert (jnp.concatenate(found, 1) == wanted).all()
 
 
+@pytest.mark.slow
 def test_draws_follow_the_probabilities_that_are_left(small):
     model, variables = small
     n = 4000

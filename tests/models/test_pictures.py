@@ -4,6 +4,7 @@ scripts/kept_vision.py filled small networks, the same way as `numbers` here, an
 """
 
 import json
+import zlib
 from pathlib import Path
 
 import jax
@@ -126,6 +127,48 @@ def test_zero_init_begins_with_blocks_that_are_nothing():
     assert variables["params"]["stage_1_block_0"]["norm_0"]["scale"].tolist() == [1.0] * 8
 
 
+def by_path(variables):
+    """The variables with what scripts/kept_vision.py gave their paths."""
+    def drawn(path, leaf):
+        name = "/".join(key.key for key in path[1:])
+        values = np.random.RandomState(zlib.crc32(name.encode())).normal(size=leaf.shape)
+        if name.endswith("variance"):
+            values = 1 + 0.5 * np.tanh(values)
+        elif len(leaf.shape) > 1:
+            values = values * (2 / np.prod(leaf.shape[:-1])) ** 0.5
+        else:
+            values = name.endswith("scale") + 0.2 * values
+        return jnp.asarray(values, jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(drawn, variables)
+
+
+def wave(*shape):
+    return jnp.asarray(np.sin(np.arange(np.prod(shape)) * 0.7).reshape(shape), jnp.float32)
+
+
+def says_of_all(found, wanted):
+    assert list(found.shape) == wanted["shape"]
+    flat = np.asarray(found).ravel()
+    np.testing.assert_allclose(flat[:: max(1, flat.size // 12)][:12], wanted["numbers"], rtol=2e-5, atol=5e-6)
+
+
+def test_a_segmentation_unet_is_that_of_pytorch():
+    model, x = models.segmentation_unet(3, 4, (1, 2), 1, (1,)), wave(2, 8, 12, 2)
+    variables = by_path(jax.eval_shape(model.init, jax.random.key(0), x))
+    says_of_all(model.apply(variables, x)[0], kept("dense_pictures")["segmentation_unet"])
+
+
+def test_a_center_net_is_that_of_pytorch():
+    model, x = models.center_net(3, (4, 6, 8)), wave(2, 16, 24, 2)
+    variables = by_path(jax.eval_shape(model.init, jax.random.key(0), x))
+    output = model.apply(variables, x)[0]
+    says_of_all(output["heat"], kept("dense_pictures")["heat"])
+    middle = jnp.stack(jnp.meshgrid(4 * jnp.arange(6.0) + 2, 4 * jnp.arange(4.0) + 2), -1)
+    corners = output["boxes"]
+    says_of_all(jnp.concatenate([middle - corners[..., :2], corners[..., 2:] - middle], -1), kept("dense_pictures")["distances"])
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -135,6 +178,8 @@ def test_zero_init_begins_with_blocks_that_are_nothing():
         (lambda: models.resnet(3, (1,), (4,), stem="tiny"), "`stem` of `resnet` must be imagenet or small; got tiny"),
         (lambda: models.convnext(3, (1, 1), (4,)), "`widths` of `convnext` must be as many as `depths`, 2; got 1"),
         (lambda: count(models.resnet(3, (1,), (4,), channels=1)), r"`resnet` takes images \[n, h, w, 1\]; got \(1, 224, 224, 3\)"),
+        (lambda: jax.eval_shape(models.center_net(3).init, jax.random.key(0), jnp.ones((1, 8, 8))), r"sides of a multiple of 16; got \(8, 8\)"),
+        (lambda: models.segmentation_unet(3, attention=(3,)), "`attention` of `segmentation_unet` names levels 0..2; got 3"),
         (lambda: jax.eval_shape(models.convnext(3).init, jax.random.key(0), jnp.ones((1, 8, 8))), "4 stages needs images of 32 pixels"),
     ],
 )  # fmt: skip

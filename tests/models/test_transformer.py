@@ -113,6 +113,7 @@ def test_generating_takes_the_likeliest_at_temperature_zero(made):
     np.testing.assert_array_equal(got, answer(model, variables, whole)[:, 2:-1].argmax(-1))
 
 
+@pytest.mark.slow
 def test_generating_draws_from_the_answers_distribution(made):
     model, variables = made
     n = 4000

@@ -28,6 +28,7 @@ def run_study(tmp_path):
     return one
 
 
+@pytest.mark.slow
 def test_a_study_is_made_once_and_grows(run_study):
     found = run_study("grid={learner.alpha: [0.1, 1.0]}")
     table = pd.read_parquet(found.folder / "study.parquet")
