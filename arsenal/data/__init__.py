@@ -3,6 +3,7 @@
 from arsenal.data.baskets import baskets
 from arsenal.data.bundled import breast_cancer, diabetes, digits, odd_digits, seeds, wine
 from arsenal.data.chat import chat
+from arsenal.data.cifar import cifar
 from arsenal.data.cloze import cloze
 from arsenal.data.dataset import Dataset, Schema, as_dataset
 from arsenal.data.files import csv, npz, parquet
@@ -20,6 +21,7 @@ from arsenal.data.folds import (
     time_series,
 )
 from arsenal.data.grain import grain
+from arsenal.data.idx import idx
 from arsenal.data.images import images
 from arsenal.data.mapped import memmap, tokens
 from arsenal.data.mixture import mixture
@@ -27,9 +29,10 @@ from arsenal.data.passages import passages
 from arsenal.data.shapes import shapes
 from arsenal.data.source import ahead, arrays, feed, nothing, reading, stream, through
 from arsenal.data.spans import spans
-from arsenal.data.splits import as_split, by_group, by_position, by_row, by_time, stratified, without_validation
+from arsenal.data.splits import as_split, by_group, by_position, by_row, by_time, predefined, stratified, without_validation
 from arsenal.data.tabular import tabular
 from arsenal.data.text import decode, decoder, encode, text
+from arsenal.data.webdataset import webdataset
 
 __all__ = [
     "Dataset",
@@ -46,6 +49,7 @@ __all__ = [
     "by_row",
     "by_time",
     "chat",
+    "cifar",
     "cloze",
     "combinatorial_purged",
     "csv",
@@ -57,6 +61,7 @@ __all__ = [
     "feed",
     "grain",
     "group_k_fold",
+    "idx",
     "images",
     "k_fold",
     "leave_one_group_out",
@@ -68,6 +73,7 @@ __all__ = [
     "odd_digits",
     "parquet",
     "passages",
+    "predefined",
     "purged_k_fold",
     "reading",
     "seeds",
@@ -83,6 +89,7 @@ __all__ = [
     "through",
     "time_series",
     "tokens",
+    "webdataset",
     "wine",
     "without_validation",
-]  # fmt: skip
+]

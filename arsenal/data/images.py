@@ -1,10 +1,11 @@
 """Images in folders, one for each class, read and resized when they are asked for."""
 
+import io
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 from annotated_types import Gt
@@ -62,7 +63,20 @@ def height_and_width(size: Sequence[int]) -> tuple[int, int]:
     return size[0], size[1]
 
 
-def common_size(files: Sequence[Path]) -> tuple[int, int]:
+class Stored(Protocol):
+    """A picture's bytes that are no file of their own."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    def read(self) -> bytes:
+        """The bytes."""
+        ...
+
+
+def common_size(files: Sequence[Path | Stored]) -> tuple[int, int]:
     """Height and width that all images have; ValueError names two that differ."""
     with open_image(files[0]) as image:
         first = image.size
@@ -74,7 +88,7 @@ def common_size(files: Sequence[Path]) -> tuple[int, int]:
     return first[1], first[0]
 
 
-def pixels(file: Path, height: int, width: int, channels: int) -> np.ndarray:
+def pixels(file: Path | Stored, height: int, width: int, channels: int) -> np.ndarray:
     """The image [height, width, channels] uint8."""
     from PIL import Image
 
@@ -88,12 +102,12 @@ def pixels(file: Path, height: int, width: int, channels: int) -> np.ndarray:
         return np.asarray(image).reshape(height, width, channels)
 
 
-def open_image(file: Path):
+def open_image(file: Path | Stored):
     """The image, its pixels not read yet; one clear error where that cannot be."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        return Image.open(file)
+        return Image.open(file if isinstance(file, Path) else io.BytesIO(file.read()))
     except OSError as error:
         why = "it is no image that Pillow knows" if isinstance(error, UnidentifiedImageError) else error
         raise ValueError(f"Image {file} cannot be read: {why}.") from error

@@ -106,6 +106,23 @@ def stratified(
     return Split(masks)
 
 
+def predefined(column: str = "test", validation: Fraction = 0.1, seed: Seed = 0) -> Split:
+    """By what the data says itself: rows whose `column` is 1 test; of the others a share validates, by a hash of their ids.
+
+    `column` holds 0 and 1, among the inputs or in `aux`, as `idx` and `cifar` have it.
+    """
+
+    def masks(rows, schema):
+        found, _ = column_values(rows, schema, column)
+        if not np.isin(found, (0, 1)).all():
+            wrong = found[~np.isin(found, (0, 1))][0]
+            raise ValueError(f"`column` of `predefined` must hold 0 and 1, for rows that test; `{column}` holds {wrong}.")
+        test, validates = found == 1, uniform(rows.row, seed) < validation
+        return {"train": ~test & ~validates, "validation": ~test & validates, "test": test}
+
+    return Split(masks)
+
+
 def without_validation(split: Split) -> Split:
     """The split whose validation rows train: for what was chosen on them before. Its test rows stay as they are."""
 

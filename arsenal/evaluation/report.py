@@ -639,7 +639,9 @@ def reconstruction_plots(split, x, predict, pictures) -> Picture:
 
 def are_masks(y: np.ndarray | None, predict: np.ndarray | None) -> bool:
     """Whether y and the answers are whole labels [n, h, w] of pixels."""
-    return all(v is not None and v.ndim == 3 and v.dtype.kind in "iu" for v in (y, predict)) and y.shape == predict.shape
+    if y is None or predict is None or y.ndim != 3 or y.shape != predict.shape:
+        return False
+    return y.dtype.kind in "iu" and predict.dtype.kind in "iu"
 
 
 def mask_plot(split, x, y, predict, labels, pictures) -> Picture:

@@ -15,6 +15,7 @@ from arsenal.testing import Case
 
 KEY = jax.random.key(0)
 AUX = {"group": np.array([3, 3, 1, 1, 2, 2], np.int32), "time": np.array([5, 1, 4, 2, 6, 3], np.int32)}
+SIDED = (jax.tree.map(np.asarray, LABELS)._replace(aux={"side": np.array([0, 0, 1, 0, 0, 1], np.int32)}), data.Schema())
 TABLE = (jax.tree.map(np.asarray, LABELS)._replace(aux=AUX), data.Schema())
 
 CASES = {
@@ -37,6 +38,7 @@ CASES = {
         Case(data.through(data.reading(away(), 4, KEY), lambda state, x: x * state, jnp.float32(2))),
     ],
     "arsenal.data.splits.by_row": lambda: [Case(data.by_row(), TABLE)],
+    "arsenal.data.splits.predefined": lambda: [Case(data.predefined("side", 0.3), SIDED)],
     "arsenal.data.splits.by_position": lambda: [Case(data.by_position(0.2, 0.2, gap=1), TABLE)],
     "arsenal.data.splits.without_validation": lambda: [Case(data.without_validation(data.by_row()), TABLE)],
     "arsenal.data.splits.stratified": lambda: [Case(data.stratified(0.3, 0.3), TABLE)],
