@@ -2,6 +2,7 @@
 
 import io
 import os
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,13 +20,15 @@ SUFFIXES = (".jpeg", ".jpg", ".png")
 
 
 def images(
-    path: str, size: Annotated[int, Gt(0)] | Sequence[Annotated[int, Gt(0)]] | None = None, channels: Literal[1, 3] = 3
-) -> Dataset:
+    path: str, size: Annotated[int, Gt(0)] | Sequence[Annotated[int, Gt(0)]] | None = None, channels: Literal[1, 3] = 3,
+    skip_corrupt: bool = False,
+) -> Dataset:  # fmt: skip
     """PNG and JPEG files in one subfolder for each class: x [n, height, width, channels] uint8, y [n] the class's number.
 
     `size` is [height, width], or one number for both, to which images are resized (bilinear, with antialiasing); without
     it they must have one size. Classes are in the order of their names, which are the labels. Rows are in the order of
-    the files' names; hidden files are left out.
+    the files' names; hidden files are left out. An image that cannot be read ends training, with its name; with `skip_corrupt`
+    all are decoded once, and those that cannot be are left out and told.
     """
     folder = resolve_path(path)
     if not folder.is_dir():
@@ -44,23 +47,51 @@ def images(
             raise ValueError(f"Class folder {one} must hold PNG and JPEG files; got {got}.")
         files += found
         labels += [number] * len(found)
-    height, width = common_size(files) if size is None else (size, size) if isinstance(size, int) else height_and_width(size)
+    good = readable(files) if skip_corrupt else range(len(files))
+    files, y = [files[i] for i in good], np.array(labels)[list(good)]
+    names = [one.name for one in classes]
+    schema = Schema({"x": Tensor()}, Tensor(columns=names, codec="label"), {"label": {"kind": "category", "values": names}})
+    return dataset(picture_column(files, size, channels), y, schema=schema, files=files, settings="bilinear")
+
+
+def picture_column(files: Sequence["Path | Stored"], size: int | Sequence[int] | None, channels: int) -> Column:
+    """The pictures, decoded when asked: uint8 [n, height, width, channels]; without `size` they must have one."""
+    if size is None:
+        height, width = common_size(files)
+    elif isinstance(size, int):
+        height, width = size, size
+    elif len(size) == 2:
+        height, width = size
+    else:
+        raise ValueError(f"`size` of images is one number or [height, width]; got {list(size)}.")
 
     def read(rows: np.ndarray) -> np.ndarray:
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             return np.stack(list(pool.map(lambda row: pixels(files[row], height, width, channels), rows)))
 
-    x = Column((len(files), height, width, channels), np.dtype(np.uint8), read)
-    names = [one.name for one in classes]
-    schema = Schema({"x": Tensor()}, Tensor(columns=names, codec="label"), {"label": {"kind": "category", "values": names}})
-    return dataset(x, np.array(labels), schema=schema, files=files, settings="bilinear")
+    return Column((len(files), height, width, channels), np.dtype(np.uint8), read)
 
 
-def height_and_width(size: Sequence[int]) -> tuple[int, int]:
-    """Height and width."""
-    if len(size) != 2:
-        raise ValueError(f"`size` of `images` is one number or [height, width]; got {list(size)}.")
-    return size[0], size[1]
+def readable(files: Sequence["Path | Stored"]) -> list[int]:
+    """The places of those that can be decoded, which are told apart by decoding; a warning counts and names the others."""
+
+    def whole(file):
+        try:
+            with open_image(file) as image:
+                image.load()
+        except (OSError, ValueError):
+            return False
+        return True
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        good = list(pool.map(whole, files))
+    if not all(good):
+        first = files[good.index(False)]
+        text = f"{good.count(False)} of {len(files)} images cannot be read and are left out, such as {first}."
+        if not any(good):
+            raise ValueError(f"None of {len(files)} images can be read, such as {first}.")
+        warnings.warn(text, stacklevel=3)
+    return [i for i, one in enumerate(good) if one]
 
 
 class Stored(Protocol):

@@ -2,11 +2,9 @@
 
 import glob
 import json
-import os
 import re
 import tarfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -14,10 +12,9 @@ import numpy as np
 from annotated_types import Gt
 from arsenal_serving.export import Tensor
 
-from arsenal.data.column import Column
 from arsenal.data.dataset import Dataset, Schema, dataset
 from arsenal.data.files import resolve_path
-from arsenal.data.images import SUFFIXES, common_size, height_and_width, pixels
+from arsenal.data.images import SUFFIXES, picture_column, readable
 
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
@@ -43,14 +40,15 @@ class Member(NamedTuple):
 
 def webdataset(
     path: str, size: Annotated[int, Gt(0)] | Sequence[Annotated[int, Gt(0)]] | None = None, channels: Literal[1, 3] = 3,
-    label: str = "cls", classes: Sequence[str] | None = None,
+    label: str = "cls", classes: Sequence[str] | None = None, skip_corrupt: bool = False,
 ) -> Dataset:  # fmt: skip
     """Images in tar files: x [n, height, width, channels] uint8, y [n] the class; images are read where they lie, when asked.
 
     `path` is a file, a pattern with `*`, or one with a range such as `train-{0000..0099}.tar`. Files of one sample differ in
     what follows the first dot of their names: one PNG or JPEG, and `label`, text that is a class's number (`cls`) or name, or
-    `json.FIELD`, such as `json.label`. Numbers are classes 0..; names in sorted order, or as `classes` lists them. `size` and
-    `channels` are those of `images`. Compressed tar files are refused: nothing in them can be reached by itself.
+    `json.FIELD`, such as `json.label`. Numbers are classes 0..; names in sorted order, or as `classes` lists them. `size`,
+    `channels` and `skip_corrupt` are those of `images`. Compressed tar files are refused: nothing in them can be reached by
+    itself.
     """
     archives = expand(path)
     suffix, _, field = label.partition(".")
@@ -72,17 +70,10 @@ def webdataset(
         pictures.append(files[found[0]])
         said.append(label_of(files[suffix], field))
     y, names = coded(said, classes)
-    height, width = common_size(pictures) if size is None else (
-        (size, size) if isinstance(size, int) else height_and_width(size)
-    )  # fmt: skip
-
-    def read(rows: np.ndarray) -> np.ndarray:
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            return np.stack(list(pool.map(lambda row: pixels(pictures[row], height, width, channels), rows)))
-
-    x = Column((len(y), height, width, channels), np.dtype(np.uint8), read)
+    good = readable(pictures) if skip_corrupt else range(len(pictures))
+    x = picture_column([pictures[i] for i in good], size, channels)
     schema = Schema({"x": Tensor()}, Tensor(columns=names, codec="label"), {"label": {"kind": "category", "values": names}})
-    return dataset(x, y, schema=schema, files=archives, settings=["webdataset", label, list(classes or ())])
+    return dataset(x, y[list(good)], schema=schema, files=archives, settings=["webdataset", label, list(classes or ())])
 
 
 def expand(path: str) -> list[Path]:

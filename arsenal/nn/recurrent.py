@@ -14,9 +14,9 @@ class LSTM(nn.Module):
     reverse: bool = False
 
     @nn.compact
-    def __call__(self, x):
-        """[n, t, d] to [n, t, features]."""
-        return nn.RNN(nn.OptimizedLSTMCell(self.features, name="cell"), reverse=self.reverse, keep_order=True)(x)
+    def __call__(self, x, lengths=None):
+        """[n, t, d] to [n, t, features]; of a row only the first `lengths` [n] positions are read, what follows is no answer."""
+        return whole(nn.OptimizedLSTMCell(self.features, name="cell"), self.reverse)(x, seq_lengths=lengths)
 
 
 class GRU(nn.Module):
@@ -29,6 +29,11 @@ class GRU(nn.Module):
     reverse: bool = False
 
     @nn.compact
-    def __call__(self, x):
-        """[n, t, d] to [n, t, features]."""
-        return nn.RNN(nn.GRUCell(self.features, name="cell"), reverse=self.reverse, keep_order=True)(x)
+    def __call__(self, x, lengths=None):
+        """[n, t, d] to [n, t, features]; `lengths` as of `LSTM`."""
+        return whole(nn.GRUCell(self.features, name="cell"), self.reverse)(x, seq_lengths=lengths)
+
+
+def whole(cell: nn.RNNCellBase, reverse: bool) -> nn.RNN:
+    """The cell over a whole sequence; its answers stand in the order of x."""
+    return nn.RNN(cell, reverse=reverse, keep_order=True)

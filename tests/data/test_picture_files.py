@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from arsenal.data import cifar, idx, predefined, webdataset
+from arsenal.data import cifar, idx, images, predefined, webdataset
 from arsenal.data.column import gather
 
 RNG = np.random.default_rng(0)
@@ -155,5 +155,20 @@ def test_what_is_no_sample_is_named(tmp_path):
     with pytest.raises(ValueError, match="cannot be read as a tar file that is not compressed"):
         webdataset(str(tmp_path / "b.tar.gz"))
     shard(tmp_path / "c.tar", [("0.png", b"no picture"), ("0.cls", b"1")])
+    with pytest.raises(ValueError, match="None of 1 images can be read"):
+        webdataset(str(tmp_path / "c.tar"), size=4, skip_corrupt=True)
     with pytest.raises(ValueError, match="0.png in .*c.tar cannot be read: it is no image"):
         gather(webdataset(str(tmp_path / "c.tar"), size=4).rows)
+
+
+def test_what_cannot_be_decoded_is_left_out_only_if_told(tmp_path):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "dog").mkdir()
+    whole = png(PICTURES[0])
+    for name, content in (("cat/0", whole), ("cat/1", whole[:-40]), ("dog/2", b"no picture"), ("dog/3", png(PICTURES[1]))):
+        (tmp_path / f"{name}.png").write_bytes(content)
+    with pytest.warns(UserWarning, match=r"2 of 4 images cannot be read and are left out, such as .*1\.png"):
+        found = images(str(tmp_path), 6, skip_corrupt=True)
+    assert found.rows.y.tolist() == [0, 1] and gather(found.rows).x.shape == (2, 6, 6, 3)
+    with pytest.raises(ValueError, match=r"1\.png cannot be read"):
+        gather(images(str(tmp_path), 6).rows)

@@ -32,6 +32,10 @@ CASES = {
     "arsenal.models.convolutional.convolutional": lambda: [Case(models.convolutional(3, (2,), 4), IMAGES)],
     "arsenal.models.clip.clip": lambda: [Case(models.clip(7, 4, 2, 3, layers=1, heads=2, width=8, text_layers=1, text_heads=2, text_width=8), PAIRS)],
     "arsenal.models.convnext.convnext": lambda: [Case(models.convnext(3, (1, 1), (2, 4), patch=2, layer_scale=1.0, drop=0.3), IMAGES)],
+    "arsenal.models.recurrent.recurrent": lambda: [
+        Case(models.recurrent(3, layers=2, width=4, dropout=0.3), IMAGES),
+        Case(models.recurrent(3, 7, "gru", width=4, bidirectional=True, pool="each", padding=0), WINDOWS),
+    ],
     "arsenal.models.resnet.resnet": lambda: [
         Case(models.resnet(3, (1, 1), (2, 4), stem="small", zero_init=True), IMAGES),
         Case(models.resnet(3, (1,), (8,), "bottleneck", 2), IMAGES),
