@@ -183,7 +183,7 @@ class SelfAttention(nn.Module):
         cache = {name: put(cache[name], part, position) for name, part in zip("kv", new, strict=True)}
         there, at = jnp.arange(cache["k"].shape[1], dtype=jnp.int32), here[:, None, :, None]
         seen = there <= at
-        if self.window is not None and self.window < cache["k"].shape[1]:
+        if self.window is not None:
             seen = seen & (at - there < self.window)
         return self.merge_heads(attend(q, cache["k"], cache["v"], mask=seen, bias=bias, scale=self.scale)), cache
 

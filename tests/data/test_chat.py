@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from arsenal.data import chat
 from arsenal.data.chat import Talk, pack_talks, talk_of
-from arsenal.data.template import CHATML, ChatTemplate, read_template, render
+from arsenal.data.template import read_template
 from arsenal.data.tokenizer import tokenizer_of, tokenizer_state
 from arsenal.losses import cross_entropy
 from arsenal.records import batch
