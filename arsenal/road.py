@@ -429,6 +429,7 @@ def export(run: Run, to: str | Path | None = None, explain: str | None = None) -
     explain: one of `explanation.SERVED` adds the method `explain`: for each row what of the input makes the answer that it is,
     the predicted class or number. What it compares with is kept in the artifact. Returns the version's folder.
     """
+    from arsenal_serving.artifact.slots import STEP
     from arsenal_serving.export import Method
     from arsenal_serving.export import export as write
 
@@ -461,9 +462,11 @@ def export(run: Run, to: str | Path | None = None, explain: str | None = None) -
         codecs = codecs | {"language": language}
         methods["generate"] = from_strings(methods["generate"])
         if (found := text_model(run)) and fits(found[0], run.params["learner"]):
-            decoding = {"codec": "language", "context": found[1], "end": end_codes(described)}
-            decoding |= {"template": described.template or None}
             methods |= slot_methods(*found, run.params)
+            decoding = {
+                "codec": "language", "context": found[1], "vocabulary": methods[STEP].example["state"].logits.shape[1],
+                "end": end_codes(described), "template": described.template or None,
+            }  # fmt: skip
     if explain is not None:
         made = SERVED[explain](run)
         methods["explain"] = Method(made.fn, rows.x, inputs=described.inputs, outputs=made.outputs, sizes=made.sizes)

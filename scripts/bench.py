@@ -125,6 +125,17 @@ FIGURES |= {
         ("small", "a GPT of 0.95 M parameters", SMALL_GPT, 200, 4.0), ("gpt2", "GPT-2 124M, random weights", GPT2, 64, 1.0)
     )
 }  # fmt: skip
+FIGURES["decode_slots"] = Figure(
+    "texts of a GPT of 0.95 M parameters, 16 in slots at a time, against one conversation at a time, the same decoder",
+    *(
+        Side(
+            "slots_arsenal.py", {"size": SMALL_GPT, "slots": slots, "texts": texts, "prompt": 16, "length": 200, "windows": 3},
+            {"texts": slots, "windows": 1},
+        )
+        for slots, texts in ((16, 64), (1, 8))
+    ),
+    2, 4.0, "tokens/s",
+)  # fmt: skip
 TABLES = {
     "path": ("5 folds x 60 values of C, scaled logistic, breast cancer: one program, against GridSearchCV(n_jobs=2)", 5.0),
     "ridge": ("1,000 bootstrap refits of ridge, diabetes: one program, against a joblib loop", 20.0),

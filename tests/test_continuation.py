@@ -57,7 +57,7 @@ def test_the_likeliest_is_no_less_likely_than_the_greedy_one(run):
         (["prompt=The", "length=30"], "must fit in 32 tokens, the model's context; got 3 + 30"),
         (["prompt=The", "temperature=-1"], "`temperature` must be a number from 0; got -1"),
         (["prompt=The", "top_p=2"], "`top_p` must be a number from 1e-09 to 1; got 2"),
-        (["prompt=The", "top_k=0"], "`top_k` must be a whole number from 1 on; got 0"),
+        (["prompt=The", "top_k=0"], "`top_k` must be a whole number of at least 1; got 0"),
         (["prompt=The", "beams=2", "top_k=3"], "`beams` looks for the likeliest text; `top_k` is for draws"),
     ],
 )

@@ -84,6 +84,12 @@ def enter_slot(model: Model, variables: Any, slots: Slots, text: dict[str, Any])
     )  # fmt: skip
 
 
+def unpack_bits(allowed: jax.Array, logits: jax.Array) -> jax.Array:
+    """Bits [n, ceil(vocabulary / 32)] uint32, of a token each, as bool [n, vocabulary] of logits."""
+    bits = allowed[:, :, None] >> jnp.arange(32, dtype=jnp.uint32)
+    return (bits & jnp.uint32(1)).reshape(logits.shape[0], -1)[:, : logits.shape[1]] > 0
+
+
 def step_slots(
     model: Model, variables: Any, slots: Slots, allowed: jax.Array, ranked: jax.Array
 ) -> tuple[Slots, dict[str, jax.Array]]:
@@ -94,8 +100,7 @@ def step_slots(
     no token is allowed is empty: it costs no draw, and what it makes means nothing. At the end of its room a slot stays there.
     """
     n, vocabulary = slots.logits.shape
-    bits = allowed[:, :, None] >> jnp.arange(32, dtype=jnp.uint32)
-    may = (bits & jnp.uint32(1)).reshape(n, -1)[:, :vocabulary] > 0
+    may = unpack_bits(allowed, slots.logits)
     logits, asked, there = jnp.where(may, slots.logits, -jnp.inf), slots.sampling, may.any(1)
     sampling = asked._replace(
         temperature=jnp.where(there, asked.temperature, 0.0), top_k=jnp.where(there & (asked.top_k > 0), asked.top_k, vocabulary),

@@ -97,7 +97,7 @@ class Sight(NamedTuple):
     positions: Any = None
     """[n or 1, t]; None: 0, 1, 2, …"""
     memory: Any = None
-    """[n, s, any width], which each layer with `cross` reads."""
+    """[n, s, any width], which each layer with `cross` reads; None where a cache holds what they read."""
     memory_mask: Any = None
     start: Any = None
     """[n]: where the rows begin that a cache holds the earlier part of."""
@@ -128,7 +128,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x, cache, sight, training):
-        """Returns x and the layer's cache, which is None where none was given."""
+        """Returns x and the layer's cache, None where none was given: `cross_k` and `cross_v` only where memory was read anew."""
         o = self.layers
         attention = SelfAttention(
             o.width, o.heads, o.causal, o.init_kernel(), o.init_kernel(last=True), o.kv_heads, o.head_size,
@@ -161,7 +161,12 @@ class Block(nn.Module):
             cross = CrossAttention(
                 o.width, o.heads, o.head_size, o.bias, o.scale, o.init_kernel(), o.init_kernel(last=True), name="cross"
             )
-            x = part(x, "cross", lambda y: cross(y, cross.read(sight.memory), sight.memory_mask))
+            if sight.memory is None:
+                read = {name: cache[f"cross_{name}"] for name in "kv"}
+            else:
+                read = cross.read(sight.memory)
+                new = new if new is None else new | {f"cross_{name}": read[name] for name in "kv"}
+            x = part(x, "cross", lambda y: cross(y, read, sight.memory_mask))
         return part(x, "mlp", mlp), new
 
 
@@ -187,7 +192,11 @@ class Stack(nn.Module):
         self.blocks = blocks(o, self.dropout)
 
     def __call__(self, x, sight=Sight(), cache=None, training=None):  # noqa: B008
-        """x [n, t, width] to the same, and the cache of `Layers.empty_cache` with these positions; None of None."""
+        """x [n, t, width] to the same, and the cache of `Layers.empty_cache` with these positions; None of None.
+
+        Layers with `cross` that read `sight.memory` add its keys and values, `cross_k` and `cross_v` [n, layers, s, heads, d]; a
+        cache with those stands for the memory.
+        """
         t = x.shape[1]
         if cache is None:
             there, here = jnp.arange(t, dtype=jnp.int32), jnp.arange(t, dtype=jnp.int32)[None]

@@ -98,8 +98,8 @@ def export(
     params: any pytree of arrays. name: the model's; by default the folder's. version: another than the next.
     default: the method that the bare model name calls; by default the first.
     decoding: of a model of language, whose private methods `decode_enter` and `decode_step` keep texts in slots, see
-    `arsenal_serving.artifact.slots`: {"codec": that of its tokens, "context": tokens of a text, "end": tokens that end
-    one, "template": a chat template, {"source", "tokens"}, or None}.
+    `arsenal_serving.artifact.slots`: {"codec": that of its tokens, "context": tokens of a text, "vocabulary": how many
+    tokens there are, "end": those that end a text, "template": a chat template, {"source", "tokens"}, or None}.
     A bare array input is named "x", a bare array output after its method, the rest by their path ("a.b").
     As under `jax.jit`, 64-bit inputs and parameters become 32-bit ones unless jax_enable_x64 is on.
     Raises `Refused` for what cannot be served or is not proven, and for a version that exists, before anything is

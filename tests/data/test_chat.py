@@ -6,6 +6,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arsenal_serving.artifact.template import CHATML, ChatTemplate, render
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -200,6 +200,7 @@ METHOD = {
 DECODING = {
     "codec": NAME,
     "context": _whole(2, 1 << 24),
+    "vocabulary": _whole(1),
     "end": [_whole(0)],
     "template": _optional({"source": TEMPLATE, "tokens": {NAME: TEXT}}),
 }

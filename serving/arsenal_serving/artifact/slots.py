@@ -47,6 +47,7 @@ class Decoding:
 
     slots: texts at once. room: tokens of a text, prompt and answer. lengths: what prompts are rounded up to. words: of
     32 tokens, a bit each, in what `step` takes as `allowed`. ranks: how many of the likeliest tokens a step names.
+    vocabulary, end, template: as the manifest has them.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Decoding:
         for name in (ENTER, STEP):
             _check(name, programs.get(name))
         self.language: Language = language(codec)
+        self.vocabulary: int = told["vocabulary"]
         self.end: frozenset[int] = frozenset(told["end"])
         self.template: dict[str, Any] | None = told["template"]
         self.slots, self.room = slots, min(room, told["context"])

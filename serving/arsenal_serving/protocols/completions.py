@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from arsenal_serving.artifact.grammar import Grammar, json_grammar, regex_grammar
 from arsenal_serving.artifact.slots import Decoding
 from arsenal_serving.artifact.template import ChatTemplate, render
 from arsenal_serving.calls import Call
@@ -103,7 +104,7 @@ def read_wanted(asked: Mapping[str, Any], chat: bool, decoding: Decoding) -> Wan
     if details and not stream:
         raise Refused("'stream_options' is of a stream: 'stream' must be true.")
     options = TextOptions(
-        tokens, most, seed, sampling, _stops(given), _ranks(given, chat, decoding.ranks), _grammar(given)
+        tokens, most, seed, sampling, _stops(given), _ranks(given, chat, decoding.ranks), _grammar(given, decoding)
     )
     return Wanted(options, stream, _flag(details, "include_usage"))
 
@@ -158,10 +159,22 @@ def _ranks(given: Mapping[str, Any], chat: bool, most: int) -> int | None:
     return ranks
 
 
-def _grammar(given: Mapping[str, Any]) -> None:
-    for name in ("regex", "response_format"):
-        if name in given and given[name] != {"type": "text"}:
-            raise Refused(f"{name!r} is not served here; got {show(given[name])}.")
+def _grammar(given: Mapping[str, Any], decoding: Decoding) -> Grammar | None:
+    form, how = given.get("response_format", {"type": "text"}), (decoding.vocabulary, decoding.end)
+    if form != {"type": "text"} and "regex" in given:
+        raise Refused("'regex' and 'response_format' each say what form a text has; give one of them.")
+    if "regex" in given:
+        return regex_grammar(decoding.language, given["regex"], *how)
+    match form:
+        case {"type": "text", **rest} if not rest:
+            return None
+        case {"type": "json_object", **rest} if not rest:
+            return json_grammar(decoding.language, {"type": "object"}, *how)
+        case {"type": "json_schema", "json_schema": {"schema": schema, **more}, **rest} if not rest:
+            if not set(more) - {"name", "strict", "description"}:
+                return json_grammar(decoding.language, schema, *how)
+    allowed = "{'type': 'text'}, {'type': 'json_object'} or {'type': 'json_schema', 'json_schema': {'schema': ...}}"
+    raise Refused(f"'response_format' must be {allowed}; got {show(form)}.")
 
 
 def _prompt(given: Mapping[str, Any], decoding: Decoding) -> list[int]:

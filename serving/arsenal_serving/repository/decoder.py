@@ -12,26 +12,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from arsenal_serving.artifact.grammar import Grammar
+from arsenal_serving.artifact.pieces import LENGTH, STOP, WHOLE, PieceWriter
 from arsenal_serving.artifact.slots import Decoding
 from arsenal_serving.refused import Full
 
-UNFINISHED = "\ufffd"
 ALL = np.uint32(0xFFFFFFFF)
 RECENT = 4096  # first tokens whose seconds wait to be counted
-
-
-class Grammar(Protocol):
-    """What may follow in a text that must have a form."""
-
-    def mask(self) -> np.ndarray:
-        """The tokens that may come next, a bit each [words]; the end among them where the text may end."""
-
-    def advance(self, token: int) -> bool:
-        """Go on with a token; whether nothing may follow it."""
 
 
 class TextOptions(NamedTuple):
@@ -67,34 +58,6 @@ class Piece(NamedTuple):
     ended: str | None
 
 
-class PieceWriter:
-    """Tokens as text, piece by piece: what may yet become another letter waits.
-
-    A piece is what a few tokens more make of the last few, so that a text of n tokens costs n short writes.
-    """
-
-    def __init__(self, write: Callable[[list[int]], str]):
-        self._write = write
-        self._ids: list[int] = []
-        self._begin = self._at = 0
-
-    def add(self, token: int) -> str:
-        """The letters that are certain with one token more."""
-        self._ids.append(token)
-        return self._more(last=False)
-
-    def end(self) -> str:
-        """What was held back."""
-        return self._more(last=True)
-
-    def _more(self, last: bool) -> str:
-        whole, before = self._write(self._ids[self._begin :]), self._write(self._ids[self._begin : self._at])
-        if not last and (whole.endswith(UNFINISHED) or len(whole) <= len(before)):
-            return ""
-        self._begin, self._at = self._at, len(self._ids)
-        return whole[len(before) :]
-
-
 class TextJob:
     """A text that waits or is under way; `hear` is called with each `Piece`, or once with an error.
 
@@ -106,8 +69,7 @@ class TextJob:
         self.made = 0
         self.over = False
         self.since = time.perf_counter()
-        self._end, self._writer = decoding.end, PieceWriter(decoding.language.write)
-        self._held = ""
+        self._writer = PieceWriter(decoding.language.write, decoding.end, options.stop)
         self._scores: list[Scored] = []
 
     def leave(self) -> None:
@@ -125,38 +87,18 @@ class TextJob:
         if self.over:
             return
         self.made += 1
-        options, ended = self.options, None
+        options, last = self.options, None
         if options.ranks is not None:
             self._scores.append(scored)
-        if scored.token in self._end:
-            ended = "stop"
-        else:
-            self._held += self._writer.add(scored.token)
-            if options.grammar is not None and options.grammar.advance(scored.token):
-                ended = "stop"
-            elif self.made >= options.most:
-                ended = "length"
-        if ended:
-            self._held += self._writer.end()
-        found = [at for stop in options.stop if (at := self._held.find(stop)) >= 0]
-        if found:
-            self._held, ended = self._held[: min(found)], "stop"
-        # What may become a stop waits.
-        kept = 0 if ended else max((overlap(self._held, stop) for stop in options.stop), default=0)
-        text, self._held = self._held[: len(self._held) - kept], self._held[len(self._held) - kept :]
-        if text or ended:
+        if options.grammar is not None and options.grammar.advance(scored.token):
+            last = WHOLE
+        elif self.made >= options.most:
+            last = LENGTH
+        text, last = self._writer.add(scored.token, last)
+        if text or last:
             scores, self._scores = self._scores, []
-            self.over = bool(ended)
-            self.hear(Piece(text, scores, ended))
-
-
-def overlap(text: str, stop: str) -> int:
-    """How many letters at the end of the text begin `stop`.
-
-    >>> overlap("so the e", "end"), overlap("so", "end")
-    (1, 0)
-    """
-    return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n])), 0)
+            self.over = last is not None
+            self.hear(Piece(text, scores, last and (LENGTH if last == LENGTH else STOP)))
 
 
 class Decoder:
