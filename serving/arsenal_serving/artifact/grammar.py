@@ -18,6 +18,8 @@ from arsenal_serving.artifact.codecs.tokens import Language, load_tokenizer
 from arsenal_serving.refused import Refused, show
 
 MOST_PATTERN = 64 << 10  # letters of a form
+# A model that may put in blanks for ever sometimes does.
+WHITESPACE = {"whitespace_flexible": True, "whitespace_pattern": "[ \\n]{0,40}"}
 
 
 class Grammar:
@@ -59,35 +61,30 @@ def regex_grammar(language: Language, pattern: Any, vocabulary: int, end: Collec
     """
     if not isinstance(pattern, str) or not 0 < len(pattern) <= MOST_PATTERN:
         raise Refused(f"a regular expression must be a text of 1 to {MOST_PATTERN} letters; got {show(pattern)}.")
-    return _grammar(language, "grammar_from_regex", pattern, f"the regular expression {show(pattern)}", vocabulary, end)
+    inner = re.sub(r"(?<!\\)((?:\\\\)*)/", r"\1\\/", pattern).replace("\n", "\\n")  # it stands between slashes
+    return _grammar(language, f"/{inner}/", f"the regular expression {show(pattern)}", vocabulary, end)
 
 
 def json_grammar(language: Language, schema: Any, vocabulary: int, end: Collection[int]) -> Grammar:
     """Texts that are JSON of a schema, https://json-schema.org; raises `Refused` for what cannot be held to."""
     if not isinstance(schema, dict):
         raise Refused(f"a JSON schema must be an object; got {show(schema)}.")
-    text = json.dumps(schema)
+    text = json.dumps({**schema, "x-guidance": WHITESPACE | dict(schema.get("x-guidance") or {})})
     if len(text) > MOST_PATTERN:
         raise Refused(f"a JSON schema must be at most {MOST_PATTERN} letters; got {len(text)}.")
-    return _grammar(language, "grammar_from_json_schema", text, "the JSON schema", vocabulary, end)
+    return _grammar(language, f"%json {text}", "the JSON schema", vocabulary, end)
 
 
-def _grammar(
-    language: Language, maker: str, form: str, what: str, vocabulary: int, end: Collection[int]
-) -> Grammar:
+def _grammar(language: Language, form: str, what: str, vocabulary: int, end: Collection[int]) -> Grammar:
     try:
         from llguidance import LLMatcher
     except ImportError as error:
         needs = "texts of a form need the library llguidance"
         raise Refused(f'{needs}: pip install "ml-arsenal-serving[grammar]".') from error
     tokenizer, last = _tokens(json.dumps(language.state, sort_keys=True), vocabulary)
-    try:
-        made = getattr(LLMatcher, maker)(form)
-        matcher = LLMatcher(tokenizer, made, log_level=0)
-        problem = matcher.get_error()
-    except ValueError as error:
-        problem = str(error)
-    if problem:
+    # Without forcing every way to write the form is allowed, and nothing is tokenized for it.
+    matcher = LLMatcher(tokenizer, f'%llguidance {{"no_forcing": true}}\nstart: {form}\n', log_level=0)
+    if problem := matcher.get_error():
         raise Refused(f"{what} is none that can be held to: {' '.join(problem.split())[:200]}")
     return Grammar(matcher, end, -(-vocabulary // 32), vocabulary, last)
 
@@ -105,7 +102,7 @@ def _tokens(state: str, vocabulary: int) -> tuple[Any, int]:
         special_token_ids = [at for at, piece in enumerate(pieces) if not piece] + [vocabulary]
 
         def __call__(self, text: Any) -> list[int]:
-            raise NotImplementedError  # asked for tokens that are forced, which are not used
+            return []  # it is asked for tokens that are forced, which none are
 
     return LLTokenizer(TokenizerWrapper(Pieces())), vocabulary
 
