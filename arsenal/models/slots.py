@@ -52,9 +52,14 @@ def empty_slots(model: Model, variables: Any, n: int, room: int) -> Slots:
     prompt = {"tokens": jnp.zeros((n, 1), jnp.int32), "length": jnp.ones(n, jnp.int32)}
     made = jax.eval_shape(lambda variables: model.methods["prefill"](variables, prompt, room=room), variables)
     cache = jax.tree.map(lambda leaf: jnp.zeros((leaf.shape[1], n, *leaf.shape[2:]), leaf.dtype), made["cache"])
-    numbers, counts = jnp.zeros(n, jnp.int32), jnp.zeros(made["logits"].shape, jnp.int32)
-    logits = jnp.zeros(made["logits"].shape, made["logits"].dtype)
-    return Slots(logits, cache, numbers, numbers, numbers.astype(jnp.uint32), counts, counts, neutral_sampling(n))
+    logits = made["logits"]
+
+    def none(dtype, *shape):  # each has a buffer of its own, which a step may take over
+        return jnp.zeros((n, *shape), dtype)
+
+    counts = [none(jnp.int32, logits.shape[1]) for _ in range(2)]
+    numbers = none(jnp.int32), none(jnp.int32), none(jnp.uint32)
+    return Slots(none(logits.dtype, logits.shape[1]), cache, *numbers, *counts, neutral_sampling(n))
 
 
 def enter_slot(model: Model, variables: Any, slots: Slots, text: dict[str, Any]) -> Slots:
@@ -87,7 +92,7 @@ def enter_slot(model: Model, variables: Any, slots: Slots, text: dict[str, Any])
 def unpack_bits(allowed: jax.Array, logits: jax.Array) -> jax.Array:
     """Bits [n, ceil(vocabulary / 32)] uint32, of a token each, as bool [n, vocabulary] of logits."""
     bits = allowed[:, :, None] >> jnp.arange(32, dtype=jnp.uint32)
-    return (bits & jnp.uint32(1)).reshape(logits.shape[0], -1)[:, : logits.shape[1]] > 0
+    return (bits & jnp.uint32(1)).reshape(logits.shape[0], 32 * allowed.shape[1])[:, : logits.shape[1]] > 0
 
 
 def step_slots(

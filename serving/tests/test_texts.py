@@ -55,7 +55,7 @@ def enter(params, inputs):
 def step(params, inputs):
     state = inputs["state"]
     bits = inputs["allowed"][:, :, None] >> jnp.arange(32, dtype=jnp.uint32) & 1
-    logits = jnp.where(bits.reshape(len(bits), -1) > 0, state["logits"], -jnp.inf)
+    logits = jnp.where(bits.reshape(bits.shape[0], 32 * WORDS) > 0, state["logits"], -jnp.inf)
     keys = jax.vmap(lambda seed, at: jax.random.fold_in(jax.random.key(seed), at))(state["seed"], state["step"])
     drawn = jax.vmap(jax.random.categorical)(keys, logits / jnp.maximum(state["temperature"], 1e-6)[:, None])
     token = jnp.where(state["temperature"] > 0, drawn, jnp.argmax(logits, -1)).astype(jnp.int32)
@@ -63,7 +63,7 @@ def step(params, inputs):
     order = jnp.argsort(log_p, descending=True)[:, :20].astype(jnp.int32)
     position = jnp.minimum(state["position"], state["text"].shape[1] - 1)
     made = {
-        "text": state["text"].at[jnp.arange(len(token)), position].set(token),
+        "text": state["text"].at[jnp.arange(token.shape[0]), position].set(token),
         "position": state["position"] + 1,
         "step": state["step"] + 1,
         "seed": state["seed"],
@@ -165,7 +165,7 @@ def stop(running):
 
 @pytest.fixture(scope="module")
 def texts(letters):
-    running = start(letters, "--slots", "2")
+    running = start(letters, "--slots", "2", "--room", "512")
     yield Texts(running)
     stop(running)
 
@@ -233,6 +233,7 @@ def test_a_stream_that_has_begun_is_finished_when_the_server_stops(letters):
     begun = response.read(100)
     running.process.send_signal(signal.SIGTERM)
     assert (begun + response.read()).endswith(b"data: [DONE]\n\n")
+    connection.close()
     _, said = running.process.communicate(timeout=20)
     assert running.process.returncode == 0 and "Traceback" not in said
 
@@ -244,7 +245,7 @@ REFUSED = [
     ("/v1/chat/completions", {"messages": TALK, "tools": [{"type": "function"}]}, "'tools' must be [] here"),
     ("/v1/chat/completions", {"messages": TALK, "top_logprobs": 2}, "'top_logprobs' needs 'logprobs' to be true"),
     ("/v1/chat/completions", {"messages": TALK, "prompt": "a"}, "unknown field 'prompt' of the body"),
-    ("/v1/completions", {"prompt": "a", "max_tokens": 5000}, "must fit in 4096 tokens, the model's context; got 1 + 5000"),
+    ("/v1/completions", {"prompt": "a", "max_tokens": 5000}, "must fit in 512 tokens, the model's context; got 1 + 5000"),
     ("/v1/completions", {"prompt": "a", "top_k": 0}, "'top_k' must be a whole number of at least 1; got 0"),
     ("/v1/completions", {"prompt": "a", "stream": "yes"}, "'stream' must be true or false; got 'yes'"),
 ]
@@ -346,5 +347,6 @@ def test_metrics(texts):
         said = connection.getresponse().read().decode()
         if re.search(r'^arsenal_serve_slots_busy\{model="letters",version="1"\} 0', said, re.M) or time.monotonic() > deadline:
             break
+    connection.close()
     for line in (r"slots\{.*\} 2\.0", r"slots_busy\{.*\} 0\.0", r"slots_waiting\{.*\} 0\.0", r"generated_tokens_total\{.*\} [1-9]", r"first_token_seconds_count\{.*\} [1-9]"):
         assert re.search(rf"^arsenal_serve_{line}", said, re.M), line

@@ -22,7 +22,7 @@ TEXTS = [
     ([4, 5], 1, 3, 0, {"temperature": 1.3, "top_k": 5}),
     ([9, 8, 7, 6], 10, 4, 2, {"temperature": 0.9, "top_p": 0.7, "repetition": 1.4}),
     ([3], 14, 5, 3, {"temperature": 1.0, "min_p": 0.05, "presence": 0.6, "frequency": 0.2}),
-    ([1, 2, 3], 9, 1, 7, {"temperature": 0.0, "repetition": 1.2}),
+    ([1, 2, 3], 9, 1, 7, {"temperature": 0.0, "repetition": 9.0}),
     (list(range(15)), 8, 6, 8, {"temperature": 2.0}),
 ]
 
@@ -31,13 +31,15 @@ TEXTS = [
 def small(request):
     model = transformer(VOCABULARY, layers=2, heads=4, width=16, context=ROOM, **FAMILIES[request.param])
     variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))
-    return model, jax.tree.map(lambda leaf: leaf * 6, variables)
+    enter = jax.jit(lambda variables, state, text: enter_slot(model, variables, state, text), donate_argnums=1)
+    step = jax.jit(lambda variables, state, allowed: step_slots(model, variables, state, allowed, True), donate_argnums=1)
+    return model, jax.tree.map(lambda leaf: leaf * 6, variables), enter, step
 
 
 @pytest.fixture(scope="module")
 def alone(small):
     """Each of `TEXTS` by itself, as a prompt goes on without slots, and the log-probabilities."""
-    model, variables = small
+    model, variables, *_ = small
 
     @jax.jit
     def run(variables, row, length, seed, sampling):
@@ -53,10 +55,8 @@ def alone(small):
     return found
 
 
-def serve(model, variables, texts, slots, order=None):
+def serve(model, variables, enter, step, texts, slots, order=None):
     """What a server does: texts enter at their step into the first slot that is free, in an order of slots that is given."""
-    enter = jax.jit(lambda variables, state, text: enter_slot(model, variables, state, text), donate_argnums=1)
-    step = jax.jit(lambda variables, state, allowed: step_slots(model, variables, state, allowed, True), donate_argnums=1)
     state, waiting, seats = empty_slots(model, variables, slots, ROOM), list(enumerate(texts)), {}
     found = {number: ([], [], []) for number in range(len(texts))}
     clock = 0
@@ -102,13 +102,13 @@ def test_neighbours_and_the_slot_change_no_bit(small):
 
 
 def test_only_what_is_allowed_is_drawn_and_ranks_are_the_models(small):
-    model, variables = small
-    state = empty_slots(model, variables, 2, ROOM)
-    text = {"tokens": jnp.array([[1, 2]]), "length": jnp.int32(2), "slot": jnp.int32(1), "seed": jnp.uint32(3)}
-    state = enter_slot(model, variables, state, text | {"sampling": neutral_sampling()})
-    allowed = np.zeros((2, 2), np.uint32)
+    model, variables, enter, step = small
+    state = empty_slots(model, variables, 3, ROOM)
+    text = {"tokens": np.array([[1, 2, 0, 0]], np.int32), "length": jnp.int32(2), "slot": jnp.int32(1), "seed": jnp.uint32(3)}
+    state = enter(variables, state, text | {"sampling": neutral_sampling()})
+    allowed = np.zeros((3, 2), np.uint32)
     allowed[1] = [0, 1 << 3 | 1 << 7]
-    _, made = step_slots(model, variables, state, jnp.asarray(allowed), jnp.asarray(True))
+    _, made = step(variables, state, allowed)
     assert int(made["token"][1]) in (35, 39)
     wanted = jax.nn.log_softmax(model.apply(variables, jnp.array([[1, 2]]))[0][0, -1])
     np.testing.assert_allclose(made["rank_log_p"][1], jnp.sort(wanted, descending=True)[:20], atol=1e-4)
