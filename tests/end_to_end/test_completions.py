@@ -18,6 +18,7 @@ from arsenal.road import export, fit, load
 
 WORDS = ["length=6", "batch_size=4", "data.context=48", "data.stride=64", "model.layers=1", "model.width=16", "model.heads=2"]
 MODEL = "text_gpt"
+pytestmark = pytest.mark.slow
 
 
 class Server:
