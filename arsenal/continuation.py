@@ -229,8 +229,8 @@ def slot_methods(model: Model, context: int, params: Any) -> dict[str, Method]:
     fields |= {f"sampling.{name}": value for name, value in slots.sampling._asdict().items()}
     state = {f"state.{name}": Tensor(shape=["slots", *value.shape[1:]]) for name, value in fields.items()}
     state |= {
-        f"state.cache.{name}": Tensor(shape=[leaf.shape[0], "slots", "room", *leaf.shape[3:]])
-        for name, leaf in slots.cache.items()
+        f"state.cache.{at}.{name}": Tensor(shape=["slots", leaf.shape[1], "room", leaf.shape[3]])
+        for at, layer in enumerate(slots.cache) for name, leaf in layer.items()
     }
     cold = neutral_sampling()._replace(temperature=jnp.float32(0))
     text = {

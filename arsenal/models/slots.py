@@ -25,7 +25,7 @@ class Slots(NamedTuple):
     logits: jax.Array
     """[n, vocabulary] of the next token."""
     cache: Any
-    """{"k", "v"} each [layers, n, room, kv_heads, head_size]: with the layers first a step moves none of it."""
+    """Of the model, for as many rows as there are slots: leaves [n, kv_heads, room, head_size]."""
     position: jax.Array
     """[n] of the next token."""
     step: jax.Array
@@ -51,7 +51,7 @@ def empty_slots(model: Model, variables: Any, n: int, room: int) -> Slots:
     """n slots for texts of up to `room` tokens."""
     prompt = {"tokens": jnp.zeros((n, 1), jnp.int32), "length": jnp.ones(n, jnp.int32)}
     made = jax.eval_shape(lambda variables: model.methods["prefill"](variables, prompt, room=room), variables)
-    cache = jax.tree.map(lambda leaf: jnp.zeros((leaf.shape[1], n, *leaf.shape[2:]), leaf.dtype), made["cache"])
+    cache = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), made["cache"])
     logits = made["logits"]
 
     def none(dtype, *shape):  # each has a buffer of its own, which a step may take over
@@ -73,9 +73,8 @@ def enter_slot(model: Model, variables: Any, slots: Slots, text: dict[str, Any])
 
     def put_cache(old, new):
         # All of the room is written: what an earlier text left there, times a weight of 0, may still be NaN.
-        row = jnp.zeros((old.shape[0], 1, *old.shape[2:]), old.dtype)
-        row = lax.dynamic_update_slice(row, new.swapaxes(0, 1), (0,) * old.ndim)
-        return lax.dynamic_update_slice(old, row, (0, slot, *[0] * (old.ndim - 2)))
+        row = lax.dynamic_update_slice(jnp.zeros((1, *old.shape[1:]), old.dtype), new, (0,) * old.ndim)
+        return lax.dynamic_update_slice_in_dim(old, row, slot, 0)
 
     def put(old, new):
         return lax.dynamic_update_slice_in_dim(old, new[None].astype(old.dtype), slot, 0)
@@ -129,12 +128,10 @@ def step_slots(
 
     none = jnp.zeros((n, count), jnp.int32), jnp.zeros((n, count), log_p.dtype)
     ranks, rank_log_p = lax.cond(ranked, rank, lambda: none)
-    cache = jax.tree.map(lambda leaf: leaf.swapaxes(0, 1), slots.cache)
-    made = model.methods["decode"](variables, {"token": token, "position": slots.position, "cache": cache})
+    made = model.methods["decode"](variables, {"token": token, "position": slots.position, "cache": slots.cache})
     room = jax.tree.leaves(slots.cache)[0].shape[2]
     slots = slots._replace(
-        logits=made["logits"], cache=jax.tree.map(lambda leaf: leaf.swapaxes(0, 1), made["cache"]),
-        position=jnp.minimum(slots.position + 1, room - 1), step=slots.step + 1,
+        logits=made["logits"], cache=made["cache"], position=jnp.minimum(slots.position + 1, room - 1), step=slots.step + 1,
         counts=slots.counts.at[jnp.arange(n), token].add(1),
     )  # fmt: skip
     return slots, {"token": token, "log_p": own, "ranks": ranks, "rank_log_p": rank_log_p}

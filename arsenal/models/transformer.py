@@ -59,6 +59,13 @@ class Transformer(nn.Module):
         x, _ = self.stack(x, Sight(mask=mask, positions=positions), None, training)
         return self.logits(self.norm(x))
 
+    def read(self, tokens, last):
+        """Tokens [n, t] -> logits [n, vocabulary] after the one at `last` [n]."""
+        self.check_tokens(tokens)
+        x, _ = self.stack(self.embed(tokens, jnp.arange(tokens.shape[1])[None]))
+        x = jnp.take_along_axis(x, last[:, None, None], 1)[:, 0]
+        return self.logits(self.norm(x))
+
     def extend(self, tokens, cache, position, last):
         """Tokens [n, t] at `position` [n] onwards -> logits [n, vocabulary] after the one at `last` [n], and the cache.
 
@@ -136,8 +143,8 @@ def transformer(
     `flops` of a step is `(6 N + 12 layers width t)` per token, with N the number of parameters without those of the
     positions: Chowdhery et al. 2022 (2204.02311, PaLM), appendix B, with N as nanoGPT's `estimate_mfu` counts it.
 
-    Three methods answer by tokens, their cache {"k", "v"} each [n, layers, room, kv_heads, head_size], where `prefill` may be
-    told less `room` than the context:
+    Three methods answer by tokens, their cache for each layer {"k", "v"}, each [n, kv_heads, room, head_size], where
+    `prefill` may be told less `room` than the context:
 
     `prefill`: {"tokens" [n, t], "length" [n]} -> {"logits" [n, vocabulary] after the first `length` tokens, "cache"}.
     `decode`: {"token" [n], "position" [n], "cache"} -> {"logits" [n, vocabulary] after that token, "cache"}.
@@ -166,8 +173,9 @@ def transformer(
         tokens, last = inputs["tokens"], inputs["length"].astype(jnp.int32) - 1
         if room > context:
             raise ValueError(f"`transformer` reads at most {context} tokens, its `context`; got a text of {room}.")
-        empty = stack.empty_cache(tokens.shape[0], room, variables["params"]["token"]["embedding"].dtype)
-        return extend(variables, tokens, empty, jnp.zeros_like(last), last)
+        logits, kept = build().apply(variables, tokens, last, method="read", mutable=["intermediates"])
+        held = kept["intermediates"]["stack"]["blocks"]["attention"]
+        return {"logits": logits, "cache": stack.fill_cache(held["keys"][0], held["values"][0], room)}
 
     def decode(variables, inputs):
         position = inputs["position"].astype(jnp.int32)
