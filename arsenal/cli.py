@@ -93,6 +93,17 @@ class UsageError(Refusal):
     """The words of a command are off."""
 
 
+def as_count(name: str, word: str, least: int = 1) -> int:
+    """A word of the command line as a whole number; `UsageError` where it is none or less than the least.
+
+    >>> as_count("length", "40")
+    40
+    """
+    if not (word.isascii() and word.isdigit()) or int(word) < least:
+        raise UsageError(f"`{name}` must be a whole number of at least {least}; got {word}.")
+    return int(word)
+
+
 def hint(name: str, names: Iterable[str]) -> str:
     """' Did you mean …?' or, when nothing is near, what there is."""
     return nearest(name, names) or f" There are: {', '.join(names)}."

@@ -17,6 +17,7 @@ from arsenal import config as configs
 from arsenal import session
 from arsenal.complete import ask, complete_step
 from arsenal.config import Config, Settings, compose
+from arsenal.continuation import fits, slot_methods, text_model
 from arsenal.data import ahead, arrays
 from arsenal.data.column import gather, is_streamed
 from arsenal.data.source import feed
@@ -428,9 +429,11 @@ def export(run: Run, to: str | Path | None = None, explain: str | None = None) -
     explain: one of `explanation.SERVED` adds the method `explain`: for each row what of the input makes the answer that it is,
     the predicted class or number. What it compares with is kept in the artifact. Returns the version's folder.
     """
+    from arsenal_serving.artifact.slots import STEP
     from arsenal_serving.export import Method
     from arsenal_serving.export import export as write
 
+    from arsenal.data.text import end_codes
     from arsenal.explanation.served import SERVED  # with all that explains, which training does not need
 
     described, rows, _ = run.kept
@@ -454,10 +457,16 @@ def export(run: Run, to: str | Path | None = None, explain: str | None = None) -
         )
         for name, f in run.apply.items()
     }
-    codecs = described.codecs
+    codecs, decoding = described.codecs, None
     if "generate" in run.parts.learner.inputs and (language := language_of(run, described, rows)):
         codecs = codecs | {"language": language}
         methods["generate"] = from_strings(methods["generate"])
+        if (found := text_model(run)) and fits(found[0], run.params["learner"]):
+            methods |= slot_methods(*found, run.params)
+            decoding = {
+                "codec": "language", "context": found[1], "vocabulary": methods[STEP].example["state"].logits.shape[1],
+                "end": end_codes(described), "template": described.template or None,
+            }  # fmt: skip
     if explain is not None:
         made = SERVED[explain](run)
         methods["explain"] = Method(made.fn, rows.x, inputs=described.inputs, outputs=made.outputs, sizes=made.sizes)
@@ -466,7 +475,7 @@ def export(run: Run, to: str | Path | None = None, explain: str | None = None) -
         "run": run.folder.name, "step": run.step, "config": run.config.values, "overrides": run.config.overrides,
         "environment": read_json(run.folder / "environment.json"), "parameters": digest(run.params),
     }  # fmt: skip
-    return write(target, methods, params, name=run.config.settings.name, codecs=codecs, provenance=provenance)
+    return write(target, methods, params, name=run.config.settings.name, codecs=codecs, provenance=provenance, decoding=decoding)
 
 
 def language_of(run: Run, described: "Schema", rows: Batch) -> dict[str, Any] | None:

@@ -125,6 +125,17 @@ FIGURES |= {
         ("small", "a GPT of 0.95 M parameters", SMALL_GPT, 200, 4.0), ("gpt2", "GPT-2 124M, random weights", GPT2, 64, 1.0)
     )
 }  # fmt: skip
+FIGURES["decode_slots"] = Figure(
+    "texts of a GPT of 0.95 M parameters, 16 in slots at a time, against one conversation at a time, the same decoder",
+    *(
+        Side(
+            "slots_arsenal.py", {"size": SMALL_GPT, "slots": slots, "texts": texts, "prompt": 16, "length": 200, "windows": 3},
+            {"texts": slots, "windows": 1},
+        )
+        for slots, texts in ((16, 64), (1, 8))
+    ),
+    2, 4.0, "tokens/s",
+)  # fmt: skip
 TABLES = {
     "path": ("5 folds x 60 values of C, scaled logistic, breast cancer: one program, against GridSearchCV(n_jobs=2)", 5.0),
     "ridge": ("1,000 bootstrap refits of ridge, diabetes: one program, against a joblib loop", 20.0),
@@ -224,6 +235,11 @@ def tree_figures(library: str) -> dict[str, Figure]:
 for library in ("scikit-learn", "lightgbm", "xgboost"):
     FIGURES |= tree_figures(library)
 AUTOML = {"budget": 60, "seed": 0, "sets": ["breast_cancer", "wine", "iris", "digits", "diabetes"]}
+SPECULATION = {
+    "model": {"steps": 600, "layers": 6, "width": 256, "heads": 8},
+    "draft": {"steps": 2000, "layers": 1, "width": 96, "heads": 4},
+    "context": 192, "prompt": 32, "length": 150, "texts": 12, "ahead": 4, "temperature": 0.0,
+}  # fmt: skip
 BOUNDS = {
     "gpt_driver": Bound(
         "that transformer under the driver with its log, against the same steps in a loop by hand, time for time",
@@ -243,6 +259,11 @@ BOUNDS = {
         "its report written: pictures, importance, tables",
         Side("trials_arsenal.py", {"trials": 10_000, "times": 5, "what": "report"}, {"trials": 500, "times": 2}),
         2, 3.0, "s", True,
+    ),
+    "speculation": Bound(
+        "a text of 150 tokens by a byte model of 4.9 M parameters, greedy, after held-out prompts: with a draft of a thirtieth "
+        "of its size, against the model alone, token for token the same",
+        Side("speculation_arsenal.py", SPECULATION, {"texts": 2}), 2, 1.5, "times as fast", False,
     ),
     "first_step": Bound(
         "`text_gpt` from the end of imports to its first step: cold compile cache against warm",

@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from annotated_types import Gt
+from arsenal_serving.artifact.template import CHATML, ChatTemplate, render, render_answers
 from arsenal_serving.export import Tensor
 
 from arsenal.data.dataset import Dataset, Schema, dataset
 from arsenal.data.documents import Document, document_files, json_objects
 from arsenal.data.files import resolve_path
-from arsenal.data.template import CHATML, ChatTemplate, read_template, render, render_answers
+from arsenal.data.template import read_template
 from arsenal.data.tokenizer import byte_tokenizer, tokenizer_of, tokenizer_state
 from arsenal.nearest import nearest
 
@@ -79,7 +80,7 @@ def chat(
         whole = dropped + len(talks)
         warnings.warn(f"{dropped} of {whole} talks have more than {context + 1} tokens and are left out.", stacklevel=2)
     x, y = pack_talks(talks, context)
-    schema = Schema({"tokens": Tensor(), "segments": Tensor()}, tokenizer=state)
+    schema = Schema({"tokens": Tensor(), "segments": Tensor()}, tokenizer=state, template=written._asdict())
     return dataset(x, y, schema=schema, files=files)
 
 

@@ -30,6 +30,8 @@ class Schema(NamedTuple):
     """Of a table as it came: what was decided of each of its columns and of its target, and why; see `tabular`."""
     marks: tuple[str, ...] = ()
     """Of text: what stands for codes that are no text, which follow its own in this order, or are tokens of the tokenizer."""
+    template: dict[str, Any] = {}
+    """Of talks: {"source", "tokens"} of the chat template that they are written by."""
 
 
 class Dataset(NamedTuple):

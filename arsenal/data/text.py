@@ -15,7 +15,7 @@ from arsenal.data.dataset import Dataset, Schema, dataset
 from arsenal.data.documents import document_files, documents
 from arsenal.data.files import resolve_path
 from arsenal.data.mapped import windows
-from arsenal.data.tokenizer import ENDS, end_of, tokenizer_of, tokenizer_state
+from arsenal.data.tokenizer import ENDS, end_of, ends_of, tokenizer_of, tokenizer_state
 
 
 def text(
@@ -149,6 +149,19 @@ def codec_state(schema: Schema, vocabulary: int, length: int) -> dict[str, Any] 
     if letters is None:
         return made | ends if schema.marks or vocabulary == 256 else None
     return made | {"values": letters} | ends
+
+
+def end_codes(schema: Schema) -> list[int]:
+    """The codes that end a text: special tokens of the tokenizer, or marks; none of bytes and characters alone.
+
+    >>> end_codes(Schema()), end_codes(Schema(marks=("<a>", "</s>")))
+    ([], [257])
+    """
+    if schema.tokenizer:
+        return ends_of(schema.tokenizer)
+    letters = characters(schema)
+    first = 256 if letters is None else len(letters)
+    return [first + number for number, mark in enumerate(schema.marks) if mark in ENDS]
 
 
 def characters(schema: Schema) -> list[str] | None:

@@ -6,8 +6,8 @@ from typing import Any
 
 ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[SEP]")
 """What ends a document, by the customs of published tokenizers."""
-
-
+TURNS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>")
+"""What ends a turn of a talk, by the same customs."""
 PADS = ("[PAD]", "<pad>", "<|pad|>", "<PAD>")
 """What fills a row up, by the same customs."""
 
@@ -18,6 +18,12 @@ def pad_of(state: dict) -> int | None:
         return int(state["padding"]["pad_id"])
     made = tokenizer_of(state)
     return next((code for name in PADS if (code := made.token_to_id(name)) is not None), None)
+
+
+def ends_of(state: dict) -> list[int]:
+    """The ids of all special tokens of a tokenizer.json that end a text or a turn."""
+    added = {token["content"]: token["id"] for token in state.get("added_tokens", ()) if token.get("special")}
+    return sorted(added[name] for name in {*ENDS, *TURNS} if name in added)
 
 
 def end_of(state: dict) -> tuple[str, int] | None:

@@ -147,13 +147,10 @@ def go_on(
 
     The draw of a token depends on its row's key and its number alone, so pieces of any length give the same text.
     """
-    real = text.logits.dtype
-    cold = jnp.broadcast_to(jnp.asarray(sampling.temperature, real), text.logits.shape[:1]) <= 0
 
     def one(text, _):
         adjusted = adjust_logits(text.logits, sampling, text.prompt, text.counts)
-        drawn = jax.vmap(lambda k, z: jax.random.categorical(fold_in(k, text.step), z))(keys, adjusted)
-        token = jnp.where(cold, jnp.argmax(adjusted, -1), drawn).astype(jnp.int32)
+        token = draw_tokens(adjusted, keys, text.step, sampling.temperature)
         log_p = jnp.take_along_axis(jax.nn.log_softmax(text.logits), token[:, None], 1)[:, 0]
         made = model.methods["decode"](variables, {"token": token, "position": text.position, "cache": text.cache})
         counts = None if text.counts is None else text.counts.at[jnp.arange(len(token)), token].add(1)
@@ -161,6 +158,21 @@ def go_on(
 
     text, (tokens, log_p) = lax.scan(one, text, length=length)
     return text, tokens.T, log_p.T
+
+
+def draw_tokens(adjusted: jax.Array, keys: jax.Array, step: jax.Array, temperature: Any) -> jax.Array:
+    """Tokens [n] int32 of `adjust_logits`' [n, vocabulary]: row i by `fold_in(keys[i], step[i])`, the likeliest at temperature 0.
+
+    `step`, the token's number, is [n] or one for all.
+    """
+    cold = jnp.broadcast_to(jnp.asarray(temperature, adjusted.dtype), adjusted.shape[:1]) <= 0
+    likeliest, numbers = jnp.argmax(adjusted, -1).astype(jnp.int32), jnp.broadcast_to(step, adjusted.shape[:1])
+
+    def draw():
+        each = jax.vmap(lambda key, number, z: jax.random.categorical(fold_in(key, number), z))
+        return jnp.where(cold, likeliest, each(keys, numbers, adjusted).astype(jnp.int32))
+
+    return lax.cond(jnp.all(cold), lambda: likeliest, draw)
 
 
 def beam_search(

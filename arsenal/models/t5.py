@@ -56,12 +56,15 @@ class T5(nn.Module):
         x = self.encoder_norm(x)
         return x if self.drop is None else self.drop(x, training), seen
 
-    def extend(self, tokens, cache, position, last):
-        """Tokens [n, t] of the decoder at `position` [n] onwards -> logits after the one at `last` [n], and the cache."""
-        sight = Sight(start=position, memory=cache["memory"], memory_mask=cache["seen"])
-        x, own = self.decoder(self.embed(tokens), sight, {name: cache[name] for name in "kv"})
+    def extend(self, tokens, cache, position, last, memory=None):
+        """Tokens [n, t] of the decoder at `position` [n] onwards -> logits after the one at `last` [n], and the cache.
+
+        `memory`, what the encoder made, is read once: the cache then holds its keys and values of every layer.
+        """
+        sight = Sight(start=position, memory=memory, memory_mask=cache["seen"])
+        x, layers = self.decoder(self.embed(tokens), sight, cache["layers"])
         x = jnp.take_along_axis(x, last[:, None, None], 1)[:, 0]
-        return self.logits(self.decoder_norm(x)), cache | own
+        return self.logits(self.decoder_norm(x)), {"layers": layers, "seen": cache["seen"]}
 
     def embed(self, tokens, training=None):
         """Tokens [n, t] as [n, t, width]."""
@@ -136,7 +139,7 @@ def t5(
         memory, seen = run(variables, inputs, method="encode")
         cache = decoder.empty_cache(tokens.shape[0], room or tokens.shape[1] + generated, memory.dtype)
         logits, cache = run(
-            variables, tokens, cache | {"memory": memory, "seen": seen}, jnp.zeros_like(last), last, method="extend"
+            variables, tokens, {"layers": cache, "seen": seen}, jnp.zeros_like(last), last, memory, method="extend"
         )
         return {"logits": logits, "cache": cache}
 

@@ -59,12 +59,22 @@ class Transformer(nn.Module):
         x, _ = self.stack(x, Sight(mask=mask, positions=positions), None, training)
         return self.logits(self.norm(x))
 
+    def read(self, tokens, last):
+        """Tokens [n, t] -> logits [n, vocabulary] after the one at `last` [n]."""
+        self.check_tokens(tokens)
+        x, _ = self.stack(self.embed(tokens, jnp.arange(tokens.shape[1])[None]))
+        x = jnp.take_along_axis(x, last[:, None, None], 1)[:, 0]
+        return self.logits(self.norm(x))
+
     def extend(self, tokens, cache, position, last):
-        """Tokens [n, t] at `position` [n] onwards -> logits [n, vocabulary] after the one at `last` [n], and the cache."""
+        """Tokens [n, t] at `position` [n] onwards -> logits [n, vocabulary] after the one at `last` [n], and the cache.
+
+        `last` None: after each, [n, t, vocabulary].
+        """
         self.check_tokens(tokens)
         x = self.embed(tokens, position[:, None] + jnp.arange(tokens.shape[1], dtype=jnp.int32))
         x, cache = self.stack(x, Sight(start=position), cache, None)
-        x = jnp.take_along_axis(x, last[:, None, None], 1)[:, 0]
+        x = x if last is None else jnp.take_along_axis(x, last[:, None, None], 1)[:, 0]
         return self.logits(self.norm(x)), cache
 
     def embed(self, tokens, positions):
@@ -133,11 +143,12 @@ def transformer(
     `flops` of a step is `(6 N + 12 layers width t)` per token, with N the number of parameters without those of the
     positions: Chowdhery et al. 2022 (2204.02311, PaLM), appendix B, with N as nanoGPT's `estimate_mfu` counts it.
 
-    Two methods answer token by token, their cache {"k", "v"} each [n, layers, room, kv_heads, head_size], where `prefill` may be
-    told less `room` than the context:
+    Three methods answer by tokens, their cache for each layer {"k", "v"}, each [n, kv_heads, room, head_size], where
+    `prefill` may be told less `room` than the context:
 
     `prefill`: {"tokens" [n, t], "length" [n]} -> {"logits" [n, vocabulary] after the first `length` tokens, "cache"}.
     `decode`: {"token" [n], "position" [n], "cache"} -> {"logits" [n, vocabulary] after that token, "cache"}.
+    `extend`: {"tokens" [n, t], "position" [n], "cache"} -> {"logits" [n, t, vocabulary] after each of them, "cache"}.
 
     `attention`: tokens [n, t] -> how much each position looks at each, [n, layers, heads, t, t]; rows sum to 1.
     """
@@ -162,12 +173,16 @@ def transformer(
         tokens, last = inputs["tokens"], inputs["length"].astype(jnp.int32) - 1
         if room > context:
             raise ValueError(f"`transformer` reads at most {context} tokens, its `context`; got a text of {room}.")
-        empty = stack.empty_cache(tokens.shape[0], room, variables["params"]["token"]["embedding"].dtype)
-        return extend(variables, tokens, empty, jnp.zeros_like(last), last)
+        logits, kept = build().apply(variables, tokens, last, method="read", mutable=["intermediates"])
+        held = kept["intermediates"]["stack"]["blocks"]["attention"]
+        return {"logits": logits, "cache": stack.fill_cache(held["keys"][0], held["values"][0], room)}
 
     def decode(variables, inputs):
         position = inputs["position"].astype(jnp.int32)
         return extend(variables, inputs["token"][:, None], inputs["cache"], position, jnp.zeros_like(position))
+
+    def extend_by(variables, inputs):
+        return extend(variables, inputs["tokens"], inputs["cache"], inputs["position"].astype(jnp.int32), None)
 
     def attention(variables, tokens):
         _, kept = build().apply(variables, tokens, mutable=["intermediates"])
@@ -186,7 +201,8 @@ def transformer(
         return continue_prompts(model, variables, keys, prompt, count, sampling)
 
     model = linen(build()) if dropout is None else linen(build, dropout=dropout)
-    model = model._replace(methods={"prefill": prefill, "decode": decode, "attention": attention}, flops=flops)
+    methods = {"prefill": prefill, "decode": decode, "extend": extend_by, "attention": attention}
+    model = model._replace(methods=methods, flops=flops)
     return model._replace(methods=model.methods | {"generate": from_inputs}, inputs={"generate": prompts})
 
 

@@ -54,11 +54,30 @@ def by_products(
     q: jax.Array, k: jax.Array, v: jax.Array, extra: dict[str, Any], *, causal: bool, scale: float | None = None
 ) -> jax.Array:
     """The formula, in [b, heads, t, d]; the softmax of half precision is taken in float32."""
-    weights = attention_weights(q, k, causal=causal, scale=scale, **extra).astype(v.dtype)
+    return by_heads(q, k.swapaxes(1, 2), v.swapaxes(1, 2), extra, causal=causal, scale=scale)
+
+
+def by_heads(
+    q: jax.Array, k: jax.Array, v: jax.Array, extra: dict[str, Any], *, causal: bool = False, scale: float | None = None
+) -> jax.Array:
+    """`by_products` of k and v [b, kv_heads, s, d]."""
+    weights = weights_by_heads(q, k, causal=causal, scale=scale, **extra).astype(v.dtype)
     b, heads, t, s = weights.shape
-    kv = v.shape[2]
-    mixed = weights.reshape(b, kv, heads // kv * t, s) @ v.swapaxes(1, 2)
+    kv = v.shape[1]
+    mixed = weights.reshape(b, kv, heads // kv * t, s) @ v
     return mixed.reshape(b, heads, t, v.shape[3]).swapaxes(1, 2)
+
+
+def attend_cache(
+    q: jax.Array, k: jax.Array, v: jax.Array, *, mask: jax.Array, bias: jax.Array | None = None, scale: float | None = None
+) -> jax.Array:
+    """`attend` of k and v [b, kv_heads, s, d], as a cache has them: on CPU none of them is moved."""
+    extra = {"mask": mask} | ({} if bias is None else {"bias": bias})
+
+    def moved(q, k, v, extra):
+        return by_library(q, k.swapaxes(1, 2), v.swapaxes(1, 2), extra, causal=False, scale=scale)
+
+    return lax.platform_dependent(q, k, v, extra, cpu=functools.partial(by_heads, scale=scale), default=moved)
 
 
 def attention_weights(
@@ -71,9 +90,22 @@ def attention_weights(
     scale: float | None = None,
 ) -> jax.Array:
     """How much each position looks at each, [b, heads, t, s], as in `attend`; rows sum to 1."""
+    return weights_by_heads(q, k.swapaxes(1, 2), causal=causal, mask=mask, bias=bias, scale=scale)
+
+
+def weights_by_heads(
+    q: jax.Array,
+    k: jax.Array,
+    *,
+    causal: bool = False,
+    mask: jax.Array | None = None,
+    bias: jax.Array | None = None,
+    scale: float | None = None,
+) -> jax.Array:
+    """`attention_weights` of k [b, kv_heads, s, d]."""
     b, t, heads, size = q.shape
-    s, kv = k.shape[1:3]
-    q, k = q.swapaxes(1, 2).reshape(b, kv, heads // kv * t, size), k.swapaxes(1, 2)
+    kv, s = k.shape[1:3]
+    q = q.swapaxes(1, 2).reshape(b, kv, heads // kv * t, size)
     real = jnp.float32 if q.dtype in HALF else q.dtype
     scores = jnp.matmul(q, k.swapaxes(2, 3), preferred_element_type=real) * (size**-0.5 if scale is None else scale)
     scores = scores.reshape(b, heads, t, s)
@@ -168,24 +200,25 @@ class SelfAttention(nn.Module):
         if self.is_mutable_collection("intermediates"):  # only where somebody asks what it looked at
             weights = attention_weights(q, k, causal=self.causal, mask=mask, bias=bias, scale=self.scale)
             self.sow("intermediates", "weights", weights)
+            self.sow("intermediates", "keys", k)
+            self.sow("intermediates", "values", v)
         return self.merge_heads(attend(q, k, v, causal=self.causal, mask=mask, bias=bias, scale=self.scale))
 
     def extend(self, x, cache, position, bias=None):
         """The same for positions `position` [n] onwards of longer rows, whose earlier ones are in the cache.
 
-        `cache` {"k", "v"} [n, context, kv_heads, d] -> (answers [n, t, width], the cache with these positions); always
-        causal. `position + t <= context` is the caller's affair: XLA would move the write without a word.
+        `cache` {"k", "v"} [n, kv_heads, room, d] -> (answers [n, t, width], the cache with these positions); always causal.
+        What lies beyond the room is not kept.
         """
-        position = position.astype(jnp.int32)
-        here = position[:, None] + jnp.arange(x.shape[1], dtype=jnp.int32)
+        here = position.astype(jnp.int32)[:, None] + jnp.arange(x.shape[1], dtype=jnp.int32)
         q, *new = self.split_heads(x, here)
-        put = jax.vmap(lambda old, part, at: lax.dynamic_update_slice_in_dim(old, part, at, 0))
-        cache = {name: put(cache[name], part, position) for name, part in zip("kv", new, strict=True)}
-        there, at = jnp.arange(cache["k"].shape[1], dtype=jnp.int32), here[:, None, :, None]
+        rows = jnp.arange(x.shape[0], dtype=jnp.int32)[:, None]
+        cache = {name: cache[name].at[rows, :, here].set(part) for name, part in zip("kv", new, strict=True)}
+        there, at = jnp.arange(cache["k"].shape[2], dtype=jnp.int32), here[:, None, :, None]
         seen = there <= at
-        if self.window is not None and self.window < cache["k"].shape[1]:
+        if self.window is not None:
             seen = seen & (at - there < self.window)
-        return self.merge_heads(attend(q, cache["k"], cache["v"], mask=seen, bias=bias, scale=self.scale)), cache
+        return self.merge_heads(attend_cache(q, cache["k"], cache["v"], mask=seen, bias=bias, scale=self.scale)), cache
 
     def split_heads(self, x, positions):
         """Queries [n, t, heads, d], keys and values [n, t, kv_heads, d]."""

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.core.scope import bind
 from jax import lax
 
 from arsenal.nn.attention import CrossAttention, SelfAttention
@@ -83,10 +84,18 @@ class Layers(NamedTuple):
             return nn.LayerNorm(self.epsilon, name=name)
         return {"rms": nn.RMSNorm, "rms_offset": OffsetRMSNorm}[self.norm](self.epsilon, name=name)
 
-    def empty_cache(self, n: int, context: int, dtype: Any) -> dict[str, jax.Array]:
-        """Keys and values of rows that nothing was read of, {"k", "v"} each [n, layers, context, kv_heads, head_size]."""
-        shape = (n, self.layers, context, self.kv_heads or self.heads, self.head_size or self.width // self.heads)
-        return {"k": jnp.zeros(shape, dtype), "v": jnp.zeros(shape, dtype)}
+    def empty_cache(self, n: int, room: int, dtype: Any) -> tuple[dict[str, jax.Array], ...]:
+        """Keys and values of rows that nothing was read of: for each layer {"k", "v"}, each [n, kv_heads, room, head_size]."""
+        shape = (n, self.kv_heads or self.heads, room, self.head_size or self.width // self.heads)
+        return tuple({name: jnp.zeros(shape, dtype) for name in "kv"} for _ in range(self.layers))
+
+    def fill_cache(self, keys: jax.Array, values: jax.Array, room: int) -> tuple[dict[str, jax.Array], ...]:
+        """The cache of rows of which the first t positions were read, keys and values [layers, n, t, kv_heads, head_size]."""
+        def put(part):
+            part = part.swapaxes(1, 2)
+            return lax.dynamic_update_slice(jnp.zeros((*part.shape[:2], room, part.shape[3]), part.dtype), part, (0,) * 4)
+
+        return tuple({"k": put(keys[at]), "v": put(values[at])} for at in range(self.layers))
 
 
 class Sight(NamedTuple):
@@ -97,7 +106,7 @@ class Sight(NamedTuple):
     positions: Any = None
     """[n or 1, t]; None: 0, 1, 2, …"""
     memory: Any = None
-    """[n, s, any width], which each layer with `cross` reads."""
+    """[n, s, any width], which each layer with `cross` reads; None where a cache holds what they read."""
     memory_mask: Any = None
     start: Any = None
     """[n]: where the rows begin that a cache holds the earlier part of."""
@@ -128,7 +137,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x, cache, sight, training):
-        """Returns x and the layer's cache, which is None where none was given."""
+        """Returns x and the layer's cache, None where none was given; `cross_k` and `cross_v` are those of the memory."""
         o = self.layers
         attention = SelfAttention(
             o.width, o.heads, o.causal, o.init_kernel(), o.init_kernel(last=True), o.kv_heads, o.head_size,
@@ -161,7 +170,10 @@ class Block(nn.Module):
             cross = CrossAttention(
                 o.width, o.heads, o.head_size, o.bias, o.scale, o.init_kernel(), o.init_kernel(last=True), name="cross"
             )
-            x = part(x, "cross", lambda y: cross(y, cross.read(sight.memory), sight.memory_mask))
+            anew = sight.memory is not None
+            read = cross.read(sight.memory) if anew else {name: cache[f"cross_{name}"] for name in "kv"}
+            new = None if new is None else new | {f"cross_{name}": read[name] for name in "kv"}
+            x = part(x, "cross", lambda y: cross(y, read, sight.memory_mask))
         return part(x, "mlp", mlp), new
 
 
@@ -187,14 +199,28 @@ class Stack(nn.Module):
         self.blocks = blocks(o, self.dropout)
 
     def __call__(self, x, sight=Sight(), cache=None, training=None):  # noqa: B008
-        """x [n, t, width] to the same, and the cache of `Layers.empty_cache` with these positions; None of None."""
-        t = x.shape[1]
+        """x [n, t, width] to the same, and the cache of `Layers.empty_cache` with these positions; None of None.
+
+        Layers with `cross` that read `sight.memory` add its keys and values, `cross_k` and `cross_v` [n, s, heads, d]; a cache
+        with those stands for the memory.
+        """
+        at = jnp.arange(x.shape[1], dtype=jnp.int32)
         if cache is None:
-            there, here = jnp.arange(t, dtype=jnp.int32), jnp.arange(t, dtype=jnp.int32)[None]
-        else:
-            there = jnp.arange(cache["k"].shape[2], dtype=jnp.int32)
-            here = sight.start.astype(jnp.int32)[:, None] + jnp.arange(t, dtype=jnp.int32)
-        return self.blocks(x, cache, sight._replace(bias=self.biases(here, there)), training)
+            return self.blocks(x, None, sight._replace(bias=self.biases(at[None], at)), training)
+        there = jnp.arange(cache[0]["k"].shape[2], dtype=jnp.int32)
+        sight = sight._replace(bias=self.biases(sight.start.astype(jnp.int32)[:, None] + at, there))
+        # Layer by layer: a loop would copy each layer's cache into its turn, and out of it again.
+        stacked, path, made = self.blocks.variables["params"], (*self.path, "blocks"), []
+        for number, own in enumerate(cache):
+            params = jax.tree.map(lambda leaf, number=number: leaf[number], stacked)
+            for name in reversed(path):
+                params = {name: params}
+            scope = bind({"params": params})
+            for name in path:
+                scope = scope.push(name, reuse=True)
+            x, new = Block(self.layers, self.dropout, parent=scope)(x, own, sight, training)
+            made.append(new)
+        return x, tuple(made)
 
     def biases(self, here, there):
         """What every layer adds to attention's scores for positions here [n or 1, t] and there [s]; None: nothing."""

@@ -23,7 +23,7 @@ def write_schema(path: Path, schema: Schema, training: Batch, examples: Batch) -
     write_json(path / "schema.json", {
         "inputs": {name: field._asdict() for name, field in schema.inputs.items()},
         "target": schema.target._asdict(), "codecs": schema.codecs, "tokenizer": schema.tokenizer,
-        "table": schema.table, "marks": list(schema.marks), "rows": len(training.weight),
+        "table": schema.table, "marks": list(schema.marks), "template": schema.template, "rows": len(training.weight),
     })  # fmt: skip
     flat = {}
     for name, part in jax.tree.map(lambda v: v[:EXAMPLES], examples)._asdict().items():
@@ -54,7 +54,7 @@ def read_schema(path: Path) -> tuple[Schema, Batch, int]:
     aux = part("aux")
     try:
         inputs = {n: Tensor(**f) for n, f in found["inputs"].items()}
-        more = (found.get("tokenizer", {}), found.get("table", {}), tuple(found.get("marks", ())))
+        more = (found.get("tokenizer", {}), found.get("table", {}), tuple(found.get("marks", ())), found.get("template", {}))
         schema, n = Schema(inputs, Tensor(**found["target"]), found["codecs"], *more), int(found["rows"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise Damaged(path / "schema.json", f"{type(error).__name__}: {error}") from error

@@ -17,17 +17,14 @@ def explain(
     """
     from pathlib import Path
 
-    from arsenal.cli import UsageError
+    from arsenal.cli import as_count
     from arsenal.explanation.methods import explain_run, write_explanation
     from arsenal.run import load
 
-    for name, value in (("rows", rows), ("background", background)):
-        if value is not None and (not value.isdecimal() or int(value) < 1):
-            raise UsageError(f"`{name}` must be a whole number >= 1; got {value}.")
+    count, most = None if rows is None else as_count("rows", rows), as_count("background", background)
     loaded = load(run, params, checkpoint)
     keep = [name.strip() for name in fixed.split(",") if name.strip()]
-    count = None if rows is None else int(rows)
-    found = explain_run(loaded, method, count, int(background), column, metric, split, keep)
+    found = explain_run(loaded, method, count, most, column, metric, split, keep)
     folder = Path(output) if output is not None else loaded.folder / "explanations"
     table, page = write_explanation(folder, loaded.config.settings.name, method, found)
     width = max((len(name) for name, _ in found.top), default=0)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from arsenal.cli import as_count
 from arsenal.nested import flatten
 from arsenal.runs import events, folder, index, query, table
 from arsenal.runs.folder import RunError
@@ -39,11 +40,10 @@ def list_runs(
     """  # fmt: skip
     if format not in table.FORMATS:
         raise RunError(f"`format` must be one of {', '.join(table.FORMATS)}; got {format!r}.")
-    if limit is not None and not limit.isdecimal():
-        raise RunError(f"`limit` must be a whole number; got {limit!r}.")
+    most = None if limit is None else as_count("limit", limit, 0)
     conditions = query.conditions(where) if where else []
     with index.open_index(Path(root)) as base:
-        runs = index.select_runs(base, name, state, conditions, sort)[: int(limit) if limit else None]
+        runs = index.select_runs(base, name, state, conditions, sort)[:most]
         there = index.known_keys(base)
         if columns:
             keys = [query.check_key(key, there, "columns") if runs else key for key in columns.split(",")]

@@ -28,6 +28,7 @@ def tokenize(
     document; what the tokenizer has for that unless given. dtype: uint16 or uint32; the smaller that holds the tokenizer's ids
     unless given. processes: as many as processors unless given; what is written does not depend on it.
     """
+    from arsenal.cli import as_count
     from arsenal.data.corpus import SPECIALS, id_type, learn_tokenizer, write_corpus
     from arsenal.data.documents import document_files, documents
     from arsenal.data.tokenizer import tokenizer_state
@@ -46,7 +47,7 @@ def tokenize(
         raise TokenizeError(f"`lowercase` is of `kind=wordpiece`; got {kind or 'bpe'}, which keeps every text as it is.")
     if target.exists():
         raise TokenizeError(f"{to} is there already; choose another name, or remove it.")
-    most, several = whole("vocabulary", vocabulary or "8192"), whole("processes", processes) if processes else None
+    most, several = as_count("vocabulary", vocabulary or "8192"), as_count("processes", processes) if processes else None
     marks = [name.strip() for name in specials.split(",") if name.strip()] if specials is not None else None
     if not tokenizer and kind in (None, *SPECIALS):  # before what takes long
         id_type(most, dtype)
@@ -75,13 +76,6 @@ def tokenize(
             f"model.vocabulary={about['vocabulary']}"
         )
     print(f"{'tokenizer' if alone else 'corpus'}: {to}")
-
-
-def whole(name: str, value: str) -> int:
-    """A whole number of at least 1."""
-    if not value.isdecimal() or int(value) < 1:
-        raise TokenizeError(f"`{name}` must be a whole number of at least 1; got {value}.")
-    return int(value)
 
 
 def hear(heard: Callable[[int], None], text: str) -> str:

@@ -30,14 +30,15 @@ class Call:
     in lower case, gRPC's metadata alike. address: the client's. model: as the client named it. method, version: what
     was found. key: what a sticky choice between versions hangs on. principal: who asks, once admitted. scopes: what
     it may do, None for everything. id: the request's. inputs, answers: named arrays of an inference that succeeded so
-    far. status: HTTP's, or the name of gRPC's code; 0 for a client that went away. seconds: from the head of the
-    request to the end of the answer.
+    far. dialect: whose clients ask, "openai" or nobody's in particular. status: HTTP's, or the name of gRPC's code; 0
+    for a client that went away. seconds: from the head of the request to the end of the answer.
     """
 
     __slots__ = (
         "address",
         "answers",
         "began",
+        "dialect",
         "error",
         "headers",
         "id",
@@ -66,6 +67,7 @@ class Call:
         self.trace: tuple[str, str] | None = None  # W3C trace and parent ids
         self.rows = 0
         self.status: int | str = 0
+        self.dialect = ""
         self.error = ""
         self.seconds = 0.0
         self.began = time.perf_counter()

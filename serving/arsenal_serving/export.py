@@ -64,6 +64,7 @@ class Method(NamedTuple):
     tolerance: {"rtol", "atol"} of the golden check on other machines (see `arsenal_serving.artifact.golden`).
     batch: False for a function without a batch axis, which then takes the example's shapes and no others.
     sizes: the padded sizes that are compiled; by default every power of two. Few of them for what compiles slowly.
+    private: whether it is the server's own, which no client may call, see `decoding` of `export`.
     """
 
     fn: Callable[[Any, Any], Any]
@@ -74,6 +75,7 @@ class Method(NamedTuple):
     tolerance: Mapping[str, float] = golden.TOLERANCE
     batch: bool = True
     sizes: Sequence[int] | None = None
+    private: bool = False
 
 
 def export(
@@ -87,6 +89,7 @@ def export(
     default: str | None = None,
     codecs: Mapping[str, dict[str, Any]] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    decoding: Mapping[str, Any] | None = None,
     platforms: Sequence[str] = PLATFORMS,
 ) -> Path:
     """Write `methods` over `params` as the next version in the model's folder; returns the version's folder.
@@ -94,6 +97,9 @@ def export(
     methods: one function, which is called predict, or functions and `Method`s by name; functions take `example`.
     params: any pytree of arrays. name: the model's; by default the folder's. version: another than the next.
     default: the method that the bare model name calls; by default the first.
+    decoding: of a model of language, whose private methods `decode_enter` and `decode_step` keep texts in slots, see
+    `arsenal_serving.artifact.slots`: {"codec": that of its tokens, "context": tokens of a text, "vocabulary": how many
+    tokens there are, "end": those that end a text, "template": a chat template, {"source", "tokens"}, or None}.
     A bare array input is named "x", a bare array output after its method, the rest by their path ("a.b").
     As under `jax.jit`, 64-bit inputs and parameters become 32-bit ones unless jax_enable_x64 is on.
     Raises `Refused` for what cannot be served or is not proven, and for a version that exists, before anything is
@@ -109,7 +115,7 @@ def export(
         "format": manifest.FORMAT,
         "name": name,
         "version": None,
-        "default": default or next(iter(made)),
+        "default": default or next(key for key, method in made.items() if not method.private),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "provenance": dict(provenance or {}),
         "jax": {**program.promise(jax.__version__), "calling_convention": 0},
@@ -120,6 +126,8 @@ def export(
         },
         "codecs": codecs,
         "renewed": None,
+        # Left out where there is none, as in every manifest before there was any.
+        **({} if decoding is None else {"decoding": dict(decoding)}),
         "methods": {},
     }
     files: dict[str, bytes] = {artifact.PARAMETERS: safetensors.numpy.save(arrays)}
@@ -230,6 +238,7 @@ def _method(
         "bits": bits,
         "tolerance": {"rtol": rtol, "atol": atol},
         "constraints": list(method.constraints),
+        **({"private": True} if method.private else {}),
     }
     kept = {f"{name}/input/{key}": np.array(x, order="C") for key, x in zip(input_names, few, strict=True)}
     kept |= {f"{name}/output/{key}": np.array(y, order="C") for key, y in zip(output_names, answers, strict=True)}
@@ -437,7 +446,7 @@ def _check_names(
 ) -> None:
     if not MODEL_NAME.fullmatch(name):
         raise Refused(f"`name` must be letters, digits, '.', '_' or '-', at most 100; got {show(name)}.")
-    if not methods:
+    if all(getattr(method, "private", False) for method in methods.values()):
         raise Refused("`methods` must hold at least one method; got none.")
     for key, method in methods.items():
         if not isinstance(key, str) or not METHOD_NAME.fullmatch(key):
@@ -448,8 +457,8 @@ def _check_names(
             method.batch and method.sizes and all(type(size) is int and size >= 1 for size in method.sizes)
         ):
             raise Refused(f"`sizes` of method {key!r} must be batch sizes >= 1; got {show(method.sizes)}.")
-    if default is not None and default not in methods:
-        raise unknown_name("default method", default, methods)
+    if default is not None and (default not in methods or methods[default].private):
+        raise unknown_name("default method", default, [key for key in methods if not methods[key].private])
     codecs.find_codecs(states, dict(states))
     known = ("rocm", *PLATFORMS)
     if program.platform() not in platforms or not set(platforms) <= set(known):

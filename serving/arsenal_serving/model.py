@@ -27,12 +27,13 @@ from arsenal_serving.artifact import folder as artifact
 from arsenal_serving.artifact.codecs import cells
 from arsenal_serving.artifact.manifest import INDEPENDENT, MOST_RANK, SINGLE
 from arsenal_serving.artifact.program import BATCH, Array
+from arsenal_serving.artifact.slots import Decoding
 from arsenal_serving.refused import Refused, show, unknown_name
 from arsenal_serving.schedule import run_in_order
 
 run_in_order()
 
-MAX_BATCH, MAX_ROWS = 64, 16384
+MAX_BATCH, MAX_ROWS, SLOTS = 64, 16384, 16
 # Sizes beyond the warm ones are compiled as they come; so many of them are kept, or sizes would fill the memory.
 KEPT = 32
 
@@ -119,7 +120,11 @@ class Loaded(NamedTuple):
 
 
 class ServedModel:
-    """A loaded artifact; made by `load`. `name`, `version`, `default` and `methods` say what it serves."""
+    """A loaded artifact; made by `load`. `name`, `version`, `default` and `methods` say what it serves.
+
+    every: the methods, and those that no client may call. decoding: the programs of texts in slots, of a model of
+    language.
+    """
 
     def __init__(
         self, manifest: dict[str, Any], methods: dict[str, Loaded], params: list[Any], max_batch: int, max_rows: int
@@ -128,7 +133,9 @@ class ServedModel:
         self.version: int = manifest["version"]
         self.default: str = manifest["default"]
         self.manifest = manifest
-        self.methods = methods
+        private = {name for name, entry in manifest["methods"].items() if entry.get("private")}
+        self.methods = {name: method for name, method in methods.items() if name not in private}
+        self.decoding: Decoding | None = None
         self.max_batch = max_batch
         self.max_rows = max_rows
         self.seconds: dict[str, float] = {}
@@ -136,6 +143,7 @@ class ServedModel:
         self.late_compiles = 0  # since `warm`: each kept a caller waiting, and the callers behind it
         self._ready = False
         self._params = params
+        self.every = methods
         self._warm: dict[tuple[Any, ...], Callable[..., Any]] = {}
         self._kept: OrderedDict[tuple[Any, ...], Callable[..., Any]] = OrderedDict()
         self._lock = threading.Lock()
@@ -185,6 +193,8 @@ class ServedModel:
             start = time.perf_counter()
             self.run(loaded, zeros)
             self.seconds[loaded.name] = time.perf_counter() - start
+        if self.decoding is not None:
+            self.decoding.warm()
         self._ready = True
 
     def quick(self, method: str, rows: int, seconds: float) -> bool:
@@ -197,7 +207,7 @@ class ServedModel:
         """The largest differences from the stored answers, by method and output; raises `Refused` for one too large."""
         slack = 1.0 if self.manifest["platform"] == program.platform() else golden.OTHER_PLATFORM
         found: dict[str, dict[str, float]] = {}
-        for loaded in self.methods.values():
+        for loaded in self.every.values():
             answers = self.repeat(loaded.name, arrays)
             found[loaded.name] = {}
             for port in loaded.outputs:
@@ -213,7 +223,7 @@ class ServedModel:
 
     def repeat(self, method: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The answers, as codes, to a method's stored inputs among the arrays of a golden file."""
-        loaded, sizes = self._method(method), dict[str, int]()
+        loaded, sizes = self.every[method], dict[str, int]()
         inputs = [
             _array(loaded, port.coded, arrays[f"{method}/input/{port.name}"], sizes)
             for port in loaded.inputs
@@ -359,17 +369,21 @@ def load(
     form: str = "auto",
     keys: Sequence[bytes] = (),
     limits: TensorLimits = LIMITS,
+    slots: int = SLOTS,
+    room: int | None = None,
 ) -> ServedModel:
     """The model in an artifact folder, after its sums held and its golden answers came out again.
 
     folder: one version, or a model's folder or a run's, of which the newest version is taken. form: "auto" takes each
     program's versioned form where this jax accepts it, else the durable one; "versioned" and "durable" insist.
-    keys: PEMs of Ed25519 public keys; with them, what none of them signed is refused. limits: of requests. Raises
-    `Refused`, in one line, for an artifact that does not hold what it promises.
+    keys: PEMs of Ed25519 public keys; with them, what none of them signed is refused. limits: of requests. slots, room:
+    of a model of language, texts that go on at once and tokens of one (None: its context). Raises `Refused`, in one
+    line, for an artifact that does not hold what it promises.
     """
     folder = versions.locate(folder)
     held = artifact.open_version(folder, keys).files
-    return make(folder, held, max_batch=max_batch, max_rows=max_rows, form=form, limits=limits)
+    how: dict[str, Any] = {"max_batch": max_batch, "max_rows": max_rows, "form": form, "slots": slots, "room": room}
+    return make(folder, held, limits=limits, **how)
 
 
 def make(
@@ -380,10 +394,14 @@ def make(
     max_rows: int = MAX_ROWS,
     form: str = "auto",
     limits: TensorLimits = LIMITS,
+    slots: int = SLOTS,
+    room: int | None = None,
 ) -> ServedModel:
     """The model made of an artifact's files that held, see `load`."""
     if max_batch < 1 or max_rows < 1:
         raise Refused(f"`max_batch` and `max_rows` must be at least 1; got {max_batch} and {max_rows}.")
+    if slots < 1 or (room is not None and room < 2):
+        raise Refused(f"`slots` must be at least 1, `room` at least 2 or None; got {slots} and {room}.")
     if not 1 <= limits.rank <= MOST_RANK or limits.elements < 1:
         raise Refused(f"`limits` must be a rank of 1 to {MOST_RANK} and at least 1 element; got {tuple(limits)}.")
     files = dict(held)
@@ -398,6 +416,10 @@ def make(
         }
         with jax.enable_x64(any(p.dtype.itemsize == 8 for p in params) or jax.config.jax_enable_x64):  # type: ignore[attr-defined]
             model = ServedModel(manifest, methods, jax.device_put(params), max_batch, max_rows)
+        if (told := manifest.get("decoding")) is not None:
+            if (codec := manifest["codecs"].get(told["codec"])) is None or codec.get("kind") != "tokens":
+                raise Refused(f"the codec of 'decoding' must be one of kind 'tokens'; got {show(told['codec'])}.")
+            model.decoding = Decoding(told, codec, methods, model._params, slots, room or told["context"])
         try:
             model.differences = model.check_golden(kept)
         except Refused:

@@ -12,6 +12,14 @@ class Refused(ValueError):
     """Says in one line what was refused, what is allowed and what came."""
 
 
+class Full(Exception):
+    """A queue is full; `seconds` is when to try again."""
+
+    def __init__(self, seconds: int):
+        super().__init__(f"the queue is full; try again in {seconds} s.")
+        self.seconds = seconds
+
+
 def show(value: object, limit: int = 80) -> str:
     """A value from a stranger as one short printable line, whatever its length and depth.
 

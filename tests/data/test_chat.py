@@ -6,12 +6,13 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arsenal_serving.artifact.template import CHATML, ChatTemplate, render
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arsenal.data import chat
 from arsenal.data.chat import Talk, pack_talks, talk_of
-from arsenal.data.template import CHATML, ChatTemplate, read_template, render
+from arsenal.data.template import read_template
 from arsenal.data.tokenizer import tokenizer_of, tokenizer_state
 from arsenal.losses import cross_entropy
 from arsenal.records import batch

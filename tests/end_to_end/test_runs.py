@@ -56,7 +56,7 @@ def test_list(arsenal):
     assert rows[0].keys() == {"config.seed", "validation/loss"} and float(rows[0]["validation/loss"]) > 0
     assert arsenal("list", "name=other") == "No run fits.\n"
     assert arsenal("list", "format=xml") == "arsenal: `format` must be one of table, json, csv; got 'xml'.\n"
-    assert arsenal("list", "limit=few") == "arsenal: `limit` must be a whole number; got 'few'.\n"
+    assert arsenal("list", "limit=few") == "arsenal: `limit` must be a whole number of at least 0; got few.\n"
     assert "has no verb `lst`. Did you mean `list`?" in arsenal("lst")
 
 

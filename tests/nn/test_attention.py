@@ -88,7 +88,7 @@ def test_a_cache_gives_what_the_whole_row_gives(pieces):
     variables = jax.jit(layer.init)(jax.random.key(0), x)
     wanted = jax.jit(layer.apply)(variables, x)
     extend = jax.jit(lambda *given: layer.apply(variables, *given, method="extend"))
-    cache, at = {name: jnp.zeros((3, 9, 2, 4)) for name in "kv"}, 0
+    cache, at = {name: jnp.zeros((3, 2, 9, 4)) for name in "kv"}, 0
     for size in pieces:
         y, cache = extend(x[:, at : at + size], cache, jnp.full(3, at))
         np.testing.assert_allclose(y, wanted[:, at : at + size], atol=1e-5)

@@ -56,8 +56,9 @@ def parse(content: bytes) -> dict:
         for port in method["inputs"]:
             port.setdefault("pad", None)
         _check_types(name, method, found["parameters"]["arrays"])
-    if found["default"] not in found["methods"]:
-        raise Refused(f"{FILE}: 'default' must be one of {sorted(found['methods'])}; got {show(found['default'])}.")
+    known = sorted(name for name, method in found["methods"].items() if not method.get("private"))
+    if found["default"] not in known:
+        raise Refused(f"{FILE}: 'default' must be one of {known}; got {show(found['default'])}.")
     return found
 
 
@@ -139,6 +140,7 @@ def _is_size(value: Any) -> bool:
 
 
 TEXT = _Words("a string", lambda value: isinstance(value, str) and len(value) <= 10_000)
+TEMPLATE = _Words("a template of at most 1,000,000 letters", lambda v: isinstance(v, str) and len(v) <= 1_000_000)
 NAME = _matching(re.compile(r"[^\x00-\x1f\x7f]{1,500}"), "a printable name")
 FLAG = _Words("true or false", lambda value: type(value) is bool)
 OBJECT = _Words("an object", lambda value: isinstance(value, dict))
@@ -163,8 +165,9 @@ PORT = {
     ),
     "finite": FLAG,
 }
-# What fills a length up to the size that runs, and words for missing values; artifacts before them had none.
-LATER = ("pad", "gaps")
+# What fills a length up to the size that runs, words for missing values, methods of the server's own and texts in
+# slots; artifacts before them had none.
+LATER = ("pad", "gaps", "private", "decoding")
 INPUT = PORT | {
     "pad": _optional(_Words("null or a number", lambda value: type(value) in (int, float))),
     "gaps": _optional([TEXT]),
@@ -192,6 +195,14 @@ METHOD = {
     "bits": FLAG,
     "tolerance": dict.fromkeys(golden.TOLERANCE, SIZE),
     "constraints": [_matching(RULE, "a rule such as 'length <= 512'")],
+    "private": FLAG,
+}
+DECODING = {
+    "codec": NAME,
+    "context": _whole(2, 1 << 24),
+    "vocabulary": _whole(1),
+    "end": [_whole(0)],
+    "template": _optional({"source": TEMPLATE, "tokens": {NAME: TEXT}}),
 }
 TOP = {
     "format": _whole(1),
@@ -207,6 +218,7 @@ TOP = {
         "arrays": [{"name": NAME, "dtype": ARRAY_DTYPE, "shape": SHAPE}],
     },
     "codecs": {NAME: OBJECT},
+    "decoding": DECODING,
     "renewed": _optional({"version": _optional(_whole(1)), "sums": TEXT, "jax": TEXT, "on": DAY}),
     "methods": {_matching(METHOD_NAME, "an identifier of at most 100 letters"): METHOD},
 }

@@ -105,12 +105,15 @@ class LoadedProgram:
         self.exported, self.form, self.why = exported, form, why
         self._compiled: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()
 
-    def compiled(self, arrays: Sequence[Array]) -> Callable[..., Any]:
-        """What runs at fixed shapes; compiled once, while somebody holds it. Raises what jax raises."""
-        key = tuple(arrays)
+    def compiled(self, arrays: Sequence[Array], donated: Sequence[int] = ()) -> Callable[..., Any]:
+        """What runs at fixed shapes; compiled once, while somebody holds it. Raises what jax raises.
+
+        donated: the arguments whose memory the answers take over.
+        """
+        key = (*arrays, *donated)
         found = self._compiled.get(key)
         if found is None:
-            found = self._compiled[key] = lower(self.exported, arrays).compile()
+            found = self._compiled[key] = lower(self.exported, arrays, donated).compile()
         return found
 
 
@@ -214,10 +217,11 @@ def rebuild(durable: bytes, calling: dict[str, Any]) -> jax.export.Exported:
     return jax.export.Exported(**{f.name: fields[f.name] for f in wanted if f.name in fields})
 
 
-def lower(exported: jax.export.Exported, arrays: Sequence[Array]) -> Any:
+def lower(exported: jax.export.Exported, arrays: Sequence[Array], donated: Sequence[int] = ()) -> Any:
     """The program lowered for fixed shapes on this machine's platform; `.compile()` gives what runs."""
     with widen_types(exported):
-        return jax.jit(exported.call).lower(*(jax.ShapeDtypeStruct(a.shape, np.dtype(a.dtype)) for a in arrays))
+        types = [jax.ShapeDtypeStruct(a.shape, np.dtype(a.dtype)) for a in arrays]
+        return jax.jit(exported.call, donate_argnums=tuple(donated)).lower(*types)
 
 
 def custom_calls(durable: bytes) -> set[str]:

@@ -43,6 +43,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--grpc-port", type=_port, metavar="PORT", help="serve gRPC too; 0 picks a free one")
     parser.add_argument("--max-batch", type=_positive, default=64, help="rows run at once (default: %(default)s)")
     parser.add_argument("--max-rows", type=_positive, default=16384, help="rows of a request (default: %(default)s)")
+    parser.add_argument("--slots", type=_positive, default=16, help="texts that go on at once (default: %(default)s)")
+    parser.add_argument("--room", type=_positive, metavar="TOKENS", help="of a text (default: the model's context)")
     parser.add_argument("--max-rank", type=_positive, default=32, help="dimensions of a tensor (default: %(default)s)")
     parser.add_argument("--max-elements", type=_positive, default=1 << 24, help="of a tensor (default: %(default)s)")
     parser.add_argument("--max-body", type=_positive, default=64 << 20, help="bytes of a body (default: %(default)s)")
@@ -234,6 +236,7 @@ def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callab
         folder = mirror.folder
     proving.use_cache(proof.cache)
     how = {"max_batch": given.max_batch, "max_rows": given.max_rows, "form": given.form}
+    how |= {"slots": given.slots, "room": given.room}
 
     def prepare(version: Path) -> ServedModel:
         held = artifact.open_version(version, public_keys(given.key))

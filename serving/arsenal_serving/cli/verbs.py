@@ -35,7 +35,7 @@ def verify(folder: str, keys: Sequence[bytes] = ()) -> Facts:
         **_describe(where, held),
         "verified": {
             name: {"program": method.program.form, "golden_difference": loaded.differences[name]}
-            for name, method in loaded.methods.items()
+            for name, method in loaded.every.items()
         },
     }
 
@@ -130,6 +130,7 @@ def _describe(folder: Any, held: artifact.Opened) -> Facts:
             name: {
                 **{key: method[key] for key in ("inputs", "outputs", "rows", "sizes", "bits")},
                 **{key: method[key] for key in ("platforms", "constraints")},
+                "private": method.get("private", False),
                 "custom_calls": _calls(held.files[method["programs"]["durable"]]),
             }
             for name, method in manifest["methods"].items()
@@ -215,7 +216,8 @@ def _tell_described(facts: Facts) -> Iterator[str]:
     if renewed := facts["renewed"]:
         yield f"  renewed     on {renewed['on']} from version {renewed['version']}, made with jax {renewed['jax']}"
     for name, method in facts["methods"].items():
-        yield f"{name}{' (default)' if name == facts['default'] else ''}"
+        about = " (default)" if name == facts["default"] else " (the server's own)" if method["private"] else ""
+        yield f"{name}{about}"
         for way in ("inputs", "outputs"):
             for port in method[way]:
                 yield f"  {way[:-1]:<10}  {_port(port)}"

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from arsenal_serving.calls import Call, Stop
-from arsenal_serving.refused import Refused
-from arsenal_serving.repository.engine import Expired, Full, Gone
+from arsenal_serving.refused import Full, Refused
+from arsenal_serving.repository.engine import Expired, Gone
 from arsenal_serving.repository.models import Missing, Unready
 
 
@@ -32,7 +32,7 @@ def answer_error(error: Exception, call: Call) -> Answer | None:
     call.error = str(error)
 
     def answer(status: int, *headers: tuple[bytes, bytes]) -> Answer:
-        return json_answer(status, {"error": call.error}, *headers)
+        return json_answer(status, error_body(status, call.error, call), *headers)
 
     match error:
         case Stop():
@@ -50,4 +50,15 @@ def answer_error(error: Exception, call: Call) -> Answer | None:
         case Gone():
             return None
     call.error = "".join(traceback.format_exception(error))
-    return json_answer(500, {"error": "internal error; the server's log has the details"})
+    return json_answer(500, error_body(500, "internal error; the server's log has the details", call))
+
+
+KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+def error_body(status: int, message: str, call: Call) -> dict[str, Any]:
+    """The JSON of an error, as the clients of the call's dialect read it."""
+    if call.dialect != "openai":
+        return {"error": message}
+    kind = KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return {"error": {"message": message, "type": kind, "param": None, "code": None}}

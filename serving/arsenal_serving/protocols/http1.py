@@ -68,7 +68,7 @@ class Exchange:
     """
 
     __slots__ = ("_ended", "_waiter", "address", "answered", "began", "body", "expecting", "headers", "host", "method",
-                 "on_gone", "path", "refused", "via")  # fmt: skip
+                 "on_gone", "path", "refused", "streaming", "via")  # fmt: skip
 
     def __init__(self, via: Connection, method: str, path: str, headers: dict[bytes, bytes], host: bytes = b""):
         self.via, self.method, self.path, self.headers, self.host = via, method, path, headers, host
@@ -78,7 +78,7 @@ class Exchange:
         self.body: bytes | None = None
         self.refused: tuple[int, str] | None = None
         self.on_gone: Callable[[], None] | None = None
-        self.answered = self._ended = False
+        self.answered = self._ended = self.streaming = False
         self._waiter: asyncio.Future | None = None
 
     async def read(self) -> bytes | None:
@@ -104,6 +104,20 @@ class Exchange:
             self.answered = True
             self.on_gone = None  # it leads back here: without it nothing of a request is left to the collector
             self.via.send(self, status, headers, body)
+
+    def begin(self, status: int, headers: Headers) -> None:
+        """Send the head of an answer whose body comes in pieces."""
+        if not self.answered and not self.streaming:
+            self.streaming = True
+            self.via.send_head(self, status, headers)
+
+    def write(self, piece: bytes, last: bool = False) -> None:
+        """Send a piece of a body that has begun; none is sent to a client that has gone."""
+        if not self.answered:
+            if last:
+                self.answered = True
+                self.on_gone = None
+            self.via.send_piece(self, piece, last)
 
     def end(self, body: bytes | None) -> None:
         """There is a body, or there will be none."""
@@ -219,6 +233,7 @@ class Connection(asyncio.Protocol):
         self._choked = False  # it reads more slowly than it asks
         self._last = False  # nothing is read after what is being answered
         self._paused = False
+        self._chunked = self._closing = False  # of an answer that goes out in pieces
         self._lingering = 0.0  # until when what a refused client still sends is thrown away
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -461,7 +476,7 @@ class Connection(asyncio.Protocol):
     def send(self, exchange: Exchange, status: int, headers: Headers, body: bytes) -> None:
         """Write an answer, and hand the next request to the handler."""
         unread = exchange is self._reading
-        last = unread or self.server.draining or (self._last and len(self._queue) == 1)
+        last = self._is_last(exchange)
         pieces = [REASONS[status], self.server.date]
         for name, value in headers:
             pieces += (name, b": ", value, b"\r\n")
@@ -470,6 +485,32 @@ class Connection(asyncio.Protocol):
         if exchange.method != "HEAD":
             pieces.append(body)
         self._transport.write(b"".join(pieces))
+        self._go_to_next(unread, last)
+
+    def send_head(self, exchange: Exchange, status: int, headers: Headers) -> None:
+        """Write the head of an answer in chunks, RFC 9112, 7.1; to HTTP/1.0, which has none, up to the end."""
+        self._chunked = self._parser.get_http_version() != "1.0"
+        self._closing = self._is_last(exchange) or not self._chunked
+        pieces = [REASONS[status], self.server.date]
+        for name, value in headers:
+            pieces += (name, b": ", value, b"\r\n")
+        pieces.append(b"transfer-encoding: chunked\r\n" if self._chunked else b"")
+        pieces.append(b"connection: close\r\n\r\n" if self._closing else b"\r\n")
+        self._transport.write(b"".join(pieces))
+
+    def send_piece(self, exchange: Exchange, piece: bytes, last: bool) -> None:
+        """Write a chunk and, behind the last one, hand the next request to the handler."""
+        if self._chunked:
+            piece = (b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b"") + (b"0\r\n\r\n" if last else b"")
+        self._transport.write(piece)
+        if last:
+            self._go_to_next(False, self._closing)
+
+    def _is_last(self, exchange: Exchange) -> bool:
+        return exchange is self._reading or self.server.draining or (self._last and len(self._queue) == 1)
+
+    def _go_to_next(self, unread: bool, last: bool) -> None:
+        """The first request is answered. unread: not all of it had come. last: nothing follows on this connection."""
         self._queue.popleft()
         self._quiet = time.perf_counter()
         if unread:

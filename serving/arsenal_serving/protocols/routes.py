@@ -20,7 +20,7 @@ from arsenal_serving import __version__
 from arsenal_serving.artifact.manifest import SINGLE
 from arsenal_serving.calls import ADMIN, INFER, LIVE, METRICS, READ, Call, Stop
 from arsenal_serving.model import name_answers, rows
-from arsenal_serving.protocols import open_inference, records
+from arsenal_serving.protocols import completions, open_inference, records
 from arsenal_serving.protocols.admission import check_host, check_page
 from arsenal_serving.protocols.compression import WINDOW, choose_coding, compress, inflate
 from arsenal_serving.protocols.errors import Answer, answer_error, json_answer
@@ -34,6 +34,7 @@ from arsenal_serving.security.principal import may
 
 INLINE_BODY = 256 << 10  # longer JSON is parsed and written on a thread
 LONGEST_KNOWN = 256  # characters of a path
+LONG_TEXT = 16 << 10  # bytes of a body; reading tokens of a longer one would hold others up
 
 
 class Asked(NamedTuple):
@@ -58,6 +59,7 @@ def handler(serving: Serving, names: frozenset[bytes] | None = None) -> Callable
         call = Call("http", exchange.headers, exchange.address)
         identify(call)
         call.began = exchange.began
+        call.dialect = "openai" if exchange.path.startswith("/v1/") else ""
         try:
             if exchange.refused:
                 raise Stop(*exchange.refused)
@@ -249,6 +251,21 @@ async def _route(serving: Serving, exchange: Exchange, call: Call) -> Answer | N
                 return json_answer(200, repository.policy(name))
             except Missing as error:
                 raise absent(call, error) from None
+        case ["v1", "completions"]:
+            admit("POST", "completions", INFER)
+            return await _converse(serving, exchange, call, chat=False)
+        case ["v1", "chat", "completions"]:
+            admit("POST", "chat", INFER)
+            return await _converse(serving, exchange, call, chat=True)
+        case ["v1", "models"]:
+            admit("GET", "models")
+            return json_answer(200, {"object": "list", "data": [one for one in _texts(serving) if may_see(one["id"])]})
+        case ["v1", "models", name]:
+            admit("GET", "models", READ, name)
+            for one in _texts(serving):
+                if one["id"] == name and may_see(name):
+                    return json_answer(200, one)
+            raise absent(call, Missing(f"there is no model of language {show(name)}."))
         case ["metrics"] if serving.metrics:
             admit("GET", "metrics", METRICS)
             accepted = call.headers.get(b"accept", b"").decode("latin-1")
@@ -302,6 +319,33 @@ async def _infer(
     request = await _maybe_aside(large, lambda: read(what, call, body))
     answers = await infer(serving, what, call, request.inputs, request.seconds, exchange.wait_gone)
     return await _maybe_aside(table or _large(answers), lambda: request.write(answers))
+
+
+async def _converse(serving: Serving, exchange: Exchange, call: Call, chat: bool) -> Answer | None:
+    """Go on with a text, as its body asks."""
+    if (body := await _body(serving, exchange, call, KINDS[:1])) is None:
+        return None
+    asked = _parse(body)
+    if not isinstance(asked, dict) or not isinstance(asked.get("model"), str):
+        raise Refused(f"the body must be an object with 'model', a name; got {show(asked)}.")
+    call.model = asked["model"]
+    if not may(call.scopes, INFER, call.model):  # it was not known who is meant when the call was admitted
+        raise Stop(403, f"this needs the scope {show(f'{INFER}:{call.model}', 120)}.")
+    what = find(serving, call, None)
+    decoder = serving.engine.decoder(what.model)
+    if decoder is None:
+        raise Refused(f"{show(call.model)} is no model of language: it was exported without `decoding`.")
+    wanted = await _maybe_aside(len(body) > LONG_TEXT, lambda: completions.read_wanted(asked, chat, decoder.decoding))
+    return await completions.converse(exchange, call, what, decoder, wanted, chat)
+
+
+def _texts(serving: Serving) -> list[dict[str, Any]]:
+    """The models that go on with texts, as OpenAI's clients read them."""
+    return [
+        completions.described_model(name, model.manifest["created"])
+        for name, model in sorted(serving.repository.models.items())
+        if model.decoding is not None
+    ]
 
 
 async def _change(serving: Serving, exchange: Exchange, call: Call) -> Answer | None:

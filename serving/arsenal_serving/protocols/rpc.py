@@ -28,8 +28,8 @@ from arsenal_serving.model import Loaded, Port
 from arsenal_serving.protocols import open_inference, protos
 from arsenal_serving.protocols.serving import EXTENSIONS, Serving, change, check_control, find, infer
 from arsenal_serving.protocols.tracing import identify
-from arsenal_serving.refused import Refused, show
-from arsenal_serving.repository.engine import Expired, Full
+from arsenal_serving.refused import Full, Refused, show
+from arsenal_serving.repository.engine import Expired
 from arsenal_serving.repository.models import Missing, Unready
 from arsenal_serving.security.principal import may
 from arsenal_serving.security.tls import Tls

@@ -17,7 +17,7 @@ from arsenal_serving.security.principal import may
 
 MAX_BODY = 64 << 20
 EXTENSIONS = ["binary_tensor_data", "statistics", "model_repository"]
-INFERENCES = ("infer", "predict")  # the operations that need the scope of one
+INFERENCES = ("infer", "predict", "completions", "chat")  # the operations that need the scope of one
 
 
 class Serving(NamedTuple):

@@ -16,24 +16,19 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from arsenal_serving.artifact.manifest import SINGLE
 from arsenal_serving.model import Loaded, ServedModel, name_answers, round_up
+from arsenal_serving.refused import Full
+from arsenal_serving.repository.decoder import Decoder
 
 # Measured on two cores: a hop to a thread and back costs about 0.1 ms, as much as a small model's whole answer, so
 # what is quick runs on the event loop; what is slow, or may compile, runs on one thread and the loop stays live.
 INLINE_SECONDS = 0.002
 MAX_QUEUED_ROWS, MAX_QUEUED_BYTES = 65536, 512 << 20
-
-
-class Full(Exception):
-    """The queue is full; `seconds` is when to try again."""
-
-    def __init__(self, seconds: int):
-        super().__init__(f"the queue is full; try again in {seconds} s.")
-        self.seconds = seconds
 
 
 class Expired(Exception):
@@ -121,10 +116,17 @@ class Engine:
         self.max_rows, self.max_bytes = max_rows, max_bytes
         self.rows = self.bytes = 0  # waiting
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
+        self._decoders: WeakKeyDictionary[ServedModel, Decoder] = WeakKeyDictionary()
         self._lanes: OrderedDict[tuple, deque[Job]] = OrderedDict()
         self._quick: OrderedDict[tuple, deque[Job]] = OrderedDict()
         self._busy = self._alone = self._crowded = self._flushing = False
         self._speed = 0.0  # rows per second of the last run
+
+    def decoder(self, model: ServedModel) -> Decoder | None:
+        """What has texts go on in the slots of a model, one for each; None where it is none of language."""
+        if model not in self._decoders and model.decoding is not None:
+            self._decoders[model] = Decoder(model.decoding, self._device, self.max_rows)
+        return self._decoders.get(model)
 
     async def infer(
         self,

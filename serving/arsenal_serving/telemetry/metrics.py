@@ -64,6 +64,26 @@ class Metrics:
             unit: self._gauge(f"arsenal_serve_queue_{unit}", f"{unit.capitalize()} that wait for the device.")
             for unit in ("rows", "bytes")
         }
+        labels = ("model", "version")
+        self._tokens = {
+            name: Counter(f"arsenal_serve_{name}_tokens", f"Tokens that were {done}.", labels, registry=registry)
+            for name, done in (("generated", "made"), ("prompt", "read before the first was made"))
+        }
+        self._first = Histogram(
+            "arsenal_serve_first_token_seconds",
+            "From a text's coming to its first token.",
+            labels,
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._slots = {
+            name: self._gauge(f"arsenal_serve_slots{name}", about, labels)
+            for name, about in (
+                ("", "Texts that may go on at once."),
+                ("_busy", "Texts that go on."),
+                ("_waiting", "Texts that wait for a slot."),
+            )
+        }
         self._ready = self._gauge("arsenal_serve_models_ready", "Models that are served.", mode="livemin")
         built = self._gauge(
             "arsenal_serve_build_info", "Versions of what serves.", ("version", "jax", "python"), mode="livemax"
@@ -107,6 +127,14 @@ class Metrics:
         self._ready.set(len({name for name, _, _ in models}))
         for name, version, model in models:
             self._grow(self._late.labels(name, version), (name, version, id(model)), model.late_compiles)
+            if (decoder := self._engine.decoder(model)) is not None:
+                for kind, count in (("generated", decoder.tokens), ("prompt", decoder.prompts)):
+                    self._grow(self._tokens[kind].labels(name, version), (kind, name, version, id(model)), count)
+                while decoder.first:
+                    self._first.labels(name, version).observe(decoder.first.popleft())
+                sizes = {"": decoder.decoding.slots, "_busy": decoder.busy, "_waiting": decoder.waiting}
+                for kind, count in sizes.items():
+                    self._slots[kind].labels(name, version).set(count)
         for counter, name, counted in self._counts:
             self._grow(counter, name, counted())
         if self._shared:

@@ -6,8 +6,8 @@ import functools
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -87,6 +87,39 @@ def tokens(
         return made.reshape(codes.shape[:-1])
 
     return StringCodec(encode, decode, (min(behind, 0), max(behind, size - 1)), length, reads_back=True)
+
+
+class Language(NamedTuple):
+    """How a model reads and writes.
+
+    read: a text, and whether marks of its beginning and end are put around it, as codes; raises `Refused`. write: codes
+    as a text, without its special tokens. size: how many codes there are. state: of the codec.
+    """
+
+    read: Callable[[str, bool], list[int]]
+    write: Callable[[list[int]], str]
+    size: int
+    state: dict[str, Any]
+
+
+def language(state: Mapping[str, Any]) -> Language:
+    """How the model of a tokens codec, whose state this is, reads and writes texts of any length.
+
+    >>> bytes_of = language({"kind": "tokens", "length": 1})
+    >>> bytes_of.read("hé", True), bytes_of.write([104, 195, 169])
+    ([104, 195, 169], 'hé')
+    """
+    tokenizer, marks = state.get("tokenizer"), state.get("marks") or []
+    read_text, write, size = _units(state.get("values"), tokenizer, marks)
+    made = load_tokenizer(json.dumps(tokenizer)) if tokenizer is not None else None
+
+    def read(text: str, around: bool) -> list[int]:
+        found = read_text(text) if made is None else made.encode(text, add_special_tokens=around).ids
+        if isinstance(found, str):
+            raise Refused(f"a text must have only characters that the model knows, not {show(found)}.")
+        return list(found)
+
+    return Language(read, write, size, dict(state))
 
 
 def _units(
