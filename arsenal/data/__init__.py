@@ -25,6 +25,7 @@ from arsenal.data.idx import idx
 from arsenal.data.images import images
 from arsenal.data.mapped import memmap, tokens
 from arsenal.data.mixture import mixture
+from arsenal.data.pairs import pairs
 from arsenal.data.passages import passages
 from arsenal.data.shapes import shapes
 from arsenal.data.source import ahead, arrays, feed, nothing, reading, stream, through
@@ -71,6 +72,7 @@ __all__ = [
     "nothing",
     "npz",
     "odd_digits",
+    "pairs",
     "parquet",
     "passages",
     "predefined",

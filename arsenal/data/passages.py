@@ -46,7 +46,7 @@ def passages(
     if path is None:
         texts, labels = map(list, zip(*topic_passages(context), strict=True))
     else:
-        texts, labels, files = labelled_rows(path, text, label)
+        texts, labels, files = two_columns(path, text, label)
     if gone := [at for at, one in enumerate(labels, 1) if not one.strip()]:
         raise ValueError(f"Each text must have a label; {len(gone)} have none in column `{label}`, the first in row {gone[0]}.")
     goal, found = find_target(labels, label, "classes"), tokenizer_state(tokenizer) if tokenizer else {}
@@ -64,26 +64,25 @@ def passages(
     return dataset(x, goal.values, schema=schema, files=files)
 
 
-def labelled_rows(path: str, text: str, label: str) -> tuple[list[str], list[str], list[Path]]:
+def two_columns(path: str, first: str, second: str) -> tuple[list[str], list[str], list[Path]]:
     """The cells of both columns, and the files; nothing is the empty one."""
     if not path.endswith(".jsonl"):
         frame, _, files = read_tables(path, Layout())
-        for name in (text, label):
+        for name in (first, second):
             check_name(name, frame.columns, "column")
-        return frame[text].tolist(), frame[label].tolist(), files
-    texts, labels, files = [], [], document_files(path)
+        return frame[first].tolist(), frame[second].tolist(), files
+    one, other, files = [], [], document_files(path)
     for file in files:
         for place, line in json_objects(file):
             try:
-                for name in (text, label):
+                for name, found in ((first, one), (second, other)):
                     check_name(name, line, "field")
-                texts.append(cells.text(line[text]) or "")
-                labels.append(cells.text(line[label]) or "")
+                    found.append(cells.text(line[name]) or "")
             except ValueError as error:
                 raise ValueError(f"{file}, line {place}: {error}") from error
-    if not texts:
+    if not one:
         raise ValueError(f"{path} must hold a text; there is none.")
-    return texts, labels, files
+    return one, other, files
 
 
 def count_longer(texts: list[str], x: np.ndarray, state: dict[str, Any]) -> int:
@@ -91,7 +90,7 @@ def count_longer(texts: list[str], x: np.ndarray, state: dict[str, Any]) -> int:
     full = [texts[at] for at in np.flatnonzero(x[:, -1] != state["padding"])]
     if "tokenizer" not in state:
         return sum(len(one.encode()) > state["length"] for one in full)
-    whole = tokenizer_of(state["tokenizer"] | {"truncation": None, "padding": None})
+    whole = tokenizer_of(state["tokenizer"])
     return sum(len(one.ids) > state["length"] for one in whole.encode_batch(full))
 
 

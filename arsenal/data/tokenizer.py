@@ -49,13 +49,13 @@ def tokenizer_state(path: str) -> dict:
 
 
 def tokenizer_of(state: dict) -> Any:
-    """The tokenizer that the content of a tokenizer.json describes."""
+    """The tokenizer that the content of a tokenizer.json describes; it neither cuts nor pads, whatever is said of that there."""
     try:
         from tokenizers import Tokenizer
     except ModuleNotFoundError as error:
         raise ValueError('Tokenizers need a library: pip install "ml-arsenal[tokenizers]".') from error
     try:
-        return Tokenizer.from_str(json.dumps(state))
+        return Tokenizer.from_str(json.dumps(state | {"truncation": None, "padding": None}))
     except Exception as error:  # the library raises nothing narrower
         raise ValueError(f"it is no tokenizer.json of Hugging Face's ({str(error).splitlines()[0]}).") from error
 

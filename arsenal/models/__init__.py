@@ -10,7 +10,7 @@ from arsenal.models.convolutional import convolutional
 from arsenal.models.detector import center_net
 from arsenal.models.generation import Sampling, beam_search, generate
 from arsenal.models.perceptron import perceptron
-from arsenal.models.recurrent import recurrent
+from arsenal.models.recurrent import recurrent, sequence_to_sequence
 from arsenal.models.resnet import resnet
 from arsenal.models.t5 import t5
 from arsenal.models.transformer import transformer
@@ -19,6 +19,6 @@ from arsenal.models.vit import vit
 
 __all__ = [
     "Sampling", "autoencoder", "beam_search", "bert", "center_net", "clip", "convnext", "convolutional", "frozen", "generate",
-    "lora", "merge_adapters", "perceptron", "recurrent", "resnet", "segmentation_unet", "t5", "transformer", "two_views", "unet",
-    "variational", "vector_quantized", "vit",
+    "lora", "merge_adapters", "perceptron", "recurrent", "resnet", "segmentation_unet", "sequence_to_sequence", "t5",
+    "transformer", "two_views", "unet", "variational", "vector_quantized", "vit",
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 Raffel et al., JMLR 21 (2020), 1910.10683; Shazeer 2020 (2002.05202) for the gated units of v1.1.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import flax.linen as nn
@@ -14,7 +14,7 @@ from annotated_types import Gt, Interval
 from arsenal.models.generation import Sampling, continue_prompts
 from arsenal.nn import Dense, Dropout, Layers, Sight, Stack, linen
 from arsenal.nn.stack import Activation, Remat
-from arsenal.records import Batch, Model
+from arsenal.records import Batch, Model, anything
 
 PositiveInt = Annotated[int, Gt(0)]
 
@@ -42,7 +42,7 @@ class T5(nn.Module):
 
     def __call__(self, inputs, training=None):
         """Logits of the decoder's token after each."""
-        check_inputs(inputs)
+        check_questions("t5", inputs)
         memory, seen = self.encode(inputs, training)
         x, _ = self.decoder(self.embed(inputs["decoder"], training), Sight(memory=memory, memory_mask=seen), None, training)
         return self.logits(self.decoder_norm(x), training)
@@ -50,7 +50,7 @@ class T5(nn.Module):
     def encode(self, inputs, training=None):
         """What the encoder makes of tokens [n, s], and which of them are there, [n, 1, 1, s]."""
         tokens = inputs["tokens"]
-        there = inputs["mask"] > 0 if "mask" in inputs else tokens != self.padding
+        there = inputs["mask"] > 0 if "mask" in inputs else (tokens != self.padding) & (tokens >= 0)
         seen = there[:, None, None, :]
         x, _ = self.encoder(self.embed(tokens, training), Sight(mask=seen), None, training)
         x = self.encoder_norm(x)
@@ -78,15 +78,15 @@ class T5(nn.Module):
         return self.token.attend(x) if self.tied else self.head(x)
 
 
-def check_inputs(inputs: Any) -> None:
+def check_questions(model: str, inputs: Any) -> None:
     """Raise ValueError unless the inputs are whole numbers `tokens` [n, s] and `decoder` [n, t]."""
     names = sorted(inputs) if isinstance(inputs, Mapping) else [type(inputs).__name__]
     if not {"tokens", "decoder"} <= set(names):
-        raise ValueError(f"`t5` takes {{tokens [n, s], decoder [n, t]}}, and perhaps mask [n, s]; got {', '.join(names)}.")
+        raise ValueError(f"`{model}` takes {{tokens [n, s], decoder [n, t]}}, and perhaps mask [n, s]; got {', '.join(names)}.")
     for name in ("tokens", "decoder"):
         if inputs[name].ndim != 2 or not jnp.issubdtype(inputs[name].dtype, jnp.integer):
             got = f"{inputs[name].dtype} of shape {inputs[name].shape}"
-            raise ValueError(f"`{name}` of `t5` are whole numbers [n, t]; got {got}.")
+            raise ValueError(f"`{name}` of `{model}` are whole numbers [n, t]; got {got}.")
 
 
 def t5(
@@ -112,10 +112,10 @@ def t5(
 ) -> Model:
     """Logits [n, t, vocabulary] of the next token of an answer `decoder` [n, t] to `tokens` [n, s], {"tokens", "decoder"}.
 
-    Tokens of the code `padding` are not there; with `mask` [n, s] in the inputs those of 0 are not. The decoder's row begins
-    with `start`: it is the answer, one place later. `decoder_layers` None: as many as `layers`. As it comes it is T5, whose head
-    is `tied` to the embedding and reads states `scaled` by 1 / sqrt(width); v1.1 is neither, and `gated` with gelu_tanh.
-    Scores are not divided by the root of `head_size`.
+    Tokens of the code `padding`, or below 0, are not there; with `mask` [n, s] in the inputs those of 0 are not. The decoder's
+    row begins with `start`: it is the answer, one place later. `decoder_layers` None: as many as `layers`. As it comes it is T5,
+    whose head is `tied` to the embedding and reads states `scaled` by 1 / sqrt(width); v1.1 is neither, and `gated` with
+    gelu_tanh. Scores are not divided by the root of `head_size`.
     `dropout`, if any, is traced.
 
     `generate`, an answer of a learner too: {"tokens" [n, s], "seed" [n] uint32, "temperature" [n]} -> the answer's tokens
@@ -151,19 +151,26 @@ def t5(
         return {"logits": logits, "cache": cache}
 
     def from_inputs(variables, inputs):
-        keys, n = jax.vmap(jax.random.key)(inputs["seed"]), inputs["tokens"].shape[0]
-        prompt = {"tokens": jnp.full((n, 1), start, jnp.int32), "length": jnp.ones(n, jnp.int32)}
-        asked = {name: inputs[name] for name in ("tokens", "mask") if name in inputs}
-        of_encoder = model._replace(methods=model.methods | {
-            "prefill": lambda variables, told, room: prefill(
-                variables, asked | {"decoder": told["tokens"], "length": told["length"]}, room
-            )
-        })  # fmt: skip
-        return continue_prompts(of_encoder, variables, keys, prompt, generated, Sampling(inputs["temperature"]))
+        return answer_questions(prefill, decode, variables, inputs, start, generated)
 
     model = linen(build()) if dropout is None else linen(build, dropout=dropout)
     model = model._replace(methods={"prefill": prefill, "decode": decode, "generate": from_inputs})
     return model._replace(inputs={"generate": questions})
+
+
+def answer_questions(
+    prefill: Callable, decode: Callable, variables: Any, inputs: dict, start: int, generated: int
+) -> jax.Array:  # fmt: skip
+    """Answers [n, generated] to questions {"tokens" [n, s], "seed" [n], "temperature" [n]}, each begun with `start`."""
+    keys, n = jax.vmap(jax.random.key)(inputs["seed"]), inputs["tokens"].shape[0]
+    prompt = {"tokens": jnp.full((n, 1), start, jnp.int32), "length": jnp.ones(n, jnp.int32)}
+    asked = {name: inputs[name] for name in ("tokens", "mask") if name in inputs}
+
+    def read(variables, told, room):
+        return prefill(variables, asked | {"decoder": told["tokens"], "length": told["length"]}, room)
+
+    model = Model(anything, anything, methods={"prefill": read, "decode": decode})
+    return continue_prompts(model, variables, keys, prompt, generated, Sampling(inputs["temperature"]))
 
 
 def questions(batch: Batch) -> dict[str, jax.Array]:

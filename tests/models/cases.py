@@ -36,6 +36,9 @@ CASES = {
         Case(models.recurrent(3, layers=2, width=4, dropout=0.3), IMAGES),
         Case(models.recurrent(3, 7, "gru", width=4, bidirectional=True, pool="each", padding=0), WINDOWS),
     ],
+    "arsenal.models.recurrent.sequence_to_sequence": lambda: [
+        Case(models.sequence_to_sequence(7, 4, generated=3, dropout=0.2), ANSWERS)
+    ],
     "arsenal.models.resnet.resnet": lambda: [
         Case(models.resnet(3, (1, 1), (2, 4), stem="small", zero_init=True), IMAGES),
         Case(models.resnet(3, (1,), (8,), "bottleneck", 2), IMAGES),

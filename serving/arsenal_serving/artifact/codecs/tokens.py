@@ -52,8 +52,9 @@ def tokens(
         raise Refused(f"`marks` of a tokens codec must be a list of texts; got {show(marks)}.")
     if len(set(marks)) != len(marks):
         raise Refused(f"`marks` of a tokens codec must differ from one another; got {show(marks)}.")
-    if tokenizer is not None and padding is not None:
-        tokenizer = tokenizer | {"truncation": CUT | {"max_length": length}, "padding": None}
+    if tokenizer is not None:  # what a published one says of cutting and padding is not what this codec does
+        cut = None if padding is None else CUT | {"max_length": length}
+        tokenizer = tokenizer | {"truncation": cut, "padding": None}
     read, write, size = _units(values, tokenizer, marks)
     if end is not None and (type(end) is not int or not 0 <= end < size):
         raise Refused(f"`end` of a tokens codec must be a code of 0 to {size - 1}; got {show(end)}.")
@@ -110,6 +111,7 @@ def language(state: Mapping[str, Any]) -> Language:
     ([104, 195, 169], 'hé')
     """
     tokenizer, marks = state.get("tokenizer"), state.get("marks") or []
+    tokenizer = None if tokenizer is None else tokenizer | {"truncation": None, "padding": None}
     read_text, write, size = _units(state.get("values"), tokenizer, marks)
     made = load_tokenizer(json.dumps(tokenizer)) if tokenizer is not None else None
 
