@@ -297,12 +297,15 @@ BOUNDS = {
         "than pycma",
         Side("search_quality.py", {"peer": "cma", "trials": 500, "seeds": 20}, {"trials": 60, "seeds": 2}), 1, 6, "of 6", False,
     ),
-    "automl": Bound(
-        "`arsenal automl` and FLAML on five bundled sets, 60 s each, judged by log loss or RMSE of 30 % that neither saw: "
-        "arsenal's mean rank of two",
-        Side("automl_arsenal.py", AUTOML, {"budget": 20}), 2, 1.5, "", True,
-        Side("automl_flaml.py", AUTOML, {"budget": 20}, "flaml"),
-    ),
+    **{
+        name: Bound(
+            f"`arsenal automl` and {said} on five bundled sets, 60 s each, judged by log loss or RMSE of 30 % that neither saw: "
+            "arsenal's mean rank of two",
+            Side("automl_arsenal.py", AUTOML | {"peer": peer}, {"budget": 20}), 2, 1.5, "", True,
+            Side(f"automl_{peer}.py", AUTOML, {"budget": 20}, peer),
+        )
+        for name, peer, said in (("automl", "flaml", "FLAML"), ("automl_autogluon", "autogluon", "AutoGluon"))
+    },
     "help": Bound(
         "`arsenal --help`, the whole process", Side("help_arsenal.py", {"times": 20}, {"times": 5}), 1, 0.2, "s", True,
     ),

@@ -1,4 +1,4 @@
-"""arsenal's side of AutoML: the portfolio that ships, within the same budget for each set, ranked beside FLAML's losses."""
+"""arsenal's side of AutoML: the portfolio that ships, within the same budget for each set, ranked beside a peer's losses."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from arsenal.search.automl import automl
 
 def main(given: dict) -> dict:
     """The mean rank of two over the sets, 1.5 where both are as good; losses and seconds of both in `setting`."""
-    file = Path(given["rows"]).with_name("automl_flaml.json")
+    file = Path(given["rows"]).with_name(f"automl_{given['peer']}.json")
     peer = json.loads(file.read_text()) if file.is_file() else {"losses": {}, "seconds": {}, "versions": {}}
     found, seconds, winners = {}, {}, {}
     for name in given["sets"]:
@@ -36,7 +36,7 @@ def main(given: dict) -> dict:
     ranks = [1.5 + 0.5 * ((found[name] > other) - (found[name] < other)) for name, other in beside.items()]
     said = "; ".join(
         f"{name} {found[name]:.4g} in {seconds[name]:.0f} s ({winners[name]})"
-        + (f", FLAML {beside[name]:.4g} in {peer['seconds'][name]:.0f} s" if name in beside else "")
+        + (f", {given['peer']} {beside[name]:.4g} in {peer['seconds'][name]:.0f} s" if name in beside else "")
         for name in found
     )
     versions = {name: version(name) for name in ("jax", "scikit-learn")} | peer["versions"]
