@@ -24,6 +24,7 @@ from arsenal.data.images import images
 from arsenal.data.mapped import memmap, tokens
 from arsenal.data.mixture import mixture
 from arsenal.data.passages import passages
+from arsenal.data.preferences import preferences
 from arsenal.data.source import ahead, arrays, feed, nothing, reading, stream, through
 from arsenal.data.spans import spans
 from arsenal.data.splits import as_split, by_group, by_position, by_row, by_time, stratified, without_validation
@@ -67,6 +68,7 @@ __all__ = [
     "odd_digits",
     "parquet",
     "passages",
+    "preferences",
     "purged_k_fold",
     "reading",
     "seeds",
