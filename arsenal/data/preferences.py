@@ -118,7 +118,7 @@ def sides_of(line: dict[str, Any]) -> tuple[Any, Any, Any]:
         raise ValueError("`chosen` and `rejected` must differ; they are the same.")
     if prompt is None:
         shared = next((at for at, (one, other) in enumerate(zip(chosen, rejected, strict=False)) if one != other), None)
-        shared = min(len(chosen), len(rejected)) if shared is None else shared
+        shared = min(len(chosen), len(rejected)) - 1 if shared is None else shared  # then its last is an answer
         if isinstance(chosen, str) and shared and chosen[shared - 1] == " ":
             shared -= 1  # a blank belongs to the word behind it
         prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]

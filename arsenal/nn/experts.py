@@ -106,7 +106,7 @@ def places(expert: jax.Array, there: jax.Array, count: int) -> jax.Array:
     [0, 4, 0, 1]
     """
     m, k = expert.shape
-    mine = jax.nn.one_hot(expert.T.reshape(-1), count, dtype=jnp.int32) * jnp.tile(there, k)[:, None]
+    mine = jax.nn.one_hot(expert.T.reshape(-1), count, dtype=jnp.int32) * jnp.tile(there, k)[:, None].astype(jnp.int32)
     place = ((jnp.cumsum(mine, 0) - 1) * mine).sum(-1)
     return jnp.where(there[:, None], place.reshape(k, m).T, m * k)
 
