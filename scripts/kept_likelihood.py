@@ -21,6 +21,9 @@ QUESTIONS = [
     {"question": "is it", "choices": ["yes", "not quite"], "answer": 1},
     {"question": "go", "choices": ["on", "away from here", "up"], "answer": 2},
 ]
+EXAMPLES = [
+    {"question": "what is it", "choices": ["a shoe", "b"], "answer": 0}, {"question": "and", "choices": ["x", "so on"], "answer": 1}
+]
 TEXTS = ["the value of a name is a value of the name and of all that is", "short", "what is said is said " * 4]
 
 
@@ -31,23 +34,25 @@ def main():
     )
     model = hf.GPT2LMHeadModel.from_pretrained(KEPT / "checkpoints" / "gpt2", attn_implementation="eager").eval()
     reader = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1, device="cpu")
-    found = {"lm_eval": lm_eval.__version__, "questions": QUESTIONS, "texts": TEXTS, "shots": {}}
+    found = {"lm_eval": lm_eval.__version__, "questions": QUESTIONS, "examples": EXAMPLES, "texts": TEXTS, "shots": {}}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "questions.json"
         file.write_text("".join(json.dumps(one) + "\n" for one in QUESTIONS))
         texts = Path(folder) / "texts.json"
         texts.write_text("".join(json.dumps({"text": one}) + "\n" for one in TEXTS))
-        for shots in (0, 1):
+        examples = Path(folder) / "examples.json"
+        examples.write_text("".join(json.dumps(one) + "\n" for one in EXAMPLES))
+        for shots in (0, 2):
             told = {
-                "task": "questions", "dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(file)}},
-                "test_split": "test", "fewshot_split": "test", "output_type": "multiple_choice", "doc_to_text": "{{question}}",
+                "task": "questions", "dataset_path": "json", "test_split": "test", "fewshot_split": "train",
+                "dataset_kwargs": {"data_files": {"test": str(file), "train": str(examples)}}, "output_type": "multiple_choice", "doc_to_text": "{{question}}",
                 "doc_to_choice": "{{choices}}", "doc_to_target": "{{answer}}",
                 "metric_list": [{"metric": name} for name in ("acc", "acc_norm", "acc_bytes")],
-                "fewshot_config": {"sampler": "first_n", "split": "test"},
+                "fewshot_config": {"sampler": "first_n", "split": "train"},
             }  # fmt: skip
             task = ConfigurableTask(config=told)
             said = lm_eval.simple_evaluate(
-                reader, tasks=[task], num_fewshot=shots, log_samples=True, bootstrap_iters=0, cache_requests=False
+                reader, tasks=[task], num_fewshot=shots, log_samples=True, bootstrap_iters=10, cache_requests=False
             )
             samples = sorted(said["samples"]["questions"], key=lambda one: one["doc_id"])
             values = {name: value for name, value in said["results"]["questions"].items() if name.startswith("acc")}

@@ -23,6 +23,7 @@ def folder(tmp_path_factory):
     shutil.copytree(KEPT / "checkpoints" / "gpt2", path / "gpt2")
     shutil.copy(KEPT / "preferences" / "tokenizer.json", path / "gpt2")
     (path / "questions.jsonl").write_text("".join(json.dumps(one) + "\n" for one in FOUND["questions"]))
+    (path / "examples.jsonl").write_text("".join(json.dumps(one) + "\n" for one in FOUND["examples"]))
     (path / "texts.jsonl").write_text("".join(json.dumps({"text": one}) + "\n" for one in FOUND["texts"]))
     return path
 
@@ -30,7 +31,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("shots", FOUND["shots"])
 def test_choices_are_as_likely_as_there(folder, shots):
     reader, questions = find_reader(f"hf:{folder / 'gpt2'}"), read_questions(str(folder / "questions.jsonl"))
-    judged = judge_choices(reader, questions, questions[: int(shots)])
+    judged = judge_choices(reader, questions, read_questions(str(folder / "examples.jsonl"))[: int(shots)])
     for one, wanted in zip(judged, FOUND["shots"][shots]["log_likelihoods"], strict=True):
         np.testing.assert_allclose(one.values, wanted, rtol=1e-4)
     said = summarise(judged)
