@@ -14,12 +14,13 @@ from lm_eval.models.huggingface import HFLM
 
 KEPT = Path(__file__).resolve().parents[1] / "tests" / "kept"
 QUESTIONS = [
-    {"question": "the value of a", "choices": ["name", "very old shoe", "x"], "answer": 0},
+    {"question": "the value of a", "choices": ["name", "very old shoe", "x"], "answer": 1},
     {"question": "say", "choices": ["so", "no such thing"], "answer": 1},
     {"question": "who is there ", "choices": ["me", "nobody at all", "we are", "they"], "answer": 3},
     {"question": "a b c d e f g h i j k l m n o p", "choices": ["q", "zz"], "answer": 0},
     {"question": "is it", "choices": ["yes", "not quite"], "answer": 1},
-    {"question": "go", "choices": ["on", "away from here", "up"], "answer": 2},
+    {"question": "go", "choices": ["on", "away from here", "up"], "answer": 1},
+    {"question": "so", "choices": ["ü", "ab"], "answer": 1},
 ]
 EXAMPLES = [
     {"question": "what is it", "choices": ["a shoe", "b"], "answer": 0}, {"question": "and", "choices": ["x", "so on"], "answer": 1}
