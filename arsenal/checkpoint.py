@@ -10,36 +10,60 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arsenal.config import AROUND, model_section
-from arsenal.huggingface import find_type, read_folder, write_folder
+from arsenal.config import AROUND, Settings, keeps_adapters, model_section
+from arsenal.huggingface import find_type, is_folder, read_folder, write_adapter_folder, write_folder
 from arsenal.huggingface.folder import count_codes
-from arsenal.models.adapted import join_frozen, merge_adapters
+from arsenal.models.adapted import join_frozen, merge_adapters, without_frozen
+from arsenal.models.aside import without_aside
+from arsenal.nn.dense import Adapters
 from arsenal.run import Run
 from arsenal.training.transfer import transfer
 
+PARTS = ("all", "adapters", "base")
 
-def write_checkpoint(run: Run, target: Path, family: str | None = None) -> list[Path]:
+
+def write_checkpoint(run: Run, target: Path, family: str | None = None, part: str = "all") -> list[Path]:
     """Write the run's model as a folder that `transformers` loads: `config.json`, tensors and the data's tokenizer; the files.
 
-    `family` is the `model_type` where the model is of several, the first unless given. ValueError for a model of no family.
-    What the data's transforms did before the model is not in such a folder.
+    `family` is the `model_type` where the model is of several, the first unless given. Of a run of `lora` the part `all` has the
+    adapters in its kernels, `base` is without them, and `adapters` are they alone, as PEFT loads them on the base. ValueError for
+    a model of no family. What the data's transforms did before the model is not in such a folder.
     """
+    if part not in PARTS:
+        raise ValueError(f"`part` must be one of {', '.join(PARTS)}; got {part}.")
     model = model_section(run.config.settings) or {}
     name = model.get("_target_", "none")
-    variables = jax.tree.map(np.asarray, run.params["learner"])
+    variables = jax.tree.map(np.asarray, without_aside(run.params["learner"]))
+    adapters = None
     while name in AROUND:
-        variables = merge_adapters(variables, model["alpha"], model["rank"]) if name.endswith("lora") else join_frozen(variables)
+        if name.endswith("lora"):
+            adapters = Adapters(model["patterns"], model["rank"], model["alpha"])
         model = model["model"]
         name = model["_target_"]
+    if part != "all" and adapters is None:
+        raise ValueError(f"`part` {part} is of a run of `lora`; this run's model is {name}.")
     if not name.startswith("arsenal.models."):
         raise ValueError(f"`export-hf` writes models of arsenal.models; this run's is {name}.")
     if not isinstance(variables, dict) or "params" not in variables:
         raise ValueError("`export-hf` writes runs whose parameters are those of one model; this learner's are not.")
     target_name = name.removeprefix("arsenal.models.")
     arguments = all_arguments(target_name, model)
+    plain = without_frozen(variables)
+    family = family or find_type(target_name, arguments, plain)
+    if part == "adapters":
+        return write_adapter_folder(target, family, arguments, join_frozen(variables), adapters, base_of(run.config.settings))
+    if part == "all" and adapters is not None:
+        plain = merge_adapters(variables, adapters.alpha, adapters.rank)
     tokenizer = run.kept[0].tokenizer
-    family = family or find_type(target_name, arguments, variables)
-    return write_folder(target, family, arguments, variables, json.dumps(tokenizer) if tokenizer else None)
+    return write_folder(target, family, arguments, plain, json.dumps(tokenizer) if tokenizer else None)
+
+
+def base_of(settings: Settings) -> str | None:
+    """The folder of the model that a run's adapters are of; None where there is none that it began with as it is."""
+    if settings.init_from is None or not is_folder(settings.init_from) or settings.init_map:
+        return None
+    found = read_folder(settings.init_from)
+    return None if found.adapters and not keeps_adapters(found.adapters, settings) else str(found.path.resolve())
 
 
 def all_arguments(target: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -61,11 +85,14 @@ def describe_checkpoint(name: str) -> list[str]:
         raise ValueError(str(error).replace("`init_from` leaves", f"{found.path} leaves").partition(";")[0] + ".") from error
     leaves = jax.tree.leaves(variables)
     told = ", ".join(f"{key}={value}" for key, value in found.arguments.items())
+    adapters = found.adapters
+    beside = [] if adapters is None else [f"adapters: rank {adapters.rank}, alpha {adapters.alpha:g}, of {adapters.pattern}"]
     tokens = f"{count_codes(found.tokenizer)} tokens" if found.tokenizer else "none"
     return [
         f"{found.path}: {found.model_type}",
         f"model: {found.target}({told})",
         f"parameters: {sum(leaf.size for leaf in leaves):,} in {len(leaves)} arrays, {leaves[0].dtype}; all of it is understood",
+        *beside,
         f"tokenizer: {tokens}",
     ]
 

@@ -22,6 +22,7 @@ VERBS = {
     "evaluate": "metrics and an HTML report of a run: run=FOLDER",
     "explain": "why a run answers as it does: run=FOLDER method=NAME",
     "generate": "a text that goes on from a prompt, with a run of text: run=FOLDER prompt=TEXT",
+    "likelihood": "multiple choice by log-likelihood, and the perplexity of texts: model=FOLDER questions=FILE",
     "export": "a run as an artifact to serve: run=FOLDER [to=FOLDER]",
     "export-hf": "a run as a folder that Hugging Face's transformers load: run=FOLDER target=FOLDER",
     "inspect": "what a checkpoint of Hugging Face's is, and whether all of it is understood: hf:FOLDER",
@@ -34,8 +35,8 @@ VERBS = {
     "completion": "tab completion: eval \"$(arsenal completion bash)\", or zsh, fish",
 }
 SLOW = (
-    "train", "tune", "study", "automl", "evaluate", "explain", "generate", "export", "export-hf", "inspect", "predict",
-    "tokenize", "verify-resume", "ab",
+    "train", "tune", "study", "automl", "evaluate", "explain", "generate", "likelihood", "export", "export-hf", "inspect",
+    "predict", "tokenize", "verify-resume", "ab",
 )  # fmt: skip
 """Verbs that take seconds before they have anything to tell."""
 ABOVE = ("train", "tune")

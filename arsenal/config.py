@@ -154,6 +154,7 @@ class Settings(Section):
     init_from: str | None
     init_map: dict[str, str | None] | None
     init_allow: list[Literal["missing", "unused"]]
+    teacher: str | None
     run: RunSettings
     expect: dict[str, dict[Literal["min", "max"], float]]
     trusted: list[str]
@@ -258,13 +259,19 @@ def compose_words(arguments: Sequence[str], name: str = "train") -> Config:
     """The config that the words of a command line ask for, checked."""
     with explain_errors(arguments, name):
         made = hydra(name, replace_space(arguments))
-    return validate(take_checkpoint(made, arguments), list(arguments), SETTINGS[name])
+    return validate(take_teacher(take_checkpoint(made, arguments)), list(arguments), SETTINGS[name])
 
 
+COMPARING = ("arsenal.models.answer_likelihoods", "arsenal.models.student")
+"""Models around another one that keep a further one to compare with."""
 OF_TASK = ("head", "output")
 """Arguments of a model that the experiment decides, whatever the checkpoint that it begins with."""
-AROUND = ("arsenal.models.lora", "arsenal.models.frozen")
+AROUND = tuple(f"arsenal.models.{name}" for name in ("answer_likelihoods", "answer_scores", "frozen", "lora", "student"))
 """Models around the one that a checkpoint is of."""
+
+
+ADAPTED = ("patterns", "rank", "alpha")
+"""Arguments of `lora` that say which adapters there are, in the order of `nn.Adapters`."""
 
 
 def take_checkpoint(composed: Any, arguments: Sequence[str]) -> Any:
@@ -284,14 +291,19 @@ def take_checkpoint(composed: Any, arguments: Sequence[str]) -> Any:
     except ValueError as error:
         raise ConfigError(f"`init_from`: {error}") from error
     target, model, key = f"arsenal.models.{found.target}", composed.get("model"), "model"
+    said = {word.lstrip("+").partition("=")[0] for word in arguments}
     while model is not None and model.get("_target_") in AROUND:
+        if found.adapters and model["_target_"].endswith("lora"):
+            with open_dict(composed):
+                for name, value in zip(ADAPTED, found.adapters, strict=True):
+                    if f"{key}.{name}" not in said:
+                        model[name] = value
         model, key = model.get("model"), f"{key}.model"
     if model is None or model.get("_target_") != target:
         raise ConfigError(
             f"`init_from={configured}` is a {found.model_type}, whose model is {target}; the experiment's is "
             f"{'none' if model is None else model.get('_target_')}."
         )
-    said = {word.lstrip("+").partition("=")[0] for word in arguments}
     with open_dict(composed):
         for name, value in found.arguments.items():
             if f"{key}.{name}" not in said and not (name in OF_TASK and name in model):
@@ -302,6 +314,39 @@ def take_checkpoint(composed: Any, arguments: Sequence[str]) -> Any:
             free = isinstance(node, Mapping) and node.get("tokenizer", "none") is None and f"{path}.tokenizer" not in said
             if found.tokenizer and free:
                 node["tokenizer"] = str(found.tokenizer)
+    return composed
+
+
+def take_teacher(composed: Any) -> Any:
+    """The config whose `teacher` is a run or `hf:FOLDER` with the teacher's model in its `student`.
+
+    A `ConfigError` where the model is no `student`, or the teacher none that a config describes.
+    """
+    from omegaconf import OmegaConf, open_dict
+
+    configured, model = composed.get("teacher"), composed.get("model")
+    if configured is None or model is None:
+        return composed
+    if model.get("_target_") != "arsenal.models.student":
+        raise ConfigError(f"`teacher` is of the model arsenal.models.student; the experiment's is {model.get('_target_')}.")
+    if str(configured).startswith("hf:"):
+        from arsenal.huggingface import read_folder  # loads JAX, which `--help` must not
+
+        try:
+            found = read_folder(configured)
+        except ValueError as error:
+            raise ConfigError(f"`teacher`: {error}") from error
+        made: Any = {"_target_": f"arsenal.models.{found.target}", **found.arguments}
+    else:
+        if not (Path(configured) / "config.yaml").is_file():
+            raise ConfigError(f"`teacher` must be a run folder, or hf:FOLDER; {configured} has no config.yaml.")
+        made = model_section(read_config(Path(configured)).settings)
+        while made is not None and made["_target_"] in COMPARING:
+            made = made["model"]
+        if made is None:
+            raise ConfigError(f"`teacher` must be a run of one model; {configured} has none.")
+    with open_dict(composed):
+        model["teacher"] = OmegaConf.create(made)
     return composed
 
 
@@ -402,7 +447,7 @@ def main(
         given += [f"hydra.searchpath=[{','.join(own)}]"] if own else []
         try:
             with telling():
-                task(validate(take_checkpoint(made, given), given, SETTINGS[name]))
+                task(validate(take_teacher(take_checkpoint(made, given)), given, SETTINGS[name]))
         except SystemExit as end:
             # One run of many that fails is no reason to leave the others out; a signal is meant for all of them.
             if about.mode != RunMode.MULTIRUN or (isinstance(end.code, int) and end.code > 128):
@@ -527,12 +572,19 @@ def validate(composed: Any, overrides: list[str], schema: type[Settings] = Setti
     return Config(values, overrides)
 
 
+ONE_RUN = {"teacher": (TuningSettings, StudySettings, AutomlSettings), "init_from": (StudySettings, AutomlSettings)}
+"""Keys of parameters that are read from elsewhere, and the configs of many fits that take none."""
+
+
 def examine(values: dict[str, Any], referred: set[str], schema: type[Settings] = Settings) -> None:
     """Raise a `ConfigError` for the first value that cannot be used; `referred` are keys that only other keys read."""
     for key in values:
         if key not in schema.model_fields and key not in referred:
             raise ConfigError(f"Nothing reads the key `{key}`.{suggest(key, [*schema.model_fields, *referred])}")
     check_value(schema, {key: values[key] for key in schema.model_fields if key in values}, "")
+    for key, kinds in ONE_RUN.items():
+        if values[key] is not None and issubclass(schema, kinds):
+            raise ConfigError(f"`{key}` is for one run: `arsenal train` takes it.")
     check_lengths(values)
     trust = trusted_packages(values["trusted"])
     for key in sorted(values, key=lambda key: key not in referred):
@@ -641,6 +693,22 @@ def model_section(settings: Settings) -> dict[str, Any] | None:
         return own if isinstance(own, dict) and "_target_" in own else next(filter(None, map(walk, node.values())), None)
 
     return walk(settings.learner)
+
+
+def lora_section(settings: Settings) -> dict[str, Any] | None:
+    """What the config says of the adapters around the learner's model; None where there are none."""
+    node = model_section(settings) or {}
+    while node.get("_target_") in AROUND:
+        if node["_target_"].endswith("lora"):
+            return node
+        node = node["model"]
+    return None
+
+
+def keeps_adapters(adapters: Sequence[Any], settings: Settings) -> bool:
+    """Whether adapters that a run begins with, `nn.Adapters`, are its own: of the same layers and the same size."""
+    own = lora_section(settings)
+    return own is not None and all(own[name] == value for name, value in zip(ADAPTED, adapters, strict=True))
 
 
 def section(settings: Settings, path: tuple[str, ...]) -> Any:

@@ -208,12 +208,14 @@ def limit_rows(rows: Batch, most: int, size: int, least: int = 1) -> Batch:
     return gather(rows, even_positions(len(rows.weight), max(least, min(most, size // max(1, row_bytes(rows))))))
 
 
-def mathematics(config: Config, data: Dataset, inherited: Any = None) -> dict[str, Any]:
+def mathematics(config: Config, data: Dataset, inherited: Any = None, teacher: Any = None) -> dict[str, Any]:
     """What defines the run: data and inherited parameters by content, not path; not length, logging, devices or folders."""
     kept = ("seed", "batch_size", "split", "features", "learner")
     found = {key: config.values[key] for key in kept} | {"data": data.fingerprint}
     if config.settings.on_nan == "skip":
         found["on_nan"] = "skip"
+    if teacher is not None:
+        found["teacher"] = digest(teacher)
     if inherited is not None:
         found["init"] = {"params": digest(inherited), "map": config.settings.init_map}
     return found

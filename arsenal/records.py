@@ -158,7 +158,8 @@ class Model(NamedTuple):
     init: Callable[..., Any]
     """`(key, inputs) -> variables`."""
     apply: Callable[..., Any]
-    """`(variables, inputs, training=None) -> (outputs, collections)`; collections are what training changed."""
+    """`(variables, inputs, training=None) -> (outputs, collections)`; collections are what training changed, and among them, as
+    `losses`, numbers [] by name that it adds to the mean loss."""
     methods: dict[str, Callable[..., Any]] = {}
     """Further functions by name, `(variables, inputs) -> outputs`; caches travel in inputs and outputs."""
     inputs: dict[str, Callable[..., Any]] = {}

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,9 @@ from arsenal.experiment import (
     strategy,
 )
 from arsenal.huggingface import is_folder, read_folder
-from arsenal.models.adapted import FROZEN, with_frozen, without_frozen
+from arsenal.models.adapted import FROZEN, has_adapters, join_frozen, merge_adapters, with_frozen, without_frozen
+from arsenal.models.aside import ASIDE, begin_again, without_aside
+from arsenal.nn.dense import Adapters
 from arsenal.records import Batch
 from arsenal.run import Run, column_names, load, logged_rows, slope_of
 from arsenal.runs import events, folder, processes, schema, signals
@@ -66,14 +68,79 @@ __all__ = ["Config", "Run", "build", "compose", "evaluate", "export", "fit", "lo
 
 
 def inherited_params(config: Config) -> Any:
-    """The parameters of the run or of the checkpoint that `init_from` names; None where it names none."""
-    path = config.settings.init_from
-    if path is not None and is_folder(path):
+    """The parameters of the run or of the checkpoint that `init_from` names; None where it names none.
+
+    Adapters there go on as adapters where this run has the same, and are put into the kernels elsewhere.
+    """
+    path, settings = config.settings.init_from, config.settings
+    if path is None:
+        return None
+    if is_folder(path):
         try:
-            return read_folder(path).variables()
+            found = read_folder(path)
+            params, adapters = found.variables(), found.adapters
         except ValueError as error:
             raise configs.ConfigError(f"`init_from`: {error}") from error
-    return None if path is None else load(path).params["learner"]
+        params = params if adapters is None else {"params": found.adapted, FROZEN: params["params"]}
+    else:
+        origin = load(path)
+        params, around = origin.params["learner"], configs.lora_section(origin.config.settings)
+        adapters = Adapters(*(around[name] for name in configs.ADAPTED)) if around else None
+    if adapters is None or configs.keeps_adapters(adapters, settings):
+        return params
+    return merge_adapters(jax.tree.map(np.asarray, params), adapters.alpha, adapters.rank)
+
+
+class Teacher(NamedTuple):
+    """What a `student` learns from."""
+
+    variables: Any
+    features: Any
+    """The fitted transforms before it; None of a checkpoint."""
+
+
+def teacher_of(config: Config) -> Teacher | None:
+    """The teacher that the config names; None where it names none. A `ConfigError` where its transforms are not the config's."""
+    path, values = config.settings.teacher, config.values
+    if path is None:
+        return None
+    if is_folder(path):
+        found = read_folder(path)
+        if found.adapters is not None:
+            raise configs.ConfigError("`teacher` must be a whole model; this folder holds adapters. `export-hf` makes one.")
+        return Teacher(found.variables(), None)
+    run = load(path)
+    if run.config.values["features"] != values["features"]:
+        raise configs.ConfigError(f"`features` must be those of the teacher, which sees what the student sees: see {path}.")
+    return Teacher(without_aside(run.params["learner"]), run.params["features"])
+
+
+def seat_teacher(made: Parts, state: dict[str, Any], teacher: Teacher | None) -> dict[str, Any]:
+    """The first state with the teacher in its place; a `ConfigError` where there is none, or it does not fit."""
+    begun: TrainState = state["train"]
+    params = made.learner.params(begun.state)
+    seat = params.get(ASIDE, {}).get("teacher") if isinstance(params, dict) else None
+    if (seat is None) != (teacher is None):
+        what = "`teacher` is for a `student`, whose learner has one model" if seat is None else "A `student` needs `teacher`"
+        raise configs.ConfigError(f"{what}.")
+    if teacher is None or made.learner.adopt is None:
+        return state
+    if teacher.features is not None and not leaves_match(teacher.features, state["features"]):
+        raise configs.ConfigError("`features` must be fitted as the teacher's were, on the same rows; they differ.")
+    try:
+        found = transfer(teacher.variables, seat)
+    except ValueError as error:
+        raise configs.ConfigError(f"`teacher` does not fit its model: {error}") from error
+    params = params | {ASIDE: {"teacher": found.params}}
+    return state | {"train": begun._replace(state=jax.jit(made.learner.adopt)(begun.state, params, begun.hp))}
+
+
+def leaves_match(one: Any, other: Any) -> bool:
+    """Whether two trees hold the same, but for rounding."""
+    if jax.tree.structure(one) != jax.tree.structure(other):
+        return False
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return all(np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-5, atol=1e-6, equal_nan=True) for a, b in pairs)
 
 
 def fit(experiment: str | Config, overrides: Sequence[str] = (), listener: Listener | None = None) -> Run:
@@ -102,9 +169,9 @@ def run_experiment(config: Config, listener: Listener) -> Run:
             listener = listener if processes.is_writer() else hear_nothing
             experiment = build(config)
             config = fill_modes(config, experiment.modes)
-            origin = inherited_params(config)
+            origin, teacher = inherited_params(config), teacher_of(config)
         sources = folder.fingerprints([package.split(".")[0] for package in settings.trusted])
-        identity = mathematics(config, experiment.data, origin)
+        identity = mathematics(config, experiment.data, origin, teacher)
         with claim_run(settings, identity, sources) as path:
             run = Run(path, config)
             if (step := check_complete(run, experiment)) is not None:
@@ -115,7 +182,7 @@ def run_experiment(config: Config, listener: Listener) -> Run:
                 listener("complete", step, {"length": stop, "folder": str(path)})
                 return run
             try:
-                return train(run, experiment, origin, interrupted, listener)
+                return train(run, experiment, origin, teacher, interrupted, listener)
             except Exception as error:
                 if not isinstance(error, Interrupted) and processes.is_writer():
                     with contextlib.suppress(OSError):  # on a full disk the first error is the one to tell
@@ -151,7 +218,9 @@ def check_complete(run: Run, experiment: Experiment) -> int | None:
     return step or None
 
 
-def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts, listener: Listener) -> Run:
+def train(
+    run: Run, experiment: Experiment, origin: Any, teacher: Teacher | None, interrupted: Interrupts, listener: Listener
+) -> Run:
     """Train in a folder that this process holds."""
     path, settings, made = run.folder, run.config.settings, experiment.parts
     with contextlib.ExitStack() as stack:
@@ -168,6 +237,7 @@ def train(run: Run, experiment: Experiment, origin: Any, interrupted: Interrupts
             state = saved.restore(like, lambda text: listener("warning", 0, {"text": text}))
             if state is None:
                 state, transferred = adopt_params(made, initial_state(made, settings, fitted, source), origin, settings)
+                state = seat_teacher(made, state, teacher)
                 state = place(state, shardings_of(made, how, state))
             held_out = experiment.splits["validation"]
             asked = (lambda: bool(interrupted())) if jax.process_count() == 1 else None  # several must not differ
@@ -232,12 +302,17 @@ def adopt_params(made: Parts, state: dict[str, Any], origin: Any, settings: Sett
 
 
 def transfer_around(origin: Any, target: Any, names: dict[str, str | None], allow: Sequence[str]) -> Transfer:
-    """`transfer`, where a part of the target is frozen or adapted to a model's parameters as they are without that."""
-    if not isinstance(target, dict) or FROZEN not in target:
+    """`transfer`, where a part of either is frozen or lies aside, or the target is adapted to a model without adapters."""
+    if not isinstance(target, dict) or not isinstance(origin, dict):
         return transfer(origin, target, names, allow)
-    plain = origin if FROZEN not in origin else without_frozen(origin)
-    found = transfer(plain, without_frozen(target), names, allow)
-    return found._replace(params=with_frozen(found.params, target))
+    if ASIDE in origin | target:
+        found = transfer_around(without_aside(origin), without_aside(target), names, allow)
+        return found._replace(params=begin_again(found.params, target[ASIDE])) if ASIDE in target else found
+    if FROZEN not in origin | target:
+        return transfer(origin, target, names, allow)
+    plain = join_frozen(origin)
+    found = transfer(plain, join_frozen(target) if has_adapters(plain) else without_frozen(target), names, allow)
+    return found._replace(params=with_frozen(found.params, target) if FROZEN in target else found.params)
 
 
 def inheritance(transferred: Transfer, path: str) -> str:
@@ -437,7 +512,8 @@ def export(run: Run, to: str | Path | None = None, explain: str | None = None) -
     from arsenal.explanation.served import SERVED  # with all that explains, which training does not need
 
     described, rows, _ = run.kept
-    target, params = Path(to) if to is not None else run.folder / "artifact", run.params
+    target = Path(to) if to is not None else run.folder / "artifact"
+    params = run.params | {"learner": without_aside(run.params["learner"])}
     if explain is not None and explain not in SERVED:
         raise ValueError(f"`explain` must be one of {', '.join(SERVED)}; got {explain!r}.")
     # Labels come out as words, alone or several for a row.

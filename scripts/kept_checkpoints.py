@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers as hf
+from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
 FOLDER = Path(__file__).resolve().parents[1] / "tests" / "kept" / "checkpoints"
 VOCABULARY, WIDTH, LAYERS, HEADS, HIDDEN, CONTEXT = 31, 16, 2, 4, 24, 32
@@ -88,7 +89,30 @@ def decoder(name, kind, config):
     assert (made == rows).all()
     told = {"attention_mask": torch.ones(3, 7, dtype=torch.long), "eos_token_id": None, "pad_token_id": 0}
     beams = model.generate(x[:, :7], max_new_tokens=8, num_beams=4, do_sample=False, **told)
-    keep(name, model, tokens=TOKENS, logits=y, greedy=made[:, 7:], margins=np.stack(margins, 1), beams=beams[:, 7:])
+    more = routing(model, x) if hasattr(config, "num_experts_per_tok") else {}
+    keep(name, model, tokens=TOKENS, logits=y, greedy=made[:, 7:], margins=np.stack(margins, 1), beams=beams[:, 7:], **more)
+
+
+def routing(model, x):
+    """Of each layer the loss that transformers balances experts by, and that of the router's logits by its formula."""
+    with torch.no_grad():
+        logits = model(x, output_router_logits=True).router_logits
+    of, count, chosen = load_balancing_loss_func, logits[0].shape[-1], model.config.num_experts_per_tok
+    return {
+        "balance": [float(of((each,), count, chosen)) for each in logits],
+        "router_z": [float(torch.logsumexp(each, -1).square().mean()) for each in logits],
+    }
+
+
+def classifier(name, kind, config):
+    """What a decoder's head makes of the last token of rows of different lengths."""
+    config._attn_implementation = "eager"
+    model = perturbed(kind(config))
+    mask = (np.arange(14) < LENGTHS[:, None]).astype(np.int64)
+    tokens = np.where(mask > 0, TOKENS, 0)
+    with torch.no_grad():
+        found = model(torch.tensor(tokens), attention_mask=torch.tensor(mask))
+    keep(name, model, tokens=tokens, length=LENGTHS, mask=mask, logits=found.logits)
 
 
 def sampling():
@@ -162,6 +186,14 @@ def main():
     decoder("qwen2", hf.Qwen2ForCausalLM, hf.Qwen2Config(**LLAMA, tie_word_embeddings=True))
     decoder("qwen3", hf.Qwen3ForCausalLM, hf.Qwen3Config(**LLAMA, head_dim=8))
     decoder("gemma", hf.GemmaForCausalLM, hf.GemmaConfig(**LLAMA, head_dim=8))
+    decoder("mixtral", hf.MixtralForCausalLM, hf.MixtralConfig(
+        **LLAMA, num_local_experts=4, num_experts_per_tok=2, sliding_window=None, router_aux_loss_coef=0.02))
+    decoder("qwen3_moe", hf.Qwen3MoeForCausalLM, hf.Qwen3MoeConfig(
+        **LLAMA, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=12, norm_topk_prob=False))
+    classifier("gpt2_sequence", hf.GPT2ForSequenceClassification, hf.GPT2Config(
+        vocab_size=VOCABULARY, n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, n_positions=CONTEXT, n_inner=HIDDEN, num_labels=3,
+        pad_token_id=0))
+    classifier("llama_sequence", hf.LlamaForSequenceClassification, hf.LlamaConfig(**LLAMA, num_labels=1, pad_token_id=0))
     encoder("bert", hf.BertForMaskedLM, hf.BertConfig(**BERT), types=2)
     encoder("bert_sequence", hf.BertForSequenceClassification, hf.BertConfig(**BERT, num_labels=3), types=2)
     encoder("bert_token", hf.BertForTokenClassification, hf.BertConfig(**BERT, num_labels=4))
@@ -202,6 +234,8 @@ def check(folder):
         asked = {names[key]: value for key, value in kept.items() if key in names}
         asked |= {"input_ids": kept["texts"], "pixel_values": kept["pictures"].permute(0, 3, 1, 2)} if "texts" in kept else {}
         asked |= {"pixel_values": kept["images"].permute(0, 3, 1, 2)} if "images" in kept else {}
+        if "length" in kept:
+            model.config.pad_token_id = 0
         with torch.no_grad():
             found = model.eval()(**asked, **({"use_cache": False} if "decoder" in kept else {}))
             found = found.logits_per_image if "texts" in kept else found.logits

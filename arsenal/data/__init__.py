@@ -27,6 +27,7 @@ from arsenal.data.mapped import memmap, tokens
 from arsenal.data.mixture import mixture
 from arsenal.data.pairs import pairs
 from arsenal.data.passages import passages
+from arsenal.data.preferences import preferences
 from arsenal.data.shapes import shapes
 from arsenal.data.source import ahead, arrays, feed, nothing, reading, stream, through
 from arsenal.data.spans import spans
@@ -76,6 +77,7 @@ __all__ = [
     "parquet",
     "passages",
     "predefined",
+    "preferences",
     "purged_k_fold",
     "reading",
     "seeds",

@@ -89,14 +89,17 @@ DRAWN = 3000
 
 def drawn_talks(field: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Talks about two different numbers below 100, no question twice, as lines of a file have them; always the same."""
+    for question, right, _ in drawn_questions():
+        yield "A talk that is drawn", {field: [{"role": "user", "content": question}, {"role": "assistant", "content": right}]}
+
+
+def drawn_questions() -> Iterator[tuple[str, str, str]]:
+    """Questions about two different numbers below 100, none twice, with the right answer and the wrong one; always the same."""
     asked = [(word, a, b) for word in ("more", "less") for a in range(100) for b in range(100) if a != b]
     for at in np.random.default_rng(0).permutation(len(asked))[:DRAWN]:
         word, a, b = asked[at]
-        messages = [
-            {"role": "user", "content": f"Which is {word}, {a} or {b}?"},
-            {"role": "assistant", "content": f"{max(a, b) if word == 'more' else min(a, b)} is {word}."},
-        ]
-        yield "A talk that is drawn", {field: messages}
+        right, wrong = (max(a, b), min(a, b)) if word == "more" else (min(a, b), max(a, b))
+        yield f"Which is {word}, {a} or {b}?", f"{right} is {word}.", f"{wrong} is {word}."
 
 
 def messages_of(line: dict[str, Any], field: str = "messages") -> list[dict[str, Any]]:

@@ -1,9 +1,9 @@
-"""Decoders: GPT-2, and Llama with what differs from it by an option (Mistral, Qwen 2 and 3, Gemma)."""
+"""Decoders: GPT-2, and Llama with what differs from it by an option (Mistral, Mixtral, Qwen 2 and 3, Gemma)."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from arsenal.huggingface.family import Arguments, CheckpointFamily
+from arsenal.huggingface.family import Arguments, CheckpointFamily, count_labels, write_labels
 
 GPT2 = """
 transformer.wte.weight                   token/embedding                          same
@@ -46,9 +46,37 @@ model.norm.weight                                    norm/scale                 
 """
 
 
+DENSE = [line for line in LLAMA.splitlines() if ".mlp." in line]
+MIXTRAL = """
+model.layers.{}.block_sparse_moe.gate.weight                    stack/blocks/mlp/router/kernel       linear
+model.layers.{}.block_sparse_moe.experts.{all}.w1.weight        stack/blocks/mlp/experts/gate        experts
+model.layers.{}.block_sparse_moe.experts.{all}.w3.weight        stack/blocks/mlp/experts/up          experts
+model.layers.{}.block_sparse_moe.experts.{all}.w2.weight        stack/blocks/mlp/experts/down        experts
+"""
+QWEN_MOE = """
+model.layers.{}.mlp.gate.weight                                 stack/blocks/mlp/router/kernel       linear
+model.layers.{}.mlp.experts.{all}.gate_proj.weight              stack/blocks/mlp/experts/gate        experts
+model.layers.{}.mlp.experts.{all}.up_proj.weight                stack/blocks/mlp/experts/up          experts
+model.layers.{}.mlp.experts.{all}.down_proj.weight              stack/blocks/mlp/experts/down        experts
+"""
+
+
 def head_of(embedding: str) -> Any:
-    """The line of the head: the embedding again, or a matrix of its own."""
-    return lambda arguments: f"lm_head.weight tied {embedding}" if arguments["tied"] else "lm_head.weight head/kernel linear"
+    """The line of the head: the embedding again, a matrix of its own, or that of classes."""
+
+    def line(arguments):
+        if arguments.get("head") == "sequence":
+            return "score.weight head/kernel linear"
+        return f"lm_head.weight tied {embedding}" if arguments["tied"] else "lm_head.weight head/kernel linear"
+
+    return line
+
+
+def read_reading(config: dict[str, Any], arguments: Arguments) -> Arguments:
+    """The head that the class in `architectures` has, and its outputs."""
+    if not (config.get("architectures") or [""])[0].endswith("ForSequenceClassification"):
+        return arguments
+    return arguments | {"head": "sequence", "output": count_labels(config)}
 
 
 def with_head(table: str, embedding: str) -> Any:
@@ -56,11 +84,28 @@ def with_head(table: str, embedding: str) -> Any:
     return lambda arguments: f"{table}\n{head_of(embedding)(arguments)}"
 
 
+def with_experts(lines: str) -> Any:
+    """Llama's table with experts in the place of its MLP, and the line of the head."""
+    rest = "\n".join(line for line in LLAMA.splitlines() if line not in DENSE)
+
+    def table(arguments):
+        # One number would be one name: parts are told by commas.
+        every = "{" + ",".join(map(str, range(arguments["experts"]))) + "}"
+        return f"{rest}{lines.replace('{all}', every)}\n{head_of('model.embed_tokens.weight')(arguments)}"
+
+    return table
+
+
 def qkv_sizes(arguments: Arguments) -> dict[str, Any]:
     """Columns of queries, keys and values."""
     size = arguments.get("head_size") or arguments["width"] // arguments["heads"]
     kv = (arguments.get("kv_heads") or arguments["heads"]) * size
     return {"qkv": (arguments["heads"] * size, kv, kv)}
+
+
+def readings(causal: str, end: str) -> dict[Any, str]:
+    """The classes of `transformers` by head."""
+    return {None: causal, "sequence": f"{causal.removesuffix(end)}ForSequenceClassification"}
 
 
 SCALING = {
@@ -103,23 +148,26 @@ LLAMA_FIXED = {"norm": "rms", "gated": True, "position": "rotary", "bias": False
 
 def llama(
     architecture: str, more: Mapping[str, Any], read: Any = None, write: Any = None, defaults: Mapping[str, Any] = {},
-    demands: Mapping[str, Any] = {},
+    demands: Mapping[str, Any] = {}, keys: Mapping[str, str] = {}, experts: str = "",
 ) -> CheckpointFamily:  # fmt: skip
-    """A family that is Llama but for these arguments and keys."""
+    """A family that is Llama but for these arguments and keys, and perhaps the lines of experts."""
 
     def read_all(config, arguments):
         size = config.get("head_dim")
         arguments = arguments if size in (None, arguments["width"] // arguments["heads"]) else arguments | {"head_size": size}
-        return read_rotary(config, read(config, arguments) if read else arguments)
+        return read_reading(config, read_rotary(config, read(config, arguments) if read else arguments))
 
     def write_all(arguments, variables):
         size = arguments.get("head_size") or arguments["width"] // arguments["heads"]
-        return {"head_dim": size} | write_rotary(arguments) | (write(arguments) if write else {})
+        own = write(arguments) if write else {}
+        return {"head_dim": size} | write_rotary(arguments) | write_labels(arguments, variables) | own
 
     return CheckpointFamily(
-        "transformer", LLAMA_KEYS, with_head(LLAMA, "model.embed_tokens.weight"), "model.", LLAMA_FIXED | dict(more), demands,
+        "transformer", LLAMA_KEYS | dict(keys),
+        with_experts(experts) if experts else with_head(LLAMA, "model.embed_tokens.weight"), "model.", LLAMA_FIXED | dict(more),
+        demands,
         LLAMA_DEFAULTS | dict(defaults),
-        read_all, write_all, qkv_sizes, {None: architecture},
+        read_all, write_all, qkv_sizes, readings(architecture, "ForCausalLM"),
     )  # fmt: skip
 
 
@@ -141,6 +189,21 @@ def write_window(arguments: Arguments) -> dict[str, Any]:
     return {"sliding_window": window, "use_sliding_window": window is not None} | ({"max_window_layers": 0} if window else {})
 
 
+def read_experts(config: dict[str, Any], arguments: Arguments) -> Arguments:
+    """How many experts there are, by either of two names, and `window`."""
+    count = arguments["experts"] or config.get("num_local_experts")
+    if not count:
+        raise ValueError("The config.json of a qwen3_moe must have `num_experts`.")
+    return read_window("sliding_window")(config, arguments | {"experts": count})
+
+
+def write_experts(arguments: Arguments) -> dict[str, Any]:
+    """How much transformers' training adds for balance; ValueError without experts."""
+    if not arguments.get("experts"):
+        raise ValueError("A mixture has `experts`; the model has none.")
+    return {"router_aux_loss_coef": arguments["balance"]} if "balance" in arguments else {}
+
+
 FAMILIES = {
     "gpt2": CheckpointFamily(
         "transformer",
@@ -153,7 +216,7 @@ FAMILIES = {
         {"norm": "layer", "position": "learned", "bias": True, "qkv_bias": True},
         {"scale_attn_by_inverse_layer_idx": False, "scale_attn_weights": True, "add_cross_attention": False},
         {"n_inner": None, "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True},
-        architectures={None: "GPT2LMHeadModel"},
+        read_reading, write_labels, architectures=readings("GPT2LMHeadModel", "LMHeadModel"),
     ),
     "llama": llama("LlamaForCausalLM", {"qkv_bias": False}, demands={"attention_bias": False, "mlp_bias": False}),
     "mistral": llama("MistralForCausalLM", {"qkv_bias": False}, read_window("sliding_window"), write_window),
@@ -163,6 +226,22 @@ FAMILIES = {
     "qwen3": llama(
         "Qwen3ForCausalLM", {"qkv_bias": False, "qk_norm": True}, read_window("sliding_window"), write_window,
         {"use_sliding_window": False}, demands={"attention_bias": False},
+    ),
+    "mixtral": llama(
+        "MixtralForCausalLM", {"qkv_bias": False, "normalized": True}, read_window("sliding_window"),
+        lambda arguments: write_window(arguments) | write_experts(arguments), {"rms_norm_eps": 1e-5},
+        keys={"experts": "num_local_experts", "chosen": "num_experts_per_tok"}, experts=MIXTRAL,
+    ),
+    "qwen3_moe": llama(
+        "Qwen3MoeForCausalLM", {"qkv_bias": False, "qk_norm": True}, read_experts,
+        lambda arguments: write_window(arguments) | write_experts(arguments) | {"num_local_experts": arguments["experts"]},
+        {"use_sliding_window": False, "norm_topk_prob": False, "num_experts": None},
+        {"attention_bias": False, "decoder_sparse_step": 1, "mlp_only_layers": []},
+        {
+            "experts": "num_experts", "chosen": "num_experts_per_tok", "normalized": "norm_topk_prob",
+            "hidden": "moe_intermediate_size",
+        },
+        QWEN_MOE,
     ),
     "gemma": llama(
         "GemmaForCausalLM", {"qkv_bias": False, "norm": "rms_offset", "scaled": True},

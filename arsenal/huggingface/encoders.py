@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from arsenal.huggingface.family import Arguments, CheckpointFamily
+from arsenal.huggingface.family import Arguments, CheckpointFamily, count_labels, write_labels
 
 BERT = """
 {base}embeddings.word_embeddings.weight                    token/embedding                        same
@@ -149,20 +149,6 @@ def read_head(config: dict[str, Any], arguments: Arguments) -> Arguments:
     head = next((head for word, head in HEADS.items() if name.endswith(word)), "masked")
     outputs = {"output": count_labels(config)} if head in ("sequence", "token") else {}
     return arguments | {"head": head} | outputs
-
-
-def count_labels(config: dict[str, Any]) -> int:
-    """How many classes a head has: two unless told."""
-    return len(config["id2label"]) if config.get("id2label") else config.get("num_labels", 2)
-
-
-def write_labels(arguments: Arguments, variables: dict[str, Any]) -> dict[str, Any]:
-    """The names of classes, numbers as transformers has them without names."""
-    outputs = arguments.get("output")
-    if outputs is None:
-        return {}
-    names = {str(number): f"LABEL_{number}" for number in range(outputs)}
-    return {"id2label": names, "label2id": {name: int(number) for number, name in names.items()}}
 
 
 def classes(name: str) -> dict[Any, str]:

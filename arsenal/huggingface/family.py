@@ -70,7 +70,7 @@ def to_config(model_type: str, family: CheckpointFamily, arguments: Arguments, v
         **family.demands,
     }  # fmt: skip
     for name, key in family.keys.items():
-        config[key] = WORDS[arguments[name]] if name == "activation" else arguments[name]
+        config[key] = WORDS[arguments[name]] if name == "activation" else arguments.get(name)
     config |= family.write(arguments, variables)
     back = resolve(to_arguments(family, config))
     for name, value in arguments.items():
@@ -81,7 +81,21 @@ def to_config(model_type: str, family: CheckpointFamily, arguments: Arguments, v
     return config
 
 
-FREE = ("dropout", "generated", "remat", "channels", "zero_init", "drop")
+def count_labels(config: dict[str, Any]) -> int:
+    """How many classes a head has: two unless told."""
+    return len(config["id2label"]) if config.get("id2label") else config.get("num_labels", 2)
+
+
+def write_labels(arguments: Arguments, variables: dict[str, Any]) -> dict[str, Any]:
+    """The names of classes, numbers as transformers has them without names."""
+    outputs = arguments.get("output")
+    if outputs is None:
+        return {}
+    names = {str(number): f"LABEL_{number}" for number in range(outputs)}
+    return {"id2label": names, "label2id": {name: int(number) for number, name in names.items()}}
+
+
+FREE = ("dropout", "generated", "remat", "channels", "zero_init", "drop", "capacity", "balance", "router_z")
 """Arguments of ours that no checkpoint is about."""
 
 
@@ -99,6 +113,11 @@ def resolve(arguments: Arguments) -> Arguments:
         found["head_size"] = found.get("head_size") or found["width"] // found["heads"]
     if found.get("qkv_bias", 0) is None:
         found["qkv_bias"] = found["bias"]
+    if found.get("experts", 0) is None:  # then these are of nothing
+        found.pop("chosen", None)
+        found.pop("normalized", None)
+    if found.get("head") == "next":
+        found.pop("head")
     if found.get("position", "rotary") != "rotary":
         found.pop("theta", None)
     if isinstance(found.get("size"), list | tuple) and len(set(found["size"])) == 1:

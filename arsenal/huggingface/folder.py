@@ -1,20 +1,23 @@
 """A folder as Hugging Face's libraries write it: `config.json`, tensors in one or many safetensors files, a tokenizer."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from arsenal.huggingface.adapters import find_model, is_adapter, read_adapters, read_config, write_adapters
 from arsenal.huggingface.decoders import FAMILIES as DECODERS
 from arsenal.huggingface.encoders import FAMILIES as ENCODERS
 from arsenal.huggingface.family import Arguments, CheckpointFamily, to_arguments, to_config
 from arsenal.huggingface.mapping import Tree, parse_table, to_tensors, to_variables
 from arsenal.huggingface.pictures import FAMILIES as PICTURES
 from arsenal.huggingface.sequences import FAMILIES as SEQUENCES
+from arsenal.huggingface.tensors import TensorFiles, load_library
 from arsenal.huggingface.towers import FAMILIES as TOWERS
 from arsenal.nearest import nearest
+from arsenal.nn.dense import Adapters
 
 FAMILIES: dict[str, CheckpointFamily] = DECODERS | ENCODERS | SEQUENCES | PICTURES | TOWERS
 SCHEME = "hf:"
@@ -34,6 +37,10 @@ class Checkpoint(NamedTuple):
     variables: Callable[[], Tree]
     tokenizer: Path | None
     """Its tokenizer.json, where it has one."""
+    adapters: Adapters | None = None
+    """Of a folder of adapters, which they are; all else is of the model that they are of."""
+    adapted: Tree | None = None
+    """Their leaves, among the parameters of the model."""
 
 
 def is_folder(name: str) -> bool:
@@ -42,8 +49,21 @@ def is_folder(name: str) -> bool:
 
 
 def read_folder(name: str) -> Checkpoint:
-    """What the folder `hf:FOLDER` is; ValueError, in a line, for what is no such folder or not understood."""
+    """What the folder `hf:FOLDER` is; ValueError, in a line, for what is no such folder or not understood.
+
+    A folder of PEFT's adapters is the model that its `base_model_name_or_path` names, and the adapters.
+    """
     path = Path(str(name).removeprefix(SCHEME)).expanduser()
+    if is_adapter(path):
+        config = read_config(path)
+        model = read_folder(f"{SCHEME}{find_model(path, config)}")
+        family = FAMILIES[model.model_type]
+        with TensorFiles(model.path) as there:
+            adapters, adapted = read_adapters(
+                path, config, parse_table(family.table(model.arguments)), family.prefix, family.sizes(model.arguments), set(there)
+            )
+        own = path / TOKENIZER[0]
+        return model._replace(tokenizer=own if own.is_file() else model.tokenizer, adapters=adapters, adapted=adapted)
     if not (path / "config.json").is_file():
         raise ValueError(f"`{name}` must be a folder with a config.json, as `save_pretrained` writes it; there is none.")
     try:
@@ -84,72 +104,6 @@ def count_codes(tokenizer: Path) -> int:
         raise ValueError(f"{tokenizer} is no tokenizer.json of Hugging Face's: {type(error).__name__}, {error}.") from error
 
 
-class TensorFiles(Mapping[str, np.ndarray]):
-    """The tensors of a folder by name, each read when it is asked for."""
-
-    def __init__(self, path: Path):
-        """Those of `model.safetensors`, or of the files that `model.safetensors.index.json` names."""
-        index, whole = path / "model.safetensors.index.json", path / "model.safetensors"
-        if index.is_file():
-            self.files = {name: path / file for name, file in json.loads(index.read_text())["weight_map"].items()}
-        elif whole.is_file():
-            with open_tensors(whole) as file:
-                self.files = dict.fromkeys(file.keys(), whole)
-        else:
-            hint = " It holds pickles, which are never read: save it again with `safe_serialization=True`."
-            raise ValueError(
-                f"{path} has no model.safetensors and no model.safetensors.index.json.{hint if any(path.glob('*.bin')) else ''}"
-            )
-        self.opened: dict[Path, Any] = {}
-
-    def __enter__(self) -> "TensorFiles":
-        """Itself."""
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        """Close the files."""
-        for file in self.opened.values():
-            file.__exit__(None, None, None)
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        """A tensor; bfloat16 is NumPy's from ml_dtypes."""
-        file = self.files[name]
-        if file not in self.opened:
-            self.opened[file] = open_tensors(file).__enter__()
-        try:
-            return np.asarray(self.opened[file].get_tensor(name))
-        except Exception as error:  # the library's own class, of no known base
-            raise ValueError(f"{file} has no tensor `{name}`, which the index says it has.") from error
-
-    def __iter__(self) -> Iterator[str]:
-        """Names."""
-        return iter(self.files)
-
-    def __len__(self) -> int:
-        """How many."""
-        return len(self.files)
-
-
-def open_tensors(file: Path) -> Any:
-    """A safetensors file, memory-mapped; ValueError for one that is none."""
-    safetensors = load_library()
-    if not file.is_file():
-        raise ValueError(f"{file}, which the index names, does not exist.")
-    try:
-        return safetensors.safe_open(file, framework="flax")  # NumPy's own cannot say bfloat16
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{file} is no safetensors file: {str(error).splitlines()[0]}.") from error
-
-
-def load_library() -> Any:
-    """The library `safetensors`."""
-    try:
-        import safetensors.flax
-    except ModuleNotFoundError as error:
-        raise ValueError('Checkpoints of Hugging Face need a library: pip install "ml-arsenal[huggingface]".') from error
-    return safetensors
-
-
 def find_type(target: str, arguments: Arguments, variables: Tree) -> str:
     """The first `model_type` that a model of ours, with all its arguments, is; ValueError with the reasons where it is none."""
     reasons = []
@@ -163,6 +117,19 @@ def find_type(target: str, arguments: Arguments, variables: Tree) -> str:
                 return model_type
     known = ", ".join(sorted({family.target for family in FAMILIES.values()}))
     raise ValueError(" ".join(reasons) or f"Models of {known} are written for transformers; this one is of {target}.")
+
+
+def write_adapter_folder(
+    path: Path, model_type: str, arguments: Arguments, variables: Tree, adapters: Adapters, model: str | None = None
+) -> list[Path]:
+    """Write the adapters among variables as a folder that PEFT loads on the `model`, the folder or the name of it; the files.
+
+    ValueError where the model is none of the family, before anything is written.
+    """
+    family = FAMILIES[model_type]
+    config = to_config(model_type, family, arguments, variables)
+    table, sizes, transposed = parse_table(family.table(arguments)), family.sizes(arguments), model_type == "gpt2"
+    return write_adapters(path, variables, adapters, table, sizes, model, config["architectures"][0], transposed)
 
 
 def write_folder(path: Path, model_type: str, arguments: Arguments, variables: Tree, tokenizer: str | None = None) -> list[Path]:

@@ -7,10 +7,11 @@ A line of a table names a tensor there, a leaf here, and how the one becomes the
 
 `{}` is a layer's number: its tensors are stacked along a leading axis here. `{q,k,v}` are tensors that lie side by side
 along the last axis here. A leaf of a collection other than `params` begins with the collection's name and a colon.
-Ways: `same`; `linear`, [out, in] there and [in, out] here; `conv`, [out, in, h, w] there and [h, w, in, out] here;
-`patches`, the same of patches as one matrix [h * w * in, out]; `row`, [d] there and [1, d] here; `token`, [1, 1, d] and [d];
-`rows`, [1, t, d] and [t, d]. Three more name no leaf: `skip`, a tensor that is no parameter; `tied NAME`, one that must
-equal another and is not written; `counter LEAF`, a whole number that we do not keep, written as 0 where there is the leaf.
+Ways: `same`; `linear`, [out, in] there and [in, out] here; `conv`, [out, in, h, w] there and [h, w, in, out] here; `patches`,
+the same of patches as one matrix [h * w * in, out]; `row`, [d] there and [1, d] here; `token`, [1, 1, d] and [d]; `rows`, [1,
+t, d] and [t, d]; `experts`, parts that are [out, in] each there and [experts, in, out] here. Three more name no leaf: `skip`, a
+tensor that is no parameter; `tied NAME`, one that must equal another and is not written; `counter LEAF`, a whole number that we
+do not keep, written as 0 where there is the leaf.
 """
 
 import re
@@ -57,6 +58,7 @@ WAYS = {
     "row": Way(lambda a: a[None], lambda a, _: a[0]),
     "token": Way(lambda a: a[0, 0], lambda a, _: a[None, None]),
     "rows": Way(lambda a: a[0], lambda a, _: a[None]),
+    "experts": Way(lambda a: a.T, lambda a, _: a.T),
 }
 
 
@@ -130,7 +132,10 @@ def to_variables(tensors: Mapping[str, Any], table: Sequence[Entry], prefix: str
             pieces = [way.read(take(name.replace("{}", str(number)))) for name in names]
             if len({piece.shape[:-1] for piece in pieces}) > 1:
                 raise ValueError(f"{quote(names)} must lie side by side; their shapes are {[piece.shape for piece in pieces]}.")
-            layers.append(np.concatenate(pieces, -1) if len(pieces) > 1 else pieces[0])
+            if how == "experts":
+                layers.append(np.stack(pieces))
+            else:
+                layers.append(np.concatenate(pieces, -1) if len(pieces) > 1 else pieces[0])
         if len({layer.shape for layer in layers}) > 1:
             raise ValueError(f"`{names[0]}` has another shape in some layers: {sorted({layer.shape for layer in layers})}.")
         put(variables, ours, np.stack(layers) if "{}" in theirs else layers[0])
@@ -178,15 +183,20 @@ def to_tensors(variables: Tree, table: Sequence[Entry], sizes: Mapping[str, Sequ
             continue
         left.discard(ours)
         leaf, names = np.asarray(get(variables, ours)), parts_of(theirs)
-        layer = ours.split("/")[-2] if "/" in ours else ours
-        cuts = np.cumsum(sizes[layer])[:-1] if layer in sizes else len(names)
+        cuts = cuts_of(ours, names, sizes)
         for number, one in enumerate(leaf if "{}" in theirs else [leaf]):
-            pieces = np.split(one, cuts, -1) if len(names) > 1 else [one]
+            pieces = list(one) if how == "experts" else np.split(one, cuts, -1) if len(names) > 1 else [one]
             for name, piece in zip(names, pieces, strict=True):
                 tensors[name.replace("{}", str(number))] = np.array(WAYS[how].write(piece, sizes.get("patches", ())), order="C")
     if left:
         raise ValueError(f"No line of the family's table names the parameters {quote(sorted(left))}.")
     return tensors
+
+
+def cuts_of(ours: str, names: Sequence[str], sizes: Mapping[str, Sequence[int]]) -> Any:
+    """Where a leaf that is tensors of these names side by side is cut, as `np.split` takes it."""
+    layer = ours.split("/")[-2] if "/" in ours else ours
+    return np.cumsum(sizes[layer])[:-1] if layer in sizes else len(names)
 
 
 def path_of(name: str) -> list[str]:

@@ -3,8 +3,10 @@
 from arsenal.losses.alignment import ctc
 from arsenal.losses.classification import binary_cross_entropy, cross_entropy, focal
 from arsenal.losses.detection import center_points
+from arsenal.losses.distillation import distillation
 from arsenal.losses.embedding import contrastive, info_nce, nt_xent, triplet
 from arsenal.losses.plain import as_loss
+from arsenal.losses.preference import bradley_terry, dpo
 from arsenal.losses.ranking import listwise_softmax, pairwise_logistic
 from arsenal.losses.reconstruction import quantization_error, reconstruction_error
 from arsenal.losses.regression import absolute_error, huber, poisson, squared_error
@@ -14,10 +16,13 @@ __all__ = [
     "absolute_error",
     "as_loss",
     "binary_cross_entropy",
+    "bradley_terry",
     "center_points",
     "contrastive",
     "cross_entropy",
     "ctc",
+    "distillation",
+    "dpo",
     "elbo",
     "focal",
     "huber",

@@ -1,6 +1,7 @@
 """Architectures."""
 
 from arsenal.models.adapted import frozen, lora, merge_adapters
+from arsenal.models.answers import answer_likelihoods, answer_scores
 from arsenal.models.autoencoder import autoencoder, variational, vector_quantized
 from arsenal.models.bert import bert
 from arsenal.models.clip import clip
@@ -8,6 +9,7 @@ from arsenal.models.contrastive import two_views
 from arsenal.models.convnext import convnext
 from arsenal.models.convolutional import convolutional
 from arsenal.models.detector import center_net
+from arsenal.models.distillation import student
 from arsenal.models.generation import Sampling, beam_search, generate
 from arsenal.models.perceptron import perceptron
 from arsenal.models.recurrent import recurrent, sequence_to_sequence
@@ -18,7 +20,7 @@ from arsenal.models.unet import segmentation_unet, unet
 from arsenal.models.vit import vit
 
 __all__ = [
-    "Sampling", "autoencoder", "beam_search", "bert", "center_net", "clip", "convnext", "convolutional", "frozen", "generate",
-    "lora", "merge_adapters", "perceptron", "recurrent", "resnet", "segmentation_unet", "sequence_to_sequence", "t5",
-    "transformer", "two_views", "unet", "variational", "vector_quantized", "vit",
+    "Sampling", "answer_likelihoods", "answer_scores", "autoencoder", "beam_search", "bert", "center_net", "clip", "convnext",
+    "convolutional", "frozen", "generate", "lora", "merge_adapters", "perceptron", "recurrent", "resnet", "segmentation_unet",
+    "sequence_to_sequence", "student", "t5", "transformer", "two_views", "unet", "variational", "vector_quantized", "vit",
 ]  # fmt: skip

@@ -113,6 +113,11 @@ def merge_adapters(variables: dict[str, Any], alpha: float, rank: int) -> dict[s
     return {name: tree for name, tree in variables.items() if name != FROZEN} | {"params": unflatten(leaves)}
 
 
+def has_adapters(variables: dict[str, Any]) -> bool:
+    """Whether there are adapters among parameters that are all in `params`."""
+    return any(path.endswith(ADAPTER) for path in flatten(variables["params"]))
+
+
 def without_frozen(variables: dict[str, Any]) -> dict[str, Any]:
     """Variables whose parameters are all in `params`, but for adapters: what another model's are compared with."""
     leaves = flatten(join_frozen(variables)["params"])

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from annotated_types import Gt, Interval
+from annotated_types import Ge, Gt, Interval
 
 from arsenal.models.generation import Sampling, continue_prompts, prompts
 from arsenal.nn import Dense, Dropout, Layers, Rotary, Sight, Stack, linen, same_segment, segment_positions, sinusoids
@@ -21,10 +21,11 @@ from arsenal.records import Model
 PositiveInt = Annotated[int, Gt(0)]
 NEAR_ZERO = nn.initializers.normal(0.02)
 Position = Literal["learned", "sinusoidal", "rotary", "alibi", "relative"]
+Reading = Literal["next", "sequence"]
 
 
 class Transformer(nn.Module):
-    """Tokens [n, t] to logits [n, t, vocabulary]."""
+    """Tokens [n, t] to logits [n, t, vocabulary], or with the head `sequence` to [n, output]."""
 
     vocabulary: int
     layers: Layers
@@ -32,7 +33,9 @@ class Transformer(nn.Module):
     position: Position
     tied: bool
     scaled: bool
+    output: int | None
     dropout: Any
+    factors: Any = None
 
     def setup(self):
         """Embeddings, the stack, a last norm and, where it is not the embedding, a head."""
@@ -43,21 +46,25 @@ class Transformer(nn.Module):
         elif self.position == "sinusoidal":
             self.places = sinusoids(self.context, width)
         self.drop = None if self.dropout is None else Dropout(self.dropout)
-        self.stack = Stack(self.layers, self.dropout)
+        self.stack = Stack(self.layers, self.dropout, self.factors)
         self.norm = self.layers.make_norm(None)
-        if not self.tied:
-            self.head = Dense(self.vocabulary, False, kernel_init=NEAR_ZERO)
+        if self.output is not None or not self.tied:
+            self.head = Dense(self.output or self.vocabulary, False, kernel_init=NEAR_ZERO)
 
     def __call__(self, inputs, training=None):
-        """Logits of the token after each."""
-        tokens, segments = (inputs["tokens"], inputs["segments"]) if isinstance(inputs, Mapping) else (inputs, None)
+        """Logits of the token after each, or what the head makes of the last."""
+        given = inputs if isinstance(inputs, Mapping) else {"tokens": inputs}
+        tokens, segments = given["tokens"], given.get("segments")
         self.check_tokens(tokens)
         positions = None if segments is None else segment_positions(segments)
         x = self.embed(tokens, jnp.arange(tokens.shape[1])[None] if positions is None else positions)
         x = x if self.drop is None else self.drop(x, training)
         mask = None if segments is None else same_segment(segments)
         x, _ = self.stack(x, Sight(mask=mask, positions=positions), None, training)
-        return self.logits(self.norm(x))
+        if self.output is None:
+            return self.logits(self.norm(x))
+        last = given["length"].astype(jnp.int32) - 1 if "length" in given else jnp.full(tokens.shape[0], tokens.shape[1] - 1)
+        return self.head(self.norm(jnp.take_along_axis(x, last[:, None, None], 1)[:, 0]))
 
     def read(self, tokens, last):
         """Tokens [n, t] -> logits [n, vocabulary] after the one at `last` [n]."""
@@ -121,6 +128,14 @@ def transformer(
     tied: bool = True,
     scaled: bool = False,
     remat: Remat = "nothing",
+    head: Reading = "next",
+    output: PositiveInt | None = None,
+    experts: PositiveInt | None = None,
+    chosen: PositiveInt = 2,
+    normalized: bool = True,
+    capacity: Annotated[float, Gt(0)] | None = None,
+    balance: Annotated[float, Ge(0)] = 0.01,
+    router_z: Annotated[float, Ge(0)] = 0.001,
 ) -> Model:
     """Logits [n, t, vocabulary] of the next token from tokens [n, t] in 0..vocabulary-1, t at most `context`.
 
@@ -133,6 +148,13 @@ def transformer(
     `bias` of all matrices, `qkv_bias` of those to queries, keys and values alone; `qk_norm` over each of their heads;
     `parallel` attention and MLP; a head `tied` to the embedding; embeddings `scaled` by sqrt(width). `remat`: what of a
     layer training computes again in place of keeping it: `nothing`, all but matrix `products`, or `everything`.
+
+    With `head` sequence the answer is [n, output], what a head of its own makes of the last token, that before `length` [n] of
+    {"tokens", "length"}: classes of a text, or a score. Of the methods there is `attention` alone then.
+
+    With `experts` each layer has so many MLPs, without biases, of which a router lets the `chosen` likeliest read a token; see
+    `arsenal.nn.MixtureOfExperts` for `normalized` and `capacity`. Training adds `balance` times how unequally they are used and
+    `router_z` times the square of the router's logits, both traced, both a mean over layers, to the loss.
 
     `dropout`, if any, is traced; it falls on embeddings and on what attention and MLP add, not on attention weights.
     A code outside the vocabulary answers NaN. The method `generate`, an answer of a learner too, goes on from a prompt:
@@ -154,16 +176,23 @@ def transformer(
     """
     check_heads("transformer", heads, width, kv_heads, head_size)
     rotary = make_rotary("transformer", theta, scaling) if position == "rotary" else None
+    if (head == "sequence") != (output is not None):
+        raise ValueError(f"`head` sequence of `transformer`, and no other, needs `output`; got {head} and {output}.")
+    if experts is not None and chosen > experts:
+        raise ValueError(f"`chosen` of `transformer` must be at most `experts`, {experts}; got {chosen}.")
+    if capacity is not None and experts is None:
+        raise ValueError(f"`capacity` of `transformer` is of `experts`, and there are none; got {capacity}.")
     if scaling and rotary is None:
         raise ValueError(f"`scaling` of `transformer` is of rotary positions; `position` is {position}.")
     stack = Layers(
         width, layers, heads, kv_heads, head_size, hidden, activation, gated, norm, epsilon, parallel=parallel, bias=bias,
         qkv_bias=qkv_bias, causal=True, window=window, rotary=rotary, alibi=position == "alibi",
-        buckets=32 if position == "relative" else None, qk_norm=qk_norm, remat=remat,
+        buckets=32 if position == "relative" else None, qk_norm=qk_norm, experts=experts, chosen=chosen, normalized=normalized,
+        capacity=capacity, remat=remat,
     )  # fmt: skip
 
-    def build(dropout=None):
-        return Transformer(vocabulary, stack, context, position, tied, scaled, dropout)
+    def build(dropout=None, **factors):
+        return Transformer(vocabulary, stack, context, position, tied, scaled, output, dropout, factors or None)
 
     def extend(variables, tokens, cache, position, last):
         logits, cache = build().apply(variables, tokens, cache, position, last, method="extend")
@@ -191,6 +220,10 @@ def transformer(
     def flops(variables, inputs):
         counted = [part for name, part in variables["params"].items() if name != "position"]
         size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(counted))
+        if experts:  # of them those that read a token
+            own = variables["params"]["stack"]["blocks"]["mlp"]["experts"]
+            many = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(own))
+            size -= many - many * chosen // experts
         n, t = (inputs["tokens"] if isinstance(inputs, Mapping) else inputs).shape
         return n * t * (6 * size + 12 * layers * width * t)
 
@@ -200,7 +233,12 @@ def transformer(
         sampling = Sampling(inputs["temperature"])
         return continue_prompts(model, variables, keys, prompt, count, sampling)
 
-    model = linen(build()) if dropout is None else linen(build, dropout=dropout)
+    hp = ({} if dropout is None else {"dropout": dropout}) | ({"balance": balance, "router_z": router_z} if experts else {})
+    model = linen(build, **hp) if hp else linen(build())
+    if experts:
+        model = model._replace(exempt={"batch-coupled": "experts are to be used equally by all rows of a batch"})
+    if head == "sequence":
+        return model._replace(methods={"attention": attention}, flops=flops)
     methods = {"prefill": prefill, "decode": decode, "extend": extend_by, "attention": attention}
     model = model._replace(methods=methods, flops=flops)
     return model._replace(methods=model.methods | {"generate": from_inputs}, inputs={"generate": prompts})

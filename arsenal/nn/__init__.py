@@ -17,6 +17,7 @@ from arsenal.nn.convolution import (
 )
 from arsenal.nn.dense import Adapters, Dense, adapt
 from arsenal.nn.dropout import Dropout, StochasticDepth
+from arsenal.nn.experts import MixtureOfExperts
 from arsenal.nn.fourier import FourierFeatures, waves
 from arsenal.nn.linen import as_model, linen
 from arsenal.nn.normalization import BatchNorm, OffsetRMSNorm
@@ -26,7 +27,8 @@ from arsenal.nn.stack import Layers, Sight, Stack, same_segment, segment_positio
 
 __all__ = [
     "CBAM", "GRU", "LSTM", "Adapters", "BatchNorm", "Convolution", "CrossAttention", "Dense", "Dropout", "Embed", "FiLM",
-    "FourierFeatures", "GroupNorm", "LayerNorm", "Layers", "OffsetRMSNorm", "RMSNorm", "Rotary", "SelfAttention", "Sight",
+    "FourierFeatures", "GroupNorm", "LayerNorm", "Layers", "MixtureOfExperts", "OffsetRMSNorm", "RMSNorm", "Rotary",
+    "SelfAttention", "Sight",
     "SqueezeExcite", "Stack", "StochasticDepth", "TransposedConvolution", "adapt", "as_model", "attend", "average_pool",
     "convolve", "convolve_up", "linen", "max_pool", "pixel_shuffle", "pixel_unshuffle", "same_segment", "segment_positions",
     "sinusoids", "upsample", "waves",

@@ -9,6 +9,7 @@ import flax.linen
 import jax
 import jax.numpy as jnp
 from flax.core import unfreeze
+from flax.traverse_util import flatten_dict
 
 from arsenal.numerics.weighted import is_mapped
 from arsenal.records import Model, Training
@@ -18,7 +19,8 @@ def linen(module: flax.linen.Module | Callable[..., flax.linen.Module], **hp: fl
     """The module as pure functions; with `hp`, a function that builds the module from these traced floats.
 
     A module whose call takes `training` is given the `Training` record (None when it answers); one that takes
-    `train` is given a bool. The random stream is called `dropout`. Further methods of the module are not exposed;
+    `train` is given a bool. The random stream is called `dropout`. Numbers that modules sow into `losses` in training are added
+    to the loss. Further methods of the module are not exposed;
     `Model._replace(methods=...)` adds them. Flax's own `BatchNorm` leaves out rows of weight 0, which fill up the last
     batch of an epoch, and counts all others once; `arsenal.nn.BatchNorm` counts them by weight.
     """
@@ -41,11 +43,32 @@ def linen(module: flax.linen.Module | Callable[..., flax.linen.Module], **hp: fl
         masked = flax.linen.intercept_methods(mask_rows(training.weight)) if changing else contextlib.nullcontext()
         with masked:
             outputs, collections = build(**training.hp).apply(
-                variables, inputs, **mode_argument(training), rngs={"dropout": training.key}, mutable=changing
+                variables, inputs, **mode_argument(training), rngs={"dropout": training.key}, mutable=[*changing, LOSSES]
             )
-        return outputs, unfreeze(collections)
+        changed = unfreeze(collections)
+        return outputs, changed | ({LOSSES: sums_by_name(changed[LOSSES])} if LOSSES in changed else {})
 
     return Model(init, apply, hp=hp)
+
+
+LOSSES = "losses"
+"""The collection whose numbers training adds to the mean loss."""
+
+
+def outputs_alone(name: str, found: tuple[Any, dict[str, Any]]) -> Any:
+    """Of what a model gives in training the outputs; ValueError, for the learner of this name, where it adds to the loss."""
+    outputs, collections = found
+    if LOSSES in collections:
+        raise ValueError(f"`{name}` takes models that add nothing to its loss; this one adds {', '.join(collections[LOSSES])}.")
+    return outputs
+
+
+def sums_by_name(sown: dict[str, Any]) -> dict[str, jax.Array]:
+    """What modules sowed, by the name that they gave it, each name's sum []."""
+    found: dict[str, jax.Array] = {}
+    for path, values in flatten_dict(sown).items():
+        found[path[-1]] = found.get(path[-1], jnp.zeros(())) + sum(jnp.sum(value) for value in values)
+    return found
 
 
 def mask_rows(weight: jax.Array) -> Callable:

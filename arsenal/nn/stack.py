@@ -17,6 +17,7 @@ from jax import lax
 from arsenal.nn.attention import CrossAttention, SelfAttention
 from arsenal.nn.dense import Dense
 from arsenal.nn.dropout import Dropout
+from arsenal.nn.experts import MixtureOfExperts
 from arsenal.nn.normalization import OffsetRMSNorm
 from arsenal.nn.position import Rotary, linear_biases, relative_buckets
 
@@ -68,6 +69,12 @@ class Layers(NamedTuple):
     qk_norm: bool = False
     cross: bool = False
     """Between both parts each layer reads a memory."""
+    experts: int | None = None
+    """In the place of the MLP so many, of which `chosen` read a token; None: one MLP."""
+    chosen: int = 2
+    normalized: bool = True
+    capacity: float | None = None
+    """Room of an expert in training, in equal shares; None: for all tokens."""
     spread: float | None = 0.02
     """Standard deviation of the first kernels, of those that are added to x `spread / sqrt(parts * layers)`; None: Lecun's."""
     remat: Remat = "nothing"
@@ -134,6 +141,7 @@ class Block(nn.Module):
 
     layers: Layers
     dropout: Any
+    factors: Any = None
 
     @nn.compact
     def __call__(self, x, cache, sight, training):
@@ -161,7 +169,14 @@ class Block(nn.Module):
             y, new = attention.extend(y, cache, sight.start, sight.bias)
             return y
 
-        mlp = MLP(o, name="mlp")
+        if o.experts:
+            many = MixtureOfExperts(
+                o.experts, o.chosen, o.hidden or 4 * o.width, ACTIVATIONS[o.activation], o.gated, o.init_kernel(),
+                o.init_kernel(last=True), o.normalized, o.capacity, self.factors, name="mlp",
+            )  # fmt: skip
+            mlp: Any = lambda y: many(y, training)  # noqa: E731
+        else:
+            mlp = MLP(o, name="mlp")
         if o.parallel:
             y = o.make_norm("attention_norm")(x)
             return x + drop(look(y) + mlp(y)), new
@@ -182,6 +197,8 @@ class Stack(nn.Module):
 
     layers: Layers
     dropout: Any = None
+    factors: Any = None
+    """Of the losses of experts, by name, numbers: `balance`, `router_z`."""
 
     def setup(self):
         """A loop over the layers, and the biases that they share."""
@@ -193,10 +210,12 @@ class Stack(nn.Module):
             policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if o.remat == "products" else None
             block = nn.remat(Block, prevent_cse=False, policy=policy)
         blocks = nn.scan(
-            block, variable_axes={"params": 0, "intermediates": 0}, split_rngs={"params": True, "dropout": True},
+            block, variable_axes={"params": 0, "intermediates": 0, "losses": 0}, split_rngs={"params": True, "dropout": True},
             in_axes=(1, nn.broadcast, nn.broadcast), out_axes=1, length=o.layers, unroll=min(o.layers, UNROLLED),
         )  # fmt: skip
-        self.blocks = blocks(o, self.dropout)
+        # What all layers sow is a mean over them.
+        factors = None if self.factors is None else {name: factor / o.layers for name, factor in self.factors.items()}
+        self.blocks = blocks(o, self.dropout, factors)
 
     def __call__(self, x, sight=Sight(), cache=None, training=None):  # noqa: B008
         """x [n, t, width] to the same, and the cache of `Layers.empty_cache` with these positions; None of None.

@@ -10,6 +10,7 @@ from jax import lax
 from jax.random import fold_in, split
 
 from arsenal.nn import as_model
+from arsenal.nn.linen import outputs_alone
 from arsenal.optim import as_optimizer
 from arsenal.records import Discrete, Env, Learner, Mean, Training
 
@@ -72,10 +73,10 @@ def ppo(
         raise ValueError(f"`minibatches` of `ppo` must divide `envs` * `horizon`, {envs * horizon}; got {minibatches}.")
 
     def logits(variables, x, training=None):
-        return models["policy"].apply(variables, x, training)[0]
+        return outputs_alone("ppo", models["policy"].apply(variables, x, training))
 
     def worth(variables, x, training=None):
-        return models["value"].apply(variables, x, training)[0].reshape(x.shape[0])
+        return outputs_alone("ppo", models["value"].apply(variables, x, training)).reshape(x.shape[0])
 
     def init(key, rows, hp):
         observations, worlds = jax.vmap(env.reset)(split(fold_in(key, 0), envs))

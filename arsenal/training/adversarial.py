@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Gt, Interval
 
-from arsenal.nn.linen import as_model
+from arsenal.nn.linen import as_model, outputs_alone
 from arsenal.numerics.weighted import over_rows
 from arsenal.numerics.wide import as_types, move_average, widen
 from arsenal.optim.gradient import as_optimizer
@@ -67,10 +67,11 @@ def adversarial(
             return Training(keys[i], batch.weight, batch.row, hp[name])
 
         def generate(g, i):
-            return generator.apply(g, noise(keys[i], batch.row), tell(2, "generator"))[0]
+            return outputs_alone("adversarial", generator.apply(g, noise(keys[i], batch.row), tell(2, "generator")))
 
         def logits(d, x, i):
-            return discriminator.apply(d, x, tell(i, "discriminator"))[0].reshape(batch.weight.shape)
+            said = outputs_alone("adversarial", discriminator.apply(d, x, tell(i, "discriminator")))
+            return said.reshape(batch.weight.shape)
 
         def discriminator_loss(d):
             real, fake = logits(d, batch.x, 3), logits(d, generate(state.generator, 0), 4)

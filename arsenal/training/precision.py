@@ -10,11 +10,17 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 
+from arsenal.models.adapted import FROZEN
+from arsenal.models.aside import ASIDE
 from arsenal.records import Model
 
 Float = Literal["float32", "bfloat16", "float16"]
 GROWTH_EVERY = 2000
 """Steps without an overflow after which the scale of the loss doubles."""
+
+
+CAST = ("params", FROZEN, ASIDE)
+"""Collections of parameters."""
 
 
 class Precision(NamedTuple):
@@ -56,13 +62,14 @@ def policy(given: Float | Mapping[str, Float]) -> Precision:
 def cast_model(model: Model, precision: Precision) -> Model:
     """The model under a policy: floats among parameters and inputs are cast on the way in, outputs on the way out.
 
-    Collections such as running statistics stay as they are; gradients arrive in the type of the parameters.
+    Parameters that are frozen, or of a model to compare with, are cast too. Other collections, such as running statistics, stay
+    as they are; gradients arrive in the type of the parameters.
     """
     if precision == Precision():
         return model
 
     def inside(variables):
-        return {name: cast(part, precision.compute) if name == "params" else part for name, part in variables.items()}
+        return {name: cast(part, precision.compute) if name in CAST else part for name, part in variables.items()}
 
     def init(key, inputs):
         variables = model.init(key, inputs)

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from annotated_types import Gt
+from flax.traverse_util import flatten_dict
 
 from arsenal.combine.accumulate import learner
 from arsenal.losses.plain import as_loss
-from arsenal.nn.linen import as_model
+from arsenal.nn.linen import LOSSES, as_model
 from arsenal.numerics.weighted import over_rows
 from arsenal.numerics.wide import as_types, widen
 from arsenal.optim.gradient import as_optimizer
@@ -44,6 +45,8 @@ class Sums(NamedTuple):
     rows: Any
     """The weight of the rows."""
     metrics: dict
+    added: Any
+    """What the model adds to the loss, times the weight."""
 
 
 def supervised(
@@ -61,7 +64,7 @@ def supervised(
     the model computes in, or a dict of `parameters`, `compute` and `output`; in float16 the loss is scaled, and a step
     whose gradient overflows leaves everything but the scale as it was. `augmentation` changes the batches of training.
     The answers are the loss's readouts and those methods of the model that have inputs; the metrics are `loss`, the
-    loss's measures and, in float16, `loss_scale`.
+    loss's measures, what the model adds to the loss in training, by name, and, in float16, `loss_scale`.
     """
     return learner(additive(as_model(model), as_loss(loss), as_optimizer(optimizer), policy(precision), augmentation), parts)
 
@@ -99,7 +102,10 @@ def additive(
         def total(params):
             outputs, collections = model.apply(state.variables | {"params": params}, batch.x, training)
             values = widen(loss.value(outputs, batch, hp["loss"]))
-            return jnp.vdot(values, weight) * factor, (outputs, values, collections)
+            changed = {name: tree for name, tree in collections.items() if name != LOSSES}
+            added = {"_".join(path): widen(each) for path, each in flatten_dict(collections.get(LOSSES, {})).items()}
+            whole = jnp.vdot(values, weight) + sum(added.values()) * count
+            return whole * factor, (outputs, values, changed, added)
 
         weight, rows = row_weight(batch), batch.weight.sum()
         count = weight.sum()
@@ -107,19 +113,20 @@ def additive(
         factor = 1
         if precision.scales_loss:
             factor = state.scale.value / jnp.maximum(over_rows(count), jnp.finfo(count.dtype).tiny)
-        gradient, (outputs, values, collections) = jax.grad(total, has_aux=True)(state.variables["params"])
+        gradient, (outputs, values, collections, added) = jax.grad(total, has_aux=True)(state.variables["params"])
         collections = jax.tree.map(lambda v: v * rows.astype(v.dtype), widen(collections))
         gradient = widen(gradient)
         if precision.scales_loss:
             gradient = jax.tree.map(lambda g: g / factor, gradient)
-        return Sums(gradient, collections, count, rows, metrics(outputs, values, batch))
+        more = {name: Mean(each * count, count) for name, each in added.items()}
+        return Sums(gradient, collections, count, rows, metrics(outputs, values, batch) | more, sum(added.values()) * count)
 
     def update(key, state, sums, hp):
         # A batch of dead rows only has gradient 0: dividing by any positive number leaves it there.
         count, rows = (jnp.maximum(weight, jnp.finfo(weight.dtype).tiny) for weight in (sums.weight, sums.rows))
         before = state.variables["params"]
         gradient = jax.tree.map(lambda g, p: (g / count).astype(p.dtype), sums.gradient, before)
-        value = sums.metrics["loss"].total / count
+        value = (sums.metrics["loss"].total + sums.added) / count
         moved, params = optimizer.update(state.optimizer, before, gradient, hp["optimizer"], value)
         collections = jax.tree.map(lambda v: v / rows.astype(v.dtype), sums.collections)
         collections = as_types(collections, {name: state.variables[name] for name in collections})

@@ -2,16 +2,20 @@
 
 
 
-def export_hf(run: str, target: str, family: str | None = None, params: str | None = None, checkpoint: str = "last") -> None:
+def export_hf(
+    run: str, target: str, family: str | None = None, part: str = "all", params: str | None = None, checkpoint: str = "last"
+) -> None:
     """Write config.json, model.safetensors and, where the data has one, the tokenizer.
 
     run: the run's folder. target: a folder, made where there is none. family: the `model_type`, such as mistral, where the model
-    is of several; the first unless given. params: raw, say, for another view of an average. checkpoint: last, best or a step.
+    is of several; the first unless given. part: of a run of `lora` all of it, or the adapters alone as PEFT loads them
+    (adapter_config.json, adapter_model.safetensors), or the base without them. params: raw, say, for another view of an average.
+    checkpoint: last, best or a step.
     """
     from pathlib import Path
 
     from arsenal.checkpoint import write_checkpoint
     from arsenal.run import load
 
-    for file in write_checkpoint(load(run, params, checkpoint), Path(target), family):
+    for file in write_checkpoint(load(run, params, checkpoint), Path(target), family, part):
         print(file)

@@ -24,6 +24,10 @@ FILES = {"diamonds", "penguins", "titanic"}
 """Whose file the user has."""
 
 
+TEACHERS = {"digits_student": "digits_cnn"}
+"""Whom they learn from."""
+
+
 @pytest.fixture(scope="module", params=[
     pytest.param(name, marks=[pytest.mark.xdist_group(name), *([] if name in QUICK else [pytest.mark.slow])])
     for i, name in enumerate(EXPERIMENTS) if name in QUICK or i % PARTS == PART
@@ -35,6 +39,8 @@ def run(request, tmp_path_factory):
         if not path.is_file():
             pytest.skip(f"ARSENAL_TEST_DATA names no folder with {path.name}.")
         words.append(f"data.path={path}")
+    if request.param in TEACHERS:
+        words.append(f"teacher={fit(compose(TEACHERS[request.param], words)).folder}")
     return fit(compose(request.param, words))
 
 

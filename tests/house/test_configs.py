@@ -13,13 +13,16 @@ OPTIONS = sorted(path.relative_to(CONF).as_posix() for path in CONF.glob("*/*.ya
 TABLE = CONF.parent / "experiments" / "README.md"
 FILES = ("diamonds", "penguins", "titanic")
 """Of these the user has the file."""
+TEACHER = next((CONF.parent / "tests" / "kept" / "0.1.0" / "digits_mlp").iterdir())
+TAUGHT = ("digits_student",)
+"""Of these the user has the teacher."""
 ANY = ("table", "automl")
 """Of any file: nobody knows what can be reached."""
 
 
 def composed(name):
     """The config of an experiment, with a path where it is the user's to give."""
-    return compose(name, ["data.path=FILE"] if name in FILES else [])
+    return compose(name, ["data.path=FILE"] if name in FILES else [f"teacher={TEACHER}"] if name in TAUGHT else [])
 
 
 def test_there_are_experiments_and_options():

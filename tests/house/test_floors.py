@@ -18,7 +18,7 @@ FLOORS = [
     {"pipelines"},
     {"search", "monitoring"},
     {"road", "launchers"},
-    {"checkpoint", "complete", "continuation", "explanation"},
+    {"checkpoint", "complete", "continuation", "explanation", "likelihood"},
     {"run", "session"},
     {"experiment"},
     {"config"},

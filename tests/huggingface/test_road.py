@@ -156,3 +156,39 @@ def test_folders_that_do_not_fit_are_one_line_of_the_command(folder, tmp_path):
     tensors = load_file(tmp_path / "gpt2" / "model.safetensors")
     save_file(tensors | {"transformer.h.0.adapter.weight": np.ones(2, np.float32)}, tmp_path / "gpt2" / "model.safetensors")
     assert "`transformer.h.0.adapter.weight`" in say("+experiment=text_gpt", *words, "length=1")
+
+
+CHANGED = ["optimizer.learning_rate=0.1", "length=3"]
+
+
+@pytest.mark.slow
+def test_adapters_go_out_alone_and_come_back(folder, tmp_path):
+    experiment, words = folder("gpt2", *LORA)
+    tokens = np.load(KEPT / "gpt2" / "answers.npz")["tokens"][:, :16]
+    first = fit(compose(experiment, [*words, *CHANGED]))
+    wanted = first.apply["predict_proba"](first.params, tokens)
+    write_checkpoint(first, tmp_path / "adapters", part="adapters")
+    write_checkpoint(first, tmp_path / "base", part="base")
+    begun = read_folder(words[0].removeprefix("init_from="))
+    assert same(read_folder(f"hf:{tmp_path / 'base'}").variables(), begun.variables())
+    told = json.loads((tmp_path / "adapters" / "adapter_config.json").read_text())
+    assert told["base_model_name_or_path"] == str(begun.path) and told["r"] == 8 and told["target_modules"] == ["attn.c_attn", "c_fc"]
+
+    def begin(*more):
+        """A run that begins with the folder of adapters and stays there."""
+        rest = [word for word in words[1:] if word not in LORA]
+        run = fit(compose(experiment, [f"init_from=hf:{tmp_path / 'adapters'}", *rest, *more, *STILL]))
+        np.testing.assert_allclose(run.apply["predict_proba"](run.params, tokens), wanted, atol=2e-6)
+        return run
+
+    again = begin(*LORA[:-1])  # as adapters, of the folder's own layers
+    assert same(learner_params(again)["params"], learner_params(first)["params"])
+    merged = begin()
+    assert "frozen" not in learner_params(merged)
+    other = begin(*LORA[:-1], "model.rank=3")  # adapters of its own, which begin at nothing
+    assert not same(learner_params(other)["frozen"], learner_params(first)["frozen"])
+    with pytest.raises(ValueError, match="`part` adapters is of a run of `lora`"):
+        write_checkpoint(merged, tmp_path / "none", part="adapters")
+    # Of a run as of a folder.
+    run = fit(compose(experiment, [f"init_from={first.folder}", *[word for word in words[1:] if word not in LORA], *STILL, "model.layers=2", "+model.heads=4", "model.width=16"]))
+    np.testing.assert_allclose(run.apply["predict_proba"](run.params, tokens), wanted, atol=2e-6)

@@ -33,6 +33,34 @@ def of_parts(loss: Loss, split: Callable) -> Loss:
     )
 
 
+def of_pairs(loss: Loss) -> Loss:
+    """A loss of two answers, and of what else it reads of them, as one of x [n, 6]."""
+
+    def split(x):
+        names = ("chosen", "rejected", "reference_chosen", "reference_rejected")
+        return {name: x[:, i] for i, name in enumerate(names)} | {"tokens": 1 + jnp.abs(x[:, 4:])}
+
+    return loss._replace(
+        value=lambda x, rows, hp: loss.value(split(x), rows, hp),
+        measures={name: lambda x, rows, f=f: f(split(x), rows) for name, f in loss.measures.items()},
+        check=lambda outputs, rows: loss.check(jax.eval_shape(split, outputs), rows),
+    )
+
+
+def of_student(loss: Loss) -> Loss:
+    """A loss of student and teacher as one of x [n, ..., 2 classes]."""
+
+    def split(x):
+        return dict(zip(("student", "teacher"), jnp.split(x, 2, -1), strict=True))
+
+    return loss._replace(
+        value=lambda x, rows, hp: loss.value(split(x), rows, hp),
+        measures={name: lambda x, rows, f=f: f(split(x), rows) for name, f in loss.measures.items()},
+        readout={name: lambda x, f=f: f(split(x)) for name, f in loss.readout.items()},
+        check=lambda outputs, rows: loss.check(jax.eval_shape(split, outputs), rows),
+    )
+
+
 CASES = {f"arsenal.losses.{name}": make for name, make in {
     "classification.cross_entropy": lambda: [
         Case(losses.cross_entropy(0.1), CLASSES),
@@ -75,6 +103,15 @@ CASES = {f"arsenal.losses.{name}": make for name, make in {
     "variational.elbo": lambda: [
         Case(by_name(losses.elbo(0.5, likelihood), "mean", "log_variance", "reconstruction"), TRIPLES)
         for likelihood in ("bernoulli", "gaussian")
+    ],
+    "preference.dpo": lambda: [
+        Case(of_pairs(losses.dpo(0.5, variant, smooth)), ROWS._replace(x=floats(6, 6)))
+        for variant, smooth in (("sigmoid", 0.1), ("hinge", 0.0), ("ipo", 0.0), ("robust", 0.2))
+    ],
+    "preference.bradley_terry": lambda: [Case(of_pairs(losses.bradley_terry(0.1)), ROWS._replace(x=floats(6, 6)))],
+    "distillation.distillation": lambda: [
+        Case(of_student(losses.distillation(3.0, 0.7)), CLASSES._replace(x=floats(6, 6))),
+        Case(of_student(losses.distillation(over="tokens")), SENTENCES._replace(x=floats(6, 4, 6))),
     ],
     "ranking.pairwise_logistic": lambda: [Case(losses.pairwise_logistic(), LISTS)],
     "ranking.listwise_softmax": lambda: [Case(losses.listwise_softmax(), LISTS)],

@@ -10,7 +10,18 @@ from arsenal.features import random_flip
 from arsenal.testing import Case
 
 NOISED = IMAGES._replace(x={"x": IMAGES.x, "time": jnp.linspace(0.1, 1, 6), "label": IMAGES.y})
+PREFERRED = WINDOWS._replace(
+    x={"chosen": WINDOWS.x, "rejected": WINDOWS.y, "begin": jnp.array([[1, 2], [2, 2], [3, 1], [1, 1]]), "end": jnp.full((4, 2), 5)}
+)
+SMALL = {"layers": 1, "heads": 2, "width": 8, "context": 6}
 CASES = {
+    "arsenal.models.answers.answer_likelihoods": lambda: [
+        Case(models.answer_likelihoods(models.lora(models.transformer(7, **SMALL, dropout=0.2, generated=2))), PREFERRED)
+    ],
+    "arsenal.models.answers.answer_scores": lambda: [
+        Case(models.answer_scores(models.transformer(7, **SMALL, head="sequence", output=1)), PREFERRED)
+    ],
+    "arsenal.models.distillation.student": lambda: [Case(models.student(dense(), models.perceptron(3, (5,), dropout=0.5)), ROWS)],
     "arsenal.models.adapted.frozen": lambda: [Case(models.frozen(dense(), ".*_0/.*"), ROWS)],
     "arsenal.models.adapted.lora": lambda: [
         Case(models.lora(models.transformer(7, layers=2, heads=2, width=8, context=6, dropout=0.2), rank=2), WINDOWS)
@@ -66,6 +77,8 @@ CASES = {
             WINDOWS._replace(x={"tokens": WINDOWS.x, "segments": WINDOWS.x // 3}),
         ),
         Case(models.transformer(7, 1, 2, 8, 6, position="alibi", norm="rms_offset", parallel=True, scaled=True), WINDOWS),
+        Case(models.transformer(7, 2, 2, 8, 6, gated=True, experts=3, remat="everything", dropout=0.2), WINDOWS),
+        Case(models.transformer(7, **SMALL, head="sequence", output=3), WINDOWS._replace(x={"tokens": WINDOWS.x, "length": jnp.array([5, 1, 3, 2])})),
     ],
     "arsenal.models.vit.vit": lambda: [
         Case(models.vit(3, 4, 2, layers=2, heads=2, width=8, pool="mean", dropout=0.2), IMAGES),

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from rows import CLASSES, IMAGES, ROWS, classifier, dense, likely
+from rows import CLASSES, IMAGES, ROWS, WINDOWS, classifier, dense, likely
 from table import law_test
 
 from arsenal import data, features, losses, models, optim, training
@@ -57,6 +57,12 @@ CASES = {
     ],
     "supervised without labels": lambda: [
         Case(training.supervised(likely(), losses.elbo(target="x"), optim.sgd(0.01)), ROWS._replace(x=jax.nn.sigmoid(ROWS.x)))
+    ],
+    "supervised with experts": lambda: [
+        Case(
+            training.supervised(models.transformer(7, 1, 2, 8, 6, experts=3, capacity=1.0), losses.cross_entropy(), optim.sgd(0.1)),
+            WINDOWS,
+        )
     ],
     "arsenal.training.supervised.additive": lambda: [
         Case(training.supervised_additive(dense(), losses.cross_entropy(), optim.sgd(0.1)), CLASSES)

@@ -16,6 +16,7 @@ from jax.random import fold_in
 from arsenal.data import ahead
 from arsenal.experiment import fill_modes
 from arsenal.records import STOP, Mean, compute
+from arsenal.road import transfer_around
 from arsenal.runs.checkpoints import MARKER, Checkpoints, Keep
 from arsenal.runs.folder import RunError
 from arsenal.runs.judge import Judge
@@ -31,7 +32,6 @@ from arsenal.training import lanes
 from arsenal.training.driver import TrainState, are_finite, drive, streams
 from arsenal.training.length import Length
 from arsenal.training.stopping import is_exhausted
-from arsenal.training.transfer import transfer
 
 EMPTY = -1
 """The trial of a lane that has none."""
@@ -96,7 +96,7 @@ class Chunk:
         if self.origin is None or learner.adopt is None:
             return train
         like = learner.params(lanes.lane(train, 0).state)
-        given = transfer(self.origin, like, self.settings.init_map or {}, self.settings.init_allow)
+        given = transfer_around(self.origin, like, self.settings.init_map or {}, self.settings.init_allow)
         adopt = jax.jit(jax.vmap(learner.adopt, (0, None, 0)))
         return train._replace(state=adopt(train.state, given.params, train.hp))
 
