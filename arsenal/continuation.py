@@ -204,7 +204,7 @@ def text_model(run: Run) -> tuple[Model, int] | None:
 def fits(model: Model, variables: Any) -> bool:
     """Whether variables are those of this model alone, and not of several or of parts of it."""
     made = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32)))
-    alike = jax.tree.structure(made) == jax.tree.structure(variables)
+    alike = jax.tree.structure(made) == jax.tree.structure(variables)  # type: ignore[operator]
     return alike and all(a.shape == b.shape for a, b in zip(*map(jax.tree.leaves, (made, variables)), strict=True))
 
 

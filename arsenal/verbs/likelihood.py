@@ -16,7 +16,7 @@ def likelihood(
     from pathlib import Path
 
     from arsenal.likelihood import find_reader, judge_choices, judge_documents, read_questions, summarise, write_lines
-    from arsenal.verbs.generate import as_count
+    from arsenal.cli import as_count
 
     if questions is None and text is None:
         raise ValueError("`likelihood` needs questions=FILE or text=FILE; got neither.")
