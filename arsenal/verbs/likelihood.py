@@ -15,8 +15,8 @@ def likelihood(
     """
     from pathlib import Path
 
-    from arsenal.likelihood import find_reader, judge_choices, judge_documents, read_questions, summarise, write_lines
     from arsenal.cli import as_count
+    from arsenal.likelihood import find_reader, judge_choices, judge_documents, read_questions, summarise, write_lines
 
     if questions is None and text is None:
         raise ValueError("`likelihood` needs questions=FILE or text=FILE; got neither.")
