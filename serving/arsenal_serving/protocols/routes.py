@@ -29,7 +29,7 @@ from arsenal_serving.protocols.negotiation import FORMS, KINDS, SAID, choose_for
 from arsenal_serving.protocols.serving import EXTENSIONS, Serving, absent, change, check_control, find, infer
 from arsenal_serving.protocols.tracing import identify
 from arsenal_serving.refused import Refused, show
-from arsenal_serving.repository.models import Missing, Resolved
+from arsenal_serving.repository.models import Missing, Resolved, Unready
 from arsenal_serving.security.principal import may
 
 INLINE_BODY = 256 << 10  # longer JSON is parsed and written on a thread
@@ -340,7 +340,9 @@ async def _converse(serving: Serving, exchange: Exchange, call: Call, chat: bool
 
 
 def _texts(serving: Serving) -> list[dict[str, Any]]:
-    """The models that go on with texts, as OpenAI's clients read them."""
+    """The models that go on with texts, as OpenAI's clients read them; raises `Unready`."""
+    if not serving.repository.started:
+        raise Unready("no model is ready yet")
     return [
         completions.described_model(name, model.manifest["created"])
         for name, model in sorted(serving.repository.models.items())
