@@ -50,7 +50,7 @@ def write_checkpoint(run: Run, target: Path, family: str | None = None, part: st
     arguments = all_arguments(target_name, model)
     plain = without_frozen(variables)
     family = family or find_type(target_name, arguments, plain)
-    if part == "adapters":
+    if part == "adapters" and adapters is not None:
         return write_adapter_folder(target, family, arguments, join_frozen(variables), adapters, base_of(run.config.settings))
     if part == "all" and adapters is not None:
         plain = merge_adapters(variables, adapters.alpha, adapters.rank)

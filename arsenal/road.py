@@ -136,7 +136,7 @@ def seat_teacher(made: Parts, state: dict[str, Any], teacher: Teacher | None) ->
 
 def leaves_match(one: Any, other: Any) -> bool:
     """Whether two trees hold the same, but for rounding."""
-    if jax.tree.structure(one) != jax.tree.structure(other):
+    if jax.tree.structure(one) != jax.tree.structure(other):  # type: ignore[operator]
         return False
     pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
     return all(np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-5, atol=1e-6, equal_nan=True) for a, b in pairs)

@@ -23,7 +23,8 @@ QUESTIONS = [
     {"question": "so", "choices": ["ü", "ab"], "answer": 1},
 ]
 EXAMPLES = [
-    {"question": "what is it", "choices": ["a shoe", "b"], "answer": 0}, {"question": "and", "choices": ["x", "so on"], "answer": 1}
+    {"question": "what is it", "choices": ["a shoe", "b"], "answer": 0},
+    {"question": "and", "choices": ["x", "so on"], "answer": 1},
 ]
 TEXTS = ["the value of a name is a value of the name and of all that is", "short", "what is said is said " * 4]
 
@@ -46,7 +47,8 @@ def main():
         for shots in (0, 2):
             told = {
                 "task": "questions", "dataset_path": "json", "test_split": "test", "fewshot_split": "train",
-                "dataset_kwargs": {"data_files": {"test": str(file), "train": str(examples)}}, "output_type": "multiple_choice", "doc_to_text": "{{question}}",
+                "dataset_kwargs": {"data_files": {"test": str(file), "train": str(examples)}}, "output_type": "multiple_choice",
+                "doc_to_text": "{{question}}",
                 "doc_to_choice": "{{choices}}", "doc_to_target": "{{answer}}",
                 "metric_list": [{"metric": name} for name in ("acc", "acc_norm", "acc_bytes")],
                 "fewshot_config": {"sampler": "first_n", "split": "train"},
