@@ -174,7 +174,7 @@ class Block(nn.Module):
                 o.experts, o.chosen, o.hidden or 4 * o.width, ACTIVATIONS[o.activation], o.gated, o.init_kernel(),
                 o.init_kernel(last=True), o.normalized, o.capacity, self.factors, name="mlp",
             )  # fmt: skip
-            mlp: Any = lambda y: many(y, training)  # noqa: E731
+            mlp = lambda y: many(y, training)  # noqa: E731
         else:
             mlp = MLP(o, name="mlp")
         if o.parallel:
