@@ -534,6 +534,8 @@ def examine(values: dict[str, Any], referred: set[str], schema: type[Settings] =
             raise ConfigError(f"Nothing reads the key `{key}`.{suggest(key, [*schema.model_fields, *referred])}")
     check_value(schema, {key: values[key] for key in schema.model_fields if key in values}, "")
     check_lengths(values)
+    if values.get("init_map") and values.get("init_from") is None:
+        raise ConfigError("`init_map` says what parameters of another run are called here; give that run with init_from=RUN.")
     trust = trusted_packages(values["trusted"])
     for key in sorted(values, key=lambda key: key not in referred):
         # What a sweep searches by is made with its space, which is not in its node.

@@ -2,10 +2,10 @@
 
 from arsenal.losses.alignment import ctc
 from arsenal.losses.classification import binary_cross_entropy, cross_entropy, focal
-from arsenal.losses.embedding import contrastive, info_nce, nt_xent, triplet
+from arsenal.losses.embedding import contrastive, cosine_distance, info_nce, nt_xent, triplet
 from arsenal.losses.plain import as_loss
 from arsenal.losses.ranking import listwise_softmax, pairwise_logistic
-from arsenal.losses.reconstruction import quantization_error, reconstruction_error
+from arsenal.losses.reconstruction import hidden_error, quantization_error, reconstruction_error
 from arsenal.losses.regression import absolute_error, huber, poisson, squared_error
 from arsenal.losses.variational import elbo
 
@@ -14,10 +14,12 @@ __all__ = [
     "as_loss",
     "binary_cross_entropy",
     "contrastive",
+    "cosine_distance",
     "cross_entropy",
     "ctc",
     "elbo",
     "focal",
+    "hidden_error",
     "huber",
     "info_nce",
     "listwise_softmax",

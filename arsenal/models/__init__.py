@@ -4,10 +4,14 @@ from arsenal.models.adapted import frozen, lora, merge_adapters
 from arsenal.models.autoencoder import autoencoder, variational, vector_quantized
 from arsenal.models.bert import bert
 from arsenal.models.clip import clip
-from arsenal.models.contrastive import two_views
+from arsenal.models.contrastive import byol, two_views
 from arsenal.models.convnext import convnext
 from arsenal.models.convolutional import convolutional
+from arsenal.models.dcgan import dcgan_discriminator, dcgan_generator
+from arsenal.models.dit import dit
+from arsenal.models.efficientnet import efficientnet
 from arsenal.models.generation import Sampling, beam_search, generate
+from arsenal.models.masked import masked_autoencoder
 from arsenal.models.perceptron import perceptron
 from arsenal.models.resnet import resnet
 from arsenal.models.t5 import t5
@@ -16,7 +20,7 @@ from arsenal.models.unet import unet
 from arsenal.models.vit import vit
 
 __all__ = [
-    "Sampling", "autoencoder", "beam_search", "bert", "clip", "convnext", "convolutional", "frozen", "generate", "lora",
-    "merge_adapters", "perceptron", "resnet", "t5", "transformer", "two_views", "unet", "variational", "vector_quantized",
-    "vit",
+    "Sampling", "autoencoder", "beam_search", "bert", "byol", "clip", "convnext", "convolutional", "dcgan_discriminator",
+    "dcgan_generator", "dit", "efficientnet", "frozen", "generate", "lora", "masked_autoencoder", "merge_adapters",
+    "perceptron", "resnet", "t5", "transformer", "two_views", "unet", "variational", "vector_quantized", "vit",
 ]  # fmt: skip

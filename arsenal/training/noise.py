@@ -3,6 +3,7 @@
 `x_t = signal x_0 + noise e`, e from N(0, 1). Ho et al., NeurIPS 2020 (2006.11239); Song et al., ICLR 2021 (2010.02502).
 """
 
+import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -11,7 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from arsenal.records import Batch
+
 Prediction = Literal["noise", "x", "velocity"]
+STOPS = 8
+"""Pictures on the way from one to another, both among them."""
 
 
 class Timetable(NamedTuple):
@@ -104,3 +109,51 @@ def walk(steps: Timetable, x: jax.Array) -> tuple:
     """For each step its number, time, amounts, and those of the next."""
     columns = (steps.time[:-1], steps.signal[:-1], steps.noise[:-1], steps.signal[1:], steps.noise[1:])
     return (jnp.arange(len(steps.time) - 1), *(jnp.asarray(column, x.dtype) for column in columns))
+
+
+def slerp(a: jax.Array, b: jax.Array, share: jax.Array) -> jax.Array:
+    """From a [n, ...] to b along the great circle: [n, stops, ...] at shares [stops] in 0..1.
+
+    Noise between two draws of N(0, 1) is as long as they are, which a mean of both is not. Shoemake, SIGGRAPH 1985; White 2016
+    (1609.04468).
+
+    >>> [round(float(v), 4) for v in slerp(jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 1.0]]), jnp.array([0.5]))[0, 0]]
+    [0.7071, 0.7071]
+    """
+    first, second = (v.reshape(v.shape[0], math.prod(v.shape[1:])) for v in (a, b))
+    lengths = jnp.linalg.norm(first, axis=1) * jnp.linalg.norm(second, axis=1)
+    angle = jnp.arccos(jnp.clip((first * second).sum(1) / jnp.maximum(lengths, jnp.finfo(a.dtype).tiny), -1, 1))[:, None]
+    near = jnp.sin(angle) < 1e-6  # the chord is the arc
+    sine = jnp.where(near, 1, jnp.sin(angle))
+    parts = (
+        jnp.where(near, part, jnp.sin(part * angle) / sine).reshape(angle.shape[0], len(share), *(1,) * (a.ndim - 1))
+        for part in (1 - share, share)
+    )
+    return sum((part * v[:, None] for part, v in zip(parts, (a, b), strict=True)), jnp.zeros((), a.dtype))
+
+
+def on_the_way(draw: Callable, a: jax.Array, b: jax.Array, label: jax.Array | None) -> jax.Array:
+    """What `draw(noise, label)` makes of noise from a [n, ...] to b: [n, stops, ...]."""
+    n = a.shape[0]
+    between = slerp(a, b, jnp.linspace(0, 1, STOPS, dtype=a.dtype))
+    each = None if label is None else jnp.broadcast_to(label[:, None], (n, STOPS)).reshape(n * STOPS)
+    made = draw(between.reshape(n * STOPS, *a.shape[1:]), each)
+    return made.reshape(n, STOPS, *made.shape[1:])
+
+
+def pick_ends(rows: Batch, labels: bool) -> dict[str, jax.Array]:
+    """What `interpolate` reads of rows: from a row's seed to that of the next id, with `labels` of its class."""
+    ends = {"seed": rows.row.astype(jnp.uint32), "to": rows.row.astype(jnp.uint32) + jnp.uint32(1)}
+    return ends | {"label": rows.y} if labels else ends
+
+
+def check_labels(name: str, rows: Batch, classes: int) -> None:
+    """Raise ValueError unless y [n] are labels 0..classes-1, or the shape of such."""
+    y = rows.y
+    if getattr(y, "ndim", 0) != 1 or not jnp.issubdtype(y.dtype, jnp.integer):
+        raise ValueError(f"`{name}` with `classes` takes y of labels [n]; got {getattr(y, 'dtype', type(y).__name__)}.")
+    if isinstance(y, jax.ShapeDtypeStruct) or isinstance(rows.weight, jax.ShapeDtypeStruct):
+        return
+    y = np.asarray(y)[np.asarray(rows.weight) > 0]
+    if len(y) and (y.min() < 0 or y.max() >= classes):
+        raise ValueError(f"Labels of `{name}` must be 0..{classes - 1}; got {y.min()} to {y.max()}.")

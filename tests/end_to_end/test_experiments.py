@@ -22,6 +22,8 @@ PART, PARTS = (int(word) for word in os.environ.get("ARSENAL_TEST_PART", "0/1").
 QUICK = {"breast_cancer_logistic", "digits_mlp", "iris_mlp_csv", "table"}
 FILES = {"diamonds", "penguins", "titanic"}
 """Whose file the user has."""
+AFTER = {"digits_latent": "digits_vae"}
+"""Which begin with the run of another."""
 
 
 @pytest.fixture(scope="module", params=[
@@ -35,6 +37,8 @@ def run(request, tmp_path_factory):
         if not path.is_file():
             pytest.skip(f"ARSENAL_TEST_DATA names no folder with {path.name}.")
         words.append(f"data.path={path}")
+    if request.param in AFTER:
+        words.append(f"init_from={fit(compose(AFTER[request.param], words)).folder}")
     return fit(compose(request.param, words))
 
 

@@ -13,13 +13,15 @@ OPTIONS = sorted(path.relative_to(CONF).as_posix() for path in CONF.glob("*/*.ya
 TABLE = CONF.parent / "experiments" / "README.md"
 FILES = ("diamonds", "penguins", "titanic")
 """Of these the user has the file."""
+AFTER = ("digits_latent",)
+"""These begin with another run."""
 ANY = ("table", "automl")
 """Of any file: nobody knows what can be reached."""
 
 
 def composed(name):
     """The config of an experiment, with a path where it is the user's to give."""
-    return compose(name, ["data.path=FILE"] if name in FILES else [])
+    return compose(name, ["data.path=FILE"] if name in FILES else ["init_from=RUN"] if name in AFTER else [])
 
 
 def test_there_are_experiments_and_options():

@@ -208,8 +208,8 @@ def test_a_dead_row_of_zeros_has_a_finite_value_and_slope(case):
         assert np.isfinite(leaf).all()
 
 
-OF_MODELS = {"nt_xent", "quantization_error"}
-"""Tried with the models that they belong to, in tests/models/test_contrastive.py."""
+OF_MODELS = {"cosine_distance", "hidden_error", "nt_xent", "quantization_error"}
+"""Tried with the models that they belong to, in tests/models/test_contrastive.py and test_pictures.py."""
 
 
 def test_every_loss_is_tried():
