@@ -76,17 +76,18 @@ def test_distances_of_features_are_those_of_what_the_function_makes():
         of(jnp.zeros((2, 3, 3)))
 
 
-def test_samples_are_told_by_a_regression_of_the_real_ones():
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
+def test_samples_are_told_by_the_nearest_real_one():
+    from sklearn.neighbors import KNeighborsClassifier
 
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 90)
     x, sample = (rng.normal(size=(90, 2, 3)).astype(np.float32) + y[:, None, None] for _ in range(2))
-    scaler = StandardScaler().fit(x.reshape(90, 6))
-    said = LogisticRegression(max_iter=1000).fit(scaler.transform(x.reshape(90, 6)), y).predict(scaler.transform(sample.reshape(90, 6)))
-    found = measure(m.sample_accuracy(), y, x=x, sample=sample)["sample_accuracy"]
-    assert found == pytest.approx((said == y).mean(), abs=1e-9) and 0.5 < found < 1
+    weight = rng.integers(0, 3, 90)
+    said = KNeighborsClassifier(1).fit(x[weight > 0].reshape(-1, 6), y[weight > 0]).predict(sample.reshape(90, 6))
+    found = measure(m.sample_accuracy(), y, weight, x=x, sample=sample)["sample_accuracy"]
+    assert found == pytest.approx(np.average(said == y, weights=weight), abs=1e-9) and 0.5 < found < 1
+    doubled = measure(m.sample_accuracy(lambda v: 2 * v[:, 0]), y, x=x, sample=sample)["sample_accuracy"]
+    assert doubled == pytest.approx((KNeighborsClassifier(1).fit(x[:, 0], y).predict(sample[:, 0]) == y).mean(), abs=1e-9)
 
 
 def test_perceptual_distance_is_lpips_formula():

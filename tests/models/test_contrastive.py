@@ -8,7 +8,7 @@ import pytest
 from arsenal import features, losses, metrics, optim
 from arsenal.data import digits
 from arsenal.models import byol, perceptron, two_views, vector_quantized
-from arsenal.records import Model, Training, batch, hyperparameters
+from arsenal.records import Augmentation, Model, Training, batch, hyperparameters
 from arsenal.training import supervised
 
 RNG = np.random.default_rng(0)
@@ -83,8 +83,7 @@ def test_views_differ_in_training_alone():
 def test_a_target_follows_and_no_gradient_reaches_it():
     """Of linear maps by hand, over two steps: Grill et al. 2020, eq. 1 and 2, and what the predictor alone learns."""
     same = Model(lambda key, x: {"params": {"w": jnp.eye(x.shape[1])}}, lambda v, x, training=None: (x @ v["params"]["w"], {}))
-    flip = features.random_flip(0.0, 0.0)  # both views are x
-    model = byol(same, same, same, flip, decay=0.9)
+    model = byol(same, same, same, Augmentation(lambda key, batch, hp: batch), decay=0.9)  # both views are x
     learner = supervised(model, losses.cosine_distance(), optim.sgd(0.5))
     x = RNG.normal(size=(4, 3)).astype(np.float32)
     rows, hp = batch(x=x, weight=[1.0, 2.0, 1.0, 1.0]), hyperparameters(learner.hp)

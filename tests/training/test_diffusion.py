@@ -227,7 +227,7 @@ ROWS = batch(x=np.full((4, 2), 0.5, np.float32), y=np.array([0, 1, 2, 1]))
         (lambda: training.flow_matching(knowing("x"), optim.sgd(0.1), [2], sampler="ddim"), None, "must be euler or heun; got ddim"),
         (lambda: training.flow_matching(knowing("x"), optim.sgd(0.1), [2], low=1.0), None, "`high` of `flow_matching` must be above `low`, 1.0; got 1.0"),
         (lambda: training.diffusion(knowing("x"), optim.sgd(0.1), [2], scale=2.0), None, "`scale` of `diffusion` is of what `first` encodes"),
-        (lambda: training.diffusion(knowing("x"), optim.sgd(0.1), [2], first=knowing("x")), None, "methods `encode` and `decode`; it has no `encode`"),
+        (lambda: training.diffusion(knowing("x"), optim.sgd(0.1), [2], prediction="x", first=knowing("x")), None, "methods `encode` and `decode`; it has no `encode`"),
         (lambda: training.diffusion(knowing("x"), optim.sgd(0.1), [2], first=stage()), None, "must be velocity or x with `first` and `schedule` cosine"),
         (lambda: training.flow_matching(knowing("x"), optim.sgd(0.1), [2], first=stage(), low=-1.0), None, "`low` and `high` of `flow_matching` are of x"),
         (lambda: training.flow_matching(knowing("flow"), optim.sgd(0.1), [3], classes=3, first=stage()), ROWS, r"encodes a row to \(2,\), of which `shape` must be; got \(3,\)"),
