@@ -336,7 +336,7 @@ def interpolation(run: Run, split: str) -> PagePart | None:
         "interpolation",
         lambda theme: sample_grid(flat, "On the way", count=len(flat), columns=drawn.shape[1], theme=theme),
         "Pictures drawn on the way from one seed to another, a way in each line",
-        "Each line goes from the noise of one seed to that of another along a great circle; a label, if any, stays.",
+        "Each line goes from the noise of one seed to that of another, through noise all the way; a label, if any, stays.",
     )  # fmt: skip
     return PagePart([picture])
 
@@ -386,7 +386,7 @@ def findings_of(
     key = streams(jax.random.key(run.config.settings.seed))["evaluate"]
     beside = run.results.get("validation") if split == "test" else None
     whole = beside is not None and len(beside.shown.weight) == len(splits["validation"].weight)
-    validation = beside.answers if beside is not None and whole else None
+    validation = {n: answer for n, answer in beside.answers.items() if n in apply} if beside is not None and whole else None
     return find(key, split, splits, outputs, run.parts.metrics, schema, apply, run.params, groups, costs, validation, robustness)
 
 

@@ -60,7 +60,7 @@ CASES = {
     "arsenal.models.unet.unet": lambda: [Case(models.unet(2, heads=1, classes=3, dropout=0.3), NOISED)],
     "arsenal.models.perceptron.perceptron": lambda: [
         Case(dense(), ROWS),
-        Case(models.perceptron((2, 2), (4,), dropout=0.5), IMAGES),
+        Case(models.perceptron((2, 2), (4,), dropout=0.5, norm="batch"), IMAGES, tolerance=1e-4),
     ],
     "arsenal.models.t5.t5": lambda: [
         Case(models.t5(7, layers=1, heads=2, head_size=4, width=8, generated=3, dropout=0.2), ANSWERS),

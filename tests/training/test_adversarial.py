@@ -15,7 +15,7 @@ from arsenal import models, optim, training
 from arsenal.huggingface.mapping import parse_table, to_variables
 from arsenal.records import Model, batch, hyperparameters
 from arsenal.training.adversarial import LOSSES, gradient_penalty
-from arsenal.training.noise import on_the_way, slerp
+from arsenal.training.noise import between, on_the_way
 
 KEPT = json.loads((Path(__file__).parents[1] / "kept" / "vision" / "players.json").read_text())
 TABLE = """
@@ -166,17 +166,17 @@ def test_a_picture_is_its_seeds_and_its_labels_and_a_way_leads_from_one_to_anoth
     assert np.abs(middle - (drawn + ends) / 2).max() > 0.01, "It is no fading over."
 
 
-def test_a_great_circle_is_scipys():
+def test_noise_on_the_way_is_noise_and_of_right_angles_the_great_circle_of_scipy():
     from scipy.spatial import geometric_slerp
+    from scipy.stats import kstest
 
-    a, b = np.random.default_rng(0).normal(size=(2, 3, 5))
-    a, b = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (a, b))
-    share = np.linspace(0, 1, 8)
-    found = slerp(jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32), jnp.asarray(share, jnp.float32))
-    wanted = np.stack([geometric_slerp(one, other, share) for one, other in zip(a, b, strict=True)])
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
-    same_ends = slerp(jnp.ones((1, 4)), jnp.ones((1, 4)), jnp.asarray(share, jnp.float32))
-    np.testing.assert_allclose(same_ends, 1, atol=1e-5)
+    q = np.linalg.qr(np.random.default_rng(0).normal(size=(5, 5)))[0]
+    found = between(jnp.asarray(q[:1], jnp.float32), jnp.asarray(q[1:2], jnp.float32))
+    np.testing.assert_allclose(found[0], geometric_slerp(q[0], q[1], np.linspace(0, 1, 8)), atol=1e-6)
+    a, b = jax.random.normal(jax.random.key(0), (2, 500, 4, 4))
+    way = np.asarray(between(a, b))
+    assert np.array_equal(way[:, 0], a) and np.array_equal(way[:, -1], b)
+    assert all(kstest(way[:, i].reshape(-1), "norm").pvalue > 0.01 for i in range(8))
     labels = on_the_way(lambda z, label: z + label[:, None], jnp.zeros((2, 3)), jnp.zeros((2, 3)), jnp.array([1.0, 2.0]))
     assert labels[:, :, 0].tolist() == [[1.0] * 8, [2.0] * 8]
 
