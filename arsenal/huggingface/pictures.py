@@ -103,8 +103,8 @@ def efficientnet_table(arguments: Arguments) -> str:
 
 def blocks_of(arguments: Arguments) -> list[InvertedBlock]:
     """The blocks of an EfficientNet with these arguments."""
-    names = ("width", "depth", "stem_width", "widths", "kernels", "strides", "repeats", "expansions")
-    return plan_blocks(*(arguments.get(name, EFFICIENTNET_ENDS.get(name)) for name in names))
+    names = ("width", "depth", "widths", "kernels", "strides", "repeats", "expansions")
+    return plan_blocks(stem_width=EFFICIENTNET_ENDS["stem_width"], **{name: arguments[name] for name in names})
 
 
 def odd_blocks(arguments: Arguments, size: int) -> list[int]:

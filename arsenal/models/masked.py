@@ -104,11 +104,9 @@ def masked_autoencoder(
         raise ValueError(f"`share` of `masked_autoencoder` must hide some of {count} patches and show one; got {share}.")
     if normalized and patch**2 * channels < 2:
         raise ValueError("`normalized` of `masked_autoencoder` needs patches of two numbers or more; got one.")
-    stacks = (
-        Layers(wide, deep, many, activation="gelu", epsilon=epsilon)
-        for wide, deep, many in ((width, layers, heads), (decoder_width, decoder_layers, decoder_heads))
-    )
-    module = MaskedAutoencoder(*stacks, sides, patch, channels)
+    encoder = Layers(width, layers, heads, activation="gelu", epsilon=epsilon)
+    decoder = Layers(decoder_width, decoder_layers, decoder_heads, activation="gelu", epsilon=epsilon)
+    module = MaskedAutoencoder(encoder, decoder, sides, patch, channels)
 
     def cut(x):
         patches = to_patches("masked_autoencoder", x, sides, patch)
