@@ -586,6 +586,8 @@ def examine(values: dict[str, Any], referred: set[str], schema: type[Settings] =
         if values[key] is not None and issubclass(schema, kinds):
             raise ConfigError(f"`{key}` is for one run: `arsenal train` takes it.")
     check_lengths(values)
+    if values.get("init_map") and values.get("init_from") is None:
+        raise ConfigError("`init_map` says what parameters of another run are called here; give that run with init_from=RUN.")
     trust = trusted_packages(values["trusted"])
     for key in sorted(values, key=lambda key: key not in referred):
         # What a sweep searches by is made with its space, which is not in its node.

@@ -348,8 +348,12 @@ def build_sampler(made: Parts, fitted: Any, rows: Batch, described: Schema) -> C
     def text(codes):
         return decode(described, codes)
 
+    def is_shown(given, answer):
+        return is_images(answer) or (isinstance(given, dict) and "tokens" in given)
+
     def sample(params):
-        drawn = jax.device_get(run(params, inputs))
+        shapes = jax.eval_shape(run, params, inputs)
+        drawn = jax.device_get(run(params, {name: given for name, given in inputs.items() if is_shown(given, shapes[name])}))
         texts = {}
         for name, answer in drawn.items():
             prompt = inputs[name].get("tokens") if isinstance(inputs[name], dict) else None

@@ -19,9 +19,10 @@ from arsenal.complete import ask, complete_step
 from arsenal.config import Config, Settings, compose
 from arsenal.continuation import fits, slot_methods, text_model
 from arsenal.data import ahead, arrays
-from arsenal.data.column import gather, is_streamed
+from arsenal.data.column import even_positions, gather, is_streamed
 from arsenal.data.source import feed
 from arsenal.evaluation.answers import answers
+from arsenal.evaluation.plot import is_images, sample_grid
 from arsenal.evaluation.report import PagePart, duration_text, number, write_report
 from arsenal.experiment import (
     Experiment,
@@ -35,6 +36,7 @@ from arsenal.experiment import (
     prepare_data,
     shardings_of,
     strategy,
+    transform_rows,
 )
 from arsenal.huggingface import is_folder, read_folder
 from arsenal.models.adapted import FROZEN, has_adapters, join_frozen, merge_adapters, with_frozen, without_frozen
@@ -371,7 +373,10 @@ def evaluate(
 
 
 def more_sections(run: Run, findings: "Findings | None", judged: float, brief: bool) -> dict[str, PagePart]:
-    """Why the run answers so and whether more rows would help, of a table; what it costs. `judged`: seconds of the metrics."""
+    """Why the run answers so and whether more rows would help, of a table; ways between pictures; what it costs.
+
+    `judged`: seconds of the metrics.
+    """
     found, took, seconds = {}, time.monotonic(), float("nan")
     split = next((name for name in ("test", "validation") if name in run.results), None)
     if split is not None and not brief:
@@ -383,7 +388,33 @@ def more_sections(run: Run, findings: "Findings | None", judged: float, brief: b
         if shares is not None:
             found["More rows"] = shares
     took = time.monotonic() - took if found else 0.0
+    if split is not None and (ways := interpolation(run, split)) is not None:
+        found["From one picture to another"] = ways
     return found | {"Cost": PagePart(lines=cost_lines(run, judged, took, seconds), remarks=[ONCE])}
+
+
+WAYS = 6
+"""Lines of pictures on the way from one to another."""
+
+
+def interpolation(run: Run, split: str) -> PagePart | None:
+    """A few ways from one picture that the run draws to another, by its answer `interpolate`; None where there are none."""
+    learner = run.parts.learner
+    if "interpolate" not in learner.inputs:
+        return None
+    rows = run.experiment.splits[split]
+    few = transform_rows(run.parts, run.restored["features"], gather(rows, even_positions(len(rows.weight), WAYS)))
+    drawn = np.asarray(jax.jit(learner.apply["interpolate"])(run.params["learner"], learner.inputs["interpolate"](few)))
+    flat = drawn.reshape(-1, *drawn.shape[2:])
+    if not is_images(flat):
+        return None
+    picture = (
+        "interpolation",
+        lambda theme: sample_grid(flat, "On the way", count=len(flat), columns=drawn.shape[1], theme=theme),
+        "Pictures drawn on the way from one seed to another, a way in each line",
+        "Each line goes from the noise of one seed to that of another, through noise all the way; a label, if any, stays.",
+    )  # fmt: skip
+    return PagePart([picture])
 
 
 ONCE = "Each was measured once, on the machine that wrote this, and compiling is in it; so there is no interval."
@@ -431,7 +462,7 @@ def findings_of(
     key = streams(jax.random.key(run.config.settings.seed))["evaluate"]
     beside = run.results.get("validation") if split == "test" else None
     whole = beside is not None and len(beside.shown.weight) == len(splits["validation"].weight)
-    validation = beside.answers if beside is not None and whole else None
+    validation = {n: answer for n, answer in beside.answers.items() if n in apply} if beside is not None and whole else None
     return find(key, split, splits, outputs, run.parts.metrics, schema, apply, run.params, groups, costs, validation, robustness)
 
 

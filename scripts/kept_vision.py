@@ -118,6 +118,32 @@ def layers() -> None:
     })  # fmt: skip
 
 
+def kernels() -> None:
+    """Spectral and weight norms with slopes of the squared answer; a spectral one in training and, of twice the weight, after."""
+    from torch.nn.utils import spectral_norm
+    from torch.nn.utils.parametrizations import weight_norm
+
+    x = wave(5, 4)
+    layer = spectral_norm(torch.nn.Linear(4, 3, bias=False))
+    layer.weight_orig.data, layer.weight_u.data = wave(3, 4, phase=1.0), F.normalize(wave(3, phase=2.0), dim=0)
+    layer.weight_v.data = F.normalize(wave(4, phase=3.0), dim=0)
+    y = layer(x)
+    y.square().sum().backward()
+    found = {"training": y.tolist(), "slope": layer.weight_orig.grad.tolist(), "u": layer.weight_u.tolist()}
+    layer.eval().weight_orig.data = layer.weight_orig.data * 2
+    kept = {"spectral": found | {"answer": layer(x).tolist()}}
+    layer = spectral_norm(torch.nn.Conv2d(2, 3, 3, bias=False))
+    layer.weight_orig.data, layer.weight_u.data = wave(3, 2, 3, 3, phase=1.0), F.normalize(wave(3, phase=2.0), dim=0)
+    kept["spectral convolution"] = layer(wave(1, 5, 4, 2).movedim(-1, 1)).movedim(1, -1).flatten().tolist()
+    layer = weight_norm(torch.nn.Linear(4, 3, bias=False))
+    held = layer.parametrizations.weight
+    held.original0.data, held.original1.data = wave(3, phase=2.0)[:, None], wave(3, 4, phase=1.0)
+    y = layer(x)
+    y.square().sum().backward()
+    kept["weight"] = {"y": y.tolist(), "slope_gain": held.original0.grad[:, 0].tolist(), "slope": held.original1.grad.tolist()}
+    keep("kernels", kept)
+
+
 def fill(model: torch.nn.Module) -> dict:
     """Give every parameter and statistic numbers of its own, by its place, as the tests do; their shapes by name."""
     shapes = {}
@@ -186,7 +212,14 @@ class VersionTwo(torch.nn.Module):
 
 def networks() -> None:
     """Small networks of transformers, filled."""
-    from transformers import ConvNextConfig, ConvNextForImageClassification, ResNetConfig, ResNetForImageClassification
+    from transformers import (
+        ConvNextConfig,
+        ConvNextForImageClassification,
+        EfficientNetConfig,
+        EfficientNetForImageClassification,
+        ResNetConfig,
+        ResNetForImageClassification,
+    )
 
     small = {"embedding_size": 6, "depths": [2, 1, 2], "num_labels": 5}
     basic = ResNetConfig(hidden_sizes=[6, 8, 12], layer_type="basic", **small)
@@ -198,6 +231,14 @@ def networks() -> None:
     ):  # fmt: skip
         said = {key: value for key, value in model.config.to_diff_dict().items() if key not in ("dtype", "transformers_version")}
         keep(name, {"config": said, **answers(model, 37, 33, 3)})
+    efficientnet = EfficientNetConfig(
+        image_size=36, width_coefficient=1.1, depth_coefficient=1.2, kernel_sizes=[3, 5, 3], in_channels=[32, 8, 16],
+        out_channels=[8, 16, 24], strides=[1, 2, 2], num_block_repeats=[1, 2, 1], expand_ratios=[1, 2, 3], hidden_dim=1408,
+        depthwise_padding=[5], num_labels=5,
+    )  # fmt: skip
+    model = EfficientNetForImageClassification(efficientnet)
+    said = {key: value for key, value in model.config.to_diff_dict().items() if key not in ("dtype", "transformers_version")}
+    keep("efficientnet", {"config": said, **answers(model, 36, 36, 3)})
     keep("resnet_version_2", answers(VersionTwo(), 9, 10, 3))
 
 
@@ -332,9 +373,105 @@ def samplers() -> None:
     keep("samplers", found)
 
 
+class Generator(torch.nn.Module):
+    """DCGAN's with group norms, of noise [n, 3] and 4 labels, to pictures [n, 1, 8, 8] in 0..1."""
+
+    def __init__(self):  # noqa: D107
+        super().__init__()
+        self.stem = torch.nn.Linear(3 + 4, 2 * 2 * 8)
+        self.norm_1, self.norm_0 = torch.nn.GroupNorm(8, 8, 1e-6), torch.nn.GroupNorm(4, 4, 1e-6)
+        self.up_1, self.up_0 = torch.nn.ConvTranspose2d(8, 4, 4, 2, 1), torch.nn.ConvTranspose2d(4, 1, 4, 2, 1)
+
+    def forward(self, z, label):  # noqa: D102
+        x = self.stem(torch.cat([z, F.one_hot(label, 4).float()], 1)).reshape(-1, 2, 2, 8).movedim(-1, 1)
+        return (torch.tanh(self.up_0(F.relu(self.norm_0(self.up_1(F.relu(self.norm_1(x))))))) + 1) / 2
+
+
+class Discriminator(torch.nn.Module):
+    """DCGAN's without norms, with the projection of a label: Miyato & Koyama 2018."""
+
+    def __init__(self):  # noqa: D107
+        super().__init__()
+        self.down_0, self.down_1 = torch.nn.Conv2d(1, 4, 4, 2, 1), torch.nn.Conv2d(4, 8, 4, 2, 1)
+        self.head, self.label = torch.nn.Linear(32, 1), torch.nn.Embedding(4, 32)
+
+    def forward(self, x, label):  # noqa: D102
+        x = F.leaky_relu(self.down_1(F.leaky_relu(self.down_0(x), 0.2)), 0.2).movedim(1, -1).flatten(1)
+        return self.head(x)[:, 0] + (self.label(label) * x).sum(1)
+
+
+def players() -> None:
+    """A game's losses, its gradient penalty (as in the code that Gulrajani et al. published), and their slopes by weights."""
+    generator, discriminator = Generator(), Discriminator()
+    shapes = {"generator": fill(generator), "discriminator": fill(discriminator)}
+    z, label = torch.tensor(np.random.RandomState(5).normal(size=(3, 3)).astype(np.float32)), torch.tensor([0, 3, 1])
+    real, share = torch.sigmoid(wave(3, 1, 8, 8, phase=0.3)), torch.tensor([0.2, 0.5, 0.9])[:, None, None, None]
+    made = generator(z, label)
+    truth = {"real": torch.ones(3), "made": torch.zeros(3)}
+    said = {"real": discriminator(real, label), "made": discriminator(made.detach(), label)}
+    mixed = (share * real + (1 - share) * made.detach()).requires_grad_()
+    (slope,) = torch.autograd.grad(discriminator(mixed, label).sum(), mixed, create_graph=True)
+    penalty = (slope.flatten(1).norm(2, dim=1) - 1) ** 2
+    critic = said["made"] - said["real"] + 10 * penalty
+    critic.mean().backward()
+    found = {name: some(value.grad) for name, value in discriminator.named_parameters()}
+    logistic = sum(F.binary_cross_entropy_with_logits(said[one], truth[one], reduction="none") for one in truth)
+    fooled = F.binary_cross_entropy_with_logits(discriminator(made, label), torch.ones(3), reduction="none")
+    keep("players", {
+        "shapes": shapes, "made": some(made), "penalty": penalty.tolist(), "critic": critic.tolist(), "slopes": found,
+        "logistic": logistic.tolist(), "fooled": fooled.tolist(),
+    })  # fmt: skip
+
+
+def transformers_of_pictures() -> None:
+    """DiT of diffusers, whose blocks share one embedding of times and labels, and the masked autoencoder of transformers."""
+    from diffusers import DiTTransformer2DModel
+    from transformers import ViTMAEConfig, ViTMAEForPreTraining
+    from transformers.models.vit_mae.modeling_vit_mae import build_2d_sinusoidal_position_embedding
+
+    model = DiTTransformer2DModel(
+        num_attention_heads=2, attention_head_dim=8, in_channels=3, num_layers=2, sample_size=8, patch_size=2,
+        num_embeds_ada_norm=5, norm_eps=1e-6,
+    ).eval()  # fmt: skip
+    shapes = fill(model)
+    first = model.transformer_blocks[0].norm1.emb
+    for block in model.transformer_blocks[1:]:
+        block.norm1.emb.load_state_dict(first.state_dict())
+    x = torch.tensor(np.random.RandomState(99).normal(size=(2, 8, 8, 3)).astype(np.float32)).movedim(-1, 1)
+    with torch.no_grad():
+        y = model(x, torch.tensor([10, 700]), torch.tensor([3, 5])).sample
+    keep("dit", {"image": [8, 8, 3], "shapes": shapes, "answer": some(y)})
+
+    for normalized in (False, True):
+        config = ViTMAEConfig(
+            hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, image_size=8, patch_size=2,
+            num_channels=3, decoder_hidden_size=8, decoder_num_hidden_layers=1, decoder_num_attention_heads=2,
+            decoder_intermediate_size=32, mask_ratio=0.6, norm_pix_loss=normalized,
+        )  # fmt: skip
+        model = ViTMAEForPreTraining(config).eval()
+        shapes = fill(model)
+        for place in (model.vit.embeddings.position_embeddings, model.decoder.decoder_pos_embed):
+            waves = build_2d_sinusoidal_position_embedding(4, 4, place.shape[-1], cls_token=True)
+            half = waves.shape[1] // 2
+            place.data.copy_(torch.cat([waves[:, half:], waves[:, :half]], 1)[None])
+        noise = torch.tensor(np.random.RandomState(7).uniform(size=(2, 16)).astype(np.float32))
+        with torch.no_grad():
+            found = model(x, noise=noise)
+            model.config.mask_ratio = 0.0
+            # All patches are seen, in the order of the noise.
+            whole = model.vit(x, noise=torch.arange(16.0).expand(2, 16)).last_hidden_state[:, 1:].mean(1)
+        keep(f"masked{'_normalized' * normalized}", {
+            "image": [8, 8, 3], "shapes": shapes, "said": some(found.logits), "hidden": found.mask.tolist(),
+            "loss": float(found.loss), "embedding": whole.tolist(),
+        })  # fmt: skip
+
+
 if __name__ == "__main__":
     convolutions()
     layers()
+    kernels()
     networks()
     dense_pictures()
     samplers()
+    players()
+    transformers_of_pictures()

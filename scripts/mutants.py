@@ -58,6 +58,11 @@ MUTANTS = (
     Mutant("beams forget where they came from", "arsenal/models/generation.py", "jnp.arange(n)[:, None] * beams + origin", "jnp.arange(n)[:, None] * beams + 0 * origin", "tests/models/test_generation.py -k beams_are"),
     Mutant("adapters are not scaled", "arsenal/nn/dense.py", "jnp.asarray(adapters.alpha / adapters.rank, x.dtype)", "jnp.asarray(adapters.alpha, x.dtype)", "tests/models/test_adapted.py -k loras"),
     Mutant("hidden tokens are always the mask", "arsenal/features/masking.py", "how < 0.8, jnp.asarray(code", "how < 2, jnp.asarray(code", "tests/data/test_cloze.py -k training"),
+    # Pictures.
+    Mutant("slopes are pulled to nothing", "arsenal/training/adversarial.py", "jnp.where(flat, 1, square))) - 1)", "jnp.where(flat, 1, square))))", "tests/training/test_adversarial.py -k pytorchs"),
+    Mutant("a view is told from itself", "arsenal/models/contrastive.py", "aims[::-1]", "aims", "tests/models/test_contrastive.py -k each_view"),
+    Mutant("codes are decoded as they were scaled", "arsenal/training/diffusion.py", "(x / scale)", "(x + 0 * scale)", "tests/training/test_diffusion.py -k latents"),
+    Mutant("what was seen is hidden", "arsenal/models/masked.py", "rank >= seen", "rank < seen", "tests/models/test_pictures.py -k masked_autoencoder_is"),
     # Combinators.
     Mutant("members start alike", "arsenal/combine/population.py", "learner.init(fold_in(key, s)", "learner.init(key", f"{COMBINATORS} -k member_is"),
     Mutant("members see all rows", "arsenal/combine/population.py", "state, weigh(seed, batch), h)", "state, batch, h)", f"{COMBINATORS} -k members_see"),

@@ -75,6 +75,7 @@ REFUSED = [
     (["expect={ }"], "`expect={}` would change nothing"),
     (["+optimizer.learning_rate=1"], "`optimizer.learning_rate` is there already: without `\\+` it takes another value.$"),
     (["~batch_size"], "`batch_size` is missing.$"),
+    (["init_map={params/Dense_1: params/Dense_2}"], "`init_map` says what parameters of another run are called here; .* init_from=RUN.$"),
     (["model={_target_: sys.exit}"], "`model._target_` must be in"),
 ]
 

@@ -7,11 +7,11 @@ A line of a table names a tensor there, a leaf here, and how the one becomes the
 
 `{}` is a layer's number: its tensors are stacked along a leading axis here. `{q,k,v}` are tensors that lie side by side
 along the last axis here. A leaf of a collection other than `params` begins with the collection's name and a colon.
-Ways: `same`; `linear`, [out, in] there and [in, out] here; `conv`, [out, in, h, w] there and [h, w, in, out] here; `patches`,
-the same of patches as one matrix [h * w * in, out]; `row`, [d] there and [1, d] here; `token`, [1, 1, d] and [d]; `rows`, [1,
-t, d] and [t, d]; `experts`, parts that are [out, in] each there and [experts, in, out] here. Three more name no leaf: `skip`, a
-tensor that is no parameter; `tied NAME`, one that must equal another and is not written; `counter LEAF`, a whole number that we
-do not keep, written as 0 where there is the leaf.
+Ways: `same`; `linear`, [out, in] there and [in, out] here; `conv`, [out, in, h, w] there and [h, w, in, out] here; `point`,
+[out, in, 1, 1] there and [in, out] here; `patches`, those of `conv` as one matrix [h * w * in, out]; `row`, [d] there and [1, d]
+here; `token`, [1, 1, d] and [d]; `rows`, [1, t, d] and [t, d]; `experts`, parts that are [out, in] each there and [experts, in,
+out] here. Three more name no leaf: `skip`, a tensor that is no parameter; `tied NAME`, one that must equal another and is not
+written; `counter LEAF`, a whole number that we do not keep, written as 0 where there is the leaf.
 """
 
 import re
@@ -51,6 +51,7 @@ WAYS = {
     "same": Way(same, same),
     "linear": Way(lambda a: a.T, lambda a, _: a.T),
     "conv": Way(lambda a: a.transpose(2, 3, 1, 0), lambda a, _: a.transpose(3, 2, 0, 1)),
+    "point": Way(lambda a: a[:, :, 0, 0].T, lambda a, _: a.T[..., None, None]),
     "patches": Way(
         lambda a: a.transpose(2, 3, 1, 0).reshape(-1, a.shape[0]),
         lambda a, patch: a.reshape(*patch, a.shape[1]).transpose(3, 2, 0, 1),

@@ -103,6 +103,32 @@ def nt_xent(temperature: Annotated[float, Gt(0)] = 0.5) -> Loss:
     )
 
 
+def cosine_distance() -> Loss:
+    """`2 - 2 cos(anchor, positive)` in 0..4, of a dict of embeddings `anchor` and `positive` [n, ..., k]: a mean over what lies
+    between rows and numbers, such as the views of `byol`.
+
+    y is not read. Answers: `predict`, the anchor, and the `embedding` of the outputs. Grill et al., NeurIPS 2020 (2006.07733),
+    eq. 2, whose two terms are a sum.
+    """
+
+    def value(outputs, rows, hp):
+        a, b = (normalize(outputs[name]) for name in ("anchor", "positive"))
+        apart = 2 - 2 * (a * b).sum(-1)
+        return apart.reshape(apart.shape[0], -1).mean(1)
+
+    def check(outputs, rows):
+        check_parts("cosine_distance", outputs, "embedding", "anchor", "positive")
+        shapes = [outputs[part].shape for part in ("anchor", "positive")]
+        if len(shapes[0]) < 2 or shapes[0] != shapes[1]:
+            raise ValueError(f"`cosine_distance` takes two embeddings of one shape [n, ..., k]; the model gives {shapes}.")
+
+    return Loss(
+        value,
+        readout={"predict": lambda outputs: outputs["anchor"], "embedding": lambda outputs: outputs["embedding"]},
+        check=check,
+    )
+
+
 def contrastive(margin: Annotated[float, Gt(0)] = 1.0) -> Loss:
     """`|a - b|² / 2` of pairs that belong together, y 1, and `max(margin - |a - b|, 0)² / 2` of those that do not, y 0.
 
@@ -161,7 +187,7 @@ def check_embeddings(name: str, count: str, shapes: list) -> None:
 
 
 def normalize(x: jax.Array) -> jax.Array:
-    """x [n, d] at length 1; a row of zeros stays one."""
+    """x [..., d] at length 1; a row of zeros stays one."""
     square = jnp.sum(jnp.square(x), -1, keepdims=True)
     return x * jax.lax.rsqrt(jnp.where(square > 0, square, 1))
 

@@ -72,6 +72,28 @@ def quantization_error(beta: Annotated[float, Ge(0)] = 0.25) -> Loss:
     )
 
 
+def hidden_error() -> Loss:
+    """`(said - target)²` of the patches of a picture that were hidden, averaged over their numbers; y is not read.
+
+    Outputs are those of `arsenal.models.masked_autoencoder`: `said` and `target` [n, patches, d], `hidden` [n, patches], 1 or 0.
+    Answers: `predict`, the picture with its hidden patches restored, and `embedding`. He et al., CVPR 2022 (2111.06377),
+    section 3.
+    """
+
+    def value(outputs, rows, hp):
+        each = jnp.square(outputs["said"] - outputs["target"]).mean(-1)
+        hidden = outputs["hidden"].astype(each.dtype)
+        return (each * hidden).sum(1) / jnp.maximum(hidden.sum(1), 1)
+
+    return Loss(
+        value,
+        readout={"predict": lambda outputs: outputs["restored"], "embedding": lambda outputs: outputs["embedding"]},
+        check=lambda outputs, rows: check_parts(
+            "hidden_error", outputs, "said", "target", "hidden", "restored", "embedding"
+        ),
+    )
+
+
 def flatten_rows(x: jax.Array) -> jax.Array:
     """[n, ...] as [n, d], also where n is a symbol, as in an export."""
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))

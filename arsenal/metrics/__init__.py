@@ -75,7 +75,7 @@ from arsenal.metrics.regression import (
     root_mean_squared_error,
     root_mean_squared_log_error,
 )
-from arsenal.metrics.samples import frechet_distance, kernel_distance
+from arsenal.metrics.samples import frechet_distance, kernel_distance, random_patches, sample_accuracy
 from arsenal.metrics.scores import average_precision, binned_average_precision, binned_roc_auc, hinge_loss, roc_auc
 from arsenal.metrics.targeting import gain, kolmogorov_smirnov, lift, maximum_profit, profit
 from arsenal.metrics.texts import answer_f1, bleu, character_error_rate, chrf, exact_answer, meteor, rouge, word_error_rate
@@ -175,12 +175,14 @@ __all__ = [
     "psnr",
     "r2_score",
     "rand_index",
+    "random_patches",
     "recall",
     "recall_macro",
     "roc_auc",
     "root_mean_squared_error",
     "root_mean_squared_log_error",
     "rouge",
+    "sample_accuracy",
     "silhouette",
     "ssim",
     "top_k_accuracy",

@@ -23,6 +23,7 @@ def autoencoder(encoder: Any, decoder: Any) -> Model:
     """Inputs x to the dict of `embedding`, what the encoder makes of x, and `reconstruction`, the decoder's answer to it.
 
     Either is a `Model` or a Flax linen module; the loss is `reconstruction_error`. hp: {"encoder": ..., "decoder": ...}.
+    The methods `encode` and `decode` are the halves, as answers.
     """
     init, encode, decode, parts = halves(encoder, decoder)
 
@@ -31,7 +32,11 @@ def autoencoder(encoder: Any, decoder: Any) -> Model:
         restored, second = decode(variables, code, training)
         return {"embedding": code, "reconstruction": restored}, join_collections(first, second)
 
-    return Model(lambda key, inputs: init(key, inputs, lambda code: code), apply, **parts)
+    methods = {
+        "encode": lambda variables, x: encode(variables, x, None)[0], "decode": lambda variables, z: decode(variables, z,
+        None)[0],
+    }  # fmt: skip
+    return Model(lambda key, inputs: init(key, inputs, lambda code: code), apply, methods, **parts)
 
 
 def variational(
@@ -49,6 +54,9 @@ def variational(
     `sample`: seeds [n] uint32 -> rows that the decoder makes of codes drawn from N(0, 1), as probabilities or means.
     `score_samples`: {"x", "seed" [n] uint32} -> an estimate of `log p(x)` [n] in nats from `draws` codes each, which
     is below it in expectation and nears it with more: Burda et al. 2016 (1509.00519), eq. 8. x is as the model reads it.
+
+    Two more are for what learns of codes: `encode`, x to the mean of its code, and `decode`, codes to what `sample` makes of
+    them.
     """
     init, encode, decode, parts = halves(encoder, decoder)
 
@@ -66,9 +74,12 @@ def variational(
         restored, second = decode(variables, z, training)
         return {"mean": mean, "log_variance": log_variance, "reconstruction": restored}, join_collections(first, second)
 
-    def sample(variables, seeds):
-        restored, _ = decode(variables, noise(jax.vmap(jax.random.key)(seeds), latent), None)
+    def restore(variables, z):
+        restored, _ = decode(variables, z, None)
         return jax.nn.sigmoid(restored) if likelihood == "bernoulli" else restored
+
+    def sample(variables, seeds):
+        return restore(variables, noise(jax.vmap(jax.random.key)(seeds), latent))
 
     def score_samples(variables, inputs):
         mean, log_variance = law(encode(variables, inputs["x"], None)[0])
@@ -86,7 +97,10 @@ def variational(
     return Model(
         lambda key, inputs: init(key, inputs, lambda code: law(code)[0]),
         apply,
-        methods={"sample": sample, "score_samples": score_samples},
+        methods={
+            "sample": sample, "score_samples": score_samples,
+            "encode": lambda variables, x: law(encode(variables, x, None)[0])[0], "decode": restore,
+        },
         inputs={
             "sample": lambda batch: batch.row.astype(jnp.uint32),
             "score_samples": lambda batch: {"x": batch.x, "seed": batch.row.astype(jnp.uint32)},
@@ -102,7 +116,9 @@ def vector_quantized(
     vectors, `quantized`, these vectors, and `reconstruction`, what the decoder makes of them.
 
     The decoder's gradient reaches the encoder as if nothing lay between them. The vectors are the parameter `codebook`
-    [codes, width]; the loss is `quantization_error`. van den Oord et al., NeurIPS 2017 (1711.00937), section 3.
+    [codes, width]; the loss is `quantization_error`. The methods `encode`, x to what the encoder gives, and `decode`, such
+    arrays to what the decoder makes of their nearest vectors, are for what learns of codes. van den Oord et al., NeurIPS 2017
+    (1711.00937), section 3.
     """
     init, encode, decode, parts = halves(encoder, decoder)
 
@@ -126,7 +142,12 @@ def vector_quantized(
         book = jax.random.uniform(fold_in(key, 2), (codes, width), kind, -1 / codes, 1 / codes)
         return variables | {"params": variables["params"] | {"codebook": book}}
 
-    return Model(begin, apply, **parts)
+    def restore(variables, encoded):
+        book = variables["params"]["codebook"]
+        return decode(variables, book[nearest_codes(check(encoded), book)], None)[0]
+
+    methods = {"encode": lambda variables, x: check(encode(variables, x, None)[0]), "decode": restore}
+    return Model(begin, apply, methods, **parts)
 
 
 def nearest_codes(x: jax.Array, book: jax.Array) -> jax.Array:

@@ -1,5 +1,7 @@
 """Layers that weigh the channels of x [n, ..., c]: by what the image holds, or by what is said beside it."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -10,16 +12,18 @@ from arsenal.nn.convolution import Convolution
 class SqueezeExcite(nn.Module):
     """Channels of x [n, ..., c] times a weight in 0..1 of their means: `sigmoid(expand(relu(squeeze(mean))))`, `hidden` wide.
 
-    Hu et al., CVPR 2018 (1709.01507).
+    `activation` may take the place of ReLU. Hu et al., CVPR 2018 (1709.01507).
     """
 
     hidden: int
+    activation: Callable = jax.nn.relu
 
     @nn.compact
     def __call__(self, x):
         """x of the same shape."""
         mean = x.mean(tuple(range(1, x.ndim - 1)))
-        weight = jax.nn.sigmoid(nn.Dense(x.shape[-1], name="expand")(jax.nn.relu(nn.Dense(self.hidden, name="squeeze")(mean))))
+        squeezed = self.activation(nn.Dense(self.hidden, name="squeeze")(mean))
+        weight = jax.nn.sigmoid(nn.Dense(x.shape[-1], name="expand")(squeezed))
         return x * along_channels(weight, x)
 
 

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from arsenal.nn.kernels import KernelNorm, hold
+
 Pair = int | Sequence[int]
 """One number for height and width, or one for each."""
 Padding = Literal["same", "valid"] | int | Sequence[int] | Sequence[Sequence[int]]
@@ -218,6 +220,7 @@ class Convolution(nn.Module):
     dilation: Pair = 1
     groups: int = 1
     kernel_init: Callable = nn.initializers.he_normal()
+    kernel_norm: KernelNorm | None = None
 
     @nn.compact
     def __call__(self, x):
@@ -228,7 +231,7 @@ class Convolution(nn.Module):
                 f"got {self.groups}."
             )
         shape = (*self.kernel_size, x.shape[-1] // self.groups, self.features)
-        kernel = self.param("kernel", self.kernel_init, shape, x.dtype)
+        kernel = hold(self, self.param("kernel", self.kernel_init, shape, x.dtype), self.kernel_norm)
         y = convolve(x, kernel, self.strides, self.padding, self.dilation, self.groups)
         return y + self.param("bias", nn.initializers.zeros, (self.features,), x.dtype) if self.use_bias else y
 

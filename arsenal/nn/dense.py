@@ -9,6 +9,8 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax.numpy as jnp
 
+from arsenal.nn.kernels import KernelNorm, hold
+
 
 class Adapters(NamedTuple):
     """Which dense layers are adapted, and how."""
@@ -39,11 +41,13 @@ class Dense(nn.Module):
     features: int
     use_bias: bool = True
     kernel_init: Callable = nn.initializers.lecun_normal()
+    kernel_norm: KernelNorm | None = None
 
     @nn.compact
     def __call__(self, x):
         """[n, …, in] to [n, …, features]."""
-        y = x @ self.param("kernel", self.kernel_init, (x.shape[-1], self.features), x.dtype)
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features), x.dtype)
+        y = x @ hold(self, kernel, self.kernel_norm)
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.features,), x.dtype)
         adapters = ADAPTERS.get()

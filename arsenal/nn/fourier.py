@@ -22,6 +22,20 @@ def waves(position: jax.Array, width: int, longest: float = 10_000.0) -> jax.Arr
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1)
 
 
+def grid_waves(height: int, width: int, size: int) -> jax.Array:
+    """Where each place of a grid lies, [height * width, size], row by row: the waves of its column, then those of its row.
+
+    `size` is a multiple of 4. MAE (He et al. 2021, 2111.06377) and DiT (2212.09748) have them so.
+
+    >>> grid_waves(2, 3, 4)[5].round(3).tolist()  # row 1, column 2
+    [0.909, -0.416, 0.841, 0.54]
+    """
+    if size % 4:
+        raise ValueError(f"`size` of `grid_waves` must be a multiple of 4; got {size}.")
+    rows, columns = jnp.divmod(jnp.arange(height * width), width)
+    return jnp.concatenate([waves(at.astype(float), size // 2) for at in (columns, rows)], -1)
+
+
 class FourierFeatures(nn.Module):
     """x [..., d] to sines and cosines of `2 π x B` [..., 2 * features]: B is drawn from N(0, scale²) by `seed` and never learned.
 

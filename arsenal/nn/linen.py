@@ -57,10 +57,14 @@ LOSSES = "losses"
 
 def outputs_alone(name: str, found: tuple[Any, dict[str, Any]]) -> Any:
     """Of what a model gives in training the outputs; ValueError, for the learner of this name, where it adds to the loss."""
-    outputs, collections = found
+    refuse_losses(name, found[1])
+    return found[0]
+
+
+def refuse_losses(name: str, collections: dict[str, Any]) -> None:
+    """Raise ValueError, for the learner of this name, where a model adds to the loss."""
     if LOSSES in collections:
         raise ValueError(f"`{name}` takes models that add nothing to its loss; this one adds {', '.join(collections[LOSSES])}.")
-    return outputs
 
 
 def sums_by_name(sown: dict[str, Any]) -> dict[str, jax.Array]:

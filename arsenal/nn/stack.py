@@ -1,7 +1,8 @@
 """One stack of transformer layers, of which the families are settings.
 
 Vaswani et al. 2017 (1706.03762); the norm before each part: Xiong et al., ICML 2020 (2002.04745); both parts beside each
-other: Wang & Komatsuzaki 2021 (GPT-J); gated units: Shazeer 2020 (2002.05202).
+other: Wang & Komatsuzaki 2021 (GPT-J); gated units: Shazeer 2020 (2002.05202); norms moved by a condition: Peebles & Xie, ICCV
+2023 (2212.09748).
 """
 
 import math
@@ -75,6 +76,9 @@ class Layers(NamedTuple):
     normalized: bool = True
     capacity: float | None = None
     """Room of an expert in training, in equal shares; None: for all tokens."""
+    modulated: bool = False
+    """adaLN-zero: norms have no parameters, and a layer of `Sight.condition`, zeros at first, says how each norm is scaled and
+    moved and how much of each part is added."""
     spread: float | None = 0.02
     """Standard deviation of the first kernels, of those that are added to x `spread / sqrt(parts * layers)`; None: Lecun's."""
     remat: Remat = "nothing"
@@ -88,7 +92,8 @@ class Layers(NamedTuple):
     def make_norm(self, name: str) -> nn.Module:
         """A norm over the last axis."""
         if self.norm == "layer":
-            return nn.LayerNorm(self.epsilon, name=name)
+            own = not self.modulated
+            return nn.LayerNorm(self.epsilon, use_scale=own, use_bias=own, name=name)
         return {"rms": nn.RMSNorm, "rms_offset": OffsetRMSNorm}[self.norm](self.epsilon, name=name)
 
     def empty_cache(self, n: int, room: int, dtype: Any) -> tuple[dict[str, jax.Array], ...]:
@@ -118,6 +123,8 @@ class Sight(NamedTuple):
     start: Any = None
     """[n]: where the rows begin that a cache holds the earlier part of."""
     bias: Any = None
+    condition: Any = None
+    """[n, width], which the norms of `modulated` layers are moved by."""
 
 
 class MLP(nn.Module):
@@ -152,7 +159,11 @@ class Block(nn.Module):
             o.bias if o.qkv_bias is None else o.qkv_bias, o.bias, o.window, o.scale, o.rotary,
             o.make_norm if o.qk_norm else None, name="attention",
         )  # fmt: skip
-        new = cache
+        new, moves = cache, {}
+        if o.modulated:
+            said = Dense(6 * o.width, kernel_init=nn.initializers.zeros, name="modulation")(jax.nn.silu(sight.condition))
+            six = jnp.split(said[:, None], 6, -1)
+            moves = {"attention": six[:3], "mlp": six[3:]}
 
         def drop(y):
             return y if self.dropout is None else Dropout(self.dropout)(y, training)
@@ -160,6 +171,9 @@ class Block(nn.Module):
         def part(x, name, function):
             """A part of the layer with its norm."""
             norm = o.make_norm(f"{name}_norm")
+            if o.modulated:
+                shift, scale, gate = moves[name]
+                return x + gate * drop(function(norm(x) * (1 + scale) + shift))
             return x + drop(function(norm(x))) if o.order == "pre" else norm(x + drop(function(x)))
 
         def look(y):
@@ -203,6 +217,8 @@ class Stack(nn.Module):
     def setup(self):
         """A loop over the layers, and the biases that they share."""
         o = self.layers
+        if o.modulated and (o.parallel or o.cross or o.qk_norm or o.order != "pre" or o.norm != "layer"):
+            raise ValueError("`modulated` layers have layer norms before attention and MLP, one after the other, and no memory.")
         if o.buckets:
             self.relative = self.param("relative", nn.initializers.normal(1.0), (o.buckets, o.heads))
         block = Block

@@ -22,6 +22,8 @@ PART, PARTS = (int(word) for word in os.environ.get("ARSENAL_TEST_PART", "0/1").
 QUICK = {"breast_cancer_logistic", "digits_mlp", "iris_mlp_csv", "table"}
 FILES = {"diamonds", "penguins", "titanic"}
 """Whose file the user has."""
+AFTER = {"digits_latent": "digits_vae"}
+"""Which begin with the run of another."""
 
 
 TEACHERS = {"digits_student": "digits_cnn"}
@@ -41,6 +43,8 @@ def run(request, tmp_path_factory):
         words.append(f"data.path={path}")
     if request.param in TEACHERS:
         words.append(f"teacher={fit(compose(TEACHERS[request.param], words)).folder}")
+    if request.param in AFTER:
+        words.append(f"init_from={fit(compose(AFTER[request.param], words)).folder}")
     return fit(compose(request.param, words))
 
 

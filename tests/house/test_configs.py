@@ -16,13 +16,16 @@ FILES = ("diamonds", "penguins", "titanic")
 TEACHER = next((CONF.parent / "tests" / "kept" / "0.1.0" / "digits_mlp").iterdir())
 TAUGHT = ("digits_student",)
 """Of these the user has the teacher."""
+AFTER = ("digits_latent",)
+"""These begin with another run."""
 ANY = ("table", "automl")
 """Of any file: nobody knows what can be reached."""
 
 
 def composed(name):
     """The config of an experiment, with a path where it is the user's to give."""
-    return compose(name, ["data.path=FILE"] if name in FILES else [f"teacher={TEACHER}"] if name in TAUGHT else [])
+    told = ["data.path=FILE"] if name in FILES else [f"teacher={TEACHER}"] if name in TAUGHT else []
+    return compose(name, [*told, *(["init_from=RUN"] if name in AFTER else [])])
 
 
 def test_there_are_experiments_and_options():

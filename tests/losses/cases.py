@@ -61,6 +61,17 @@ def of_student(loss: Loss) -> Loss:
     )
 
 
+def hidden() -> Loss:
+    """`hidden_error` as a loss of x [n, 3, patches, d]."""
+    loss = losses.hidden_error()
+    return loss._replace(
+        value=lambda x, rows, hp: loss.value(
+            {"said": x[:, 0], "target": x[:, 1], "hidden": (x[:, 2, :, 0] > 0).astype(x.dtype)}, rows, hp
+        ),
+        readout={"predict": lambda x: x[:, 0]}, check=lambda outputs, rows: None,
+    )
+
+
 CASES = {f"arsenal.losses.{name}": make for name, make in {
     "classification.cross_entropy": lambda: [
         Case(losses.cross_entropy(0.1), CLASSES),
@@ -92,6 +103,8 @@ CASES = {f"arsenal.losses.{name}": make for name, make in {
             TRIPLES._replace(x=floats(6, 4, 4)),
         )
     ],
+    "reconstruction.hidden_error": lambda: [Case(hidden(), TRIPLES._replace(x=floats(6, 3, 4, 2)))],
+    "embedding.cosine_distance": lambda: [Case(by_name(losses.cosine_distance(), "anchor", "positive", "embedding"), TRIPLES)],
     "embedding.info_nce": lambda: [
         Case(by_name(losses.info_nce(0.5, symmetric), "anchor", "positive"), TRIPLES) for symmetric in (True, False)
     ],

@@ -208,8 +208,8 @@ def test_a_dead_row_of_zeros_has_a_finite_value_and_slope(case):
         assert np.isfinite(leaf).all()
 
 
-OF_MODELS = {"center_points", "nt_xent", "quantization_error"}
-"""Tried in tests/losses/test_detection.py, and with the models that they belong to in tests/models/test_contrastive.py."""
+OF_MODELS = {"center_points", "cosine_distance", "hidden_error", "nt_xent", "quantization_error"}
+"""Tried in tests/losses/test_detection.py, and with the models that they belong to in tests/models."""
 
 
 def test_every_loss_is_tried():

@@ -130,6 +130,7 @@ CASES = {f"arsenal.metrics.{name}": make for name, make in {
     "uncertainty.normal_crps": lambda: [Case(metrics.normal_crps(), (NUMBERS | {"predict_deviation": OVER["predict"]}, ROWS))],
     "samples.frechet_distance": lambda: [Case(metrics.frechet_distance(3), ({"sample": ROWS.x[::-1] * 2}, ROWS), tolerance=1e-3)],
     "samples.kernel_distance": lambda: [Case(metrics.kernel_distance(3), ({"sample": WHOLE.x[::-1] * 2}, WHOLE))],
+    "samples.sample_accuracy": lambda: [Case(metrics.sample_accuracy(), ({"sample": CLASSES.x[::-1] * 2}, CLASSES))],
     "masks.iou": lambda: [Case(metrics.iou(3), (MASKS, SMALL))],
     "masks.dice": lambda: [Case(metrics.dice(3), (MASKS, SMALL))],
     "images.psnr": lambda: [Case(metrics.psnr(), (SIZED, IMAGES._replace(y=IMAGES.x)))],

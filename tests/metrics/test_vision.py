@@ -49,6 +49,47 @@ def test_kernel_distance_is_torchmetrics():
     assert found == pytest.approx(IMAGES["found"]["kernel_distance"], rel=1e-9)
 
 
+def test_distances_of_features_are_those_of_what_the_function_makes():
+    from scipy.linalg import sqrtm
+    from scipy.signal import correlate2d
+    from sklearn.metrics.pairwise import polynomial_kernel
+
+    rng = np.random.default_rng(0)
+    x, sample = rng.random((2, 60, 8, 8)).astype(np.float32)
+    filters = (np.random.RandomState(0).standard_normal((9, 3)) / 3).T.reshape(3, 3, 3)
+
+    def features(pictures):
+        maps = np.stack([[np.maximum(correlate2d(one, f, "valid"), 0) for f in filters] for one in pictures])
+        return np.concatenate([maps[:, :, i : i + 3, j : j + 3].mean((2, 3)) for i in (0, 3) for j in (0, 3)], 1)
+
+    of = m.random_patches(kernels=3)
+    a, b = features(x), features(sample)
+    np.testing.assert_allclose(of(jnp.asarray(x)), a, atol=1e-6)
+    spread = np.cov(a.T) + np.cov(b.T) - 2 * sqrtm(np.cov(a.T) @ np.cov(b.T)).real
+    found = measure(m.frechet_distance(12, of), x=x, sample=sample)["frechet_distance"]
+    assert found == pytest.approx(np.square(a.mean(0) - b.mean(0)).sum() + np.trace(spread), rel=1e-2, abs=1e-6)
+    mean = [polynomial_kernel(one, other, degree=3, gamma=1 / 12, coef0=1) for one, other in ((a, a), (b, b), (a, b))]
+    own = [(k.sum() - np.trace(k)) / (60 * 59) for k in mean[:2]]
+    wanted = sum(own) - 2 * mean[2].mean()
+    assert measure(m.kernel_distance(12, of), x=x, sample=sample)["kernel_distance"] == pytest.approx(wanted, abs=1e-6)
+    with pytest.raises(ValueError, match=r"`random_patches` takes pictures .* of 4 pixels a side or more; got \(2, 3, 3, 1\)"):
+        of(jnp.zeros((2, 3, 3)))
+
+
+def test_samples_are_told_by_the_nearest_real_one():
+    from sklearn.neighbors import KNeighborsClassifier
+
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 90)
+    x, sample = (rng.normal(size=(90, 2, 3)).astype(np.float32) + y[:, None, None] for _ in range(2))
+    weight = rng.integers(0, 3, 90)
+    said = KNeighborsClassifier(1).fit(x[weight > 0].reshape(-1, 6), y[weight > 0]).predict(sample.reshape(90, 6))
+    found = measure(m.sample_accuracy(), y, weight, x=x, sample=sample)["sample_accuracy"]
+    assert found == pytest.approx(np.average(said == y, weights=weight), abs=1e-9) and 0.5 < found < 1
+    doubled = measure(m.sample_accuracy(lambda v: 2 * v[:, 0]), y, x=x, sample=sample)["sample_accuracy"]
+    assert doubled == pytest.approx((KNeighborsClassifier(1).fit(x[:, 0], y).predict(sample[:, 0]) == y).mean(), abs=1e-9)
+
+
 def test_perceptual_distance_is_lpips_formula():
     layers = lambda images: [images, jnp.abs(images[:, ::2, ::2] - 0.5)]  # noqa: E731
     rng = np.random.default_rng(0)

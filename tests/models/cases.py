@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 import pytest
-from rows import ANSWERS, IMAGES, PAIRS, ROWS, WINDOWS, dense, likely
+from rows import ANSWERS, IMAGES, PAIRS, ROWS, WINDOWS, dense, floats, likely
 from table import law_test
 
 from arsenal import models
@@ -40,6 +40,12 @@ CASES = {
     "arsenal.models.contrastive.two_views": lambda: [
         Case(models.two_views(models.perceptron(3, (4,)), models.perceptron(2, (4,), dropout=0.3), random_flip()), IMAGES)
     ],
+    "arsenal.models.contrastive.byol": lambda: [
+        Case(
+            models.byol(models.convolutional(3, (2,), 4), models.perceptron(2, (4,), dropout=0.3), models.perceptron(2, (4,)), random_flip()),
+            IMAGES, tolerance=1e-4,
+        )
+    ],
     "arsenal.models.convolutional.convolutional": lambda: [Case(models.convolutional(3, (2,), 4), IMAGES)],
     "arsenal.models.clip.clip": lambda: [Case(models.clip(7, 4, 2, 3, layers=1, heads=2, width=8, text_layers=1, text_heads=2, text_width=8), PAIRS)],
     "arsenal.models.convnext.convnext": lambda: [Case(models.convnext(3, (1, 1), (2, 4), patch=2, layer_scale=1.0, drop=0.3), IMAGES)],
@@ -49,6 +55,21 @@ CASES = {
     ],
     "arsenal.models.recurrent.sequence_to_sequence": lambda: [
         Case(models.sequence_to_sequence(7, 4, generated=3, dropout=0.2), ANSWERS)
+    ],
+    "arsenal.models.dcgan.dcgan_generator": lambda: [
+        Case(models.dcgan_generator((4, 4), 2, 1, 3), IMAGES._replace(x={"x": floats(6, 2), "label": IMAGES.y}))
+    ],
+    "arsenal.models.dcgan.dcgan_discriminator": lambda: [
+        Case(models.dcgan_discriminator(2, 1, 3), IMAGES._replace(x={"x": IMAGES.x, "label": IMAGES.y}))
+    ],
+    "arsenal.models.dit.dit": lambda: [Case(models.dit(4, 2, 1, 2, 8, classes=3, dropout=0.3), NOISED)],
+    "arsenal.models.efficientnet.efficientnet": lambda: [
+        Case(
+            models.efficientnet(3, 1.0, 1.0, (8,), (3,), (2,), (2,), (2,), "small", 8, 8), IMAGES, tolerance=1e-4,
+        )
+    ],
+    "arsenal.models.masked.masked_autoencoder": lambda: [
+        Case(models.masked_autoencoder(4, 2, 1, 2, 8, 1, 2, 8, 0.5, normalized=True), IMAGES)
     ],
     "arsenal.models.resnet.resnet": lambda: [
         Case(models.resnet(3, (1, 1), (2, 4), stem="small", zero_init=True), IMAGES),
@@ -61,7 +82,7 @@ CASES = {
     "arsenal.models.unet.unet": lambda: [Case(models.unet(2, heads=1, classes=3, dropout=0.3), NOISED)],
     "arsenal.models.perceptron.perceptron": lambda: [
         Case(dense(), ROWS),
-        Case(models.perceptron((2, 2), (4,), dropout=0.5), IMAGES),
+        Case(models.perceptron((2, 2), (4,), dropout=0.5, norm="batch"), IMAGES, tolerance=1e-4),
     ],
     "arsenal.models.t5.t5": lambda: [
         Case(models.t5(7, layers=1, heads=2, head_size=4, width=8, generated=3, dropout=0.2), ANSWERS),

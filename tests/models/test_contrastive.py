@@ -7,8 +7,8 @@ import pytest
 
 from arsenal import features, losses, metrics, optim
 from arsenal.data import digits
-from arsenal.models import perceptron, two_views, vector_quantized
-from arsenal.records import Model, Training, batch, hyperparameters
+from arsenal.models import byol, perceptron, two_views, vector_quantized
+from arsenal.records import Augmentation, Model, Training, batch, hyperparameters
 from arsenal.training import supervised
 
 RNG = np.random.default_rng(0)
@@ -81,6 +81,63 @@ def test_views_differ_in_training_alone():
     assert set(variables["params"]) == {"encoder", "head"} == set(model.hp) - {"augmentation"}
 
 
+def test_a_target_follows_and_no_gradient_reaches_it():
+    """Of linear maps by hand, over two steps: Grill et al. 2020, eq. 1 and 2, and what the predictor alone learns."""
+    same = Model(lambda key, x: {"params": {"w": jnp.eye(x.shape[1])}}, lambda v, x, training=None: (x @ v["params"]["w"], {}))
+    model = byol(same, same, same, Augmentation(lambda key, batch, hp: batch), decay=0.9)  # both views are x
+    learner = supervised(model, losses.cosine_distance(), optim.sgd(0.5))
+    x = RNG.normal(size=(4, 3)).astype(np.float32)
+    rows, hp = batch(x=x, weight=[1.0, 2.0, 1.0, 1.0]), hyperparameters(learner.hp)
+
+    state = learner.init(jax.random.key(0), rows, hp)
+    # Another predictor, so that there is something to learn.
+    start = {"encoder": {"w": np.eye(3)}, "head": {"w": np.eye(3)}, "predictor": {"w": RNG.normal(size=(3, 3))}}
+    state = state._replace(variables=state.variables | {"params": jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), start)})
+    online, target = start, {"encoder": {"w": np.eye(3)}, "head": {"w": np.eye(3)}}
+    for number in range(2):
+        target = {name: {"w": 0.9 * target[name]["w"] + 0.1 * online[name]["w"]} for name in target}
+
+        def loss(online, target=target):
+            said = x @ online["encoder"]["w"] @ online["head"]["w"] @ online["predictor"]["w"]
+            aim = x @ target["encoder"]["w"] @ target["head"]["w"]
+            cosine = (said * aim).sum(1) / np.linalg.norm(said, axis=1) / np.linalg.norm(aim, axis=1)
+            return np.average(2 - 2 * cosine, weights=rows.weight)
+
+        slopes = jax.tree.map(np.zeros_like, online)
+        for name in online:
+            for i in range(3):
+                for j in range(3):
+                    ends = []
+                    for step in (1e-5, -1e-5):
+                        moved = {one: {"w": v["w"].copy()} for one, v in online.items()}
+                        moved[name]["w"][i, j] += step
+                        ends.append(loss(moved))
+                    slopes[name]["w"][i, j] = (ends[0] - ends[1]) / 2e-5
+        state, means = learner.step(jax.random.key(number), state, rows, hp)
+        assert float(means["loss"].total / means["loss"].weight) == pytest.approx(loss(online), rel=1e-4)
+        online = jax.tree.map(lambda v, slope: v - 0.5 * slope, online, slopes)
+        for found, wanted in ((state.variables["params"], online), (state.variables["target"], target)):
+            for name, leaf in wanted.items():
+                np.testing.assert_allclose(found[name]["w"], leaf["w"], atol=2e-4, err_msg=f"{name}, step {number}")
+
+
+def test_each_view_is_told_from_the_other():
+    model = byol(perceptron(3, (4,)), perceptron(2, (4,)), perceptron(2, (4,)), features.random_flip(), decay=0.5)
+    x = RNG.normal(size=(64, 4, 4)).astype(np.float32)
+    variables, rows = model.init(jax.random.key(0), x), batch(x=x)
+    assert set(variables["params"]) == {"encoder", "head", "predictor"} and set(variables["target"]) == {"encoder", "head"}
+    answer, _ = model.apply(variables, x)
+    seen, changed = model.apply(variables, x, Training(jax.random.key(1), rows.weight, rows.row, hyperparameters(model.hp)))
+    assert changed.keys() == {"target"}
+    mirrored = model.apply(variables, x[:, :, ::-1])[0]
+    for row in range(20):
+        views = [np.isclose(seen["anchor"][row, i], answer["anchor"][row, 0], atol=1e-5).all() for i in (0, 1)]
+        for i in (0, 1):  # the target sees the other view; it is a copy, so its head's answer is known
+            known = (answer if views[1 - i] else mirrored)["positive"][row, 0]
+            np.testing.assert_allclose(seen["positive"][row, i], known, atol=1e-5)
+    assert set(model.hp) == {"encoder", "head", "predictor", "augmentation", "decay"}
+
+
 def test_a_probe_is_scikit_learns_regression_and_codes_in_use_are_counted():
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import PredefinedSplit, cross_val_predict
@@ -110,6 +167,8 @@ def test_what_does_not_fit_is_told():
         vector_quantized(perceptron(2), perceptron(5), 7, 3).init(jax.random.key(0), jnp.ones((6, 5)))
     with pytest.raises(TypeError, match="`augmentation` of `two_views` must be an Augmentation; got float"):
         two_views(perceptron(2), perceptron(2), 0.5)
+    with pytest.raises(ValueError, match=r"`encoder` of `byol` must give \[n, d\]; got \(3, 2, 2\)"):
+        byol(perceptron((2, 2)), perceptron(2), perceptron(2), features.random_flip()).init(jax.random.key(0), jnp.ones((3, 4, 4)))
     learner = supervised(two_views(perceptron(2), perceptron(2), features.random_flip()), losses.quantization_error(), optim.adam(1e-3))
     with pytest.raises(ValueError, match="`quantization_error` takes the outputs `encoded`, `codes`, `quantized`, `reconstruction`"):
         learner.check(batch(x=np.ones((3, 4, 4), np.float32)))

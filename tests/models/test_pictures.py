@@ -1,4 +1,4 @@
-"""ResNet and ConvNeXt are transformers', by their published sizes, by numbers and by name; the numbers are kept.
+"""ResNet, ConvNeXt and EfficientNet are transformers', by their published sizes, by numbers and by name; the numbers are kept.
 
 scripts/kept_vision.py filled small networks, the same way as `numbers` here, and wrote down what they answered.
 """
@@ -12,10 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from arsenal import models
+from arsenal import losses, models
 from arsenal.huggingface.family import to_arguments, to_config
 from arsenal.huggingface.mapping import parse_table, to_tensors, to_variables
 from arsenal.huggingface.pictures import FAMILIES
+from arsenal.models.vit import to_patches
+from arsenal.records import Training, batch
 
 KEPT = Path(__file__).parents[1] / "kept" / "vision"
 
@@ -52,7 +54,7 @@ def count(model):
     return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
 
 
-# Parameters as torchvision's pages on its models state them: resnet18, resnet34, resnet50, convnext_tiny.
+# Parameters as torchvision's pages on its models state them: resnet18, resnet34, resnet50, convnext_tiny, efficientnet_b0, b7.
 @pytest.mark.parametrize(
     ("model", "wanted"),
     [
@@ -60,14 +62,16 @@ def count(model):
         (lambda: models.resnet(1000, (3, 4, 6, 3)), 21_797_672),
         (lambda: models.resnet(1000, (3, 4, 6, 3), (256, 512, 1024, 2048), "bottleneck"), 25_557_032),
         (lambda: models.convnext(1000), 28_589_128),
+        (lambda: models.efficientnet(1000), 5_288_548),
+        (lambda: models.efficientnet(1000, 2.0, 3.1), 66_347_960),
     ],
-    ids=["resnet18", "resnet34", "resnet50", "convnext_tiny"],
+    ids=["resnet18", "resnet34", "resnet50", "convnext_tiny", "efficientnet_b0", "efficientnet_b7"],
 )
 def test_parameters_are_as_many_as_published(model, wanted):
     assert count(model()) == wanted
 
 
-@pytest.mark.parametrize("name", ["resnet_basic", "resnet_bottleneck", "convnext"])
+@pytest.mark.parametrize("name", ["resnet_basic", "resnet_bottleneck", "convnext", "efficientnet"])
 def test_a_checkpoint_answers_as_in_transformers_and_comes_back_to_the_bit(name):
     said = kept(name)
     kind = said["config"]["model_type"]
@@ -93,8 +97,143 @@ def test_a_checkpoint_answers_as_in_transformers_and_comes_back_to_the_bit(name)
     assert {key: told[key] for key in said["config"] if key in told} == {key: v for key, v in said["config"].items() if key in told}
     assert to_config(kind, family, arguments | {"channels": None}, variables) == told, "Or its first kernel says them."
     key, value = next(iter(family.demands.items()))
-    with pytest.raises(ValueError, match=f"`{key}` of a {kind} must be {value}; its config.json says swish"):
-        to_arguments(family, said["config"] | {key: "swish"})
+    with pytest.raises(ValueError, match=f"`{key}` of a {kind} must be {value}; its config.json says mish"):
+        to_arguments(family, said["config"] | {key: "mish"})
+
+
+def test_an_efficientnet_says_where_its_sides_are_odd():
+    family, said = FAMILIES["efficientnet"], kept("efficientnet")["config"]
+    with pytest.raises(ValueError, match=r"`depthwise_padding` of this efficientnet must be \[5\] by its other keys; .* says \[\]"):
+        to_arguments(family, said | {"depthwise_padding": []})
+    with pytest.raises(ValueError, match="`hidden_dim` of this efficientnet must be 1408 by its other keys; .* says 1280"):
+        to_arguments(family, said | {"hidden_dim": 1280})
+    with pytest.raises(ValueError, match="`size` of an efficientnet must be told"):
+        to_config("efficientnet", family, to_arguments(family, said) | {"size": None}, {})
+    # B7, whose published config.json has this list.
+    published = {"image_size": 600, "num_labels": 1000, "depthwise_padding": [18]}
+    assert to_arguments(family, published)["size"] == 600
+
+
+def same(found, said):
+    """Whether an answer has the kept shape and numbers."""
+    flat = np.asarray(found).reshape(-1)
+    assert list(found.shape) == said["shape"]
+    np.testing.assert_allclose(flat[:: max(1, len(flat) // 12)][:12], said["numbers"], atol=2e-5 * np.abs(said["numbers"]).max())
+
+
+DIT = """
+pos_embed.proj.weight                             patch/kernel                      patches
+pos_embed.proj.bias                               patch/bias                        same
+transformer_blocks.{}.norm1.linear.weight         stack/blocks/modulation/kernel    linear
+transformer_blocks.{}.norm1.linear.bias           stack/blocks/modulation/bias      same
+transformer_blocks.{}.attn1.to_{q,k,v}.weight     stack/blocks/attention/qkv/kernel linear
+transformer_blocks.{}.attn1.to_{q,k,v}.bias       stack/blocks/attention/qkv/bias   same
+transformer_blocks.{}.attn1.to_out.0.weight       stack/blocks/attention/out/kernel linear
+transformer_blocks.{}.attn1.to_out.0.bias         stack/blocks/attention/out/bias   same
+transformer_blocks.{}.ff.net.0.proj.weight        stack/blocks/mlp/up/kernel        linear
+transformer_blocks.{}.ff.net.0.proj.bias          stack/blocks/mlp/up/bias          same
+transformer_blocks.{}.ff.net.2.weight             stack/blocks/mlp/down/kernel      linear
+transformer_blocks.{}.ff.net.2.bias               stack/blocks/mlp/down/bias        same
+emb.timestep_embedder.linear_1.weight             time_0/kernel                     linear
+emb.timestep_embedder.linear_1.bias               time_0/bias                       same
+emb.timestep_embedder.linear_2.weight             time_1/kernel                     linear
+emb.timestep_embedder.linear_2.bias               time_1/bias                       same
+emb.class_embedder.embedding_table.weight         label/embedding                   same
+proj_out_1.weight                                 modulation/kernel                 linear
+proj_out_1.bias                                   modulation/bias                   same
+proj_out_2.weight                                 out/kernel                        linear
+proj_out_2.bias                                   out/bias                          same
+"""
+
+
+def test_a_diffusion_transformer_is_diffusers():
+    said = kept("dit")
+    first = "transformer_blocks.0.norm1."  # its embedding is that of all blocks
+    tensors = {name.removeprefix(first) if ".emb." in name else name: v for name, v in tensors_of(said).items() if ".emb." not in name or name.startswith(first)}
+    variables = jax.tree.map(jnp.asarray, to_variables(tensors, parse_table(DIT)).variables)
+    model = models.dit(8, layers=2, heads=2, width=16, classes=5)
+    inputs = {"x": images(said), "time": jnp.array([0.010, 0.700]), "label": jnp.array([3, 5])}
+    own = jax.eval_shape(model.init, jax.random.key(0), inputs)
+    assert jax.tree.map(lambda v: v.shape, own) == jax.tree.map(lambda v: v.shape, variables)
+    same(jax.jit(model.apply)(variables, inputs)[0], said["answer"])
+
+
+def test_a_diffusion_transformer_begins_with_nothing_and_takes_one_channel():
+    model = models.dit([4, 8], layers=1, heads=2, width=8)
+    inputs = {"x": jnp.ones((2, 4, 8)), "time": jnp.ones(2)}
+    variables = model.init(jax.random.key(0), inputs)
+    y, _ = model.apply(variables, inputs)
+    assert y.shape == (2, 4, 8) and not y.any() and "label" not in variables["params"]
+
+
+MAE = """
+vit.embeddings.cls_token                          class                             token
+vit.embeddings.patch_embeddings.projection.weight patch/kernel                      patches
+vit.embeddings.patch_embeddings.projection.bias   patch/bias                        same
+vit.embeddings.position_embeddings                skip
+decoder.decoder_pos_embed                         skip
+vit.layernorm.weight                              norm/scale                        same
+vit.layernorm.bias                                norm/bias                         same
+decoder.decoder_embed.weight                      decoder_embed/kernel              linear
+decoder.decoder_embed.bias                        decoder_embed/bias                same
+decoder.mask_token                                mask                              token
+decoder.decoder_norm.weight                       decoder_norm/scale                same
+decoder.decoder_norm.bias                         decoder_norm/bias                 same
+decoder.decoder_pred.weight                       out/kernel                        linear
+decoder.decoder_pred.bias                         out/bias                          same
+"""
+MAE_LAYERS = """
+THERE.{}.layernorm_before.weight                  HERE/blocks/attention_norm/scale  same
+THERE.{}.layernorm_before.bias                    HERE/blocks/attention_norm/bias   same
+THERE.{}.attention.{q,k,v}_proj.weight            HERE/blocks/attention/qkv/kernel  linear
+THERE.{}.attention.{q,k,v}_proj.bias              HERE/blocks/attention/qkv/bias    same
+THERE.{}.attention.o_proj.weight                  HERE/blocks/attention/out/kernel  linear
+THERE.{}.attention.o_proj.bias                    HERE/blocks/attention/out/bias    same
+THERE.{}.layernorm_after.weight                   HERE/blocks/mlp_norm/scale        same
+THERE.{}.layernorm_after.bias                     HERE/blocks/mlp_norm/bias         same
+THERE.{}.mlp.fc1.weight                           HERE/blocks/mlp/up/kernel         linear
+THERE.{}.mlp.fc1.bias                             HERE/blocks/mlp/up/bias           same
+THERE.{}.mlp.fc2.weight                           HERE/blocks/mlp/down/kernel       linear
+THERE.{}.mlp.fc2.bias                             HERE/blocks/mlp/down/bias         same
+"""
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+def test_a_masked_autoencoder_is_transformers(normalized):
+    said = kept("masked_normalized" if normalized else "masked")
+    layers = [MAE_LAYERS.replace("THERE", there).replace("HERE", here) for there, here in (("vit.layers", "stack"), ("decoder.decoder_layers", "decoder"))]
+    variables = jax.tree.map(jnp.asarray, to_variables(tensors_of(said), parse_table(MAE + "".join(layers))).variables)
+    model = models.masked_autoencoder(8, 2, 2, 4, 16, 1, 2, 8, 0.6, normalized, 3)
+    x = images(said)
+    own = jax.eval_shape(model.init, jax.random.key(0), x)
+    assert jax.tree.map(lambda v: v.shape, own) == jax.tree.map(lambda v: v.shape, variables)
+    noise = jnp.asarray(np.random.RandomState(7).uniform(size=(2, 16)).astype(np.float32))
+    found = jax.jit(model.methods["restore"])(variables, {"x": x, "noise": noise})
+    same(found["said"], said["said"])
+    assert found["hidden"].tolist() == said["hidden"]
+    outputs = jax.jit(model.apply)(variables, x)[0]
+    np.testing.assert_allclose(outputs["embedding"], said["embedding"], atol=2e-5 * np.abs(said["embedding"]).max())
+    loss = losses.hidden_error()
+    value = loss.value(outputs | found, batch(x=x), {}).mean()
+    assert float(value) == pytest.approx(said["loss"], rel=1e-4)
+    # What was not hidden stays, what was is what is said of it.
+    patches = np.asarray(to_patches("", x, (8, 8), 2))
+    restored, hidden = np.asarray(to_patches("", outputs["restored"], (8, 8), 2)), np.asarray(outputs["hidden"]) > 0
+    np.testing.assert_array_equal(restored[~hidden], patches[~hidden])
+    wanted = np.asarray(outputs["said"])
+    if normalized:
+        wanted = wanted * np.sqrt(patches.var(-1, keepdims=True, ddof=1) + 1e-6) + patches.mean(-1, keepdims=True)
+    np.testing.assert_allclose(restored[hidden], wanted[hidden], atol=1e-5)
+    assert hidden.sum(1).tolist() == [10, 10]
+
+
+def test_patches_are_hidden_by_row_and_as_often_as_told():
+    model, x = models.masked_autoencoder(4, 1, 1, 2, 8, 1, 2, 8, 0.75), jnp.zeros((200, 4, 4))
+    variables, rows = model.init(jax.random.key(0), x[:1]), batch(x=x)
+    hidden = model.apply(variables, x, Training(jax.random.key(1), rows.weight, rows.row, {}))[0]["hidden"]
+    assert set(np.asarray(hidden).sum(1)) == {12.0} and np.abs(np.asarray(hidden).mean(0) - 0.75).max() < 0.12
+    few = model.apply(variables, x[:3], Training(jax.random.key(1), rows.weight[:3], rows.row[7:10], {}))[0]["hidden"]
+    np.testing.assert_array_equal(few, hidden[7:10])
 
 
 def test_version_2_is_the_papers():
@@ -176,6 +315,13 @@ def test_a_center_net_is_that_of_pytorch():
         (lambda: models.resnet(3, (1,), (6,), "bottleneck"), r"multiples of 4; got \[6\]"),
         (lambda: models.resnet(3, (1,), (4,), "basic", 2, zero_init=True), "`zero_init` of `resnet` is of version 1"),
         (lambda: models.resnet(3, (1,), (4,), stem="tiny"), "`stem` of `resnet` must be imagenet or small; got tiny"),
+        (lambda: models.efficientnet(3, kernels=(3,)), "`kernels` of `efficientnet` must be as many as `widths`, 7; got 1"),
+        (lambda: count(models.efficientnet(3, size=64)), r"`efficientnet` takes images of `size` 64; got \[224, 224\]"),
+        (lambda: models.dit(8, 3), r"`patch` of `dit` must divide `size`, height and width; got 3 and \[8, 8\]"),
+        (lambda: models.dit(8, heads=1, width=6), "`width` of `dit` must be a multiple of 4; got 6"),
+        (lambda: models.masked_autoencoder(8, 4, share=0.9), "`share` of `masked_autoencoder` must hide some of 4 patches and show one"),
+        (lambda: models.masked_autoencoder(8, 1, normalized=True), "needs patches of two numbers or more; got one"),
+        (lambda: models.masked_autoencoder(8).init(jax.random.key(0), jnp.ones((1, 8, 8, 3))), r"takes pictures of 1 `channels`; got \(1, 8, 8, 3\)"),
         (lambda: models.convnext(3, (1, 1), (4,)), "`widths` of `convnext` must be as many as `depths`, 2; got 1"),
         (lambda: count(models.resnet(3, (1,), (4,), channels=1)), r"`resnet` takes images \[n, h, w, 1\]; got \(1, 224, 224, 3\)"),
         (lambda: jax.eval_shape(models.center_net(3).init, jax.random.key(0), jnp.ones((1, 8, 8))), r"sides of a multiple of 16; got \(8, 8\)"),

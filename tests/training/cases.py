@@ -10,7 +10,7 @@ from arsenal import data, features, losses, models, optim, training
 from arsenal.records import Model
 from arsenal.testing import Case
 from arsenal.training import fitting, parallel, precision
-from arsenal.training.diffusion import Corruption, noisy
+from arsenal.training.diffusion import Corruption, Stage, noisy
 
 
 def convolutional(loss):
@@ -22,6 +22,21 @@ def adversarial():
     """The smallest pair of networks."""
     return training.adversarial(
         models.perceptron((4, 4), (4,)), models.perceptron(1, (4,)), optim.sgd(0.1), optim.sgd(0.1), latent=2
+    )
+
+
+def wasserstein():
+    """A pair that draws by label, with a penalty of slopes."""
+    return training.adversarial(
+        models.dcgan_generator((4, 4), 2, 1, 3), models.dcgan_discriminator(2, 1, 3), optim.sgd(0.1), optim.sgd(0.1), latent=2,
+        loss="wasserstein", penalty=1.0, critics=2, classes=3,
+    )
+
+
+def spectral():
+    """A discriminator whose kernels are held, at the loss that asks for no penalty."""
+    return training.adversarial(
+        models.perceptron((4, 4), (4,)), models.dcgan_discriminator(2, 1, kernel_norm="spectral"), optim.sgd(0.1), optim.sgd(0.1), latent=2
     )
 
 
@@ -40,6 +55,11 @@ def denoiser(classes=3):
         return (y + params["label"][inputs["label"]][:, None] if "label" in inputs else y), {}
 
     return Model(init, apply)
+
+
+def encoding():
+    """A small variational autoencoder of pictures."""
+    return models.variational(models.perceptron(8, (4,)), models.perceptron((4, 4), (4,)), 4)
 
 
 CASES = {
@@ -70,7 +90,7 @@ CASES = {
     "arsenal.training.precision.cast_model": lambda: [
         Case(precision.cast_model(dense(), precision.policy("bfloat16")), ROWS, tolerance=2e-2)
     ],
-    "arsenal.training.adversarial.adversarial": lambda: [Case(adversarial(), IMAGES)],
+    "arsenal.training.adversarial.adversarial": lambda: [Case(adversarial(), IMAGES), Case(wasserstein(), IMAGES), Case(spectral(), IMAGES)],
 }
 
 CASES |= {
@@ -78,11 +98,14 @@ CASES |= {
         Case(training.diffusion(denoiser(), optim.sgd(0.1), [4, 4], "linear", "velocity", "ddpm", 2, classes=3, guidance=2.0), PAINTED)
     ],
     "arsenal.training.diffusion.flow_matching": lambda: [Case(training.flow_matching(denoiser(), optim.sgd(0.1), [4, 4], steps=2, classes=3), PAINTED)],
+    "diffusion of latents": lambda: [
+        Case(training.diffusion(denoiser(), optim.sgd(0.1), [1, 4], prediction="velocity", steps=2, first=encoding(), scale=2.0), PAINTED)
+    ],
     "arsenal.training.diffusion.noisy": lambda: [
-        Case(noisy("straight", Corruption(lambda u, x, e: (x, u, e), lambda say, x, draw: say(x, jnp.ones((), x.dtype))), denoiser(), optim.sgd(0.1), (4, 4), None, 0.1, 1.0, (0.0, 1.0), 1, "float32", None), PAINTED)
+        Case(noisy("straight", Corruption(lambda u, x, e: (x, u, e), lambda say, x, draw: say(x, jnp.ones((), x.dtype))), denoiser(), optim.sgd(0.1), (4, 4), None, 0.1, 1.0, Stage(0.0, 1.0), 1, "float32", None), PAINTED)
     ],
 }
 
-DEAR = {"arsenal.training.supervised.supervised": "four learners: plain, augmented, with running statistics, and in float16 by parts"}
+DEAR = {"arsenal.training.adversarial.adversarial": "three games: plain, by label with slopes of slopes, and with spectral norms", "arsenal.training.supervised.supervised": "four learners: plain, augmented, with running statistics, and in float16 by parts"}
 
 test_laws = pytest.mark.slow(law_test(CASES, DEAR))

@@ -165,6 +165,52 @@ def test_augmentation_parts_and_precision_are_supervised_learnings(make):
     assert drawn.shape == (8, 4, 4) and float(drawn.min()) >= 0 and float(drawn.max()) <= 1
 
 
+def stage():
+    """Pictures of one number x as codes 5 x - 2: what `encode` and `decode` are, with a parameter of its own."""
+    return Model(
+        lambda key, x: {"params": {"encoder": {"w": jnp.full((), 5.0)}}}, lambda v, x, training=None: (x, {}),
+        {"encode": lambda v, x: v["params"]["encoder"]["w"] * x - 2, "decode": lambda v, z: (z + 2) / v["params"]["encoder"]["w"]},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("make", [training.diffusion, training.flow_matching])
+def test_latents_are_learned_and_samples_decoded_and_the_first_stage_stays(make):
+    """Of pictures N(0.4 + mean / 10, 0.01²) the codes are N(mean / 2, 0.05²), twice them N(mean, 0.1²), which the network knows."""
+    process = "flow" if make is training.flow_matching else "velocity"
+    more = {} if process == "flow" else {"prediction": "velocity"}
+    learner = make(knowing(process), optim.sgd(0.1), [2], classes=2, first=stage(), scale=2.0, steps=100, **more)
+    y = np.arange(2000) % 2
+    picture = 0.4 + np.asarray(MEANS)[y] / 10 + 0.01 * np.random.default_rng(0).normal(size=(2, 2000))
+    rows = batch(x=picture.T.astype(np.float32), y=y)
+    learner.check(rows)
+    hp = hyperparameters(learner.hp)
+    state = learner.init(jax.random.key(0), rows, hp)
+    assert state.variables["frozen"] == {"first": {"encoder": {"w": 5.0}}} and state.variables["params"].keys() == {"w"}
+    after, _ = jax.jit(learner.step)(jax.random.key(1), state, rows, hp)
+    assert after.variables["frozen"] == state.variables["frozen"]
+    params = learner.params(state)
+    drawn = np.asarray(jax.jit(learner.apply["sample"])(params, learner.inputs["sample"](rows)))
+    for label in (0, 1):
+        own = drawn[y == label].reshape(-1)
+        assert own.mean() == pytest.approx(0.4 + float(MEANS[label]) / 10, abs=1e-3)
+        assert own.std() == pytest.approx(0.01, rel=0.1)
+    # A network that knows the law of the codes is as good as can be: the loss is the least that there is.
+    judged = learner.evaluate(jax.random.key(2), params, rows, hp)["loss"]
+    wrong = learner.evaluate(jax.random.key(2), params, rows._replace(y=(y + 1) % 2), hp)["loss"]
+    assert float(judged.total) < 0.7 * float(wrong.total)
+
+
+def test_a_way_leads_from_one_picture_to_another_but_for_ddpm():
+    learner = training.diffusion(knowing("velocity"), optim.sgd(0.1), [2], classes=2, low=-1.0, prediction="velocity")
+    params, rows = {"params": {"w": jnp.zeros(())}}, batch(x=np.zeros((3, 2), np.float32), y=[0, 1, 1], row=[4, 8, 2])
+    way = jax.jit(learner.apply["interpolate"])(params, learner.inputs["interpolate"](rows))
+    assert way.shape == (3, 8, 2)
+    for place, seeds in ((0, [4, 8, 2]), (-1, [5, 9, 3])):
+        drawn = learner.apply["sample"](params, {"seed": jnp.array(seeds, jnp.uint32), "label": jnp.array([0, 1, 1])})
+        np.testing.assert_allclose(way[:, place], drawn, atol=1e-5)
+    assert training.diffusion(knowing("x"), optim.sgd(0.1), [2], sampler="ddpm").apply.keys() == {"sample"}
+
+
 ROWS = batch(x=np.full((4, 2), 0.5, np.float32), y=np.array([0, 1, 2, 1]))
 
 
@@ -180,6 +226,11 @@ ROWS = batch(x=np.full((4, 2), 0.5, np.float32), y=np.array([0, 1, 2, 1]))
         (lambda: training.diffusion(knowing("x"), optim.sgd(0.1), [2], prediction="e"), None, "`prediction` of `diffusion` must be one of noise, x, velocity"),
         (lambda: training.flow_matching(knowing("x"), optim.sgd(0.1), [2], sampler="ddim"), None, "must be euler or heun; got ddim"),
         (lambda: training.flow_matching(knowing("x"), optim.sgd(0.1), [2], low=1.0), None, "`high` of `flow_matching` must be above `low`, 1.0; got 1.0"),
+        (lambda: training.diffusion(knowing("x"), optim.sgd(0.1), [2], scale=2.0), None, "`scale` of `diffusion` is of what `first` encodes"),
+        (lambda: training.diffusion(knowing("x"), optim.sgd(0.1), [2], prediction="x", first=knowing("x")), None, "methods `encode` and `decode`; it has no `encode`"),
+        (lambda: training.diffusion(knowing("x"), optim.sgd(0.1), [2], first=stage()), None, "must be velocity or x with `first` and `schedule` cosine"),
+        (lambda: training.flow_matching(knowing("x"), optim.sgd(0.1), [2], first=stage(), low=-1.0), None, "`low` and `high` of `flow_matching` are of x"),
+        (lambda: training.flow_matching(knowing("flow"), optim.sgd(0.1), [3], classes=3, first=stage()), ROWS, r"encodes a row to \(2,\), of which `shape` must be; got \(3,\)"),
         (lambda: models.unet(attention=(2,)), None, "`attention` of `unet` names levels 0..1; got 2"),
         (lambda: models.unet(heads=3), None, "`heads` of `unet` must divide 64, the channels of level 1; got 3"),
         (lambda: training.diffusion(models.unet(4, heads=1), optim.sgd(0.1), [5, 4]), batch(x=np.zeros((2, 5, 4), np.float32)), r"with 2 levels takes sides of a multiple of 2; got \(5, 4\)"),
