@@ -31,7 +31,7 @@ from arsenal.data.preferences import preferences
 from arsenal.data.shapes import shapes
 from arsenal.data.source import ahead, arrays, feed, nothing, reading, stream, through
 from arsenal.data.spans import spans
-from arsenal.data.splits import as_split, by_group, by_position, by_row, by_time, predefined, stratified, without_validation
+from arsenal.data.splits import as_split, by_column, by_group, by_position, by_row, by_time, stratified, without_validation
 from arsenal.data.tabular import tabular
 from arsenal.data.text import decode, decoder, encode, text
 from arsenal.data.webdataset import webdataset
@@ -45,6 +45,7 @@ __all__ = [
     "as_split",
     "baskets",
     "breast_cancer",
+    "by_column",
     "by_fold",
     "by_group",
     "by_position",
@@ -76,7 +77,6 @@ __all__ = [
     "pairs",
     "parquet",
     "passages",
-    "predefined",
     "preferences",
     "purged_k_fold",
     "reading",

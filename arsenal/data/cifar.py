@@ -22,7 +22,7 @@ FORMS = {
 def cifar(path: str) -> Dataset:
     """The images in the binary version's folder: x [n, 32, 32, 3] uint8, y [n] the class; of CIFAR-100 the fine one.
 
-    Rows have the further column `test`, 1 for those of the test file, which `split=predefined` reads. The images stay in their
+    Rows have the further column `test`, 1 for those of the test file, which `split=by_column` reads. The images stay in their
     files and are read when asked.
     """
     folder = resolve_path(path)

@@ -16,7 +16,7 @@ SIDES = ("train", "t10k")
 """How MNIST's files of rows that train, and of those that test, begin."""
 
 
-class Array(NamedTuple):
+class IdxArray(NamedTuple):
     """An array as it stands in its file."""
 
     values: np.ndarray
@@ -27,7 +27,7 @@ def idx(path: str, labels: str | None = None) -> Dataset:
     """Images and their labels: x [n, height, width] uint8, or as the file has them, y [n] whole; plain files or .gz.
 
     `path` is a folder with the four files `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
-    `t10k-labels-idx1-ubyte`: then rows have the further column `test`, 1 for the last two, which `split=predefined` reads. Or it
+    `t10k-labels-idx1-ubyte`: then rows have the further column `test`, 1 for the last two, which `split=by_column` reads. Or it
     is one file, whose first axis are rows, and `labels` the file of their labels. Classes are named by their numbers.
     """
     found = resolve_path(path)
@@ -82,7 +82,7 @@ def find(folder: Path, name: str) -> Path:
     raise FileNotFoundError(f"IDX folder {folder} must hold {name} or {name}.gz.")
 
 
-def read_idx(file: Path) -> Array:
+def read_idx(file: Path) -> IdxArray:
     """The array of an IDX file, mapped where it is not compressed; ValueError where it is none or is cut short."""
     if not file.is_file():
         raise FileNotFoundError(f"IDX file {file} does not exist.")
@@ -102,5 +102,5 @@ def read_idx(file: Path) -> Array:
     if there != size:
         raise ValueError(f"IDX file {file} says that it holds {size:,} bytes of {list(map(int, shape))}; it holds {there:,}.")
     if content is not None:
-        return Array(np.frombuffer(content, kind).reshape(shape), file)
-    return Array(np.memmap(file, kind, "r", start, tuple(map(int, shape))), file)
+        return IdxArray(np.frombuffer(content, kind).reshape(shape), file)
+    return IdxArray(np.memmap(file, kind, "r", start, tuple(map(int, shape))), file)

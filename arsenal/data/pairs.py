@@ -54,16 +54,16 @@ def pairs(
         raise ValueError(f"The tokenizer {tokenizer} has no token that ends a text, such as {END}.")
     made = tokenizer_of(found) if found else None
     read: Callable[[str], Sequence[int]] = str.encode if made is None else lambda text: made.encode(text).ids
-    tokens = filled([read(text) for text in asked], context, source)
+    tokens = fill_up([read(text) for text in asked], context, source)
     ended = [[*(codes[:-1] if codes and codes[-1] == end[1] else codes), end[1]] for codes in map(list, map(read, answered))]
-    y = filled(ended, answer, target)
+    y = fill_up(ended, answer, target)
     decoder = np.hstack([np.full((len(y), 1), start, np.int32), np.maximum(y[:, :-1], 0)])
     inputs = {name: Tensor() for name in ("tokens", "decoder")}
     schema = Schema(inputs, tokenizer=found, marks=() if found else (END,))
     return dataset({"tokens": tokens, "decoder": decoder}, y, schema=schema, files=files)
 
 
-def filled(texts: Sequence[Sequence[int]], length: int, column: str) -> np.ndarray:
+def fill_up(texts: Sequence[Sequence[int]], length: int, column: str) -> np.ndarray:
     """Codes [n, length] int32, -1 behind the last of each; a warning counts the texts that are longer."""
     found = np.full((len(texts), length), NOTHING, np.int32)
     for row, codes in zip(found, texts, strict=True):

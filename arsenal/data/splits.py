@@ -106,7 +106,7 @@ def stratified(
     return Split(masks)
 
 
-def predefined(column: str = "test", validation: Fraction = 0.1, seed: Seed = 0) -> Split:
+def by_column(column: str = "test", validation: Fraction = 0.1, seed: Seed = 0) -> Split:
     """By what the data says itself: rows whose `column` is 1 test; of the others a share validates, by a hash of their ids.
 
     `column` holds 0 and 1, among the inputs or in `aux`, as `idx` and `cifar` have it.
@@ -116,7 +116,7 @@ def predefined(column: str = "test", validation: Fraction = 0.1, seed: Seed = 0)
         found, _ = column_values(rows, schema, column)
         if not np.isin(found, (0, 1)).all():
             wrong = found[~np.isin(found, (0, 1))][0]
-            raise ValueError(f"`column` of `predefined` must hold 0 and 1, for rows that test; `{column}` holds {wrong}.")
+            raise ValueError(f"`column` of `by_column` must hold 0 and 1, for rows that test; `{column}` holds {wrong}.")
         test, validates = found == 1, uniform(rows.row, seed) < validation
         return {"train": ~test & ~validates, "validation": ~test & validates, "test": test}
 

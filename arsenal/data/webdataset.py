@@ -69,7 +69,7 @@ def webdataset(
             raise ValueError(f"A sample holds one PNG or JPEG and .{suffix}; {whose} holds {has}.")
         pictures.append(files[found[0]])
         said.append(label_of(files[suffix], field))
-    y, names = coded(said, classes)
+    y, names = encode_labels(said, classes)
     good = readable(pictures) if skip_corrupt else range(len(pictures))
     x = picture_column([pictures[i] for i in good], size, channels)
     schema = Schema({"x": Tensor()}, Tensor(columns=names, codec="label"), {"label": {"kind": "category", "values": names}})
@@ -117,7 +117,7 @@ def label_of(member: Member, field: str) -> str | int:
     return said
 
 
-def coded(said: Sequence[str | int], classes: Sequence[str] | None) -> tuple[np.ndarray, list[str]]:
+def encode_labels(said: Sequence[str | int], classes: Sequence[str] | None) -> tuple[np.ndarray, list[str]]:
     """Labels as whole numbers [n], and the classes' names; ValueError for numbers beside names, and for unknown ones."""
     kinds = {type(one) for one in said}
     if len(kinds) > 1:

@@ -38,7 +38,7 @@ CASES = {
         Case(data.through(data.reading(away(), 4, KEY), lambda state, x: x * state, jnp.float32(2))),
     ],
     "arsenal.data.splits.by_row": lambda: [Case(data.by_row(), TABLE)],
-    "arsenal.data.splits.predefined": lambda: [Case(data.predefined("side", 0.3), SIDED)],
+    "arsenal.data.splits.by_column": lambda: [Case(data.by_column("side", 0.3), SIDED)],
     "arsenal.data.splits.by_position": lambda: [Case(data.by_position(0.2, 0.2, gap=1), TABLE)],
     "arsenal.data.splits.without_validation": lambda: [Case(data.without_validation(data.by_row()), TABLE)],
     "arsenal.data.splits.stratified": lambda: [Case(data.stratified(0.3, 0.3), TABLE)],

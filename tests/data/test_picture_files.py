@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from arsenal.data import cifar, idx, images, predefined, webdataset
+from arsenal.data import by_column, cifar, idx, images, webdataset
 from arsenal.data.column import gather
 
 RNG = np.random.default_rng(0)
@@ -43,10 +43,10 @@ def test_mnists_folder_is_read_and_its_test_rows_test(mnist):
     np.testing.assert_array_equal(rows.x[1:], MNIST["train-images-idx3-ubyte"][[0, 4]])
     np.testing.assert_array_equal(rows.x[0], MNIST["t10k-images-idx3-ubyte"][1])
     assert rows.y.tolist() == [2, 3, 3] and found.schema.target.columns == ["0", "1", "2", "3"]
-    masks = predefined(validation=0.3).masks(found.rows, found.schema)
+    masks = by_column(validation=0.3).masks(found.rows, found.schema)
     assert masks["test"].tolist() == [False] * 5 + [True] * 2
     assert (masks["train"] | masks["validation"] | masks["test"]).all() and not (masks["train"] & masks["validation"]).any()
-    assert not predefined(validation=0.0).masks(found.rows, found.schema)["validation"].any()
+    assert not by_column(validation=0.0).masks(found.rows, found.schema)["validation"].any()
 
 
 def test_one_file_of_any_type(tmp_path):
