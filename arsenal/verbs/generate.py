@@ -49,8 +49,9 @@ def generate(
         raise ValueError("`ahead` is of a `draft`, which guesses so many tokens; there is none.")
     guesses, steps = Guesses(), AHEAD if ahead is None else as_count("ahead", ahead)
     pieces = stream_text(
-        loaded, text, count, Sampling(**numbers), as_count("seed", seed, 0), stop, form, draft and load(draft), steps, guesses
-    )
+        loaded, text, count, Sampling(**numbers), as_count("seed", seed, 0), stop, form,
+        None if draft is None else load(draft), steps, guesses,
+    )  # fmt: skip
     shown = text
     try:
         for piece in pieces:
