@@ -57,10 +57,11 @@ def empty_slots(model: Model, variables: Any, n: int, room: int) -> Slots:
     def none(dtype, *shape):  # each has a buffer of its own, which a step may take over
         return jnp.zeros((n, *shape), dtype)
 
-    prompt, counts = (none(jnp.int32, logits.shape[1]) for _ in range(2))
-    position, step, seed = none(jnp.int32), none(jnp.int32), none(jnp.uint32)
-    begun = none(logits.dtype, logits.shape[1])
-    return Slots(begun, cache, position, step, seed, prompt, counts, neutral_sampling(n))
+    vocabulary = logits.shape[1]
+    return Slots(
+        none(logits.dtype, vocabulary), cache, none(jnp.int32), none(jnp.int32), none(jnp.uint32), none(jnp.int32, vocabulary),
+        none(jnp.int32, vocabulary), neutral_sampling(n),
+    )  # fmt: skip
 
 
 def enter_slot(model: Model, variables: Any, slots: Slots, text: dict[str, Any]) -> Slots:

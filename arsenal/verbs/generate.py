@@ -51,7 +51,7 @@ def generate(
     pieces = stream_text(
         loaded, text, count, Sampling(**numbers), as_count("seed", seed, 0), stop, form,
         None if draft is None else load(draft), steps, guesses,
-    )
+    )  # fmt: skip
     shown = text
     try:
         for piece in pieces:

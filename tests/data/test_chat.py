@@ -123,7 +123,7 @@ def test_a_template_is_found_where_models_keep_it(tmp_path):
     ([TALK[0], {"role": "assistant"}], "line 2: message 2 must be an object with `role` and `content`"),
     ([TALK[0], TALK[1] | {"content": ["a"]}], r"line 2: `content` of message 2 must be a string; got \['a'\]"),
     ([TALK[0], TALK[1] | {"weight": 0.5}], "line 2: `weight` of message 2 must be 0 or 1; got 0.5"),
-    ([TALK[0], TALK[1] | {"content": "\ufdd0"}], "line 2: A talk must be text"),
+    ([TALK[0], TALK[1] | {"content": "\ufdd0"}], "line 2: a talk must be text"),
     ([TALK[0], TALK[1] | {"content": "a b c " * 99}], r"line 2: a talk must have at most 65 tokens, `context` and one; got \d+"),
 ])  # fmt: skip
 def test_a_talk_that_cannot_be_learned_from_is_told(tmp_path, talk, said):
@@ -133,7 +133,7 @@ def test_a_talk_that_cannot_be_learned_from_is_told(tmp_path, talk, said):
 
 def test_what_a_template_refuses_is_told_with_its_line(tmp_path):
     for source, said in (
-        ("{{ raise_exception('no system') }}", "line 1: The chat template cannot write this talk: no system"),
+        ("{{ raise_exception('no system') }}", "line 1: the chat template cannot write this talk: no system"),
         ("{% for %}", "cannot write this talk: "),
         ("{{ messages.__class__.__mro__ }}", "cannot write this talk: access to attribute '__class__' of 'list' object is unsafe"),
         ("{{ messages.append(1) }}", "cannot write this talk: access to attribute 'append'|is not safely callable"),

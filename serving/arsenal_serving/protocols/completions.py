@@ -211,9 +211,9 @@ def _message(at: int, message: Any) -> dict[str, str]:
         raise Refused(f"'role' of message {at} must be one of {', '.join(ROLES)}; got {show(message['role'])}.")
     content = message["content"]
     if isinstance(content, list):
-        texts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
-        parts = [text for text in texts if isinstance(text, str)]
-        content = "".join(parts) if len(parts) == len(content) else None
+        sound = all(isinstance(part, dict) and part.get("type") == "text" for part in content)
+        parts = [part.get("text") for part in content] if sound else [None]
+        content = "".join(map(str, parts)) if all(isinstance(part, str) for part in parts) else None
     if not isinstance(content, str):
         raise Refused(f"'content' of message {at} must be text; got {show(message['content'])}.")
     return {"role": message["role"], "content": content} | ({"name": message["name"]} if message.get("name") else {})
