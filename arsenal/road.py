@@ -348,7 +348,7 @@ def evaluate(
             "duration": events.duration(events.read_events(run.folder / "events.jsonl")),
             "step": run.step,
             "seed": run.config.settings.seed,
-            "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.params["learner"])),
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(without_aside(run.params["learner"]))),
         },
         command=shlex.join(["arsenal", "train", *run.config.overrides]),
         config=configs.as_yaml(run.config),

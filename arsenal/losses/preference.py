@@ -9,6 +9,8 @@ from annotated_types import Ge, Gt, Interval
 from arsenal.losses.outputs import check_parts
 from arsenal.records import Loss
 
+SMOOTH = ("sigmoid", "robust")
+"""Variants that know of pairs that may be the wrong way round."""
 PARTS = ("chosen", "rejected", "reference_chosen", "reference_rejected", "tokens")
 
 
@@ -33,7 +35,7 @@ def dpo(
     allowed = ("sigmoid", "hinge", "ipo", "robust")
     if variant not in allowed:
         raise ValueError(f"`variant` of `dpo` must be one of {', '.join(allowed)}; got {variant}.")
-    if label_smoothing and variant not in ("sigmoid", "robust"):
+    if label_smoothing and variant not in SMOOTH:
         got = f"got {label_smoothing} with {variant}"
         raise ValueError(f"`label_smoothing` of `dpo` is of the variants sigmoid and robust; {got}.")
     if variant == "robust" and label_smoothing == 0.5:
@@ -48,13 +50,14 @@ def dpo(
 
     def value(outputs, rows, hp):
         kind = outputs["chosen"].dtype
-        beta, smooth = (hp[name].astype(kind) for name in ("beta", "label_smoothing"))
+        beta = hp["beta"].astype(kind)
         if variant == "ipo":
             chosen, rejected = (gain / jnp.maximum(n, 1) for gain, n in zip(gains(outputs), outputs["tokens"].T, strict=True))
             return jnp.square(chosen - rejected - 1 / (2 * beta))
         d = beta * margin(outputs)
         if variant == "hinge":
             return jax.nn.relu(1 - d)
+        smooth = hp["label_smoothing"].astype(kind)
         right, wrong = (1 - smooth) * jax.nn.softplus(-d), smooth * jax.nn.softplus(d)
         return right + wrong if variant == "sigmoid" else (right - wrong) / (1 - 2 * smooth)
 
@@ -68,7 +71,7 @@ def dpo(
         },
         modes={"accuracy": "max", "margin": "max"},
         check=lambda outputs, rows: check_parts("dpo", outputs, *PARTS),
-        hp={"beta": beta, "label_smoothing": label_smoothing},
+        hp={"beta": beta} | ({"label_smoothing": label_smoothing} if variant in SMOOTH else {}),
     )
 
 

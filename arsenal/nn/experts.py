@@ -88,7 +88,10 @@ class MixtureOfExperts(nn.Module):
             of = jnp.zeros(logits.shape, share.dtype).at[jnp.arange(n * t)[:, None], expert].add(share)
             return jnp.einsum("emw,me->mw", experts(flat[None]), of.astype(x.dtype)).reshape(x.shape)
         room = min(n * t, math.ceil(self.capacity * self.chosen * n * t / self.count))
+        # Rows that are not there make no room, whose size is that of the program.
+        limit = jnp.ceil(self.capacity * self.chosen / self.count * there.sum(dtype=jnp.float32)).astype(jnp.int32)
         place = places(expert, there, self.count)
+        place = jnp.where(place < limit, place, room)
         token = jnp.broadcast_to(jnp.arange(n * t)[:, None], expert.shape)
         # Places without a token read a row of zeros; tokens without a place are dropped by the address that does not exist.
         slots = jnp.full((self.count, room), n * t).at[expert, place].set(token, mode="drop")

@@ -172,7 +172,7 @@ def test_adapters_go_out_alone_and_come_back(folder, tmp_path):
     begun = read_folder(words[0].removeprefix("init_from="))
     assert same(read_folder(f"hf:{tmp_path / 'base'}").variables(), begun.variables())
     told = json.loads((tmp_path / "adapters" / "adapter_config.json").read_text())
-    assert told["base_model_name_or_path"] == str(begun.path) and told["r"] == 8 and told["target_modules"] == ["attn.c_attn", "c_fc"]
+    assert told["base_model_name_or_path"] == str(begun.path) and told["r"] == 8 and told["target_modules"] == ["c_attn", "c_fc"]
 
     def begin(*more):
         """A run that begins with the folder of adapters and stays there."""
@@ -190,5 +190,6 @@ def test_adapters_go_out_alone_and_come_back(folder, tmp_path):
     with pytest.raises(ValueError, match="`part` adapters is of a run of `lora`"):
         write_checkpoint(merged, tmp_path / "none", part="adapters")
     # Of a run as of a folder.
-    run = fit(compose(experiment, [f"init_from={first.folder}", *[word for word in words[1:] if word not in LORA], *STILL, "model.layers=2", "+model.heads=4", "model.width=16"]))
+    sizes = ["model.layers=2", "model.heads=4", "model.width=16", "+model.hidden=24", f"data.tokenizer={tmp_path / 'gpt2' / 'tokenizer.json'}", "model.vocabulary=31"]
+    run = fit(compose(experiment, [f"init_from={first.folder}", *[word for word in words[1:] if word not in LORA], *STILL, *sizes, "model.context=32"]))
     np.testing.assert_allclose(run.apply["predict_proba"](run.params, tokens), wanted, atol=2e-6)
