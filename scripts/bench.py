@@ -110,6 +110,19 @@ FIGURES |= {
         Side("gpt_arsenal.py", GPT, QUICK_GPT), Side("gpt_torch.py", GPT | {"compiled": True}, QUICK_GPT, "lightning"), 2, 0.9,
     ),
 }  # fmt: skip
+STEPS = {"trial": 3, "warm": 5, "window": 10, "windows": 3}
+FIGURES |= {
+    f"step_{network}{'_compiled' * compiled}": Figure(
+        f"training step of {said}, against {'compiled' if compiled else 'eager'} torch",
+        Side("steps_arsenal.py", {"network": network, **STEPS}, {"windows": 1}),
+        Side("steps_torch.py", {"network": network, "compiled": compiled, **STEPS}, {"windows": 1}, "transformers"), 2, 1.0,
+    )
+    for network, said in (
+        ("gpt", "a GPT of 4 layers 256 wide, context 256, batch 8"), ("unet", "a U-Net 32 wide on 8 x 8, batch 128"),
+        ("resnet18", "ResNet-18 at 64 x 64, batch 32"), ("vit_tiny", "ViT-Ti of patches of 8 at 64 x 64, batch 32"),
+    )
+    for compiled in (False, True)
+}  # fmt: skip
 SMALL_GPT = {"vocabulary": 1000, "layers": 4, "heads": 4, "width": 128, "context": 256}
 GPT2 = {"vocabulary": 50257, "layers": 12, "heads": 12, "width": 768, "context": 1024}
 FIGURES |= {
