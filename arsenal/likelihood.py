@@ -47,7 +47,7 @@ class Reader(NamedTuple):
     context: int
 
 
-class ChoiceQuestion(NamedTuple):
+class MultipleChoice(NamedTuple):
     """A question with choices, of which one is right."""
 
     text: str
@@ -58,7 +58,7 @@ class ChoiceQuestion(NamedTuple):
 class Judged(NamedTuple):
     """The log-likelihood of each choice, and of how many tokens it is."""
 
-    question: ChoiceQuestion
+    question: MultipleChoice
     values: np.ndarray
     tokens: np.ndarray
 
@@ -141,7 +141,7 @@ def measure_pairs(reader: Reader, pairs: Sequence[tuple[Sequence[int], Sequence[
     return found
 
 
-def read_questions(path: str, template: str = "{question}") -> list[ChoiceQuestion]:
+def read_questions(path: str, template: str = "{question}") -> list[MultipleChoice]:
     """The questions in .jsonl files, a line {"question", "choices": [strings], "answer": a number from 0 on, or the choice}.
 
     `template` is a text around `{question}`. Raises ValueError, naming the line, for what is none.
@@ -163,9 +163,9 @@ def read_questions(path: str, template: str = "{question}") -> list[ChoiceQuesti
     return found
 
 
-def as_question(line: dict[str, Any], template: str) -> ChoiceQuestion:
+def as_question(line: dict[str, Any], template: str) -> MultipleChoice:
     """A line as a question; ValueError for what is none."""
-    for field in ChoiceQuestion._fields:
+    for field in MultipleChoice._fields:
         name = "question" if field == "text" else field
         if name not in line:
             raise ValueError(f"a line must have the field `{name}`; it has {', '.join(line) or 'none'}.{nearest(name, line)}")
@@ -178,10 +178,10 @@ def as_question(line: dict[str, Any], template: str) -> ChoiceQuestion:
         answer = choices.index(answer)
     if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
         raise ValueError(f"`answer` must be one of the choices or its number, 0 to {len(choices) - 1}; got {answer!r:.60}.")
-    return ChoiceQuestion(template.replace("{question}", text), choices, answer)
+    return MultipleChoice(template.replace("{question}", text), choices, answer)
 
 
-def judge_choices(reader: Reader, questions: Sequence[ChoiceQuestion], shots: Sequence[ChoiceQuestion] = ()) -> list[Judged]:
+def judge_choices(reader: Reader, questions: Sequence[MultipleChoice], shots: Sequence[MultipleChoice] = ()) -> list[Judged]:
     """How likely each choice is behind its question; `shots` are questions that stand answered before every one."""
     prefix = "".join(f"{one.text}{DELIMITER}{one.choices[one.answer]}{BETWEEN}" for one in shots)
     pairs = [pair_tokens(reader, prefix + one.text, f"{DELIMITER}{choice}") for one in questions for choice in one.choices]

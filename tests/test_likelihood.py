@@ -66,11 +66,11 @@ def test_the_command_says_all_and_writes_what_it_found(folder, tmp_path, monkeyp
     )  # fmt: skip
     assert "questions   5" in said and "acc_tokens" in said and "bits_per_byte" in said
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    assert len(lines) == 4 and lines[0]["question"].startswith("Q who is there")
+    assert len(lines) == 5 and lines[0]["question"].startswith("Q who is there")
     assert len(lines[0]["log_likelihoods"]) == 4 == len(lines[0]["tokens"])
     for words, wanted in (
         ([model], "needs questions=FILE or text=FILE"),
-        ([model, f"questions={folder / 'questions.jsonl'}", "shots=6"], "`shots` must leave a question to ask and be at most 6; got 6"),
+        ([model, f"questions={folder / 'questions.jsonl'}", "shots=7"], "`shots` must leave a question to ask and be at most 7; got 7"),
         ([model, f"text={folder / 'texts.jsonl'}", "shots=1"], "are of questions=FILE"),
         ([model, f"questions={folder / 'questions.jsonl'}", "template=Q"], "`template` must hold {question}; got 'Q'"),
         ([f"model=hf:{KEPT / 'checkpoints' / 'gpt2'}", f"text={folder / 'texts.jsonl'}"], "must have a tokenizer.json"),
