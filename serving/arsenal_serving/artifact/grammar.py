@@ -35,7 +35,8 @@ class Grammar:
         made = np.zeros(self._words, np.uint32)
         count = min(self._words, len(bits))
         made[:count] = bits[:count]
-        ends = bool(bits[self._last >> 5] >> (self._last & 31) & 1)
+        # Where no token leads on, the library says that the text ends, though it is not whole.
+        ends = bool(bits[self._last >> 5] >> (self._last & 31) & 1) and self._matcher.is_accepting()
         for token in range(self._vocabulary, self._words * 32):  # no tokens, and the one that stands for the end
             made[token >> 5] &= ~np.uint32(1 << (token & 31))
         for token in self._end:
