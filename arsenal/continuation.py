@@ -204,17 +204,11 @@ def text_model(run: Run) -> tuple[Model, int] | None:
 def fits(model: Model, variables: Any) -> bool:
     """Whether variables are those of this model alone, and not of several or of parts of it."""
     made = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32)))
-<<<<<<< HEAD
-    own, others = (jax.tree_util.tree_flatten(tree) for tree in (made, variables))
-    alike = own[1] == others[1]  # type: ignore[operator]
-    return alike and all(a.shape == b.shape for a, b in zip(own[0], others[0], strict=True))
-=======
     own, others = (
         [(jax.tree_util.keystr(path), leaf.shape) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
         for tree in (made, variables)
     )
     return own == others
->>>>>>> gen
 
 
 def slot_methods(model: Model, context: int, params: Any) -> dict[str, Method]:
