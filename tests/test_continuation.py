@@ -42,6 +42,7 @@ def test_a_seed_gives_one_text(run):
     assert one == again != other
 
 
+@pytest.mark.slow
 def test_a_stop_is_no_part_of_the_text(run):
     whole = "".join(stream_text(run, "The", 20, Sampling(0.0)))
     stop = whole[9:11]
@@ -50,6 +51,7 @@ def test_a_stop_is_no_part_of_the_text(run):
         list(stream_text(run, "The", 5, Sampling(0.0), stop="never"))
 
 
+@pytest.mark.slow
 def test_a_draft_changes_nothing_of_a_greedy_text(run, tmp_path):
     fit("text_gpt", [*WORDS, "model.width=8", f"run.root={tmp_path}", "run.tensorboard=false", "~expect"])
     (path,) = tmp_path.glob("text_gpt/*")
@@ -72,6 +74,7 @@ def test_a_form_needs_its_library_or_holds(run):
         assert re.fullmatch("[0-9]{3}-[a-c]+x?", "".join(asked))
 
 
+@pytest.mark.slow
 def test_a_token_that_ends_texts_ends_a_text(tmp_path):
     """A talk's model, hot: it says its end now and then, and all that was drawn before it is the text."""
     fit("chat_lora", ["length=2", "model.model.width=16", "model.model.layers=1", f"run.root={tmp_path}", "run.tensorboard=false", "~expect"])

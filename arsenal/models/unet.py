@@ -152,7 +152,7 @@ def segmentation_unet(
     return of_levels("segmentation_unet", width, multipliers, blocks, attention, heads, None, output, dropout)
 
 
-def of_levels(name: str, width, multipliers, blocks, attention, heads, classes, output, dropout) -> Model:
+def of_levels(name: str, width, multipliers, blocks, attention, heads, classes, output, dropout):
     """The model of these levels; ValueError where they do not fit each other."""
     wrong = [level for level in attention if level >= len(multipliers)]
     if wrong:

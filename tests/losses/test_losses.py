@@ -208,12 +208,14 @@ def test_a_dead_row_of_zeros_has_a_finite_value_and_slope(case):
         assert np.isfinite(leaf).all()
 
 
-OF_MODELS = {"center_points", "cosine_distance", "hidden_error", "nt_xent", "quantization_error"}
-"""Tried in tests/losses/test_detection.py, and with the models that they belong to in tests/models."""
+ELSEWHERE = {
+    "bradley_terry", "center_points", "cosine_distance", "distillation", "dpo", "hidden_error", "nt_xent", "quantization_error",
+}  # fmt: skip
+"""Tried in tests/losses/test_detection.py, and with the models that they belong to, in tests/models and tests/test_teacher.py."""
 
 
 def test_every_loss_is_tried():
-    assert {name.split(" ")[0] for name in CASES} | {"as_loss", "binary_cross_entropy", "squared_error", "reconstruction_error"} | OF_MODELS == set(losses.__all__)
+    assert {name.split(" ")[0] for name in CASES} | {"as_loss", "binary_cross_entropy", "squared_error", "reconstruction_error"} | ELSEWHERE == set(losses.__all__)
 
 
 # Classes.
@@ -499,3 +501,16 @@ def test_a_plain_function_of_logits_answers_with_classes():
     logits = jnp.array([[0.0, 2.0, 1.0], [3.0, 0.0, 0.0]])
     assert made.readout["predict"](logits).tolist() == [1, 0]
     np.testing.assert_allclose(made.readout["predict_proba"](logits), jax.nn.softmax(logits), rtol=1e-6)
+
+
+# (1 - a) * cross_entropy(s, y) + a * T² * kl_div(log_softmax(s / T), softmax(t / T)) of torch 2.13, row by row:
+@pytest.mark.parametrize(("temperature", "share", "wanted"), [
+    (1.0, 0.0, [0.542159, 3.194815]), (2.0, 1.0, [0.664751, 3.496469]), (4.0, 0.3, [0.617315, 3.410414]),
+])  # fmt: skip
+def test_a_students_loss_is_that_of_torch(temperature, share, wanted):
+    outputs = {
+        "student": jnp.array([[1.0, -0.5, 0.3], [0.2, 2.0, -1.0]]), "teacher": jnp.array([[0.5, 0.5, -2.0], [1.0, -1.0, 3.0]])
+    }  # fmt: skip
+    loss = losses.distillation(temperature, share)
+    found = loss.value(outputs, batch(y=[0, 2]), hyperparameters(loss.hp))
+    np.testing.assert_allclose(found, wanted, atol=2e-6)

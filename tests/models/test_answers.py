@@ -52,6 +52,7 @@ def test_the_reward_models_loss_is_trls(rows):
     np.testing.assert_allclose(pair.methods["score"](variables, texts), outputs["rejected"], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("around", [lambda m: m, lambda m: models.lora(m, ".*/qkv", 2)], ids=["whole", "lora"])
 def test_the_reference_is_what_learned_at_first(rows, around):
     model = models.answer_likelihoods(around(read("gpt2")[0]))

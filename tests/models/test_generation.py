@@ -51,6 +51,7 @@ def test_beams_are_those_of_transformers(name):
     assert (score >= np.take_along_axis(log_p, text[:, 7:, None], 2)[..., 0].sum(1) - 1e-4).all()
 
 
+@pytest.mark.slow
 def test_pieces_give_the_same_text(small):
     model, variables = small
     prompt, keys = jnp.array([[1, 2, 3], [4, 5, 6]]), row_keys(jax.random.key(3), jnp.arange(2))

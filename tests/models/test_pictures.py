@@ -158,6 +158,7 @@ def test_a_diffusion_transformer_is_diffusers():
     same(jax.jit(model.apply)(variables, inputs)[0], said["answer"])
 
 
+@pytest.mark.slow
 def test_a_diffusion_transformer_begins_with_nothing_and_takes_one_channel():
     model = models.dit([4, 8], layers=1, heads=2, width=8)
     inputs = {"x": jnp.ones((2, 4, 8)), "time": jnp.ones(2)}
@@ -227,6 +228,7 @@ def test_a_masked_autoencoder_is_transformers(normalized):
     assert hidden.sum(1).tolist() == [10, 10]
 
 
+@pytest.mark.slow
 def test_patches_are_hidden_by_row_and_as_often_as_told():
     model, x = models.masked_autoencoder(4, 1, 1, 2, 8, 1, 2, 8, 0.75), jnp.zeros((200, 4, 4))
     variables, rows = model.init(jax.random.key(0), x[:1]), batch(x=x)

@@ -19,8 +19,7 @@ def made(*arguments, x=TOKENS, **settings):
     return lambda x: model.apply(variables, x)[0], variables["params"]
 
 
-@pytest.mark.parametrize("pool", ["last", "mean", "each"])
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize(("cell", "pool"), [("lstm", "mean"), ("gru", "last"), ("gru", "each")])
 def test_a_padded_row_answers_as_it_does_alone(pool, cell):
     run, _ = made(3, 7, cell, 2, 4, True, pool, 0)
     together = run(TOKENS)

@@ -27,7 +27,9 @@ TEXTS = [
 ]
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=[
+    name if name == "llama" else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES
+])  # fmt: skip
 def small(request):
     model = transformer(VOCABULARY, layers=2, heads=4, width=16, context=ROOM, **FAMILIES[request.param])
     variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))

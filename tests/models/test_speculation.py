@@ -37,7 +37,7 @@ def go(models, variables, keys, prompt, length, ahead, sampling, room):
     return np.array([row[:length] for row in rows]), right / asked
 
 
-@pytest.mark.parametrize("ahead", [1, 3])
+@pytest.mark.parametrize("ahead", [pytest.param(1, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize("more", [{}, {"repetition": 1.3, "frequency": 0.2}])
 def test_greedy_text_is_the_same(ahead, more):
     models, variables = pair(23, 40)
@@ -55,6 +55,7 @@ def test_a_model_that_guesses_as_itself_is_always_right():
     assert share == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [{}, {"temperature": 0.7, "top_k": 3}, {"temperature": 1.2, "repetition": 1.6, "presence": 0.3}])
 def test_probabilities_are_exactly_the_large_models(asked):
     """Texts of three tokens: how often each of the 125 comes against what the large model alone gives it."""

@@ -88,6 +88,7 @@ def test_what_balances_is_transformers_and_by_weight():
 SMALL = {"vocabulary": 11, "layers": 2, "heads": 2, "width": 8, "context": 10, "experts": 4, "chosen": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [1, 2])
 def test_the_balance_reaches_training(parts):
     """One plain step goes so much further down the slope of what is added; pieces of a batch are balanced each for itself."""

@@ -84,7 +84,7 @@ def test_what_is_told_must_have_been_asked():
         sampler.tell(state, ids[:1], [[1.0, 2.0]], [True])
 
 
-LEARNING = [search.tpe, search.gaussian_process]
+LEARNING = [search.tpe, pytest.param(search.gaussian_process, marks=pytest.mark.slow)]
 
 
 def driven(sampler, space, value, trials, batch=1, key=KEY):
@@ -193,7 +193,7 @@ def test_several_objectives_find_the_front(make):
 @pytest.mark.slow
 def test_seeds_are_drawn_and_not_modelled():
     """Seed 1 is lucky; that is not what a search is for."""
-    for make in LEARNING:
+    for make in (search.tpe, search.gaussian_process):
         state = driven(make(MIXED), MIXED, lambda v: v["width"] - 10 * v["seed"], 60)
         seeds = MIXED.from_unit(state.unit)["seed"][20:]
         assert 0.3 < seeds.mean() < 0.7

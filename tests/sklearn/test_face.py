@@ -36,7 +36,7 @@ FEW = {
     "TSNE": {"perplexity": 3.0}, "UMAP": {"neighbors": 3, "epochs": 20},
 }  # fmt: skip
 """What has no default, and less of what takes long."""
-FAST = ["GaussianBayes", "Ridge", "Standardize"]
+FAST = ["Ridge", "Standardize"]
 DEAR = (
     "BayesianMixture", "GaussianMixture", "GaussianProcess", "IsolationForest", "KMedoids", "KernelPCA", "LatentDirichlet",
     "LinearSVR", "LocalOutlier", "MeanShift",

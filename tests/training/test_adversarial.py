@@ -131,6 +131,7 @@ def test_the_critic_takes_its_steps_then_the_generator_one(critics):
     np.testing.assert_allclose(after.generator["params"]["w"], 0.5 + 0.1 * slope, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_spectral_norms_of_the_critic_come_nearer_step_by_step():
     d = models.dcgan_discriminator(4, classes=4, kernel_norm="spectral")
     learner = training.adversarial(GENERATOR, d, optim.sgd(0.0), optim.sgd(0.0), latent=3, classes=4, critics=2)
