@@ -24,7 +24,7 @@ quickstart: setup ## From nothing to a served prediction
 	$(BIN)/python scripts/quickstart.py
 
 test: setup ## The tests, within ten minutes on two cores, and the laws that a change reaches
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -q -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -q -m "not slow"
 	$(BIN)/python scripts/slow.py laws
 	cd serving && $(abspath $(BIN))/python -m pytest -n 2 --dist loadfile -q -m "not slow"
 

@@ -187,8 +187,7 @@ def run_files(names: list[str], cwd: Path, quick: str) -> dict[str, float]:
     """Run the slow tests of files of one place; the seconds of those that passed."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        dist = "loadgroup" if cwd == CHECKOUT else "loadfile"  # the first by the hook in tests/conftest.py
-        options = ["-n", "2", "--dist", dist, "-q", "-m", "slow", "-o", "junit_family=xunit1", f"--junitxml={report}"]
+        options = ["-n", "2", "--dist", "loadfile", "-q", "-m", "slow", "-o", "junit_family=xunit1", f"--junitxml={report}"]
         environment = os.environ | {"ARSENAL_TEST_QUICK": quick}
         done = subprocess.run([sys.executable, "-m", "pytest", *options, *names], cwd=cwd, env=environment)
         return passed(report, names) if report.is_file() and done.returncode <= 1 else {}

@@ -48,12 +48,19 @@ def known(flag: str) -> bool:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ).find(name_of(flag).strip("-").encode()) >= 0
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """With `--dist loadgroup` a file's tests stay together, as with `loadfile`, but for those that name a group of their own."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With `--dist loadfile` a file's tests stay together, but for the experiments, each of which stays together by itself."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFileOrExperiment(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file, _, test = nodeid.partition("::")
+            return f"{file}[{test.partition('[')[2]}" if file.endswith("test_experiments.py") else file
+
+    return ByFileOrExperiment(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

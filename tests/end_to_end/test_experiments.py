@@ -31,7 +31,7 @@ TEACHERS = {"digits_student": "digits_cnn"}
 
 
 @pytest.fixture(scope="module", params=[
-    pytest.param(name, marks=[pytest.mark.xdist_group(name), *([] if name in QUICK else [pytest.mark.slow])])
+    pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
     for i, name in enumerate(EXPERIMENTS) if name in QUICK or i % PARTS == PART
 ])  # fmt: skip
 def run(request, tmp_path_factory):
@@ -92,7 +92,6 @@ def test_it_becomes_an_artifact(run):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("digits_ensemble")
 @pytest.mark.parametrize("run", ["digits_ensemble"], indirect=True)
 def test_an_ensemble_is_better_calibrated_than_its_members(run):
     for split in ("validation", "test"):
