@@ -16,6 +16,7 @@ from arsenal_serving.export import Method, Tensor
 from arsenal import config as configs
 from arsenal.data.dataset import Schema
 from arsenal.data.text import codec_state, decode, encode, end_codes
+from arsenal.models.aside import without_aside
 from arsenal.models.generation import Sampling, beam_search, go_on, read_prompts
 from arsenal.models.slots import empty_slots, enter_slot, neutral_sampling, step_slots, unpack_bits
 from arsenal.models.speculation import begin_speculation, speculate
@@ -193,6 +194,8 @@ def likeliest_text(run: Run, prompt: str, length: int | None, beams: int) -> str
 def text_model(run: Run) -> tuple[Model, int] | None:
     """The model of a run that goes on with texts, whose variables are its learner's parameters, and its context; None: none."""
     section = configs.model_section(run.config.settings) or {}
+    if section.get("_target_") == "arsenal.models.answer_likelihoods":  # of two texts; what was learned is the model in it
+        section = section["model"]
     model = configs.instantiate(section, "model") if section else None
     while section.get("_target_") in configs.AROUND:
         section = section["model"]
@@ -206,7 +209,7 @@ def fits(model: Model, variables: Any) -> bool:
     made = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32)))
     own, others = (
         [(jax.tree_util.keystr(path), leaf.shape) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
-        for tree in (made, variables)
+        for tree in (made, without_aside(variables))
     )
     return own == others
 
