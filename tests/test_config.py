@@ -14,6 +14,8 @@ RATE = st.floats(1e-12, 1e3, allow_subnormal=False)
 WIDTHS = st.lists(st.integers(1, 10**6), max_size=4)
 NAMES = st.text(st.characters(codec="ascii", categories=["Ll", "Lu", "Nd"]), min_size=1, max_size=12)
 KEYS = sorted(key for key in paths(compose("digits_mlp").values) if not key.startswith(("expect", "learner")) and len(key) > 4)
+GROUPS = [path.name for path in configs.CONF.iterdir() if path.is_dir()]
+"""Such as `feature`, which `features` without its last letter names."""
 
 
 def written(config: configs.Config, folder) -> configs.Config:
@@ -41,7 +43,7 @@ def test_a_misspelt_key_is_answered_with_one_that_is_near(monkeypatch, key, data
     """One letter left out of the last word: the key that was meant is suggested, or another as near to what was typed."""
     place = data.draw(st.integers(key.rfind(".") + 1, len(key) - 1))
     typed = key[:place] + key[place + 1 :]
-    if typed in KEYS or not typed or typed.endswith(".") or typed in Settings.model_fields:
+    if typed in {*KEYS, *GROUPS, *Settings.model_fields} or not typed or typed.endswith("."):
         return
     monkeypatch.setattr(sys, "argv", ["arsenal", "+experiment=digits_mlp"])
     with pytest.raises(ConfigError) as error:
