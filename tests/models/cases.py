@@ -107,4 +107,6 @@ CASES = {
     ],
 }
 
-test_laws = pytest.mark.slow(law_test(CASES))
+DEAR = {"arsenal.models.transformer.transformer": "it is five families by its settings, each a program of its own"}
+
+test_laws = pytest.mark.slow(law_test(CASES, DEAR))
