@@ -106,6 +106,10 @@ CASES |= {
     ],
 }
 
-DEAR = {"arsenal.training.adversarial.adversarial": "three games: plain, by label with slopes of slopes, and with spectral norms", "arsenal.training.supervised.supervised": "four learners: plain, augmented, with running statistics, and in float16 by parts"}
+DEAR = {
+    "arsenal.training.adversarial.adversarial": "three games: plain, by label with slopes of slopes, and with spectral norms",
+    "arsenal.training.supervised.supervised": "four learners: plain, augmented, with running statistics, and in float16 by parts",
+    "supervised with experts": "a transformer with a router, whole and in parts",
+}
 
 test_laws = pytest.mark.slow(law_test(CASES, DEAR))
