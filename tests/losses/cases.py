@@ -20,31 +20,23 @@ LISTS = ROWS._replace(y=jnp.array([[0, 1, 2], [2, 2, -1], [-1, -1, -1], [0, 0, 0
 
 
 def by_name(loss: Loss, *names: str) -> Loss:
-    """A loss of several outputs as one of x [n, outputs, d]."""
-    return of_parts(loss, lambda x: {name: x[:, i] for i, name in enumerate(names)})
+    """A loss of several outputs as one of x [n, outputs, d], which reads the first as its x."""
+    return of_parts(loss, lambda x: {name: x[:, i] for i, name in enumerate(names)}, lambda rows: rows._replace(x=rows.x[:, 0]))
 
 
-def of_parts(loss: Loss, split: Callable) -> Loss:
-    """A loss of the outputs that `split` makes of x."""
+def of_parts(loss: Loss, split: Callable, told: Callable = lambda rows: rows) -> Loss:
+    """A loss of the outputs that `split` makes of x, of rows as it is `told` of them."""
     return loss._replace(
-        value=lambda x, rows, hp: loss.value(split(x), rows._replace(x=rows.x[:, 0]), hp),
-        measures={name: lambda x, rows, f=f: f(split(x), rows._replace(x=rows.x[:, 0])) for name, f in loss.measures.items()},
-        check=lambda outputs, rows: loss.check(jax.eval_shape(split, outputs), rows._replace(x=rows.x[:, 0])),
+        value=lambda x, rows, hp: loss.value(split(x), told(rows), hp),
+        measures={name: lambda x, rows, f=f: f(split(x), told(rows)) for name, f in loss.measures.items()},
+        check=lambda outputs, rows: loss.check(jax.eval_shape(split, outputs), told(rows)),
     )
 
 
 def of_pairs(loss: Loss) -> Loss:
     """A loss of two answers, and of what else it reads of them, as one of x [n, 6]."""
-
-    def split(x):
-        names = ("chosen", "rejected", "reference_chosen", "reference_rejected")
-        return {name: x[:, i] for i, name in enumerate(names)} | {"tokens": 1 + jnp.abs(x[:, 4:])}
-
-    return loss._replace(
-        value=lambda x, rows, hp: loss.value(split(x), rows, hp),
-        measures={name: lambda x, rows, f=f: f(split(x), rows) for name, f in loss.measures.items()},
-        check=lambda outputs, rows: loss.check(jax.eval_shape(split, outputs), rows),
-    )
+    names = ("chosen", "rejected", "reference_chosen", "reference_rejected")
+    return of_parts(loss, lambda x: {name: x[:, i] for i, name in enumerate(names)} | {"tokens": 1 + jnp.abs(x[:, 4:])})
 
 
 def of_student(loss: Loss) -> Loss:
@@ -53,12 +45,8 @@ def of_student(loss: Loss) -> Loss:
     def split(x):
         return dict(zip(("student", "teacher"), jnp.split(x, 2, -1), strict=True))
 
-    return loss._replace(
-        value=lambda x, rows, hp: loss.value(split(x), rows, hp),
-        measures={name: lambda x, rows, f=f: f(split(x), rows) for name, f in loss.measures.items()},
-        readout={name: lambda x, f=f: f(split(x)) for name, f in loss.readout.items()},
-        check=lambda outputs, rows: loss.check(jax.eval_shape(split, outputs), rows),
-    )
+    readout = {name: lambda x, f=f: f(split(x)) for name, f in loss.readout.items()}
+    return of_parts(loss, split)._replace(readout=readout)
 
 
 def hidden() -> Loss:
