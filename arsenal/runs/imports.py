@@ -209,6 +209,7 @@ def split_name(name: str) -> tuple[str, str]:
     >>> split_name("val_loss"), split_name("test/accuracy"), split_name("lr")
     (('validation', 'loss'), ('test', 'accuracy'), ('train', 'lr'))
     """
+    name = name.removeprefix("metrics/")
     if match := HELD_OUT.fullmatch(name):
         return "validation", match[1]
     if match := PREFIX.fullmatch(name):
@@ -223,6 +224,11 @@ def nest(settings: dict[str, Any]) -> dict[str, Any]:
         *above, last = re.split(r"[./]", unquote(key))
         at = tree
         for part in above:
-            at = at.setdefault(part, {}) if isinstance(at.get(part, {}), dict) else at
-        at[last if last not in at else key] = value
+            at = at.setdefault(part, {})
+            if not isinstance(at, dict):
+                break
+        if isinstance(at, dict) and last not in at:
+            at[last] = value
+        else:
+            tree[key] = value
     return tree

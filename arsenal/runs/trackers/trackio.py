@@ -21,7 +21,10 @@ def open_run(facts: Facts, known: str | None, project: str | None = None, space_
     except ImportError as error:
         raise needs("trackio") from error
     name = known or facts.run
-    run = trackio.init(project or facts.name, name=name, space_id=space_id, config=facts.settings, resume="allow", embed=False)
+    run = trackio.init(
+        project or facts.name, name=name, space_id=space_id, config=facts.settings, resume="allow", embed=False,
+        auto_log_cpu=False, auto_log_gpu=False,
+    )  # fmt: skip
 
     def measure(rows: list[Moment]) -> None:
         for row in rows:

@@ -29,6 +29,7 @@ def open_run(
     if mode not in ("online", "offline"):
         raise ValueError(f"`mode` of the tracker wandb must be online or offline; got {mode!r}.")
     (facts.folder / "trackers").mkdir(exist_ok=True)
+    wandb.setup(wandb.Settings(silent=True))  # a run's own `silent` leaves the warnings of `save`
     run = wandb.init(
         project=project or facts.name, entity=entity, name=facts.run, id=known or secrets.token_hex(4), resume="allow",
         mode=mode, dir=facts.folder / "trackers", config=facts.config, tags=facts.tags,
