@@ -30,6 +30,7 @@ from arsenal_serving.artifact.manifest import MODEL_NAME
 from arsenal_serving.files import replace_file
 from arsenal_serving.refused import Refused, show
 from arsenal_serving.repository import rollout
+from arsenal_serving.repository.store import first_words, open_system
 
 INDEX = "index.json"
 LARGEST_TEXT = 1 << 20  # bytes of an index, and of sums
@@ -146,10 +147,11 @@ def _model(into: Mirror, name: str, there: list[int]) -> None:
         replace_file(last, fetched)
     for number in rollout.choose(_policy(folder), there, into.every):
         if not (folder / str(number)).exists():
-            _version(into, f"{name}/{number}")
+            fetch_version(into, f"{name}/{number}")
 
 
-def _version(into: Mirror, path: str) -> None:
+def fetch_version(into: Mirror, path: str) -> None:
+    """Bring NAME/VERSION into the mirror, whole or not at all; raises `Refused` where a file is not as its sums say."""
     origin, target = into.origin, into.folder / path
     where = f"{origin.url}/{path}"
     try:
@@ -212,11 +214,7 @@ def _chunks(origin: Origin, path: str, most: int) -> Iterator[bytes]:
     except FileNotFoundError as error:
         raise Absent(where) from error
     except Exception as error:  # each library's own: no such host, no rights, cut off
-        raise Refused(f"{where} cannot be read: {_words(error)}.") from error
-
-
-def _words(error: Exception) -> str:
-    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+        raise Refused(f"{where} cannot be read: {first_words(error)}.") from error
 
 
 def _json(content: bytes, what: str) -> Any:
@@ -240,16 +238,7 @@ def _http(url: str) -> Origin:
 
 
 def _fsspec(url: str, anonymous: bool) -> Origin:
-    try:
-        import fsspec
-
-        # Credentials are given or there are none: a server asks no cloud's metadata address who it is.
-        os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
-        system, root = fsspec.core.url_to_fs(url, **({"anon": True} if anonymous else {}))
-    except (ImportError, ValueError) as error:
-        raise Refused(f"{show(url)} needs fsspec: pip install 'ml-arsenal-serving[remote]' ({error}).") from error
-    except Exception as error:  # each library's own: no such host, no rights
-        raise Refused(f"{show(url)} cannot be opened: {_words(error)}.") from error
+    system, root = open_system(url, anonymous)
 
     def folders(path: str) -> list[str]:
         system.invalidate_cache()
@@ -258,7 +247,7 @@ def _fsspec(url: str, anonymous: bool) -> Origin:
         except FileNotFoundError:
             return []
         except Exception as error:  # each library's own
-            raise Refused(f"{url}/{path} cannot be listed: {_words(error)}.") from error
+            raise Refused(f"{url}/{path} cannot be listed: {first_words(error)}.") from error
         return sorted(row["name"].rstrip("/").rpartition("/")[2] for row in rows if row["type"] == "directory")
 
     return Origin(url, lambda path: system.open(f"{root}/{path}", "rb"), folders)

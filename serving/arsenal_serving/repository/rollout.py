@@ -15,13 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arsenal_serving.artifact.versions import POLICY
+from arsenal_serving.artifact.versions import ALIAS, POLICY
 from arsenal_serving.refused import Refused, show, unknown_name
 
 LONGEST = 1 << 20
 """Bytes of a policy."""
 
-ALIAS = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 HEADER = re.compile(r"[a-z0-9_-]{1,100}")
 # Upper edges of a histogram of differences; the first counts those that are none, after the last comes the rest.
 EDGES = (0.0, *(float(f"1e{power}") for power in range(-7, 4)))
