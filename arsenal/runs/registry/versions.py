@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -15,14 +16,23 @@ from arsenal_serving.repository import registry as reading
 from arsenal_serving.repository.registry import FORMAT, MARK, MODELS, State
 from arsenal_serving.repository.store import Store, open_store
 
+from arsenal.nearest import nearest
+from arsenal.runs import index
+from arsenal.runs.folder import read_mathematics
+from arsenal.runs.journal import MACHINE
+from arsenal.runs.notes import notes
 from arsenal.runs.registry.events import Change, RegistryError, append
-from arsenal.storage.files import to_json, user_cache
+from arsenal.runs.registry.ledger import open_ledger
+from arsenal.storage.files import read_json, to_json, user_cache
 
 ROOT = "ARSENAL_REGISTRY"
 PAST = 50
 """So many places are kept of where an alias was."""
-RUN = ("folder", "host", "name", "hash", "data", "state", "step")
-"""What an event says of the run that a version was made of, besides its config and metrics."""
+CARD = "card.yaml"
+CARD_KEYS = ("about", "intended_use", "limits", "licence", "authors", "data", "contact", "ethics")
+"""What a card says that no program knows."""
+FOUND = ("split", "value_name", "intervals", "validation", "worst", "slices")
+"""What is kept of a report's findings: intervals, and how good the run is on parts of the rows."""
 
 
 def open_registry(root: str | None = None) -> "Registry":
@@ -81,11 +91,11 @@ class Registry:
 
     def registered(self, name: str, version: int) -> dict[str, Any]:
         """The event by which a version came."""
-        for number in range(self.state(name).number, 0, -1):
-            event = reading.read_event(self.store, at(name), number)
-            if event["kind"] == "registered" and event.get("version") == version:
-                return event
-        raise RegistryError(f"there is no version {version} of {name!r} in the registry.")
+        with open_ledger(self.store, name) as ledger:
+            found = ledger.registered(name, version)
+        if found is None:
+            raise RegistryError(f"there is no version {version} of {name!r} in the registry.")
+        return found
 
     def path(self, name: str, version: int) -> Path:
         """A version's folder on this machine after all its hashes held; what lies in a bucket is fetched once."""
@@ -157,10 +167,8 @@ class Registry:
     def find(self, name: str, content: str) -> int | None:
         """The version of a model with this content."""
         there = set(self.versions(name))
-        for event in reversed(self.events(name)):
-            if event["kind"] == "registered" and event["version"] in there and event["content"] == content:
-                return event["version"]
-        return None
+        with open_ledger(self.store, name) as ledger:
+            return next((number for number in ledger.with_content(name, content) if number in there), None)
 
     def set_alias(
         self, name: str, alias: str, version: int | None, *, why: str = "", about: Mapping[str, Any] = {},
@@ -284,12 +292,6 @@ def describe(manifest: Mapping[str, Any], run: Path | None) -> dict[str, Any]:
 
 def read_facts(run: Path) -> dict[str, Any]:
     """A run's folder in short: where it lies, its data, metrics and notes."""
-    import socket
-
-    from arsenal.runs import index
-    from arsenal.runs.folder import read_mathematics
-    from arsenal.runs.notes import notes
-
     cells, (told, _) = index.read_run(run), index.read_files(run)
     about = {
         "folder": os.path.abspath(run), "host": socket.gethostname(), "name": cells["name"][1], "hash": run.resolve().name,
@@ -299,10 +301,28 @@ def read_facts(run: Path) -> dict[str, Any]:
         about["data"] = read_mathematics(run).get("data")
     found: dict[str, Any] = {"run": about, "metrics": told.get("report/metrics.json", {})}
     if not found["metrics"]:
-        found["metrics"] = {key: value for key, (value, _) in cells.items() if "/" in key and value is not None}
+        logged = {key: value for key, (value, _) in cells.items() if "/" in key and value is not None}
+        found["metrics"] = {key: value for key, value in logged.items() if key.partition("/")[2] not in MACHINE}
+    with contextlib.suppress(FileNotFoundError):
+        findings = read_json(run / "report" / "findings.json")
+        found["findings"] = {key: findings[key] for key in FOUND if findings.get(key)}
+    if (run / CARD).is_file():
+        found["card"] = read_card(run / CARD)
     if written := notes(run):
         found["notes"] = written
     return found
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """What somebody wrote for a model's card, a YAML file of `CARD_KEYS`; raises `RegistryError` for another key."""
+    try:
+        told = index.as_mapping(path.read_text(encoding="utf-8"), True)
+    except (OSError, ValueError) as error:
+        raise RegistryError(f"{path} must be YAML with keys and texts: {' '.join(str(error).split())}") from error
+    for key in told:
+        if key not in CARD_KEYS:
+            raise RegistryError(f"{path} may have {', '.join(CARD_KEYS)}; got {key!r}.{nearest(str(key), CARD_KEYS)}")
+    return told
 
 
 def fetch(store: Store, name: str, version: int, cached: Path) -> Path:
