@@ -45,6 +45,10 @@ class Absent(Exception):
     """There is no such file at the origin."""
 
 
+class Unfinished(Refused):
+    """A version has no sums: it is still being sent, or was cut off."""
+
+
 class Origin(NamedTuple):
     """Where a repository lies: how a file is opened, by its path below the URL, and which folders are below one."""
 
@@ -54,12 +58,16 @@ class Origin(NamedTuple):
 
 
 class Mirror(NamedTuple):
-    """An origin and the folder that it is mirrored to. every: as of `Repository`. most: bytes of one version."""
+    """An origin and the folder that it is mirrored to. every: as of `Repository`. most: bytes of one version.
+
+    read: the policy that a document says, where a registry has its part in it.
+    """
 
     origin: Origin
     folder: Path
     every: bool
     most: int
+    read: Callable[[Any], rollout.Policy] = rollout.policy
 
 
 def mirror(url: str, cache: Path | None, every: bool, most: int, anonymous: bool = False) -> Mirror:
@@ -76,14 +84,17 @@ def mirror(url: str, cache: Path | None, every: bool, most: int, anonymous: bool
     return Mirror(origin, folder, every, most)
 
 
-def sync(into: Mirror) -> list[str]:
-    """Fetch what is new of what the policies choose; returns what could not be had, one line each."""
+def sync(into: Mirror, there: Mapping[str, list[int]] | None = None) -> list[str]:
+    """Fetch what is new of what the policies choose; returns what could not be had, one line each.
+
+    there: models and their versions, where somebody else knows them.
+    """
     told = []
     with FileLock(into.folder / ".lock"):  # several servers share a mirror
         for partial in into.folder.glob("*/.*.partial"):
             shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
         try:
-            models = _models(into.origin)
+            models = _models(into.origin) if there is None else there
         except Refused as error:
             return [str(error)]
         for name, there in models.items():
@@ -100,7 +111,7 @@ def prune(into: Mirror, served: Mapping[str, list[int]]) -> None:
         for name, numbers in served.items():
             there = versions.numbers(into.folder / name)
             try:
-                keep = {*numbers, *rollout.choose(_policy(into.folder / name), there, into.every)}
+                keep = {*numbers, *rollout.choose(_policy(into, name), there, into.every)}
             except Refused:
                 continue
             for number in set(there) - keep if numbers else ():
@@ -137,7 +148,7 @@ def _model(into: Mirror, name: str, there: list[int]) -> None:
     except Absent:
         fetched = b""
     if fetched:
-        rollout.parse(fetched)
+        rollout.parse(fetched, into.read)
     last = folder / FETCHED
     if (last.read_bytes() if last.exists() else b"") != fetched:
         if fetched:
@@ -145,9 +156,18 @@ def _model(into: Mirror, name: str, there: list[int]) -> None:
         else:
             (folder / versions.POLICY).unlink(missing_ok=True)
         replace_file(last, fetched)
-    for number in rollout.choose(_policy(folder), there, into.every):
-        if not (folder / str(number)).exists():
-            fetch_version(into, f"{name}/{number}")
+    there, partial = list(there), None
+    while there:
+        try:
+            for number in rollout.choose(_policy(into, name), there, into.every):
+                if not (folder / str(number)).exists():
+                    fetch_version(into, f"{name}/{number}")
+            break
+        except Unfinished as error:  # what is there is served meanwhile
+            there.remove(number)
+            partial = partial or error
+    if partial:
+        raise partial
 
 
 def fetch_version(into: Mirror, path: str) -> None:
@@ -157,7 +177,7 @@ def fetch_version(into: Mirror, path: str) -> None:
     try:
         sums = _read(origin, f"{path}/{versions.SUMS}", LARGEST_TEXT)
     except Absent:
-        raise Refused(f"{where}/{versions.SUMS} is not there.") from None
+        raise Unfinished(f"{where}/{versions.SUMS} is not there.") from None
     listed = artifact.read_sums(sums, where)
     if versions.MANIFEST not in listed:
         raise Refused(f"{where}/{versions.SUMS} does not list '{versions.MANIFEST}'.")
@@ -190,9 +210,9 @@ def fetch_version(into: Mirror, path: str) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _policy(folder: Path) -> rollout.Policy:
-    path = folder / versions.POLICY
-    return rollout.parse(path.read_bytes()) if path.exists() else rollout.Policy()
+def _policy(into: Mirror, name: str) -> rollout.Policy:
+    path = into.folder / name / versions.POLICY
+    return rollout.parse(path.read_bytes() if path.exists() else b"{}", into.read)
 
 
 def _read(origin: Origin, path: str, most: int) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -81,12 +81,12 @@ class Policy(NamedTuple):
     rollback: Rollback | None = None
 
 
-def parse(content: bytes) -> Policy:
-    """The policy in the bytes of a file; raises `Refused`, naming the field."""
+def parse(content: bytes, read: Callable[[Any], Policy] | None = None) -> Policy:
+    """The policy in the bytes of a file; raises `Refused`, naming the field. read: instead of `policy`."""
     if len(content) > LONGEST:
         raise Refused(f"a policy must be at most {LONGEST} bytes; got {len(content)}.")
     try:
-        return policy(json.loads(content))
+        return (read or policy)(json.loads(content))
     except (ValueError, RecursionError) as error:
         if isinstance(error, Refused):
             raise
