@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -28,6 +29,7 @@ from arsenal.storage.files import read_json, to_json, user_cache
 ROOT = "ARSENAL_REGISTRY"
 PAST = 50
 """So many places are kept of where an alias was."""
+SPLIT = re.compile(r"(train|validation|test)/")
 CARD = "card.yaml"
 CARD_KEYS = ("about", "intended_use", "limits", "licence", "authors", "data", "contact", "ethics")
 """What a card says that no program knows."""
@@ -216,12 +218,7 @@ class Registry:
         self.check()
 
         def change(state: State) -> tuple[dict[str, Any], State]:
-            if version not in state.uploads:
-                reading.version_of(name, version, state)
-            if held := sorted(alias for alias, number in state.aliases.items() if number == version):
-                raise RegistryError(f"{name}@{version} is {', '.join(f'{name}@{alias}' for alias in held)}; move that first.")
-            if servers := reading.holders(self.store, at(name), time.time()).get(version):
-                raise RegistryError(f"{name}@{version} is served by {'; '.join(servers)}; it ends first.")
+            self.check_removal(name, version, state)
             past = {alias: [n for n in before if n != version] for alias, before in state.before.items()}
             uploads = {n: content for n, content in state.uploads.items() if n != version}
             kept = [n for n in state.versions if n != version]
@@ -230,6 +227,16 @@ class Registry:
         self._append(name, "removed", change, why)
         if self.store.names(f"{at(name)}/{version}"):
             self.store.remove(f"{at(name)}/{version}")
+
+    def check_removal(self, name: str, version: int, state: State | None = None) -> None:
+        """Raise ValueError where a version is not there, or an alias or a server holds it."""
+        state = self.state(name) if state is None else state
+        if version not in state.uploads:
+            reading.version_of(name, version, state)
+        if held := sorted(alias for alias, number in state.aliases.items() if number == version):
+            raise RegistryError(f"{name}@{version} is {', '.join(f'{name}@{alias}' for alias in held)}; move that first.")
+        if servers := reading.holders(self.store, at(name), time.time()).get(version):
+            raise RegistryError(f"{name}@{version} is served by {'; '.join(servers)}, which must end first.")
 
     def note(self, name: str, kind: str, *, why: str = "", **about: Any) -> dict[str, Any]:
         """Add an event of another kind: forced, refused, deployed; returns it."""
@@ -301,7 +308,7 @@ def read_facts(run: Path) -> dict[str, Any]:
         about["data"] = read_mathematics(run).get("data")
     found: dict[str, Any] = {"run": about, "metrics": told.get("report/metrics.json", {})}
     if not found["metrics"]:
-        logged = {key: value for key, (value, _) in cells.items() if "/" in key and value is not None}
+        logged = {key: value for key, (value, _) in cells.items() if SPLIT.match(key) and value is not None}
         found["metrics"] = {key: value for key, value in logged.items() if key.partition("/")[2] not in MACHINE}
     with contextlib.suppress(FileNotFoundError):
         findings = read_json(run / "report" / "findings.json")
