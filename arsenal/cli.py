@@ -29,6 +29,8 @@ VERBS = {
     "predict": "answers for the rows of a file: run=FOLDER input=FILE output=FILE",
     "tokenize": "documents to tokens, by a tokenizer that is given or learned: files=PATHS to=FOLDER",
     "verify-resume": "prove that a killed run resumes bit for bit: +experiment=NAME",
+    "flow": "steps of files and values, each done once: run NAME, plan NAME, show NAME, list, compile NAME target=...",
+    "step": "one step of a flow, for another scheduler: FLOW NAME execution=...",
     "runs": "what runs there are: list, show run=FOLDER, compare runs=A,B, note run=FOLDER text=..., rm runs=A,B",
     "registry": "models by name and version: add run=FOLDER, list, show NAME, alias NAME@champion=7, rollback NAME@champion",
     "ab": "one experiment on people, from a table of events to a page: TABLE unit=... variant=... outcome=...",
@@ -131,6 +133,9 @@ def usage(verb: Callable[..., None], needed: bool = False) -> list[str]:
     """How a verb's arguments are typed, those that may be left out in brackets; or only those that may not."""
     found = []
     for name, p in inspect.signature(verb).parameters.items():
+        if p.kind is p.VAR_KEYWORD:
+            found += [] if needed else ["[KEY=...]"]
+            continue
         text = name.upper() if p.kind is p.POSITIONAL_ONLY else f"{name}=..."
         found += [text] if p.default is p.empty else [] if needed else [f"[{text}]"]
     return found
@@ -139,9 +144,10 @@ def usage(verb: Callable[..., None], needed: bool = False) -> list[str]:
 def call(verb: Callable[..., None], program: str = "") -> None:
     """Call a verb with the words of the command line, `key=value` but for arguments that go by position.
 
-    `--help` prints its docstring. `program` is what the user typed before the words.
+    `--help` prints its docstring. `program` is what the user typed before the words. A verb with `**` takes any key.
     """
-    parameters = inspect.signature(verb).parameters
+    declared = inspect.signature(verb).parameters
+    parameters = {n: p for n, p in declared.items() if p.kind is not p.VAR_KEYWORD}
     name = program.rpartition(" ")[2] or verb.__name__
     plain = [n for n, p in parameters.items() if p.kind is p.POSITIONAL_ONLY]
     if {"-h", "--help"} & set(sys.argv[1:]):
@@ -158,7 +164,7 @@ def call(verb: Callable[..., None], program: str = "") -> None:
                 needed = next((n for n, p in parameters.items() if p.default is p.empty and n not in given), None)
                 meant = f" Did you mean `{needed}={word}`?" if needed and not word.startswith("-") else ""
                 raise UsageError(f"`{name}` takes key=value; got {word}.{meant}")
-            if key not in parameters:
+            if key not in parameters and len(parameters) == len(declared):
                 raise UsageError(f"`{name}` has no argument `{key}`.{hint(key, parameters)}")
             given[key] = value
         missing = [n for n, p in parameters.items() if p.default is p.empty and n not in given]
