@@ -84,8 +84,8 @@ async def scene(port: int, registry, times: int) -> tuple[list, list[float]]:
 async def ask(port: int, end: asyncio.Event, seen: list) -> None:
     """One connection's questions."""
     body = json.dumps({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 1, 1, 1]}]}).encode()
-    asked = ["POST /v2/models/scale/infer HTTP/1.1", "Host: here", "Content-Type: application/json", f"Content-Length: {len(body)}"]
-    head = "\r\n".join([*asked, "", ""])
+    kind = ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    head = "\r\n".join(["POST /v2/models/scale/infer HTTP/1.1", "Host: here", *kind, "", ""])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     while not end.is_set():
         writer.write(head.encode() + body)

@@ -1,5 +1,6 @@
 """A registry keeps what it was given: versions whole or not at all, every move of an alias, whoever writes at once."""
 
+import itertools
 import json
 import os
 import shutil
@@ -230,10 +231,10 @@ def test_two_who_move_one_alias_at_once_lose_nothing(tmp_path, made, times):
     events = registry.events("digits")[before:]
     assert [event["number"] for event in events] == list(range(before + 1, before + 2 * times + 1))
     assert sorted(event["why"] for event in events) == sorted(f"{mine}/{move}" for mine in range(2) for move in range(times))
-    for earlier, later in zip(events, events[1:], strict=False):
+    for earlier, later in itertools.pairwise(events):
         assert later["from"] == earlier["version"] == earlier["aliases"]["champion"]
     by = [int(event["why"][0]) for event in events]
-    assert sum(one != other for one, other in zip(by, by[1:], strict=False)) > times / 20, "They were not at it at once."
+    assert sum(one != other for one, other in itertools.pairwise(by)) > times / 20, "They were not at it at once."
     assert all(state.aliases.get("champion") in (None, 1, 2) for state in seen)
     assert not [name for name in os.listdir(tmp_path / "registry/models/digits/events") if not name.endswith(".json")]
 
@@ -405,9 +406,9 @@ def test_a_ledger_is_an_index(filled, tmp_path):
     with sqlite3.connect(place) as base:
         base.execute("update ledger set format = ?", (FORMAT + 1,))
     base.close()
-    with pytest.raises(RegistryError, match=f"must have format {FORMAT}; got {FORMAT + 1}; it is of a newer version"):
-        with open_ledger(filled.store):
-            pass
+    newer = f"must have format {FORMAT}; got {FORMAT + 1}; it is of a newer version"
+    with pytest.raises(RegistryError, match=newer), open_ledger(filled.store):
+        pass
 
 
 def test_a_ledger_follows_a_registry_that_began_anew(tmp_path, made):
