@@ -161,10 +161,10 @@ def test_what_was_cut_off_goes_on_and_is_seen_by_nobody_meanwhile(registry, made
         if len(sent) == 3:
             raise ConnectionError("the bucket has gone")
         sent.append(path)
-        registry.store.replace(path, content)
+        return registry.store.send(path, content)
 
     bucket = registry.store.folder is None
-    broken = Registry(registry.store._replace(replace=failing))
+    broken = Registry(registry.store._replace(send=failing))
     if not bucket:  # a folder's version is made by one rename: there it is the event behind it that is cut off
         kept = registry.store.create
 
