@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 FOLDER = "a model's folder, one version in it, or a run folder that holds artifact/"
 KEY = "a public key, Ed25519: artifacts that none of these signed are refused; repeatable"
 FOLLOW = 1  # seconds after which workers see what another one was told
-LOOK = 0.25  # seconds after which a server sees that the alias it follows has moved
+LOOK, LOOK_BUCKET = 0.25, 0.5  # seconds after which a server sees that the alias it follows has moved
+FETCH = 10.0  # seconds after which it looks for another policy in the registry's bucket
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +82,8 @@ def start(given: argparse.Namespace, words: list[str]) -> int:
         folder = Path(given.folder)
         if given.registry and not given.folder.startswith(SCHEME):
             raise Refused(f"`--registry` goes with {SCHEME}NAME@ALIAS; got {show(given.folder)}.")
+        if given.versions != "newest" and given.folder.startswith(SCHEME):
+            raise Refused(f"`--versions` goes with a folder of models; got {show(given.folder)}.")
         if not _is_url(given.folder) and not given.folder.startswith(SCHEME) and not _repository(folder):
             folder = locate(folder)
         guard = auth.guard(given)
@@ -194,10 +197,12 @@ def _serve(
         if (given.poll or workers.number() is not None or repository.followed is not None) and repository.many:
             threading.Thread(target=again, args=(follow,), name="poll", daemon=True).start()
 
+    every = FOLLOW if repository.followed is None else LOOK if repository.followed.folder else LOOK_BUCKET
+
     def again(step: Callable[[], None]) -> None:
         said = ""
         while True:
-            time.sleep(given.poll or (FOLLOW if repository.followed is None else LOOK))
+            time.sleep(given.poll or every)
             try:
                 step()
                 said = ""
@@ -267,9 +272,18 @@ def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callab
         model.warm()
         return model
 
+    fetched = -1, 0.0
+
     def follow() -> None:
         """Serve what the folder, or the URL, says now."""
-        told = remote.sync(mirror, followed and followed.models) if mirror else []
+        nonlocal fetched
+        told: list[str] = []
+        if mirror and followed and (time.monotonic() - fetched[1] > FETCH or fetched[0] != followed.state.number):
+            number = followed.state.number
+            told = remote.sync(mirror, followed.models)
+            fetched = number, time.monotonic() - (FETCH - FOLLOW if told else 0)
+        elif mirror and not followed:
+            told = remote.sync(mirror)
         if not repository.started:
             try:
                 repository.start()

@@ -33,8 +33,8 @@ class Store(NamedTuple):
 
     open: bytes to read; raises `FileNotFoundError`. names: of files and folders in a folder, none where there is none.
     create: raises `FileExistsError` where somebody was first. send: as replace, of much; goes on with what was cut off,
-    and says how many bytes of it were there. remove: a file, or a folder with all in it. folder: where it lies here, None
-    for a bucket.
+    and says how many bytes of it were there. remove: a file, or a folder with all in it. folder: where it lies here,
+    None for a bucket.
     """
 
     root: str
