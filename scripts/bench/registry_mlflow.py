@@ -1,8 +1,8 @@
 """MLflow asked the same: the best of 30,000 runs by a metric and 50 of 3,000 versions, by its client of its server on SQLite.
 
 Runs, metrics, parameters and versions are written into the tables that MLflow made, in bulk; its client would take the hour.
-MLflow sorts no versions by a metric of their runs, so its second question is an easier one than ours: the 50 newest. The server has
-one worker for each core, as it comes, and has answered everything once before.
+MLflow sorts no versions by a metric of their runs, so its second question is an easier one than ours: the 50 newest. The server
+has a worker for each core, and has answered everything once before.
 """
 
 import json

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 from arsenal_serving.artifact import folder as artifacts
-from arsenal_serving.repository import registry as reading
-from arsenal_serving.repository.store import open_store, read
+from arsenal_serving.repository.store import read
 
 from arsenal.runs.query import conditions
 from arsenal.runs.registry import Registry, RegistryError, open_registry
@@ -182,7 +181,7 @@ def test_what_was_cut_off_goes_on_and_is_seen_by_nobody_meanwhile(registry, made
     assert other.register(made[2], "digits", run=None) == 3
     said: list[str] = []
     assert other.register(made[1], "digits", run=None, listener=said.append) == 2
-    assert said == (["3 of 9 files were there already"] if bucket else [])
+    assert said == (["3 of 8 files were there already"] if bucket else [])
     assert verify_model(other, "digits") == (3, [])
     assert other.path("digits", 2).name == "2"
 
@@ -295,17 +294,15 @@ def edit(path: Path, **more) -> None:
 def test_verification_names_what_is_wrong(filled):
     assert verify_model(filled, "digits") == (3, [])
     store = filled.store
-    store.replace("models/digits/1/golden.safetensors", b"x")
+    store.remove("models/digits/events/00000002.json")  # by which the first came
     sums = read(store, "models/digits/2/SHA256SUMS")
     store.replace("models/digits/2/SHA256SUMS", sums.replace(b"golden", b"golder"))
-    store.remove("models/digits/events/00000002.json")
+    store.replace("models/digits/3/golden.safetensors", b"x")
     store.replace("models/digits/9/manifest.json", b"{}")
     sound, problems = verify_model(filled, "digits")
-    assert sound == 0 and len(problems) == 5, problems
-    text = "\n".join(problems)
-    for says in ("00000002.json is not there", "golden.safetensors' has changed" if store.folder else "golden.safetensors has changed",
-                 "its SHA256SUMS changed", "digits@1 has no event" if "digits@1 has no event" in text else "models/digits/1", "models/digits/9 is not registered"):  # fmt: skip
-        assert says in text, (says, problems)
+    said = ["00000002.json is not there", "digits@1 has no event", "its SHA256SUMS changed", "has changed", "digits/9 is not registered"]
+    assert sound == 0 and len(problems) == len(said)
+    assert all(text in problem for text, problem in zip(said, problems, strict=True)), problems
 
 
 def test_a_folder_of_something_else_is_not_taken(tmp_path):
@@ -436,18 +433,3 @@ def test_a_database_is_of_one_registry(tmp_path, made, ledger_at):
     assert "if that was moved, `arsenal registry rebuild`" in refusal(moved.find, "digits", "x")
     rebuild(moved.store)
     assert moved.find("digits", "x") is None
-
-
-def test_a_store_makes_a_file_once(tmp_path):
-    for store in (open_store(str(tmp_path)), open_store(f"memory://{uuid.uuid4()}"), open_store(f"file://{tmp_path}/there")):
-        store.create("a/b.json", b"1")
-        with pytest.raises(FileExistsError):
-            store.create("a/b.json", b"2")
-        assert (read(store, "a/b.json"), store.names("a"), store.names("c")) == (b"1", ["b.json"], [])
-        store.replace("a/b.json", b"3")
-        assert read(store, "a/b.json") == b"3"
-        store.remove("a")
-        assert not store.exists("a/b.json")
-        with pytest.raises(FileNotFoundError):
-            read(store, "a/b.json")
-        assert reading.newest_event(store, "a") == 0

@@ -468,9 +468,9 @@ def version_cells(event: Mapping[str, Any]) -> dict[str, Cell]:
     return {
         **{key: index.cell(event[key]) for key in ("time", "why", "digest")}, "aliases": (None, "[]"),
         **({"run": index.cell(run["folder"])} if run.get("folder") else {}),
-        **{str(key): index.cell(value) for key, value in (event.get("metrics") or {}).items()},
+        **{str(key): index.cell(value) for key, value in (event.get("metrics") or {}).items() if value is not None},
         **{f"config.{key}": index.cell(value) for key, value in flatten(event.get("config") or {})},
-        **{f"about.{key}": index.cell(value) for key, value in flatten(event.get("about") or {})},
+        **{f"about.{key}": index.cell(value) for key, value in flatten(event.get("about") or {}) if value is not None},
     }  # fmt: skip
 
 
