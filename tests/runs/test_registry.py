@@ -433,3 +433,20 @@ def test_a_database_is_of_one_registry(tmp_path, made, ledger_at):
     assert "if that was moved, `arsenal registry rebuild`" in refusal(moved.find, "digits", "x")
     rebuild(moved.store)
     assert moved.find("digits", "x") is None
+
+
+def test_runs_and_what_tried_them_are_read_by_a_rebuild(tmp_path, made):
+    registry = open_registry(str(tmp_path / "registry"))
+    registry.register(made[0], "digits", run=None)
+    runs = tmp_path / "experiments"
+    shutil.copytree(RUN, runs / "digits_mlp" / RUN.name)
+    sweep = runs / "digits_mlp/sweeps/0123456789ab"
+    sweep.mkdir(parents=True)
+    (sweep / "status.json").write_text(json.dumps({"state": "complete", "time": 1.7e9, "runs": {"3": f"digits_mlp/{RUN.name}"}}))
+    assert rebuild(registry.store, [runs]) == {"data": 1, "run": 1, "sweep": 1, "version": 1}
+    with open_ledger(registry.store) as ledger:
+        nodes, edges = ledger.graph("version:digits@1")  # its artifact names the run, wherever its folder lies
+        assert {(edge.origin.partition(":")[0], edge.kind) for edge in edges} == {("data", "read"), ("sweep", "tried"), ("run", "made")}
+        assert "sweep:digits_mlp/0123456789ab" in [node.ref for node in nodes]
+        (node,) = ledger.select("run", conditions("config.optimizer.learning_rate<0.01 and state=complete"))
+        assert ledger.refs([node])[node] == f"run:digits_mlp/{RUN.name}"
