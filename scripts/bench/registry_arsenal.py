@@ -72,7 +72,8 @@ def main(given: dict) -> dict:
             return given["each"] / (time.perf_counter() - began)
 
         taken = [{"top": top, "history": history, "both": both}[given["ask"]]() for _ in range(given["times"])]
-    said = f"{given['runs']:,} runs, {given['versions']:,} versions, {given['moves']:,} moves; the ledger made in {counted['seconds']:.0f} s"
+    said = f"{given['runs']:,} runs, {given['versions']:,} versions, {given['moves']:,} moves"
+    said += f"; the ledger made in {counted['seconds']:.0f} s"
     about = {"setting": said, "versions": {"ml-arsenal": version("ml-arsenal")}}
     return about | ({"rates": taken} if given["ask"] == "both" else {"value": statistics.median(taken), "all": taken})
 
