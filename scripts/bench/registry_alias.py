@@ -66,11 +66,11 @@ async def scene(port: int, registry, times: int) -> tuple[list, list[float]]:
     await asyncio.sleep(1.0)
     began = []
     for move in range(2 * times):
+        began.append((time.perf_counter(), 1 if move % 2 else 2))
         if move % 2:
             await asyncio.to_thread(registry.roll_back, "scale", "champion")
         else:
             await asyncio.to_thread(registry.set_alias, "scale", "champion", 2)
-        began.append((time.perf_counter(), 1 if move % 2 else 2))
         await asyncio.sleep(2.0)
     end.set()
     await asyncio.gather(*loads)

@@ -79,14 +79,15 @@ class Followed:
 
     def set(self, document: Any) -> Policy:
         """The policy that somebody sets; raises `Refused` for what the registry says and not they."""
-        said = rollout.document(self.adjust({}))
+        made = self.adjust(document)
+        said = rollout.document(made)
         for key in OURS if isinstance(document, dict) else ():
             if document.get(key) not in (None, {}, said[key]):
                 raise Refused(
                     f"{show(key)} of a policy is what the registry says here; move {self.reference} instead: "
                     f"arsenal registry alias {self.reference}=VERSION."
                 )
-        return self.adjust(document)
+        return made
 
     def mirror(self, cache: Path | None, most: int) -> remote.Mirror:
         """Where the versions of a bucket are fetched to; as `remote.mirror`."""
