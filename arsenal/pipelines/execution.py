@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from arsenal.pipelines.content import LOADED
 from arsenal.pipelines.executors.executor import Executor
 from arsenal.pipelines.executors.here import here
-from arsenal.pipelines.flow import Flow, check_world
+from arsenal.pipelines.flow import Flow, check_world, with_params
 from arsenal.pipelines.journal import FlowJournal, Listener, last_execution
 from arsenal.pipelines.references import FlowError
 from arsenal.pipelines.resolve import Instance, Products, instances, is_due, task_of, told_condition, why
@@ -86,7 +86,7 @@ def run_flow(
         store.clear_work()
         last = last_execution(store.folder)
         goes_on = last is not None and last.state != "complete" and not fresh
-        number = last.number if last and goes_on else last.number + 1 if last else 1
+        number = int(last.number) + (not goes_on) if last else 1
         folder = store.folder / "executions" / f"{number:08d}"
         journal = FlowJournal(folder, listener)
         with contextlib.ExitStack() as stack:
@@ -100,7 +100,9 @@ def run_flow(
 
 
 def choose(flow: Flow, only: Sequence[str]) -> Flow:
-    """The flow of these steps and of all that they wait for."""
+    """The flow of these steps and of all that they wait for, with parameters in place of references to them as verbs."""
+    steps = {name: one._replace(verb=with_params(flow, one.verb)) for name, one in flow.steps.items()}
+    flow = flow._replace(steps=steps)
     if not only:
         return flow
     from arsenal.pipelines.flow import hint
@@ -370,7 +372,7 @@ def plan_flow(flow: Flow, root: str | Path = ROOT, only: Sequence[str] = (), fre
     check_world(flow)
     store = Store(root, flow.name)
     last = last_execution(store.folder)
-    number = 1 if last is None else last.number + (last.state == "complete" or fresh)
+    number = 1 if last is None else int(last.number) + (last.state == "complete" or fresh)
     known: dict[str, Products] = {}
     states: dict[str, str] = {}
     found: list[Planned] = []
@@ -425,7 +427,7 @@ def plan_step(
     flow: Flow, name: str, known: dict[str, Products], states: Mapping[str, str], store: Store, number: int | str, fresh: bool,
     settled: bool = False,
 ) -> list[Planned]:  # fmt: skip
-    """What would become of a step; what is known of it goes to `known`. `settled`: what was asked in an execution is not again."""
+    """What would become of a step; what is known of it goes to `known`. `settled`: none is asked twice in an execution."""
     step, before = flow.steps[name], flow.before(name)
     for other, refers in before.items():
         if states[other] == "fails":

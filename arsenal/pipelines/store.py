@@ -139,17 +139,6 @@ class Store:
         if self.work.is_dir():
             shutil.rmtree(self.work, ignore_errors=True)
 
-    def remove(self, keep: dict[str, set[str]]) -> tuple[int, int]:
-        """Remove what no step of these gave: keys by step. How many folders went, and their bytes."""
-        count = size = 0
-        for step in [one for one in self.outputs.glob("*") if one.is_dir()]:
-            for place in self.folders(step.name):
-                if place.name not in {key[:DIGITS] for key in keep.get(step.name, ())}:
-                    size += sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
-                    count += 1
-                    shutil.rmtree(place)
-        return count, size
-
 
 def key_of(parts: dict[str, Any]) -> str:
     """The key that these make."""

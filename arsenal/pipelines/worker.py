@@ -22,7 +22,7 @@ def main() -> None:
         try:
             values = {name: as_json(value) for name, value in call(task).items()}
             json.dumps(values)
-        except Exception as problem:
+        except (Exception, SystemExit) as problem:
             error = tell(problem, task)
             values = {}
     else:

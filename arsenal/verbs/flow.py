@@ -1,4 +1,4 @@
-"""`arsenal flow run|plan|show|list|compile`: steps that are done once for each content; what they would do, what became of them."""
+"""`arsenal flow run|plan|show|list|compile`: steps that are done once for each content; what they would do, what they did."""
 
 import functools
 import sys
@@ -114,7 +114,7 @@ def compile(
 
     NAME: of a flow, a YAML file, or FILE.py:NAME. Any other key is a parameter of the flow. target: airflow, prefect, kfp, argo,
     cron or systemd. to: the file, of systemd the folder. root: the folder of flows there. folder: the working folder there, this
-    one unless given. image, volume: of kfp and argo, a container image that has arsenal, and a claim of a volume that holds folder.
+    one unless given. image, volume: of kfp and argo, a container image that has arsenal, and a claim of a volume for folder.
     """
     from arsenal.pipelines.compile import TARGETS, compile_flow
 
