@@ -32,6 +32,7 @@ VERBS = {
     "flow": "steps of files and values, each done once: run NAME, plan NAME, show NAME, list, compile NAME target=...",
     "step": "one step of a flow, for another scheduler: FLOW NAME execution=...",
     "runs": "what runs there are: list, show run=FOLDER, compare runs=A,B, note run=FOLDER text=..., rm runs=A,B",
+    "registry": "models by name and version: add run=FOLDER, list, show NAME, alias NAME@champion=7, rollback NAME@champion",
     "ab": "one experiment on people, from a table of events to a page: TABLE unit=... variant=... outcome=...",
     "new": "a project of your own that trains at once: NAME [to=FOLDER]",
     "completion": "tab completion: eval \"$(arsenal completion bash)\", or zsh, fish",
@@ -156,7 +157,8 @@ def call(verb: Callable[..., None], program: str = "") -> None:
     with report_errors():
         for word in sys.argv[1:]:
             key, equals, value = word.partition("=")
-            if not equals and (free := [n for n in plain if n not in given]):
+            # NAME@ALIAS=VERSION is one word: no argument is called by an @.
+            if (not equals or "@" in key) and (free := [n for n in plain if n not in given]):
                 key, value = free[0], word
             elif not equals:
                 needed = next((n for n, p in parameters.items() if p.default is p.empty and n not in given), None)

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from arsenal_serving.artifact.versions import is_version, locate, numbers
 from arsenal_serving.cli import workers
-from arsenal_serving.refused import Refused, report
+from arsenal_serving.refused import Refused, report, show
 from arsenal_serving.repository import proving
+from arsenal_serving.repository.registry import SCHEME
 from arsenal_serving.security import auth
 from arsenal_serving.telemetry import operations
 
@@ -31,11 +32,14 @@ if TYPE_CHECKING:
 FOLDER = "a model's folder, one version in it, or a run folder that holds artifact/"
 KEY = "a public key, Ed25519: artifacts that none of these signed are refused; repeatable"
 FOLLOW = 1  # seconds after which workers see what another one was told
+LOOK = 0.25  # seconds after which a server sees that the alias it follows has moved
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """The options of a server, those of what it is made of among them."""
-    parser.add_argument("folder", metavar="FOLDER", help=f"{FOLDER}; or a folder or URL of models, NAME/VERSION/")
+    more = "or a folder or URL of models, NAME/VERSION/; or models:/NAME@ALIAS of a registry, which is followed"
+    parser.add_argument("folder", metavar="FOLDER", help=f"{FOLDER}; {more}")
+    parser.add_argument("--registry", metavar="ROOT", help="its folder or URL (default: $ARSENAL_REGISTRY, registry)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=_port, default=8000, help="0 picks a free one (default: %(default)s)")
     parser.add_argument("--admin-port", type=_port, metavar="PORT", help="load, unload and metrics here; off otherwise")
@@ -75,7 +79,9 @@ def start(given: argparse.Namespace, words: list[str]) -> int:
         signal.signal(number, lambda *_: os._exit(0))
     try:
         folder = Path(given.folder)
-        if not _is_url(given.folder) and not _repository(folder):
+        if given.registry and not given.folder.startswith(SCHEME):
+            raise Refused(f"`--registry` goes with {SCHEME}NAME@ALIAS; got {show(given.folder)}.")
+        if not _is_url(given.folder) and not given.folder.startswith(SCHEME) and not _repository(folder):
             folder = locate(folder)
         guard = auth.guard(given)
         if workers.number() is not None:
@@ -183,16 +189,22 @@ def _serve(
         if workers.number() is not None:
             sys.stdout.write("\n")
         sys.stdout.flush()
-        if (given.poll or workers.number() is not None) and repository.many:
-            threading.Thread(target=poll, name="poll", daemon=True).start()
+        if repository.followed is not None:
+            threading.Thread(target=again, args=(repository.turn,), name="turn", daemon=True).start()
+        if (given.poll or workers.number() is not None or repository.followed is not None) and repository.many:
+            threading.Thread(target=again, args=(follow,), name="poll", daemon=True).start()
 
-    def poll() -> None:
+    def again(step: Callable[[], None]) -> None:
+        said = ""
         while True:
-            time.sleep(given.poll or FOLLOW)
+            time.sleep(given.poll or (FOLLOW if repository.followed is None else LOOK))
             try:
-                follow()
-            except Exception as error:  # a disk that is full, who refuses the change: it may pass
-                report(error)
+                step()
+                said = ""
+            except Exception as error:  # a disk that is full, a bucket that is gone, a refused change: it may pass
+                if str(error) != said:
+                    report(error)
+                said = str(error)
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
@@ -214,6 +226,8 @@ def _serve(
         await asyncio.gather(*ends)
         await loading
         proving.end()
+        if repository.followed is not None:
+            repository.followed.end()
 
     with asyncio.Runner(loop_factory=_loop) as runner:
         runner.run(run())
@@ -227,11 +241,17 @@ def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callab
     from arsenal_serving.cli.verbs import public_keys
     from arsenal_serving.model import ServedModel, TensorLimits, make, runs_already
     from arsenal_serving.repository import remote
+    from arsenal_serving.repository.following import ROOT, Followed
     from arsenal_serving.repository.models import Repository
 
-    proof, mirror = proving.proving(given), None
-    if _is_url(given.folder):
-        every, most = given.versions == "all", given.max_version << 20
+    proof, mirror, followed = proving.proving(given), None, None
+    every, most = given.versions == "all", given.max_version << 20
+    if given.folder.startswith(SCHEME):
+        root = given.registry or os.environ.get(ROOT) or "registry"
+        followed = Followed(root, given.folder, given.anonymous)
+        mirror = None if followed.folder else followed.mirror(proof.cache, most)
+        folder = followed.folder or mirror.folder
+    elif _is_url(given.folder):
         mirror = remote.mirror(given.folder, proof.cache, every, most, given.anonymous)
         folder = mirror.folder
     proving.use_cache(proof.cache)
@@ -249,7 +269,7 @@ def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callab
 
     def follow() -> None:
         """Serve what the folder, or the URL, says now."""
-        told = remote.sync(mirror) if mirror else []
+        told = remote.sync(mirror, followed and followed.models) if mirror else []
         if not repository.started:
             try:
                 repository.start()
@@ -259,10 +279,12 @@ def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callab
             told += repository.follow()
         if mirror:
             remote.prune(mirror, repository.served)
+        if followed:
+            followed.tell(repository.served.get(followed.name, []))
         for why in told:
             sys.stderr.write(f"arsenal-serve: not served: {why}\n")
 
-    repository = Repository(folder, prepare, every=given.versions == "all")
+    repository = Repository(folder, prepare, every=every, followed=followed)
     return repository, follow
 
 
