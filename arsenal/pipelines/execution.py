@@ -138,17 +138,25 @@ class Stopped(BaseException):
 
 
 @contextlib.contextmanager
-def signals() -> Iterator[None]:
-    """While this lasts SIGTERM and Ctrl-C raise `Stopped`, where this is the main thread."""
+def signals() -> Iterator[list[int]]:
+    """While this lasts the first SIGTERM or Ctrl-C raises `Stopped`, where this is the main thread; those that came.
+
+    Where nothing can be raised, as in a finalizer, it is in the list only. A second Ctrl-C ends at once.
+    """
+    came: list[int] = []
 
     def on(number, frame):
-        raise Stopped(number)
+        came.append(number)
+        if len(came) == 1:
+            raise Stopped(number)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
 
     before = {}
     with contextlib.suppress(ValueError):  # another thread
         before = {number: signal.signal(number, on) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -179,6 +187,8 @@ class Going:
         self.same: dict[tuple[str, str], list[Instance]] = {}
         """Instances of a step that are one to the byte, by step and key; the first is done for all."""
         self.records: dict[str, dict[str, Record | None]] = {}
+        self.open: dict[str, int] = {}
+        """How many instances of a step are neither done nor given up."""
         self.attempts: dict[str, int] = {}
         self.taken = Resources(0.0, 0, 0)
         self.before = {os.path.abspath(file) for one in list(sys.modules.values()) if (file := getattr(one, "__file__", None))}
@@ -187,9 +197,9 @@ class Going:
 
     def go_until_told(self, began: float) -> Outcome:
         """Do all that can be done, or end what is under way when a signal comes."""
-        with signals():
+        with signals() as came:
             try:
-                return self.go(began)
+                return self.go(began, came)
             except Stopped as error:
                 self.journal.say("interrupted", signal=error.args[0])
                 raise FlowInterrupted(error.args[0], self.flow.name) from None
@@ -197,9 +207,11 @@ class Going:
                 if self.executor is not None:
                     self.executor.stop()
 
-    def go(self, began: float) -> Outcome:
-        """Do all that can be done."""
+    def go(self, began: float, came: list[int]) -> Outcome:
+        """Do all that can be done, unless a signal came."""
         while self.settled or self.ready or self.running or self.later:
+            if came:
+                raise Stopped(came[0])
             while self.settled:
                 self.begin_step(self.settled.popleft())
             self.start_what_fits()
@@ -227,27 +239,31 @@ class Going:
             self.errors[name] = " ".join(str(error).split())
             self.journal.say("failed_step", step=name, id=name, error=self.errors[name], attempt=0)
             return self.end_step(name, "failed", self.errors[name])
-        self.records[name] = {one.id: None for one in found}
+        self.records[name], self.open[name] = {one.id: None for one in found}, len(found)
         for one in found:
             done, _ = (None, "") if self.fresh or step.cache == "ask" else self.store.find(name, one.key)
             if done is not None:
-                self.records[name][one.id] = done
+                self.end_instance(name, one.id, done)
                 self.journal.say("cached", step=name, id=one.id, key=one.key, seconds=done.seconds)
                 continue
             twins = self.same.setdefault((name, one.key), [])
             twins.append(one)
             if len(twins) == 1:
                 self.ready.append(one)
-        self.end_instances(name)
+        self.end_whole(name)
         return None
 
-    def end_instances(self, name: str) -> None:
+    def end_instance(self, name: str, id: str, record: Record | None) -> None:
+        """Note what an instance gave, None where it failed for good."""
+        self.records[name][id] = record
+        self.open[name] -= 1
+
+    def end_whole(self, name: str) -> None:
         """Note that a step is over, if all of it is."""
+        if self.open[name]:
+            return None
         records = self.records[name]
-        failed = [id for id in records if id in self.errors]
-        if any(one is None and id not in self.errors for id, one in records.items()):
-            return
-        if failed:
+        if failed := [id for id in records if id in self.errors]:
             return self.end_step(name, "failed", self.errors[failed[0]])
         step, found = self.flow.steps[name], list(records.values())
         products: dict[str, Product | list[Product]] = {}
@@ -344,8 +360,8 @@ class Going:
             record = self.keep(one, work, answer)
             self.journal.say("done", step=name, id=one.id, key=one.key, seconds=answer.seconds, attempt=attempt)
             for twin in self.same.pop((name, one.key)):
-                self.records[name][twin.id] = record
-            return self.end_instances(name)
+                self.end_instance(name, twin.id, record)
+            return self.end_whole(name)
         retries = one.step.retries
         wait = min(retries.most, retries.wait * retries.factor ** (attempt - 1)) if again and attempt <= retries.times else None
         self.journal.say("failed_step", step=name, id=one.id, error=error, attempt=attempt, again_in=wait, seconds=answer.seconds)
@@ -354,7 +370,8 @@ class Going:
             return None
         for twin in self.same.pop((name, one.key)):
             self.errors[twin.id] = error
-        return self.end_instances(name)
+            self.end_instance(name, twin.id, None)
+        return self.end_whole(name)
 
     def keep(self, one: Instance, work: Path, answer: Attempt) -> Record:
         """Have the outputs in their place."""

@@ -175,7 +175,8 @@ def load(text: str) -> Flow:
     except OSError as error:
         raise FlowError(f"The flow {path} cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FlowError(f"The flow {path} is no YAML: {' '.join(str(error).split())}.") from error
+        said = " ".join(str(error).split())
+        raise FlowError(f"The flow {path} is no YAML: {said}. Within [] and {{}} a ${{...}} stands in quotes.") from error
     if not isinstance(told, dict):
         raise FlowError(f"The flow {path} must be a mapping with `steps`; got {told!r}.")
     check_keys(f"The flow {path}", told, ("name", "params", "steps", "schedule", "note"))
@@ -245,7 +246,7 @@ def check_world(given: Flow, room: Resources | None = None) -> None:
     for one in given.steps.values():
         where = f"step `{one.name}`"
         if one.call:
-            check_function(one)
+            check_function(given, one)
         elif one.verb:
             verbs = {path.stem.replace("_", "-") for path in (ABOVE / "verbs").glob("[a-z]*.py")} | {"train", "tune"}
             if one.verb.split()[0] not in verbs:
@@ -256,6 +257,8 @@ def check_world(given: Flow, room: Resources | None = None) -> None:
                 raise FlowError(f"`command` of {where}: there is no program {program}.")
         for name, value in one.inputs.items():
             path = with_params(given, value)
+            if path is None:
+                continue
             if not isinstance(path, str) or not path:
                 raise FlowError(f"Input `{name}` of {where} must be a file or a reference; got {value!r}.")
             if "${" not in path and not os.path.exists(path):
@@ -277,7 +280,7 @@ def check_world(given: Flow, room: Resources | None = None) -> None:
             raise FlowError(f"{where.capitalize()} asks for {asked:g} {what} and there are {there:g}.")
 
 
-def check_function(one: FlowStep) -> None:
+def check_function(whole: Flow, one: FlowStep) -> None:
     """Raise a FlowError unless a step's function is there and takes what it is given, as its file says."""
     module, _, name = one.call.rpartition(".")
     path = find_module(module) if module else None
@@ -289,7 +292,7 @@ def check_function(one: FlowStep) -> None:
     except KeyError as error:
         raise FlowError(f"{where}: {shown(path)} has no function `{name}`.{hint(name, error.args[0])}") from error
     files = [key for key, output in one.outputs.items() if output.file]
-    given = [*one.given, *one.inputs, *files]
+    given = [*one.given, *(key for key, value in one.inputs.items() if with_params(whole, value) is not None), *files]
     twice = sorted({key for key in given if given.count(key) > 1})
     if twice:
         raise FlowError(f"Step `{one.name}` gives `{twice[0]}` twice: `with`, inputs and files among outputs are all arguments.")

@@ -142,6 +142,8 @@ def instance(
     paths: list[str] = []
     for name, value in step.inputs.items():
         found, counted = both(value, flow, known, row, step.name, {})
+        if found is None:  # a parameter that says nothing: the function's own default
+            continue
         refers = next(references(value), None)
         if refers is None or refers.head not in flow.steps or "${" not in str(value)[:2]:
             if not isinstance(found, str) or not os.path.exists(found):

@@ -152,7 +152,7 @@ def read_step(name: str, given: Any) -> FlowStep:
     found["outputs"] = read_outputs(name, given.get("outputs") or {})
     for key, output in found["outputs"].items():
         if output.line and ways[0] == "_target_":
-            raise FlowError(f"Output `{key}` of step `{name}`: `line` is of what a command prints; a function returns its values.")
+            raise FlowError(f"Output `{key}` of step `{name}`: `line` is of what a command prints, not of a function.")
     for one in found.get("inputs", {}):
         check_name(f"An input of step `{name}`", one)
     found["retries"] = read_retries(name, given.get("retries", 0))
@@ -181,7 +181,7 @@ def as_texts(name: str, key: str, value: Any) -> list[str]:
 
 
 def read_outputs(name: str, given: Any) -> dict[str, Output]:
-    """Outputs by name: json, run, the name of a file (with a suffix) or folder (with a slash behind), or a line that is printed."""
+    """Outputs by name: json, run, the name of a file (with a suffix) or folder (with a slash), or a line that is printed."""
     if isinstance(given, list | tuple):
         given = {one: "json" for one in given}
     if not isinstance(given, dict):
