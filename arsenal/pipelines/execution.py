@@ -16,7 +16,7 @@ from arsenal.pipelines.content import LOADED
 from arsenal.pipelines.executors.executor import Executor
 from arsenal.pipelines.executors.here import here
 from arsenal.pipelines.flow import Flow, check_world, with_params
-from arsenal.pipelines.journal import FlowJournal, Listener, last_execution
+from arsenal.pipelines.journal import FlowJournal, Listener, last_execution, read_execution
 from arsenal.pipelines.references import FlowError
 from arsenal.pipelines.resolve import Instance, Products, instances, is_due, task_of, told_condition, why
 from arsenal.pipelines.step import Resources, Retries
@@ -96,6 +96,9 @@ def run_flow(
             going = Going(flow, store, executor, journal, number, fresh)
             outcome = going.go_until_told(began)
             journal.say("complete" if outcome.complete else "failed", states=outcome.states, seconds=outcome.seconds)
+        if flow.keep is not None and outcome.complete:
+            numbers = range(max(1, number - flow.keep + 1), number + 1)
+            store.tidy({event["key"] for one in numbers for event in read_execution(store.folder, one).events if "key" in event})
     return outcome
 
 

@@ -17,6 +17,8 @@ TAIL = 6000
 WORDS = {
     "cached": "as it was", "done": "done", "skipped": "left out", "failed": "failed", "blocked": "not run", "running": "running",
 }  # fmt: skip
+MOST = 200
+"""Rows whose values and logs are on the page."""
 LETTERS = 21
 """Of a step's name in the drawing."""
 
@@ -104,10 +106,17 @@ def write_page(path: Path, flow: Flow, store: Store, execution: Execution | None
     page = {
         "title": flow.name, "note": flow.note, "state": state, "facts": facts, "command": shlex.join(words),
         "drawing": drawing(flow, by_step), "rows": [row_cells(row) for row in rows],
-        "details": [details(flow, row, store, execution) for row in rows if row.state not in ("skipped", "blocked", "waiting")],
+        "details": [details(flow, row, store, execution) for row in shown(rows)],
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, render("flow.html", page))
+
+
+def shown(rows: list[Row]) -> list[Row]:
+    """Rows whose values and logs are shown: what failed, and the first of the others, in their order."""
+    there = [row for row in rows if row.state not in ("skipped", "blocked", "waiting")]
+    few = set(sorted(range(len(there)), key=lambda i: (there[i].state not in ("failed", "killed"), i))[:MOST])
+    return [row for i, row in enumerate(there) if i in few]
 
 
 def as_word(value: Any) -> str:

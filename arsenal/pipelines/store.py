@@ -134,6 +134,14 @@ class Store:
             raise FlowError(f"{place} does not hold what was just written there.")
         return found
 
+    def tidy(self, keep: set[str]) -> None:
+        """Remove outputs of all keys but these."""
+        names = {key[:DIGITS] for key in keep}
+        for step in self.outputs.glob("*"):
+            for place in self.folders(step.name):
+                if place.name not in names:
+                    shutil.rmtree(place, ignore_errors=True)
+
     def clear_work(self) -> None:
         """Remove what nobody finished; for whoever holds the flow's lock."""
         if self.work.is_dir():

@@ -259,6 +259,17 @@ def test_fresh_does_all_again_and_only_some(project):
         project.run(project.chain(), only=["claen"])
 
 
+def test_outputs_of_few_executions_are_kept(project):
+    path = project.folder / "flows/small/outputs/total"
+    for factor in (1, 2, 3):
+        steps = project.chain()
+        steps["total"]["with"] = {"factor": factor}
+        run_flow(flow("small", steps, keep=2))
+    assert len(list(path.iterdir())) == 2 and len(list(path.parent.glob("clean/*"))) == 1
+    with pytest.raises(FlowError, match="`keep` of flow `small` must be a whole number >= 1; got 0"):
+        flow("small", steps, keep=0)
+
+
 def test_one_flow_is_run_by_one_process_at_a_time(project):
     project.write("wait.yaml", "steps: {wait: {command: [sleep, '20']}}\n")
     other = subprocess.Popen([sys.executable, "-m", "arsenal", "flow", "run", "wait.yaml"], stdout=subprocess.DEVNULL)

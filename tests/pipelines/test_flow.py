@@ -114,6 +114,9 @@ def test_flows_in_yaml_have_parameters(project):
     project.write("bad.yaml", "steps: [")
     with pytest.raises(FlowError, match="is no YAML"):
         read_flow("bad.yaml")
+    project.write("twice.yaml", "steps:\n  a: {command: [ls]}\n  a: {command: [pwd]}\n")
+    with pytest.raises(FlowError, match="The flow twice.yaml: `a` stands twice in a mapping, again in line 3."):
+        read_flow("twice.yaml")
     project.write("odd.yaml", "step: {}")
     with pytest.raises(FlowError, match="no key `step`. Did you mean `steps`"):
         read_flow("odd.yaml")
