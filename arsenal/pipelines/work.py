@@ -169,13 +169,8 @@ def look(task: Task, values: dict[str, Any]) -> tuple[dict[str, list[Any]], dict
         if kind == "json":
             if name not in values or values[name] is None:
                 raise ValueError(f"it gave no `{name}`.")
-            try:
-                value = as_json(values[name])
-                json.dumps(value, allow_nan=False)
-                outputs[name] = [kind, value, digest(value)]
-            except (TypeError, ValueError) as error:
-                came = type(values[name]).__name__
-                raise ValueError(f"its output `{name}` must be a JSON value; got {came}: {error}.") from error
+            value = read_value(name, values[name])
+            outputs[name] = [kind, value, digest(value)]
         elif kind == "run":
             path = str(values.get(name) or "")
             if not Path(path, "identity.json").is_file():
@@ -205,6 +200,16 @@ def look(task: Task, values: dict[str, Any]) -> tuple[dict[str, list[Any]], dict
     if others or RECORD in files:
         raise ValueError(f"it wrote {others[0] if others else RECORD} too, which is no output of it.")
     return outputs, files
+
+
+def read_value(name: str, value: Any) -> Any:
+    """An output as JSON has it; a ValueError where it is none."""
+    try:
+        found = as_json(value)
+        json.dumps(found, allow_nan=False)
+        return found
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"its output `{name}` must be a JSON value; got {type(value).__name__}: {error}.") from error
 
 
 def as_json(value: Any) -> Any:

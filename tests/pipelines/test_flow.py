@@ -103,7 +103,7 @@ def test_a_file_that_is_no_python_is_one_line(project):
 
 
 def test_flows_in_yaml_have_parameters(project):
-    project.write("conf/flow/mine.yaml", "params: {n: 2, who: ???}\nsteps:\n  a: {command: [echo, '${n} ${who}']}\n")
+    project.write("conf/flow/mine.yaml", "params: {n: 2, who: '???'}\nsteps:\n  a: {command: [echo, '${n} ${who}']}\n")
     assert read_flow("mine", {"n": "3", "who": "me"}).params == {"n": 3, "who": "me"}
     for given, message in (({}, r"needs who=\.\.\."), ({"m": "1"}, "no parameter `m`")):
         with pytest.raises(FlowError, match=message):
