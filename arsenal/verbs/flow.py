@@ -182,7 +182,7 @@ def teller(flow: Flow) -> Callable[[dict[str, Any]], None]:
             print(f"{id:<{width}}  {what}: {event['why']}", flush=True)
         elif kind == "failed_step":
             again = f" Again in {event['again_in']:g} s." if event.get("again_in") is not None else ""
-            print(f"arsenal: Step `{id}` failed: {event['error']}{again}", file=sys.stderr, flush=True)
+            print(f"arsenal: Step `{id}` failed: {event['error'].rstrip('.')}.{again}", file=sys.stderr, flush=True)
 
     return listen
 
