@@ -103,10 +103,11 @@ QUICK_GPT = {"trial": 3, "warm": 50, "window": 50, "windows": 1}
 SMALL_REGISTRY = {"runs": 500, "versions": 60, "moves": 100, "times": 2}
 FIGURES |= {
     "registry_mlflow": Figure(
-        "the 50 best by a metric of 30,000 runs and of 3,000 versions, in a process that is up, against MLflow's server on SQLite "
-        "and its client",
+        "the 50 best by a metric of 30,000 runs and of 3,000 versions, in a process that is up, against MLflow's server on "
+        "SQLite and its client",
         Side("registry_arsenal.py", {"ask": "both"}, SMALL_REGISTRY),
-        Side("registry_mlflow.py", {"runs": 30_000, "versions": 3000, "times": 5}, SMALL_REGISTRY, "mlflow"), 2, 20.0, "answers/s",
+        Side("registry_mlflow.py", {"runs": 30_000, "versions": 3000, "times": 5}, SMALL_REGISTRY, "mlflow"),
+        2, 20.0, "answers/s",
     ),
     "gpt_torch": Figure(
         "transformer 4 x 128, context 64, batch 12: the compiled chunk, against eager torch in float32",

@@ -66,11 +66,11 @@ async def scene(port: int, registry, times: int) -> tuple[list, list[float]]:
     await asyncio.sleep(1.0)
     began = []
     for move in range(2 * times):
+        began.append((time.perf_counter(), 1 if move % 2 else 2))
         if move % 2:
             await asyncio.to_thread(registry.roll_back, "scale", "champion")
         else:
             await asyncio.to_thread(registry.set_alias, "scale", "champion", 2)
-        began.append((time.perf_counter(), 1 if move % 2 else 2))
         await asyncio.sleep(2.0)
     end.set()
     await asyncio.gather(*loads)
@@ -84,8 +84,8 @@ async def scene(port: int, registry, times: int) -> tuple[list, list[float]]:
 async def ask(port: int, end: asyncio.Event, seen: list) -> None:
     """One connection's questions."""
     body = json.dumps({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 1, 1, 1]}]}).encode()
-    asked = ["POST /v2/models/scale/infer HTTP/1.1", "Host: here", "Content-Type: application/json", f"Content-Length: {len(body)}"]
-    head = "\r\n".join([*asked, "", ""])
+    kind = ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    head = "\r\n".join(["POST /v2/models/scale/infer HTTP/1.1", "Host: here", *kind, "", ""])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     while not end.is_set():
         writer.write(head.encode() + body)

@@ -20,7 +20,7 @@ from test_swap import made, prepared, until
 
 from arsenal_serving.refused import Refused
 from arsenal_serving.repository import remote, rollout
-from arsenal_serving.repository.following import Followed
+from arsenal_serving.repository.following import Followed, Words, registry_around
 from arsenal_serving.repository.models import Repository
 from arsenal_serving.repository.registry import check_registry, read_reference, resolve
 from arsenal_serving.repository.store import open_store
@@ -60,8 +60,8 @@ def test_what_is_held_ready(root):
     assert policy_of(root, "models:/scale") == (4, [4], {})
     assert policy_of(root, "models:/scale@3") == (3, [3], {})
     happen(root, {"champion": 4, "next": 3}, [[2, 4]], {"champion": [3, 1, 1]})
-    assert policy_of(root) == (4, [4], {"champion": 4})  # where it was is not there any more
-    assert policy_of(root, canary={"version": "next", "weight": 0.1}) == (4, [4], {"champion": 4, "next": 3})
+    assert policy_of(root) == (4, [3, 4], {"champion": 4})  # of where it was the last is not there any more
+    assert policy_of(root, canary={"version": "next", "weight": 0.1}) == (4, [3, 4], {"champion": 4, "next": 3})
 
 
 def test_a_canary_that_the_alias_has_reached_is_over(root):
@@ -183,26 +183,28 @@ def test_a_policy_beside_the_alias(root):
 
 
 def test_a_server_says_what_it_serves_and_takes_it_back(root):
-    followed = Followed(str(root), "models:/scale@champion")
-    followed.tell([1, 2])
+    words = Words(open_store(str(root)), "models:/scale@champion")
+    words.tell({"scale": [1, 2]})
     (word,) = (root / "models/scale/servers").iterdir()
     said = json.loads(word.read_text())
-    assert (said["versions"], said["process"], said["reference"]) == ([1, 2], os.getpid(), "scale@champion")
+    assert (said["versions"], said["process"], said["reference"]) == ([1, 2], os.getpid(), "models:/scale@champion")
     before = word.stat().st_mtime_ns
-    followed.tell([1, 2])
+    words.tell({"scale": [1, 2]})
     assert word.stat().st_mtime_ns == before
-    followed.tell([2])
+    words.tell({"scale": [2]})
     assert json.loads(word.read_text())["versions"] == [2]
-    followed.end()
+    words.end()
     assert not word.exists()
+    assert registry_around(root / "models").root == str(root)
+    assert registry_around(root) is registry_around(root / "models/scale") is None
 
 
 def test_what_cannot_be_said_is_told_once(root, capfd):
-    followed = Followed(str(root), "models:/scale@champion")
+    words = Words(open_store(str(root)), "models:/scale@champion")
     (root / "models/scale/servers").write_text("a file")
-    followed.tell([1])
-    followed.tell([2])
-    followed.end()
+    words.tell({"scale": [1]})
+    words.tell({"scale": [2]})
+    words.end()
     assert capfd.readouterr().err.count("the registry cannot know what is served here") == 1
 
 
@@ -222,7 +224,7 @@ def test_a_bucket_s_versions_are_fetched_as_the_alias_says(root, tmp_path):
     repository = Repository(mirror.folder, prepared, followed=followed)
     repository.start()
     assert repository.find("scale").model.version == 2
-    followed.tell([2])
+    Words(followed.store, "models:/scale@champion").tell({"scale": [2]})
     assert followed.store.names("models/scale/servers")
     # A version that has no sums yet is not there yet, for who follows the folder too.
     system.rm(f"{url}/models/scale/4/SHA256SUMS")
@@ -270,8 +272,8 @@ def move_under_load(port: int, root: Path, moves: list[tuple[int, list[int]]], c
         await asyncio.sleep(0.5)
         began = []
         for to, past in moves:
-            await asyncio.to_thread(happen, root, {"champion": to}, [[1, 4]], {"champion": past})
             began.append(time.perf_counter())
+            await asyncio.to_thread(happen, root, {"champion": to}, [[1, 4]], {"champion": past})
             await asyncio.sleep(1.5)
         end.set()
         await asyncio.gather(*loads)

@@ -468,9 +468,9 @@ def version_cells(event: Mapping[str, Any]) -> dict[str, Cell]:
     return {
         **{key: index.cell(event[key]) for key in ("time", "why", "digest")}, "aliases": (None, "[]"),
         **({"run": index.cell(run["folder"])} if run.get("folder") else {}),
-        **{str(key): index.cell(value) for key, value in (event.get("metrics") or {}).items()},
+        **{str(key): index.cell(value) for key, value in (event.get("metrics") or {}).items() if value is not None},
         **{f"config.{key}": index.cell(value) for key, value in flatten(event.get("config") or {})},
-        **{f"about.{key}": index.cell(value) for key, value in flatten(event.get("about") or {})},
+        **{f"about.{key}": index.cell(value) for key, value in flatten(event.get("about") or {}) if value is not None},
     }  # fmt: skip
 
 
@@ -517,10 +517,15 @@ def read_runs(root: Path) -> Iterator[tuple[list[Node], list[Edge]]]:
             edges.append(Edge(ref, report, "tells"))
         yield nodes, edges
     for kind, inside in (("sweep", "sweeps"), ("study", "studies"), ("study", "automl")):
-        for path in sorted(root.glob(f"{inside}/*/*")):
-            if (path / "status.json").is_file():
-                cells = index.read_run(path) | {"folder": index.cell(str(path.resolve()))}
-                yield [Node(f"{kind}:{path.parent.name}/{path.name}", kind, cells, state=cells["state"][1])], []
+        for path in sorted(root.glob(f"*/{inside}/*")):
+            if not (path / "status.json").is_file():
+                continue
+            name = path.parents[1].name
+            cells = index.read_run(path) | {"folder": index.cell(str(path.resolve())), "name": index.cell(name)}
+            ref, time = f"{kind}:{name}/{path.name}", cells["time"][0] if "time" in cells else None
+            tried = index.read_files(path)[0].get("status.json", {}).get("runs")
+            runs = tried.values() if isinstance(tried, dict) else ()
+            yield [Node(ref, kind, cells, time, cells["state"][1])], [Edge(ref, f"run:{run}", "tried") for run in runs]
 
 
 def is_plain(value: Any) -> bool:

@@ -355,7 +355,8 @@ def send(store: Store, place: str, files: Mapping[str, bytes], listener: Callabl
         if path in there and holds(store, f"{place}/{path}", content):
             kept += 1
             continue
-        store.replace(f"{place}/{path}", content)
+        if there_already := store.send(f"{place}/{path}", content):
+            listener(f"{there_already / 1e6:.3g} of {len(content) / 1e6:.3g} MB of {path} were there already")
     if kept:
         listener(f"{kept} of {len(files)} files were there already")
 

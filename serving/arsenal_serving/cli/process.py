@@ -27,12 +27,14 @@ from arsenal_serving.security import auth
 from arsenal_serving.telemetry import operations
 
 if TYPE_CHECKING:
+    from arsenal_serving.repository.following import Words
     from arsenal_serving.repository.models import Repository
 
 FOLDER = "a model's folder, one version in it, or a run folder that holds artifact/"
 KEY = "a public key, Ed25519: artifacts that none of these signed are refused; repeatable"
 FOLLOW = 1  # seconds after which workers see what another one was told
-LOOK = 0.25  # seconds after which a server sees that the alias it follows has moved
+LOOK, LOOK_BUCKET = 0.25, 0.5  # seconds after which a server sees that the alias it follows has moved
+FETCH = 10.0  # seconds after which it looks for another policy in the registry's bucket
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +83,8 @@ def start(given: argparse.Namespace, words: list[str]) -> int:
         folder = Path(given.folder)
         if given.registry and not given.folder.startswith(SCHEME):
             raise Refused(f"`--registry` goes with {SCHEME}NAME@ALIAS; got {show(given.folder)}.")
+        if given.versions != "newest" and given.folder.startswith(SCHEME):
+            raise Refused(f"`--versions` goes with a folder of models; got {show(given.folder)}.")
         if not _is_url(given.folder) and not given.folder.startswith(SCHEME) and not _repository(folder):
             folder = locate(folder)
         guard = auth.guard(given)
@@ -133,7 +137,7 @@ def _serve(
     sys.setswitchinterval(0.001)
 
     try:
-        repository, follow = _models(given, folder)
+        repository, follow, words = _models(given, folder)
     except Refused as error:
         return report(error)
     engine = Engine(given.max_queue_rows, given.max_queue_bytes)
@@ -191,13 +195,18 @@ def _serve(
         sys.stdout.flush()
         if repository.followed is not None:
             threading.Thread(target=again, args=(repository.turn,), name="turn", daemon=True).start()
+        if words is not None:
+            say = words.tell
+            threading.Thread(target=again, args=(lambda: say(repository.served),), name="words", daemon=True).start()
         if (given.poll or workers.number() is not None or repository.followed is not None) and repository.many:
             threading.Thread(target=again, args=(follow,), name="poll", daemon=True).start()
+
+    every = FOLLOW if repository.followed is None else LOOK if repository.followed.folder else LOOK_BUCKET
 
     def again(step: Callable[[], None]) -> None:
         said = ""
         while True:
-            time.sleep(given.poll or (FOLLOW if repository.followed is None else LOOK))
+            time.sleep(given.poll or every)
             try:
                 step()
                 said = ""
@@ -226,8 +235,8 @@ def _serve(
         await asyncio.gather(*ends)
         await loading
         proving.end()
-        if repository.followed is not None:
-            repository.followed.end()
+        if words is not None:
+            words.end()
 
     with asyncio.Runner(loop_factory=_loop) as runner:
         runner.run(run())
@@ -235,13 +244,13 @@ def _serve(
     return report(failure[0]) if failure else 0
 
 
-def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callable[[], None]]:
-    """The repository, and what has it serve what the folder or the URL says now; raises `Refused`."""
+def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callable[[], None], Words | None]:
+    """The repository, what has it serve what the folder or URL says now, its words in a registry; raises `Refused`."""
     from arsenal_serving.artifact import folder as artifact
     from arsenal_serving.cli.verbs import public_keys
     from arsenal_serving.model import ServedModel, TensorLimits, make, runs_already
     from arsenal_serving.repository import remote
-    from arsenal_serving.repository.following import ROOT, Followed
+    from arsenal_serving.repository.following import ROOT, Followed, Words, registry_around
     from arsenal_serving.repository.models import Repository
 
     proof, mirror, followed = proving.proving(given), None, None
@@ -267,9 +276,18 @@ def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callab
         model.warm()
         return model
 
+    fetched = -1, 0.0
+
     def follow() -> None:
         """Serve what the folder, or the URL, says now."""
-        told = remote.sync(mirror, followed and followed.models) if mirror else []
+        nonlocal fetched
+        told: list[str] = []
+        if mirror and followed and (time.monotonic() - fetched[1] > FETCH or fetched[0] != followed.state.number):
+            number = followed.state.number
+            told = remote.sync(mirror, followed.models)
+            fetched = number, time.monotonic() - (FETCH - FOLLOW if told else 0)
+        elif mirror and not followed:
+            told = remote.sync(mirror)
         if not repository.started:
             try:
                 repository.start()
@@ -279,13 +297,15 @@ def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callab
             told += repository.follow()
         if mirror:
             remote.prune(mirror, repository.served)
-        if followed:
-            followed.tell(repository.served.get(followed.name, []))
+        if words:
+            words.tell(repository.served)
         for why in told:
             sys.stderr.write(f"arsenal-serve: not served: {why}\n")
 
     repository = Repository(folder, prepare, every=every, followed=followed)
-    return repository, follow
+    store = followed.store if followed else registry_around(Path(os.path.abspath(folder)))
+    words = Words(store, given.folder) if store else None
+    return repository, follow, words
 
 
 def _is_url(place: str) -> bool:

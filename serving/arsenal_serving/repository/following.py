@@ -20,9 +20,9 @@ from typing import Any
 from arsenal_serving.artifact.versions import SERVERS
 from arsenal_serving.refused import Refused, show
 from arsenal_serving.repository import registry, remote, rollout
-from arsenal_serving.repository.registry import FRESH, MODELS, SCHEME
+from arsenal_serving.repository.registry import FRESH, MARK, MODELS, SCHEME
 from arsenal_serving.repository.rollout import Policy
-from arsenal_serving.repository.store import open_store
+from arsenal_serving.repository.store import Store, open_store
 
 ROOT = "ARSENAL_REGISTRY"
 OURS = ("versions", "default", "aliases")
@@ -43,9 +43,6 @@ class Followed:
         self.place = f"{MODELS}/{self.name}"
         self.state = registry.read_state(self.store, self.place)
         self.version()
-        self._word = f"{self.place}/{SERVERS}/{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.json"
-        self._told: tuple[list[int], float] | None = None
-        self._silent, self._telling = False, threading.Lock()
 
     @property
     def folder(self) -> Path | None:
@@ -82,14 +79,15 @@ class Followed:
 
     def set(self, document: Any) -> Policy:
         """The policy that somebody sets; raises `Refused` for what the registry says and not they."""
-        said = rollout.document(self.adjust({}))
+        made = self.adjust(document)
+        said = rollout.document(made)
         for key in OURS if isinstance(document, dict) else ():
             if document.get(key) not in (None, {}, said[key]):
                 raise Refused(
                     f"{show(key)} of a policy is what the registry says here; move {self.reference} instead: "
                     f"arsenal registry alias {self.reference}=VERSION."
                 )
-        return self.adjust(document)
+        return made
 
     def mirror(self, cache: Path | None, most: int) -> remote.Mirror:
         """Where the versions of a bucket are fetched to; as `remote.mirror`."""
@@ -102,27 +100,46 @@ class Followed:
         """The model and the versions that are there."""
         return {self.name: list(self.state.versions)}
 
-    def tell(self, versions: list[int]) -> None:
-        """Have the registry know which versions are served here, so that they stay; said again before it grows old."""
-        with self._telling:
-            if self._told is not None and self._told[0] == versions and time.time() - self._told[1] < FRESH / 3:
-                return
-            word = {"host": socket.gethostname(), "process": os.getpid(), "time": time.time(), "versions": versions}
-            word["reference"] = self.reference
-            try:
-                self.store.replace(self._word, json.dumps(word).encode())
-            except (Refused, OSError) as error:
-                if not self._silent:
-                    why = " ".join(str(error).split())
-                    sys.stderr.write(f"arsenal-serve: the registry cannot know what is served here: {why}\n")
-                self._silent = True
-            self._told = (versions, time.time())
+
+class Words:
+    """What a server says in a registry of what it serves, so that nobody removes it: a file for each model."""
+
+    def __init__(self, store: Store, reference: str):
+        self._store, self._reference, self._lock = store, reference, threading.Lock()
+        self._file = f"{SERVERS}/{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.json"
+        self._said: dict[str, tuple[list[int], float]] = {}
+        self._failed = False
+
+    def tell(self, served: Mapping[str, list[int]]) -> None:
+        """Say which versions of each model are served here now, again before it grows old."""
+        with self._lock:
+            for name, versions in served.items():
+                said, when = self._said.get(name, ([], 0.0))
+                if said == versions and time.time() - when < FRESH / 3:
+                    continue
+                word = {"host": socket.gethostname(), "process": os.getpid(), "time": time.time(), "versions": versions}
+                word["reference"] = self._reference
+                try:
+                    self._store.replace(f"{MODELS}/{name}/{self._file}", json.dumps(word).encode())
+                except (Refused, OSError) as error:
+                    if not self._failed:
+                        why = " ".join(str(error).split())
+                        sys.stderr.write(f"arsenal-serve: the registry cannot know what is served here: {why}\n")
+                    self._failed = True
+                self._said[name] = versions, time.time()
 
     def end(self) -> None:
-        """Take the word back."""
-        with self._telling:
-            if self._told is not None and not self._silent:
+        """Take it back."""
+        with self._lock:
+            for name in self._said:
                 try:
-                    self.store.remove(self._word)
+                    self._store.remove(f"{MODELS}/{name}/{self._file}")
                 except (Refused, OSError):
                     return  # it grows old by itself
+
+
+def registry_around(folder: Path) -> Store | None:
+    """The registry whose folder of models this is, if it is one."""
+    if folder.name != MODELS or not (folder.parent / MARK).is_file():
+        return None
+    return open_store(str(folder.parent))

@@ -447,9 +447,12 @@ class Repository:
             return Unready(f"model {show(name)} is not ready.")
         return Missing(str(unknown_name("model", name, self.routes)))
 
-    def _look(self, name: str) -> tuple[bytes, list[int], int]:
-        number = 0 if self.followed is None else self.followed.state.number
-        return self._policy_file(name), self._versions(name), number
+    def _look(self, name: str) -> tuple[bytes, list[int], list[int]]:
+        content, there = self._policy_file(name), self._versions(name)
+        if self.followed is None:
+            return content, there, []
+        mirrored = versions.numbers(self.folder / name) if self.followed.folder is None else []
+        return content, there, [self.followed.state.number, *mirrored]
 
     def _parse(self, content: bytes) -> Policy:
         return rollout.parse(content or b"{}", self.followed and self.followed.adjust)

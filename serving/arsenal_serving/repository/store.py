@@ -7,10 +7,12 @@ write that asks for it not to be there (fsspec's `mode="create"`).
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +21,8 @@ from urllib.parse import urlsplit
 from arsenal_serving.files import replace_file, sync_folder, write_file
 from arsenal_serving.refused import Refused, show
 
+PART = 16 << 20
+"""Bytes of a part of what is sent in parts."""
 LONGEST = 1 << 24
 """Bytes of a text that `read` takes."""
 LINKLESS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
@@ -28,8 +32,9 @@ class Store(NamedTuple):
     """Paths are relative to the root, with slashes. A bucket's errors are `Refused`, a folder's `OSError`.
 
     open: bytes to read; raises `FileNotFoundError`. names: of files and folders in a folder, none where there is none.
-    create: raises `FileExistsError` where somebody was first. remove: a file, or a folder with all in it.
-    folder: where it lies here, None for a bucket.
+    create: raises `FileExistsError` where somebody was first. send: as replace, of much; goes on with what was cut off,
+    and says how many bytes of it were there. remove: a file, or a folder with all in it. folder: where it lies here,
+    None for a bucket.
     """
 
     root: str
@@ -38,6 +43,7 @@ class Store(NamedTuple):
     names: Callable[[str], list[str]]
     create: Callable[[str, bytes], None]
     replace: Callable[[str, bytes], None]
+    send: Callable[[str, bytes], int]
     remove: Callable[[str], None]
     folder: Path | None
 
@@ -127,7 +133,11 @@ def _folder(root: Path) -> Store:
     def exists(path: str) -> bool:
         return os.path.exists(root / path)
 
-    return Store(str(root), lambda path: open(root / path, "rb"), exists, names, create, replace, remove, root)
+    def send(path: str, content: bytes) -> int:
+        replace(path, content)
+        return 0
+
+    return Store(str(root), lambda path: open(root / path, "rb"), exists, names, create, replace, send, remove, root)
 
 
 def _bucket(url: str, anonymous: bool) -> Store:
@@ -167,11 +177,52 @@ def _bucket(url: str, anonymous: bool) -> Store:
         with _in_words(url, path, "written"):
             system.pipe_file(at(path), content)
 
+    def send(path: str, content: bytes) -> int:
+        with _in_words(url, path, "written"):
+            if len(content) > PART and hasattr(system, "call_s3"):
+                return _send_parts(system, at(path), content)
+            system.pipe_file(at(path), content)
+        return 0
+
     def remove(path: str) -> None:
         with suppress(FileNotFoundError), _in_words(url, path, "removed"):
             system.rm(at(path), recursive=True)
 
-    return Store(url, open_path, exists, names, create, replace, remove, None)
+    return Store(url, open_path, exists, names, create, replace, send, remove, None)
+
+
+def _send_parts(system: Any, path: str, content: bytes) -> int:
+    """An S3 object in parts, those left out that an upload that was cut off has sent: how many bytes these were.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html: at most 10,000 parts; a part's tag is its
+    MD5, or, where the bucket encrypts by a key of its own, something else, and then it is sent again.
+    """
+    bucket, key, _ = system.split_path(path)
+    where = {"Bucket": bucket, "Key": key}
+    size = max(PART, -(-len(content) // 10_000))
+    pieces = {number: content[start : start + size] for number, start in enumerate(range(0, len(content), size), 1)}
+    begun = system.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=key).get("Uploads") or []
+    uploads = [one["UploadId"] for one in begun if one["Key"] == key]
+    upload = uploads[-1] if uploads else system.call_s3("create_multipart_upload", **where)["UploadId"]
+    there: dict[int, str] = {}
+    while uploads:
+        told = system.call_s3("list_parts", **where, UploadId=upload, PartNumberMarker=max(there, default=0))
+        there |= {one["PartNumber"]: one["ETag"] for one in told.get("Parts") or []}
+        if not told.get("IsTruncated"):
+            break
+
+    def put(number: int) -> str:
+        if there.get(number, "").strip('"') == hashlib.md5(pieces[number], usedforsecurity=False).hexdigest():
+            return there[number]
+        body = {"UploadId": upload, "PartNumber": number, "Body": pieces[number]}
+        there.pop(number, None)
+        return system.call_s3("upload_part", **where, **body)["ETag"]
+
+    with ThreadPoolExecutor(4) as pool:
+        tags = list(pool.map(put, pieces))
+    parts = [{"PartNumber": number, "ETag": tag} for number, tag in zip(pieces, tags, strict=True)]
+    system.call_s3("complete_multipart_upload", **where, UploadId=upload, MultipartUpload={"Parts": parts})
+    return sum(len(pieces[number]) for number in there if number in pieces)
 
 
 @contextmanager
