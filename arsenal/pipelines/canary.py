@@ -39,21 +39,23 @@ def begin_canary(
     may be. ratio: its quantile of seconds at most so many times the other's. key: the header whose value keeps its version.
     """
     opened = open_registry(registry)
+    if ask(server, model)["default"] == str(version):
+        raise Undecided(f"{model}@{version} answers at {server} already, so there is nothing to compare it with.")
     opened.set_alias(model, alias, version, why=f"canary at {server}")
     canary: dict[str, Any] = {"version": alias, "weight": weight} | ({"key": key} if key else {})
     rollback: dict[str, Any] = {"minimum": minimum, "errors": errors}
     rollback |= {"latency": {"quantile": quantile, "ratio": ratio}} if ratio is not None else {}
     until = time.monotonic() + ANSWER
-    while True:  # a server sees an alias that was just moved a moment later
+    while True:  # a server sees an alias that was just moved a moment later, and until then knows none or another version
         try:
-            told = ask(server, model, {"canary": canary, "rollback": rollback})
-            break
-        except ValueError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(PAUSE)
-    if not told["policy"]["canary"]:
-        raise Undecided(f"{model}@{version} answers at {server} already, so there is nothing to compare it with.")
+            told, why = ask(server, model, {"canary": canary, "rollback": rollback}), ""
+            if told["policy"]["canary"] and told["policy"]["aliases"].get(alias) == version:
+                break
+        except ValueError as error:
+            why = f": {error}"
+        if time.monotonic() > until:
+            raise Undecided(f"{server} does not see {model}@{alias} at {version} after {ANSWER:g} s{why}")
+        time.sleep(PAUSE)
     opened.note(model, "canary", version=version, weight=weight, against=int(told["default"]), server=server)
     return str(told["default"])
 
@@ -72,6 +74,8 @@ def judge_canary(server: str, model: str, minimum: int = 200, least: float = 0.0
         if canary.get("stopped"):
             return {"passed": False, "why": canary["stopped"]["why"], "calls": seen["calls"]}
         went = time.monotonic() - began
+        if seen["calls"] >= minimum and 2 * seen["failures"] > seen["calls"]:  # though the other's may as well
+            return {"passed": False, "why": f"{seen['failures']} of {seen['calls']} requests failed", "calls": seen["calls"]}
         if seen["calls"] >= minimum and went >= least:
             why = f"{seen['calls']} calls, {seen['failures']} of which failed; the server has nothing against it"
             return {"passed": True, "why": why, "calls": seen["calls"]}

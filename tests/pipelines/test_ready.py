@@ -41,9 +41,9 @@ def test_a_table_is_what_it_is_asked_to_be(project, table):
 
 
 def test_answers_are_to_every_row_and_near_those_before(project, table):
-    draw = np.random.default_rng(1)
+    normal = np.random.default_rng(1).normal(size=400)
     for name, shift in (("one.csv", 0.0), ("two.csv", 0.05), ("far.csv", 3.0)):
-        pd.DataFrame({"predict": draw.normal(size=400) + shift}).to_csv(name, index=False)
+        pd.DataFrame({"predict": normal + shift}).to_csv(name, index=False)
     found = check_answers(Path("table.csv"), Path("two.csv"), before="one.csv")
     assert found["rows"] == 400 and found["shifts"]["predict"] < 0.1
     assert check_answers(Path("table.csv"), Path("two.csv"), before="not_there.csv")["shifts"] == {}
@@ -90,7 +90,7 @@ class Server:
         number = 0
         while self.asking:
             number += 1
-            body = {"inputs": [{"name": "input", "datatype": "FP32", "shape": [1, 3], "data": [1.0, 1.0, 1.0]}]}
+            body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1.0, 1.0, 1.0]}]}
             headers = {"Content-Type": "application/json", "x-user": str(number)}
             request = urllib.request.Request(f"{self.url}/v2/models/scale/infer", json.dumps(body).encode(), headers)
             try:
