@@ -260,6 +260,23 @@ def tree_figures(library: str) -> dict[str, Figure]:
 
 for library in ("scikit-learn", "lightgbm", "xgboost"):
     FIGURES |= tree_figures(library)
+FLOW_STEPS = {"ask": "cached", "steps": 200, "windows": 3}
+SHORT_STEPS = {"ask": "overhead", "steps": 100, "seconds": 0.01, "windows": 3}
+FIGURES |= {
+    f"flow_cached_{peer}": Figure(
+        f"a flow of 200 steps, all of them done already, the whole process: `arsenal flow run`, against {said}",
+        Side("flow_arsenal.py", FLOW_STEPS, {"windows": 1}), Side(f"flow_{peer}.py", FLOW_STEPS, {"windows": 1}, peer), 2, 10.0,
+        "steps/s",
+    )
+    for peer, said in (("prefect", "Prefect's cache"), ("metaflow", "Metaflow's `resume`"), ("kedro", "Kedro's missing outputs"))
+} | {
+    f"flow_step_{peer}": Figure(
+        f"what a step of 10 ms costs beside its 10 ms, in process, 100 of them one after another, against {peer.capitalize()}",
+        Side("flow_arsenal.py", SHORT_STEPS, {"windows": 1}), Side(f"flow_{peer}.py", SHORT_STEPS, {"windows": 1}, peer), 2, 20.0,
+        "steps/s",
+    )
+    for peer in ("prefect", "dagster")
+}  # fmt: skip
 AUTOML = {"budget": 60, "seed": 0, "sets": ["breast_cancer", "wine", "iris", "digits", "diabetes"]}
 SPECULATION = {
     "model": {"steps": 600, "layers": 6, "width": 256, "heads": 8},
@@ -323,6 +340,10 @@ BOUNDS = {
     ),
     "alias_failed": Bound(
         "requests that failed meanwhile", Side("registry_alias.py", {"ask": "failed", "times": 5}, {"times": 1}), 2, 0, "", True,
+    ),
+    "flow_cached": Bound(
+        "`arsenal flow run` of 200 steps that are done already, the whole process",
+        Side("flow_arsenal.py", FLOW_STEPS, {"windows": 1}), 2, 1.0, "s", True,
     ),
     "search": Bound(
         "best value after 100 trials of five public functions, after 50 of two models by cross-validation, median of 20 seeds: "

@@ -21,6 +21,8 @@ from arsenal.pipelines.references import FlowError
 from arsenal.storage.files import sha256
 
 FORMAT = 2
+MOST = 10_000
+"""Sums that are kept without a look whether their files are there."""
 SETTLED = 0.05
 """Seconds since the last change after which a stamp is trusted: two changes within one tick of a clock look alike."""
 BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -60,14 +62,16 @@ class Contents:
     def save(self) -> None:
         """Keep what was read, if anything was."""
         if self.changed:
+            if len(self.known) > MOST:
+                self.known = {path: one for path, one in self.known.items() if os.path.exists(path)}
             kept = {"format": FORMAT, "boot": self.boot, "python": sys.version, "files": self.known, "imports": self.imports}
             partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
             partial.write_text(json.dumps(kept))
             partial.replace(self.path)
             self.changed = False
 
-    def file(self, path: str | Path, settled: bool = False) -> str:
-        """The SHA-256 of a file. `settled`: nobody writes it any more, however new it is. OSError where there is none."""
+    def file(self, path: str | Path) -> str:
+        """The SHA-256 of a file; OSError where there is none."""
         name = str(path)
         found = os.stat(name)
         stamp = [found.st_size, found.st_mtime_ns, found.st_ino]
@@ -75,7 +79,7 @@ class Contents:
         if known and known[:3] == stamp:
             return known[3]
         made = sha256(Path(name))
-        if settled or time.time() - found.st_mtime_ns / 1e9 > SETTLED:
+        if time.time() - found.st_mtime_ns / 1e9 > SETTLED:
             self.known[name], self.changed = [*stamp, made], True
         return made
 
@@ -84,14 +88,15 @@ class Contents:
         found = os.stat(path)
         self.known[str(path)], self.changed = [found.st_size, found.st_mtime_ns, found.st_ino, summed], True
 
-    def folder(self, path: str | Path, settled: bool = False) -> str:
+    def folder(self, path: str | Path) -> str:
         """The sum of a folder: names and contents of all files below it."""
-        found = {os.path.relpath(one, path): self.file(one, settled) for one in files_below(path)}
-        return digest(found)
+        return digest({os.path.relpath(one, path): self.file(one) for one in files_below(path)})
 
-    def any(self, path: str | Path, settled: bool = False) -> str:
-        """The sum of a file or a folder."""
-        return self.folder(path, settled) if os.path.isdir(path) else self.file(path, settled)
+    def any(self, path: str | Path) -> str:
+        """The sum of a file, of a run folder what it is, of another folder all that is in it."""
+        if not os.path.isdir(path):
+            return self.file(path)
+        return self.run(path) if os.path.isfile(os.path.join(path, "identity.json")) else self.folder(path)
 
     def run(self, path: str | Path) -> str:
         """What a run folder is: its identity, the steps that it saved, its state. Reports in it do not count."""

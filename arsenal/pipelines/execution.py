@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from arsenal.pipelines.content import LOADED
 from arsenal.pipelines.executors.executor import Executor
 from arsenal.pipelines.executors.here import here
-from arsenal.pipelines.flow import Flow, check_world
-from arsenal.pipelines.journal import FlowJournal, Listener, last_execution
+from arsenal.pipelines.flow import Flow, check_world, with_params
+from arsenal.pipelines.journal import FlowJournal, Listener, last_execution, read_execution
 from arsenal.pipelines.references import FlowError
 from arsenal.pipelines.resolve import Instance, Products, instances, is_due, task_of, told_condition, why
 from arsenal.pipelines.step import Resources, Retries
@@ -86,7 +86,7 @@ def run_flow(
         store.clear_work()
         last = last_execution(store.folder)
         goes_on = last is not None and last.state != "complete" and not fresh
-        number = last.number if last and goes_on else last.number + 1 if last else 1
+        number = int(last.number) + (not goes_on) if last else 1
         folder = store.folder / "executions" / f"{number:08d}"
         journal = FlowJournal(folder, listener)
         with contextlib.ExitStack() as stack:
@@ -96,11 +96,16 @@ def run_flow(
             going = Going(flow, store, executor, journal, number, fresh)
             outcome = going.go_until_told(began)
             journal.say("complete" if outcome.complete else "failed", states=outcome.states, seconds=outcome.seconds)
+        if flow.keep is not None and outcome.complete:
+            numbers = range(max(1, number - flow.keep + 1), number + 1)
+            store.tidy({event["key"] for one in numbers for event in read_execution(store.folder, one).events if "key" in event})
     return outcome
 
 
 def choose(flow: Flow, only: Sequence[str]) -> Flow:
-    """The flow of these steps and of all that they wait for."""
+    """The flow of these steps and of all that they wait for, with parameters in place of references to them as verbs."""
+    steps = {name: one._replace(verb=with_params(flow, one.verb)) for name, one in flow.steps.items()}
+    flow = flow._replace(steps=steps)
     if not only:
         return flow
     from arsenal.pipelines.flow import hint
@@ -136,17 +141,25 @@ class Stopped(BaseException):
 
 
 @contextlib.contextmanager
-def signals() -> Iterator[None]:
-    """While this lasts SIGTERM and Ctrl-C raise `Stopped`, where this is the main thread."""
+def signals() -> Iterator[list[int]]:
+    """While this lasts the first SIGTERM or Ctrl-C raises `Stopped`, where this is the main thread; those that came.
+
+    Where nothing can be raised, as in a finalizer, it is in the list only. A second Ctrl-C ends at once.
+    """
+    came: list[int] = []
 
     def on(number, frame):
-        raise Stopped(number)
+        came.append(number)
+        if len(came) == 1:
+            raise Stopped(number)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
 
     before = {}
     with contextlib.suppress(ValueError):  # another thread
         before = {number: signal.signal(number, on) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -177,6 +190,8 @@ class Going:
         self.same: dict[tuple[str, str], list[Instance]] = {}
         """Instances of a step that are one to the byte, by step and key; the first is done for all."""
         self.records: dict[str, dict[str, Record | None]] = {}
+        self.open: dict[str, int] = {}
+        """How many instances of a step are neither done nor given up."""
         self.attempts: dict[str, int] = {}
         self.taken = Resources(0.0, 0, 0)
         self.before = {os.path.abspath(file) for one in list(sys.modules.values()) if (file := getattr(one, "__file__", None))}
@@ -185,9 +200,9 @@ class Going:
 
     def go_until_told(self, began: float) -> Outcome:
         """Do all that can be done, or end what is under way when a signal comes."""
-        with signals():
+        with signals() as came:
             try:
-                return self.go(began)
+                return self.go(began, came)
             except Stopped as error:
                 self.journal.say("interrupted", signal=error.args[0])
                 raise FlowInterrupted(error.args[0], self.flow.name) from None
@@ -195,9 +210,11 @@ class Going:
                 if self.executor is not None:
                     self.executor.stop()
 
-    def go(self, began: float) -> Outcome:
-        """Do all that can be done."""
+    def go(self, began: float, came: list[int]) -> Outcome:
+        """Do all that can be done, unless a signal came."""
         while self.settled or self.ready or self.running or self.later:
+            if came:
+                raise Stopped(came[0])
             while self.settled:
                 self.begin_step(self.settled.popleft())
             self.start_what_fits()
@@ -225,27 +242,31 @@ class Going:
             self.errors[name] = " ".join(str(error).split())
             self.journal.say("failed_step", step=name, id=name, error=self.errors[name], attempt=0)
             return self.end_step(name, "failed", self.errors[name])
-        self.records[name] = {one.id: None for one in found}
+        self.records[name], self.open[name] = {one.id: None for one in found}, len(found)
         for one in found:
             done, _ = (None, "") if self.fresh or step.cache == "ask" else self.store.find(name, one.key)
             if done is not None:
-                self.records[name][one.id] = done
+                self.end_instance(name, one.id, done)
                 self.journal.say("cached", step=name, id=one.id, key=one.key, seconds=done.seconds)
                 continue
             twins = self.same.setdefault((name, one.key), [])
             twins.append(one)
             if len(twins) == 1:
                 self.ready.append(one)
-        self.end_instances(name)
+        self.end_whole(name)
         return None
 
-    def end_instances(self, name: str) -> None:
+    def end_instance(self, name: str, id: str, record: Record | None) -> None:
+        """Note what an instance gave, None where it failed for good."""
+        self.records[name][id] = record
+        self.open[name] -= 1
+
+    def end_whole(self, name: str) -> None:
         """Note that a step is over, if all of it is."""
+        if self.open[name]:
+            return None
         records = self.records[name]
-        failed = [id for id in records if id in self.errors]
-        if any(one is None and id not in self.errors for id, one in records.items()):
-            return
-        if failed:
+        if failed := [id for id in records if id in self.errors]:
             return self.end_step(name, "failed", self.errors[failed[0]])
         step, found = self.flow.steps[name], list(records.values())
         products: dict[str, Product | list[Product]] = {}
@@ -342,8 +363,8 @@ class Going:
             record = self.keep(one, work, answer)
             self.journal.say("done", step=name, id=one.id, key=one.key, seconds=answer.seconds, attempt=attempt)
             for twin in self.same.pop((name, one.key)):
-                self.records[name][twin.id] = record
-            return self.end_instances(name)
+                self.end_instance(name, twin.id, record)
+            return self.end_whole(name)
         retries = one.step.retries
         wait = min(retries.most, retries.wait * retries.factor ** (attempt - 1)) if again and attempt <= retries.times else None
         self.journal.say("failed_step", step=name, id=one.id, error=error, attempt=attempt, again_in=wait, seconds=answer.seconds)
@@ -352,7 +373,8 @@ class Going:
             return None
         for twin in self.same.pop((name, one.key)):
             self.errors[twin.id] = error
-        return self.end_instances(name)
+            self.end_instance(name, twin.id, None)
+        return self.end_whole(name)
 
     def keep(self, one: Instance, work: Path, answer: Attempt) -> Record:
         """Have the outputs in their place."""
@@ -370,7 +392,7 @@ def plan_flow(flow: Flow, root: str | Path = ROOT, only: Sequence[str] = (), fre
     check_world(flow)
     store = Store(root, flow.name)
     last = last_execution(store.folder)
-    number = 1 if last is None else last.number + (last.state == "complete" or fresh)
+    number = 1 if last is None else int(last.number) + (last.state == "complete" or fresh)
     known: dict[str, Products] = {}
     states: dict[str, str] = {}
     found: list[Planned] = []
@@ -425,7 +447,7 @@ def plan_step(
     flow: Flow, name: str, known: dict[str, Products], states: Mapping[str, str], store: Store, number: int | str, fresh: bool,
     settled: bool = False,
 ) -> list[Planned]:  # fmt: skip
-    """What would become of a step; what is known of it goes to `known`. `settled`: what was asked in an execution is not again."""
+    """What would become of a step; what is known of it goes to `known`. `settled`: none is asked twice in an execution."""
     step, before = flow.steps[name], flow.before(name)
     for other, refers in before.items():
         if states[other] == "fails":

@@ -39,6 +39,8 @@ class Flow(NamedTuple):
     schedule: str = ""
     """A cron expression, for what a flow is compiled to."""
     note: str = ""
+    keep: int | None = None
+    """Executions whose outputs stay; all unless given."""
     source: str = ""
     """Where it was read, in the words of a command line."""
 
@@ -60,11 +62,12 @@ def mentions(one: FlowStep) -> Iterator[Reference]:
 
 def flow(
     name: str, steps: Mapping[str, Any], params: Mapping[str, Any] = {}, schedule: str = "", note: str = "",
-    source: str = "",
+    keep: int | None = None, source: str = "",
 ) -> Flow:  # fmt: skip
     """A flow of steps by name, as `step` makes them or as YAML says them; a FlowError where it does not hang together.
 
-    params: values that steps refer to as ${NAME}, which a command may change. schedule: a cron expression.
+    params: values that steps refer to as ${NAME}, which a command may change. schedule: a cron expression. keep: of how many
+    executions the outputs stay when one is complete; all unless given.
     """
     check_name("A flow's name", name)
     if not isinstance(steps, Mapping) or not steps:
@@ -76,9 +79,11 @@ def flow(
             raise FlowError(f"`{key}` of flow `{name}` is a parameter and a step; ${{{key}}} could be either.")
         if key in RESERVED:
             raise FlowError(f"A parameter must not be called `{key}`, a word of `arsenal flow` itself; flow `{name}` has one.")
+    if keep is not None and (type(keep) is not int or keep < 1):
+        raise FlowError(f"`keep` of flow `{name}` must be a whole number >= 1; got {keep!r}.")
     if schedule:
         check_schedule(name, schedule)
-    found = Flow(name, made, dict(params), schedule, note, source)
+    found = Flow(name, made, dict(params), schedule, note, keep, source)
     for one in made.values():
         check_references(found, one)
     waits = {key: list(found.before(key)) for key in made}
@@ -159,6 +164,19 @@ def read_flow(text: str, given: Mapping[str, Any] = {}) -> Flow:
     return found._replace(params=params, source=text)
 
 
+class OneOfEach(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """YAML without a key that stands twice in a mapping, of which YAML's own readers drop the first in silence."""
+
+    def construct_mapping(self, node, deep=False):
+        """As of the loader; a FlowError for a key that is there already."""
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<" and key.value in seen:
+                raise FlowError(f"`{key.value}` stands twice in a mapping, again in line {key.start_mark.line + 1}.")
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        return super().construct_mapping(node, deep)
+
+
 def load(text: str) -> Flow:
     """The flow as it was written."""
     if text.endswith((".yaml", ".yml")):
@@ -171,18 +189,22 @@ def load(text: str) -> Flow:
         if path == Path():
             raise FlowError(f"There is no flow `{text}`.{hint(text, list(flows()))}")
     try:
-        told = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        told = yaml.load(path.read_bytes(), Loader=OneOfEach)
+    except FlowError as error:
+        raise FlowError(f"The flow {path}: {error}") from error
     except OSError as error:
         raise FlowError(f"The flow {path} cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FlowError(f"The flow {path} is no YAML: {' '.join(str(error).split())}.") from error
+        said = " ".join(str(error).split())
+        raise FlowError(f"The flow {path} is no YAML: {said}. Within [] and {{}} a ${{...}} stands in quotes.") from error
     if not isinstance(told, dict):
         raise FlowError(f"The flow {path} must be a mapping with `steps`; got {told!r}.")
-    check_keys(f"The flow {path}", told, ("name", "params", "steps", "schedule", "note"))
+    check_keys(f"The flow {path}", told, ("name", "params", "steps", "schedule", "note", "keep"))
     params = told.get("params") or {}
     if not isinstance(params, dict):
         raise FlowError(f"`params` of flow {path} must be a mapping; got {params!r}.")
-    return flow(told.get("name", path.stem), told.get("steps", {}), params, told.get("schedule", ""), told.get("note", ""), text)
+    more = {key: told[key] for key in ("schedule", "note", "keep") if told.get(key) is not None}
+    return flow(told.get("name", path.stem), told.get("steps", {}), params, **more, source=text)
 
 
 def load_python(text: str) -> Flow:
@@ -245,7 +267,7 @@ def check_world(given: Flow, room: Resources | None = None) -> None:
     for one in given.steps.values():
         where = f"step `{one.name}`"
         if one.call:
-            check_function(one)
+            check_function(given, one)
         elif one.verb:
             verbs = {path.stem.replace("_", "-") for path in (ABOVE / "verbs").glob("[a-z]*.py")} | {"train", "tune"}
             if one.verb.split()[0] not in verbs:
@@ -256,6 +278,8 @@ def check_world(given: Flow, room: Resources | None = None) -> None:
                 raise FlowError(f"`command` of {where}: there is no program {program}.")
         for name, value in one.inputs.items():
             path = with_params(given, value)
+            if path is None:
+                continue
             if not isinstance(path, str) or not path:
                 raise FlowError(f"Input `{name}` of {where} must be a file or a reference; got {value!r}.")
             if "${" not in path and not os.path.exists(path):
@@ -277,7 +301,7 @@ def check_world(given: Flow, room: Resources | None = None) -> None:
             raise FlowError(f"{where.capitalize()} asks for {asked:g} {what} and there are {there:g}.")
 
 
-def check_function(one: FlowStep) -> None:
+def check_function(whole: Flow, one: FlowStep) -> None:
     """Raise a FlowError unless a step's function is there and takes what it is given, as its file says."""
     module, _, name = one.call.rpartition(".")
     path = find_module(module) if module else None
@@ -289,7 +313,7 @@ def check_function(one: FlowStep) -> None:
     except KeyError as error:
         raise FlowError(f"{where}: {shown(path)} has no function `{name}`.{hint(name, error.args[0])}") from error
     files = [key for key, output in one.outputs.items() if output.file]
-    given = [*one.given, *one.inputs, *files]
+    given = [*one.given, *(key for key, value in one.inputs.items() if with_params(whole, value) is not None), *files]
     twice = sorted({key for key in given if given.count(key) > 1})
     if twice:
         raise FlowError(f"Step `{one.name}` gives `{twice[0]}` twice: `with`, inputs and files among outputs are all arguments.")

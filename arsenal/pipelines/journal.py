@@ -18,7 +18,7 @@ Listener = Callable[[dict[str, Any]], None]
 class Execution(NamedTuple):
     """An execution of a flow, as its journal tells it."""
 
-    number: int
+    number: int | str
     folder: Path
     events: list[dict[str, Any]]
 
@@ -69,7 +69,7 @@ def last_execution(folder: Path) -> Execution | None:
     return read_execution(folder, max(numbers)) if numbers else None
 
 
-def read_execution(folder: Path, number: int) -> Execution:
-    """An execution by its number."""
-    place = folder / "executions" / f"{number:08d}"
-    return Execution(number, place, read_events(place / FILE))
+def read_execution(folder: Path, name: int | str) -> Execution:
+    """An execution by its number, or by the name that another scheduler gave it."""
+    place = folder / "executions" / (f"{int(name):08d}" if str(name).isdecimal() else str(name))
+    return Execution(name, place, read_events(place / FILE))

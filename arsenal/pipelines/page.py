@@ -4,6 +4,7 @@ import json
 import shlex
 import time
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,9 @@ TAIL = 6000
 WORDS = {
     "cached": "as it was", "done": "done", "skipped": "left out", "failed": "failed", "blocked": "not run", "running": "running",
 }  # fmt: skip
-LETTERS = 21
+MOST = 200
+"""Rows whose values and logs are on the page."""
+LETTERS = 18
 """Of a step's name in the drawing."""
 
 
@@ -92,22 +95,35 @@ def write_page(path: Path, flow: Flow, store: Store, execution: Execution | None
     assert execution is not None
     rows = step_rows(flow, execution)
     by_step = {name: [row for row in rows if row.step == name] for name in flow.steps}
-    began, ended = execution.events[0]["time"], execution.events[-1]["time"]
+    began = execution.events[0]["time"]
     state = {"begun": "running"}.get(execution.state, execution.state)
     given = next((event["params"] for event in reversed(execution.events) if event["kind"] == "begun"), flow.params)
     counts = {word: sum(whole(one) == kind for one in by_step.values()) for kind, word in WORDS.items()}
     facts = [
         ("execution", str(execution.number)), ("began", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(began))),
-        ("took", duration(ended - began)), *((word, str(count)) for word, count in counts.items() if count),
+        ("took", duration(working(execution))), *((word, str(count)) for word, count in counts.items() if count),
     ]  # fmt: skip
     words = ["arsenal", "flow", "run", flow.source or flow.name, *(f"{key}={as_word(value)}" for key, value in given.items())]
     page = {
         "title": flow.name, "note": flow.note, "state": state, "facts": facts, "command": shlex.join(words),
         "drawing": drawing(flow, by_step), "rows": [row_cells(row) for row in rows],
-        "details": [details(flow, row, store, execution) for row in rows if row.state not in ("skipped", "blocked", "waiting")],
+        "details": [details(flow, row, store, execution) for row in shown(rows)],
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, render("flow.html", page))
+
+
+def working(execution: Execution) -> float:
+    """Seconds in which somebody was at it: without those between a kill and the next begin."""
+    pairs = pairwise(execution.events)
+    return sum(other["time"] - one["time"] for one, other in pairs if other["kind"] != "begun")
+
+
+def shown(rows: list[Row]) -> list[Row]:
+    """Rows whose values and logs are shown: what failed, and the first of the others, in their order."""
+    there = [row for row in rows if row.state not in ("skipped", "blocked", "waiting")]
+    few = set(sorted(range(len(there)), key=lambda i: (there[i].state not in ("failed", "killed"), i))[:MOST])
+    return [row for i, row in enumerate(there) if i in few]
 
 
 def as_word(value: Any) -> str:
@@ -119,7 +135,7 @@ def row_cells(row: Row) -> dict[str, str]:
     """A row of the table."""
     return {
         "id": row.id, "step": row.step, "state": row.state, "word": WORDS.get(row.state, row.state), "took": row.took,
-        "attempts": str(row.attempts or ""), "says": row.says,
+        "attempts": str(row.attempts or ""), "says": row.says.replace("`", ""),
     }  # fmt: skip
 
 

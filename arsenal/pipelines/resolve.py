@@ -4,7 +4,7 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +12,18 @@ import yaml
 
 from arsenal import __version__
 from arsenal.pipelines.content import find_module, is_installed, shown
-from arsenal.pipelines.flow import Flow
-from arsenal.pipelines.references import PATTERN, FlowError, Reference, dig, holds, read_reference, references, substitute
+from arsenal.pipelines.flow import Flow, mentions
+from arsenal.pipelines.references import (
+    PATTERN,
+    FlowError,
+    Reference,
+    as_text,
+    dig,
+    holds,
+    read_reference,
+    references,
+    substitute,
+)
 from arsenal.pipelines.step import FlowStep
 from arsenal.pipelines.store import Product, Store, key_of
 from arsenal.pipelines.work import Task
@@ -36,7 +46,7 @@ class Instance(NamedTuple):
     words: list[str]
     paths: list[str]
     read: dict[str, str]
-    """Sums of the user's files that it reads, code and inputs, by path: what must not change while it runs."""
+    """Sums of files that it reads, code and inputs, by path: what must not change while it runs."""
 
 
 WORK = "${outputs}"
@@ -132,6 +142,8 @@ def instance(
     paths: list[str] = []
     for name, value in step.inputs.items():
         found, counted = both(value, flow, known, row, step.name, {})
+        if found is None:  # a parameter that says nothing: the function's own default
+            continue
         refers = next(references(value), None)
         if refers is None or refers.head not in flow.steps or "${" not in str(value)[:2]:
             if not isinstance(found, str) or not os.path.exists(found):
@@ -143,12 +155,18 @@ def instance(
             paths.append(name)
         inputs[name] = (found, counted)
     given, given_counted = both(dict(step.given), flow, known, row, step.name, inputs)
-    said, said_counted = both(list(step.command or step.words), flow, known, row, step.name, inputs)
-    words = [str(one) for one in said]
+    spelt = list(spell(step, lambda word: both(word, flow, known, row, step.name, inputs)))
+    words = [word for word, _ in spelt]
+    for refers in mentions(step):
+        if refers.head in flow.steps and not refers.rest:
+            product = known[refers.head][refers.name]
+            for each in product if isinstance(product, list) else [product]:
+                if each.kind in ("file", "folder"):
+                    read[each.value] = each.sha256
     code = code_of(step, words, store, read)
     files = [name for name, output in step.outputs.items() if output.file]
     parts: dict[str, Any] = {
-        "does": step.call or step.verb or "command", "with": given_counted, "words": [str(one) for one in said_counted],
+        "does": step.call or step.verb or "command", "with": given_counted, "words": [counted for _, counted in spelt],
         "inputs": {name: counted for name, (_, counted) in inputs.items()}, "code": code,
         "outputs": {name: list(output) for name, output in step.outputs.items()},
     }  # fmt: skip
@@ -165,6 +183,19 @@ def instance(
     elif words:
         words = [*PROGRAMS.get(words[0], words[:1]), *words[1:]]
     return Instance(id, step, parts, key_of(parts), arguments, words, paths, read | code)
+
+
+def spell(step: FlowStep, look_up: Callable[[str], tuple[Any, Any]]) -> Iterator[tuple[str, str]]:
+    """A step's words, each with what of it counts for a key. A list is as many words; KEY=${...} of null is none."""
+    for word in step.command or step.words:
+        value, counted = look_up(word)
+        whole = PATTERN.fullmatch(word.partition("=")[2]) if step.verb else None
+        if whole is not None and not word.partition("=")[2].startswith("$$") and value == f"{word.partition('=')[0]}=null":
+            continue
+        if isinstance(value, list):
+            yield from ((as_text(one), as_text(other)) for one, other in zip(value, counted, strict=True))
+        elif value is not None:
+            yield as_text(value), as_text(counted)
 
 
 def both(

@@ -21,6 +21,8 @@ class Output(NamedTuple):
     """json (a value), run (a run folder, left where it is), file or folder."""
     file: str = ""
     """Of a file or a folder, its name."""
+    line: str = ""
+    """Of a value that a command prints: a regular expression of the line, whose group is the value."""
 
 
 class Retries(NamedTuple):
@@ -148,12 +150,16 @@ def read_step(name: str, given: Any) -> FlowStep:
     if "when" in found:
         found["when"] = str(given["when"]).lower() if isinstance(given["when"], bool) else str(given["when"])
     found["outputs"] = read_outputs(name, given.get("outputs") or {})
+    for key, output in found["outputs"].items():
+        if output.line and ways[0] == "_target_":
+            raise FlowError(f"Output `{key}` of step `{name}`: `line` is of what a command prints, not of a function.")
     for one in found.get("inputs", {}):
         check_name(f"An input of step `{name}`", one)
     found["retries"] = read_retries(name, given.get("retries", 0))
     found["timeout"] = None if given.get("timeout") is None else as_seconds(f"`timeout` of step `{name}`", given["timeout"])
     found["resources"] = read_resources(f"`resources` of step `{name}`", given.get("resources") or {})
-    cache = given.get("cache", "ask" if given.get("verb") in ASKS else True)
+    asks = given.get("verb") in ASKS or "${" in str(given.get("verb"))
+    cache = given.get("cache", "ask" if asks else True)
     if cache not in (True, False, "ask"):
         raise FlowError(f"`cache` of step `{name}` must be true, false or ask; got {cache!r}.")
     return FlowStep(name=name, **(found | {"cache": cache}))
@@ -175,7 +181,7 @@ def as_texts(name: str, key: str, value: Any) -> list[str]:
 
 
 def read_outputs(name: str, given: Any) -> dict[str, Output]:
-    """Outputs by name: json, run, or the name of a file (with a suffix) or folder (with a slash behind)."""
+    """Outputs by name: json, run, the name of a file (with a suffix) or folder (with a slash), or a line that is printed."""
     if isinstance(given, list | tuple):
         given = {one: "json" for one in given}
     if not isinstance(given, dict):
@@ -183,8 +189,11 @@ def read_outputs(name: str, given: Any) -> dict[str, Output]:
     found = {}
     for key, what in given.items():
         check_name(f"An output of step `{name}`", key)
-        if what in KINDS:
+        if isinstance(what, str) and what in KINDS:
             found[key] = Output(what)
+            continue
+        if isinstance(what, dict):
+            found[key] = Output("json", "", read_line(name, key, what))
             continue
         path = PurePosixPath(str(what))
         if not isinstance(what, str) or path.is_absolute() or ".." in path.parts or not path.name or str(path).startswith("."):
@@ -200,6 +209,18 @@ def read_outputs(name: str, given: Any) -> dict[str, Output]:
         if any(one == other or other in one.parents for other in files if other is not one) or files.count(one) > 1:
             raise FlowError(f"Outputs of step `{name}` must be files apart from each other; got {one} within another one.")
     return found
+
+
+def read_line(name: str, key: str, given: Mapping[str, Any]) -> str:
+    """The regular expression of a printed line."""
+    check_keys(f"Output `{key}` of step `{name}`", given, ("line",))
+    try:
+        groups = re.compile(given["line"]).groups
+    except (re.error, TypeError, KeyError) as error:
+        raise FlowError(f"Output `{key}` of step `{name}`: `line` must be a regular expression; got {given}.") from error
+    if groups != 1:
+        raise FlowError(f"Output `{key}` of step `{name}`: `line` must have one group, the value; got {given['line']}.")
+    return given["line"]
 
 
 def read_retries(name: str, given: Any) -> Retries:

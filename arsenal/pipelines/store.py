@@ -134,21 +134,18 @@ class Store:
             raise FlowError(f"{place} does not hold what was just written there.")
         return found
 
+    def tidy(self, keep: set[str]) -> None:
+        """Remove outputs of all keys but these."""
+        names = {key[:DIGITS] for key in keep}
+        for step in self.outputs.glob("*"):
+            for place in self.folders(step.name):
+                if place.name not in names:
+                    shutil.rmtree(place, ignore_errors=True)
+
     def clear_work(self) -> None:
         """Remove what nobody finished; for whoever holds the flow's lock."""
         if self.work.is_dir():
             shutil.rmtree(self.work, ignore_errors=True)
-
-    def remove(self, keep: dict[str, set[str]]) -> tuple[int, int]:
-        """Remove what no step of these gave: keys by step. How many folders went, and their bytes."""
-        count = size = 0
-        for step in [one for one in self.outputs.glob("*") if one.is_dir()]:
-            for place in self.folders(step.name):
-                if place.name not in {key[:DIGITS] for key in keep.get(step.name, ())}:
-                    size += sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
-                    count += 1
-                    shutil.rmtree(place)
-        return count, size
 
 
 def key_of(parts: dict[str, Any]) -> str:

@@ -41,7 +41,7 @@ class Task(NamedTuple):
     paths: list[str]
     """Which of the arguments are paths, or lists of them."""
     outputs: dict[str, list[str]]
-    """Kind and file by name."""
+    """Kind, file and line by name."""
     work: str
     """The folder that the files go to."""
     log: str
@@ -72,7 +72,7 @@ def attempt_here(task: Task) -> Attempt:
     try:
         with SpareLog(task.log) as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
             values, error = call(task), ""
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         values, error = {}, tell(problem, task)
     return finish(task, values, error, began)
 
@@ -124,7 +124,7 @@ def call(task: Task) -> dict[str, Any]:
     found = function(**arguments)
     if inspect.isgenerator(found) or inspect.iscoroutine(found):
         raise ValueError(f"`{name}` must return its outputs; got a {type(found).__name__}.")
-    names = [key for key, (kind, _) in task.outputs.items() if kind in ("json", "run")]
+    names = [key for key, (kind, *_) in task.outputs.items() if kind in ("json", "run")]
     if not names:
         if found is not None:
             raise ValueError(f"`{name}` returned {type(found).__name__}, and the step has no output that is a value.")
@@ -165,17 +165,12 @@ def look(task: Task, values: dict[str, Any]) -> tuple[dict[str, list[Any]], dict
     """Outputs by name and sums of files; ValueError where something is missing or too much."""
     outputs: dict[str, list[Any]] = {}
     files: dict[str, str] = {}
-    for name, (kind, file) in task.outputs.items():
+    for name, (kind, file, _) in task.outputs.items():
         if kind == "json":
             if name not in values or values[name] is None:
                 raise ValueError(f"it gave no `{name}`.")
-            try:
-                value = as_json(values[name])
-                json.dumps(value, allow_nan=False)
-                outputs[name] = [kind, value, digest(value)]
-            except (TypeError, ValueError) as error:
-                came = type(values[name]).__name__
-                raise ValueError(f"its output `{name}` must be a JSON value; got {came}: {error}.") from error
+            value = read_value(name, values[name])
+            outputs[name] = [kind, value, digest(value)]
         elif kind == "run":
             path = str(values.get(name) or "")
             if not Path(path, "identity.json").is_file():
@@ -205,6 +200,16 @@ def look(task: Task, values: dict[str, Any]) -> tuple[dict[str, list[Any]], dict
     if others or RECORD in files:
         raise ValueError(f"it wrote {others[0] if others else RECORD} too, which is no output of it.")
     return outputs, files
+
+
+def read_value(name: str, value: Any) -> Any:
+    """An output as JSON has it; a ValueError where it is none."""
+    try:
+        found = as_json(value)
+        json.dumps(found, allow_nan=False)
+        return found
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"its output `{name}` must be a JSON value; got {type(value).__name__}: {error}.") from error
 
 
 def as_json(value: Any) -> Any:
@@ -273,14 +278,14 @@ def end_group(process: subprocess.Popen) -> None:
 
 
 def printed(task: Task, start: int) -> dict[str, Any]:
-    """Values that a command printed as `name: value`, the last of each; a run folder is the last one that is named."""
+    """Values that a command printed as `name: value`, the last of each; a run folder is the first one that is named."""
     with open(task.log, "rb") as log:
         log.seek(start)
         lines = log.read().decode("utf-8", "replace").splitlines()
     found = {}
-    for name, (kind, _) in task.outputs.items():
+    for name, (kind, _, line) in task.outputs.items():
         if kind == "json":
-            form = re.compile(rf"\s*{re.escape(name)}(?::\s*|\s{{2,}})(.+?)\s*")
+            form = re.compile(line or rf"\s*{re.escape(name)}(?::\s*|\s{{2,}})(.+?)\s*")
             said = [match[1] for line in lines if (match := form.fullmatch(line))]
             if said:
                 found[name] = as_value(said[-1])
@@ -288,7 +293,7 @@ def printed(task: Task, start: int) -> dict[str, Any]:
             said = [word for line in lines for word in re.split(r"\s+|: ", line) if "/" in word]
             runs = [word for word in said if os.path.isfile(os.path.join(word, "identity.json"))]
             if runs:
-                found[name] = runs[-1]
+                found[name] = runs[0]
     return found
 
 

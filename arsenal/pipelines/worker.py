@@ -11,7 +11,7 @@ import threading
 
 def main() -> None:
     """Do the task of the first line; `sys.argv[1]` is where the answer goes."""
-    from arsenal.pipelines.work import Task, as_json, call, how_it_ended, last_words, tell
+    from arsenal.pipelines.work import Task, call, how_it_ended, last_words, read_value, tell
 
     task = Task(*json.loads(sys.stdin.buffer.readline()))
     threading.Thread(target=watch, daemon=True).start()
@@ -20,11 +20,13 @@ def main() -> None:
     values, error = {}, ""
     if task.call:
         try:
-            values = {name: as_json(value) for name, value in call(task).items()}
-            json.dumps(values)
-        except Exception as problem:
+            values = call(task)
+        except (Exception, SystemExit) as problem:
             error = tell(problem, task)
-            values = {}
+        try:
+            values = {name: read_value(name, value) for name, value in values.items() if value is not None}
+        except ValueError as problem:
+            values, error = {}, str(problem)
     else:
         # Who is asked to end may have to save something first.
         signal.signal(signal.SIGTERM, lambda number, frame: None)

@@ -1,9 +1,9 @@
-"""`arsenal flow run|plan|show|list|compile`: steps that are done once for each content; what they would do, what became of them."""
+"""`arsenal flow run|plan|show|list|compile`: steps that are done once for each content; what they would do, what they did."""
 
 import functools
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,6 @@ from arsenal.pipelines.step import as_bytes
 from arsenal.pipelines.store import Store
 
 EXECUTORS = ("here", "processes", "ray")
-LISTED = 12
-"""Steps that are named one by one when all of them were there already."""
 
 
 class StepsFailed(FlowError):
@@ -100,7 +98,11 @@ def list_flows(root: str = ROOT) -> None:
     there = flows()
     width = max(map(len, there), default=0)
     for name, path in there.items():
-        found = load(str(path))
+        try:
+            found = load(str(path))
+        except FlowError as error:  # of one flow, and the others are told all the same
+            print(f"{name:<{width}}  {'cannot be used':<24}  {error}")
+            continue
         last = last_execution(Path(root, found.name))
         state = f"{last.state}, execution {last.number}" if last else "never run"
         print(f"{name:<{width}}  {state:<24}  {found.note or path}")
@@ -114,7 +116,7 @@ def compile(
 
     NAME: of a flow, a YAML file, or FILE.py:NAME. Any other key is a parameter of the flow. target: airflow, prefect, kfp, argo,
     cron or systemd. to: the file, of systemd the folder. root: the folder of flows there. folder: the working folder there, this
-    one unless given. image, volume: of kfp and argo, a container image that has arsenal, and a claim of a volume that holds folder.
+    one unless given. image, volume: of kfp and argo, a container image that has arsenal, and a claim of a volume for folder.
     """
     from arsenal.pipelines.compile import TARGETS, compile_flow
 
@@ -122,6 +124,16 @@ def compile(
         raise FlowError(f"`target` must be one of {', '.join(TARGETS)}; got {target}.{hint(target, TARGETS)}")
     for path in compile_flow(read_flow(name, params), target, Path(to), root, folder, image, volume):
         print(path)
+
+
+def names(words: Sequence[str]) -> list[str]:
+    """What may stand behind these words: a flow, and then its parameters."""
+    if not words:
+        return list(flows())
+    try:
+        return [f"{key}=" for key in load(words[0]).params]
+    except FlowError:
+        return []
 
 
 def is_true(name: str, word: str) -> bool:
@@ -170,7 +182,7 @@ def teller(flow: Flow) -> Callable[[dict[str, Any]], None]:
             print(f"{id:<{width}}  {what}: {event['why']}", flush=True)
         elif kind == "failed_step":
             again = f" Again in {event['again_in']:g} s." if event.get("again_in") is not None else ""
-            print(f"arsenal: Step `{id}` failed: {event['error']}{again}", file=sys.stderr, flush=True)
+            print(f"arsenal: Step `{id}` failed: {event['error'].rstrip('.')}.{again}", file=sys.stderr, flush=True)
 
     return listen
 

@@ -6,6 +6,7 @@ import yaml
 
 from arsenal.pipelines.compile.target import Target, delays
 from arsenal.pipelines.cron import plain_cron
+from arsenal.pipelines.references import FlowError
 from arsenal.pipelines.step import FlowStep
 
 
@@ -14,6 +15,9 @@ def argo(target: Target) -> str:
     flow = target.flow
     name = flow.name.replace("_", "-").lower()
     tasks: list[dict[str, Any]] = []
+    twins = [[one for one in flow.steps if one.replace("_", "-") == other.replace("_", "-")] for other in flow.steps]
+    if both := next((one for one in twins if len(one) > 1), None):
+        raise FlowError(f"Steps `{both[0]}` and `{both[1]}` are one name to Argo, which has no `_`; call one differently.")
     for step in flow.steps.values():
         told: dict[str, Any] = {"name": step.name.replace("_", "-"), "template": step.name.replace("_", "-")}
         if before := target.before(step):

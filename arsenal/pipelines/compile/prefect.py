@@ -58,6 +58,6 @@ def prefect(target: Target) -> str:
     }  # fmt: skip
     start = f".serve(name={flow.name!r}, cron={flow.schedule!r})" if flow.schedule else "()"
     return head(target, "Prefect") + TEXT.format(
-        folder=target.folder, skipped=SKIPPED, steps=pformat(steps, sort_dicts=False, width=110), name=flow.name,
+        folder=target.folder, skipped=SKIPPED, steps=pformat(steps, sort_dicts=False, width=110, compact=True), name=flow.name,
         note=flow.note or f"arsenal flow {flow.name}", identifier=target.identifier, start=target.identifier + start,
     )  # fmt: skip

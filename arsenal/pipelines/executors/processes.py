@@ -2,9 +2,6 @@
 
 import queue
 import threading
-from typing import Annotated
-
-from annotated_types import Ge, Gt
 
 from arsenal.pipelines.executors.executor import Executor
 from arsenal.pipelines.executors.machine import gpus as visible_gpus
@@ -13,10 +10,7 @@ from arsenal.pipelines.step import Resources
 from arsenal.pipelines.work import Attempt, Processes, attempt_apart
 
 
-def processes(
-    cpus: Annotated[float, Gt(0)] | None = None, gpus: Annotated[int, Ge(0)] | None = None,
-    memory: Annotated[int, Gt(0)] | None = None,
-) -> Executor:  # fmt: skip
+def processes(cpus: float | None = None, gpus: int | None = None, memory: int | None = None) -> Executor:
     """Steps side by side, each in a process of its own, as far as `cpus`, `gpus` and `memory` (bytes) reach for what they ask.
 
     Unless given they are the machine's. A step that asks for GPUs gets them by CUDA_VISIBLE_DEVICES. What is asked for is kept
