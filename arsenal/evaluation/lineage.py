@@ -13,7 +13,7 @@ LETTERS = 33
 """Of a line in a box."""
 
 
-class Box(NamedTuple):
+class LineageBox(NamedTuple):
     """Something that came of something."""
 
     ref: str
@@ -23,7 +23,7 @@ class Box(NamedTuple):
     is_asked: bool = False
 
 
-def write_lineage(to: Path, title: str, boxes: Sequence[Box], edges: Sequence[tuple[str, str, str]]) -> None:
+def write_lineage(to: Path, title: str, boxes: Sequence[LineageBox], edges: Sequence[tuple[str, str, str]]) -> None:
     """Write one page that loads nothing. Boxes come in columns by their kinds, in the order in which those come first; edges are
     (origin, target, how).
     """
@@ -49,10 +49,10 @@ def write_lineage(to: Path, title: str, boxes: Sequence[Box], edges: Sequence[tu
     write_text(to, render("lineage.html", page))
 
 
-def order_boxes(boxes: Sequence[Box], edges: Sequence[tuple[str, str, str]]) -> list[Box]:
+def order_boxes(boxes: Sequence[LineageBox], edges: Sequence[tuple[str, str, str]]) -> list[LineageBox]:
     """Boxes by the middle of what they came of, so that few lines cross."""
     at = {box.ref: float(i) for i, box in enumerate(boxes)}
-    found: list[Box] = []
+    found: list[LineageBox] = []
     for box in boxes:
         origins = [at[one] for one, other, _ in edges if other == box.ref and one in at]
         at[box.ref] = sum(origins) / len(origins) if origins else at[box.ref]
@@ -60,7 +60,7 @@ def order_boxes(boxes: Sequence[Box], edges: Sequence[tuple[str, str, str]]) -> 
     return sorted(found, key=lambda box: at[box.ref])
 
 
-def height(box: Box) -> float:
+def height(box: LineageBox) -> float:
     """Pixels of a box."""
     return 2 * PAD + LINE * len(box.lines) - 4
 

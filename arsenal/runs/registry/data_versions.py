@@ -49,7 +49,7 @@ def add(registry: Registry, name: str, source: Path, *, copy: bool = False, why:
     store, now = registry.store, state(registry, name)
     newest = read_version(registry, name, now.versions[-1]) if now.versions else None
     known = newest.files if newest is not None and newest.source == str(source) else {}
-    found = DataVersion(str(source), source.is_file(), copy, versions.read_contents(source, remembered(source, known)))
+    found = DataVersion(str(source), source.is_file(), copy, versions.read_contents(source, recall(source, known)))
     if newest is not None and (newest.copied, newest.source) == (copy, str(source)) and newest.digest == found.digest:
         remember(source, newest.files, found.files)
         return Added(now.versions[-1], False, found)
@@ -145,7 +145,7 @@ def open_version(registry: Registry, name: str, number: int) -> Path:
     version = read_version(registry, name, number)
     place = place_of(registry, name, number, version)
     try:
-        found = versions.read_contents(place, remembered(place, {} if version.copied else version.files))
+        found = versions.read_contents(place, recall(place, {} if version.copied else version.files))
     except (ValueError, FileNotFoundError) as error:
         raise RegistryError(f"the data {name}@{number} is not as it was: {error}") from error
     remember(place, {} if version.copied else version.files, found)
@@ -157,7 +157,7 @@ def open_version(registry: Registry, name: str, number: int) -> Path:
     return place
 
 
-def remembered(place: Path, known: Mapping[str, Content]) -> Mapping[str, Content]:
+def recall(place: Path, known: Mapping[str, Content]) -> Mapping[str, Content]:
     """The contents that are known, and those that were read since, by the user's cache, which holds none where all are known."""
     path = cache_path(place)
     if path is None or not path.is_file():

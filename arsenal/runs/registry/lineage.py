@@ -156,7 +156,7 @@ def facet_of(name: str, version: str, content: dict[str, Any]) -> dict[str, Any]
     return {"_producer": PRODUCER, "_schemaURL": f"{FACETS}/{version}/{name}.json#/$defs/{name}", **content}
 
 
-class Asked(NamedTuple):
+class LoggedRequest(NamedTuple):
     """A request of a server's log."""
 
     id: str
@@ -167,7 +167,7 @@ class Asked(NamedTuple):
     status: Any
 
 
-def find_request(log: Path, request: str) -> Asked:
+def find_request(log: Path, request: str) -> LoggedRequest:
     """The inference of an id in a request log, a file or a folder of them; RegistryError where it is not there."""
     files = sorted(log.glob("requests-*.jsonl")) if log.is_dir() else [log]
     if not files or not files[0].is_file():
@@ -183,7 +183,7 @@ def find_request(log: Path, request: str) -> Asked:
                 except ValueError as error:
                     raise Damaged(file, f"line {number}: {error}") from error
                 if told.get("id") == request:
-                    return Asked(request, *(told.get(key) for key in ("time", "model", "version", "method", "status")))
+                    return LoggedRequest(request, *(told.get(key) for key in ("time", "model", "version", "method", "status")))
     raise RegistryError(f"{log} has no request {request!r}; a server keeps a sample of them, `--request-log-share`.")
 
 
