@@ -23,20 +23,27 @@ VERBS = {
     "explain": "why a run answers as it does: run=FOLDER method=NAME",
     "generate": "a text that goes on from a prompt, with a run of text: run=FOLDER prompt=TEXT",
     "likelihood": "multiple choice by log-likelihood, and the perplexity of texts: model=FOLDER questions=FILE",
+    "check": "gates and model tests on a run, exit 1 where one fails: run=FOLDER [gates=FILE] [tests=FILE] [against=...]",
     "export": "a run as an artifact to serve: run=FOLDER [to=FOLDER]",
     "export-hf": "a run as a folder that Hugging Face's transformers load: run=FOLDER target=FOLDER",
     "inspect": "what a checkpoint of Hugging Face's is, and whether all of it is understood: hf:FOLDER",
     "predict": "answers for the rows of a file: run=FOLDER input=FILE output=FILE",
     "tokenize": "documents to tokens, by a tokenizer that is given or learned: files=PATHS to=FOLDER",
     "verify-resume": "prove that a killed run resumes bit for bit: +experiment=NAME",
+    "flow": "steps of files and values, each done once: run NAME, plan NAME, show NAME, list, compile NAME target=...",
+    "step": "one step of a flow, for another scheduler: FLOW NAME execution=...",
     "runs": "what runs there are: list, show run=FOLDER, compare runs=A,B, note run=FOLDER text=..., track, import, rm runs=A,B",
+    "registry": "models by name and version: add run=FOLDER, list, show NAME, alias NAME@champion=7, rollback NAME@champion",
+    "data": "versions of data in the registry: add NAME SOURCE, list, show NAME@v3, verify NAME@v3, rm NAME@v3",
+    "reproduce": "a run again, the same bits or what differs: MODEL or run=FOLDER",
+    "lineage": "what came of what, from data to deployment: MODEL, run=FOLDER or request=ID log=FILE",
     "ab": "one experiment on people, from a table of events to a page: TABLE unit=... variant=... outcome=...",
     "new": "a project of your own that trains at once: NAME [to=FOLDER]",
     "completion": "tab completion: eval \"$(arsenal completion bash)\", or zsh, fish",
 }
 SLOW = (
-    "train", "tune", "study", "automl", "evaluate", "explain", "generate", "likelihood", "export", "export-hf", "inspect",
-    "predict", "tokenize", "verify-resume", "ab",
+    "train", "tune", "study", "automl", "evaluate", "explain", "generate", "likelihood", "check", "export", "export-hf",
+    "inspect", "predict", "tokenize", "verify-resume", "reproduce", "ab",
 )  # fmt: skip
 """Verbs that take seconds before they have anything to tell."""
 ABOVE = ("train", "tune")
@@ -105,6 +112,17 @@ def as_count(name: str, word: str, least: int = 1) -> int:
     return int(word)
 
 
+def as_truth(name: str, word: str) -> bool:
+    """A word of the command line as true or false; `UsageError` where it is neither.
+
+    >>> as_truth("force", "true")
+    True
+    """
+    if word not in ("true", "false"):
+        raise UsageError(f"`{name}` must be true or false; got {word}.")
+    return word == "true"
+
+
 def hint(name: str, names: Iterable[str]) -> str:
     """' Did you mean …?' or, when nothing is near, what there is."""
     return nearest(name, names) or f" There are: {', '.join(names)}."
@@ -130,6 +148,9 @@ def usage(verb: Callable[..., None], needed: bool = False) -> list[str]:
     """How a verb's arguments are typed, those that may be left out in brackets; or only those that may not."""
     found = []
     for name, p in inspect.signature(verb).parameters.items():
+        if p.kind is p.VAR_KEYWORD:
+            found += [] if needed else ["[KEY=...]"]
+            continue
         text = name.upper() if p.kind is p.POSITIONAL_ONLY else f"{name}=..."
         found += [text] if p.default is p.empty else [] if needed else [f"[{text}]"]
     return found
@@ -138,9 +159,10 @@ def usage(verb: Callable[..., None], needed: bool = False) -> list[str]:
 def call(verb: Callable[..., None], program: str = "") -> None:
     """Call a verb with the words of the command line, `key=value` but for arguments that go by position.
 
-    `--help` prints its docstring. `program` is what the user typed before the words.
+    `--help` prints its docstring. `program` is what the user typed before the words. A verb with `**` takes any key.
     """
-    parameters = inspect.signature(verb).parameters
+    declared = inspect.signature(verb).parameters
+    parameters = {n: p for n, p in declared.items() if p.kind is not p.VAR_KEYWORD}
     name = program.rpartition(" ")[2] or verb.__name__
     plain = [n for n, p in parameters.items() if p.kind is p.POSITIONAL_ONLY]
     if {"-h", "--help"} & set(sys.argv[1:]):
@@ -150,13 +172,14 @@ def call(verb: Callable[..., None], program: str = "") -> None:
     with report_errors():
         for word in sys.argv[1:]:
             key, equals, value = word.partition("=")
-            if not equals and (free := [n for n in plain if n not in given]):
+            # NAME@ALIAS=VERSION is one word: no argument is called by an @.
+            if (not equals or "@" in key) and (free := [n for n in plain if n not in given]):
                 key, value = free[0], word
             elif not equals:
                 needed = next((n for n, p in parameters.items() if p.default is p.empty and n not in given), None)
                 meant = f" Did you mean `{needed}={word}`?" if needed and not word.startswith("-") else ""
                 raise UsageError(f"`{name}` takes key=value; got {word}.{meant}")
-            if key not in parameters:
+            if key not in parameters and len(parameters) == len(declared):
                 raise UsageError(f"`{name}` has no argument `{key}`.{hint(key, parameters)}")
             given[key] = value
         missing = [n for n, p in parameters.items() if p.default is p.empty and n not in given]

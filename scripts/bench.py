@@ -75,6 +75,11 @@ FIGURES = {
         ),
         2, 1.0,
     ),
+    "data_dvc": Figure(
+        "re-adding 100,000 unchanged files as a data version, the whole process, against DVC",
+        Side("data_arsenal.py", {"files": 100_000, "times": 5}, {"files": 5000, "times": 2}),
+        Side("data_dvc.py", {"files": 100_000, "times": 3}, {"files": 5000, "times": 2}, "dvc"), 2, 10.0, "adds/s",
+    ),
     "cnn_population": Figure(
         "eight digits CNNs: as one population, against one after another",
         Side("members_arsenal.py", {"together": True} | ROUNDS, QUICK_ROUNDS),
@@ -100,7 +105,15 @@ class Bound(NamedTuple):
 
 GPT = {"trial": 10, "warm": 50, "window": 100, "windows": 3}
 QUICK_GPT = {"trial": 3, "warm": 50, "window": 50, "windows": 1}
+SMALL_REGISTRY = {"runs": 500, "versions": 60, "moves": 100, "times": 2}
 FIGURES |= {
+    "registry_mlflow": Figure(
+        "the 50 best by a metric of 30,000 runs and of 3,000 versions, in a process that is up, against MLflow's server on "
+        "SQLite and its client",
+        Side("registry_arsenal.py", {"ask": "both"}, SMALL_REGISTRY),
+        Side("registry_mlflow.py", {"runs": 30_000, "versions": 3000, "times": 5}, SMALL_REGISTRY, "mlflow"),
+        2, 20.0, "answers/s",
+    ),
     "gpt_torch": Figure(
         "transformer 4 x 128, context 64, batch 12: the compiled chunk, against eager torch in float32",
         Side("gpt_arsenal.py", GPT, QUICK_GPT), Side("gpt_torch.py", GPT | {"compiled": False}, QUICK_GPT, "lightning"), 2, 0.9,
@@ -253,6 +266,23 @@ def tree_figures(library: str) -> dict[str, Figure]:
 
 for library in ("scikit-learn", "lightgbm", "xgboost"):
     FIGURES |= tree_figures(library)
+FLOW_STEPS = {"ask": "cached", "steps": 200, "windows": 3}
+SHORT_STEPS = {"ask": "overhead", "steps": 100, "seconds": 0.01, "windows": 3}
+FIGURES |= {
+    f"flow_cached_{peer}": Figure(
+        f"a flow of 200 steps, all of them done already, the whole process: `arsenal flow run`, against {said}",
+        Side("flow_arsenal.py", FLOW_STEPS, {"windows": 1}), Side(f"flow_{peer}.py", FLOW_STEPS, {"windows": 1}, peer), 2, 10.0,
+        "steps/s",
+    )
+    for peer, said in (("prefect", "Prefect's cache"), ("metaflow", "Metaflow's `resume`"), ("kedro", "Kedro's missing outputs"))
+} | {
+    f"flow_step_{peer}": Figure(
+        f"what a step of 10 ms costs beside its 10 ms, in process, 100 of them one after another, against {peer.capitalize()}",
+        Side("flow_arsenal.py", SHORT_STEPS, {"windows": 1}), Side(f"flow_{peer}.py", SHORT_STEPS, {"windows": 1}, peer), 2, 20.0,
+        "steps/s",
+    )
+    for peer in ("prefect", "dagster")
+}  # fmt: skip
 AUTOML = {"budget": 60, "seed": 0, "sets": ["breast_cancer", "wine", "iris", "digits", "diabetes"]}
 SPECULATION = {
     "model": {"steps": 600, "layers": 6, "width": 256, "heads": 8},
@@ -301,6 +331,25 @@ BOUNDS = {
     "runs": Bound(
         "`arsenal runs list` with a filter over 10,000 runs, the whole process, index warm",
         Side("runs_arsenal.py", {"runs": 10_000, "times": 5}, {"runs": 500, "times": 2}), 2, 0.5, "s", True,
+    ),
+    "registry_top": Bound(
+        "`arsenal registry list`: the 50 best by a metric of 30,000 runs and of 3,000 versions, the whole process",
+        Side("registry_arsenal.py", {"ask": "top"}, SMALL_REGISTRY), 2, 0.5, "s", True,
+    ),
+    "registry_history": Bound(
+        "all 2,000 moves of an alias in that registry, from opening it, in a process that is up",
+        Side("registry_arsenal.py", {"ask": "history"}, SMALL_REGISTRY), 2, 0.1, "s", True,
+    ),
+    "alias": Bound(
+        "an alias that 2 workers serve under 32 connections, moved and rolled back: until no answer is the other version's",
+        Side("registry_alias.py", {"ask": "move", "times": 5}, {"times": 1}), 2, 1.0, "s", True,
+    ),
+    "alias_failed": Bound(
+        "requests that failed meanwhile", Side("registry_alias.py", {"ask": "failed", "times": 5}, {"times": 1}), 2, 0, "", True,
+    ),
+    "flow_cached": Bound(
+        "`arsenal flow run` of 200 steps that are done already, the whole process",
+        Side("flow_arsenal.py", FLOW_STEPS, {"windows": 1}), 2, 1.0, "s", True,
     ),
     "search": Bound(
         "best value after 100 trials of five public functions, after 50 of two models by cross-validation, median of 20 seeds: "

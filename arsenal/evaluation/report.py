@@ -1,7 +1,6 @@
 """The report of a run: one page that explains itself, the plots beside it, and the metrics as JSON."""
 
 import base64
-import hashlib
 import io
 import math
 import os
@@ -9,7 +8,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +17,7 @@ from arsenal.evaluation import plot
 from arsenal.evaluation.expectation import holds
 from arsenal.evaluation.hover import hover_points
 from arsenal.evaluation.labels import display_name
+from arsenal.evaluation.page import render
 from arsenal.records import Batch
 from arsenal.storage.files import to_json, write_bytes, write_json, write_text
 
@@ -115,19 +114,6 @@ def write_report(
         write_json(folder / "findings.json", to_json(plain_findings(findings)))
     write_text(folder / "index.html", render("report.html", page))
     return folder / "index.html"
-
-
-def render(template: str, page: dict[str, Any]) -> str:
-    """A template of this room with the page's values in it; one that sets `interactive` has the script, and may run no other."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-
-    def read(name: str) -> str:
-        return files("arsenal.evaluation").joinpath(name).read_text(encoding="utf-8")
-
-    strict: dict[str, Any] = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    script = read("page.js")
-    page = page | {"script": script, "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}
-    return Environment(loader=FunctionLoader(read), autoescape=True, **strict).get_template(template).render(page)
 
 
 class Pictures:

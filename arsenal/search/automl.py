@@ -429,6 +429,7 @@ def conclude(race: Race, path: Path, before: Sequence[Option], asked: str) -> Au
         return result
     kept = [(one.kind, list(one.weights.items()), one.scores.tolist()) for one in found]
     about: dict[str, Any] = {"budget": race.budget.seconds, "asked": asked, "fits": len(race.log.lines), "options": kept}
+    about["runs"] = {"winner": f"{run.folder.parent.name}/{run.folder.name}"}
     shown = {"state": "complete", "time": time.time(), "seconds": f"{race.budget.spent():.0f} of {race.budget.seconds:g}"}
     write_study(
         path / "report", study, title=f"AutoML of {race.settings.name}", status=shown, command=result.command,

@@ -139,7 +139,8 @@ def tune(config: Config, say: Callable[[str], None] = lambda text: None) -> Swee
                 folder.set_status(path, "failed", **count_states(list(sweep.trials.values())))
                 raise SweepError(f"No trial of {path} has a value; the first one: {reason}")
             runs, commands = promote_best(sweep, programs, running)
-            folder.set_status(path, "complete", **count_states(list(sweep.trials.values())))
+            promoted = {str(trial): f"{run.parent.name}/{run.name}" for trial, run in runs.items()}  # which runs came of it
+            folder.set_status(path, "complete", runs=promoted, **count_states(list(sweep.trials.values())))
             report(sweep, config, dimensions, runs, commands)
             best, metric = sweep.rank(), section.metric
             skipped = {one.id: share for one in best[:NAMED] if (share := sweep.skipped_share(one.id))}

@@ -57,6 +57,7 @@ def arguments(before: Sequence[str], last: str) -> Iterator[str]:
             yield from module.VERBS
         elif before[1] in module.VERBS:
             yield from argument_names(module.VERBS[before[1]])
+            yield from getattr(module, "names", lambda words: ())(before[2:])
         return
     called = getattr(module, verb.replace("-", "_"))
     if "config" in inspect.signature(called).parameters:
@@ -68,7 +69,7 @@ def arguments(before: Sequence[str], last: str) -> Iterator[str]:
 def argument_names(verb: Callable[..., None]) -> Iterator[str]:
     """A verb's own arguments, as far as they are named."""
     for name, parameter in inspect.signature(verb).parameters.items():
-        if parameter.kind is not parameter.POSITIONAL_ONLY:
+        if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.VAR_KEYWORD):
             yield f"{name}="
 
 
@@ -80,6 +81,7 @@ def overrides(before: Sequence[str], last: str, name: str) -> Iterator[str]:
     if equals and (CONF / key.lstrip("+")).is_dir():
         yield from (f"{key}={path.stem}" for path in sorted((CONF / key.lstrip("+")).glob("*.yaml")))
         return
-    yield from (f"{plus}{folder.name}=" for folder in CONF.iterdir() if folder.is_dir() for plus in ("", "+"))
+    groups = [folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "flow"]
+    yield from (f"{plus}{group}=" for group in groups for plus in ("", "+"))
     if any(word.startswith("+experiment=") for word in before):
         yield from (f"{key}=" for key in config_keys(before, name))

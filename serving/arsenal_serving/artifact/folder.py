@@ -28,7 +28,18 @@ import safetensors
 
 from arsenal_serving.artifact import manifest as manifests
 from arsenal_serving.artifact import signing
-from arsenal_serving.artifact.versions import MANIFEST, POLICY, SUMS, VERSION, is_version, locate, number_of, numbers
+from arsenal_serving.artifact.versions import (
+    EVENTS,
+    MANIFEST,
+    POLICY,
+    SERVERS,
+    SUMS,
+    VERSION,
+    is_version,
+    locate,
+    number_of,
+    numbers,
+)
 from arsenal_serving.files import replace_file, sync_folder, write_file
 from arsenal_serving.refused import Refused, show
 
@@ -72,11 +83,7 @@ def write(
             number = version or max(numbers(folder), default=0) + 1
             if version is not None and (folder / str(number)).exists():
                 raise Refused(f"{folder / str(number)} exists; a version is never overwritten.")
-            described = {MANIFEST: manifests.text({**manifest, "version": number})}
-            manifests.parse(described[MANIFEST])
-            everything = {**files, **described}
-            sums = "".join(f"{_sha256(everything[path])}  {path}\n" for path in sorted(everything))
-            for path, content in {**described, SUMS: sums.encode()}.items():
+            for path, content in seal(manifest, files, number).items():
                 (partial / path).unlink(missing_ok=True)
                 write_file(partial / path, content)
             for inner in (partial, *(path for path in partial.rglob("*") if path.is_dir())):
@@ -92,6 +99,15 @@ def write(
             return folder / str(number)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def seal(manifest: Mapping[str, Any], files: Mapping[str, bytes], version: int) -> dict[str, bytes]:
+    """The manifest and the sums that make `files` a version; raises `Refused` for a manifest that is none."""
+    described = {MANIFEST: manifests.text({**manifest, "version": version})}
+    manifests.parse(described[MANIFEST])
+    everything = {**files, **described}
+    sums = "".join(f"{_sha256(everything[path])}  {path}\n" for path in sorted(everything))
+    return {**described, SUMS: sums.encode()}
 
 
 def sign(folder: str | os.PathLike[str], private_key: bytes) -> Path:
@@ -187,7 +203,7 @@ def read_arrays(content: bytes, what: str) -> dict[str, np.ndarray]:
 
 
 def _of_versions(name: str) -> bool:
-    return name.startswith(".") or name == POLICY or bool(VERSION.fullmatch(name))
+    return name.startswith(".") or name in (POLICY, EVENTS, SERVERS) or bool(VERSION.fullmatch(name))
 
 
 def _sha256(content: bytes) -> str:

@@ -12,6 +12,8 @@ SUMS, MANIFEST = "SHA256SUMS", "manifest.json"
 POLICY = "policy.json"  # beside the versions: how a server rolls them out
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+ALIAS = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+EVENTS, SERVERS = "events", "servers"  # beside the versions in a registry: what happened, and who serves them
 
 
 def is_version(folder: str | os.PathLike[str]) -> bool:

@@ -20,22 +20,28 @@ from typing import TYPE_CHECKING, Any
 
 from arsenal_serving.artifact.versions import is_version, locate, numbers
 from arsenal_serving.cli import workers
-from arsenal_serving.refused import Refused, report
+from arsenal_serving.refused import Refused, report, show
 from arsenal_serving.repository import proving
+from arsenal_serving.repository.registry import SCHEME
 from arsenal_serving.security import auth
 from arsenal_serving.telemetry import operations
 
 if TYPE_CHECKING:
+    from arsenal_serving.repository.following import Words
     from arsenal_serving.repository.models import Repository
 
 FOLDER = "a model's folder, one version in it, or a run folder that holds artifact/"
 KEY = "a public key, Ed25519: artifacts that none of these signed are refused; repeatable"
 FOLLOW = 1  # seconds after which workers see what another one was told
+LOOK, LOOK_BUCKET = 0.25, 0.5  # seconds after which a server sees that the alias it follows has moved
+FETCH = 10.0  # seconds after which it looks for another policy in the registry's bucket
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """The options of a server, those of what it is made of among them."""
-    parser.add_argument("folder", metavar="FOLDER", help=f"{FOLDER}; or a folder or URL of models, NAME/VERSION/")
+    more = "or a folder or URL of models, NAME/VERSION/; or models:/NAME@ALIAS of a registry, which is followed"
+    parser.add_argument("folder", metavar="FOLDER", help=f"{FOLDER}; {more}")
+    parser.add_argument("--registry", metavar="ROOT", help="its folder or URL (default: $ARSENAL_REGISTRY, registry)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=_port, default=8000, help="0 picks a free one (default: %(default)s)")
     parser.add_argument("--admin-port", type=_port, metavar="PORT", help="load, unload and metrics here; off otherwise")
@@ -75,7 +81,11 @@ def start(given: argparse.Namespace, words: list[str]) -> int:
         signal.signal(number, lambda *_: os._exit(0))
     try:
         folder = Path(given.folder)
-        if not _is_url(given.folder) and not _repository(folder):
+        if given.registry and not given.folder.startswith(SCHEME):
+            raise Refused(f"`--registry` goes with {SCHEME}NAME@ALIAS; got {show(given.folder)}.")
+        if given.versions != "newest" and given.folder.startswith(SCHEME):
+            raise Refused(f"`--versions` goes with a folder of models; got {show(given.folder)}.")
+        if not _is_url(given.folder) and not given.folder.startswith(SCHEME) and not _repository(folder):
             folder = locate(folder)
         guard = auth.guard(given)
         if workers.number() is not None:
@@ -127,7 +137,7 @@ def _serve(
     sys.setswitchinterval(0.001)
 
     try:
-        repository, follow = _models(given, folder)
+        repository, follow, words = _models(given, folder)
     except Refused as error:
         return report(error)
     engine = Engine(given.max_queue_rows, given.max_queue_bytes)
@@ -183,16 +193,27 @@ def _serve(
         if workers.number() is not None:
             sys.stdout.write("\n")
         sys.stdout.flush()
-        if (given.poll or workers.number() is not None) and repository.many:
-            threading.Thread(target=poll, name="poll", daemon=True).start()
+        if repository.followed is not None:
+            threading.Thread(target=again, args=(repository.turn,), name="turn", daemon=True).start()
+        if words is not None:
+            say = words.tell
+            threading.Thread(target=again, args=(lambda: say(repository.served),), name="words", daemon=True).start()
+        if (given.poll or workers.number() is not None or repository.followed is not None) and repository.many:
+            threading.Thread(target=again, args=(follow,), name="poll", daemon=True).start()
 
-    def poll() -> None:
+    every = FOLLOW if repository.followed is None else LOOK if repository.followed.folder else LOOK_BUCKET
+
+    def again(step: Callable[[], None]) -> None:
+        said = ""
         while True:
-            time.sleep(given.poll or FOLLOW)
+            time.sleep(given.poll or every)
             try:
-                follow()
-            except Exception as error:  # a disk that is full, who refuses the change: it may pass
-                report(error)
+                step()
+                said = ""
+            except Exception as error:  # a disk that is full, a bucket that is gone, a refused change: it may pass
+                if str(error) != said:
+                    report(error)
+                said = str(error)
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
@@ -219,6 +240,8 @@ def _serve(
         await asyncio.gather(*ends)
         await loading
         proving.end()
+        if words is not None:
+            words.end()
 
     with asyncio.Runner(loop_factory=_loop) as runner:
         runner.run(run())
@@ -226,17 +249,23 @@ def _serve(
     return report(failure[0]) if failure else 0
 
 
-def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callable[[], None]]:
-    """The repository, and what has it serve what the folder or the URL says now; raises `Refused`."""
+def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callable[[], None], Words | None]:
+    """The repository, what has it serve what the folder or URL says now, its words in a registry; raises `Refused`."""
     from arsenal_serving.artifact import folder as artifact
     from arsenal_serving.cli.verbs import public_keys
     from arsenal_serving.model import ServedModel, TensorLimits, make, runs_already
     from arsenal_serving.repository import remote
+    from arsenal_serving.repository.following import ROOT, Followed, Words, registry_around
     from arsenal_serving.repository.models import Repository
 
-    proof, mirror = proving.proving(given), None
-    if _is_url(given.folder):
-        every, most = given.versions == "all", given.max_version << 20
+    proof, mirror, followed = proving.proving(given), None, None
+    every, most = given.versions == "all", given.max_version << 20
+    if given.folder.startswith(SCHEME):
+        root = given.registry or os.environ.get(ROOT) or "registry"
+        followed = Followed(root, given.folder, given.anonymous)
+        mirror = None if followed.folder else followed.mirror(proof.cache, most)
+        folder = followed.folder or mirror.folder
+    elif _is_url(given.folder):
         mirror = remote.mirror(given.folder, proof.cache, every, most, given.anonymous)
         folder = mirror.folder
     proving.use_cache(proof.cache)
@@ -252,9 +281,18 @@ def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callab
         model.warm()
         return model
 
+    fetched = -1, 0.0
+
     def follow() -> None:
         """Serve what the folder, or the URL, says now."""
-        told = remote.sync(mirror) if mirror else []
+        nonlocal fetched
+        told: list[str] = []
+        if mirror and followed and (time.monotonic() - fetched[1] > FETCH or fetched[0] != followed.state.number):
+            number = followed.state.number
+            told = remote.sync(mirror, followed.models)
+            fetched = number, time.monotonic() - (FETCH - FOLLOW if told else 0)
+        elif mirror and not followed:
+            told = remote.sync(mirror)
         if not repository.started:
             try:
                 repository.start()
@@ -264,11 +302,15 @@ def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callab
             told += repository.follow()
         if mirror:
             remote.prune(mirror, repository.served)
+        if words:
+            words.tell(repository.served)
         for why in told:
             sys.stderr.write(f"arsenal-serve: not served: {why}\n")
 
-    repository = Repository(folder, prepare, every=given.versions == "all")
-    return repository, follow
+    repository = Repository(folder, prepare, every=every, followed=followed)
+    store = followed.store if followed else registry_around(Path(os.path.abspath(folder)))
+    words = Words(store, given.folder) if store else None
+    return repository, follow, words
 
 
 def _is_url(place: str) -> bool:

@@ -28,6 +28,7 @@ from arsenal_serving.model import Loaded, ServedModel
 from arsenal_serving.refused import Refused, show, unknown_name
 from arsenal_serving.repository import rollout
 from arsenal_serving.repository.engine import Statistics
+from arsenal_serving.repository.following import OURS, Followed
 from arsenal_serving.repository.rollout import Policy
 from arsenal_serving.repository.trials import TrialCounts
 
@@ -85,7 +86,7 @@ class Repository:
     folder: one version, or a folder of NAME/VERSION/. make: a version's folder -> a model that is proven and warm.
     every: whether all versions of each are served, or the newest, where a policy does not say it. on_change: is told of
     "load", "unload", "policy" and "rollback" before it takes effect, on the thread that does it, with the model and
-    what becomes of it; what it raises refuses the change.
+    what becomes of it; what it raises refuses the change. followed: the one model that is served, as its registry says.
     """
 
     def __init__(
@@ -94,8 +95,9 @@ class Repository:
         make: Callable[[Path], ServedModel],
         every: bool = False,
         on_change: Change = lambda event, details: None,
+        followed: Followed | None = None,
     ):
-        self.folder, self._make, self._every = Path(folder), make, every
+        self.folder, self._make, self._every, self.followed = Path(folder), make, every, followed
         self.many = not versions.is_version(self.folder)
         self.started = False
         self.on_change = on_change
@@ -128,7 +130,8 @@ class Repository:
         A version that is refused leaves the older ones served. A model whose folder is gone is served on.
         """
         refused = []
-        for name in _names(self.folder, linked=True) if self.many and self.folder.is_dir() else []:
+        linked = self.many and self.followed is None and self.folder.is_dir()
+        for name in _names(self.folder, linked=True) if linked else []:
             if name not in self._ready:
                 self._say(name, "", UNAVAILABLE, LINKED)
         for name in self._names():
@@ -136,14 +139,32 @@ class Repository:
                 if self._seen.get(name) == self._look(name):
                     continue
                 with self._changing:  # what was seen before it was free may be what somebody has changed meanwhile
-                    content, there = self._seen[name] = self._look(name)
-                    given = rollout.parse(content) if content else Policy()
+                    content, there, _ = self._seen[name] = self._look(name)
+                    given = self._parse(content)
                     self._change(name, given, there, "load", {"by": by}, around=True)
             except (Refused, OSError) as error:
                 refused.append(" ".join(str(error).split()))
                 if name not in self._ready and not any(known == name for known, _ in self._states):
                     self._say(name, "", UNAVAILABLE, refused[-1])
         return refused
+
+    def turn(self) -> None:
+        """Have calls go where the followed alias is now, if that version is ready; what has to be made is `follow`'s.
+
+        It waits for nothing that is being made. What `on_change` raises refuses it.
+        """
+        assert self.followed is not None
+        name = self.followed.name
+        self.followed.look()
+        given = self._parse(self._policy_file(name))
+        with self._putting:
+            ready, before = self._ready.get(name, {}), self._policies.get(name)
+            if before is None or given.default == before.default or given.default not in ready:
+                return
+            numbers = sorted(ready)
+            about = {"model": name, "versions": numbers, "policy": rollout.document(given), "by": "alias"}
+            self.on_change("policy", about)
+            self._put(name, given, {number: served.model for number, served in ready.items()})
 
     @property
     def models(self) -> dict[str, ServedModel]:
@@ -200,8 +221,10 @@ class Repository:
         """
         with self._changing:
             there = self._there(name)
-            self._seen[name] = (self._policy_file(name), there)  # if it is refused, `follow` need not try it too
+            self._seen[name] = self._look(name)  # if it is refused, `follow` need not try it too
             given = self._read_policy(name)._replace(loaded=True)
+            if config is not None and self.followed is not None:
+                raise Refused(f"'config' of a load does not go with {self.followed.reference}: the registry says it.")
             if config is not None:
                 given = given._replace(versions=_read_config(name, there, config))
             self._change(name, given, there, "load", {"by": by})
@@ -236,7 +259,7 @@ class Repository:
         """
         with self._changing:
             there = self._there(name)
-            given = rollout.policy(document)
+            given = rollout.policy(document) if self.followed is None else self.followed.set(document)
             self._change(name, given, there, "policy", {"by": by}, kept=lambda: self._write(name, given))
 
     def roll_back(self, name: str, trial: TrialCounts, why: str) -> None:
@@ -288,9 +311,14 @@ class Repository:
             raise Unready(f"the folder {self.folder} is not there.")
         if not MODEL_NAME.fullmatch(name) or name not in names:
             raise Missing(str(unknown_name("model", name, names)))
-        return versions.numbers(self.folder / name)
+        return self._versions(name)
+
+    def _versions(self, name: str) -> list[int]:
+        return versions.numbers(self.folder / name) if self.followed is None else self.followed.models[name]
 
     def _names(self) -> list[str]:
+        if self.followed is not None:
+            return [self.followed.name]
         try:
             return _names(self.folder) if self.many else []
         except OSError:
@@ -324,15 +352,30 @@ class Repository:
                 if not around:
                     raise
                 refused[number] = error
+                if self.followed is not None and number != given.default:  # held ready only
+                    given = given._replace(versions=[other for other in given.versions if other != number])
         made = {number: made[number] for number in numbers}
         if around and self._ready.get(name, {}).keys() == made.keys() and self._policies.get(name) == given:
             return
         self.on_change(event, {"model": name, "versions": numbers, "policy": rollout.document(given), **details})
         kept()
-        fewer = not self._ready.get(name, {}).keys() <= made.keys()
-        self._put(name, given, made)
+        with self._putting:
+            if self.followed is not None:  # its alias may have moved while versions were made
+                given, made = self._catch_up(name, given, made)
+            fewer = not self._ready.get(name, {}).keys() <= made.keys()
+            self._put(name, given, made)
         if fewer:
             gc.collect()  # what compiles leaves cycles that hold frames, and those hold what was served
+
+    def _catch_up(
+        self, name: str, given: Policy, made: dict[int, ServedModel]
+    ) -> tuple[Policy, dict[int, ServedModel]]:
+        """The policy as it is by now, if all that it names is made or ready."""
+        assert self.followed is not None
+        now = self.followed.adjust(rollout.document(given))
+        named = {now.default, *now.aliases.values()}
+        held = {number: served.model for number, served in self._ready.get(name, {}).items() if number in named}
+        return (now, {**held, **made}) if now.loaded and named <= {*held, *made} else (given, made)
 
     def _one(self, name: str, number: int) -> ServedModel:
         if number in self._ready.get(name, {}):  # a version never changes: it need not be made again
@@ -404,8 +447,15 @@ class Repository:
             return Unready(f"model {show(name)} is not ready.")
         return Missing(str(unknown_name("model", name, self.routes)))
 
-    def _look(self, name: str) -> tuple[bytes, list[int]]:
-        return self._policy_file(name), versions.numbers(self.folder / name)
+    def _look(self, name: str) -> tuple[bytes, list[int], list[int]]:
+        content, there = self._policy_file(name), self._versions(name)
+        if self.followed is None:
+            return content, there, []
+        mirrored = versions.numbers(self.folder / name) if self.followed.folder is None else []
+        return content, there, [self.followed.state.number, *mirrored]
+
+    def _parse(self, content: bytes) -> Policy:
+        return rollout.parse(content or b"{}", self.followed and self.followed.adjust)
 
     def _policy_file(self, name: str) -> bytes:
         path = self.folder / name / versions.POLICY
@@ -420,12 +470,15 @@ class Repository:
     def _read_policy(self, name: str) -> Policy:
         """The policy in the folder, or the one that is followed where there is none."""
         content = self._policy_file(name)
-        return rollout.parse(content) if content else self._policies.get(name, Policy())
+        return self._parse(content) if content else self._policies.get(name, Policy())
 
     def _write(self, name: str, given: Policy) -> None:
         path, form = self.folder / name / versions.POLICY, orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+        said = rollout.document(given)
+        if self.followed is not None:
+            said = {key: value for key, value in said.items() if key not in OURS}
         try:
-            replace_file(path, orjson.dumps(rollout.document(given), option=form))
+            replace_file(path, orjson.dumps(said, option=form))
         except OSError as error:
             raise Stop(503, f"{path} cannot be written: {error.strerror}.") from error
 
@@ -433,7 +486,7 @@ class Repository:
         """Write what is served to the folder if it says otherwise, so that a restart serves the same."""
         try:
             content = self._policy_file(name)
-            if given != (rollout.parse(content) if content else Policy()):
+            if given != self._parse(content):
                 self._write(name, given)
         except (Refused, Stop) as error:
             sys.stderr.write(f"arsenal-serve: a restart will not know what changed of {name!r}: {error}\n")

@@ -30,6 +30,7 @@ from arsenal_serving.artifact.manifest import MODEL_NAME
 from arsenal_serving.files import replace_file
 from arsenal_serving.refused import Refused, show
 from arsenal_serving.repository import rollout
+from arsenal_serving.repository.store import first_words, open_system
 
 INDEX = "index.json"
 LARGEST_TEXT = 1 << 20  # bytes of an index, and of sums
@@ -44,6 +45,10 @@ class Absent(Exception):
     """There is no such file at the origin."""
 
 
+class Unfinished(Refused):
+    """A version has no sums: it is still being sent, or was cut off."""
+
+
 class Origin(NamedTuple):
     """Where a repository lies: how a file is opened, by its path below the URL, and which folders are below one."""
 
@@ -53,12 +58,16 @@ class Origin(NamedTuple):
 
 
 class Mirror(NamedTuple):
-    """An origin and the folder that it is mirrored to. every: as of `Repository`. most: bytes of one version."""
+    """An origin and the folder that it is mirrored to. every: as of `Repository`. most: bytes of one version.
+
+    read: the policy that a document says, where a registry has its part in it.
+    """
 
     origin: Origin
     folder: Path
     every: bool
     most: int
+    read: Callable[[Any], rollout.Policy] = rollout.policy
 
 
 def mirror(url: str, cache: Path | None, every: bool, most: int, anonymous: bool = False) -> Mirror:
@@ -75,14 +84,17 @@ def mirror(url: str, cache: Path | None, every: bool, most: int, anonymous: bool
     return Mirror(origin, folder, every, most)
 
 
-def sync(into: Mirror) -> list[str]:
-    """Fetch what is new of what the policies choose; returns what could not be had, one line each."""
+def sync(into: Mirror, there: Mapping[str, list[int]] | None = None) -> list[str]:
+    """Fetch what is new of what the policies choose; returns what could not be had, one line each.
+
+    there: models and their versions, where somebody else knows them.
+    """
     told = []
     with FileLock(into.folder / ".lock"):  # several servers share a mirror
         for partial in into.folder.glob("*/.*.partial"):
             shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
         try:
-            models = _models(into.origin)
+            models = _models(into.origin) if there is None else there
         except Refused as error:
             return [str(error)]
         for name, there in models.items():
@@ -99,7 +111,7 @@ def prune(into: Mirror, served: Mapping[str, list[int]]) -> None:
         for name, numbers in served.items():
             there = versions.numbers(into.folder / name)
             try:
-                keep = {*numbers, *rollout.choose(_policy(into.folder / name), there, into.every)}
+                keep = {*numbers, *rollout.choose(_policy(into, name), there, into.every)}
             except Refused:
                 continue
             for number in set(there) - keep if numbers else ():
@@ -136,7 +148,7 @@ def _model(into: Mirror, name: str, there: list[int]) -> None:
     except Absent:
         fetched = b""
     if fetched:
-        rollout.parse(fetched)
+        rollout.parse(fetched, into.read)
     last = folder / FETCHED
     if (last.read_bytes() if last.exists() else b"") != fetched:
         if fetched:
@@ -144,18 +156,28 @@ def _model(into: Mirror, name: str, there: list[int]) -> None:
         else:
             (folder / versions.POLICY).unlink(missing_ok=True)
         replace_file(last, fetched)
-    for number in rollout.choose(_policy(folder), there, into.every):
-        if not (folder / str(number)).exists():
-            _version(into, f"{name}/{number}")
+    there, partial = list(there), None
+    while there:
+        try:
+            for number in rollout.choose(_policy(into, name), there, into.every):
+                if not (folder / str(number)).exists():
+                    fetch_version(into, f"{name}/{number}")
+            break
+        except Unfinished as error:  # what is there is served meanwhile
+            there.remove(number)
+            partial = partial or error
+    if partial:
+        raise partial
 
 
-def _version(into: Mirror, path: str) -> None:
+def fetch_version(into: Mirror, path: str) -> None:
+    """Bring NAME/VERSION into the mirror, whole or not at all; raises `Refused` where a file is not as its sums say."""
     origin, target = into.origin, into.folder / path
     where = f"{origin.url}/{path}"
     try:
         sums = _read(origin, f"{path}/{versions.SUMS}", LARGEST_TEXT)
     except Absent:
-        raise Refused(f"{where}/{versions.SUMS} is not there.") from None
+        raise Unfinished(f"{where}/{versions.SUMS} is not there.") from None
     listed = artifact.read_sums(sums, where)
     if versions.MANIFEST not in listed:
         raise Refused(f"{where}/{versions.SUMS} does not list '{versions.MANIFEST}'.")
@@ -188,9 +210,9 @@ def _version(into: Mirror, path: str) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _policy(folder: Path) -> rollout.Policy:
-    path = folder / versions.POLICY
-    return rollout.parse(path.read_bytes()) if path.exists() else rollout.Policy()
+def _policy(into: Mirror, name: str) -> rollout.Policy:
+    path = into.folder / name / versions.POLICY
+    return rollout.parse(path.read_bytes() if path.exists() else b"{}", into.read)
 
 
 def _read(origin: Origin, path: str, most: int) -> bytes:
@@ -212,11 +234,7 @@ def _chunks(origin: Origin, path: str, most: int) -> Iterator[bytes]:
     except FileNotFoundError as error:
         raise Absent(where) from error
     except Exception as error:  # each library's own: no such host, no rights, cut off
-        raise Refused(f"{where} cannot be read: {_words(error)}.") from error
-
-
-def _words(error: Exception) -> str:
-    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+        raise Refused(f"{where} cannot be read: {first_words(error)}.") from error
 
 
 def _json(content: bytes, what: str) -> Any:
@@ -240,16 +258,7 @@ def _http(url: str) -> Origin:
 
 
 def _fsspec(url: str, anonymous: bool) -> Origin:
-    try:
-        import fsspec
-
-        # Credentials are given or there are none: a server asks no cloud's metadata address who it is.
-        os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
-        system, root = fsspec.core.url_to_fs(url, **({"anon": True} if anonymous else {}))
-    except (ImportError, ValueError) as error:
-        raise Refused(f"{show(url)} needs fsspec: pip install 'ml-arsenal-serving[remote]' ({error}).") from error
-    except Exception as error:  # each library's own: no such host, no rights
-        raise Refused(f"{show(url)} cannot be opened: {_words(error)}.") from error
+    system, root = open_system(url, anonymous)
 
     def folders(path: str) -> list[str]:
         system.invalidate_cache()
@@ -258,7 +267,7 @@ def _fsspec(url: str, anonymous: bool) -> Origin:
         except FileNotFoundError:
             return []
         except Exception as error:  # each library's own
-            raise Refused(f"{url}/{path} cannot be listed: {_words(error)}.") from error
+            raise Refused(f"{url}/{path} cannot be listed: {first_words(error)}.") from error
         return sorted(row["name"].rstrip("/").rpartition("/")[2] for row in rows if row["type"] == "directory")
 
     return Origin(url, lambda path: system.open(f"{root}/{path}", "rb"), folders)

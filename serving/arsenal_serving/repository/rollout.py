@@ -9,19 +9,18 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from arsenal_serving.artifact.versions import POLICY
+from arsenal_serving.artifact.versions import ALIAS, POLICY
 from arsenal_serving.refused import Refused, show, unknown_name
 
 LONGEST = 1 << 20
 """Bytes of a policy."""
 
-ALIAS = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 HEADER = re.compile(r"[a-z0-9_-]{1,100}")
 # Upper edges of a histogram of differences; the first counts those that are none, after the last comes the rest.
 EDGES = (0.0, *(float(f"1e{power}") for power in range(-7, 4)))
@@ -82,12 +81,12 @@ class Policy(NamedTuple):
     rollback: Rollback | None = None
 
 
-def parse(content: bytes) -> Policy:
-    """The policy in the bytes of a file; raises `Refused`, naming the field."""
+def parse(content: bytes, read: Callable[[Any], Policy] | None = None) -> Policy:
+    """The policy in the bytes of a file; raises `Refused`, naming the field. read: instead of `policy`."""
     if len(content) > LONGEST:
         raise Refused(f"a policy must be at most {LONGEST} bytes; got {len(content)}.")
     try:
-        return policy(json.loads(content))
+        return (read or policy)(json.loads(content))
     except (ValueError, RecursionError) as error:
         if isinstance(error, Refused):
             raise

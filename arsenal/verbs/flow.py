@@ -1,0 +1,214 @@
+"""`arsenal flow run|plan|show|list|compile`: steps that are done once for each content; what they would do, what they did."""
+
+import functools
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from arsenal.cli import as_count, hint
+from arsenal.pipelines import here, plan_flow, processes, read_flow, run_flow
+from arsenal.pipelines.execution import ROOT, Outcome
+from arsenal.pipelines.executors import Executor
+from arsenal.pipelines.flow import Flow, flows, load
+from arsenal.pipelines.journal import last_execution, read_execution
+from arsenal.pipelines.references import FlowError
+from arsenal.pipelines.step import as_bytes
+from arsenal.pipelines.store import Store
+
+EXECUTORS = ("here", "processes", "ray")
+
+
+class StepsFailed(FlowError):
+    """Some steps of a flow failed, each of which was told."""
+
+    told = True
+
+
+def run(
+    name: str, /, root: str = ROOT, executor: str = "here", cpus: str | None = None, gpus: str | None = None,
+    memory: str | None = None, address: str | None = None, only: str = "", fresh: str = "false", dry: str = "false",
+    **params: str,
+) -> None:  # fmt: skip
+    """Do what of a flow is not done yet; a killed one goes on at the step that was running. Fails if a step does.
+
+    NAME: of a flow in conf/flow, a YAML file, or FILE.py:NAME. Any other key is a parameter of the flow.
+    root: the folder of flows. executor: here, one step after another; processes, side by side as far as cpus, gpus and memory
+    (2 GB) reach; ray, on the cluster at address or one of this machine's own. only: steps with commas, and what they wait for.
+    fresh: true does all of it again. dry: true says what would run and why, and runs nothing.
+    """
+    found = read_flow(name, params)
+    chosen = [one for one in only.split(",") if one]
+    if is_true("dry", dry):
+        tell_plan(found, root, chosen, is_true("fresh", fresh))
+        return
+    where = choose_executor(executor, cpus, gpus, memory, address)
+    outcome = run_flow(found, root, where, teller(found), chosen, is_true("fresh", fresh))
+    page = Path(root, found.name, "index.html")
+    worked = any(state != "cached" for state in outcome.states.values())
+    if worked or not page.is_file():
+        from arsenal.pipelines.page import write_page
+
+        write_page(page, found, Store(root, found.name))
+    print(summary(outcome))
+    print(f"page: {page}")
+    if not outcome.complete:
+        raise StepsFailed(f"{len(outcome.errors)} steps failed.")
+
+
+def plan(name: str, /, root: str = ROOT, only: str = "", fresh: str = "false", **params: str) -> None:
+    """Say which steps would run and why, as run with dry=true does.
+
+    NAME: of a flow, a YAML file, or FILE.py:NAME. Any other key is a parameter of the flow. root, only, fresh as of run.
+    """
+    tell_plan(read_flow(name, params), root, [one for one in only.split(",") if one], is_true("fresh", fresh))
+
+
+def show(name: str, /, root: str = ROOT, execution: str | None = None, to: str | None = None) -> None:
+    """Say what became of the steps of a flow's last execution, and write the page.
+
+    NAME: of a flow, a YAML file, or FILE.py:NAME. root: the folder of flows. execution: another one, by its number or name.
+    to: the page; ROOT/NAME/index.html unless given.
+    """
+    from arsenal.pipelines.page import step_rows, write_page
+
+    found = load(name)
+    store = Store(root, found.name)
+    last = last_execution(store.folder) if execution is None else read_execution(store.folder, execution)
+    if last is None or not last.events:
+        told = "" if execution is None else f" as execution {execution}"
+        raise FlowError(f"Nothing was run of the flow `{found.name}` in {store.folder}{told}.")
+    began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(last.events[0]["time"]))
+    print(f"{found.name}, execution {last.number}, {last.state} since {began}\n")
+    rows = step_rows(found, last)
+    width = max(len(row.id) for row in rows)
+    for row in rows:
+        print(f"{row.id:<{width}}  {row.state:<8} {row.took:>8}  {row.says}".rstrip())
+    page = Path(to) if to is not None else store.folder / "index.html"
+    write_page(page, found, store, last)
+    print(f"page: {page}")
+
+
+def list_flows(root: str = ROOT) -> None:
+    """List the flows that are found by name, and how far they are.
+
+    root: the folder of flows.
+    """
+    there = flows()
+    width = max(map(len, there), default=0)
+    for name, path in there.items():
+        try:
+            found = load(str(path))
+        except FlowError as error:  # of one flow, and the others are told all the same
+            print(f"{name:<{width}}  {'cannot be used':<24}  {error}")
+            continue
+        last = last_execution(Path(root, found.name))
+        state = f"{last.state}, execution {last.number}" if last else "never run"
+        print(f"{name:<{width}}  {state:<24}  {found.note or path}")
+
+
+def compile(
+    name: str, /, target: str, to: str, root: str = ROOT, folder: str | None = None, image: str | None = None,
+    volume: str | None = None, **params: str,
+) -> None:  # fmt: skip
+    """Write the flow as a file for another scheduler, each step of which runs `arsenal step`; the file does not import arsenal.
+
+    NAME: of a flow, a YAML file, or FILE.py:NAME. Any other key is a parameter of the flow. target: airflow, prefect, kfp, argo,
+    cron or systemd. to: the file, of systemd the folder. root: the folder of flows there. folder: the working folder there, this
+    one unless given. image, volume: of kfp and argo, a container image that has arsenal, and a claim of a volume for folder.
+    """
+    from arsenal.pipelines.compile import TARGETS, compile_flow
+
+    if target not in TARGETS:
+        raise FlowError(f"`target` must be one of {', '.join(TARGETS)}; got {target}.{hint(target, TARGETS)}")
+    for path in compile_flow(read_flow(name, params), target, Path(to), root, folder, image, volume):
+        print(path)
+
+
+def names(words: Sequence[str]) -> list[str]:
+    """What may stand behind these words: a flow, and then its parameters."""
+    if not words:
+        return list(flows())
+    try:
+        return [f"{key}=" for key in load(words[0]).params]
+    except FlowError:
+        return []
+
+
+def is_true(name: str, word: str) -> bool:
+    """A word of the command line as a truth."""
+    if word not in ("true", "false"):
+        raise FlowError(f"`{name}` must be true or false; got {word}.")
+    return word == "true"
+
+
+def choose_executor(
+    name: str, cpus: str | None, gpus: str | None, memory: str | None, address: str | None
+) -> Callable[[], Executor]:
+    """What makes the executor that the words ask for."""
+    if name not in EXECUTORS:
+        raise FlowError(f"`executor` must be one of {', '.join(EXECUTORS)}; got {name}.{hint(name, EXECUTORS)}")
+    given = {"cpus": cpus, "gpus": gpus, "memory": memory, "address": address}
+    allowed = {"here": (), "processes": ("cpus", "gpus", "memory"), "ray": ("address",)}[name]
+    if wrong := [key for key, value in given.items() if value is not None and key not in allowed]:
+        raise FlowError(f"`{wrong[0]}` is not for executor={name}, which takes {', '.join(allowed) or 'nothing'}.")
+    if name == "here":
+        return here
+    if name == "ray":
+        from arsenal.pipelines.executors.ray import ray
+
+        return functools.partial(ray, address)
+    counts = (("cpus", cpus, 1), ("gpus", gpus, 0))
+    numbers: dict[str, Any] = {key: as_count(key, value, least) for key, value, least in counts if value}
+    return functools.partial(processes, **numbers, **({"memory": as_bytes("`memory`", memory)} if memory else {}))
+
+
+def teller(flow: Flow) -> Callable[[dict[str, Any]], None]:
+    """A listener that prints what happens, an error to stderr."""
+    width = max(map(len, flow.steps))
+
+    def listen(event: dict[str, Any]) -> None:
+        id, kind = event.get("id") or event.get("step", ""), event["kind"]
+        if kind == "begun" and event["goes_on"]:
+            print("Going on with what was begun.")
+        elif kind == "start":
+            again = f", attempt {event['attempt']}" if event["attempt"] > 1 else ""
+            print(f"{id:<{width}}  runs{again}", flush=True)
+        elif kind == "done":
+            print(f"{id:<{width}}  done in {seconds_text(event['seconds'])}", flush=True)
+        elif kind in ("skipped", "blocked"):
+            what = "left out" if kind == "skipped" else "not run"
+            print(f"{id:<{width}}  {what}: {event['why']}", flush=True)
+        elif kind == "failed_step":
+            again = f" Again in {event['again_in']:g} s." if event.get("again_in") is not None else ""
+            print(f"arsenal: Step `{id}` failed: {event['error'].rstrip('.')}.{again}", file=sys.stderr, flush=True)
+
+    return listen
+
+
+def seconds_text(seconds: float) -> str:
+    """Seconds in few letters."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+
+
+def summary(outcome: Outcome) -> str:
+    """What became of all steps, in a line."""
+    words = {"done": "done", "cached": "as they were", "skipped": "left out", "failed": "failed", "blocked": "not run"}
+    counts = {state: list(outcome.states.values()).count(state) for state in words}
+    told = ", ".join(f"{count} {words[state]}" for state, count in counts.items() if count)
+    return f"{len(outcome.states)} steps: {told}; {seconds_text(outcome.seconds)}"
+
+
+def tell_plan(flow: Flow, root: str, only: list[str], fresh: bool) -> None:
+    """Print what would become of each step."""
+    found = plan_flow(flow, root, only, fresh)
+    width = max(len(one.id) for one in found)
+    for one in found:
+        print(f"{one.id:<{width}}  {one.state:<7}  {one.why}")
+    failing = [one for one in found if one.state == "fails"]
+    if failing:
+        raise FlowError(f"Step `{failing[0].id}` would fail: {failing[0].why}")
+
+
+VERBS: dict[str, Callable[..., None]] = {"run": run, "plan": plan, "show": show, "list": list_flows, "compile": compile}
