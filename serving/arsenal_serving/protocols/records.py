@@ -131,7 +131,7 @@ def _value(port: Port, value: Any) -> Any:
 
 
 def openapi(models: dict[str, ServedModel], secured: bool = False) -> dict:
-    """The OpenAPI document for these models, secured with a key or token, except for what is of texts (`completions`)."""
+    """The OpenAPI document for these models, secured with a key or token; `completions` has the paths of texts."""
     paths: dict[str, Any] = {}
     for name, model in sorted(models.items()):
         for method in model.methods.values():

@@ -10,8 +10,8 @@ CREATE TABLE "experiments" (
 	CONSTRAINT experiments_lifecycle_stage CHECK (lifecycle_stage IN ('active', 'deleted')), 
 	CONSTRAINT uq_experiments_workspace_name UNIQUE (workspace, name)
 );
-insert into experiments values (0, 'Default', '/home/somebody/mlruns/0', 'active', 1796070808832, 1796070808832, 'default');
-insert into experiments values (1, 'wine', '/home/somebody/mlruns/1', 'active', 1796070808834, 1796070808834, 'default');
+insert into experiments values (0, 'Default', '/srv/mlflow/mlruns/0', 'active', 1796070808832, 1796070808832, 'default');
+insert into experiments values (1, 'wine', '/srv/mlflow/mlruns/1', 'active', 1796070808834, 1796070808834, 'default');
 CREATE TABLE "runs" (
 	run_uuid VARCHAR(32) NOT NULL, 
 	name VARCHAR(250), 
@@ -32,8 +32,8 @@ CREATE TABLE "runs" (
 	FOREIGN KEY(experiment_id) REFERENCES experiments (experiment_id), 
 	CHECK (status IN ('SCHEDULED', 'FAILED', 'FINISHED', 'RUNNING', 'KILLED'))
 );
-insert into runs values ('e19193255276495fa92836d71bf09d2a', 'run-0', 'UNKNOWN', '', '', 'unknown', 'FINISHED', 1700000000000, 1700000003000, '', 'active', '/home/somebody/mlruns/1/e19193255276495fa92836d71bf09d2a/artifacts', 1, null);
-insert into runs values ('76161effb44847b5a42329b34d7dbf66', 'run-1', 'UNKNOWN', '', '', 'unknown', 'FAILED', 1700000000001, 1700000003001, '', 'active', '/home/somebody/mlruns/1/76161effb44847b5a42329b34d7dbf66/artifacts', 1, null);
+insert into runs values ('e19193255276495fa92836d71bf09d2a', 'run-0', 'UNKNOWN', '', '', 'unknown', 'FINISHED', 1700000000000, 1700000003000, '', 'active', '/srv/mlflow/mlruns/1/e19193255276495fa92836d71bf09d2a/artifacts', 1, null);
+insert into runs values ('76161effb44847b5a42329b34d7dbf66', 'run-1', 'UNKNOWN', '', '', 'unknown', 'FAILED', 1700000000001, 1700000003001, '', 'active', '/srv/mlflow/mlruns/1/76161effb44847b5a42329b34d7dbf66/artifacts', 1, null);
 CREATE TABLE "params" (
 	"key" VARCHAR(250) NOT NULL, 
 	value VARCHAR(8000) NOT NULL, 
