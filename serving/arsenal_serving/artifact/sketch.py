@@ -1,0 +1,224 @@
+"""Columns as counts: how one was distributed where a model learned, and how it is where the model is asked.
+
+A column of numbers has bins between quantiles of the reference (between its values where they are few), one of words its
+levels. A sketch counts what falls into them, so it has a size of its own whatever is counted, and those of workers,
+hosts and hours are merged by adding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from arsenal_serving.refused import Refused, show
+
+NUMBER, CATEGORY = "number", "category"
+BINS, LEVELS = 100, 200  # of numbers; of words, beyond which the rarest are one
+SEEN = 20  # levels that the reference has not, kept by name with their counts
+FORMAT = 1
+
+
+class Column(NamedTuple):
+    """A column's reference.
+
+    name: the port's, with the column's behind a dot where it has several. edges: of numbers, between bins, rising; a
+    bin holds what is above the edge before it and at most the one behind. levels: of words. counts: by bin or level,
+    then what is none of the levels, then gaps. least, most, mean, deviation: of numbers that are there, else None.
+    """
+
+    name: str
+    kind: str
+    edges: tuple[float, ...]
+    levels: tuple[str, ...]
+    counts: tuple[float, ...]
+    least: float | None
+    most: float | None
+    mean: float | None
+    deviation: float | None
+
+    @property
+    def parts(self) -> int:
+        """Counts that a sketch of it has: bins or levels, others, gaps."""
+        return (len(self.edges) + 1 if self.kind == NUMBER else len(self.levels)) + 2
+
+    def label(self, part: int) -> str:
+        """A part in words."""
+        if part >= self.parts - 2:
+            return ("another", "missing")[part - self.parts + 2]
+        if self.kind == CATEGORY:
+            return self.levels[part]
+        low = self.edges[part - 1] if part else None
+        high = self.edges[part] if part < len(self.edges) else None
+        return f"up to {high:.4g}" if low is None else f"above {low:.4g}" if high is None else f"{low:.4g} to {high:.4g}"
+
+
+def describe(name: str, values: np.ndarray) -> Column:
+    """The reference of a column: numbers [n], NaN where one is missing, or words [n] as objects, None where missing."""
+    if values.dtype.kind in "OUS":
+        there = np.array([value for value in values.tolist() if value is not None], dtype=object)
+        levels, counts = np.unique(there.astype(str), return_counts=True) if len(there) else (np.array([], str), [])
+        often = np.sort(np.argsort(-np.asarray(counts), kind="stable")[:LEVELS])
+        made = Column(name, CATEGORY, (), tuple(levels[often].tolist()), (), None, None, None, None)
+    else:
+        wide = values.astype(np.float64)
+        there = wide[np.isfinite(wide)]
+        if len(there) == 0:
+            made = Column(name, NUMBER, (), (), (), None, None, None, None)
+        else:
+            values_there = np.unique(there)
+            if len(values_there) <= BINS:
+                edges = (values_there[1:] + values_there[:-1]) / 2
+            else:
+                edges = np.unique(np.quantile(there, np.arange(1, BINS) / BINS))
+            facts = (float(there.min()), float(there.max()), float(there.mean()), float(there.std()))
+            made = Column(name, NUMBER, tuple(edges.tolist()), (), (), *facts)
+    counted = Sketch(made)
+    counted.add(values)
+    return made._replace(counts=tuple(counted.counts.tolist()))
+
+
+class Sketch:
+    """What came of a column since it was begun. `add` takes values, `merge` another sketch of the same reference."""
+
+    __slots__ = ("_edges", "_levels", "beyond", "column", "counts", "least", "most", "new", "squares", "total")
+
+    def __init__(self, column: Column):
+        self.column = column
+        self._edges = np.array(column.edges)
+        self._levels = {level: place for place, level in enumerate(column.levels)}
+        self.counts = np.zeros(column.parts)
+        self.total = self.squares = 0.0  # of numbers, less the reference's mean
+        self.beyond = 0.0  # numbers below the least or above the most of the reference
+        self.least, self.most = np.inf, -np.inf
+        self.new: dict[str, float] = {}  # levels that the reference has not
+
+    @property
+    def rows(self) -> float:
+        """How many values came, gaps among them."""
+        return float(self.counts.sum())
+
+    @property
+    def known(self) -> float:
+        """How many values came that are no gaps."""
+        return float(self.counts[:-1].sum())
+
+    @property
+    def mean(self) -> float | None:
+        """Of the numbers; None where there are none."""
+        return None if self.column.mean is None or not self.known else self.column.mean + self.total / self.known
+
+    def add(self, values: np.ndarray) -> None:
+        """Count numbers [n] or words [n] as in `describe`."""
+        if self.column.kind == NUMBER:
+            self._add_numbers(values)
+        else:
+            self._add_words(values)
+
+    def _add_numbers(self, values: np.ndarray) -> None:
+        try:
+            wide = values.astype(np.float64)
+        except (TypeError, ValueError):  # words where numbers were: none of them is known
+            self.counts[-2] += len(values)
+            return
+        there = wide[~np.isnan(wide)]
+        self.counts[-1] += len(wide) - len(there)
+        if not len(there):
+            return
+        self.counts[:-2] += np.bincount(np.searchsorted(self._edges, there), minlength=len(self._edges) + 1)
+        low, high = float(there.min()), float(there.max())
+        self.least, self.most = min(self.least, low), max(self.most, high)
+        column = self.column
+        if column.least is not None and column.most is not None and (low < column.least or high > column.most):
+            self.beyond += int(((there < column.least) | (there > column.most)).sum())
+        centered = there[np.isfinite(there)] - (column.mean or 0.0)
+        self.total += float(centered.sum())
+        self.squares += float(np.square(centered).sum())
+
+    def _add_words(self, values: np.ndarray) -> None:
+        counted: dict[Any, int] = {}
+        for value in values.tolist():
+            counted[value] = counted.get(value, 0) + 1
+        for value, count in counted.items():
+            if value is None or value != value:
+                self.counts[-1] += count
+                continue
+            word = value if isinstance(value, str) else str(value)
+            place = self._levels.get(word)
+            if place is None:
+                self.counts[-2] += count
+                self._keep(word, count)
+            else:
+                self.counts[place] += count
+
+    def _keep(self, word: str, count: float) -> None:
+        """Of new levels the frequent ones by name: the rarest makes room, and hands on its count (Metwally 2005)."""
+        if word not in self.new and len(self.new) >= SEEN:
+            rarest = min(self.new, key=self.new.__getitem__)
+            count += self.new.pop(rarest)
+        self.new[word] = self.new.get(word, 0.0) + count
+
+    def merge(self, other: Sketch) -> None:
+        """Count what another one counted."""
+        self.counts += other.counts
+        self.total, self.squares = self.total + other.total, self.squares + other.squares
+        self.beyond += other.beyond
+        self.least, self.most = min(self.least, other.least), max(self.most, other.most)
+        for word, count in other.new.items():
+            self._keep(word, count)
+
+    def state(self) -> dict[str, Any]:
+        """As JSON has it."""
+        some = np.isfinite(self.least)
+        return {
+            "counts": self.counts.tolist(),
+            "total": self.total,
+            "squares": self.squares,
+            "beyond": self.beyond,
+            "least": self.least if some else None,
+            "most": self.most if some else None,
+            **({"new": self.new} if self.new else {}),
+        }
+
+    @classmethod
+    def read(cls, column: Column, state: Mapping[str, Any]) -> Sketch:
+        """The sketch of that state; raises `Refused` for one of another reference."""
+        made = cls(column)
+        counts = np.asarray(state.get("counts", ()), float)
+        if counts.shape != made.counts.shape or not np.isfinite(counts).all() or (counts < 0).any():
+            raise Refused(f"the counts of column {show(column.name)} are not those of its reference.")
+        made.counts = counts
+        made.total, made.squares, made.beyond = (float(state.get(key, 0.0)) for key in ("total", "squares", "beyond"))
+        if state.get("least") is not None:
+            made.least, made.most = float(state["least"]), float(state["most"])
+        made.new = {str(word): float(count) for word, count in dict(state.get("new", {})).items()}
+        return made
+
+
+def merge_all(column: Column, sketches: Iterable[Sketch]) -> Sketch:
+    """One that counts what all of them counted."""
+    made = Sketch(column)
+    for sketch in sketches:
+        made.merge(sketch)
+    return made
+
+
+def write_columns(columns: Sequence[Column]) -> list[dict[str, Any]]:
+    """Columns as JSON has them."""
+    return [column._asdict() for column in columns]
+
+
+def read_columns(found: Any, what: str) -> list[Column]:
+    """Columns of JSON; raises `Refused` for what is none."""
+    try:
+        made = []
+        for one in found:
+            lists = {key: tuple(one[key]) for key in ("edges", "levels", "counts")}
+            made.append(Column(**{**one, **lists}))
+    except (TypeError, KeyError, ValueError) as error:
+        raise Refused(f"{what} holds no columns of a reference: {error}.") from error
+    for column in made:
+        if column.kind not in (NUMBER, CATEGORY) or len(column.counts) != column.parts:
+            raise Refused(f"column {show(column.name)} of {what} is no reference: {len(column.counts)} counts.")
+    return made
