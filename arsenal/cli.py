@@ -30,6 +30,7 @@ VERBS = {
     "tokenize": "documents to tokens, by a tokenizer that is given or learned: files=PATHS to=FOLDER",
     "verify-resume": "prove that a killed run resumes bit for bit: +experiment=NAME",
     "runs": "what runs there are: list, show run=FOLDER, compare runs=A,B, note run=FOLDER text=..., track, import, rm runs=A,B",
+    "monitor": "a served model beside what it learned from: report folder=FOLDER model=ARTIFACT, watch, reference",
     "ab": "one experiment on people, from a table of events to a page: TABLE unit=... variant=... outcome=...",
     "new": "a project of your own that trains at once: NAME [to=FOLDER]",
     "completion": "tab completion: eval \"$(arsenal completion bash)\", or zsh, fish",

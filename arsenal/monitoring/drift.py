@@ -23,7 +23,6 @@ from arsenal.monitoring.findings import Finding, Kind, State
 from arsenal.numerics.divergences import (
     binned_cramer_von_mises,
     binned_smirnov,
-    binned_wasserstein,
     jensen_shannon,
     population_stability,
 )
@@ -112,16 +111,12 @@ def compare_sketch(sketch: Sketch) -> ColumnDrift:
 def spread_of(column: Column, sketch: Sketch) -> float:
     """Wasserstein's distance of a window's numbers from the reference's, in standard deviations of the reference.
 
-    Within a bin values lie evenly, the outer bins end at the smallest and the largest value that was seen. A column that never varied
-    and does now has moved by as many deviations as there are numbers: infinitely many.
+    Each bin lies at its mean. A column that never varied and does now has moved by infinitely many deviations.
     """
-    if column.least is None or column.most is None or not sketch.counts[:-2].sum():
+    counts = sketch.counts[:-2]
+    if column.deviation is None or not counts.sum() or not (np.isfinite(sketch.least) and np.isfinite(sketch.most)):
         return math.inf
-    least, most = min(column.least, sketch.least), max(column.most, sketch.most)
-    if not (math.isfinite(least) and math.isfinite(most)):  # an infinity came
-        return math.inf
-    ends = np.array([least, *column.edges, most])
-    moved = binned_wasserstein(column.counts[:-2], sketch.counts[:-2], ends)
+    moved = float(stats.wasserstein_distance(column.means, sketch.means, column.counts[:-2], counts))
     return moved / column.deviation if column.deviation else math.inf if moved > 0 else 0.0
 
 

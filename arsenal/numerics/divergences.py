@@ -82,27 +82,6 @@ def binned_smirnov(p: ArrayLike, q: ArrayLike) -> float:
     return float(np.abs(np.cumsum(a - b)).max())
 
 
-def binned_wasserstein(p: ArrayLike, q: ArrayLike, ends: ArrayLike) -> float:
-    """The 1-Wasserstein distance of weights p and q [bins] that lie evenly in bins between rising `ends` [bins + 1].
-
-    Kantorovich (1942); in the unit of `ends`.
-
-    >>> binned_wasserstein([1, 0], [0, 1], [0.0, 1.0, 2.0])
-    1.0
-    """
-    a, b = same_levels(p, q)
-    width = np.diff(np.asarray(ends, float))
-    if len(width) != len(a) or (width < 0).any():
-        raise ValueError(f"`ends` must be {len(a) + 1} rising numbers, one more than there are bins; got {np.size(ends)}.")
-    after = np.cumsum(a - b)
-    before = np.concatenate([[0.0], after[:-1]])
-    low, high = np.abs(before), np.abs(after)
-    crosses = before * after < 0
-    # The difference of the distribution functions is a line in each bin: a trapezium, or two triangles where it changes sign.
-    both = np.where(crosses, (low**2 + high**2) / np.maximum(low + high, np.finfo(float).tiny), low + high)
-    return float((width * both / 2).sum())
-
-
 def binned_cramer_von_mises(p: ArrayLike, q: ArrayLike) -> float:
     """The two-sample Cramér-von Mises statistic of counts p and q [bins] of values that are tied within a bin.
 

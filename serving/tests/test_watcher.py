@@ -94,8 +94,8 @@ def test_an_artifact_knows_what_it_learned_from(people):
     known = load(people).reference
     assert known.rows == 3000
     sex, age = known.methods["predict"].inputs
-    assert (sex.name, sex.levels) == ("levels.sex", ("female", "male")) and sum(sex.counts[:2]) == 3000
-    assert age.name == "numbers.age" and age.mean == pytest.approx(30, abs=0.5)
+    assert (sex.name, sex.levels) == ("sex", ("female", "male")) and sum(sex.counts[:2]) == 3000
+    assert age.name == "age" and age.mean == pytest.approx(30, abs=0.5)
     (lives,) = known.methods["predict"].outputs
     assert lives.levels == ("no", "yes") and lives.counts[1] / 3000 == pytest.approx(0.599, abs=0.03)  # normal below 32
 
@@ -115,7 +115,7 @@ def test_a_server_counts_what_it_is_asked(people, tmp_path):
     running.process.communicate(timeout=20)
     found = merge_windows(read_windows(tmp_path / "people" / "1", known, "predict"))
     assert found.rows == 45
-    sex, age = found.inputs["levels.sex"], found.inputs["numbers.age"]
+    sex, age = found.inputs["sex"], found.inputs["age"]
     assert sex.counts.tolist() == [0, 40, 5, 0] and sex.new == {"other": 5}
     assert age.rows == 45 and age.mean == pytest.approx(np.mean([*range(50, 58), 61])) and age.beyond >= 0
     assert found.outputs["predict"].counts.tolist() == [45, 0, 0, 0]

@@ -50,6 +50,12 @@ class PortColumns:
         self._kinds = [states[name]["kind"] for name in names]
         self._alone, self._inward = isinstance(listed, str), inward
 
+    def _called(self, many: int) -> list[str]:
+        """The names of its columns: those of inputs are as clients write them."""
+        if self._labels:
+            return [label if self._inward else f"{self.name}.{label}" for label in self._labels]
+        return [f"{self.name}.{k}" for k in range(many)]
+
     def split(self, array: np.ndarray, coded: bool = False) -> Iterator[tuple[str, np.ndarray]]:
         """The columns of rows [n, ...] by name: numbers [n] in float64, or words [n] as objects, None for a gap.
 
@@ -66,9 +72,8 @@ class PortColumns:
         if array.ndim > 1 and array.dtype.kind in "iu":
             return  # codes, of which a mean says nothing
         if array.ndim == 2 and array.shape[1] <= MOST_COLUMNS:
-            labels = self._labels or [str(k) for k in range(array.shape[1])]
-            for place, label in enumerate(labels):
-                yield f"{self.name}.{label}", words(array[:, place])
+            for place, name in enumerate(self._called(array.shape[1])):
+                yield name, words(array[:, place])
         elif array.ndim == 1:
             yield self.name, words(array)
         elif array.dtype.kind not in "OUS":
@@ -80,13 +85,12 @@ class PortColumns:
         made = self._codecs
         if self._alone:
             given = array.reshape(len(array), -1) if made[0].length is None else array[:, None]
-            labels = [self.name] if array.ndim == 1 or made[0].length is not None else [
-                f"{self.name}.{label}" for label in self._labels or range(given.shape[1])
-            ]  # fmt: skip
+            whole = array.ndim == 1 or made[0].length is not None
+            labels = [self.name] if whole else self._called(given.shape[1])
             made, kinds = made * len(labels), self._kinds * len(labels)
         else:
             given, kinds = array, self._kinds
-            labels = [f"{self.name}.{label}" for label in self._labels or range(array.shape[1])]
+            labels = self._called(array.shape[1])
         for place, (label, codec, kind) in enumerate(zip(labels, made, kinds, strict=True)):
             there = given[:, place]
             codes = there if coded else codec.encode(there)

@@ -25,7 +25,8 @@ class Column(NamedTuple):
 
     name: the port's, with the column's behind a dot where it has several. edges: of numbers, between bins, rising; a
     bin holds what is above the edge before it and at most the one behind. levels: of words. counts: by bin or level,
-    then what is none of the levels, then gaps. least, most, mean, deviation: of numbers that are there, else None.
+    then what is none of the levels, then gaps. means: of numbers, of each bin. least, most, mean, deviation: of numbers
+    that are there, else None.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Column(NamedTuple):
     edges: tuple[float, ...]
     levels: tuple[str, ...]
     counts: tuple[float, ...]
+    means: tuple[float, ...]
     least: float | None
     most: float | None
     mean: float | None
@@ -60,12 +62,12 @@ def describe(name: str, values: np.ndarray) -> Column:
         there = np.array([value for value in values.tolist() if value is not None], dtype=object)
         levels, counts = np.unique(there.astype(str), return_counts=True) if len(there) else (np.array([], str), [])
         often = np.sort(np.argsort(-np.asarray(counts), kind="stable")[:LEVELS])
-        made = Column(name, CATEGORY, (), tuple(levels[often].tolist()), (), None, None, None, None)
+        made = Column(name, CATEGORY, (), tuple(levels[often].tolist()), (), (), None, None, None, None)
     else:
         wide = values.astype(np.float64)
         there = wide[np.isfinite(wide)]
         if len(there) == 0:
-            made = Column(name, NUMBER, (), (), (), None, None, None, None)
+            made = Column(name, NUMBER, (), (), (), (), None, None, None, None)
         else:
             values_there = np.unique(there)
             if len(values_there) <= BINS:
@@ -73,23 +75,23 @@ def describe(name: str, values: np.ndarray) -> Column:
             else:
                 edges = np.unique(np.quantile(there, np.arange(1, BINS) / BINS))
             facts = (float(there.min()), float(there.max()), float(there.mean()), float(there.std()))
-            made = Column(name, NUMBER, tuple(edges.tolist()), (), (), *facts)
+            made = Column(name, NUMBER, tuple(edges.tolist()), (), (), (), *facts)
     counted = Sketch(made)
     counted.add(values)
-    return made._replace(counts=tuple(counted.counts.tolist()))
+    return made._replace(counts=tuple(counted.counts.tolist()), means=tuple(counted.means.tolist()))
 
 
 class Sketch:
     """What came of a column since it was begun. `add` takes values, `merge` another sketch of the same reference."""
 
-    __slots__ = ("_edges", "_levels", "beyond", "column", "counts", "least", "most", "new", "squares", "total")
+    __slots__ = ("_edges", "_levels", "beyond", "column", "counts", "least", "most", "new", "sums")
 
     def __init__(self, column: Column):
         self.column = column
         self._edges = np.array(column.edges)
         self._levels = {level: place for place, level in enumerate(column.levels)}
         self.counts = np.zeros(column.parts)
-        self.total = self.squares = 0.0  # of numbers, less the reference's mean
+        self.sums = np.zeros(column.parts - 2 if column.kind == NUMBER else 0)  # of bins, less the reference's mean
         self.beyond = 0.0  # numbers below the least or above the most of the reference
         self.least, self.most = np.inf, -np.inf
         self.new: dict[str, float] = {}  # levels that the reference has not
@@ -107,7 +109,18 @@ class Sketch:
     @property
     def mean(self) -> float | None:
         """Of the numbers; None where there are none."""
-        return None if self.column.mean is None or not self.known else self.column.mean + self.total / self.known
+        if self.column.mean is None or not self.known:
+            return None
+        return self.column.mean + float(self.sums.sum()) / self.known
+
+    @property
+    def means(self) -> np.ndarray:
+        """Of the numbers in each bin; of an empty bin the reference's, or its end."""
+        known = np.array(self.column.means or [*self.column.edges, *self.column.edges[-1:]] or [0.0] * len(self.sums))
+        there = self.counts[:-2] > 0 if len(self.sums) else np.zeros(0, bool)
+        made = known.astype(float).copy()
+        made[there] = (self.column.mean or 0.0) + self.sums[there] / self.counts[:-2][there]
+        return made
 
     def add(self, values: np.ndarray) -> None:
         """Count numbers [n] or words [n] as in `describe`."""
@@ -126,15 +139,14 @@ class Sketch:
         self.counts[-1] += len(wide) - len(there)
         if not len(there):
             return
-        self.counts[:-2] += np.bincount(np.searchsorted(self._edges, there), minlength=len(self._edges) + 1)
+        place, size = np.searchsorted(self._edges, there), len(self._edges) + 1
+        self.counts[:-2] += np.bincount(place, minlength=size)
+        self.sums += np.bincount(place, there - (self.column.mean or 0.0), minlength=size)
         low, high = float(there.min()), float(there.max())
         self.least, self.most = min(self.least, low), max(self.most, high)
         column = self.column
         if column.least is not None and column.most is not None and (low < column.least or high > column.most):
             self.beyond += int(((there < column.least) | (there > column.most)).sum())
-        centered = there[np.isfinite(there)] - (column.mean or 0.0)
-        self.total += float(centered.sum())
-        self.squares += float(np.square(centered).sum())
 
     def _add_words(self, values: np.ndarray) -> None:
         counted: dict[Any, int] = {}
@@ -162,7 +174,7 @@ class Sketch:
     def merge(self, other: Sketch) -> None:
         """Count what another one counted."""
         self.counts += other.counts
-        self.total, self.squares = self.total + other.total, self.squares + other.squares
+        self.sums += other.sums
         self.beyond += other.beyond
         self.least, self.most = min(self.least, other.least), max(self.most, other.most)
         for word, count in other.new.items():
@@ -173,8 +185,7 @@ class Sketch:
         some = np.isfinite(self.least)
         return {
             "counts": self.counts.tolist(),
-            "total": self.total,
-            "squares": self.squares,
+            "sums": np.where(np.isfinite(self.sums), self.sums, 0.0).tolist(),
             "beyond": self.beyond,
             "least": self.least if some else None,
             "most": self.most if some else None,
@@ -185,11 +196,11 @@ class Sketch:
     def read(cls, column: Column, state: Mapping[str, Any]) -> Sketch:
         """The sketch of that state; raises `Refused` for one of another reference."""
         made = cls(column)
-        counts = np.asarray(state.get("counts", ()), float)
-        if counts.shape != made.counts.shape or not np.isfinite(counts).all() or (counts < 0).any():
+        counts, sums = (np.asarray(state.get(key, ()), float) for key in ("counts", "sums"))
+        fits = counts.shape == made.counts.shape and sums.shape == made.sums.shape
+        if not fits or not np.isfinite(counts).all() or (counts < 0).any():
             raise Refused(f"the counts of column {show(column.name)} are not those of its reference.")
-        made.counts = counts
-        made.total, made.squares, made.beyond = (float(state.get(key, 0.0)) for key in ("total", "squares", "beyond"))
+        made.counts, made.sums, made.beyond = counts, sums, float(state.get("beyond", 0.0))
         if state.get("least") is not None:
             made.least, made.most = float(state["least"]), float(state["most"])
         made.new = {str(word): float(count) for word, count in dict(state.get("new", {})).items()}
@@ -214,7 +225,7 @@ def read_columns(found: Any, what: str) -> list[Column]:
     try:
         made = []
         for one in found:
-            lists = {key: tuple(one[key]) for key in ("edges", "levels", "counts")}
+            lists = {key: tuple(one[key]) for key in ("edges", "levels", "counts", "means")}
             made.append(Column(**{**one, **lists}))
     except (TypeError, KeyError, ValueError) as error:
         raise Refused(f"{what} holds no columns of a reference: {error}.") from error
