@@ -603,7 +603,8 @@ def reference_rows(run: Run) -> Any:
         learned = run.experiment.splits["train"]
     except (OSError, Refusal, ValueError) as error:
         why = " ".join(str(error).split())
-        warnings.warn(f"The artifact will not say what {run.folder} learned from, so nobody can watch for drift: {why}", stacklevel=2)
+        told = f"The artifact will not say what {run.folder} learned from, so nobody can watch for drift: {why}"
+        warnings.warn(told, stacklevel=2)
         return None
     if is_streamed(learned) or run.kept[0].tokenizer:
         return None

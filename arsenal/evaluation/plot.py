@@ -470,12 +470,13 @@ def shares_beside(
 def sizes_in_time(
     times: Sequence[str], sizes: dict[str, np.ndarray], bound: float, title: str, theme: Theme = LIGHT
 ) -> "Figure":  # fmt: skip
-    """How far each column [slices] was from its reference in each slice of time, NaN where it was not looked at; the bound dashed."""
+    """How far each column [slices] was from its reference in slices of time, NaN where it was not there; the bound dashed."""
     figure = new_figure(9.4, 2.6, theme)
     axes, at = figure.subplots(), np.arange(len(times))
     colours = (theme.wrong, theme.right, theme.third, theme.train, theme.fourth, theme.muted)
     for colour, (name, values) in zip(colours, sizes.items(), strict=False):
-        axes.plot(at, np.minimum(values, 1e3), color=colour, linewidth=1.6, marker="o", markersize=3, label=shorten(name, 18), clip_on=False)
+        (line,) = axes.plot(at, np.minimum(values, 1e3), color=colour, linewidth=1.6, label=shorten(name, 18), clip_on=False)
+        line.set(marker="o", markersize=3)
     axes.axhline(bound, color=theme.muted, linewidth=0.8, linestyle=(0, (4, 4)))
     every = max(1, -(-len(times) // 8))
     axes.set_xticks(at[::every], times[::every])

@@ -1,10 +1,10 @@
 """Drift of columns: what a model is asked, and answers, beside what it learned from, by counts in the bins of its reference.
 
-A column has drifted where two things hold: it is far from its reference (`size`), and so far away does not come by chance (`p`).
-How far is for numbers the mean distance that values have moved, in standard deviations of the reference (Wasserstein's, Kantorovich
-1942), and for words the share of rows whose level would have to change (the total variation). Whether by chance is said by Smirnov's
-test of two samples and by Pearson's chi-square; p-values hold for all columns of a window together (Holm), so of windows without
-drift at most the share `alpha` says a word. Counts in bins make Smirnov's test say less, never more.
+A column has drifted where two things hold: it is far from its reference (`size`), and so far away does not come by chance
+(`p`). How far is for numbers the mean distance that values have moved, in standard deviations of the reference (Wasserstein's,
+Kantorovich 1942), and for words the share of rows whose level would have to change (the total variation). Whether by chance is
+said by Smirnov's test of two samples and by Pearson's chi-square; p-values hold for all columns of a window together (Holm), so
+of windows without drift at most the share `alpha` says a word. Counts in bins make Smirnov's test say less, never more.
 """
 
 import math
@@ -14,7 +14,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 from annotated_types import Gt, Interval
-from arsenal_serving.artifact.sketch import NUMBER, Column, Sketch
+from arsenal_serving.artifact.sketch import NUMBER, ReferenceColumn, Sketch
 from scipy import stats
 
 from arsenal.evaluation.drift import level_test
@@ -102,13 +102,14 @@ def compare_sketch(sketch: Sketch) -> ColumnDrift:
         statistic, p = level_test(np.stack([before[:-1], now[:-1]]))
         size, test = float(np.abs(before[:-1] / n - now[:-1] / m).sum() / 2), "chi-square"
         unknown = now[-2] / m
+    gaps = (float(before[-1] / before.sum()), float(now[-1] / now.sum()))
     return ColumnDrift(
-        column.name, int(sketch.rows), test, statistic, p, size, population_stability(*parts), jensen_shannon(*parts), cramer, False,
-        column.mean, sketch.mean, (float(before[-1] / before.sum()), float(now[-1] / now.sum())), float(unknown), dict(sketch.new),
+        column.name, int(sketch.rows), test, statistic, p, size, population_stability(*parts), jensen_shannon(*parts), cramer,
+        False, column.mean, sketch.mean, gaps, float(unknown), dict(sketch.new),
     )  # fmt: skip
 
 
-def spread_of(column: Column, sketch: Sketch) -> float:
+def spread_of(column: ReferenceColumn, sketch: Sketch) -> float:
     """Wasserstein's distance of a window's numbers from the reference's, in standard deviations of the reference.
 
     Each bin lies at its mean. A column that never varied and does now has moved by infinitely many deviations.
@@ -124,34 +125,48 @@ def drift_findings(
     model: str, version: str, kind: Kind, sketches: Mapping[str, Sketch], window: tuple[float, float],
     bounds: DriftBounds = DriftBounds(), expected: Sequence[str] = (), now: float | None = None,  # noqa: B008
 ) -> list[Finding]:  # fmt: skip
-    """A finding for each column: `drift` (or `prediction_drift`) of its values, and `quality` where gaps, unknown values or rows lack.
+    """A finding for each column: of its values, and `quality` where gaps, unknown values or rows lack.
 
     `expected` are the columns that the reference has; one that did not come at all is said.
     """
     now = time.time() if now is None else now
+    quality = Finding(now, model, version, "quality", "", "breach", window=window)
     found = []
     for one in compare_columns(sketches, bounds):
         few = one.rows < bounds.rows
+        size = one.size if math.isfinite(one.size) else BEYOND
+        why = f"too few rows, {one.rows} of {bounds.rows}" if few else moved_text(one)
         state: State = "breach" if one.drifted else "ok"
-        unit = "standard deviations" if one.test == "Smirnov" else "of the rows"
-        moved = f"mean {one.before:.4g}, now {one.now:.4g}" if one.before is not None and one.now is not None else ""
-        why = f"too few rows, {one.rows} of {bounds.rows}" if few else f"moved by {one.size:.3g} {unit}" + (f"; {moved}" if moved else "")
-        about = {"rows": one.rows, "window": window}
-        size = one.size if math.isfinite(one.size) else 1e9
-        found.append(Finding(now, model, version, kind, one.column, state, size, bounds.size, size, one.p, why=why, **about))
-        rise = one.gaps[1] - one.gaps[0]
-        if rise > bounds.gaps and not few:
+        drift = Finding(now, model, version, kind, one.column, state, size, bounds.size, size, one.p, one.rows, window)
+        found.append(drift._replace(why=why))
+        if few:
+            continue
+        about = quality._replace(name=one.column, rows=one.rows)
+        if (rise := one.gaps[1] - one.gaps[0]) > bounds.gaps:
             why = f"{one.gaps[1]:.1%} are missing, {one.gaps[0]:.1%} where it learned"
-            found.append(Finding(now, model, version, "quality", one.column, "breach", one.gaps[1], one.gaps[0] + bounds.gaps, rise, why=why, **about))
-        if one.unknown > bounds.unknown and not few:
-            words = ", ".join(sorted(one.new, key=lambda word: -one.new[word])[:5])
-            why = f"{one.unknown:.1%} are {'levels' if one.new else 'values'} that it did not learn from" + (f": {words}" if words else "")
-            found.append(Finding(now, model, version, "quality", one.column, "warning", one.unknown, bounds.unknown, one.unknown, why=why, **about))
+            found.append(about._replace(value=one.gaps[1], bound=one.gaps[0] + bounds.gaps, size=rise, why=why))
+        if one.unknown > bounds.unknown:
+            often = ", ".join(sorted(one.new, key=lambda word: -one.new[word])[:5])
+            what = f"levels that it did not learn from: {often}" if often else "values beyond those that it learned from"
+            why = f"{one.unknown:.1%} are {what}"
+            found.append(about._replace(state="warning", value=one.unknown, bound=bounds.unknown, size=one.unknown, why=why))
     for name in expected:
-        if name not in sketches or not sketches[name].rows:
+        rows = sketches[name].rows if name in sketches else 0.0
+        if not rows:
             why = "nothing came under this name; was it renamed?"
-            found.append(Finding(now, model, version, "quality", name, "breach", 0.0, 1.0, 1.0, rows=0, window=window, why=why))
+            found.append(quality._replace(name=name, value=0.0, bound=1.0, size=1.0, why=why))
         elif not sketches[name].known:
-            why = "every value is missing"
-            found.append(Finding(now, model, version, "quality", name, "breach", 1.0, bounds.gaps, 1.0, rows=int(sketches[name].rows), window=window, why=why))
+            about = quality._replace(name=name, rows=int(rows), value=1.0, bound=bounds.gaps, size=1.0)
+            found.append(about._replace(why="every value is missing"))
     return found
+
+
+BEYOND = 1e9
+"""What stands for a size beyond all measure where JSON has no infinity."""
+
+
+def moved_text(one: ColumnDrift) -> str:
+    """How far a column has moved, in words."""
+    unit = "standard deviations" if one.test == "Smirnov" else "of the rows"
+    means = f"; mean {one.before:.4g}, now {one.now:.4g}" if one.before is not None and one.now is not None else ""
+    return f"moved by {one.size:.3g} {unit}{means}"

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,8 @@ def write_page(
     path: Path, watched: Watched, bounds: DriftBounds = DriftBounds(), since: float = 0.0, until: float = math.inf,  # noqa: B008
     parts: Sequence[dict[str, Any]] = (),
 ) -> list[Finding]:  # fmt: skip
-    """Write the page of a span of time; the findings that it shows. `parts` are sections of others: title, heads, lines, pictures."""
-    every = [window for window in slices_of(watched, 1.0, since, until)]
+    """Write the page of a span of time; the findings that it shows. `parts` are more sections: title, heads, lines, pictures."""
+    every = slices_of(watched, 1.0, since, until)
     if not every:
         raise MonitoringError(f"{watched.folder} has no window between the times that were asked for.")
     begun, ended = every[0].since, max(window.until for window in every)
@@ -144,8 +145,8 @@ def shares_of(sketch: Sketch) -> tuple[list[str], np.ndarray, np.ndarray]:
     parts = column.parts - 2
     if column.kind == NUMBER:
         cuts = np.unique(np.linspace(0, parts, min(PARTS, parts) + 1).round().astype(int))
-        names = [join_labels(column.label(a), column.label(b - 1)) for a, b in zip(cuts, cuts[1:], strict=False)]
-        joined = [[one[a:b].sum() for a, b in zip(cuts, cuts[1:], strict=False)] for one in (before, now)]
+        names = [join_labels(column.label(a), column.label(b - 1)) for a, b in pairwise(cuts)]
+        joined = [[one[a:b].sum() for a, b in pairwise(cuts)] for one in (before, now)]
         rest = [(column.label(at), at) for at in (parts, parts + 1)]
     else:
         order = np.argsort(-(before[:parts] + now[:parts]), kind="stable")

@@ -34,11 +34,12 @@ def read_watched(model: str | Path, folder: str | Path, method: str | None = Non
     held = artifact.open_version(where).files
     manifest = artifact.read_manifest(where, held)
     if FILE not in held:
-        raise MonitoringError(f"{where} has no {FILE}: it was exported before there was one, or without its data; export it again.")
+        raise MonitoringError(f"{where} has no {FILE}: it was exported without one, or without its data; export it again.")
     known = read_reference(held[FILE], str(where / FILE))
     name = method or manifest["default"]
     if name not in known.methods:
-        raise MonitoringError(f"`method` must be one of {', '.join(known.methods) or 'none: the reference has no method'}; got {name}.")
+        there = ", ".join(known.methods) or "none: the reference has no method"
+        raise MonitoringError(f"`method` must be one of {there}; got {name}.")
     version = str(manifest["version"])
     windows = Path(folder) / manifest["name"] / version
     if not windows.is_dir():

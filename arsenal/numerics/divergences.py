@@ -85,11 +85,11 @@ def binned_smirnov(p: ArrayLike, q: ArrayLike) -> float:
 def binned_cramer_von_mises(p: ArrayLike, q: ArrayLike) -> float:
     """The two-sample Cramér-von Mises statistic of counts p and q [bins] of values that are tied within a bin.
 
-    Anderson, Annals of Mathematical Statistics 33 (1962): `n m / (n + m)^2` times the summed squares of the distribution functions'
-    differences at all values.
+    Anderson, Annals of Mathematical Statistics 33 (1962): `n m / (n + m)^2` times the summed squares of the differences of the
+    distribution functions at all values.
 
     >>> round(binned_cramer_von_mises([2, 2], [1, 3]), 4)
-    0.0625
+    0.0469
     """
     a, b = np.asarray(p, float), np.asarray(q, float)
     same_levels(a, b)

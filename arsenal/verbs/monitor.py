@@ -18,8 +18,8 @@ def report(
     """Write a page of what changed, since when, how much it matters, and for which values.
 
     folder: what `arsenal-serve --monitor FOLDER` wrote. model: the artifact, a model's folder or a run's. method: the default one
-    unless given. since, until: times as 2026-11-30T20:00, UTC, or how long ago, 6h, 30m, 2d. size: how far a column must have moved.
-    alpha: the share of windows without drift that may say so. to: the page.
+    unless given. since, until: times as 2026-11-30T20:00, UTC, or how long ago, 6h, 30m, 2d. size: how far a column must have
+    moved. alpha: the share of windows without drift that may say so. to: the page.
     """  # fmt: skip
     from arsenal.monitoring.report import write_page
     from arsenal.monitoring.watch import read_watched
@@ -36,8 +36,9 @@ def watch(
 ) -> None:  # fmt: skip
     """Look at the last window again and again, and append what is found to `findings.jsonl`, which alerts read.
 
-    folder, model, method, size, alpha: as of `report`. window: how far back each look reaches, 1h, 30m. every: seconds between two
-    looks. once: true looks once, and exits 1 where something has moved or is missing. to: the file; findings.jsonl in the folder.
+    folder, model, method, size, alpha: as of `report`. window: how far back each look reaches, 1h, 30m. every: seconds between
+    two looks. once: true looks once, and exits 1 where something has moved or is missing. to: the file; the folder's
+    findings.jsonl unless given.
     """  # fmt: skip
     from arsenal.monitoring.findings import FILE, append_findings
     from arsenal.monitoring.report import findings_of
@@ -118,15 +119,16 @@ def bounds_of(size: str, alpha: str) -> Any:
     """The bounds of drift by their words."""
     from arsenal.monitoring.drift import DriftBounds
 
-    made = {}
+    made = []
     for name, word, most in (("size", size, math.inf), ("alpha", alpha, 1.0)):
         try:
-            made[name] = float(word)
+            value = float(word)
         except ValueError:
-            made[name] = math.nan
-        if not 0 < made[name] < most:
+            value = math.nan
+        if not 0 < value < most:
             raise UsageError(f"`{name}` must be a number above 0{' and below 1' if most == 1 else ''}; got {word}.")
-    return DriftBounds(**made)
+        made.append(value)
+    return DriftBounds(made[0], made[1])
 
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -153,7 +155,8 @@ def as_time(name: str, word: str | None, default: float) -> float:
     try:
         found = datetime.fromisoformat(word)
     except ValueError as error:
-        raise UsageError(f"`{name}` must be a time such as 2026-11-30T20:00, UTC, or how long ago, such as 6h; got {word}.") from error
+        allowed = "a time such as 2026-11-30T20:00, UTC, or how long ago, such as 6h"
+        raise UsageError(f"`{name}` must be {allowed}; got {word}.") from error
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 

@@ -256,9 +256,9 @@ def _method(
 def _reference(rows: Any, made: Mapping[str, Method], params: Any, described: Mapping[str, Any]) -> Reference:
     """How these rows and the answers to them are distributed, by the methods that take such rows."""
     many, found = len(jax.tree.leaves(rows)[0]), {}
-    taken = jax.tree.map(lambda x: x[: references.MOST_ROWS], rows)
+    taken, structure = jax.tree.map(lambda x: x[: references.MOST_ROWS], rows), str(jax.tree.structure(rows))
     for name, method in made.items():
-        if method.private or not method.batch or jax.tree.structure(method.example) != jax.tree.structure(rows):
+        if method.private or not method.batch or str(jax.tree.structure(method.example)) != structure:
             continue
         if method.sizes is not None and max(method.sizes) < ANSWERED:  # what is slow to answer is not asked for so many
             continue

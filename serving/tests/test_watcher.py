@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from itertools import pairwise
 
 import jax.numpy as jnp
 import numpy as np
@@ -36,7 +37,7 @@ def test_numbers_are_counted_between_quantiles_and_merge_to_the_bit_of_counts():
     np.testing.assert_array_equal(whole.counts, merged.counts)
     edges = np.array([-np.inf, *column.edges, np.inf])
     there = came[~np.isnan(came)].astype(float)
-    wanted = [((there > low) & (there <= high)).sum() for low, high in zip(edges, edges[1:], strict=False)]
+    wanted = [((there > low) & (there <= high)).sum() for low, high in pairwise(edges)]
     wanted[0] += 1  # minus infinity
     np.testing.assert_array_equal(whole.counts, [*wanted, 0, 7])
     assert whole.beyond == ((there < column.least) | (there > column.most)).sum() and whole.rows == 910
@@ -135,5 +136,5 @@ def test_a_reference_of_a_later_format_is_refused():
     content = json.dumps({"format": 99, "rows": 1, "methods": {}}).encode()
     with pytest.raises(Refused, match=r"reference.json has format 99; this version reads up to 1"):
         references.read(content)
-    with pytest.raises(Refused, match="reference.json is no reference"):
+    with pytest.raises(Refused, match=r"reference\.json is no reference"):
         references.read(b"[]")

@@ -16,7 +16,7 @@ import numpy as np
 
 from arsenal_serving.artifact import codecs
 from arsenal_serving.artifact.codecs import cells
-from arsenal_serving.artifact.sketch import FORMAT, Column, describe, read_columns, write_columns
+from arsenal_serving.artifact.sketch import FORMAT, ReferenceColumn, describe, read_columns, write_columns
 from arsenal_serving.refused import Refused
 
 FILE = "reference.json"
@@ -28,8 +28,8 @@ LEVELS, TIMES, TEXTS = ("category", "boolean"), ("number", "date", "time"), ("te
 class MethodReference(NamedTuple):
     """The columns of a method's inputs and outputs."""
 
-    inputs: list[Column]
-    outputs: list[Column]
+    inputs: list[ReferenceColumn]
+    outputs: list[ReferenceColumn]
 
 
 class Reference(NamedTuple):
@@ -123,19 +123,23 @@ def words(values: np.ndarray) -> np.ndarray:
     return np.array([cells.text(cell) or None for cell in values.tolist()], dtype=object)
 
 
-def describe_all(columns: Iterator[tuple[str, np.ndarray]]) -> list[Column]:
+def describe_all(columns: Iterator[tuple[str, np.ndarray]]) -> list[ReferenceColumn]:
     """The reference of every column."""
     return [describe(name, values) for name, values in columns]
 
 
 def describe_method(
-    entry: Mapping[str, Any], states: Mapping[str, Any], inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
+    entry: Mapping[str, Any],
+    states: Mapping[str, Any],
+    inputs: Mapping[str, np.ndarray],
+    outputs: Mapping[str, np.ndarray],
 ) -> MethodReference:
     """The reference of a manifest's method by rows that it learned from and its answers, as programs see both."""
     made = []
     for described, arrays, inward in ((entry["inputs"], inputs, True), (entry["outputs"], outputs, False)):
         ports = [PortColumns(one, states, inward) for one in described]
-        made.append([column for port in ports for column in describe_all(port.split(np.asarray(arrays[port.name]), True))])
+        each = [describe_all(port.split(np.asarray(arrays[port.name]), coded=True)) for port in ports]
+        made.append([column for columns in each for column in columns])
     return MethodReference(*made)
 
 

@@ -1,7 +1,7 @@
 """Columns as counts: how one was distributed where a model learned, and how it is where the model is asked.
 
-A column of numbers has bins between quantiles of the reference (between its values where they are few), one of words its
-levels. A sketch counts what falls into them, so it has a size of its own whatever is counted, and those of workers,
+A column of numbers has bins between quantiles of the reference (between its values where they are few), one of words
+its levels. A sketch counts what falls into them, so it has a size of its own whatever is counted, and those of workers,
 hosts and hours are merged by adding.
 """
 
@@ -20,7 +20,7 @@ SEEN = 20  # levels that the reference has not, kept by name with their counts
 FORMAT = 1
 
 
-class Column(NamedTuple):
+class ReferenceColumn(NamedTuple):
     """A column's reference.
 
     name: the port's, with the column's behind a dot where it has several. edges: of numbers, between bins, rising; a
@@ -53,21 +53,23 @@ class Column(NamedTuple):
             return self.levels[part]
         low = self.edges[part - 1] if part else None
         high = self.edges[part] if part < len(self.edges) else None
-        return f"up to {high:.4g}" if low is None else f"above {low:.4g}" if high is None else f"{low:.4g} to {high:.4g}"
+        if low is None:
+            return "all" if high is None else f"up to {high:.4g}"
+        return f"above {low:.4g}" if high is None else f"{low:.4g} to {high:.4g}"
 
 
-def describe(name: str, values: np.ndarray) -> Column:
+def describe(name: str, values: np.ndarray) -> ReferenceColumn:
     """The reference of a column: numbers [n], NaN where one is missing, or words [n] as objects, None where missing."""
     if values.dtype.kind in "OUS":
         there = np.array([value for value in values.tolist() if value is not None], dtype=object)
         levels, counts = np.unique(there.astype(str), return_counts=True) if len(there) else (np.array([], str), [])
         often = np.sort(np.argsort(-np.asarray(counts), kind="stable")[:LEVELS])
-        made = Column(name, CATEGORY, (), tuple(levels[often].tolist()), (), (), None, None, None, None)
+        made = ReferenceColumn(name, CATEGORY, (), tuple(levels[often].tolist()), (), (), None, None, None, None)
     else:
         wide = values.astype(np.float64)
         there = wide[np.isfinite(wide)]
         if len(there) == 0:
-            made = Column(name, NUMBER, (), (), (), (), None, None, None, None)
+            made = ReferenceColumn(name, NUMBER, (), (), (), (), None, None, None, None)
         else:
             values_there = np.unique(there)
             if len(values_there) <= BINS:
@@ -75,7 +77,7 @@ def describe(name: str, values: np.ndarray) -> Column:
             else:
                 edges = np.unique(np.quantile(there, np.arange(1, BINS) / BINS))
             facts = (float(there.min()), float(there.max()), float(there.mean()), float(there.std()))
-            made = Column(name, NUMBER, tuple(edges.tolist()), (), (), (), *facts)
+            made = ReferenceColumn(name, NUMBER, tuple(edges.tolist()), (), (), (), *facts)
     counted = Sketch(made)
     counted.add(values)
     return made._replace(counts=tuple(counted.counts.tolist()), means=tuple(counted.means.tolist()))
@@ -86,7 +88,7 @@ class Sketch:
 
     __slots__ = ("_edges", "_levels", "beyond", "column", "counts", "least", "most", "new", "sums")
 
-    def __init__(self, column: Column):
+    def __init__(self, column: ReferenceColumn):
         self.column = column
         self._edges = np.array(column.edges)
         self._levels = {level: place for place, level in enumerate(column.levels)}
@@ -193,7 +195,7 @@ class Sketch:
         }
 
     @classmethod
-    def read(cls, column: Column, state: Mapping[str, Any]) -> Sketch:
+    def read(cls, column: ReferenceColumn, state: Mapping[str, Any]) -> Sketch:
         """The sketch of that state; raises `Refused` for one of another reference."""
         made = cls(column)
         counts, sums = (np.asarray(state.get(key, ()), float) for key in ("counts", "sums"))
@@ -207,7 +209,7 @@ class Sketch:
         return made
 
 
-def merge_all(column: Column, sketches: Iterable[Sketch]) -> Sketch:
+def merge_all(column: ReferenceColumn, sketches: Iterable[Sketch]) -> Sketch:
     """One that counts what all of them counted."""
     made = Sketch(column)
     for sketch in sketches:
@@ -215,18 +217,18 @@ def merge_all(column: Column, sketches: Iterable[Sketch]) -> Sketch:
     return made
 
 
-def write_columns(columns: Sequence[Column]) -> list[dict[str, Any]]:
+def write_columns(columns: Sequence[ReferenceColumn]) -> list[dict[str, Any]]:
     """Columns as JSON has them."""
     return [column._asdict() for column in columns]
 
 
-def read_columns(found: Any, what: str) -> list[Column]:
+def read_columns(found: Any, what: str) -> list[ReferenceColumn]:
     """Columns of JSON; raises `Refused` for what is none."""
     try:
         made = []
         for one in found:
             lists = {key: tuple(one[key]) for key in ("edges", "levels", "counts", "means")}
-            made.append(Column(**{**one, **lists}))
+            made.append(ReferenceColumn(**{**one, **lists}))
     except (TypeError, KeyError, ValueError) as error:
         raise Refused(f"{what} holds no columns of a reference: {error}.") from error
     for column in made:

@@ -1,6 +1,6 @@
 """What models were asked, window by window, as servers with `--monitor FOLDER` write it.
 
-    FOLDER/MODEL/VERSION/20261130/205000-1234-567890.json     when it began, UTC; the process; a number against equal names
+    FOLDER/MODEL/VERSION/20261130/205000-1234-567890.json  when it began, UTC; the process; a number of its own
     {"format": 1, "since": 1796070600.0, "until": 1796070660.0, "rows": 812,
      "methods": {"predict": {"inputs": {COLUMN: sketch, ...}, "outputs": {...}}}}
 """
@@ -43,7 +43,7 @@ def read_windows(
                 continue
             one = body["methods"][method]
             made = [
-                {column.name: Sketch.read(column, one[way][column.name]) for column in listed if column.name in one[way]}
+                {known.name: Sketch.read(known, one[way][known.name]) for known in listed if known.name in one[way]}
                 for way, listed in (("inputs", columns.inputs), ("outputs", columns.outputs))
             ]
         except (ValueError, KeyError, TypeError) as error:

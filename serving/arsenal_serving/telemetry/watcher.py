@@ -1,4 +1,4 @@
-"""What a server is asked, counted as it answers: a window each minute, in a folder that others read: `artifact.windows`.
+"""What a server is asked, counted as it answers: a window each minute in a folder, which `artifact.windows` reads.
 
 A model without `reference.json` is not counted, and is named once. Counting is for a thread of its own.
 """
@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from arsenal_serving.artifact.reference import MethodReference, PortColumns
+from arsenal_serving.artifact.sketch import FORMAT, ReferenceColumn, Sketch
 from arsenal_serving.calls import Call
 from arsenal_serving.files import replace_file
-from arsenal_serving.artifact.reference import PortColumns, Reference
-from arsenal_serving.artifact.sketch import FORMAT, Column, Sketch
 from arsenal_serving.refused import Refused
 from arsenal_serving.repository.models import Missing, Repository, Unready
 from arsenal_serving.telemetry.background import Background
@@ -27,7 +27,7 @@ EVERY = 0.25  # seconds between two times that the thread counts
 WINDOW = 60.0  # seconds
 
 
-class Asked(NamedTuple):
+class Inference(NamedTuple):
     """What is kept of an inference until it is counted."""
 
     when: float
@@ -39,12 +39,11 @@ class Asked(NamedTuple):
 class Counting:
     """The sketches of one method of one version in a window that is open."""
 
-    def __init__(self, known: Reference, name: str, entry: dict[str, Any], states: dict[str, Any]):
+    def __init__(self, known: MethodReference, entry: dict[str, Any], states: dict[str, Any]):
         self._ports = {
             way: [PortColumns(one, states, way == "inputs") for one in entry[way]] for way in ("inputs", "outputs")
         }
-        one = known.methods[name]
-        self._columns: dict[str, list[Column]] = {"inputs": one.inputs, "outputs": one.outputs}
+        self._columns: dict[str, list[ReferenceColumn]] = {"inputs": known.inputs, "outputs": known.outputs}
         self.rows = 0
         self.clear()
 
@@ -55,7 +54,7 @@ class Counting:
             way: {column.name: Sketch(column) for column in columns} for way, columns in self._columns.items()
         }
 
-    def add(self, several: list[Asked]) -> None:
+    def add(self, several: list[Inference]) -> None:
         """Count inferences."""
         for way, arrays in (("inputs", [one.inputs for one in several]), ("outputs", [one.answers for one in several])):
             for port in self._ports[way]:
@@ -79,8 +78,8 @@ class Watcher:
 
     def __init__(self, folder: str | os.PathLike, repository: Repository, window: float = WINDOW):
         self._folder, self._repository, self._window = Path(folder), repository, window
-        self._counting: dict[tuple[str, str], dict[str, Counting]] = {}
-        self._without: set[tuple[str, str]] = set()
+        self._counting: dict[tuple[str, str], dict[str, Counting]] = {}  # by model and version
+        self._called: dict[tuple[str, str], dict[str, Counting]] = {}  # by NAME or NAME.METHOD, as clients call it
         self._began = _begin(time.time(), window)
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -98,7 +97,7 @@ class Watcher:
         """Count a call whose inputs were read and that was answered."""
         if call.inputs is not None and call.answers is not None:
             named = (call.model, str(call.version), call.method)
-            self._background.put(Asked(time.time(), named, call.inputs, call.answers))
+            self._background.put(Inference(time.time(), named, call.inputs, call.answers))
 
     def close(self) -> None:
         """Write the window that is open."""
@@ -110,8 +109,8 @@ class Watcher:
         if time.time() >= self._began + self._window:
             self._background.put(None)
 
-    def _take(self, taken: list[Asked | None]) -> None:
-        grouped: dict[tuple[str, str, str], list[Asked]] = defaultdict(list)
+    def _take(self, taken: list[Inference | None]) -> None:
+        grouped: dict[tuple[str, str, str], list[Inference]] = defaultdict(list)
         for one in taken:
             if one is not None:
                 if not self._began <= one.when < self._began + self._window:
@@ -123,37 +122,29 @@ class Watcher:
         if time.time() >= self._began + self._window:
             self._write(time.time())
 
-    def _count(self, grouped: dict[tuple[str, str, str], list[Asked]]) -> None:
+    def _count(self, grouped: dict[tuple[str, str, str], list[Inference]]) -> None:
         for (model, version, method), several in grouped.items():
             found = self._find(model, version)
             if found is not None and method in found:
                 found[method].add(several)
 
-    def _find(self, model: str, version: str) -> dict[str, Counting] | None:
-        key = (model, version)
-        if key in self._counting:
-            return self._counting[key]
-        if key in self._without:
-            return None
+    def _find(self, called: str, version: str) -> dict[str, Counting] | None:
+        """What counts the methods of a version; nothing of one without a reference."""
+        if (called, version) in self._called:
+            return self._called[called, version]
         try:
-            served = self._repository.find(model, version).model  # called NAME or NAME.METHOD
+            served = self._repository.find(called, version).model
         except (Missing, Unready):  # unloaded since
             return None
-        if served.reference is None:
-            self._without.add(key)
-            return None
-        entries, states = served.manifest["methods"], served.manifest["codecs"]
-        self._counting[key] = {
-            name: Counting(served.reference, name, entries[name], states)
-            for name in served.reference.methods
-            if name in entries
-        }
+        key = (served.name, version)
+        if key not in self._counting:
+            known = served.reference.methods if served.reference is not None else {}
+            entries, states = served.manifest["methods"], served.manifest["codecs"]
+            self._counting[key] = {
+                name: Counting(one, entries[name], states) for name, one in known.items() if name in entries
+            }
+        self._called[called, version] = self._counting[key]
         return self._counting[key]
-
-    @property
-    def without(self) -> list[str]:
-        """Models that were asked and have no reference, `NAME/VERSION`."""
-        return sorted("/".join(key) for key in self._without)
 
     def _write(self, now: float) -> None:
         """Write the windows that hold something, and begin the next."""
@@ -163,7 +154,7 @@ class Watcher:
             rows = sum(one.rows for one in methods.values())
             if not rows:
                 continue
-            body = {"format": FORMAT, "since": began, "until": max(until, began), "rows": rows}
+            body: dict[str, Any] = {"format": FORMAT, "since": began, "until": max(until, began), "rows": rows}
             body["methods"] = {name: one.state() for name, one in methods.items() if one.rows}
             for one in methods.values():
                 one.clear()
