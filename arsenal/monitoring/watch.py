@@ -38,8 +38,8 @@ def read_watched(model: str | Path, folder: str | Path, method: str | None = Non
     known = read_reference(held[FILE], str(where / FILE))
     name = method or manifest["default"]
     if name not in known.methods:
-        there = ", ".join(known.methods) or "none: the reference has no method"
-        raise MonitoringError(f"`method` must be one of {there}; got {name}.")
+        methods = ", ".join(known.methods) or "none: the reference has no method"
+        raise MonitoringError(f"`method` must be one of {methods}; got {name}.")
     version = str(manifest["version"])
     windows = Path(folder) / manifest["name"] / version
     if not windows.is_dir():
