@@ -250,13 +250,13 @@ def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callab
     from arsenal_serving.cli.verbs import public_keys
     from arsenal_serving.model import ServedModel, TensorLimits, make, runs_already
     from arsenal_serving.repository import remote
-    from arsenal_serving.repository.following import ROOT, Followed, Words, registry_around
+    from arsenal_serving.repository.following import Followed, Words, registry_around
     from arsenal_serving.repository.models import Repository
 
     proof, mirror, followed = proving.proving(given), None, None
     every, most = given.versions == "all", given.max_version << 20
     if given.folder.startswith(SCHEME):
-        root = given.registry or os.environ.get(ROOT) or "registry"
+        root = given.registry or os.environ.get("ARSENAL_REGISTRY") or "registry"
         followed = Followed(root, given.folder, given.anonymous)
         if followed.folder:
             folder = followed.folder

@@ -24,7 +24,6 @@ from arsenal_serving.repository.registry import FRESH, MARK, MODELS, SCHEME
 from arsenal_serving.repository.rollout import Policy
 from arsenal_serving.repository.store import Store, open_store
 
-ROOT = "ARSENAL_REGISTRY"
 OURS = ("versions", "default", "aliases")
 """Fields of a policy that the registry says."""
 
