@@ -176,14 +176,14 @@ def postgres(url: str) -> Database:
 def prepare(base: Database, root: str) -> Database:
     """Make the tables where there are none; refuse those of a newer version, drop those of an older one."""
     try:
-        form = stated(base)
+        form = read_format(base)
         if form is not None and form[0] > FORMAT:
             raise RegistryError(
                 f"the ledger {base.place} must have format {FORMAT}; got {form[0]}; it is of a newer version of arsenal."
             )
         if form is None or form[0] < FORMAT:
             with transaction(base):
-                if (form := stated(base)) is None or form[0] < FORMAT:  # still, now that nobody else writes
+                if (form := read_format(base)) is None or form[0] < FORMAT:  # still, now that nobody else writes
                     make_tables(base, root)
     except BaseException:
         base.close()
@@ -191,7 +191,7 @@ def prepare(base: Database, root: str) -> Database:
     return base
 
 
-def stated(base: Database) -> tuple[int, str] | None:
+def read_format(base: Database) -> tuple[int, str] | None:
     """The format and the root that a database says; None where it has no ledger."""
     if base.place.startswith("postgres"):
         there = base.execute("select to_regclass('arsenal.ledger') is not null")[0][0]
@@ -228,7 +228,7 @@ class Ledger:
     def __init__(self, base: Database, store: Store):
         """Of the registry in `store`."""
         self.base, self.store = base, store
-        if base.place.startswith("postgres") and (root := (stated(base) or (0, store.root))[1]) != store.root:
+        if base.place.startswith("postgres") and (root := (read_format(base) or (0, store.root))[1]) != store.root:
             base.close()
             raise RegistryError(
                 f"the ledger {base.place} is of the registry {root}, not of {store.root}; "

@@ -100,7 +100,7 @@ class Followed:
         return {self.name: list(self.state.versions)}
 
 
-class Words:
+class Claims:
     """What a server says in a registry of what it serves, so that nobody removes it: a file for each model."""
 
     def __init__(self, store: Store, reference: str):
