@@ -20,7 +20,7 @@ from test_swap import made, prepared, until
 
 from arsenal_serving.refused import Refused
 from arsenal_serving.repository import remote, rollout
-from arsenal_serving.repository.following import Followed, Claims, registry_around
+from arsenal_serving.repository.following import Claims, Followed, registry_around
 from arsenal_serving.repository.models import Repository
 from arsenal_serving.repository.registry import check_registry, read_reference, resolve
 from arsenal_serving.repository.store import open_store

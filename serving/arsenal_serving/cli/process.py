@@ -250,7 +250,7 @@ def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callab
     from arsenal_serving.cli.verbs import public_keys
     from arsenal_serving.model import ServedModel, TensorLimits, make, runs_already
     from arsenal_serving.repository import remote
-    from arsenal_serving.repository.following import Followed, Claims, registry_around
+    from arsenal_serving.repository.following import Claims, Followed, registry_around
     from arsenal_serving.repository.models import Repository
 
     proof, mirror, followed = proving.proving(given), None, None
