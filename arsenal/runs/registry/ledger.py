@@ -26,7 +26,7 @@ from arsenal.runs.registry.events import STATED, RegistryError
 from arsenal.storage.files import user_cache
 
 FORMAT = 1
-FILE, PLACE = ".ledger.sqlite", "ARSENAL_LEDGER"
+FILE = ".ledger.sqlite"
 DATA = "data"
 FOLLOWED = (MODELS, DATA)
 """What has events, below the root."""
@@ -38,7 +38,7 @@ TABLES = """
 create table ledger (format integer not null, root text not null);
 create table seen (folder text primary key, number integer not null);
 create table node (id integer primary key, ref text unique not null, kind text not null, time double precision, state text);
-create table name (id integer primary key, text text unique not null);
+create table name (id integer primary key, kind text not null, text text not null, unique (kind, text));
 create table cell (name integer, node integer, number double precision, text text not null, primary key (name, node));
 create index cell_number on cell (name, number) where number is not null;
 create index cell_node on cell (node);
@@ -96,10 +96,10 @@ def open_ledger(store: Store, only: str | None = None) -> Iterator["Ledger"]:
 
 def connect(store: Store) -> Database:
     """The database with its tables."""
-    url = os.environ.get(PLACE)
+    url = os.environ.get("ARSENAL_LEDGER")
     if url:
         if not re.match(r"postgres(ql)?://", url):
-            raise RegistryError(f"${PLACE} must be a URL as postgresql://host/database; got {url.partition('://')[0]}://….")
+            raise RegistryError(f"$ARSENAL_LEDGER must be a URL as postgresql://host/database; got {url.partition('://')[0]}://….")
         return prepare(postgres(url), store.root)
     folder = store.folder
     if folder is None and (cached := user_cache()) is not None:
@@ -123,10 +123,13 @@ def sqlite(path: str) -> Database:
     def execute(sql: str, values: Sequence[Any] = ()) -> list[tuple]:
         return base.execute(sql, values).fetchall()
 
+    def many(sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        base.executemany(sql, rows)
+
     def begin() -> None:
         base.execute("begin immediate")
 
-    return Database(execute, lambda sql, rows: base.executemany(sql, rows) and None, begin, base.close, path)
+    return Database(execute, many, begin, base.close, path)
 
 
 def postgres(url: str) -> Database:
@@ -134,7 +137,7 @@ def postgres(url: str) -> Database:
     try:
         import psycopg
     except ImportError as error:
-        raise RegistryError(f"${PLACE} needs psycopg: pip install 'ml-arsenal[postgres]' ({error}).") from error
+        raise RegistryError(f"$ARSENAL_LEDGER needs psycopg: pip install 'ml-arsenal[postgres]' ({error}).") from error
     place = re.sub(r"//[^/@]*@", "//", url)
     try:
         base = psycopg.connect(url, autocommit=True, connect_timeout=10)
@@ -154,13 +157,13 @@ def postgres(url: str) -> Database:
 
     @in_words
     def execute(sql: str, values: Sequence[Any] = ()) -> list[tuple]:
-        cursor = base.execute(sql.replace("?", "%s"), values)  # type: ignore[arg-type]
+        cursor = base.execute(sql.replace("?", "%s"), values)
         return cursor.fetchall() if cursor.description else []
 
     @in_words
     def many(sql: str, rows: Iterable[Sequence[Any]]) -> None:
         with base.cursor() as cursor:
-            cursor.executemany(sql.replace("?", "%s"), list(rows))  # type: ignore[arg-type]
+            cursor.executemany(sql.replace("?", "%s"), list(rows))
 
     @in_words
     def begin() -> None:
@@ -173,14 +176,14 @@ def postgres(url: str) -> Database:
 def prepare(base: Database, root: str) -> Database:
     """Make the tables where there are none; refuse those of a newer version, drop those of an older one."""
     try:
-        form = stated(base)
+        form = read_format(base)
         if form is not None and form[0] > FORMAT:
             raise RegistryError(
                 f"the ledger {base.place} must have format {FORMAT}; got {form[0]}; it is of a newer version of arsenal."
             )
         if form is None or form[0] < FORMAT:
             with transaction(base):
-                if (form := stated(base)) is None or form[0] < FORMAT:  # still, now that nobody else writes
+                if (form := read_format(base)) is None or form[0] < FORMAT:  # still, now that nobody else writes
                     make_tables(base, root)
     except BaseException:
         base.close()
@@ -188,7 +191,7 @@ def prepare(base: Database, root: str) -> Database:
     return base
 
 
-def stated(base: Database) -> tuple[int, str] | None:
+def read_format(base: Database) -> tuple[int, str] | None:
     """The format and the root that a database says; None where it has no ledger."""
     if base.place.startswith("postgres"):
         there = base.execute("select to_regclass('arsenal.ledger') is not null")[0][0]
@@ -225,7 +228,7 @@ class Ledger:
     def __init__(self, base: Database, store: Store):
         """Of the registry in `store`."""
         self.base, self.store = base, store
-        if base.place.startswith("postgres") and (root := (stated(base) or (0, store.root))[1]) != store.root:
+        if base.place.startswith("postgres") and (root := (read_format(base) or (0, store.root))[1]) != store.root:
             base.close()
             raise RegistryError(
                 f"the ledger {base.place} is of the registry {root}, not of {store.root}; "
@@ -281,7 +284,7 @@ class Ledger:
     def _write(self, nodes: Iterable[Node], edges: Iterable[Edge] = ()) -> None:
         nodes, edges = list(nodes), list(edges)
         refs = dict.fromkeys([*(node.ref for node in nodes), *(ref for edge in edges for ref in edge[:2])])
-        ids = self._numbers("node", "ref", refs)
+        ids = self._numbers(refs)
         new = {ref: number for number, ref in enumerate((r for r in refs if r not in ids), self._next("node"))}
         told = {node.ref: node for node in nodes}
         self.base.many(
@@ -289,10 +292,10 @@ class Ledger:
             [(number, ref, told[ref].kind if ref in told else ref.partition(":")[0], None, None) for ref, number in new.items()],
         )
         ids |= new
-        keys = dict.fromkeys(key for node in nodes for key in node.cells)
-        names = self._numbers("name", "text", keys)
+        keys = dict.fromkeys((node.kind, key) for node in nodes for key in node.cells)
+        names = {(kind, text): number for number, kind, text in self.base.execute("select id, kind, text from name")} if keys else {}
         more = {key: number for number, key in enumerate((k for k in keys if k not in names), self._next("name"))}
-        self.base.many("insert into name values (?, ?)", [(number, key) for key, number in more.items()])
+        self.base.many("insert into name values (?, ?, ?)", [(number, *key) for key, number in more.items()])
         names |= more
         self.base.many(
             "update node set time = coalesce(?, time), state = coalesce(?, state) where id = ?",
@@ -301,21 +304,19 @@ class Ledger:
         self.base.many(
             "insert into cell values (?, ?, ?, ?) on conflict (name, node) "
             "do update set number = excluded.number, text = excluded.text",
-            [(names[key], ids[node.ref], *cell) for node in nodes for key, cell in node.cells.items()],
+            [(names[node.kind, key], ids[node.ref], *cell) for node in nodes for key, cell in node.cells.items()],
         )
         self.base.many(
             "insert into edge values (?, ?, ?) on conflict do nothing", [(ids[e.origin], ids[e.target], e.kind) for e in edges]
         )
 
-    def _numbers(self, table: str, column: str, texts: Iterable[str]) -> dict[str, int]:
-        texts = list(texts)
-        if len(texts) > index.FEW:
-            return dict(self.base.execute(f"select {column}, id from {table}"))
+    def _numbers(self, refs: Iterable[str]) -> dict[str, int]:
+        refs = list(refs)
         found: dict[str, int] = {}
-        for start in range(0, len(texts), 200):
-            part = texts[start : start + 200]
+        for start in range(0, len(refs), 200):
+            part = refs[start : start + 200]
             marks = ", ".join("?" * len(part))
-            found |= dict(self.base.execute(f"select {column}, id from {table} where {column} in ({marks})", part))
+            found |= dict(self.base.execute(f"select ref, id from node where ref in ({marks})", part))
         return found
 
     def _next(self, table: str) -> int:
@@ -325,14 +326,13 @@ class Ledger:
 
     def keys(self, kind: str) -> list[str]:
         """What is known of nodes of a kind."""
-        some = "select 1 from cell join node on node.id = cell.node where cell.name = name.id and node.kind = ?"
-        return [name for (name,) in self.base.execute(f"select text from name where exists ({some}) order by id", (kind,))]
+        return [name for (name,) in self.base.execute("select text from name where kind = ? order by id", (kind,))]
 
-    def column(self, key: str, nodes: Sequence[int] | None = None) -> dict[int, Cell]:
-        """What nodes, those of the numbers or all, have under a key."""
+    def column(self, kind: str, key: str, nodes: Sequence[int] | None = None) -> dict[int, Cell]:
+        """What nodes of a kind, those of the numbers or all, have under a key."""
         only = f" and node in ({', '.join(map(str, nodes))})" if nodes is not None and len(nodes) <= index.FEW else ""
-        asked = f"select node, number, text from cell where name = (select id from name where text = ?){only}"
-        return {node: (number, text) for node, number, text in self.base.execute(asked, (key,))}
+        asked = f"select node, number, text from cell where name = (select id from name where kind = ? and text = ?){only}"
+        return {node: (number, text) for node, number, text in self.base.execute(asked, (kind, key))}
 
     def refs(self, nodes: Sequence[int]) -> dict[int, str]:
         """The refs of nodes by their numbers."""
@@ -351,11 +351,13 @@ class Ledger:
         alive = "" if removed else f" and (node.state is null or node.state <> '{REMOVED}')"
         if not where and limit is not None and key != "time":
             way = "desc" if falling else "asc"
-            of_key = "cell.name = (select id from name where text = ?)"
-            texts = self.base.execute(f"select 1 from cell where {of_key} and number is null limit 1", (key,))
+            of_key = "cell.name = (select id from name where kind = ? and text = ?)"
+            texts = []  # come before numbers, so they matter only where it rises
+            if not falling:
+                texts = self.base.execute(f"select 1 from cell where {of_key} and number is null limit 1", (kind, key))
             found = [] if texts else [number for (number,) in self.base.execute(
                 f"select cell.node from cell join node on node.id = cell.node where {of_key} and cell.number is not null "
-                f"and node.kind = ?{alive} order by cell.number {way}, cell.node limit ?", (key, kind, limit),
+                f"{alive} order by cell.number {way}, cell.node limit ?", (kind, key, limit),
             )]  # fmt: skip
             if found and len(found) == limit:
                 return found
@@ -364,14 +366,14 @@ class Ledger:
         nodes, there = list(times), None
         for condition in where if nodes else ():
             there = there or self.keys(kind)
-            values = self.column(check_key(condition.key, there, "where"))
+            values = self.column(kind, check_key(condition.key, there, "where"))
             nodes = [node for node in nodes if condition.holds(values.get(node))]
         if not nodes:
             return nodes
         if key == "time":
             values = {node: (time, "") for node, time in times.items() if time is not None}
         else:
-            values = self.column(check_key(key, there or self.keys(kind), "sort"))
+            values = self.column(kind, check_key(key, there or self.keys(kind), "sort"))
         with_key = [node for node in nodes if node in values]
         with_key.sort(key=lambda node: (values[node][0] is not None, values[node][0] or 0.0, values[node][1]), reverse=falling)
         return (with_key + [node for node in nodes if node not in values])[:limit]
@@ -441,10 +443,10 @@ def lineage_of(folder: str, events: Sequence[Mapping[str, Any]]) -> tuple[list[N
                 more = {key: index.cell(value) for key, value in event.items() if key not in STATED and is_plain(value)}
                 nodes.append(Node(ref, "data", about | more, event["time"]))
         elif kind == "registered":
-            made, more = run_lineage(event)
+            made, links = run_lineage(event)
             nodes.append(Node(ref, "version", about | version_cells(event), event["time"], "there"))
             nodes += made
-            edges += [*more, *(Edge(node.ref, ref, "made") for node in made if node.kind == "run")]
+            edges += [*links, *(Edge(node.ref, ref, "made") for node in made if node.kind == "run")]
         elif kind == "deployed":
             place = event.get("place") or f"{name}@{version}#{event['number']}"
             nodes.append(Node(f"deployment:{place}", "deployment", about, event["time"]))
@@ -482,7 +484,8 @@ def run_lineage(event: Mapping[str, Any]) -> tuple[list[Node], list[Edge]]:
     ref = run_ref(str(run.get("name") or event.get("config", {}).get("name") or ""), str(run["hash"]))
     cells = {key: index.cell(run[key]) for key in ("name", "folder", "host", "state", "step") if run.get(key) is not None}
     cells |= {key: cell for key, cell in version_cells(event).items() if "/" in key or key.startswith("config.")}
-    nodes, edges = [Node(ref, "run", cells)], []
+    nodes: list[Node] = [Node(ref, "run", cells)]
+    edges: list[Edge] = []
     if run.get("data"):
         data = f"data:{run['data_version']}" if run.get("data_version") else f"data:{run['data'][:16]}"
         nodes.append(Node(data, "data", {"fingerprint": index.cell(run["data"])}))
