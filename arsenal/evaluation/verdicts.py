@@ -46,7 +46,7 @@ def line_of(one: Verdict) -> dict[str, Any]:
     sign = {"min": "≥", "max": "≤"}[one.side]
     shown = {"value": one.value, "margin": one.margin, "p": one.p}
     texts = {name: "" if value is None else number(value) for name, value in shown.items()}
-    bound = "" if one.bound is None else f"{sign} {one.bound:g}"
+    bound = "" if one.bound is None else f"{sign} {number(one.bound)}"
     return {"passed": one.passed, "name": one.name, "bound": bound, "why": one.why} | texts
 
 
