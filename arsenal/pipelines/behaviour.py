@@ -223,7 +223,7 @@ def judge_examples(test: ModelTest, run: Run) -> Verdict:
         frame = read(path)
         if not isinstance(frame, pd.DataFrame):
             raise GateError(f"`file` of the test `{test.name}` must be a table of rows; got {path.name}.")
-        where = path.name
+        where = f"rows of {path.name}"
     else:
         frame, where = pd.DataFrame([dict(row) for row in test.words["rows"]]), "rows of the file"
     if frame.empty:
