@@ -103,8 +103,8 @@ def read_gate(name: str, words: Any) -> Gate:
     """One gate, or a GateError that says what is wrong with it."""
     family, slash, what = name.partition("/")
     if family not in FAMILIES or not slash or not what:
-        known = ", ".join(FAMILIES)
-        raise GateError(f"A gate is called FAMILY/WHAT, FAMILY one of {known}; got {name}.{nearest(family, FAMILIES)}")
+        families = ", ".join(FAMILIES)
+        raise GateError(f"A gate is called FAMILY/WHAT, FAMILY one of {families}; got {name}.{nearest(family, FAMILIES)}")
     if what not in (known := MEASURED.get(family, (what,))):
         raise GateError(f"`{name}` must be one of {', '.join(f'{family}/{one}' for one in known)}.{nearest(what, known)}")
     if not isinstance(words, Mapping):

@@ -232,7 +232,7 @@ def judge_examples(test: ModelTest, run: Run) -> Verdict:
     leaves = list(examples.x) if isinstance(examples.x, Mapping) else ["x"]
     named = {leaf: schema.inputs.get(leaf, Tensor()) for leaf in leaves}
     plain = [leaf for leaf, tensor in named.items() if tensor.columns is None and not isinstance(tensor.codec, str)]
-    inputs = [name for leaf, one in named.items() for name in one.columns or [leaf if leaf in plain else one.codec]]
+    inputs = [name for leaf, one in named.items() for name in one.columns or [leaf if leaf in plain else str(one.codec)]]
     wanted = [name for name in frame if name not in inputs and name.partition("[")[0] in run.apply]
     if not wanted:
         got = ", ".join(map(str, frame))

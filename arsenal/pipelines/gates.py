@@ -85,9 +85,9 @@ class Measures:
                 raise GateError(f"`{gate.name}` is never measured; this run measures {there}.{nearest(gate.what, known)}")
             if gate.family == "champion" and self.run.experiment.modes[gate.what] is None:
                 raise GateError(f"`{gate.name}`: `{gate.what}` does not say which of its values are good, so none is better.")
-        if gate.family == "slices" and gate.metric is not None and gate.metric not in (known := self._own_metrics()):
-            near = nearest(gate.metric, known)
-            raise GateError(f"`metric` of `{gate.name}` must be one of {', '.join(known)}; got {gate.metric}.{near}")
+        if gate.family == "slices" and gate.metric is not None and gate.metric not in (own := self._own_metrics()):
+            near = nearest(gate.metric, own)
+            raise GateError(f"`metric` of `{gate.name}` must be one of {', '.join(own)}; got {gate.metric}.{near}")
         split = {"test": "test", "validation": "validation"}.get(gate.what if gate.family == "calibration" else gate.family)
         if split is not None and not len(self.run.experiment.splits[split].weight):
             raise GateError(f"`{gate.name}` is of {split} rows, and the run's split leaves none.")

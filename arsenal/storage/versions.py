@@ -121,7 +121,7 @@ def as_text(version: DataVersion) -> str:
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(list(one))}" for name, one in sorted(version.files.items()))
     told = {
         "format": FORMAT, "source": version.source, "is_file": version.is_file, "copied": version.copied,
-        "digest": version.digest, "bytes": version.size, "count": len(version.files),
+        "digest": version.digest, "bytes": version.size, "file_count": len(version.files),
     }  # fmt: skip
     return json.dumps(told)[:-1] + f', "files": {{\n{lines}\n}}}}\n'
 
@@ -134,7 +134,7 @@ class VersionHead(NamedTuple):
     copied: bool
     digest: str
     bytes: int
-    count: int
+    file_count: int
 
 
 def read_head(text: bytes, where: Path) -> VersionHead:

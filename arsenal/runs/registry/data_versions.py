@@ -36,8 +36,7 @@ class Added(NamedTuple):
 
     number: int
     is_new: bool
-    count: int
-    """Of files."""
+    file_count: int
     bytes: int
 
 
@@ -58,13 +57,13 @@ def add(registry: Registry, name: str, source: Path, *, copy: bool = False, why:
         head = versions.read_head(text, where)
         is_alike = (head.copied, head.source) == (copy, str(source))
         if is_alike and is_known(source, stamps, text):
-            return Added(newest, False, head.count, head.bytes)
+            return Added(newest, False, head.file_count, head.bytes)
         known = versions.read_text(text, where).files if head.source == str(source) else {}
     contents = versions.read_contents(source, recall(source, known), stamps)
     found = DataVersion(str(source), source.is_file(), copy, contents)
     if newest is not None and is_alike and head.digest == found.digest:
         remember(source, stamps, text, known, contents)
-        return Added(newest, False, head.count, head.bytes)
+        return Added(newest, False, head.file_count, head.bytes)
     with contextlib.suppress(FileExistsError):
         if not store.exists(MARK):
             store.create(MARK, b'{"format": %d}\n' % FORMAT)
