@@ -27,7 +27,7 @@ from arsenal_serving.security import auth
 from arsenal_serving.telemetry import operations
 
 if TYPE_CHECKING:
-    from arsenal_serving.repository.following import Words
+    from arsenal_serving.repository.following import Claims
     from arsenal_serving.repository.models import Repository
 
 FOLDER = "a model's folder, one version in it, or a run folder that holds artifact/"
@@ -244,22 +244,25 @@ def _serve(
     return report(failure[0]) if failure else 0
 
 
-def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callable[[], None], Words | None]:
+def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callable[[], None], Claims | None]:
     """The repository, what has it serve what the folder or URL says now, its words in a registry; raises `Refused`."""
     from arsenal_serving.artifact import folder as artifact
     from arsenal_serving.cli.verbs import public_keys
     from arsenal_serving.model import ServedModel, TensorLimits, make, runs_already
     from arsenal_serving.repository import remote
-    from arsenal_serving.repository.following import ROOT, Followed, Words, registry_around
+    from arsenal_serving.repository.following import Claims, Followed, registry_around
     from arsenal_serving.repository.models import Repository
 
     proof, mirror, followed = proving.proving(given), None, None
     every, most = given.versions == "all", given.max_version << 20
     if given.folder.startswith(SCHEME):
-        root = given.registry or os.environ.get(ROOT) or "registry"
+        root = given.registry or os.environ.get("ARSENAL_REGISTRY") or "registry"
         followed = Followed(root, given.folder, given.anonymous)
-        mirror = None if followed.folder else followed.mirror(proof.cache, most)
-        folder = followed.folder or mirror.folder
+        if followed.folder:
+            folder = followed.folder
+        else:
+            mirror = followed.mirror(proof.cache, most)
+            folder = mirror.folder
     elif _is_url(given.folder):
         mirror = remote.mirror(given.folder, proof.cache, every, most, given.anonymous)
         folder = mirror.folder
@@ -276,11 +279,12 @@ def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callab
         model.warm()
         return model
 
+    said: list[str] = []
     fetched = -1, 0.0
 
     def follow() -> None:
         """Serve what the folder, or the URL, says now."""
-        nonlocal fetched
+        nonlocal fetched, said
         told: list[str] = []
         if mirror and followed and (time.monotonic() - fetched[1] > FETCH or fetched[0] != followed.state.number):
             number = followed.state.number
@@ -300,11 +304,13 @@ def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callab
         if words:
             words.tell(repository.served)
         for why in told:
-            sys.stderr.write(f"arsenal-serve: not served: {why}\n")
+            if why not in said:  # a bucket that stays away is told once
+                sys.stderr.write(f"arsenal-serve: not served: {why}\n")
+        said = told
 
     repository = Repository(folder, prepare, every=every, followed=followed)
     store = followed.store if followed else registry_around(Path(os.path.abspath(folder)))
-    words = Words(store, given.folder) if store else None
+    words = Claims(store, given.folder) if store else None
     return repository, follow, words
 
 
