@@ -126,9 +126,9 @@ class Contents:
         found: dict[str, str] = {}
         while queue:
             name, path = queue.pop()
-            if shown(path) in found:
+            if display_path(path) in found:
                 continue
-            found[shown(path)] = summed = self.file(path)
+            found[display_path(path)] = summed = self.file(path)
             if is_installed(path):
                 continue
             if summed not in self.imports:
@@ -159,7 +159,7 @@ def files_below(path: str | Path) -> Iterator[str]:
         yield from (os.path.join(root, name) for name in sorted(names))
 
 
-def shown(path: Path) -> str:
+def display_path(path: Path) -> str:
     """A path as people and keys have it: relative where it lies below the working folder."""
     try:
         return str(path.relative_to(Path.cwd())) if path.is_absolute() else str(path)
@@ -269,7 +269,7 @@ def read_signature(path: Path, name: str) -> Signature | None:
     try:
         tree = ast.parse(path.read_bytes())
     except SyntaxError as error:
-        raise FlowError(f"{shown(path)} is no Python: line {error.lineno}: {error.msg}.") from error
+        raise FlowError(f"{display_path(path)} is no Python: line {error.lineno}: {error.msg}.") from error
     for node in top_level(tree.body):
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef():

@@ -20,7 +20,7 @@ from arsenal.pipelines.journal import FlowJournal, Listener, last_execution, rea
 from arsenal.pipelines.references import FlowError
 from arsenal.pipelines.resolve import Instance, Products, instances, is_due, task_of, told_condition, why
 from arsenal.pipelines.step import Resources, Retries
-from arsenal.pipelines.store import Product, Record, Store
+from arsenal.pipelines.store import FlowStore, Product, Record
 from arsenal.pipelines.work import Attempt
 
 ROOT = "flows"
@@ -80,7 +80,7 @@ def run_flow(
     began = time.perf_counter()
     flow = choose(flow, only)
     check_world(flow)
-    store = Store(root, flow.name)
+    store = FlowStore(root, flow.name)
     store.folder.mkdir(parents=True, exist_ok=True)
     with hold(store.folder):
         store.clear_work()
@@ -169,7 +169,7 @@ class Going:
     """A flow on its way."""
 
     def __init__(
-        self, flow: Flow, store: Store, executor: Callable[[], Executor], journal: FlowJournal, number: int | str, fresh: bool
+        self, flow: Flow, store: FlowStore, executor: Callable[[], Executor], journal: FlowJournal, number: int | str, fresh: bool
     ):
         """Nothing is done yet; the executor is made once there is something to do."""
         self.flow, self.store, self.make, self.journal, self.number, self.fresh = flow, store, executor, journal, number, fresh
@@ -228,11 +228,11 @@ class Going:
     def begin_step(self, name: str) -> None:
         """A step of which all that it waits for is over: leave it out, or find out what of it is to be done."""
         step = self.flow.steps[name]
-        for other, found in self.needs[name].items():
+        for other, refers in self.needs[name].items():
             if self.states[other] in ("failed", "blocked"):
                 why_not = "failed" if self.states[other] == "failed" else "did not run"
                 return self.end_step(name, "blocked", f"`{other}` {why_not}")
-            if self.states[other] == "skipped" and found:
+            if self.states[other] == "skipped" and refers:
                 return self.end_step(name, "skipped", f"`{other}` was left out")
         try:
             if not is_due(step, self.flow, self.known):
@@ -301,7 +301,7 @@ class Going:
                 return
             one = self.ready.popleft()
             asked = one.step.resources
-            total = Resources(*(a + b for a, b in zip(self.taken, asked, strict=True)))
+            total = self.taken + asked
             if self.running and not total.fits(self.executor.room):
                 self.ready.append(one)
                 continue
@@ -353,7 +353,7 @@ class Going:
     def end_attempt(self, answer: Attempt) -> None:
         """Keep what came of an attempt, or try again, or give up."""
         one, work, _ = self.running.pop(answer.id)
-        self.taken = Resources(*(a - b for a, b in zip(self.taken, one.step.resources, strict=True)))
+        self.taken = self.taken - one.step.resources
         error, again = answer.error, answer.again
         if not error and not self.store.contents.is_same(one.read):
             changed = next(path for path, summed in one.read.items() if not self.store.contents.is_same({path: summed}))
@@ -390,7 +390,7 @@ def plan_flow(flow: Flow, root: str | Path = ROOT, only: Sequence[str] = (), fre
     """What `run_flow` would do, and why, step by step; nothing runs and nothing is written."""
     flow = choose(flow, only)
     check_world(flow)
-    store = Store(root, flow.name)
+    store = FlowStore(root, flow.name)
     last = last_execution(store.folder)
     number = 1 if last is None else int(last.number) + (last.state == "complete" or fresh)
     known: dict[str, Products] = {}
@@ -424,7 +424,7 @@ def run_step(
     flow = choose(flow, [name])
     check_world(flow)
     flow = flow._replace(steps=flow.steps | {name: flow.steps[name]._replace(retries=Retries())})  # whoever calls may try again
-    store = Store(root, flow.name)
+    store = FlowStore(root, flow.name)
     store.folder.mkdir(parents=True, exist_ok=True)
     with hold(store.folder, fcntl.LOCK_SH), contextlib.ExitStack() as stack:
         known: dict[str, Products] = {}
@@ -444,8 +444,8 @@ def run_step(
 
 
 def plan_step(
-    flow: Flow, name: str, known: dict[str, Products], states: Mapping[str, str], store: Store, number: int | str, fresh: bool,
-    settled: bool = False,
+    flow: Flow, name: str, known: dict[str, Products], states: Mapping[str, str], store: FlowStore, number: int | str,
+    fresh: bool, settled: bool = False,
 ) -> list[Planned]:  # fmt: skip
     """What would become of a step; what is known of it goes to `known`. `settled`: none is asked twice in an execution."""
     step, before = flow.steps[name], flow.before(name)

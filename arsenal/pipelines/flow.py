@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from arsenal.nearest import nearest
-from arsenal.pipelines.content import LOADED, find_module, is_installed, read_signature, shown
+from arsenal.pipelines.content import LOADED, display_path, find_module, is_installed, read_signature
 from arsenal.pipelines.references import FlowError, Reference, dig, read_condition, references, substitute
 from arsenal.pipelines.step import FlowStep, Resources, check_keys, check_name, read_step
 from arsenal.storage.files import sha256
@@ -311,7 +311,7 @@ def check_function(whole: Flow, one: FlowStep) -> None:
     try:
         found = read_signature(path, name)
     except KeyError as error:
-        raise FlowError(f"{where}: {shown(path)} has no function `{name}`.{hint(name, error.args[0])}") from error
+        raise FlowError(f"{where}: {display_path(path)} has no function `{name}`.{hint(name, error.args[0])}") from error
     files = [key for key, output in one.outputs.items() if output.file]
     given = [*one.given, *(key for key, value in one.inputs.items() if with_params(whole, value) is not None), *files]
     twice = sorted({key for key in given if given.count(key) > 1})

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from arsenal import __version__
-from arsenal.pipelines.content import find_module, is_installed, shown
+from arsenal.pipelines.content import display_path, find_module, is_installed
 from arsenal.pipelines.flow import Flow, mentions
 from arsenal.pipelines.references import (
     PATTERN,
@@ -25,7 +25,7 @@ from arsenal.pipelines.references import (
     substitute,
 )
 from arsenal.pipelines.step import FlowStep
-from arsenal.pipelines.store import Product, Store, key_of
+from arsenal.pipelines.store import FlowStore, Product, key_of
 from arsenal.pipelines.work import Task
 
 Products = Mapping[str, Product | list[Product]]
@@ -68,7 +68,9 @@ def is_due(step: FlowStep, flow: Flow, known: Mapping[str, Products]) -> bool:
         raise FlowError(f"Step `{step.name}`: {error}") from error
 
 
-def instances(step: FlowStep, flow: Flow, known: Mapping[str, Products], store: Store, execution: int | str) -> list[Instance]:
+def instances(
+    step: FlowStep, flow: Flow, known: Mapping[str, Products], store: FlowStore, execution: int | str
+) -> list[Instance]:
     """The step for each row of its table, or once; a FlowError for a table or a value that is not what it must be."""
     if step.over is None:
         return [instance(step, step.name, flow, known, store, None, execution)]
@@ -134,7 +136,7 @@ def product_value(product: Product, rest: str) -> tuple[Any, Any]:
 
 
 def instance(
-    step: FlowStep, id: str, flow: Flow, known: Mapping[str, Products], store: Store, row: Any, execution: int | str
+    step: FlowStep, id: str, flow: Flow, known: Mapping[str, Products], store: FlowStore, row: Any, execution: int | str
 ) -> Instance:
     """The step with everything in its place."""
     inputs: dict[str, tuple[Any, Any]] = {}
@@ -217,7 +219,7 @@ def is_file(one: Reference, known: Mapping[str, Products]) -> bool:
     return isinstance(first, Product) and first.kind != "json" and not one.rest
 
 
-def code_of(step: FlowStep, words: list[str], store: Store, read: dict[str, str]) -> dict[str, str]:
+def code_of(step: FlowStep, words: list[str], store: FlowStore, read: dict[str, str]) -> dict[str, str]:
     """Sums of the files that say what the step does: a function's module and what it leads to, files that words name."""
     contents = store.contents
     code = dict(contents.files(step.code))
@@ -293,4 +295,4 @@ def brief(value: Any) -> str:
 def source_of(step: FlowStep) -> str:
     """The file that holds a step's function, as people have it."""
     path = find_module(step.call.rpartition(".")[0]) if step.call else None
-    return shown(path) if path else ""
+    return display_path(path) if path else ""

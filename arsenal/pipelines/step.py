@@ -42,6 +42,14 @@ class Resources(NamedTuple):
     memory: int = 0
     """Bytes."""
 
+    def __add__(self, other: "Resources") -> "Resources":  # type: ignore[override]
+        """Both together."""
+        return Resources(self.cpus + other.cpus, self.gpus + other.gpus, self.memory + other.memory)
+
+    def __sub__(self, other: "Resources") -> "Resources":
+        """What is left without the other."""
+        return Resources(self.cpus - other.cpus, self.gpus - other.gpus, self.memory - other.memory)
+
     def fits(self, room: "Resources") -> bool:
         """Whether there is room for it."""
         return all(mine <= its for mine, its in zip(self, room, strict=True))

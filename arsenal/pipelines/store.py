@@ -41,7 +41,7 @@ class Record(NamedTuple):
     """Seconds since 1970, when it was done."""
 
 
-class Store:
+class FlowStore:
     """The folder of a flow."""
 
     def __init__(self, root: str | Path, flow: str):

@@ -17,7 +17,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from arsenal.pipelines.content import digest, files_below
 from arsenal.pipelines.store import RECORD
@@ -82,14 +82,18 @@ class SpareLog:
 
     def __init__(self, path: str):
         """`path`: of the log."""
-        self.path, self.file = path, None
-        self.encoding = "utf-8"
+        self.path, self.encoding = path, "utf-8"
+        self.file: TextIO | None = None
 
     def write(self, text: str) -> int:
         """Add a text."""
-        if text and self.file is None:
+        return self.open().write(text) if text else 0
+
+    def open(self) -> TextIO:
+        """The file."""
+        if self.file is None:
             self.file = open(self.path, "a", encoding="utf-8", errors="replace")  # noqa: SIM115
-        return self.file.write(text) if self.file else 0
+        return self.file
 
     def flush(self) -> None:
         """Have readers see it."""
@@ -102,9 +106,7 @@ class SpareLog:
 
     def fileno(self) -> int:
         """For programs that a function starts."""
-        if self.file is None:
-            self.file = open(self.path, "a", encoding="utf-8", errors="replace")  # noqa: SIM115
-        return self.file.fileno()
+        return self.open().fileno()
 
     def __enter__(self) -> "SpareLog":
         """Itself."""
@@ -253,7 +255,7 @@ def attempt_apart(task: Task, running: Callable[[subprocess.Popen], None] = lamb
         return Attempt(task.id, time.perf_counter() - began, error)
     values, error = told["values"], told["error"]
     if not task.call and not error:
-        values, error = printed(task, start), ""
+        values, error = read_printed(task, start), ""
     return finish(task, values, error, began)
 
 
@@ -277,7 +279,7 @@ def end_group(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def printed(task: Task, start: int) -> dict[str, Any]:
+def read_printed(task: Task, start: int) -> dict[str, Any]:
     """Values that a command printed as `name: value`, the last of each; a run folder is the first one that is named."""
     with open(task.log, "rb") as log:
         log.seek(start)
@@ -316,8 +318,8 @@ def last_words(log: str) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
-class Processes:
-    """Processes that are under way, so that all of them can be ended."""
+class RunningProcesses:
+    """RunningProcesses that are under way, so that all of them can be ended."""
 
     def __init__(self) -> None:
         """None yet."""

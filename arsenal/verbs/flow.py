@@ -15,7 +15,7 @@ from arsenal.pipelines.flow import Flow, flows, load
 from arsenal.pipelines.journal import last_execution, read_execution
 from arsenal.pipelines.references import FlowError
 from arsenal.pipelines.step import as_bytes
-from arsenal.pipelines.store import Store
+from arsenal.pipelines.store import FlowStore
 
 EXECUTORS = ("here", "processes", "ray")
 
@@ -50,7 +50,7 @@ def run(
     if worked or not page.is_file():
         from arsenal.pipelines.page import write_page
 
-        write_page(page, found, Store(root, found.name))
+        write_page(page, found, FlowStore(root, found.name))
     print(summary(outcome))
     print(f"page: {page}")
     if not outcome.complete:
@@ -74,7 +74,7 @@ def show(name: str, /, root: str = ROOT, execution: str | None = None, to: str |
     from arsenal.pipelines.page import step_rows, write_page
 
     found = load(name)
-    store = Store(root, found.name)
+    store = FlowStore(root, found.name)
     last = last_execution(store.folder) if execution is None else read_execution(store.folder, execution)
     if last is None or not last.events:
         told = "" if execution is None else f" as execution {execution}"

@@ -15,7 +15,7 @@ import pytest
 from arsenal.pipelines import flow, here, plan_flow, processes, read_flow, run_flow, run_step
 from arsenal.pipelines.execution import FlowInterrupted
 from arsenal.pipelines.references import FlowError
-from arsenal.pipelines.store import Store
+from arsenal.pipelines.store import FlowStore
 
 EXECUTORS = {"here": here, "processes": partial(processes, cpus=2)}
 
@@ -379,7 +379,7 @@ def test_a_hundred_kills_do_nothing_twice_and_lose_nothing(project, executor):
             process.send_signal(signal.SIGKILL)
             process.wait()
             kills, done = kills + 1, False
-        store = Store("flows", "killed")
+        store = FlowStore("flows", "killed")
         there = [place for i in range(20) for place in store.folders(f"s{i}")]
         assert all((record := store.read_folder(place)) is not None and Path(record.outputs["out"].value).read_text().count("\n") == 40 for place in there)
         finished = [event for path in project.folder.glob("flows/killed/executions/*/events.jsonl") for event in events(path) if event["kind"] == "done"]
