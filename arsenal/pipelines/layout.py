@@ -78,8 +78,8 @@ def layout(waits: Mapping[str, Sequence[str]]) -> Drawing:
     for (before_it, behind_it), chain in chains.items():
         points = [(left[level[before_it]] + WIDTH, middle[chain[0]])]
         for node in chain[1:-1]:
-            at = left[int(node[2])]
-            points += [(at, middle[node]), (at + WIDTH, middle[node])]
+            x = left[int(node[2])]
+            points += [(x, middle[node]), (x + WIDTH, middle[node])]
         edges.append((before_it, behind_it, [*points, (left[level[behind_it]], middle[chain[-1]])]))
     return Drawing(left[-1] + WIDTH + 1, max(tall) + 2, places, edges)
 

@@ -342,6 +342,23 @@ def test_a_thousand_cached_steps_cost_little(project):
     assert time.process_time() - began < 2
 
 
+@pytest.mark.slow
+def test_steps_run_on_a_ray_cluster(project):
+    from arsenal.pipelines.executors.ray import ray
+
+    steps = project.chain() | {
+        "each": {"_target_": project.at("total"), "inputs": {"table": "${clean.table}"}, "with": {"factor": "${item}"}, "over": [1, 2, 3], "outputs": ["value"]},
+        "say": {"command": ["echo", "said: ${each.value}"], "outputs": ["said"], "resources": {"cpus": 1, "memory": 1000}},
+        "bad": {"command": ["false"], "retries": {"times": 1, "wait": 0.1}},
+    }
+    found = project.run(steps, executor=ray)
+    assert found.products["say"]["said"].value == [6.0, 12.0, 18.0] and sorted(project.calls()) == ["clean"] + ["total"] * 4
+    assert found.errors == {"bad": "it ended with exit code 1."}
+    assert project.run({**steps, "bad": steps["say"]}, executor=ray).complete
+    with pytest.raises(FlowError, match="asks for 1000 cpus"):
+        project.run({"big": {"command": ["true"], "resources": {"cpus": 1000}}}, executor=ray, name="big")
+
+
 KILLED = """
 import os, time
 

@@ -6,6 +6,7 @@ import threading
 from arsenal.pipelines.executors.executor import Executor
 from arsenal.pipelines.executors.machine import gpus as visible_gpus
 from arsenal.pipelines.executors.machine import machine
+from arsenal.pipelines.step import Resources
 from arsenal.pipelines.work import Attempt, RunningProcesses, attempt_apart
 
 
