@@ -19,7 +19,6 @@ SAID = {
 """What only people know, and how it is headed."""
 NEEDED = ("intended_use", "limits", "licence")
 """What a card without is told to be without."""
-SLICES = 30
 COLUMNS = 12
 
 
@@ -36,14 +35,15 @@ def write_card(
         "aliases": list(aliases),
         "facts": [
             ("registered", moment(told["time"])), ("by", told["who"]),
-            ("parameters", number(count_parameters(manifest))), ("made", str(manifest["created"])),
+            ("parameters", number(count_parameters(manifest))),
+            ("made", str(manifest["created"])[:16].replace("T", " ") + " UTC"),
         ],
         "tiles": tiles(metrics, config.get("expect") or {}, intervals),
         "said": [{"title": title, "lines": lines_of(said[key])} for key, title in SAID.items() if said.get(key)],
         "unsaid": [SAID[key].lower() for key in NEEDED if not said.get(key)],
         "data": data_lines(said, run, config),
         "table": metric_table(metrics, intervals),
-        "slices": slice_lines([*(findings.get("worst") or []), *(findings.get("slices") or [])][:SLICES]),
+        "slices": slice_lines([*(findings.get("worst") or []), *(findings.get("slices") or [])]),
         "value_name": findings.get("value_name") or "",
         "split": findings.get("split") or "",
         "methods": [
@@ -104,8 +104,8 @@ def show_method(name: str, method: Mapping[str, Any], golden: list[dict[str, Any
     """A method: what it takes and gives, and what it gave."""
     ports = [
         {
-            "way": way, "name": port["name"], "dtype": port["dtype"], "shape": "x".join(map(str, port["shape"])) or "one number",
-            "about": about_port(port),
+            "way": way, "name": port["name"], "dtype": port["dtype"], "about": about_port(port),
+            "shape": " × ".join(map(str, port["shape"])) or "one number",
         }
         for way in ("input", "output")
         for port in method[f"{way}s"]

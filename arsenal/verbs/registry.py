@@ -258,7 +258,7 @@ def print_parameters(one: Path, other: Path) -> None:
 
     from arsenal.runs.registry.parameters import parameter_lines
 
-    print(tell("diff", compare(str(one), str(other))))
+    print(tell("diff", compare(str(one), str(other)) | {"provenance_changed": []}))  # settings are told above
     if lines := parameter_lines(one, other):
         print(table.align(("parameter", "shape", "norm", "norm of the difference", "share"), lines, (2, 3, 4)))
 

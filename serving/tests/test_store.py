@@ -22,7 +22,7 @@ def store(request, tmp_path, monkeypatch):
 
 def root_of(kind, tmp_path, monkeypatch) -> str:
     if kind == "s3":
-        pytest.importorskip("s3fs")
+        pytest.importorskip("s3fs").S3FileSystem.clear_instance_cache()
         if not (server := os.environ.get("ARSENAL_TEST_S3")):
             pytest.skip("ARSENAL_TEST_S3 names no server")
         for name, value in {"ENDPOINT_URL": server, "ACCESS_KEY_ID": "id", "SECRET_ACCESS_KEY": "secret", "DEFAULT_REGION": "us-east-1"}.items():
@@ -107,7 +107,7 @@ def test_what_is_no_place(root):
 
 
 def test_a_bucket_that_is_away_is_told_in_a_line(monkeypatch):
-    pytest.importorskip("s3fs")
+    pytest.importorskip("s3fs").S3FileSystem.clear_instance_cache()
     for name, value in {"ENDPOINT_URL": "http://127.0.0.1:9", "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "MAX_ATTEMPTS": "1"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     with pytest.raises(Refused) as refused:

@@ -123,10 +123,13 @@ def sqlite(path: str) -> Database:
     def execute(sql: str, values: Sequence[Any] = ()) -> list[tuple]:
         return base.execute(sql, values).fetchall()
 
+    def many(sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        base.executemany(sql, rows)
+
     def begin() -> None:
         base.execute("begin immediate")
 
-    return Database(execute, lambda sql, rows: base.executemany(sql, rows) and None, begin, base.close, path)
+    return Database(execute, many, begin, base.close, path)
 
 
 def postgres(url: str) -> Database:
@@ -154,13 +157,13 @@ def postgres(url: str) -> Database:
 
     @in_words
     def execute(sql: str, values: Sequence[Any] = ()) -> list[tuple]:
-        cursor = base.execute(sql.replace("?", "%s"), values)  # type: ignore[arg-type]
+        cursor = base.execute(sql.replace("?", "%s"), values)
         return cursor.fetchall() if cursor.description else []
 
     @in_words
     def many(sql: str, rows: Iterable[Sequence[Any]]) -> None:
         with base.cursor() as cursor:
-            cursor.executemany(sql.replace("?", "%s"), list(rows))  # type: ignore[arg-type]
+            cursor.executemany(sql.replace("?", "%s"), list(rows))
 
     @in_words
     def begin() -> None:
@@ -482,7 +485,8 @@ def run_lineage(event: Mapping[str, Any]) -> tuple[list[Node], list[Edge]]:
     ref = run_ref(str(run.get("name") or event.get("config", {}).get("name") or ""), str(run["hash"]))
     cells = {key: index.cell(run[key]) for key in ("name", "folder", "host", "state", "step") if run.get(key) is not None}
     cells |= {key: cell for key, cell in version_cells(event).items() if "/" in key or key.startswith("config.")}
-    nodes, edges = [Node(ref, "run", cells)], []
+    nodes: list[Node] = [Node(ref, "run", cells)]
+    edges: list[Edge] = []
     if run.get("data"):
         data = f"data:{run['data_version']}" if run.get("data_version") else f"data:{run['data'][:16]}"
         nodes.append(Node(data, "data", {"fingerprint": index.cell(run["data"])}))

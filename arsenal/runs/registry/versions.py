@@ -33,8 +33,10 @@ SPLIT = re.compile(r"(train|validation|test)/")
 CARD = "card.yaml"
 CARD_KEYS = ("about", "intended_use", "limits", "licence", "authors", "data", "contact", "ethics")
 """What a card says that no program knows."""
-FOUND = ("split", "value_name", "intervals", "validation", "worst", "slices")
+FOUND = ("split", "value_name", "intervals", "validation", "worst")
 """What is kept of a report's findings: intervals, and how good the run is on parts of the rows."""
+SLICES = 20
+"""Of the parts by each column those that differ most surely."""
 
 
 def open_registry(root: str | None = None) -> "Registry":
@@ -262,7 +264,7 @@ def alias_event(
     """A move of an alias: what its event says, and what holds after it."""
     told = {"alias": alias, "version": version, "from": state.aliases.get(alias), **to_json(dict(about))}
     aliases = {**state.aliases, alias: version} if version is not None else {k: v for k, v in state.aliases.items() if k != alias}
-    return told, state._replace(aliases=aliases, before={**state.before, alias: list(past)})  # type: ignore[arg-type]
+    return told, state._replace(aliases=aliases, before={**state.before, alias: list(past)})
 
 
 def begin(state: State, content: str) -> tuple[dict[str, Any], State]:
@@ -312,7 +314,9 @@ def read_facts(run: Path) -> dict[str, Any]:
         found["metrics"] = {key: value for key, value in logged.items() if key.partition("/")[2] not in MACHINE}
     with contextlib.suppress(FileNotFoundError):
         findings = read_json(run / "report" / "findings.json")
-        found["findings"] = {key: findings[key] for key in FOUND if findings.get(key)}
+        slices = [one for parts in (findings.get("slices") or {}).values() for one in parts]
+        slices.sort(key=lambda one: 1.0 if one["p_value"] is None else one["p_value"])
+        found["findings"] = {key: findings[key] for key in FOUND if findings.get(key)} | {"slices": slices[:SLICES]}
     if (run / CARD).is_file():
         found["card"] = read_card(run / CARD)
     if written := notes(run):

@@ -258,8 +258,11 @@ def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callab
     if given.folder.startswith(SCHEME):
         root = given.registry or os.environ.get(ROOT) or "registry"
         followed = Followed(root, given.folder, given.anonymous)
-        mirror = None if followed.folder else followed.mirror(proof.cache, most)
-        folder = followed.folder or mirror.folder
+        if followed.folder:
+            folder = followed.folder
+        else:
+            mirror = followed.mirror(proof.cache, most)
+            folder = mirror.folder
     elif _is_url(given.folder):
         mirror = remote.mirror(given.folder, proof.cache, every, most, given.anonymous)
         folder = mirror.folder
@@ -276,11 +279,12 @@ def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callab
         model.warm()
         return model
 
+    said: list[str] = []
     fetched = -1, 0.0
 
     def follow() -> None:
         """Serve what the folder, or the URL, says now."""
-        nonlocal fetched
+        nonlocal fetched, said
         told: list[str] = []
         if mirror and followed and (time.monotonic() - fetched[1] > FETCH or fetched[0] != followed.state.number):
             number = followed.state.number
@@ -300,7 +304,9 @@ def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callab
         if words:
             words.tell(repository.served)
         for why in told:
-            sys.stderr.write(f"arsenal-serve: not served: {why}\n")
+            if why not in said:  # a bucket that stays away is told once
+                sys.stderr.write(f"arsenal-serve: not served: {why}\n")
+        said = told
 
     repository = Repository(folder, prepare, every=every, followed=followed)
     store = followed.store if followed else registry_around(Path(os.path.abspath(folder)))

@@ -455,7 +455,7 @@ class Repository:
         return content, there, [self.followed.state.number, *mirrored]
 
     def _parse(self, content: bytes) -> Policy:
-        return rollout.parse(content or b"{}", self.followed and self.followed.adjust)
+        return rollout.parse(content or b"{}", None if self.followed is None else self.followed.adjust)
 
     def _policy_file(self, name: str) -> bytes:
         path = self.folder / name / versions.POLICY

@@ -84,17 +84,17 @@ def mirror(url: str, cache: Path | None, every: bool, most: int, anonymous: bool
     return Mirror(origin, folder, every, most)
 
 
-def sync(into: Mirror, there: Mapping[str, list[int]] | None = None) -> list[str]:
+def sync(into: Mirror, known: Mapping[str, list[int]] | None = None) -> list[str]:
     """Fetch what is new of what the policies choose; returns what could not be had, one line each.
 
-    there: models and their versions, where somebody else knows them.
+    known: models and their versions, where somebody else knows them.
     """
     told = []
     with FileLock(into.folder / ".lock"):  # several servers share a mirror
         for partial in into.folder.glob("*/.*.partial"):
             shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
         try:
-            models = _models(into.origin) if there is None else there
+            models = _models(into.origin) if known is None else known
         except Refused as error:
             return [str(error)]
         for name, there in models.items():
