@@ -16,21 +16,27 @@ from arsenal.huggingface.folder import count_codes
 from arsenal.models.adapted import join_frozen, merge_adapters, without_frozen
 from arsenal.models.aside import without_aside
 from arsenal.nn.dense import Adapters
-from arsenal.run import Run
+from arsenal.run import Run, check_expect
+from arsenal.runs.notes import add_note
 from arsenal.training.transfer import transfer
 
 PARTS = ("all", "adapters", "base")
 
 
-def write_checkpoint(run: Run, target: Path, family: str | None = None, part: str = "all") -> list[Path]:
+def write_checkpoint(
+    run: Run, target: Path, family: str | None = None, part: str = "all", force: bool = False
+) -> list[Path]:
     """Write the run's model as a folder that `transformers` loads: `config.json`, tensors and the data's tokenizer; the files.
 
     `family` is the `model_type` where the model is of several, the first unless given. Of a run of `lora` the part `all` has the
     adapters in its kernels, `base` is without them, and `adapters` are they alone, as PEFT loads them on the base. ValueError for
-    a model of no family. What the data's transforms did before the model is not in such a folder.
+    a model of no family. What the data's transforms did before the model is not in such a folder. A run that misses its `expect`
+    is refused (`Unmet`) unless `force`, which the run's notes then tell.
     """
     if part not in PARTS:
         raise ValueError(f"`part` must be one of {', '.join(PARTS)}; got {part}.")
+    if missed := check_expect(run, "exported", force):
+        add_note(run.folder, f"exported to {target} by force, although {'; '.join(missed)}")
     model = model_section(run.config.settings) or {}
     name = model.get("_target_", "none")
     variables = jax.tree.map(np.asarray, without_aside(run.params["learner"]))

@@ -23,6 +23,7 @@ VERBS = {
     "explain": "why a run answers as it does: run=FOLDER method=NAME",
     "generate": "a text that goes on from a prompt, with a run of text: run=FOLDER prompt=TEXT",
     "likelihood": "multiple choice by log-likelihood, and the perplexity of texts: model=FOLDER questions=FILE",
+    "check": "gates and model tests on a run, exit 1 where one fails: run=FOLDER [gates=FILE] [tests=FILE] [against=...]",
     "export": "a run as an artifact to serve: run=FOLDER [to=FOLDER]",
     "export-hf": "a run as a folder that Hugging Face's transformers load: run=FOLDER target=FOLDER",
     "inspect": "what a checkpoint of Hugging Face's is, and whether all of it is understood: hf:FOLDER",
@@ -33,13 +34,16 @@ VERBS = {
     "step": "one step of a flow, for another scheduler: FLOW NAME execution=...",
     "runs": "what runs there are: list, show run=FOLDER, compare runs=A,B, note run=FOLDER text=..., rm runs=A,B",
     "registry": "models by name and version: add run=FOLDER, list, show NAME, alias NAME@champion=7, rollback NAME@champion",
+    "data": "versions of data in the registry: add NAME SOURCE, list, show NAME@v3, verify NAME@v3, rm NAME@v3",
+    "reproduce": "a run again, the same bits or what differs: MODEL or run=FOLDER",
+    "lineage": "what came of what, from data to deployment: MODEL, run=FOLDER or request=ID log=FILE",
     "ab": "one experiment on people, from a table of events to a page: TABLE unit=... variant=... outcome=...",
     "new": "a project of your own that trains at once: NAME [to=FOLDER]",
     "completion": "tab completion: eval \"$(arsenal completion bash)\", or zsh, fish",
 }
 SLOW = (
-    "train", "tune", "study", "automl", "evaluate", "explain", "generate", "likelihood", "export", "export-hf", "inspect",
-    "predict", "tokenize", "verify-resume", "ab",
+    "train", "tune", "study", "automl", "evaluate", "explain", "generate", "likelihood", "check", "export", "export-hf",
+    "inspect", "predict", "tokenize", "verify-resume", "reproduce", "ab",
 )  # fmt: skip
 """Verbs that take seconds before they have anything to tell."""
 ABOVE = ("train", "tune")
@@ -106,6 +110,17 @@ def as_count(name: str, word: str, least: int = 1) -> int:
     if not (word.isascii() and word.isdigit()) or int(word) < least:
         raise UsageError(f"`{name}` must be a whole number of at least {least}; got {word}.")
     return int(word)
+
+
+def as_truth(name: str, word: str) -> bool:
+    """A word of the command line as true or false; `UsageError` where it is neither.
+
+    >>> as_truth("force", "true")
+    True
+    """
+    if word not in ("true", "false"):
+        raise UsageError(f"`{name}` must be true or false; got {word}.")
+    return word == "true"
 
 
 def hint(name: str, names: Iterable[str]) -> str:

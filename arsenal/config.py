@@ -159,6 +159,7 @@ class Settings(Section):
     expect: dict[str, dict[Literal["min", "max"], float]]
     trusted: list[str]
     tags: list[str]
+    registry: str | None
     fresh: bool
     preflight: bool
 
@@ -386,6 +387,8 @@ def replace_space(arguments: Sequence[str]) -> list[str]:
         key, equals, value = word.partition("=")
         if equals and re.match(r"~\w*/", value):
             word = f"{key}='{os.path.expanduser(value)}'"
+        if version := DATA_WORD.fullmatch(word):
+            word = f"++data.path={DATA}{version[1]}@{version[2]}"
         if equals and value.replace(" ", "") == "{}" and key not in REPLACED and key[:1] not in "+~":
             raise ConfigError(
                 f"`{key}={{}}` would change nothing: keys are added to those of `{key}`; "
@@ -569,7 +572,65 @@ def validate(composed: Any, overrides: list[str], schema: type[Settings] = Setti
     except OmegaConfBaseException as error:
         raise ConfigError(first_line(error)) from error
     examine(values, referred, schema)
-    return Config(values, overrides)
+    return Config(values | {"data": pin_data(values["data"], values["registry"])}, overrides)
+
+
+DATA_WORD = re.compile(r"data=([A-Za-z0-9][\w.-]*)@([\w-]+)")
+"""`data=NAME@v3` on a command line: the experiment's data, of which `path` is a version of the registry."""
+DATA = "data:/"
+"""What a path of a data version begins with: data:/NAME@3, or data:/NAME@3/INSIDE of a folder."""
+
+PINNED = re.compile(r"data:/[^@/]+@[0-9]+(/|$)")
+
+
+def pin_data(node: Any, registry: str | None) -> Any:
+    """The data's section with the numbers of the versions that its paths name by alias, or by name alone as the newest."""
+    if isinstance(node, dict):
+        return {key: pin_data(value, registry) for key, value in node.items()}
+    if isinstance(node, list):
+        return [pin_data(value, registry) for value in node]
+    if not isinstance(node, str) or not node.startswith(DATA) or PINNED.match(node):
+        return node
+    name, number, inside = find_data(node, registry)
+    return f"{DATA}{name}@{number}{inside}"
+
+
+def find_data(path: str, registry: str | None) -> tuple[str, int, str]:
+    """Name, number and what follows of a path data:/NAME@VERSION; a `ConfigError` where there is no such version."""
+    from arsenal.runs.registry import data_versions, open_registry
+
+    reference, slash, inside = path.removeprefix(DATA).partition("/")
+    try:
+        return *data_versions.resolve(open_registry(registry), reference), slash + inside
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"`data`: {path}: {error}") from error
+
+
+def data_references(node: Any) -> list[str]:
+    """Every version NAME@3 that a path in the data's section names."""
+    if isinstance(node, dict | list):
+        return [found for value in (node.values() if isinstance(node, dict) else node) for found in data_references(value)]
+    return [node.removeprefix(DATA).partition("/")[0]] if isinstance(node, str) and node.startswith(DATA) else []
+
+
+def open_data(node: Any, registry: str | None) -> Any:
+    """The data's section with each version's place on this machine for its path, after all of its files were found unchanged.
+
+    A `ConfigError` names the first that is gone, changed or new.
+    """
+    from arsenal.runs.registry import data_versions, open_registry
+
+    if isinstance(node, dict):
+        return {key: open_data(value, registry) for key, value in node.items()}
+    if isinstance(node, list):
+        return [open_data(value, registry) for value in node]
+    if not isinstance(node, str) or not node.startswith(DATA):
+        return node
+    name, number, inside = find_data(node, registry)
+    try:
+        return f"{data_versions.open_version(open_registry(registry), name, number)}{inside}"
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"`data`: {error}") from error
 
 
 ONE_RUN = {"teacher": (TuningSettings, StudySettings, AutomlSettings), "init_from": (StudySettings, AutomlSettings)}
@@ -890,7 +951,6 @@ def as_yaml(config: Config) -> str:
 def read_config(folder: Path) -> Config:
     """The config that a run folder holds, checked again."""
     import yaml
-    from omegaconf import OmegaConf
 
     path, words = folder / "config.yaml", folder / "overrides.txt"
     if not words.is_file():
@@ -901,8 +961,15 @@ def read_config(folder: Path) -> Config:
         values["run"]["checkpoints"], values["learner"]
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise Damaged(path, f"{type(error).__name__}: {first_line(error)}") from error
+    return restore_config(values, overrides)
+
+
+def restore_config(values: dict[str, Any], overrides: Sequence[str]) -> Config:
+    """The config of values that were kept, perhaps by an older version, checked again."""
+    from omegaconf import OmegaConf
+
     today, _ = train_defaults()
     values = migrations.migrate_config(values, {key: value for key, value in today.items() if key in Settings.model_fields})
     referred = [key for key in values if key not in Settings.model_fields]
-    config = validate(OmegaConf.create({k: v for k, v in values.items() if k not in referred}), overrides)
+    config = validate(OmegaConf.create({k: v for k, v in values.items() if k not in referred}), list(overrides))
     return Config(values, config.overrides)

@@ -110,7 +110,7 @@ def build(config: Config) -> Experiment:
     settings = config.settings
     parts(config)  # what can be refused without the data is refused before it is read
     try:
-        data = as_dataset(configs.instantiate(settings.data, "data"))
+        data = as_dataset(configs.instantiate(configs.open_data(settings.data, settings.registry), "data"))
     except (ValueError, TypeError) as error:
         raise configs.ConfigError(f"`data`: {error}") from error
     made = parts(config, data.schema)

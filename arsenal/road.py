@@ -43,12 +43,12 @@ from arsenal.models.adapted import FROZEN, has_adapters, join_frozen, merge_adap
 from arsenal.models.aside import ASIDE, begin_again, without_aside
 from arsenal.nn.dense import Adapters
 from arsenal.records import Batch
-from arsenal.run import Run, column_names, load, logged_rows, slope_of
-from arsenal.runs import events, folder, processes, schema, signals
+from arsenal.run import Run, check_expect, column_names, load, logged_rows, slope_of
+from arsenal.runs import data_record, events, folder, processes, schema, signals
 from arsenal.runs.cache import compile_cache
 from arsenal.runs.checkpoints import Checkpoints, digest
 from arsenal.runs.journal import Journal, Listener, Tracker, hear_nothing
-from arsenal.runs.notes import notes
+from arsenal.runs.notes import add_note, notes
 from arsenal.runs.signals import BEFORE, Interrupted, Interrupts
 from arsenal.runs.terminal import choose_listener
 from arsenal.storage.files import read_json
@@ -176,6 +176,8 @@ def run_experiment(config: Config, listener: Listener) -> Run:
         identity = mathematics(config, experiment.data, origin, teacher)
         with claim_run(settings, identity, sources) as path:
             run = Run(path, config)
+            if processes.is_writer():
+                data_record.write_data(path, experiment.data, configs.data_references(settings.data))
             if (step := check_complete(run, experiment)) is not None:
                 stop = steps_of(config.settings, experiment)
                 if processes.is_writer():
@@ -471,11 +473,8 @@ def compare_rows(one: Run, other: Run) -> "Paired":
 
     Raises ValueError where the rows are not the same, or are read as they go.
     """
-    from arsenal.evaluation.paired import compare_answers  # SciPy's statistics take a second to load
-    from arsenal.evaluation.study import ANSWERS
-
     runs = (one, other)
-    split = next((name for name in ("test", "validation") if all(len(run.experiment.splits[name].weight) for run in runs)), None)
+    split = shared_split(*runs)
     if split is None:
         raise ValueError("one of them keeps no rows for a test or for validation.")
     if any(is_streamed(run.experiment.splits[split]) for run in runs):
@@ -489,6 +488,52 @@ def compare_rows(one: Run, other: Run) -> "Paired":
         first, second = (getattr(part, name) for part in rows)
         if (first is None) != (second is None) or not (first is None or np.array_equal(first, second)):
             raise ValueError(f"`{name}` of their {split} rows is not the same, so their data is not.")
+    return compare_on(one, other, split, *rows)
+
+
+def shared_split(one: Run, other: Run) -> str | None:
+    """The split that two runs are compared on: test, else validation, where both have rows; else None."""
+    runs = (one, other)
+    return next((name for name in ("test", "validation") if all(len(run.experiment.splits[name].weight) for run in runs)), None)
+
+
+def compare_unseen(run: Run, champion: Run) -> "tuple[Paired, int]":
+    """`compare_rows` where the run has other data than the champion: on its own rows that test, and that the champion never saw.
+
+    The champion saw what has the inputs of a row that trained or validated it; how many were left out comes second. Raises
+    ValueError where the rows are read as they go, the columns are coded otherwise, or none is left.
+    """
+    from arsenal.evaluation.leakage import row_bytes  # what judges is not imported by who trains
+
+    split = shared_split(run, champion)
+    if split is None:
+        raise ValueError("one of them keeps no rows for a test or for validation.")
+    if any(is_streamed(rows) for one in (run, champion) for rows in one.experiment.splits.values()):
+        raise ValueError("the rows of one are read as they go.")
+    if coding(run) != coding(champion):
+        raise ValueError("their columns are not the same, or coded otherwise.")
+    parts = (champion.experiment.splits[name] for name in ("train", "validation"))
+    seen = {row for part in parts if len(part.weight) for row in row_bytes(part)}
+    every = live_rows(run.experiment.splits[split])
+    there = np.flatnonzero([row not in seen for row in row_bytes(every)])
+    if not len(there):
+        raise ValueError(f"the champion saw every one of the {len(every.weight):,} {split} rows.")
+    rows = gather(every, there)
+    return compare_on(run, champion, split, rows, rows), len(every.weight) - len(there)
+
+
+def coding(run: Run) -> list[Any]:
+    """What the columns of a run's inputs and its target are, and how words are coded."""
+    schema = run.kept[0]
+    return [schema.inputs, schema.target, schema.codecs, schema.tokenizer, schema.marks]
+
+
+def compare_on(one: Run, other: Run, split: str, *rows: Batch) -> "Paired":
+    """Two runs on these rows, of each as it knows them, whose targets and weights are the same."""
+    from arsenal.evaluation.paired import compare_answers  # SciPy's statistics take a second to load
+    from arsenal.evaluation.study import ANSWERS
+
+    runs = (one, other)
     config = [run.config.values["metrics"] for run in runs]
     same = [name for name in one.parts.metrics if config[0].get(name) == config[1].get(name) and name in other.parts.metrics]
     measured = {name: one.parts.metrics[name] for name in same}
@@ -529,9 +574,10 @@ RULES_SHOWN = 30
 MADE_SIZES = (1, 8)
 
 
-def export(run: Run, to: str | Path | None = None, explain: str | None = None) -> Path:
+def export(run: Run, to: str | Path | None = None, explain: str | None = None, force: bool = False) -> Path:
     """Write the artifact, which needs none of this code, as the next version in the run's artifact/ or in `to`.
 
+    A run that misses its `expect` is refused (`Unmet`) unless `force`, which the manifest's provenance then tells.
     explain: one of `explanation.SERVED` adds the method `explain`: for each row what of the input makes the answer that it is,
     the predicted class or number. What it compares with is kept in the artifact. Returns the version's folder.
     """
@@ -547,6 +593,7 @@ def export(run: Run, to: str | Path | None = None, explain: str | None = None) -
     params = run.params | {"learner": without_aside(run.params["learner"])}
     if explain is not None and explain not in SERVED:
         raise ValueError(f"`explain` must be one of {', '.join(SERVED)}; got {explain!r}.")
+    missed = check_expect(run, "exported", force)
     # Labels come out as words, alone or several for a row.
     told = {"predict", "recommend"} & run.apply.keys() - run.parts.learner.inputs.keys() if described.target.codec else set()
     coded = {
@@ -581,8 +628,14 @@ def export(run: Run, to: str | Path | None = None, explain: str | None = None) -
     provenance = {
         "run": run.folder.name, "step": run.step, "config": run.config.values, "overrides": run.config.overrides,
         "environment": read_json(run.folder / "environment.json"), "parameters": digest(run.params),
+        "data": folder.read_mathematics(run.folder)["data"],
+        "expect": {"stated": run.config.settings.expect, "missed": missed, "forced": bool(missed)},
     }  # fmt: skip
-    return write(target, methods, params, name=run.config.settings.name, codecs=codecs, provenance=provenance, decoding=decoding)
+    name = run.config.settings.name
+    version = write(target, methods, params, name=name, codecs=codecs, provenance=provenance, decoding=decoding)
+    if missed:
+        add_note(run.folder, f"exported to {version} by force, although {'; '.join(missed)}")
+    return version
 
 
 def language_of(run: Run, described: "Schema", rows: Batch) -> dict[str, Any] | None:

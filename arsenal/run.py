@@ -454,3 +454,23 @@ def predict(run: Run, inputs: Any, method: str | None = None) -> "pd.DataFrame":
 
 class Unmet(Refusal):
     """A run does not reach the result that its experiment states."""
+
+
+def check_expect(run: Run, deed: str, force: bool = False) -> list[str]:
+    """What the experiment states and the run misses, one line each; `Unmet` unless that is nothing or `force` is true.
+
+    `deed` says what would be done, as "exported". What cannot be measured, since the data is not there, is missed.
+    """
+    if not run.config.settings.expect:
+        return []
+    run.restored  # noqa: B018 - a checkpoint that does not hold says so itself
+    try:
+        missed = run.unmet
+    except (Refusal, ValueError, OSError) as error:
+        missed = [f"it cannot be measured: {' '.join(str(error).split())}"]
+    if missed and not force:
+        raise Unmet(
+            f"{run.folder} misses what its experiment states, so it is not {deed}: {'; '.join(missed)}. "
+            "force=true does it all the same, and that is kept; `~expect` in training states nothing."
+        )
+    return missed

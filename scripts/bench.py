@@ -75,6 +75,11 @@ FIGURES = {
         ),
         2, 1.0,
     ),
+    "data_dvc": Figure(
+        "re-adding 100,000 unchanged files as a data version, the whole process, against DVC",
+        Side("data_arsenal.py", {"files": 100_000, "times": 5}, {"files": 5000, "times": 2}),
+        Side("data_dvc.py", {"files": 100_000, "times": 3}, {"files": 5000, "times": 2}, "dvc"), 2, 10.0, "adds/s",
+    ),
     "cnn_population": Figure(
         "eight digits CNNs: as one population, against one after another",
         Side("members_arsenal.py", {"together": True} | ROUNDS, QUICK_ROUNDS),

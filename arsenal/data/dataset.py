@@ -11,8 +11,8 @@ import numpy as np
 from arsenal_serving.export import Tensor
 
 from arsenal.data.column import as_plain, in_memory, is_streamed, plain_type
-from arsenal.data.content import Content, contents, find_changed
 from arsenal.records import Batch
+from arsenal.storage.content import Content, contents, find_changed
 
 
 class Schema(NamedTuple):

@@ -26,6 +26,8 @@ class Difference(NamedTuple):
     found: Comparison
     mode: str | None
     """Which of the metric's values are good, min or max; None where it does not say."""
+    draws: Any = None
+    """[samples]: the difference on every resample of the rows."""
 
 
 class Paired(NamedTuple):
@@ -58,7 +60,7 @@ def compare_answers(
         apart = both[""].draws - both["other"].draws
         value, error = both[""].value - both["other"].value, float(apart.std(ddof=1))
         tested = as_comparison(Bootstrap(value, *percentiles(apart), error, apart))
-        found.append(Difference(name, both[""].value, both["other"].value, tested, modes[name]))
+        found.append(Difference(name, both[""].value, both["other"].value, tested, modes[name], apart))
     without = set(modes) - set(gone) - {one.metric for one in found}
     why = gone | dict.fromkeys(sorted(without), "it does not fit the answers of both, or not every resample has a value.")
     try:

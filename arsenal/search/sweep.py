@@ -20,7 +20,7 @@ import numpy as np
 from arsenal import config as configs
 from arsenal.config import Config
 from arsenal.experiment import Experiment
-from arsenal.runs import folder, schema
+from arsenal.runs import data_record, folder, schema
 from arsenal.runs.checkpoints import Checkpoints
 from arsenal.runs.events import Events
 from arsenal.runs.folder import RunError
@@ -255,6 +255,7 @@ class Sweep:
         """Make the folder the complete run of a trial whose state is kept."""
         folder.write_config(path, configs.as_yaml(config), config.overrides, folder.environment())
         schema.write_schema(path, experiment.data.schema, rows, experiment.examples)
+        data_record.write_data(path, experiment.data, configs.data_references(config.settings.data))
         (path / "events.jsonl").unlink(missing_ok=True)
         with contextlib.closing(Events(path / "events.jsonl")) as log:
             log.write("start", 0, length=trial.step, folder=str(path))

@@ -8,7 +8,7 @@ from pathlib import Path
 from arsenal import __version__
 from arsenal.refusal import Refusal
 
-NAMES = {"gitignore": ".gitignore", "package.py": "__init__.py"}
+NAMES = {"github": ".github", "gitignore": ".gitignore", "package.py": "__init__.py"}
 """Files that would mean something in this package under their own names."""
 
 
@@ -17,7 +17,7 @@ class ProjectError(Refusal):
 
 
 def new(name: str, /, to: str | None = None) -> None:
-    """Make a project: a package with a model, a loss and data, an experiment, a test, and a README with the commands.
+    """Make a project: a package with a model, a loss and data, an experiment, gates, tests, and a README with the commands.
 
     NAME: of the package and the experiment. to: the folder; NAME in the working directory unless given.
     """

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from arsenal.cli import as_count
+from arsenal.cli import as_count, as_truth
 from arsenal.runs import index, query, table
 from arsenal.runs.registry import Registry, RegistryError, open_registry
 
@@ -17,15 +17,18 @@ EVENTS_SHOWN = 10
 LISTED = ("version", "run", "data", "sweep", "study", "deployment", "report")
 
 
-def add(run: str, name: str | None = None, why: str = "", key: str | None = None, registry: str | None = None) -> None:
+def add(
+    run: str, name: str | None = None, why: str = "", key: str | None = None, force: str = "false", registry: str | None = None
+) -> None:  # fmt: skip
     """Register a run as the next version of a model; one that has no artifact yet is exported first.
 
     run: the run's folder, or an artifact's. name: the model's; the artifact's own unless given. why: what the history says of it.
-    key: the PEM of a private key, Ed25519, that signs the version. registry: its folder or URL; $ARSENAL_REGISTRY, else registry.
+    key: the PEM of a private key, Ed25519, that signs the version. force: true though the run misses its `expect`; the event
+    tells it. registry: its folder or URL; $ARSENAL_REGISTRY, else registry.
     """  # fmt: skip
     from arsenal_serving.artifact.versions import is_version, locate
 
-    path, opened = Path(run), open_registry(registry)
+    path, opened, forced = Path(run), open_registry(registry), as_truth("force", force)
     if not path.is_dir():
         raise RegistryError(f"`run` must be a run's folder or an artifact's; there is none at {run}.")
     is_run = index.is_run(path) and not is_version(path)
@@ -33,7 +36,7 @@ def add(run: str, name: str | None = None, why: str = "", key: str | None = None
         from arsenal import road
         from arsenal.run import load
 
-        print(f"exported: {road.export(load(path))}")
+        print(f"exported: {road.export(load(path), force=forced)}")
     place = locate(path)
     if is_run:
         warn_of_age(path, place)
@@ -41,7 +44,7 @@ def add(run: str, name: str | None = None, why: str = "", key: str | None = None
     called = name or read_manifest(place)["name"]
     before = opened.state(called).versions
     say = lambda said: print(f"  {said}")  # noqa: E731
-    number = opened.register(place, called, run=path if is_run else None, why=why, key=pem, listener=say)
+    number = opened.register(place, called, run=path if is_run else None, why=why, key=pem, listener=say, force=forced)
     if number in before:
         print(f"{called}@{number} is this artifact already")
         return
@@ -180,14 +183,17 @@ def event_line(event: dict[str, Any]) -> tuple[str, str, str, str]:
     return str(event["number"]), moment(event["time"]), event["who"], what + (f": {why}" if why else "")
 
 
-def alias(move: str, /, why: str = "", expected: str | None = None, registry: str | None = None) -> None:
+def alias(
+    move: str, /, why: str = "", expected: str | None = None, force: str = "false", registry: str | None = None
+) -> None:  # fmt: skip
     """Move an alias to a version, NAME@champion=7, or take it away, NAME@champion=; servers that follow it go with it.
 
     MOVE: NAME@ALIAS=VERSION, the version by number or alias. why: what the history says of it. expected: the version at which the
-    alias must be now.
+    alias must be now. force: true though the version's run misses its `expect`; the event tells it.
     """  # fmt: skip
     from arsenal_serving.repository.registry import read_reference
 
+    forced = as_truth("force", force)
     reference, equals, to = move.partition("=")
     name, which = read_reference(reference)
     if not equals or not isinstance(which, str):
@@ -195,7 +201,7 @@ def alias(move: str, /, why: str = "", expected: str | None = None, registry: st
     opened = open_registry(registry)
     version = opened.resolve(f"{name}@{to}")[1] if to else None
     at = None if expected is None else as_count("expected", expected)
-    print_move(name, opened.set_alias(name, which, version, why=why, expected=at))
+    print_move(name, opened.set_alias(name, which, version, why=why, expected=at, force=forced))
 
 
 def rollback(reference: str, /, why: str = "", registry: str | None = None) -> None:

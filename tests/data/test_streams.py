@@ -11,7 +11,7 @@ from PIL import Image
 
 from arsenal.data import decode, encode, grain, images, memmap, npz, parquet, text, tokens
 from arsenal.data.column import gather, is_streamed
-from arsenal.data.content import contents
+from arsenal.storage.content import contents
 
 
 def same(data, other):

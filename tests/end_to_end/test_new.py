@@ -58,6 +58,7 @@ def test_what_it_is_made_of(tmp_path, monkeypatch, capsys):
     made = {path.relative_to(project).as_posix() for path in project.rglob("*") if path.is_file()}
     assert made == {
         ".gitignore", "README.md", "pyproject.toml", "conf/experiment/some_project.yaml", "tests/test_some_project.py",
+        ".github/workflows/gates.yml", "conf/gates/some_project.yaml", "conf/tests/some_project.yaml",
         "some_project/__init__.py", "some_project/data.py", "some_project/loss.py", "some_project/model.py",
     }  # fmt: skip
     for path in project.rglob("*"):
@@ -70,7 +71,7 @@ def test_every_command_of_its_readme_exists(tmp_path, capsys):
     new("mine", to=str(tmp_path / "mine"))
     lines = commands(tmp_path / "mine" / "README.md")
     verbs = {line.split()[1] for line in lines if line.startswith("arsenal ")}
-    assert {"train", "runs", "evaluate", "export"} == verbs & cli.VERBS.keys() == verbs
+    assert {"train", "runs", "evaluate", "check", "export"} == verbs & cli.VERBS.keys() == verbs
 
 
 @pytest.mark.parametrize("name", ["3x", "my-project", "class", "", "a b", "tests", "arsenal"])

@@ -25,7 +25,7 @@ SIZE = 4
 def trained(tmp_path_factory):
     """Runs by name, each exported into its folder."""
     runs = {}
-    for name, words in (("digits_mlp", ["length=40"]), ("breast_cancer_logistic", [])):
+    for name, words in (("digits_mlp", ["length=40", "~expect"]), ("breast_cancer_logistic", [])):
         runs[name] = fit(compose(name, [*words, f"run.root={tmp_path_factory.mktemp('runs')}"]))
         export(runs[name])
     return runs
@@ -191,7 +191,7 @@ def test_a_model_of_text_takes_strings_and_gives_strings(tmp_path):
         ([], lambda text: list(text.encode()), lambda codes: bytes(codes).decode(errors="replace")),
         (tokens, lambda text: made.encode(text).ids, made.decode),
     ):
-        run = fit(compose("text_gpt", [f"data.path={tmp_path / 'book.txt'}", "length=60", f"run.root={tmp_path}", *words]))
+        run = fit(compose("text_gpt", [f"data.path={tmp_path / 'book.txt'}", "length=60", "~expect", f"run.root={tmp_path}", *words]))
         export(run)
         prompts = ["the value of ", "a name"]
         codes = [read(prompt) for prompt in prompts]
@@ -228,7 +228,7 @@ def test_a_model_of_text_takes_strings_and_gives_strings(tmp_path):
 @pytest.mark.slow
 def test_questions_with_sentinels_are_answered_in_strings(tmp_path):
     (tmp_path / "book.txt").write_text("the value of a name is a value of the name\n" * 200)
-    words = [f"data.text.path={tmp_path / 'book.txt'}", "length=60", "batch_size=8", f"run.root={tmp_path}"]
+    words = [f"data.text.path={tmp_path / 'book.txt'}", "length=60", "batch_size=8", "~expect", f"run.root={tmp_path}"]
     run = fit(compose("text_t5", words))
     export(run)
     prompts = ["the value <extra_id_0> name is a <extra_id_1> of", "a name"]

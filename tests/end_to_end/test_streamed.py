@@ -53,7 +53,7 @@ def files(tmp_path_factory):
     return root
 
 
-MLP = ["~features.scale", "model.hidden=[8]", "batch_size=20", "run.tensorboard=false", "every.save=1000 steps"]
+MLP = ["~features.scale", "model.hidden=[8]", "batch_size=20", "run.tensorboard=false", "every.save=1000 steps", "~expect"]
 FACTORIES = {
     "memmap": ("digits_mlp", [*MLP, "data=memmap", "data.path={root}/arrays"]),
     "images": ("digits_mlp", [*MLP, "data=images", "data.path={root}/images", "data.size=6", "data.channels=1", "batch_size=9",

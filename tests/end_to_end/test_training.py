@@ -15,6 +15,7 @@ import pytest
 from arsenal.config import ConfigError
 from arsenal.preflight import preflight
 from arsenal.road import compose, export, fit, load
+from arsenal.run import Unmet
 from arsenal.runs.checkpoints import digest
 from arsenal.runs.events import read_events
 from arsenal.runs.folder import RunError, read_status
@@ -259,7 +260,9 @@ def test_a_run_of_the_last_version_answers_and_exports(old, tmp_path):
     given = run.predict(run.kept[1].x)["predict"].tolist()
     assert given == [1, 5, 2, 5, 8, 2, 2, 1]
     assert served(old / "artifact").infer("predict", {"x": np.asarray(run.kept[1].x)})["predict"].tolist() == given
-    export(run, tmp_path / "artifact")
+    with pytest.raises(Unmet, match="misses what its experiment states, so it is not exported"):
+        export(run, tmp_path / "artifact")
+    export(run, tmp_path / "artifact", force=True)
 
 
 # Signals.

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from arsenal import compose, fit
 from arsenal.records import batch
-from arsenal.testing import check
+from arsenal.testing import check, model_test
 
 from PROJECT.data import wave
 from PROJECT.loss import quantile
@@ -28,3 +28,11 @@ def test_it_trains(tmp_path):
     assert run.step == 300
     assert run.metrics["test/loss"] < 0.2, "A constant gets 0.3."
     assert fit(config).folder == run.folder, "The same command finds the run complete."
+
+
+def trained():
+    """The run of `arsenal train`, trained where it is not there yet."""
+    return fit(compose("PROJECT", [f"run.root={HERE / 'experiments'}"], config_dir=HERE / "conf"))
+
+
+test_model = model_test(trained, HERE / "conf" / "tests" / "PROJECT.yaml")

@@ -19,6 +19,7 @@ from arsenal_serving.repository.store import Store, open_store
 
 from arsenal.nearest import nearest
 from arsenal.runs import index
+from arsenal.runs.data_record import read_data
 from arsenal.runs.folder import read_mathematics
 from arsenal.runs.journal import MACHINE
 from arsenal.runs.notes import notes
@@ -120,13 +121,14 @@ class Registry:
 
     def register(
         self, artifact: Path, name: str, *, run: Path | None, why: str = "", about: Mapping[str, Any] = {},
-        key: bytes | None = None, listener: Callable[[str], None] = lambda _: None,
+        key: bytes | None = None, listener: Callable[[str], None] = lambda _: None, force: bool = False,
     ) -> int:  # fmt: skip
         """Add an artifact as the model's next version and return its number; an artifact that is there already keeps its own.
 
         run: the run that it was made of, whose config, metrics and data are noted. key: the PEM of a private key that signs
         it. Hashes are checked before, and a version appears whole or not at all: one that was cut off goes on with what it had
-        sent when the same artifact is added again. Raises ValueError for an artifact that does not hold.
+        sent when the same artifact is added again. Raises ValueError for an artifact that does not hold, and for one whose run
+        misses what its experiment states, unless `force`, which the event then tells.
         """
         from arsenal_serving.artifact import folder as artifacts
         from arsenal_serving.artifact import signing
@@ -135,6 +137,7 @@ class Registry:
         place = artifacts.locate(artifact)
         held = artifacts.open_version(place)
         manifest = artifacts.read_manifest(place, held.files)
+        missed = refuse_missed(manifest.get("provenance") or {}, f"{place} is not registered", force)
         files = {path: content for path, content in held.files.items() if path != artifacts.MANIFEST}
         if manifest["name"] != name:
             manifest = manifest | {"name": name}
@@ -162,6 +165,7 @@ class Registry:
             manifest_file = {artifacts.MANIFEST: sealed[artifacts.MANIFEST]}
             send(self.store, f"{at(name)}/{number}", {**files, **manifest_file, **more, SUMS: sums}, listener)
         told = {"version": number, "digest": hashlib.sha256(sums).hexdigest(), "content": content} | describe(manifest, run)
+        told |= {"forced": missed} if missed else {}
         if about:
             told["about"] = to_json(dict(about))
         if number not in self.versions(name):  # somebody else may have sent the same
@@ -176,14 +180,18 @@ class Registry:
 
     def set_alias(
         self, name: str, alias: str, version: int | None, *, why: str = "", about: Mapping[str, Any] = {},
-        expected: int | None = None,
+        expected: int | None = None, force: bool = False,
     ) -> dict[str, Any]:  # fmt: skip
         """Move an alias to a version, or take it away, and return the event; a move is one event, whole or not at all.
 
-        expected: where it must be now. Raises ValueError for a version that is not there and an alias that is elsewhere.
+        expected: where it must be now. Raises ValueError for a version that is not there, an alias that is elsewhere, and a
+        version whose run misses what its experiment states, unless `force`, which the event then tells.
         """
         self.check()
         reading.check_alias(alias)
+        if version is not None and version in self.versions(name):
+            missed = refuse_missed(self.registered(name, version), f"{name}@{version} is not promoted to {alias}", force)
+            about = {**about, "forced": missed} if missed else about
 
         def change(state: State) -> tuple[dict[str, Any], State]:
             before = state.aliases.get(alias)
@@ -288,10 +296,19 @@ def digest(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
     return hashlib.sha256(json.dumps([told, sums], sort_keys=True).encode()).hexdigest()
 
 
+def refuse_missed(told: Mapping[str, Any], refusal: str, force: bool) -> list[str]:
+    """What a version's run misses of what its experiment states, by `expect` of its making; `RegistryError` unless `force`."""
+    missed = (told.get("expect") or {}).get("missed") or []
+    if missed and not force:
+        what = "; ".join(missed)
+        raise RegistryError(f"{refusal}: its run misses what its experiment states, {what}; force=true does it on record.")
+    return list(missed)
+
+
 def describe(manifest: Mapping[str, Any], run: Path | None) -> dict[str, Any]:
     """What is known of a version's making: the run with its metrics, the config, the command and the environment."""
     made = manifest.get("provenance") or {}
-    told: dict[str, Any] = {key: made[key] for key in ("config", "overrides", "environment") if made.get(key)}
+    told: dict[str, Any] = {key: made[key] for key in ("config", "overrides", "environment", "expect") if made.get(key)}
     if run is not None:
         told |= read_facts(run)
     elif made.get("run"):
@@ -308,6 +325,8 @@ def read_facts(run: Path) -> dict[str, Any]:
     }  # fmt: skip
     with contextlib.suppress(OSError, ValueError):
         about["data"] = read_mathematics(run).get("data")
+        if versions := read_data(run)["versions"]:
+            about["data_version"] = versions[0]
     found: dict[str, Any] = {"run": about, "metrics": told.get("report/metrics.json", {})}
     if not found["metrics"]:
         logged = {key: value for key, (value, _) in cells.items() if SPLIT.match(key) and value is not None}

@@ -1,0 +1,69 @@
+"""`arsenal check run=FOLDER`: gates and model tests on a run, a line each; exit code 1 where one fails."""
+
+from pathlib import Path
+from typing import Any
+
+
+def check(
+    run: str, gates: str | None = None, tests: str | None = None, against: str | None = None, to: str | None = None,
+    params: str | None = None, checkpoint: str = "last", registry: str | None = None,
+) -> None:  # fmt: skip
+    """Hold a run against what its experiment states (`expect`), gates, model tests and a champion; fail where one fails.
+
+    run: the run's folder. gates: a YAML file of bounds, as test/accuracy: {min: 0.97}. tests: a YAML file of model tests. Unless
+    given they are gates/NAME.yaml and tests/NAME.yaml beside experiment/NAME.yaml, where those are. against: the champion of
+    gates such as champion/accuracy, a run's folder or NAME@ALIAS of the registry. to: a report, .html, .md or .json. params: raw,
+    say, for another view of an average. checkpoint: last, best or a step. registry: its root.
+    """
+    from arsenal.evaluation.gates import read_gates, verdict_lines
+    from arsenal.evaluation.verdicts import check_target, write_verdicts
+    from arsenal.pipelines.behaviour import read_model_tests, run_model_tests
+    from arsenal.pipelines.champions import find_champion
+    from arsenal.pipelines.gates import check_expectations, check_gates
+    from arsenal.run import Unmet, load
+
+    target = None if to is None else Path(to)
+    if target is not None:
+        check_target(target)
+    loaded = load(run, params, checkpoint)
+    gates, tests = gates or find_beside(loaded.config, "gates"), tests or find_beside(loaded.config, "tests")
+    compares = gates is not None and any(gate.family == "champion" for gate in read_gates(gates))
+    if tests is not None:
+        read_model_tests(tests)  # what cannot be read is said before anything is measured
+    if compares and against is None:
+        raise ValueError("`gates` compares with a champion; `against` must say which, a run's folder or NAME@ALIAS.")
+    if against is not None and not compares:
+        raise ValueError("`against` is the champion of gates such as champion/accuracy: {min: 0}; `gates` has none.")
+    champion = None if against is None else find_champion(against, registry)
+    sections = {
+        "What the experiment states": check_expectations(loaded),
+        "Gates": [] if gates is None else check_gates(gates, loaded, champion),
+        "Model tests": [] if tests is None else run_model_tests(tests, loaded),
+    }
+    found = [one for verdicts in sections.values() for one in verdicts]
+    if not found:
+        raise ValueError("There is nothing to check: the experiment states no `expect`; give gates=FILE or tests=FILE.")
+    for what, file in (("gates", gates), ("tests", tests)):
+        if file is not None:
+            print(f"{what}: {file}")
+    if against is not None:
+        print(f"against: {champion.folder if champion is not None else f'{against}, of which there is none yet'}")
+    print("\n".join(verdict_lines(found)))
+    if target is not None:
+        about = {"run": loaded.folder.name, "experiment": loaded.config.settings.name, "step": str(loaded.step)}
+        write_verdicts(target, about | ({} if champion is None else {"champion": str(against)}), sections)
+        print(f"report: {to}")
+    if failed := [one.name for one in found if not one.passed]:
+        raise Unmet(f"{len(failed)} of {len(found)} failed: {', '.join(failed)}.")
+
+
+def find_beside(config: Any, kind: str) -> str | None:
+    """The file KIND/NAME.yaml beside experiment/NAME.yaml of a config; None where there is none."""
+    from arsenal.config import CONF
+
+    given = dict(word.split("=", 1) for word in config.overrides if "=" in word)
+    name = given.get("+experiment")
+    places = given.get("hydra.searchpath", "").strip("[]").split(",")
+    folders = [*(Path(place.removeprefix("file://")) for place in places if place), CONF]
+    found = (folder / kind / f"{name}.yaml" for folder in folders)
+    return next((str(path) for path in found if path.is_file()), None)
