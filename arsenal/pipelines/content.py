@@ -5,6 +5,7 @@ files import, without running any: whatever lies in the working folder, on PYTHO
 """
 
 import ast
+import functools
 import hashlib
 import importlib.util
 import json
@@ -265,12 +266,17 @@ class Signature(NamedTuple):
 
 def read_signature(path: Path, name: str) -> Signature | None:
     """The signature of a function at the top of a file, None for a name that comes about otherwise; KeyError for none."""
-    offered = []
-    try:
-        tree = ast.parse(path.read_bytes())
-    except SyntaxError as error:
-        raise FlowError(f"{display_path(path)} is no Python: line {error.lineno}: {error.msg}.") from error
-    for node in top_level(tree.body):
+    found = signature_in(str(path), path.stat().st_mtime_ns, name)
+    if isinstance(found, list):
+        raise KeyError(found)
+    return found
+
+
+@functools.lru_cache(1024)
+def signature_in(path: str, mtime_ns: int, name: str) -> Signature | list[str] | None:
+    """As `read_signature`, of a file as it was changed last; what it offers instead where it has no such name."""
+    offered: list[str] = []
+    for node in top_level(parse_file(path, mtime_ns).body):
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 offered.append(node.name)
@@ -295,7 +301,16 @@ def read_signature(path: Path, name: str) -> Signature | None:
                 offered += [(one.asname or one.name).split(".")[0] for one in found]
     if name in offered:
         return None
-    raise KeyError([one for one in offered if not one.startswith("_")])
+    return [one for one in offered if not one.startswith("_")]
+
+
+@functools.lru_cache(64)
+def parse_file(path: str, mtime_ns: int) -> ast.Module:
+    """What a file of Python says, as it was changed last; a FlowError for one that is none."""
+    try:
+        return ast.parse(Path(path).read_bytes())
+    except SyntaxError as error:
+        raise FlowError(f"{display_path(Path(path))} is no Python: line {error.lineno}: {error.msg}.") from error
 
 
 def top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:

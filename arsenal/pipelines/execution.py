@@ -174,6 +174,7 @@ class Going:
         """Nothing is done yet; the executor is made once there is something to do."""
         self.flow, self.store, self.make, self.journal, self.number, self.fresh = flow, store, executor, journal, number, fresh
         self.executor: Executor | None = None
+        self.logs = journal.folder / "logs"
         self.states: dict[str, str] = {}
         self.errors: dict[str, str] = {}
         self.known: dict[str, Products] = {}
@@ -295,6 +296,7 @@ class Going:
         self.ready.extend(due)
         if self.ready and self.executor is None:
             self.executor = self.make()
+            self.logs.mkdir(exist_ok=True)
             check_world(self.flow, self.executor.room)
         for _ in range(len(self.ready)):
             if self.executor is None or (self.running and not self.executor.several):
@@ -315,15 +317,13 @@ class Going:
         assert self.executor is not None
         self.attempts[one.id] = self.attempts.get(one.id, 0) + 1
         work = self.store.begin(one.step.name)
-        logs = self.journal.folder / "logs"
-        logs.mkdir(exist_ok=True)
         for output in one.step.outputs.values():
             if output.file:
                 place = work / output.file
                 (place if output.kind == "folder" else place.parent).mkdir(parents=True, exist_ok=True)
         self.journal.say("start", step=one.step.name, id=one.id, key=one.key, attempt=self.attempts[one.id])
         self.running[one.id] = (one, work, time.time())
-        task = task_of(one, work, logs / f"{one.id}.log")
+        task = task_of(one, work, self.logs / f"{one.id}.log")
         if not task.apart and not self.executor.several:
             task = task._replace(apart=not self.is_as_loaded(one))
         self.executor.start(task, one.step.resources)

@@ -6,7 +6,7 @@ import inspect
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,17 +47,10 @@ class Flow(NamedTuple):
     def before(self, name: str) -> dict[str, list[Reference]]:
         """Steps that a step waits for, with the references to each; none for one that only comes before."""
         found: dict[str, list[Reference]] = {one: [] for one in self.steps[name].after}
-        for one in mentions(self.steps[name]):
+        for one in self.steps[name].mentions:
             if one.head in self.steps:
                 found.setdefault(one.head, []).append(one)
         return found
-
-
-def mentions(one: FlowStep) -> Iterator[Reference]:
-    """Every reference of a step, those of its condition with them."""
-    yield from references({key: value for key, value in one.mentions.items() if key != "when"})
-    if one.when:
-        yield from read_condition(one.when)[1]
 
 
 def flow(
@@ -101,7 +94,7 @@ def check_references(given: Flow, one: FlowStep) -> None:
     for name in one.after:
         if name not in given.steps:
             raise FlowError(f"`after` of step `{one.name}`: there is no step `{name}`.{nearest(name, given.steps)}")
-    for found in mentions(one):
+    for found in one.mentions:
         where = f"{found} of step `{one.name}`"
         if found.head == "item":
             if one.over is None:

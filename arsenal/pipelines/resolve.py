@@ -12,7 +12,7 @@ import yaml
 
 from arsenal import __version__
 from arsenal.pipelines.content import display_path, find_module, is_installed
-from arsenal.pipelines.flow import Flow, mentions
+from arsenal.pipelines.flow import Flow
 from arsenal.pipelines.references import (
     PATTERN,
     FlowError,
@@ -159,7 +159,7 @@ def instance(
     given, given_counted = both(dict(step.given), flow, known, row, step.name, inputs)
     spelt = list(spell(step, lambda word: both(word, flow, known, row, step.name, inputs)))
     words = [word for word, _ in spelt]
-    for refers in mentions(step):
+    for refers in step.mentions:
         if refers.head in flow.steps and not refers.rest:
             product = known[refers.head][refers.name]
             for each in product if isinstance(product, list) else [product]:
