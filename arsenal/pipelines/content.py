@@ -20,13 +20,11 @@ from typing import Any, NamedTuple
 
 from arsenal.pipelines.references import FlowError
 from arsenal.storage.files import sha256
+from arsenal.storage.stamps import SETTLED, boot_id
 
 FORMAT = 2
 MOST = 10_000
 """Sums that are kept without a look whether their files are there."""
-SETTLED = 0.05
-"""Seconds since the last change after which a stamp is trusted: two changes within one tick of a clock look alike."""
-BOOT = Path("/proc/sys/kernel/random/boot_id")
 INSTALLED = tuple(
     os.path.realpath(path) + os.sep
     for path in {*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()}
@@ -48,7 +46,7 @@ class Contents:
     def __init__(self, path: Path):
         """`path`: where sums are kept between processes."""
         self.path, self.changed = path, False
-        self.boot = BOOT.read_text().strip() if BOOT.is_file() else ""
+        self.boot = boot_id()
         self.known: dict[str, list[Any]] = {}
         self.imports: dict[str, list[list[Any]]] = {}
         """By the sum of a file, what it imports."""

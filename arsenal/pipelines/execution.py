@@ -20,7 +20,7 @@ from arsenal.pipelines.journal import FlowJournal, Listener, last_execution, rea
 from arsenal.pipelines.references import FlowError
 from arsenal.pipelines.resolve import Instance, Products, instances, is_due, task_of, told_condition, why
 from arsenal.pipelines.step import Resources, Retries
-from arsenal.pipelines.store import FlowStore, Product, Record
+from arsenal.pipelines.store import RECORD, FlowStore, Product, Record
 from arsenal.pipelines.work import Attempt
 
 ROOT = "flows"
@@ -47,6 +47,8 @@ class Outcome(NamedTuple):
     products: dict[str, Products]
     seconds: float
     execution: int | str
+    files: frozenset[str] = frozenset()
+    """What was read and given: files, and folders with a slash behind."""
 
     @property
     def complete(self) -> bool:
@@ -175,6 +177,7 @@ class Going:
         self.flow, self.store, self.make, self.journal, self.number, self.fresh = flow, store, executor, journal, number, fresh
         self.executor: Executor | None = None
         self.logs = journal.folder / "logs"
+        self.files: set[str] = set()
         self.states: dict[str, str] = {}
         self.errors: dict[str, str] = {}
         self.known: dict[str, Products] = {}
@@ -224,7 +227,7 @@ class Going:
             if self.running or self.later:
                 self.hear()
         states = {name: self.states[name] for name in self.flow.steps}
-        return Outcome(states, self.errors, self.known, time.perf_counter() - began, self.number)
+        return Outcome(states, self.errors, self.known, time.perf_counter() - began, self.number, frozenset(self.files))
 
     def begin_step(self, name: str) -> None:
         """A step of which all that it waits for is over: leave it out, or find out what of it is to be done."""
@@ -244,6 +247,9 @@ class Going:
             self.journal.say("failed_step", step=name, id=name, error=self.errors[name], attempt=0)
             return self.end_step(name, "failed", self.errors[name])
         self.records[name], self.open[name] = {one.id: None for one in found}, len(found)
+        self.files.update(path + "/" * os.path.isdir(path) for one in found for path in one.read)
+        table = with_params(self.flow, step.over)
+        self.files |= {table} if isinstance(table, str) and "${" not in table else set()
         for one in found:
             done, _ = (None, "") if self.fresh or step.cache == "ask" else self.store.find(name, one.key)
             if done is not None:
@@ -270,6 +276,11 @@ class Going:
         if failed := [id for id in records if id in self.errors]:
             return self.end_step(name, "failed", self.errors[failed[0]])
         step, found = self.flow.steps[name], list(records.values())
+        for one in found:
+            if one is not None:
+                self.files.add(str(self.store.place(name, one.key) / RECORD))
+                given = [each for each in one.outputs.values() if each.kind != "json"]
+                self.files.update(each.value + "/" * (each.kind == "folder") for each in given)
         products: dict[str, Product | list[Product]] = {}
         for output in step.outputs:
             each = [one.outputs[output] for one in found if one is not None]

@@ -178,8 +178,8 @@ def load(text: str) -> Flow:
         return load_python(text)
     else:
         check_name("A flow's name", text)
-        path = next((one for one in (OWN / f"{text}.yaml", SHIPPED / f"{text}.yaml") if one.is_file()), Path())
-        if path == Path():
+        path = find_flow(text)
+        if not path.is_file():
             raise FlowError(f"There is no flow `{text}`.{hint(text, list(flows()))}")
     try:
         told = yaml.load(path.read_bytes(), Loader=OneOfEach)
@@ -198,6 +198,11 @@ def load(text: str) -> Flow:
         raise FlowError(f"`params` of flow {path} must be a mapping; got {params!r}.")
     more = {key: told[key] for key in ("schedule", "note", "keep") if told.get(key) is not None}
     return flow(told.get("name", path.stem), told.get("steps", {}), params, **more, source=text)
+
+
+def find_flow(name: str) -> Path:
+    """The file of a flow by its name: the working folder's, else the one that ships."""
+    return next((one for one in (OWN / f"{name}.yaml", SHIPPED / f"{name}.yaml") if one.is_file()), OWN / f"{name}.yaml")
 
 
 def load_python(text: str) -> Flow:

@@ -333,6 +333,53 @@ def test_steps_are_done_one_by_one_for_other_schedulers(project):
     assert project.calls() == ["clean", "total"]
 
 
+LOOKED_AT = {
+    "an input": lambda p: p.write("raw.txt", "5"),
+    "a file in an input folder": lambda p: p.write("data/deep/more.txt", "5"),
+    "an empty folder in it": lambda p: (p.folder / "data/deep").mkdir(),
+    "code": lambda p: p.write("side.py", "def two():\n    return 3\n"),
+    "a module that hides another": lambda p: p.write("side/__init__.py", "def two():\n    return 3\n"),
+    "the flow": lambda p: p.write("looked.yaml", (p.folder / "looked.yaml").read_text().replace("by: 1", "by: 2")),
+    "a table": lambda p: p.write("rows.csv", "by\n1\n7\n"),
+    "an output": lambda p: next(p.folder.glob("flows/looked/outputs/list/*/out.txt")).write_text("5"),
+    "an output that is gone": lambda p: next(p.folder.glob("flows/looked/outputs/list/*/out.txt")).unlink(),
+    "a record": lambda p: next(p.folder.glob("flows/looked/outputs/list/*/step.json")).write_text("{}"),
+    "the page": lambda p: next(p.folder.glob("flows/looked/index.html")).unlink(),
+    "nothing": lambda p: None,
+}
+
+
+@pytest.mark.parametrize("name", LOOKED_AT)
+def test_a_look_at_stamps_alone_sees_what_the_whole_look_sees(name, project):
+    project.write("data/a.txt", "1")
+    project.write("rows.csv", "by\n1\n")
+    project.write("side.py", "def two():\n    return 2\n")
+    project.write("uses.py", "import side\n\n\ndef f(raw, by):\n    return side.two() * by\n")
+    project.write(
+        "looked.yaml",
+        "steps:\n  f: {_target_: uses.f, inputs: {raw: raw.txt}, with: {by: 1}, outputs: [v]}\n"
+        "  list: {command: [sh, -c, 'ls -R data > ${outputs.out}'], inputs: {data: data}, outputs: {out: out.txt}}\n"
+        "  each: {command: [echo, 'v: ${item.by}'], over: rows.csv, outputs: [v]}\n",
+    )
+
+    def run():
+        time.sleep(0.1)
+        done = subprocess.run([sys.executable, "-m", "arsenal", "flow", "run", "looked.yaml"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run()
+    assert "3 as they were" in run()
+    (kept,) = (project.folder / "flows/.unchanged").glob("*.json")
+    executions = len(list(project.folder.glob("flows/looked/executions/*")))
+    assert "3 steps: 3 as they were" in run() and len(list(project.folder.glob("flows/looked/executions/*"))) == executions
+    LOOKED_AT[name](project)
+    said = run()
+    same = name in ("nothing", "the page", "an empty folder in it")
+    assert (" done" in said) != same, said
+    assert (project.folder / "flows/looked/index.html").is_file() and kept.is_file()
+
+
 def test_a_thousand_cached_steps_cost_little(project):
     project.write("many.py", "def f(i, before=None):\n    return i\n")
     steps = {f"s{i}": {"_target_": "many.f", "with": {"i": i, **({"before": f"${{s{i - 1}.v}}"} if i % 10 else {})}, "outputs": ["v"]} for i in range(1000)}
