@@ -146,7 +146,7 @@ class Contents:
     def is_same(self, sums: dict[str, str]) -> bool:
         """Whether files still hold what they did; those that are gone do not."""
         try:
-            return all(self.any(path) == one for path, one in sums.items())
+            return all((self.file(path) if path in self.known else self.any(path)) == one for path, one in sums.items())
         except OSError:
             return False
 

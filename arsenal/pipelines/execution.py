@@ -20,7 +20,7 @@ from arsenal.pipelines.journal import FlowJournal, Listener, last_execution, rea
 from arsenal.pipelines.references import FlowError
 from arsenal.pipelines.resolve import Instance, Products, instances, is_due, task_of, told_condition, why
 from arsenal.pipelines.step import Resources, Retries
-from arsenal.pipelines.store import RECORD, FlowStore, Product, Record
+from arsenal.pipelines.store import FlowStore, Product, Record
 from arsenal.pipelines.work import Attempt
 
 ROOT = "flows"
@@ -190,7 +190,7 @@ class Going:
         self.settled = deque(name for name, count in self.left.items() if not count)
         self.ready: deque[Instance] = deque()
         self.later: list[tuple[float, Instance]] = []
-        self.running: dict[str, tuple[Instance, Path, float]] = {}
+        self.running: dict[str, tuple[Instance, Path | None]] = {}
         self.same: dict[tuple[str, str], list[Instance]] = {}
         """Instances of a step that are one to the byte, by step and key; the first is done for all."""
         self.records: dict[str, dict[str, Record | None]] = {}
@@ -247,7 +247,8 @@ class Going:
             self.journal.say("failed_step", step=name, id=name, error=self.errors[name], attempt=0)
             return self.end_step(name, "failed", self.errors[name])
         self.records[name], self.open[name] = {one.id: None for one in found}, len(found)
-        self.files.update(path + "/" * os.path.isdir(path) for one in found for path in one.read)
+        for one in found:
+            self.files.update(path if path in self.files or not os.path.isdir(path) else f"{path}/" for path in one.read)
         table = with_params(self.flow, step.over)
         self.files |= {table} if isinstance(table, str) and "${" not in table else set()
         for one in found:
@@ -278,8 +279,8 @@ class Going:
         step, found = self.flow.steps[name], list(records.values())
         for one in found:
             if one is not None:
-                self.files.add(str(self.store.place(name, one.key) / RECORD))
                 given = [each for each in one.outputs.values() if each.kind != "json"]
+                self.files.add(self.store.place(name, one.key, any(each.kind != "run" for each in given)))
                 self.files.update(each.value + "/" * (each.kind == "folder") for each in given)
         products: dict[str, Product | list[Product]] = {}
         for output in step.outputs:
@@ -327,17 +328,16 @@ class Going:
         """Start an attempt."""
         assert self.executor is not None
         self.attempts[one.id] = self.attempts.get(one.id, 0) + 1
-        work = self.store.begin(one.step.name)
+        step = one.step
+        apart = not step.call or step.timeout is not None or self.executor.several or not self.is_as_loaded(one)
+        work = self.store.begin(step.name) if apart or any(output.file for output in step.outputs.values()) else None
         for output in one.step.outputs.values():
-            if output.file:
+            if output.file and work is not None:
                 place = work / output.file
                 (place if output.kind == "folder" else place.parent).mkdir(parents=True, exist_ok=True)
         self.journal.say("start", step=one.step.name, id=one.id, key=one.key, attempt=self.attempts[one.id])
-        self.running[one.id] = (one, work, time.time())
-        task = task_of(one, work, self.logs / f"{one.id}.log")
-        if not task.apart and not self.executor.several:
-            task = task._replace(apart=not self.is_as_loaded(one))
-        self.executor.start(task, one.step.resources)
+        self.running[one.id] = (one, work)
+        self.executor.start(task_of(one, work, os.path.join(self.logs, f"{one.id}.log"), apart), step.resources)
 
     def is_as_loaded(self, one: Instance) -> bool:
         """Whether this process has the code of a function as its files are now, or none of it yet."""
@@ -363,7 +363,7 @@ class Going:
 
     def end_attempt(self, answer: Attempt) -> None:
         """Keep what came of an attempt, or try again, or give up."""
-        one, work, _ = self.running.pop(answer.id)
+        one, work = self.running.pop(answer.id)
         self.taken = self.taken - one.step.resources
         error, again = answer.error, answer.again
         if not error and not self.store.contents.is_same(one.read):
@@ -387,7 +387,7 @@ class Going:
             self.end_instance(name, twin.id, None)
         return self.end_whole(name)
 
-    def keep(self, one: Instance, work: Path, answer: Attempt) -> Record:
+    def keep(self, one: Instance, work: Path | None, answer: Attempt) -> Record:
         """Have the outputs in their place."""
         outputs = {
             name: Product(kind, value, self.store.contents.run(value) if kind == "run" else summed)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from arsenal.pipelines.flow import Flow
 from arsenal.pipelines.journal import Execution, last_execution
 from arsenal.pipelines.layout import HEIGHT, WIDTH, curve, layout
-from arsenal.pipelines.store import DIGITS, FlowStore
+from arsenal.pipelines.store import FlowStore
 
 TAIL = 6000
 """Bytes of a log that are shown."""
@@ -161,7 +161,7 @@ def draw(flow: Flow, rows: Mapping[str, list[StepRow]]) -> dict[str, Any]:
 def details(flow: Flow, row: StepRow, store: FlowStore, execution: Execution) -> dict[str, Any]:
     """What a step is, what it gave, and the end of its log."""
     step = flow.steps[row.step]
-    record = store.read_folder(store.outputs / row.step / row.key[:DIGITS]) if row.key else None
+    record = store.read(row.step, row.key) if row.key else None
     gave = [(name, brief(one.value)) for name, one in record.outputs.items()] if record else []
     log = execution.folder / "logs" / f"{row.id}.log"
     text = ""

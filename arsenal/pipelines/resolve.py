@@ -170,7 +170,7 @@ def instance(
     parts: dict[str, Any] = {
         "does": step.call or step.verb or "command", "with": given_counted, "words": [counted for _, counted in spelt],
         "inputs": {name: counted for name, (_, counted) in inputs.items()}, "code": code,
-        "outputs": {name: list(output) for name, output in step.outputs.items()},
+        "outputs": kinds(step),
     }  # fmt: skip
     if step.verb or step.call.startswith("arsenal."):
         parts["arsenal"] = __version__
@@ -239,8 +239,10 @@ def code_of(step: FlowStep, words: list[str], store: FlowStore, read: dict[str, 
     return code
 
 
-def task_of(one: Instance, work: Path, log: Path) -> Task:
-    """The attempt that does it in a folder."""
+def task_of(one: Instance, work: Path | None, log: str, apart: bool) -> Task:
+    """The attempt that does it in a folder, in a process of its own or here."""
+    if work is None:
+        return Task(one.id, one.step.name, one.step.call, one.words, one.arguments, one.paths, kinds(one.step), "", log)
 
     def place(value: Any) -> Any:
         if isinstance(value, dict):
@@ -254,9 +256,13 @@ def task_of(one: Instance, work: Path, log: Path) -> Task:
 
     return Task(
         one.id, one.step.name, one.step.call, [place(word) for word in one.words], place(one.arguments), one.paths,
-        {name: list(output) for name, output in one.step.outputs.items()}, str(work), str(log), one.step.timeout,
-        apart=not one.step.call or one.step.timeout is not None,
+        kinds(one.step), str(work), log, one.step.timeout, apart=apart,
     )  # fmt: skip
+
+
+def kinds(step: FlowStep) -> dict[str, list[str]]:
+    """A step's outputs as a task has them."""
+    return {name: list(output) for name, output in step.outputs.items()}
 
 
 def why(mine: Mapping[str, Any], before: Mapping[str, Any] | None) -> str:

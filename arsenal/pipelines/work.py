@@ -43,7 +43,7 @@ class Task(NamedTuple):
     outputs: dict[str, list[str]]
     """Kind, file and line by name."""
     work: str
-    """The folder that the files go to."""
+    """The folder that the files go to; none for a function that gives values, in this process."""
     log: str
     timeout: float | None = None
     environment: dict[str, str] = {}
@@ -196,7 +196,8 @@ def look(task: Task, values: dict[str, Any]) -> tuple[dict[str, list[Any]], dict
     unknown = sorted(values.keys() - task.outputs.keys())
     if unknown:
         raise ValueError(f"it gave `{unknown[0]}` too, which is no output of it; there are: {', '.join(task.outputs) or 'none'}.")
-    # The common step writes values only, and nothing else needs to be looked for.
+    if not task.work:
+        return outputs, files
     others = sorted(os.path.relpath(one, task.work) for one in files_below(task.work))
     others = [one for one in others if one not in files]
     if others or RECORD in files:
