@@ -10,7 +10,7 @@ from arsenal.pipelines.compile.kfp import kfp
 from arsenal.pipelines.compile.prefect import prefect
 from arsenal.pipelines.compile.target import CompiledFlow, python_path
 from arsenal.pipelines.compile.timers import cron, systemd
-from arsenal.pipelines.flow import Flow
+from arsenal.pipelines.flow import Flow, find_flow
 from arsenal.pipelines.references import FlowError
 
 __all__ = ["TARGETS", "compile_flow"]
@@ -40,7 +40,10 @@ def compile_flow(
         if target in ("airflow", "prefect", "kfp"):
             python_path(to)
         texts = {to: TEXTS[target](given)}
+    own = [one for one in (Path(flow.source.partition(":")[0]), find_flow(flow.source)) if one.is_file()]
     for path, text in texts.items():
+        if path.exists() and any(one.samefile(path) for one in own):
+            raise FlowError(f"`to` {path} is the flow itself, which would be lost; choose another name.")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     return list(texts)

@@ -60,5 +60,6 @@ def kfp(target: CompiledFlow) -> str:
         if before := target.before(step):
             lines.append(f"    one.after({', '.join(f'tasks[{one!r}]' for one in before)})\n")
     lines.append(MOUNT.format(volume=target.volume) if target.volume else "")
-    lines.append(f"\n\nif __name__ == '__main__':\n    compiler.Compiler().compile({target.identifier}, {name + '.yaml'!r})\n")
+    written = "__file__.removesuffix('.py') + '.pipeline.yaml'"
+    lines.append(f"\n\nif __name__ == '__main__':\n    compiler.Compiler().compile({target.identifier}, {written})\n")
     return "".join(lines)
