@@ -87,7 +87,7 @@ def slice_lines(slices: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """How good it is on parts of the rows."""
     shown = {}
     for one in slices:
-        gap = f"{number(one['value'] - one['rest'])} {interval_text(one['low'], one['high'])}" if measured(one) else ""
+        gap = f"{number(one['value'] - one['rest'])} {interval_text(one['low'], one['high'])}" if has_numbers(one) else ""
         shown.setdefault(one["name"], {
             "name": one["name"], "rows": number(one["rows"]), "value": number(one["value"]), "rest": number(one["rest"]),
             "gap": gap, "p": number(one["p_value"]), "strong": one["p_value"] is not None and one["p_value"] < 0.05,
@@ -95,7 +95,7 @@ def slice_lines(slices: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return list(shown.values())
 
 
-def measured(one: Mapping[str, Any]) -> bool:
+def has_numbers(one: Mapping[str, Any]) -> bool:
     """Whether a part of the rows has all its numbers; what is not finite is kept as none."""
     return all(one.get(key) is not None for key in ("value", "rest", "low", "high"))
 

@@ -20,7 +20,7 @@ from test_swap import made, prepared, until
 
 from arsenal_serving.refused import Refused
 from arsenal_serving.repository import remote, rollout
-from arsenal_serving.repository.following import Followed, Words, registry_around
+from arsenal_serving.repository.following import Claims, Followed, registry_around
 from arsenal_serving.repository.models import Repository
 from arsenal_serving.repository.registry import check_registry, read_reference, resolve
 from arsenal_serving.repository.store import open_store
@@ -183,7 +183,7 @@ def test_a_policy_beside_the_alias(root):
 
 
 def test_a_server_says_what_it_serves_and_takes_it_back(root):
-    words = Words(open_store(str(root)), "models:/scale@champion")
+    words = Claims(open_store(str(root)), "models:/scale@champion")
     words.tell({"scale": [1, 2]})
     (word,) = (root / "models/scale/servers").iterdir()
     said = json.loads(word.read_text())
@@ -200,7 +200,7 @@ def test_a_server_says_what_it_serves_and_takes_it_back(root):
 
 
 def test_what_cannot_be_said_is_told_once(root, capfd):
-    words = Words(open_store(str(root)), "models:/scale@champion")
+    words = Claims(open_store(str(root)), "models:/scale@champion")
     (root / "models/scale/servers").write_text("a file")
     words.tell({"scale": [1]})
     words.tell({"scale": [2]})
@@ -224,7 +224,7 @@ def test_a_bucket_s_versions_are_fetched_as_the_alias_says(root, tmp_path):
     repository = Repository(mirror.folder, prepared, followed=followed)
     repository.start()
     assert repository.find("scale").model.version == 2
-    Words(followed.store, "models:/scale@champion").tell({"scale": [2]})
+    Claims(followed.store, "models:/scale@champion").tell({"scale": [2]})
     assert followed.store.names("models/scale/servers")
     # A version that has no sums yet is not there yet, for who follows the folder too.
     system.rm(f"{url}/models/scale/4/SHA256SUMS")

@@ -1,4 +1,4 @@
-"""A store is one, wherever it lies: a folder, memory, and S3, where $ARSENAL_TEST_S3 names a server (moto's, for one)."""
+"""A store is one, wherever it lies: a folder, memory, and S3, where $ARSENAL_TEST_BUCKETS names a server (moto's, for one)."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def store(request, tmp_path, monkeypatch):
 def root_of(kind, tmp_path, monkeypatch) -> str:
     if kind == "s3":
         pytest.importorskip("s3fs").S3FileSystem.clear_instance_cache()
-        if not (server := os.environ.get("ARSENAL_TEST_S3")):
-            pytest.skip("ARSENAL_TEST_S3 names no server")
+        if not (server := os.environ.get("ARSENAL_TEST_BUCKETS")):
+            pytest.skip("ARSENAL_TEST_BUCKETS names no server")
         for name, value in {"ENDPOINT_URL": server, "ACCESS_KEY_ID": "id", "SECRET_ACCESS_KEY": "secret", "DEFAULT_REGION": "us-east-1"}.items():
             monkeypatch.setenv(f"AWS_{name}", value)
         import fsspec

@@ -98,7 +98,7 @@ def read_paths(trees: Trees, background: Batch) -> LeafPaths:
     return paths
 
 
-class Edge(NamedTuple):
+class Branch(NamedTuple):
     """All that a path asks of one feature."""
 
     low: float = np.nan
@@ -108,10 +108,10 @@ class Edge(NamedTuple):
     unknown: bool = True
 
 
-def leaf_paths(tree: Trees, words: int) -> dict[int, dict[int, Edge]]:
+def leaf_paths(tree: Trees, words: int) -> dict[int, dict[int, Branch]]:
     """Of every leaf that is there, what its path asks of each feature."""
-    found: dict[int, dict[int, Edge]] = {}
-    walk: list[tuple[int, dict[int, Edge]]] = [(first_node(tree), {})]
+    found: dict[int, dict[int, Branch]] = {}
+    walk: list[tuple[int, dict[int, Branch]]] = [(first_node(tree), {})]
     while walk:
         node, path = walk.pop()
         if node < 0:
@@ -119,7 +119,7 @@ def leaf_paths(tree: Trees, words: int) -> dict[int, dict[int, Edge]]:
             continue
         feature = int(tree.feature[node])
         for below, left in ((tree.left[node], True), (tree.right[node], False)):
-            edge = narrow(path.get(feature, Edge()), tree, node, left, words)
+            edge = narrow(path.get(feature, Branch()), tree, node, left, words)
             walk.append((int(below), path | {feature: edge}))
     return found
 
@@ -129,7 +129,7 @@ def first_node(tree: Trees) -> int:
     return int(tree.left[0]) if tree.left[0] == tree.right[0] else 0
 
 
-def narrow(edge: Edge, tree: Trees, split: int, left: bool, words: int) -> Edge:
+def narrow(edge: Branch, tree: Trees, split: int, left: bool, words: int) -> Branch:
     """What is asked of the feature after one more split by it."""
     missing = edge.missing and bool(tree.missing_left[split]) == left
     if words and tree.categorical[split]:
@@ -142,7 +142,7 @@ def narrow(edge: Edge, tree: Trees, split: int, left: bool, words: int) -> Edge:
     return edge._replace(missing=missing, low=threshold if np.isnan(edge.low) else max(edge.low, threshold))
 
 
-def write_shares(paths: LeafPaths, tree: int, leaves: dict[int, dict[int, Edge]], cover: np.ndarray, one: Trees) -> None:
+def write_shares(paths: LeafPaths, tree: int, leaves: dict[int, dict[int, Branch]], cover: np.ndarray, one: Trees) -> None:
     """Write how many of the rows that came to the splits by each feature went on to the leaf: products along its path."""
     def weigh(node):
         weight[node] = cover[-1 - node] if node < 0 else weigh(int(one.left[node])) + weigh(int(one.right[node]))

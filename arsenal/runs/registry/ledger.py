@@ -26,7 +26,7 @@ from arsenal.runs.registry.events import STATED, RegistryError
 from arsenal.storage.files import user_cache
 
 FORMAT = 1
-FILE, PLACE = ".ledger.sqlite", "ARSENAL_LEDGER"
+FILE = ".ledger.sqlite"
 DATA = "data"
 FOLLOWED = (MODELS, DATA)
 """What has events, below the root."""
@@ -96,10 +96,10 @@ def open_ledger(store: Store, only: str | None = None) -> Iterator["Ledger"]:
 
 def connect(store: Store) -> Database:
     """The database with its tables."""
-    url = os.environ.get(PLACE)
+    url = os.environ.get("ARSENAL_LEDGER")
     if url:
         if not re.match(r"postgres(ql)?://", url):
-            raise RegistryError(f"${PLACE} must be a URL as postgresql://host/database; got {url.partition('://')[0]}://….")
+            raise RegistryError(f"$ARSENAL_LEDGER must be a URL as postgresql://host/database; got {url.partition('://')[0]}://….")
         return prepare(postgres(url), store.root)
     folder = store.folder
     if folder is None and (cached := user_cache()) is not None:
@@ -137,7 +137,7 @@ def postgres(url: str) -> Database:
     try:
         import psycopg
     except ImportError as error:
-        raise RegistryError(f"${PLACE} needs psycopg: pip install 'ml-arsenal[postgres]' ({error}).") from error
+        raise RegistryError(f"$ARSENAL_LEDGER needs psycopg: pip install 'ml-arsenal[postgres]' ({error}).") from error
     place = re.sub(r"//[^/@]*@", "//", url)
     try:
         base = psycopg.connect(url, autocommit=True, connect_timeout=10)
@@ -176,14 +176,14 @@ def postgres(url: str) -> Database:
 def prepare(base: Database, root: str) -> Database:
     """Make the tables where there are none; refuse those of a newer version, drop those of an older one."""
     try:
-        form = stated(base)
+        form = read_format(base)
         if form is not None and form[0] > FORMAT:
             raise RegistryError(
                 f"the ledger {base.place} must have format {FORMAT}; got {form[0]}; it is of a newer version of arsenal."
             )
         if form is None or form[0] < FORMAT:
             with transaction(base):
-                if (form := stated(base)) is None or form[0] < FORMAT:  # still, now that nobody else writes
+                if (form := read_format(base)) is None or form[0] < FORMAT:  # still, now that nobody else writes
                     make_tables(base, root)
     except BaseException:
         base.close()
@@ -191,7 +191,7 @@ def prepare(base: Database, root: str) -> Database:
     return base
 
 
-def stated(base: Database) -> tuple[int, str] | None:
+def read_format(base: Database) -> tuple[int, str] | None:
     """The format and the root that a database says; None where it has no ledger."""
     if base.place.startswith("postgres"):
         there = base.execute("select to_regclass('arsenal.ledger') is not null")[0][0]
@@ -228,7 +228,7 @@ class Ledger:
     def __init__(self, base: Database, store: Store):
         """Of the registry in `store`."""
         self.base, self.store = base, store
-        if base.place.startswith("postgres") and (root := (stated(base) or (0, store.root))[1]) != store.root:
+        if base.place.startswith("postgres") and (root := (read_format(base) or (0, store.root))[1]) != store.root:
             base.close()
             raise RegistryError(
                 f"the ledger {base.place} is of the registry {root}, not of {store.root}; "
@@ -444,10 +444,10 @@ def lineage_of(folder: str, events: Sequence[Mapping[str, Any]]) -> tuple[list[N
                 more = {key: index.cell(value) for key, value in event.items() if key not in STATED and is_plain(value)}
                 nodes.append(Node(ref, "data", about | more, event["time"]))
         elif kind == "registered":
-            made, more = run_lineage(event)
+            made, links = run_lineage(event)
             nodes.append(Node(ref, "version", about | version_cells(event), event["time"], "there"))
             nodes += made
-            edges += [*more, *(Edge(node.ref, ref, "made") for node in made if node.kind == "run")]
+            edges += [*links, *(Edge(node.ref, ref, "made") for node in made if node.kind == "run")]
         elif kind == "deployed":
             place = event.get("place") or f"{name}@{version}#{event['number']}"
             nodes.append(Node(f"deployment:{place}", "deployment", about, event["time"]))

@@ -27,7 +27,6 @@ from arsenal.runs.registry.events import Change, RegistryError, append
 from arsenal.runs.registry.ledger import open_ledger
 from arsenal.storage.files import read_json, to_json, user_cache
 
-ROOT = "ARSENAL_REGISTRY"
 PAST = 50
 """So many places are kept of where an alias was."""
 SPLIT = re.compile(r"(train|validation|test)/")
@@ -45,7 +44,7 @@ def open_registry(root: str | None = None) -> "Registry":
 
     Raises `RegistryError` for a folder that holds something else, and ValueError in one line for half a registry or a newer one.
     """
-    store = open_store(root or os.environ.get(ROOT) or "registry")
+    store = open_store(root or os.environ.get("ARSENAL_REGISTRY") or "registry")
     if store.exists(MARK) or store.names(MODELS):
         reading.check_registry(store)
     elif store.folder is not None and store.folder.exists() and (not store.folder.is_dir() or any(store.folder.iterdir())):
@@ -392,4 +391,3 @@ def holds(store: Store, path: str, content: bytes) -> bool:
             sha.update(chunk)
             length += len(chunk)
     return length == len(content) and sha.digest() == hashlib.sha256(content).digest()
-

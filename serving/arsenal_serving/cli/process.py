@@ -27,7 +27,7 @@ from arsenal_serving.security import auth
 from arsenal_serving.telemetry import operations
 
 if TYPE_CHECKING:
-    from arsenal_serving.repository.following import Words
+    from arsenal_serving.repository.following import Claims
     from arsenal_serving.repository.models import Repository
 
 FOLDER = "a model's folder, one version in it, or a run folder that holds artifact/"
@@ -244,19 +244,19 @@ def _serve(
     return report(failure[0]) if failure else 0
 
 
-def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callable[[], None], Words | None]:
+def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callable[[], None], Claims | None]:
     """The repository, what has it serve what the folder or URL says now, its words in a registry; raises `Refused`."""
     from arsenal_serving.artifact import folder as artifact
     from arsenal_serving.cli.verbs import public_keys
     from arsenal_serving.model import ServedModel, TensorLimits, make, runs_already
     from arsenal_serving.repository import remote
-    from arsenal_serving.repository.following import ROOT, Followed, Words, registry_around
+    from arsenal_serving.repository.following import Claims, Followed, registry_around
     from arsenal_serving.repository.models import Repository
 
     proof, mirror, followed = proving.proving(given), None, None
     every, most = given.versions == "all", given.max_version << 20
     if given.folder.startswith(SCHEME):
-        root = given.registry or os.environ.get(ROOT) or "registry"
+        root = given.registry or os.environ.get("ARSENAL_REGISTRY") or "registry"
         followed = Followed(root, given.folder, given.anonymous)
         if followed.folder:
             folder = followed.folder
@@ -310,7 +310,7 @@ def _models(given: argparse.Namespace, folder: Path) -> tuple[Repository, Callab
 
     repository = Repository(folder, prepare, every=every, followed=followed)
     store = followed.store if followed else registry_around(Path(os.path.abspath(folder)))
-    words = Words(store, given.folder) if store else None
+    words = Claims(store, given.folder) if store else None
     return repository, follow, words
 
 

@@ -24,7 +24,6 @@ from arsenal_serving.repository.registry import FRESH, MARK, MODELS, SCHEME
 from arsenal_serving.repository.rollout import Policy
 from arsenal_serving.repository.store import Store, open_store
 
-ROOT = "ARSENAL_REGISTRY"
 OURS = ("versions", "default", "aliases")
 """Fields of a policy that the registry says."""
 
@@ -101,7 +100,7 @@ class Followed:
         return {self.name: list(self.state.versions)}
 
 
-class Words:
+class Claims:
     """What a server says in a registry of what it serves, so that nobody removes it: a file for each model."""
 
     def __init__(self, store: Store, reference: str):
