@@ -580,7 +580,7 @@ DATA_WORD = re.compile(r"data=([A-Za-z0-9][\w.-]*)@([\w-]+)")
 DATA = "data:/"
 """What a path of a data version begins with: data:/NAME@3, or data:/NAME@3/INSIDE of a folder."""
 
-PINNED = re.compile(r"data:/[^@/]+@[0-9]+(/|$)")
+PINNED = re.compile(r"(data:/[^@/]+)@v?([0-9]+)(?=/|$)")
 
 
 def pin_data(node: Any, registry: str | None) -> Any:
@@ -589,8 +589,10 @@ def pin_data(node: Any, registry: str | None) -> Any:
         return {key: pin_data(value, registry) for key, value in node.items()}
     if isinstance(node, list):
         return [pin_data(value, registry) for value in node]
-    if not isinstance(node, str) or not node.startswith(DATA) or PINNED.match(node):
+    if not isinstance(node, str) or not node.startswith(DATA):
         return node
+    if pinned := PINNED.match(node):
+        return f"{pinned[1]}@{pinned[2]}{node[pinned.end():]}"
     name, number, inside = find_data(node, registry)
     return f"{DATA}{name}@{number}{inside}"
 

@@ -510,7 +510,7 @@ def compare_unseen(run: Run, champion: Run) -> "tuple[Paired, int]":
         raise ValueError("one of them keeps no rows for a test or for validation.")
     if any(is_streamed(rows) for one in (run, champion) for rows in one.experiment.splits.values()):
         raise ValueError("the rows of one are read as they go.")
-    if coding(run) != coding(champion):
+    if column_codes(run) != column_codes(champion):
         raise ValueError("their columns are not the same, or coded otherwise.")
     parts = (champion.experiment.splits[name] for name in ("train", "validation"))
     seen = {row for part in parts if len(part.weight) for row in row_bytes(part)}
@@ -522,7 +522,7 @@ def compare_unseen(run: Run, champion: Run) -> "tuple[Paired, int]":
     return compare_on(run, champion, split, rows, rows), len(every.weight) - len(there)
 
 
-def coding(run: Run) -> list[Any]:
+def column_codes(run: Run) -> list[Any]:
     """What the columns of a run's inputs and its target are, and how words are coded."""
     schema = run.kept[0]
     return [schema.inputs, schema.target, schema.codecs, schema.tokenizer, schema.marks]

@@ -9,11 +9,11 @@ from arsenal.storage.files import write_text
 
 WIDTH, LINE, PAD, GAP, ROW = 240, 18, 12, 90, 22
 """Pixels: of a box, of a line of text, within a box, between columns, between boxes."""
-LETTERS = 33
+LETTERS = 31
 """Of a line in a box."""
 
 
-class Box(NamedTuple):
+class LineageBox(NamedTuple):
     """Something that came of something."""
 
     ref: str
@@ -23,7 +23,7 @@ class Box(NamedTuple):
     is_asked: bool = False
 
 
-def write_lineage(to: Path, title: str, boxes: Sequence[Box], edges: Sequence[tuple[str, str, str]]) -> None:
+def write_lineage(to: Path, title: str, boxes: Sequence[LineageBox], edges: Sequence[tuple[str, str, str]]) -> None:
     """Write one page that loads nothing. Boxes come in columns by their kinds, in the order in which those come first; edges are
     (origin, target, how).
     """
@@ -49,10 +49,10 @@ def write_lineage(to: Path, title: str, boxes: Sequence[Box], edges: Sequence[tu
     write_text(to, render("lineage.html", page))
 
 
-def order_boxes(boxes: Sequence[Box], edges: Sequence[tuple[str, str, str]]) -> list[Box]:
+def order_boxes(boxes: Sequence[LineageBox], edges: Sequence[tuple[str, str, str]]) -> list[LineageBox]:
     """Boxes by the middle of what they came of, so that few lines cross."""
     at = {box.ref: float(i) for i, box in enumerate(boxes)}
-    found: list[Box] = []
+    found: list[LineageBox] = []
     for box in boxes:
         origins = [at[one] for one, other, _ in edges if other == box.ref and one in at]
         at[box.ref] = sum(origins) / len(origins) if origins else at[box.ref]
@@ -60,7 +60,7 @@ def order_boxes(boxes: Sequence[Box], edges: Sequence[tuple[str, str, str]]) -> 
     return sorted(found, key=lambda box: at[box.ref])
 
 
-def height(box: Box) -> float:
+def height(box: LineageBox) -> float:
     """Pixels of a box."""
     return 2 * PAD + LINE * len(box.lines) - 4
 
@@ -75,5 +75,5 @@ def line_between(one: Mapping[str, Any], other: Mapping[str, Any], how: str) -> 
     x, y = one["x"] + WIDTH, one["y"] + one["height"] / 2
     to_x, to_y = other["x"], other["y"] + other["height"] / 2
     bend = max(40.0, abs(to_x - x) / 2)
-    path = f"M{x:.0f} {y:.0f} C{x + bend:.0f} {y:.0f} {to_x - bend:.0f} {to_y:.0f} {to_x - 7:.0f} {to_y:.0f}"
+    path = f"M{x:.0f} {y:.0f} C{x + bend:.0f} {y:.0f} {to_x - bend:.0f} {to_y:.0f} {to_x - 12:.0f} {to_y:.0f}"
     return {"path": path, "how": how, "x": (x + to_x) / 2, "y": (y + to_y) / 2 - 6}

@@ -60,7 +60,7 @@ def reproduce(original: Run | Path, root: str | Path = "reproduced", listener: L
     """
     old = original_of_run(original) if isinstance(original, Run) else original_of_artifact(original)
     found = [*environment_differences(old.environment, folder.environment()), *config_differences(old.config)]
-    again = old.config.replace(changed(old, root))
+    again = old.config.replace(values_again(old, root))
     try:
         data = build(again).data.fingerprint
     except (Refusal, ValueError, OSError) as error:
@@ -75,7 +75,7 @@ def reproduce(original: Run | Path, root: str | Path = "reproduced", listener: L
     return Reproduced(made.folder, False, found + list(bit_differences(old.arrays, named_arrays(mine))))
 
 
-def changed(old: Original, root: str | Path) -> dict[str, Any]:
+def values_again(old: Original, root: str | Path) -> dict[str, Any]:
     """The values of the config for the new run: to the step of the old one, in a folder of its own, begun anew."""
     run = old.config.values["run"] | {"root": str(root), "tensorboard": False, "trackers": {}}
     return old.config.values | {"run": run, "length": old.step, "fresh": True, "preflight": False}

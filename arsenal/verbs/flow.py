@@ -75,7 +75,7 @@ def plan(name: str, /, root: str = ROOT, only: str = "", fresh: str = "false", *
     NAME: of a flow, a YAML file, or FILE.py:NAME. Any other key is a parameter of the flow. root, only, fresh as of run.
     """
     from arsenal.pipelines import read_flow
-    
+
     tell_plan(read_flow(name, params), root, [one for one in only.split(",") if one], is_true("fresh", fresh))
 
 
@@ -114,7 +114,7 @@ def list_flows(root: str = ROOT) -> None:
     """
     from arsenal.pipelines.flow import flows, load
     from arsenal.pipelines.journal import last_execution
-    
+
     there = flows()
     width = max(map(len, there), default=0)
     for name, path in there.items():
@@ -177,7 +177,7 @@ def keep_stamps(flow: "Flow", outcome: "Outcome", root: str, params: dict[str, s
 def names(words: Sequence[str]) -> list[str]:
     """What may stand behind these words: a flow, and then its parameters."""
     from arsenal.pipelines.flow import flows, load
-    
+
     if not words:
         return list(flows())
     try:
@@ -256,7 +256,7 @@ def summary(outcome: "Outcome") -> str:
 def tell_plan(flow: "Flow", root: str, only: list[str], fresh: bool) -> None:
     """Print what would become of each step."""
     from arsenal.pipelines import plan_flow
-    
+
     found = plan_flow(flow, root, only, fresh)
     width = max(len(one.id) for one in found)
     for one in found:

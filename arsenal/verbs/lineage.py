@@ -56,10 +56,10 @@ def write(to: Path, found: Any) -> None:
         to.parent.mkdir(parents=True, exist_ok=True)
         write_text(to, "".join(f"{json.dumps(event)}\n" for event in graphs.openlineage_events(found)))
         return
-    from arsenal.evaluation.lineage import Box, write_lineage
+    from arsenal.evaluation.lineage import LineageBox, write_lineage
 
     boxes = [
-        Box(node.ref, node.kind, [node.ref.partition(":")[2], *graphs.describe_node(node)], node.ref == found.ref)
+        LineageBox(node.ref, node.kind, [node.ref.partition(":")[2], *graphs.describe_node(node)], node.ref == found.ref)
         for node in found.nodes
     ]
     write_lineage(to, f"Lineage of {found.ref.partition(':')[2]}", boxes, found.edges)

@@ -11,21 +11,22 @@ from arsenal import cli
 from arsenal.pipelines.reproduction import bit_differences, environment_differences, reproduce
 from arsenal.road import compose, export, fit, load
 
-ROWS = "x,y\n" + "".join(f"{i / 50},{(i * 7) % 3}\n" for i in range(200))
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     root = tmp_path_factory.mktemp("again")
-    (root / "rows.csv").write_text(ROWS)
-    words = [f"data={{_target_: arsenal.data.csv, path: {root / 'rows.csv'}, target: y}}", "~data", "~expect"]
-    words = ["learner.optimizer.learning_rate=0.01", "length=60", f"run.root={root / 'runs'}", "run.tensorboard=false", "~expect"]
+    words = ["optimizer.learning_rate=0.01", "length=60", f"run.root={root / 'runs'}", "run.tensorboard=false", "~expect"]
     return fit(compose("digits_mlp", words))
+
+
+def but_for_git(found):
+    """What differs, but for a working directory that is not as it was committed."""
+    return [one for one in found.differences if "files differed" not in one[1]]
 
 
 def test_the_same_bits(run, tmp_path):
     found = reproduce(run, tmp_path)
-    assert found.same and found.differences == [] and found.folder != run.folder
+    assert found.same and but_for_git(found) == [] and found.folder != run.folder
     assert reproduce(run, tmp_path).same, "Made again in the same place, it is trained anew."
     assert load(found.folder).step == 60 and (found.folder.parent / f"{found.folder.name}.1").is_dir()
 
@@ -33,7 +34,7 @@ def test_the_same_bits(run, tmp_path):
 def test_from_the_artifact_alone(run, tmp_path):
     version = export(run, tmp_path / "digits")
     found = reproduce(version, tmp_path / "again")
-    assert found.same and found.differences == []
+    assert found.same and but_for_git(found) == []
 
 
 def test_what_differs_is_listed(run, tmp_path):

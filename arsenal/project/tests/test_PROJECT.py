@@ -30,9 +30,9 @@ def test_it_trains(tmp_path):
     assert fit(config).folder == run.folder, "The same command finds the run complete."
 
 
-def trained():
+def train():
     """The run of `arsenal train`, trained where it is not there yet."""
     return fit(compose("PROJECT", [f"run.root={HERE / 'experiments'}"], config_dir=HERE / "conf"))
 
 
-test_model = model_test(trained, HERE / "conf" / "tests" / "PROJECT.yaml")
+test_model = model_test(train, HERE / "conf" / "tests" / "PROJECT.yaml")

@@ -45,9 +45,10 @@ def open_registry(root: str | None = None) -> "Registry":
     Raises `RegistryError` for a folder that holds something else, and ValueError in one line for half a registry or a newer one.
     """
     store = open_store(root or os.environ.get("ARSENAL_REGISTRY") or "registry")
-    if store.exists(MARK) or store.names(MODELS):
+    there = store.names("")
+    if MARK in there or MODELS in there:
         reading.check_registry(store)
-    elif store.folder is not None and store.folder.exists() and (not store.folder.is_dir() or any(store.folder.iterdir())):
+    elif store.folder is not None and store.folder.exists() and (not store.folder.is_dir() or there):
         raise RegistryError(f"{store.root} is no registry and holds something else; name a folder that is empty or not there.")
     return Registry(store)
 
