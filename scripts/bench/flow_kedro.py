@@ -1,4 +1,4 @@
-"""The same with Kedro, whose cache is that an output is there: `kedro run --only-missing-outputs` of a project as its starter makes it."""
+"""The same with Kedro, whose cache is that an output is there: `kedro run --only-missing-outputs` of a small project."""
 
 import importlib.metadata
 import json
