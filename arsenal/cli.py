@@ -32,7 +32,7 @@ VERBS = {
     "verify-resume": "prove that a killed run resumes bit for bit: +experiment=NAME",
     "flow": "steps of files and values, each done once: run NAME, plan NAME, show NAME, list, compile NAME target=...",
     "step": "one step of a flow, for another scheduler: FLOW NAME execution=...",
-    "runs": "what runs there are: list, show run=FOLDER, compare runs=A,B, note run=FOLDER text=..., rm runs=A,B",
+    "runs": "what runs there are: list, show run=FOLDER, compare runs=A,B, note run=FOLDER text=..., track, import, rm runs=A,B",
     "registry": "models by name and version: add run=FOLDER, list, show NAME, alias NAME@champion=7, rollback NAME@champion",
     "data": "versions of data in the registry: add NAME SOURCE, list, show NAME@v3, verify NAME@v3, rm NAME@v3",
     "reproduce": "a run again, the same bits or what differs: MODEL or run=FOLDER",

@@ -151,6 +151,12 @@ FIGURES |= {
         ("small", "a GPT of 0.95 M parameters", SMALL_GPT, 200, 4.0), ("gpt2", "GPT-2 124M, random weights", GPT2, 64, 1.0)
     )
 }  # fmt: skip
+PACKING = {"talks": 512, "context": 256, "width": 128, "batch": 8, "windows": 3}
+FIGURES["packing"] = Figure(
+    "ragged talks packed into rows of 256, against a padded row for each: tokens of answers learned from, GPT of 4 layers",
+    *(Side("packing_arsenal.py", PACKING | {"packed": packed}, {"windows": 1}) for packed in (True, False)),
+    2, 2.0, "tokens/s",
+)
 FIGURES["decode_slots"] = Figure(
     "texts of a GPT of 0.95 M parameters, 16 in slots at a time, against one conversation at a time, the same decoder",
     *(

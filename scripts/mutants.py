@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 WORKERS = 2
-PATIENCE = 300
+PATIENCE = 900
 """Seconds for the tests of one mutant."""
 
 
@@ -168,7 +168,7 @@ def main(words: list[str]) -> int:
     mutants = chosen(words)
     lived: list[str] = []
     waiting: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
-    with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="mutants-", ignore_cleanup_errors=True) as scratch:
         cache = Path(scratch) / "cache"
         trees = [Path(scratch) / f"tree{i}" for i in range(WORKERS)]
         for tree in trees:

@@ -78,7 +78,7 @@ def split_frozen(model: Model, stays: Callable[[str], bool], check: Callable[[Se
         variables = model.init(key, inputs)
         leaves = flatten(variables["params"])
         check(list(leaves))
-        parts = {True: {}, False: {}}
+        parts = {True: flatten(variables.get(FROZEN, {})), False: {}}  # what was frozen before stays so
         for path, leaf in leaves.items():
             parts[stays(path)][path] = leaf
         return variables | {"params": unflatten(parts[False]), FROZEN: unflatten(parts[True])}

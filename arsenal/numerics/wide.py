@@ -32,7 +32,7 @@ def move_average(average: Any, new: Any, decay: Any) -> Any:
     def one(old, new):
         if not jnp.issubdtype(new.dtype, jnp.floating):
             return new
-        kept = jnp.asarray(decay).astype(old.dtype)
-        return kept * old + (1 - kept) * new.astype(old.dtype)
+        # In this form what never changes is its own average to the bit, however many steps.
+        return old + (1 - jnp.asarray(decay).astype(old.dtype)) * (new.astype(old.dtype) - old)
 
     return jax.tree.map(one, average, new)

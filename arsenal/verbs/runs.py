@@ -1,4 +1,4 @@
-"""`arsenal runs list|show|compare|rm`: what runs there are, what one did, how several differ, and away with them."""
+"""`arsenal runs list|show|compare|…`: what runs there are, what one did, how several differ, to and from other trackers, away."""
 
 import glob
 import os
@@ -291,4 +291,37 @@ def megabytes(path: Path) -> float:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink()) / 1e6
 
 
-VERBS: dict[str, Callable[..., None]] = {"list": list_runs, "show": show, "compare": compare, "note": note, "rm": rm}
+def track(runs: str, to: str, address: str | None = None, project: str | None = None) -> None:
+    """Tell runs to another tracker, whole or what it missed, their report and metrics too.
+
+    runs: run folders with commas between them, or a pattern with * and ?. to: mlflow, wandb, trackio or aim. address: MLflow's
+    server, Aim's repository, a Space for Trackio, online or offline for wandb. project: what runs are kept under, their name
+    unless given.
+    """  # fmt: skip
+    from arsenal.runs.trackers import TRACKERS, tell_all
+
+    if to not in TRACKERS:
+        raise RunError(f"`to` must be one of {', '.join(TRACKERS)}; got {to!r}.")
+    for path in run_folders(runs):
+        told, lines = tell_all(path, to, address, project)
+        print(f"{path}: {to} was told {lines} line{'s' * (lines != 1)} of its log, as {told}")
+
+
+def import_runs(source: str, root: str = "experiments") -> None:
+    """Make run folders of another tracker's runs: they are listed, shown and compared as any other, and answer nothing.
+
+    source: MLflow's folder, such as mlruns, or its database, mlflow.db, or the folder of what Neptune's exporter wrote.
+    root: the folder of runs.
+    """
+    from arsenal.runs.imports import import_all
+
+    found = list(import_all(Path(source).expanduser(), Path(root)))
+    for path, new in found:
+        print(f"{path}{'' if new else '  was there already'}")
+    if not found:
+        print(f"{source} holds no run.")
+
+
+VERBS: dict[str, Callable[..., None]] = {
+    "list": list_runs, "show": show, "compare": compare, "note": note, "track": track, "import": import_runs, "rm": rm,
+}  # fmt: skip

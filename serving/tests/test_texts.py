@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -195,6 +196,19 @@ def test_a_talk(texts):
     assert head["choices"][0]["delta"] == {"role": "assistant", "content": ""}
     assert "".join(event["choices"][0]["delta"].get("content", "") for event in events) == ALPHABET
     assert events[-1]["choices"][0]["finish_reason"] == "stop" and usage["usage"] == body["usage"]
+
+
+def test_the_openapi_document_says_what_may_be_asked(texts):
+    from jsonschema import Draft202012Validator
+
+    with urllib.request.urlopen(f"http://127.0.0.1:{texts.port}/openapi.json", timeout=20) as answer:
+        paths = json.load(answer)["paths"]
+    for path, asked in (("/v1/completions", {"prompt": "uv"}), ("/v1/chat/completions", {"messages": TALK})):
+        check = Draft202012Validator(paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"])
+        asked = asked | {"model": "letters", "temperature": 0, "max_tokens": 3, "n": 1, "stop": ["z"]}
+        assert check.is_valid(asked) and texts.ask(path, asked)[0] == 200
+        for wrong in ({"temperature": -1}, {"n": 2}, {"max_tokens": 0}, {"stop": [""]}):
+            assert not check.is_valid(asked | wrong) and texts.ask(path, asked | wrong)[0] == 400, wrong
 
 
 def test_a_stop_over_several_pieces(texts):

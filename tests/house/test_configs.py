@@ -76,7 +76,7 @@ def factories(node, path=""):
             yield from factories(value, f"{path}.{key}" if path else key)
 
 
-GIVEN = {"search": {"space"}}
+GIVEN = {"search": {"space"}, "tracker": {"folder", "step", "config"}}
 """What whoever builds an option of a group passes, so that it does not stand there."""
 
 

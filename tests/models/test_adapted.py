@@ -50,7 +50,14 @@ def test_at_first_nothing_is_added_and_later_loras_product():
     np.testing.assert_allclose(merged["params"]["stack"]["blocks"]["mlp"]["down"]["kernel"][1], wanted, rtol=1e-5)
 
 
-@pytest.mark.parametrize("around", [lambda m: lora(m), lambda m: frozen(m, [".*token.*", "stack/.*"])], ids=["lora", "frozen"])
+AROUND = {
+    "lora": lambda model: lora(model),
+    "frozen": lambda model: frozen(model, [".*token.*", "stack/.*"]),
+    "both": lambda model: lora(frozen(model, ".*token.*")),
+}
+
+
+@pytest.mark.parametrize("around", AROUND.values(), ids=AROUND)
 def test_the_rest_stays_and_has_no_optimizers_state(around):
     first, last = step(around(transformer(**SMALL)))
     assert jax.tree.all(jax.tree.map(jnp.array_equal, first.variables[FROZEN], last.variables[FROZEN]))

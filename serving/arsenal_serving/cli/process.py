@@ -217,8 +217,13 @@ def _serve(
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
+
+        def stop(*_: object) -> None:
+            if not loop.is_closed():  # who asks twice is heard once
+                loop.call_soon_threadsafe(stopping.set)
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stopping.set))
+            signal.signal(number, stop)
         around.begin()
         if workers.number() is None:
             await listen()

@@ -109,6 +109,57 @@ def read_wanted(asked: Mapping[str, Any], chat: bool, decoding: Decoding) -> Wan
     return Wanted(options, stream, _flag(details, "include_usage"))
 
 
+def openapi_paths(names: list[str], talks: list[str], responses: dict) -> dict[str, Any]:
+    """The paths of the OpenAPI document: of models that go on with texts, those that talk among them."""
+    paths = {"/v1/completions": _post(names, False, responses)}
+    if talks:
+        paths["/v1/chat/completions"] = _post(talks, True, responses)
+    return paths
+
+
+def _post(names: list[str], chat: bool, responses: dict) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        name: {"type": "number"}
+        | ({"minimum": low} if math.isfinite(low) else {})
+        | ({"maximum": high} if math.isfinite(high) else {})
+        for name, (_, low, high) in NUMBERS.items()
+    }
+    fields |= {name: {"type": "integer", "minimum": least} for name, least in COUNTS.items()}
+    defaults = DEFAULTS | (CHAT_DEFAULTS if chat else COMPLETIONS_DEFAULTS)
+    fields |= {name: {"enum": list(values)} for name, values in defaults.items()}
+    text = {"type": "string", "minLength": 1, "maxLength": MOST_STOP}
+    fields |= {
+        "model": {"enum": names},
+        "stream": {"type": "boolean"},
+        "stream_options": {"type": "object", "properties": {"include_usage": {"type": "boolean"}}},
+        "stop": {"anyOf": [text, {"type": "array", "items": text, "maxItems": MOST_STOPS}]},
+        "response_format": {"type": "object", "required": ["type"]},
+        "regex": {"type": "string"},
+        "user": {},
+        "metadata": {},
+    }
+    if chat:
+        message = {"type": "object", "properties": {"role": {"enum": list(ROLES)}}, "required": ["role"]}
+        fields |= {
+            "messages": {"type": "array", "items": message, "minItems": 1},
+            "logprobs": {"type": "boolean"},
+            "top_logprobs": {"type": "integer", "minimum": 0},
+        }
+    else:
+        tokens = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+        fields |= {"prompt": {"anyOf": [{"type": "string"}, tokens]}, "logprobs": {"type": "integer", "minimum": 0}}
+    asked = {"type": "object", "properties": fields, "required": ["model", "messages" if chat else "prompt"]}
+    said = {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {"schema": {"type": "string"}}}
+    return {
+        "post": {
+            "operationId": "chat" if chat else "complete",
+            "summary": "what answers a talk" if chat else "how a text goes on",
+            "requestBody": {"content": {"application/json": {"schema": asked}}, "required": True},
+            "responses": responses | {"200": {"description": "whole, or as it comes with `stream`", "content": said}},
+        }
+    }
+
+
 def _number(given: Mapping[str, Any], name: str, low: float, high: float) -> float:
     value = given[name]
     if type(value) not in (int, float) or not low <= value <= high or not abs(value) < 1e30:

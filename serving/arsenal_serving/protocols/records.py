@@ -21,19 +21,23 @@ from arsenal_serving.model import Loaded, Port, ServedModel, no_rows
 from arsenal_serving.protocols import arrow, open_inference, tables
 from arsenal_serving.refused import Refused, show
 
-ERRORS = {
-    "400": "what is wrong with it",
-    "401": "no key or token, or none that is known: see WWW-Authenticate",
-    "403": "the scope that is missing",
-    "404": "no such model or version",
-    "405": "another verb: see Allow",
-    "408": "it came too slowly",
-    "413": "the body is too long",
-    "415": "another Content-Type or Content-Encoding",
-    "421": "a name by which this server does not go",
-    "429": "the queue is full, or the rate is reached: see Retry-After",
-    "503": "not ready, or too busy: see Retry-After",
-    "504": "its deadline passed while it waited",
+_REFUSED = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+REFUSALS = {
+    status: {"description": words, "content": _REFUSED}
+    for status, words in {
+        "400": "what is wrong with it",
+        "401": "no key or token, or none that is known: see WWW-Authenticate",
+        "403": "the scope that is missing",
+        "404": "no such model or version",
+        "405": "another verb: see Allow",
+        "408": "it came too slowly",
+        "413": "the body is too long",
+        "415": "another Content-Type or Content-Encoding",
+        "421": "a name by which this server does not go",
+        "429": "the queue is full, or the rate is reached: see Retry-After",
+        "503": "not ready, or too busy: see Retry-After",
+        "504": "its deadline passed while it waited",
+    }.items()
 }
 WORDS = ["NaN", "Infinity", "-Infinity"]
 FORMS = {"time": "a date or time, ISO 8601", "number": "a number, as text also with a currency or in per cent"}
@@ -127,7 +131,7 @@ def _value(port: Port, value: Any) -> Any:
 
 
 def openapi(models: dict[str, ServedModel], secured: bool = False) -> dict:
-    """The OpenAPI document of `/predict` and `/models/NAME/predict` for these models; secured: with a key or token."""
+    """The OpenAPI document for these models, secured with a key or token; `completions` has the paths of texts."""
     paths: dict[str, Any] = {}
     for name, model in sorted(models.items()):
         for method in model.methods.values():
@@ -173,16 +177,12 @@ def _operation(called: str, method: Loaded, operation: str = "") -> dict:
             content[arrow.STREAM] = {"schema": {"type": "string", "format": "binary", "description": said}}
         return content
 
-    refused = {"$ref": "#/components/schemas/Error"}
     return {
         "operationId": operation or f"{called}_predict",
         "summary": f"{method.name} of {called.removesuffix(f'.{method.name}')}, {method.rows} rows",
         "requestBody": {"required": True, "content": body("Records", method.inputs, True)},
-        "responses": {"200": {"description": "one record for each", "content": body("Answers", method.outputs, False)}}
-        | {
-            status: {"description": words, "content": {"application/json": {"schema": refused}}}
-            for status, words in ERRORS.items()
-        },
+        "responses": REFUSALS
+        | {"200": {"description": "one record for each", "content": body("Answers", method.outputs, False)}},
     }
 
 

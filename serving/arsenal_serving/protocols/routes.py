@@ -275,7 +275,11 @@ async def _route(serving: Serving, exchange: Exchange, call: Call) -> Answer | N
             admit("GET", "openapi")
             models = repository.models.items()
             visible = {name: model for name, model in models if may_see(name)}
-            return json_answer(200, records.openapi(visible, call.scopes is not None))
+            document = records.openapi(visible, call.scopes is not None)
+            if texts := {name: model.decoding for name, model in sorted(visible.items()) if model.decoding is not None}:
+                talks = [name for name, decoding in texts.items() if decoding.template is not None]
+                document["paths"] |= completions.openapi_paths([*texts], talks, records.REFUSALS)
+            return json_answer(200, document)
     raise _no_path(exchange)
 
 
