@@ -103,8 +103,8 @@ def read_gate(name: str, words: Any) -> Gate:
     """One gate, or a GateError that says what is wrong with it."""
     family, slash, what = name.partition("/")
     if family not in FAMILIES or not slash or not what:
-        known = ", ".join(FAMILIES)
-        raise GateError(f"A gate is called FAMILY/WHAT, FAMILY one of {known}; got {name}.{nearest(family, FAMILIES)}")
+        families = ", ".join(FAMILIES)
+        raise GateError(f"A gate is called FAMILY/WHAT, FAMILY one of {families}; got {name}.{nearest(family, FAMILIES)}")
     if what not in (known := MEASURED.get(family, (what,))):
         raise GateError(f"`{name}` must be one of {', '.join(f'{family}/{one}' for one in known)}.{nearest(what, known)}")
     if not isinstance(words, Mapping):
@@ -156,7 +156,7 @@ def judge_bound(gate: Gate, side: str, bound: float, value: Any, draws: Any, not
         ends = (float(low), float(high))
         percent = 100 * (gate.confidence or CONFIDENCE)
         sure = f" ({percent:g} % interval {number(low)} to {number(high)}, {share_text(p)} of resamples miss it)"
-    relation = f"{'>' if strict else '>='} {bound:g}" if side == "min" else f"<= {bound:g}"
+    relation = f"{('>' if strict else '>=') if side == 'min' else '<='} {bound_text(bound)}"
     if gate.confidence is not None and draws is None:
         why = f"{number(worst)} must be {relation}, and how sure it is cannot be said{note}"
         return refuse_gate(gate, side, bound, why, worst)
@@ -175,6 +175,15 @@ def judge_bound(gate: Gate, side: str, bound: float, value: Any, draws: Any, not
 def refuse_gate(gate: Gate, side: str, bound: float, why: str, value: float | None = None) -> Verdict:
     """The verdict of a gate that cannot be judged: it fails."""
     return Verdict(gate.name, False, value, bound, None, None, why, side)
+
+
+def bound_text(bound: float) -> str:
+    """A bound as it was written, large whole numbers with commas.
+
+    >>> bound_text(0.97), bound_text(1000000.0)
+    ('0.97', '1,000,000')
+    """
+    return f"{int(bound):,}" if bound == int(bound) and abs(bound) >= 1000 else f"{bound:g}"
 
 
 def share_text(p: float) -> str:

@@ -9,7 +9,7 @@ from arsenal.storage.files import write_text
 
 WIDTH, LINE, PAD, GAP, ROW = 240, 18, 12, 90, 22
 """Pixels: of a box, of a line of text, within a box, between columns, between boxes."""
-LETTERS = 33
+LETTERS = 31
 """Of a line in a box."""
 
 
@@ -75,5 +75,5 @@ def line_between(one: Mapping[str, Any], other: Mapping[str, Any], how: str) -> 
     x, y = one["x"] + WIDTH, one["y"] + one["height"] / 2
     to_x, to_y = other["x"], other["y"] + other["height"] / 2
     bend = max(40.0, abs(to_x - x) / 2)
-    path = f"M{x:.0f} {y:.0f} C{x + bend:.0f} {y:.0f} {to_x - bend:.0f} {to_y:.0f} {to_x - 7:.0f} {to_y:.0f}"
+    path = f"M{x:.0f} {y:.0f} C{x + bend:.0f} {y:.0f} {to_x - bend:.0f} {to_y:.0f} {to_x - 12:.0f} {to_y:.0f}"
     return {"path": path, "how": how, "x": (x + to_x) / 2, "y": (y + to_y) / 2 - 6}

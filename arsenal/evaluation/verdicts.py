@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from arsenal.evaluation.gates import GateError, Verdict
+from arsenal.evaluation.gates import GateError, Verdict, bound_text
 from arsenal.evaluation.report import number, render
 from arsenal.storage.files import to_json, write_text
 
@@ -46,7 +46,7 @@ def line_of(one: Verdict) -> dict[str, Any]:
     sign = {"min": "≥", "max": "≤"}[one.side]
     shown = {"value": one.value, "margin": one.margin, "p": one.p}
     texts = {name: "" if value is None else number(value) for name, value in shown.items()}
-    bound = "" if one.bound is None else f"{sign} {one.bound:g}"
+    bound = "" if one.bound is None else f"{sign} {bound_text(one.bound)}"
     return {"passed": one.passed, "name": one.name, "bound": bound, "why": one.why} | texts
 
 

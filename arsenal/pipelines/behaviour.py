@@ -223,14 +223,16 @@ def judge_examples(test: ModelTest, run: Run) -> Verdict:
         frame = read(path)
         if not isinstance(frame, pd.DataFrame):
             raise GateError(f"`file` of the test `{test.name}` must be a table of rows; got {path.name}.")
-        where = path.name
+        where = f"rows of {path.name}"
     else:
         frame, where = pd.DataFrame([dict(row) for row in test.words["rows"]]), "rows of the file"
     if frame.empty:
         raise GateError(f"The test `{test.name}` has no rows.")
-    named = run.kept[0].inputs
+    schema, examples, _ = run.kept
+    leaves = list(examples.x) if isinstance(examples.x, Mapping) else ["x"]
+    named = {leaf: schema.inputs.get(leaf, Tensor()) for leaf in leaves}
     plain = [leaf for leaf, tensor in named.items() if tensor.columns is None and not isinstance(tensor.codec, str)]
-    inputs = [name for leaf, one in named.items() for name in one.columns or [leaf if leaf in plain else one.codec]]
+    inputs = [name for leaf, one in named.items() for name in one.columns or [leaf if leaf in plain else str(one.codec)]]
     wanted = [name for name in frame if name not in inputs and name.partition("[")[0] in run.apply]
     if not wanted:
         got = ", ".join(map(str, frame))

@@ -5,6 +5,7 @@ files import, without running any: whatever lies in the working folder, on PYTHO
 """
 
 import ast
+import functools
 import hashlib
 import importlib.util
 import json
@@ -19,13 +20,11 @@ from typing import Any, NamedTuple
 
 from arsenal.pipelines.references import FlowError
 from arsenal.storage.files import sha256
+from arsenal.storage.stamps import SETTLED, boot_id
 
 FORMAT = 2
 MOST = 10_000
 """Sums that are kept without a look whether their files are there."""
-SETTLED = 0.05
-"""Seconds since the last change after which a stamp is trusted: two changes within one tick of a clock look alike."""
-BOOT = Path("/proc/sys/kernel/random/boot_id")
 INSTALLED = tuple(
     os.path.realpath(path) + os.sep
     for path in {*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()}
@@ -47,7 +46,7 @@ class Contents:
     def __init__(self, path: Path):
         """`path`: where sums are kept between processes."""
         self.path, self.changed = path, False
-        self.boot = BOOT.read_text().strip() if BOOT.is_file() else ""
+        self.boot = boot_id()
         self.known: dict[str, list[Any]] = {}
         self.imports: dict[str, list[list[Any]]] = {}
         """By the sum of a file, what it imports."""
@@ -126,9 +125,9 @@ class Contents:
         found: dict[str, str] = {}
         while queue:
             name, path = queue.pop()
-            if shown(path) in found:
+            if display_path(path) in found:
                 continue
-            found[shown(path)] = summed = self.file(path)
+            found[display_path(path)] = summed = self.file(path)
             if is_installed(path):
                 continue
             if summed not in self.imports:
@@ -147,7 +146,7 @@ class Contents:
     def is_same(self, sums: dict[str, str]) -> bool:
         """Whether files still hold what they did; those that are gone do not."""
         try:
-            return all(self.any(path) == one for path, one in sums.items())
+            return all((self.file(path) if path in self.known else self.any(path)) == one for path, one in sums.items())
         except OSError:
             return False
 
@@ -159,7 +158,7 @@ def files_below(path: str | Path) -> Iterator[str]:
         yield from (os.path.join(root, name) for name in sorted(names))
 
 
-def shown(path: Path) -> str:
+def display_path(path: Path) -> str:
     """A path as people and keys have it: relative where it lies below the working folder."""
     try:
         return str(path.relative_to(Path.cwd())) if path.is_absolute() else str(path)
@@ -265,12 +264,17 @@ class Signature(NamedTuple):
 
 def read_signature(path: Path, name: str) -> Signature | None:
     """The signature of a function at the top of a file, None for a name that comes about otherwise; KeyError for none."""
-    offered = []
-    try:
-        tree = ast.parse(path.read_bytes())
-    except SyntaxError as error:
-        raise FlowError(f"{shown(path)} is no Python: line {error.lineno}: {error.msg}.") from error
-    for node in top_level(tree.body):
+    found = signature_in(str(path), path.stat().st_mtime_ns, name)
+    if isinstance(found, list):
+        raise KeyError(found)
+    return found
+
+
+@functools.lru_cache(1024)
+def signature_in(path: str, mtime_ns: int, name: str) -> Signature | list[str] | None:
+    """As `read_signature`, of a file as it was changed last; what it offers instead where it has no such name."""
+    offered: list[str] = []
+    for node in top_level(parse_file(path, mtime_ns).body):
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 offered.append(node.name)
@@ -295,7 +299,16 @@ def read_signature(path: Path, name: str) -> Signature | None:
                 offered += [(one.asname or one.name).split(".")[0] for one in found]
     if name in offered:
         return None
-    raise KeyError([one for one in offered if not one.startswith("_")])
+    return [one for one in offered if not one.startswith("_")]
+
+
+@functools.lru_cache(64)
+def parse_file(path: str, mtime_ns: int) -> ast.Module:
+    """What a file of Python says, as it was changed last; a FlowError for one that is none."""
+    try:
+        return ast.parse(Path(path).read_bytes())
+    except SyntaxError as error:
+        raise FlowError(f"{display_path(Path(path))} is no Python: line {error.lineno}: {error.msg}.") from error
 
 
 def top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:

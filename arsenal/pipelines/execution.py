@@ -20,7 +20,7 @@ from arsenal.pipelines.journal import FlowJournal, Listener, last_execution, rea
 from arsenal.pipelines.references import FlowError
 from arsenal.pipelines.resolve import Instance, Products, instances, is_due, task_of, told_condition, why
 from arsenal.pipelines.step import Resources, Retries
-from arsenal.pipelines.store import Product, Record, Store
+from arsenal.pipelines.store import FlowStore, Product, Record
 from arsenal.pipelines.work import Attempt
 
 ROOT = "flows"
@@ -47,6 +47,8 @@ class Outcome(NamedTuple):
     products: dict[str, Products]
     seconds: float
     execution: int | str
+    files: frozenset[str] = frozenset()
+    """What was read and given: files, and folders with a slash behind."""
 
     @property
     def complete(self) -> bool:
@@ -80,7 +82,7 @@ def run_flow(
     began = time.perf_counter()
     flow = choose(flow, only)
     check_world(flow)
-    store = Store(root, flow.name)
+    store = FlowStore(root, flow.name)
     store.folder.mkdir(parents=True, exist_ok=True)
     with hold(store.folder):
         store.clear_work()
@@ -169,11 +171,13 @@ class Going:
     """A flow on its way."""
 
     def __init__(
-        self, flow: Flow, store: Store, executor: Callable[[], Executor], journal: FlowJournal, number: int | str, fresh: bool
+        self, flow: Flow, store: FlowStore, executor: Callable[[], Executor], journal: FlowJournal, number: int | str, fresh: bool
     ):
         """Nothing is done yet; the executor is made once there is something to do."""
         self.flow, self.store, self.make, self.journal, self.number, self.fresh = flow, store, executor, journal, number, fresh
         self.executor: Executor | None = None
+        self.logs = journal.folder / "logs"
+        self.files: set[str] = set()
         self.states: dict[str, str] = {}
         self.errors: dict[str, str] = {}
         self.known: dict[str, Products] = {}
@@ -186,7 +190,7 @@ class Going:
         self.settled = deque(name for name, count in self.left.items() if not count)
         self.ready: deque[Instance] = deque()
         self.later: list[tuple[float, Instance]] = []
-        self.running: dict[str, tuple[Instance, Path, float]] = {}
+        self.running: dict[str, tuple[Instance, Path | None]] = {}
         self.same: dict[tuple[str, str], list[Instance]] = {}
         """Instances of a step that are one to the byte, by step and key; the first is done for all."""
         self.records: dict[str, dict[str, Record | None]] = {}
@@ -223,16 +227,16 @@ class Going:
             if self.running or self.later:
                 self.hear()
         states = {name: self.states[name] for name in self.flow.steps}
-        return Outcome(states, self.errors, self.known, time.perf_counter() - began, self.number)
+        return Outcome(states, self.errors, self.known, time.perf_counter() - began, self.number, frozenset(self.files))
 
     def begin_step(self, name: str) -> None:
         """A step of which all that it waits for is over: leave it out, or find out what of it is to be done."""
         step = self.flow.steps[name]
-        for other, found in self.needs[name].items():
+        for other, refers in self.needs[name].items():
             if self.states[other] in ("failed", "blocked"):
                 why_not = "failed" if self.states[other] == "failed" else "did not run"
                 return self.end_step(name, "blocked", f"`{other}` {why_not}")
-            if self.states[other] == "skipped" and found:
+            if self.states[other] == "skipped" and refers:
                 return self.end_step(name, "skipped", f"`{other}` was left out")
         try:
             if not is_due(step, self.flow, self.known):
@@ -243,6 +247,10 @@ class Going:
             self.journal.say("failed_step", step=name, id=name, error=self.errors[name], attempt=0)
             return self.end_step(name, "failed", self.errors[name])
         self.records[name], self.open[name] = {one.id: None for one in found}, len(found)
+        for one in found:
+            self.files.update(path if path in self.files or not os.path.isdir(path) else f"{path}/" for path in one.read)
+        table = with_params(self.flow, step.over)
+        self.files |= {table} if isinstance(table, str) and "${" not in table else set()
         for one in found:
             done, _ = (None, "") if self.fresh or step.cache == "ask" else self.store.find(name, one.key)
             if done is not None:
@@ -269,6 +277,11 @@ class Going:
         if failed := [id for id in records if id in self.errors]:
             return self.end_step(name, "failed", self.errors[failed[0]])
         step, found = self.flow.steps[name], list(records.values())
+        for one in found:
+            if one is not None:
+                given = [each for each in one.outputs.values() if each.kind != "json"]
+                self.files.add(self.store.place(name, one.key, any(each.kind != "run" for each in given)))
+                self.files.update(each.value + "/" * (each.kind == "folder") for each in given)
         products: dict[str, Product | list[Product]] = {}
         for output in step.outputs:
             each = [one.outputs[output] for one in found if one is not None]
@@ -295,13 +308,14 @@ class Going:
         self.ready.extend(due)
         if self.ready and self.executor is None:
             self.executor = self.make()
+            self.logs.mkdir(exist_ok=True)
             check_world(self.flow, self.executor.room)
         for _ in range(len(self.ready)):
             if self.executor is None or (self.running and not self.executor.several):
                 return
             one = self.ready.popleft()
             asked = one.step.resources
-            total = Resources(*(a + b for a, b in zip(self.taken, asked, strict=True)))
+            total = self.taken + asked
             if self.running and not total.fits(self.executor.room):
                 self.ready.append(one)
                 continue
@@ -314,19 +328,16 @@ class Going:
         """Start an attempt."""
         assert self.executor is not None
         self.attempts[one.id] = self.attempts.get(one.id, 0) + 1
-        work = self.store.begin(one.step.name)
-        logs = self.journal.folder / "logs"
-        logs.mkdir(exist_ok=True)
+        step = one.step
+        apart = not step.call or step.timeout is not None or self.executor.several or not self.is_as_loaded(one)
+        work = self.store.begin(step.name) if apart or any(output.file for output in step.outputs.values()) else None
         for output in one.step.outputs.values():
-            if output.file:
+            if output.file and work is not None:
                 place = work / output.file
                 (place if output.kind == "folder" else place.parent).mkdir(parents=True, exist_ok=True)
         self.journal.say("start", step=one.step.name, id=one.id, key=one.key, attempt=self.attempts[one.id])
-        self.running[one.id] = (one, work, time.time())
-        task = task_of(one, work, logs / f"{one.id}.log")
-        if not task.apart and not self.executor.several:
-            task = task._replace(apart=not self.is_as_loaded(one))
-        self.executor.start(task, one.step.resources)
+        self.running[one.id] = (one, work)
+        self.executor.start(task_of(one, work, os.path.join(self.logs, f"{one.id}.log"), apart), step.resources)
 
     def is_as_loaded(self, one: Instance) -> bool:
         """Whether this process has the code of a function as its files are now, or none of it yet."""
@@ -352,8 +363,8 @@ class Going:
 
     def end_attempt(self, answer: Attempt) -> None:
         """Keep what came of an attempt, or try again, or give up."""
-        one, work, _ = self.running.pop(answer.id)
-        self.taken = Resources(*(a - b for a, b in zip(self.taken, one.step.resources, strict=True)))
+        one, work = self.running.pop(answer.id)
+        self.taken = self.taken - one.step.resources
         error, again = answer.error, answer.again
         if not error and not self.store.contents.is_same(one.read):
             changed = next(path for path, summed in one.read.items() if not self.store.contents.is_same({path: summed}))
@@ -376,7 +387,7 @@ class Going:
             self.end_instance(name, twin.id, None)
         return self.end_whole(name)
 
-    def keep(self, one: Instance, work: Path, answer: Attempt) -> Record:
+    def keep(self, one: Instance, work: Path | None, answer: Attempt) -> Record:
         """Have the outputs in their place."""
         outputs = {
             name: Product(kind, value, self.store.contents.run(value) if kind == "run" else summed)
@@ -390,7 +401,7 @@ def plan_flow(flow: Flow, root: str | Path = ROOT, only: Sequence[str] = (), fre
     """What `run_flow` would do, and why, step by step; nothing runs and nothing is written."""
     flow = choose(flow, only)
     check_world(flow)
-    store = Store(root, flow.name)
+    store = FlowStore(root, flow.name)
     last = last_execution(store.folder)
     number = 1 if last is None else int(last.number) + (last.state == "complete" or fresh)
     known: dict[str, Products] = {}
@@ -424,7 +435,7 @@ def run_step(
     flow = choose(flow, [name])
     check_world(flow)
     flow = flow._replace(steps=flow.steps | {name: flow.steps[name]._replace(retries=Retries())})  # whoever calls may try again
-    store = Store(root, flow.name)
+    store = FlowStore(root, flow.name)
     store.folder.mkdir(parents=True, exist_ok=True)
     with hold(store.folder, fcntl.LOCK_SH), contextlib.ExitStack() as stack:
         known: dict[str, Products] = {}
@@ -444,8 +455,8 @@ def run_step(
 
 
 def plan_step(
-    flow: Flow, name: str, known: dict[str, Products], states: Mapping[str, str], store: Store, number: int | str, fresh: bool,
-    settled: bool = False,
+    flow: Flow, name: str, known: dict[str, Products], states: Mapping[str, str], store: FlowStore, number: int | str,
+    fresh: bool, settled: bool = False,
 ) -> list[Planned]:  # fmt: skip
     """What would become of a step; what is known of it goes to `known`. `settled`: none is asked twice in an execution."""
     step, before = flow.steps[name], flow.before(name)

@@ -6,14 +6,14 @@ import inspect
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from arsenal.nearest import nearest
-from arsenal.pipelines.content import LOADED, find_module, is_installed, read_signature, shown
+from arsenal.pipelines.content import LOADED, display_path, find_module, is_installed, read_signature
 from arsenal.pipelines.references import FlowError, Reference, dig, read_condition, references, substitute
 from arsenal.pipelines.step import FlowStep, Resources, check_keys, check_name, read_step
 from arsenal.storage.files import sha256
@@ -47,17 +47,10 @@ class Flow(NamedTuple):
     def before(self, name: str) -> dict[str, list[Reference]]:
         """Steps that a step waits for, with the references to each; none for one that only comes before."""
         found: dict[str, list[Reference]] = {one: [] for one in self.steps[name].after}
-        for one in mentions(self.steps[name]):
+        for one in self.steps[name].mentions:
             if one.head in self.steps:
                 found.setdefault(one.head, []).append(one)
         return found
-
-
-def mentions(one: FlowStep) -> Iterator[Reference]:
-    """Every reference of a step, those of its condition with them."""
-    yield from references({key: value for key, value in one.mentions.items() if key != "when"})
-    if one.when:
-        yield from read_condition(one.when)[1]
 
 
 def flow(
@@ -101,7 +94,7 @@ def check_references(given: Flow, one: FlowStep) -> None:
     for name in one.after:
         if name not in given.steps:
             raise FlowError(f"`after` of step `{one.name}`: there is no step `{name}`.{nearest(name, given.steps)}")
-    for found in mentions(one):
+    for found in one.mentions:
         where = f"{found} of step `{one.name}`"
         if found.head == "item":
             if one.over is None:
@@ -185,8 +178,8 @@ def load(text: str) -> Flow:
         return load_python(text)
     else:
         check_name("A flow's name", text)
-        path = next((one for one in (OWN / f"{text}.yaml", SHIPPED / f"{text}.yaml") if one.is_file()), Path())
-        if path == Path():
+        path = find_flow(text)
+        if not path.is_file():
             raise FlowError(f"There is no flow `{text}`.{hint(text, list(flows()))}")
     try:
         told = yaml.load(path.read_bytes(), Loader=OneOfEach)
@@ -205,6 +198,11 @@ def load(text: str) -> Flow:
         raise FlowError(f"`params` of flow {path} must be a mapping; got {params!r}.")
     more = {key: told[key] for key in ("schedule", "note", "keep") if told.get(key) is not None}
     return flow(told.get("name", path.stem), told.get("steps", {}), params, **more, source=text)
+
+
+def find_flow(name: str) -> Path:
+    """The file of a flow by its name: the working folder's, else the one that ships."""
+    return next((one for one in (OWN / f"{name}.yaml", SHIPPED / f"{name}.yaml") if one.is_file()), OWN / f"{name}.yaml")
 
 
 def load_python(text: str) -> Flow:
@@ -311,7 +309,7 @@ def check_function(whole: Flow, one: FlowStep) -> None:
     try:
         found = read_signature(path, name)
     except KeyError as error:
-        raise FlowError(f"{where}: {shown(path)} has no function `{name}`.{hint(name, error.args[0])}") from error
+        raise FlowError(f"{where}: {display_path(path)} has no function `{name}`.{hint(name, error.args[0])}") from error
     files = [key for key, output in one.outputs.items() if output.file]
     given = [*one.given, *(key for key, value in one.inputs.items() if with_params(whole, value) is not None), *files]
     twice = sorted({key for key in given if given.count(key) > 1})

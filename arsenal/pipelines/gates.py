@@ -31,6 +31,9 @@ CALLS, SECONDS = 300, 10.0
 ROWS = 30
 """The rows that a slice has at least, unless its gate says so."""
 
+TESTED = {"McNemar": "accuracy", "DeLong": "roc_auc"}
+"""The metric of which a test of answers row by row tells the difference."""
+
 Measured = tuple[Any, Any, str]
 """A value, its draws or None, and what else there is to say."""
 
@@ -82,9 +85,9 @@ class Measures:
                 raise GateError(f"`{gate.name}` is never measured; this run measures {there}.{nearest(gate.what, known)}")
             if gate.family == "champion" and self.run.experiment.modes[gate.what] is None:
                 raise GateError(f"`{gate.name}`: `{gate.what}` does not say which of its values are good, so none is better.")
-        if gate.family == "slices" and gate.metric is not None and gate.metric not in (known := self._own_metrics()):
-            near = nearest(gate.metric, known)
-            raise GateError(f"`metric` of `{gate.name}` must be one of {', '.join(known)}; got {gate.metric}.{near}")
+        if gate.family == "slices" and gate.metric is not None and gate.metric not in (own := self._own_metrics()):
+            near = nearest(gate.metric, own)
+            raise GateError(f"`metric` of `{gate.name}` must be one of {', '.join(own)}; got {gate.metric}.{near}")
         split = {"test": "test", "validation": "validation"}.get(gate.what if gate.family == "calibration" else gate.family)
         if split is not None and not len(self.run.experiment.splits[split].weight):
             raise GateError(f"`{gate.name}` is of {split} rows, and the run's split leaves none.")
@@ -279,7 +282,8 @@ class Measures:
         if one is None:
             raise Unmeasured(f"no difference: {found.why_none.get(gate.what, 'the champion does not measure it')}")
         sign = 1 if one.mode == "max" else -1
-        tests = f"; {', '.join(lines_of_tests(found.tests))}" if found.tests else ""
+        named = {name: test for name, test in found.tests.items() if TESTED[name] == gate.what}
+        tests = f"; {', '.join(lines_of_tests(named))}" if named else ""
         note = f"; {gate.what} {number(one.one)} against {number(one.other)} on {which}{tests}"
         return sign * one.found.effect, sign * np.asarray(one.draws), note
 

@@ -18,7 +18,7 @@ Node = tuple[str, ...]
 """A step, or one of the places of an edge."""
 
 
-class Layout(NamedTuple):
+class Drawing(NamedTuple):
     """A drawing in pixels."""
 
     width: float
@@ -29,15 +29,15 @@ class Layout(NamedTuple):
     """From, to, and the points that an edge goes through."""
 
 
-def layout(waits: Mapping[str, Sequence[str]]) -> Layout:
+def layout(waits: Mapping[str, Sequence[str]]) -> Drawing:
     """Steps, in an order in which each stands behind those that it waits for, as a drawing.
 
     >>> layout({"a": [], "b": ["a"]}).places
     {'a': (1.0, 1.0), 'b': (241.0, 1.0)}
     """
     level: dict[str, int] = {}
-    for name, before in waits.items():
-        level[name] = max((level[one] + 1 for one in before), default=0)
+    for name, others in waits.items():
+        level[name] = max((level[one] + 1 for one in others), default=0)
     layers: list[list[Node]] = [[] for _ in range(max(level.values(), default=0) + 1)]
     before: dict[Node, list[Node]] = {}
     after: dict[Node, list[Node]] = {}
@@ -68,20 +68,20 @@ def layout(waits: Mapping[str, Sequence[str]]) -> Layout:
     tall = [sum(ROW if len(one) == 1 else PASS for one in layer) - (ROW - HEIGHT) for layer in best]
     middle: dict[Node, float] = {}
     for layer, high in zip(best, tall, strict=True):
-        y = 1 + (max(tall) - high) / 2
+        y = 1.0 + (max(tall) - high) / 2
         for one in layer:
             middle[one] = y + (HEIGHT if len(one) == 1 else PASS) / 2
             y += ROW if len(one) == 1 else PASS
     left = [1.0 + at * (WIDTH + GAP) for at in range(len(best))]
     places = {name: (left[level[name]], middle[name,] - HEIGHT / 2) for name in waits}
-    edges = []
-    for (one, other), chain in chains.items():
-        points = [(left[level[one]] + WIDTH, middle[chain[0]])]
+    edges: list[tuple[str, str, list[tuple[float, float]]]] = []
+    for (before_it, behind_it), chain in chains.items():
+        points = [(left[level[before_it]] + WIDTH, middle[chain[0]])]
         for node in chain[1:-1]:
-            at = left[int(node[2])]
-            points += [(at, middle[node]), (at + WIDTH, middle[node])]
-        edges.append((one, other, [*points, (left[level[other]], middle[chain[-1]])]))
-    return Layout(left[-1] + WIDTH + 1, max(tall) + 2, places, edges)
+            x = left[int(node[2])]
+            points += [(x, middle[node]), (x + WIDTH, middle[node])]
+        edges.append((before_it, behind_it, [*points, (left[level[behind_it]], middle[chain[-1]])]))
+    return Drawing(left[-1] + WIDTH + 1, max(tall) + 2, places, edges)
 
 
 def crossings(layers: Sequence[Sequence[Node]], after: Mapping[Node, Sequence[Node]]) -> int:

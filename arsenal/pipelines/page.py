@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from arsenal.pipelines.flow import Flow
 from arsenal.pipelines.journal import Execution, last_execution
 from arsenal.pipelines.layout import HEIGHT, WIDTH, curve, layout
-from arsenal.pipelines.store import DIGITS, Store
+from arsenal.pipelines.store import FlowStore
 
 TAIL = 6000
 """Bytes of a log that are shown."""
@@ -24,7 +24,7 @@ LETTERS = 18
 """Of a step's name in the drawing."""
 
 
-class Row(NamedTuple):
+class StepRow(NamedTuple):
     """A step for one row of its table, or the only one."""
 
     id: str
@@ -52,9 +52,9 @@ def duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def step_rows(flow: Flow, execution: Execution) -> list[Row]:
+def step_rows(flow: Flow, execution: Execution) -> list[StepRow]:
     """What became of each step, in the order of the flow; of what was begun more than once in one execution the last."""
-    found: dict[str, dict[str, Row]] = {name: {} for name in flow.steps}
+    found: dict[str, dict[str, StepRow]] = {name: {} for name in flow.steps}
     for event in execution.events:
         rows, id, kind = found.get(event.get("step", "")), event.get("id") or event.get("step", ""), event["kind"]
         if kind == "begun":
@@ -65,28 +65,28 @@ def step_rows(flow: Flow, execution: Execution) -> list[Row]:
         attempts, key = event.get("attempt", before.attempts if before else 0), event.get("key", before.key if before else "")
         if kind == "cached":
             again = before is not None and before.state == "done"
-            rows[id] = before if again and before else Row(id, event["step"], "cached", event["seconds"], 0, "", key)
+            rows[id] = before if again and before else StepRow(id, event["step"], "cached", event["seconds"], 0, "", key)
         elif kind in ("start", "done"):
             state = "running" if kind == "start" else "done"
-            rows[id] = Row(id, event["step"], state, event.get("seconds"), attempts, "", key)
+            rows[id] = StepRow(id, event["step"], state, event.get("seconds"), attempts, "", key)
         elif kind == "failed_step":
-            rows[id] = Row(id, event["step"], "failed", event.get("seconds"), attempts, event["error"], key)
+            rows[id] = StepRow(id, event["step"], "failed", event.get("seconds"), attempts, event["error"], key)
         elif kind in ("skipped", "blocked"):
-            rows[id] = Row(id, event["step"], kind, None, 0, event["why"], key)
+            rows[id] = StepRow(id, event["step"], kind, None, 0, event["why"], key)
     there = []
     for name, rows in found.items():
-        there += rows.values() or [Row(name, name, "waiting", None, 0, "")]
+        there += rows.values() or [StepRow(name, name, "waiting", None, 0, "")]
     over = execution.state != "begun"
     return [one._replace(state="killed") if over and one.state == "running" else one for one in there]
 
 
-def whole(rows: list[Row]) -> str:
+def whole(rows: list[StepRow]) -> str:
     """The state of a step by those of its rows."""
     order = ("failed", "killed", "running", "blocked", "waiting", "skipped", "done", "cached")
     return next(state for state in order if any(row.state == state for row in rows))
 
 
-def write_page(path: Path, flow: Flow, store: Store, execution: Execution | None = None) -> None:
+def write_page(path: Path, flow: Flow, store: FlowStore, execution: Execution | None = None) -> None:
     """Write the page of an execution, the last one unless given; it loads nothing."""
     from arsenal.evaluation.page import render
     from arsenal.storage.files import write_text
@@ -101,25 +101,25 @@ def write_page(path: Path, flow: Flow, store: Store, execution: Execution | None
     counts = {word: sum(whole(one) == kind for one in by_step.values()) for kind, word in WORDS.items()}
     facts = [
         ("execution", str(execution.number)), ("began", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(began))),
-        ("took", duration(working(execution))), *((word, str(count)) for word, count in counts.items() if count),
+        ("took", duration(busy_seconds(execution))), *((word, str(count)) for word, count in counts.items() if count),
     ]  # fmt: skip
     words = ["arsenal", "flow", "run", flow.source or flow.name, *(f"{key}={as_word(value)}" for key, value in given.items())]
     page = {
         "title": flow.name, "note": flow.note, "state": state, "facts": facts, "command": shlex.join(words),
-        "drawing": drawing(flow, by_step), "rows": [row_cells(row) for row in rows],
-        "details": [details(flow, row, store, execution) for row in shown(rows)],
+        "drawing": draw(flow, by_step), "rows": [row_cells(row) for row in rows],
+        "details": [details(flow, row, store, execution) for row in choose_details(rows)],
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, render("flow.html", page))
 
 
-def working(execution: Execution) -> float:
+def busy_seconds(execution: Execution) -> float:
     """Seconds in which somebody was at it: without those between a kill and the next begin."""
     pairs = pairwise(execution.events)
     return sum(other["time"] - one["time"] for one, other in pairs if other["kind"] != "begun")
 
 
-def shown(rows: list[Row]) -> list[Row]:
+def choose_details(rows: list[StepRow]) -> list[StepRow]:
     """Rows whose values and logs are shown: what failed, and the first of the others, in their order."""
     there = [row for row in rows if row.state not in ("skipped", "blocked", "waiting")]
     few = set(sorted(range(len(there)), key=lambda i: (there[i].state not in ("failed", "killed"), i))[:MOST])
@@ -131,7 +131,7 @@ def as_word(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def row_cells(row: Row) -> dict[str, str]:
+def row_cells(row: StepRow) -> dict[str, str]:
     """A row of the table."""
     return {
         "id": row.id, "step": row.step, "state": row.state, "word": WORDS.get(row.state, row.state), "took": row.took,
@@ -139,7 +139,7 @@ def row_cells(row: Row) -> dict[str, str]:
     }  # fmt: skip
 
 
-def drawing(flow: Flow, rows: Mapping[str, list[Row]]) -> dict[str, Any]:
+def draw(flow: Flow, rows: Mapping[str, list[StepRow]]) -> dict[str, Any]:
     """The steps and their edges, in pixels."""
     found = layout({name: list(flow.before(name)) for name in flow.steps})
     nodes = []
@@ -158,10 +158,10 @@ def drawing(flow: Flow, rows: Mapping[str, list[Row]]) -> dict[str, Any]:
     return {"width": found.width, "height": found.height, "nodes": nodes, "edges": edges, "w": WIDTH, "h": HEIGHT}
 
 
-def details(flow: Flow, row: Row, store: Store, execution: Execution) -> dict[str, Any]:
+def details(flow: Flow, row: StepRow, store: FlowStore, execution: Execution) -> dict[str, Any]:
     """What a step is, what it gave, and the end of its log."""
     step = flow.steps[row.step]
-    record = store.read_folder(store.outputs / row.step / row.key[:DIGITS]) if row.key else None
+    record = store.read(row.step, row.key) if row.key else None
     gave = [(name, brief(one.value)) for name, one in record.outputs.items()] if record else []
     log = execution.folder / "logs" / f"{row.id}.log"
     text = ""

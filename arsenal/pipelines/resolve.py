@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from arsenal import __version__
-from arsenal.pipelines.content import find_module, is_installed, shown
-from arsenal.pipelines.flow import Flow, mentions
+from arsenal.pipelines.content import display_path, find_module, is_installed
+from arsenal.pipelines.flow import Flow
 from arsenal.pipelines.references import (
     PATTERN,
     FlowError,
@@ -25,7 +25,7 @@ from arsenal.pipelines.references import (
     substitute,
 )
 from arsenal.pipelines.step import FlowStep
-from arsenal.pipelines.store import Product, Store, key_of
+from arsenal.pipelines.store import FlowStore, Product, key_of
 from arsenal.pipelines.work import Task
 
 Products = Mapping[str, Product | list[Product]]
@@ -68,7 +68,9 @@ def is_due(step: FlowStep, flow: Flow, known: Mapping[str, Products]) -> bool:
         raise FlowError(f"Step `{step.name}`: {error}") from error
 
 
-def instances(step: FlowStep, flow: Flow, known: Mapping[str, Products], store: Store, execution: int | str) -> list[Instance]:
+def instances(
+    step: FlowStep, flow: Flow, known: Mapping[str, Products], store: FlowStore, execution: int | str
+) -> list[Instance]:
     """The step for each row of its table, or once; a FlowError for a table or a value that is not what it must be."""
     if step.over is None:
         return [instance(step, step.name, flow, known, store, None, execution)]
@@ -134,7 +136,7 @@ def product_value(product: Product, rest: str) -> tuple[Any, Any]:
 
 
 def instance(
-    step: FlowStep, id: str, flow: Flow, known: Mapping[str, Products], store: Store, row: Any, execution: int | str
+    step: FlowStep, id: str, flow: Flow, known: Mapping[str, Products], store: FlowStore, row: Any, execution: int | str
 ) -> Instance:
     """The step with everything in its place."""
     inputs: dict[str, tuple[Any, Any]] = {}
@@ -157,7 +159,7 @@ def instance(
     given, given_counted = both(dict(step.given), flow, known, row, step.name, inputs)
     spelt = list(spell(step, lambda word: both(word, flow, known, row, step.name, inputs)))
     words = [word for word, _ in spelt]
-    for refers in mentions(step):
+    for refers in step.mentions:
         if refers.head in flow.steps and not refers.rest:
             product = known[refers.head][refers.name]
             for each in product if isinstance(product, list) else [product]:
@@ -168,7 +170,7 @@ def instance(
     parts: dict[str, Any] = {
         "does": step.call or step.verb or "command", "with": given_counted, "words": [counted for _, counted in spelt],
         "inputs": {name: counted for name, (_, counted) in inputs.items()}, "code": code,
-        "outputs": {name: list(output) for name, output in step.outputs.items()},
+        "outputs": kinds(step),
     }  # fmt: skip
     if step.verb or step.call.startswith("arsenal."):
         parts["arsenal"] = __version__
@@ -217,7 +219,7 @@ def is_file(one: Reference, known: Mapping[str, Products]) -> bool:
     return isinstance(first, Product) and first.kind != "json" and not one.rest
 
 
-def code_of(step: FlowStep, words: list[str], store: Store, read: dict[str, str]) -> dict[str, str]:
+def code_of(step: FlowStep, words: list[str], store: FlowStore, read: dict[str, str]) -> dict[str, str]:
     """Sums of the files that say what the step does: a function's module and what it leads to, files that words name."""
     contents = store.contents
     code = dict(contents.files(step.code))
@@ -237,8 +239,10 @@ def code_of(step: FlowStep, words: list[str], store: Store, read: dict[str, str]
     return code
 
 
-def task_of(one: Instance, work: Path, log: Path) -> Task:
-    """The attempt that does it in a folder."""
+def task_of(one: Instance, work: Path | None, log: str, apart: bool) -> Task:
+    """The attempt that does it in a folder, in a process of its own or here."""
+    if work is None:
+        return Task(one.id, one.step.name, one.step.call, one.words, one.arguments, one.paths, kinds(one.step), "", log)
 
     def place(value: Any) -> Any:
         if isinstance(value, dict):
@@ -252,9 +256,13 @@ def task_of(one: Instance, work: Path, log: Path) -> Task:
 
     return Task(
         one.id, one.step.name, one.step.call, [place(word) for word in one.words], place(one.arguments), one.paths,
-        {name: list(output) for name, output in one.step.outputs.items()}, str(work), str(log), one.step.timeout,
-        apart=not one.step.call or one.step.timeout is not None,
+        kinds(one.step), str(work), log, one.step.timeout, apart=apart,
     )  # fmt: skip
+
+
+def kinds(step: FlowStep) -> dict[str, list[str]]:
+    """A step's outputs as a task has them."""
+    return {name: list(output) for name, output in step.outputs.items()}
 
 
 def why(mine: Mapping[str, Any], before: Mapping[str, Any] | None) -> str:
@@ -293,4 +301,4 @@ def brief(value: Any) -> str:
 def source_of(step: FlowStep) -> str:
     """The file that holds a step's function, as people have it."""
     path = find_module(step.call.rpartition(".")[0]) if step.call else None
-    return shown(path) if path else ""
+    return display_path(path) if path else ""

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from arsenal.nearest import nearest
-from arsenal.pipelines.references import SCOPES, FlowError
+from arsenal.pipelines.references import SCOPES, FlowError, Reference, read_condition, references
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 ASKS = ("train", "tune", "study", "automl")
@@ -42,6 +42,14 @@ class Resources(NamedTuple):
     memory: int = 0
     """Bytes."""
 
+    def __add__(self, other: "Resources") -> "Resources":  # type: ignore[override]
+        """Both together."""
+        return Resources(self.cpus + other.cpus, self.gpus + other.gpus, self.memory + other.memory)
+
+    def __sub__(self, other: "Resources") -> "Resources":
+        """What is left without the other."""
+        return Resources(self.cpus - other.cpus, self.gpus - other.gpus, self.memory - other.memory)
+
     def fits(self, room: "Resources") -> bool:
         """Whether there is room for it."""
         return all(mine <= its for mine, its in zip(self, room, strict=True))
@@ -72,6 +80,8 @@ class FlowStep(NamedTuple):
     resources: Resources = Resources()
     cache: bool | str = True
     """true: by content; false: once in an execution, for what it does to the world; ask: it keeps its own."""
+    mentions: tuple[Reference, ...] = ()
+    """Every reference that it makes, those of its condition with them."""
     code: tuple[str, ...] = ()
     """Files whose change is a change of the step, beside those that are found."""
     note: str = ""
@@ -81,14 +91,6 @@ class FlowStep(NamedTuple):
         """What it does, in few words."""
         return self.call or (f"arsenal {self.verb}" if self.verb else " ".join(self.command))
 
-    @property
-    def mentions(self) -> dict[str, Any]:
-        """All that may hold references."""
-        return {
-            "with": self.given, "command": list(self.command), "words": list(self.words), "inputs": self.inputs,
-            "over": self.over, "when": self.when,
-        }  # fmt: skip
-
 
 KEYS = {
     "_target_": "call", "command": "command", "verb": "verb", "with": "given", "words": "words", "inputs": "inputs",
@@ -96,6 +98,8 @@ KEYS = {
     "resources": "resources", "cache": "cache", "code": "code", "note": "note",
 }  # fmt: skip
 """A step's keys in YAML."""
+REFERRING = ("given", "command", "words", "inputs", "over")
+"""What may hold references, beside conditions."""
 
 
 def step(
@@ -162,7 +166,9 @@ def read_step(name: str, given: Any) -> FlowStep:
     cache = given.get("cache", "ask" if asks else True)
     if cache not in (True, False, "ask"):
         raise FlowError(f"`cache` of step `{name}` must be true, false or ask; got {cache!r}.")
-    return FlowStep(name=name, **(found | {"cache": cache}))
+    mentions = [*references([found.get(key) for key in REFERRING])]
+    mentions += read_condition(found["when"])[1] if "when" in found else []
+    return FlowStep(name=name, **(found | {"cache": cache, "mentions": tuple(mentions)}))
 
 
 def check_name(what: str, name: Any) -> None:

@@ -1,7 +1,8 @@
-"""What steps gave, a folder for each by the content that made it: written beside, and moved into its place whole or not at all.
+"""What steps gave, by the content that made it: written beside, and moved into its place whole or not at all.
 
-ROOT/FLOW/outputs/STEP/KEY/ holds a step's files and step.json, which says what they are; a folder without a readable step.json
-counts for nothing. ROOT/FLOW/executions/NUMBER/ holds the journal of an execution and its logs. The folders are the truth.
+ROOT/FLOW/outputs/STEP/KEY/ holds a step's files and step.json, which says what they are; what gave values only is KEY.json, which
+says the same. Where that cannot be read there is nothing, so that one that was cut off counts for none.
+ROOT/FLOW/executions/NUMBER/ holds the journal of an execution and its logs. The folders are the truth.
 """
 
 import json
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from arsenal.pipelines.content import Contents, digest
-from arsenal.pipelines.references import FlowError
 
 RECORD = "step.json"
 FORMAT = 1
@@ -41,7 +41,7 @@ class Record(NamedTuple):
     """Seconds since 1970, when it was done."""
 
 
-class Store:
+class FlowStore:
     """The folder of a flow."""
 
     def __init__(self, root: str | Path, flow: str):
@@ -50,21 +50,23 @@ class Store:
         self.outputs, self.work = self.folder / "outputs", self.folder / "work"
         self.contents = Contents(self.folder / ".sums.json")
 
-    def place(self, step: str, key: str) -> Path:
-        """Where the files of a step lie that was made by this."""
-        return self.outputs / step / key[:DIGITS]
+    def place(self, step: str, key: str, files: bool) -> str:
+        """The file that says what was made by this, with files among it or not."""
+        place = os.path.join(self.outputs, step, key[:DIGITS])
+        return os.path.join(place, RECORD) if files else f"{place}.json"
 
     def read(self, step: str, key: str) -> Record | None:
         """What was made by this, without a look at the files; None where nothing was."""
-        return self.read_folder(self.place(step, key), key)
+        return self.read_record(self.place(step, key, False), key) or self.read_record(self.place(step, key, True), key)
 
-    def read_folder(self, place: Path, key: str | None = None) -> Record | None:
-        """What lies in a folder; None where it is of another key, of another format, or torn."""
+    def read_record(self, path: str, key: str | None = None) -> Record | None:
+        """What a file says that was made; None where it is of another key, of another format, or torn."""
         try:
-            found = json.loads((place / RECORD).read_bytes())
+            with open(path, "rb") as file:
+                found = json.loads(file.read())
             if found["format"] != FORMAT or (key is not None and found["key"] != key):
                 return None
-            outputs = {}
+            outputs, place = {}, os.path.dirname(path)
             for name, one in found["outputs"].items():
                 value = os.path.join(place, one["value"]) if one["kind"] in ("file", "folder") else one["value"]
                 outputs[name] = Product(one["kind"], value, one["sha256"])
@@ -93,13 +95,13 @@ class Store:
 
     def latest(self, step: str) -> Record | None:
         """What the step made last, by whatever."""
-        there = [self.read_folder(place) for place in self.folders(step)]
+        there = [self.read_record(path) for path in self.records(step)]
         return max((one for one in there if one is not None), key=lambda one: one.time, default=None)
 
-    def folders(self, step: str) -> list[Path]:
-        """The folders of all that a step made."""
+    def records(self, step: str) -> list[str]:
+        """The files that say what a step made."""
         try:
-            return [Path(one.path) for one in os.scandir(self.outputs / step) if one.is_dir()]
+            return [os.path.join(one.path, RECORD) if one.is_dir() else one.path for one in os.scandir(self.outputs / step)]
         except OSError:
             return []
 
@@ -109,43 +111,60 @@ class Store:
         place.mkdir(parents=True)
         return place
 
-    def commit(self, step: str, work: Path, record: Record, files: dict[str, str]) -> Record:
-        """Move what was made into its place, with what says so; from then on it is done. `files`: sums by path below `work`."""
+    def commit(self, step: str, work: Path | None, record: Record, files: dict[str, str]) -> Record:
+        """Have what was made in its place, with what says so, by one rename; from then on it is done.
+
+        work: the folder with its files, whose sums are `files` by path below it; None where all of it are values.
+        """
+        given = record.outputs
+        inside = {name: os.path.relpath(one.value, work) for name, one in given.items() if one.kind in ("file", "folder")}
         outputs = {
-            name: {"kind": one.kind, "value": os.path.relpath(one.value, work) if one.kind in ("file", "folder") else one.value,
-                   "sha256": one.sha256}
-            for name, one in record.outputs.items()
-        }  # fmt: skip
-        about = {"format": FORMAT, **record._asdict(), "outputs": outputs}
-        (work / RECORD).write_text(json.dumps(about), encoding="utf-8")
-        place = self.place(step, record.key)
-        place.parent.mkdir(parents=True, exist_ok=True)
+            name: {"kind": one.kind, "value": inside.get(name, one.value), "sha256": one.sha256} for name, one in given.items()
+        }
+        text = json.dumps({"format": FORMAT, **record._asdict(), "outputs": outputs}).encode()
+        if not inside or work is None:
+            write_whole(self.place(step, record.key, False), text)
+            if work is not None:
+                shutil.rmtree(work, ignore_errors=True)
+            return record
+        (work / RECORD).write_bytes(text)
+        place = os.path.dirname(self.place(step, record.key, True))
+        os.makedirs(os.path.dirname(place), exist_ok=True)
         try:
             os.rename(work, place)
         except OSError:
-            if not place.is_dir():
+            if not os.path.isdir(place):
                 raise
             os.rename(place, self.begin(step) / "old")  # what is torn, or of an earlier execution
             os.rename(work, place)
         for name, one in files.items():
-            self.contents.remember(place / name, one)
-        found = self.read_folder(place, record.key)
-        if found is None:
-            raise FlowError(f"{place} does not hold what was just written there.")
-        return found
+            self.contents.remember(os.path.join(place, name), one)
+        moved = {name: given[name]._replace(value=os.path.join(place, path)) for name, path in inside.items()}
+        return record._replace(outputs=dict(given) | moved)
 
     def tidy(self, keep: set[str]) -> None:
         """Remove outputs of all keys but these."""
         names = {key[:DIGITS] for key in keep}
         for step in self.outputs.glob("*"):
-            for place in self.folders(step.name):
-                if place.name not in names:
-                    shutil.rmtree(place, ignore_errors=True)
+            for path in step.iterdir():
+                if path.stem not in names:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def clear_work(self) -> None:
         """Remove what nobody finished; for whoever holds the flow's lock."""
         if self.work.is_dir():
             shutil.rmtree(self.work, ignore_errors=True)
+
+
+def write_whole(path: str, content: bytes) -> None:
+    """Write a JSON object, so that one that is cut off is none: its last letter closes it. Folders are made where they lack."""
+    try:
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path))
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    with open(opened, "wb") as file:
+        file.write(content)
 
 
 def key_of(parts: dict[str, Any]) -> str:

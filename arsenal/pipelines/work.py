@@ -17,7 +17,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from arsenal.pipelines.content import digest, files_below
 from arsenal.pipelines.store import RECORD
@@ -43,7 +43,7 @@ class Task(NamedTuple):
     outputs: dict[str, list[str]]
     """Kind, file and line by name."""
     work: str
-    """The folder that the files go to."""
+    """The folder that the files go to; none for a function that gives values, in this process."""
     log: str
     timeout: float | None = None
     environment: dict[str, str] = {}
@@ -82,14 +82,18 @@ class SpareLog:
 
     def __init__(self, path: str):
         """`path`: of the log."""
-        self.path, self.file = path, None
-        self.encoding = "utf-8"
+        self.path, self.encoding = path, "utf-8"
+        self.file: TextIO | None = None
 
     def write(self, text: str) -> int:
         """Add a text."""
-        if text and self.file is None:
+        return self.open().write(text) if text else 0
+
+    def open(self) -> TextIO:
+        """The file."""
+        if self.file is None:
             self.file = open(self.path, "a", encoding="utf-8", errors="replace")  # noqa: SIM115
-        return self.file.write(text) if self.file else 0
+        return self.file
 
     def flush(self) -> None:
         """Have readers see it."""
@@ -102,9 +106,7 @@ class SpareLog:
 
     def fileno(self) -> int:
         """For programs that a function starts."""
-        if self.file is None:
-            self.file = open(self.path, "a", encoding="utf-8", errors="replace")  # noqa: SIM115
-        return self.file.fileno()
+        return self.open().fileno()
 
     def __enter__(self) -> "SpareLog":
         """Itself."""
@@ -194,7 +196,8 @@ def look(task: Task, values: dict[str, Any]) -> tuple[dict[str, list[Any]], dict
     unknown = sorted(values.keys() - task.outputs.keys())
     if unknown:
         raise ValueError(f"it gave `{unknown[0]}` too, which is no output of it; there are: {', '.join(task.outputs) or 'none'}.")
-    # The common step writes values only, and nothing else needs to be looked for.
+    if not task.work:
+        return outputs, files
     others = sorted(os.path.relpath(one, task.work) for one in files_below(task.work))
     others = [one for one in others if one not in files]
     if others or RECORD in files:
@@ -253,7 +256,7 @@ def attempt_apart(task: Task, running: Callable[[subprocess.Popen], None] = lamb
         return Attempt(task.id, time.perf_counter() - began, error)
     values, error = told["values"], told["error"]
     if not task.call and not error:
-        values, error = printed(task, start), ""
+        values, error = read_printed(task, start), ""
     return finish(task, values, error, began)
 
 
@@ -277,7 +280,7 @@ def end_group(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def printed(task: Task, start: int) -> dict[str, Any]:
+def read_printed(task: Task, start: int) -> dict[str, Any]:
     """Values that a command printed as `name: value`, the last of each; a run folder is the first one that is named."""
     with open(task.log, "rb") as log:
         log.seek(start)
@@ -316,8 +319,8 @@ def last_words(log: str) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
-class Processes:
-    """Processes that are under way, so that all of them can be ended."""
+class RunningProcesses:
+    """RunningProcesses that are under way, so that all of them can be ended."""
 
     def __init__(self) -> None:
         """None yet."""

@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from arsenal.refusal import Refusal
 from arsenal.storage.content import SETTLED, Content
-from arsenal.storage.files import Damaged, sha256
+from arsenal.storage.files import sha256
 
 FORMAT = 1
 THREADS = 4
@@ -71,12 +72,20 @@ def stamp(found: os.stat_result) -> tuple[int, int, int]:
     return found.st_size, found.st_mtime_ns, found.st_ino
 
 
-def read_contents(source: Path, known: Mapping[str, Content]) -> dict[str, Content]:
+def stamps_digest(stamps: Mapping[str, tuple[int, int, int]]) -> str:
+    """SHA-256 over names and stamps: as long as it stays, nothing was touched."""
+    lines = [f"{name}\0{one[0]} {one[1]} {one[2]}\n" for name, one in sorted(stamps.items())]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def read_contents(
+    source: Path, known: Mapping[str, Content], stamps: Mapping[str, tuple[int, int, int]] | None = None
+) -> dict[str, Content]:
     """Every file's content, by path; of those whose stamps are known the known one, of others as it is read now.
 
     A file that was written within the last two seconds keeps no time: a clock's tick could hide a change, so it is read again.
     """
-    stamps, now = list_stamps(source), time.time_ns()
+    stamps, now = list_stamps(source) if stamps is None else stamps, time.time_ns()
     found: dict[str, Content] = {}
     unread = []
     for name, one in stamps.items():
@@ -108,33 +117,54 @@ def find_difference(version: DataVersion, contents: Mapping[str, Content]) -> st
 
 
 def as_text(version: DataVersion) -> str:
-    """The version as JSON, a file a line."""
+    """The version as JSON: what is said of all on the first line, then a file a line."""
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(list(one))}" for name, one in sorted(version.files.items()))
     told = {
         "format": FORMAT, "source": version.source, "is_file": version.is_file, "copied": version.copied,
-        "digest": version.digest, "bytes": version.size,
+        "digest": version.digest, "bytes": version.size, "file_count": len(version.files),
     }  # fmt: skip
     return json.dumps(told)[:-1] + f', "files": {{\n{lines}\n}}}}\n'
 
 
+class VersionHead(NamedTuple):
+    """What the first line of a manifest says."""
+
+    source: str
+    is_file: bool
+    copied: bool
+    digest: str
+    bytes: int
+    file_count: int
+
+
+def read_head(text: bytes, where: Path) -> VersionHead:
+    """The first line of a manifest, without its files; see `read_text` for what is refused."""
+    try:
+        told = json.loads(text.partition(b"\n")[0] + b"}}")
+        return VersionHead(*(told[key] for key in VersionHead._fields))
+    except (ValueError, KeyError, TypeError):  # the whole of it says what is wrong
+        version = read_text(text, where)
+        return VersionHead(*version[:3], version.digest, version.size, len(version.files))
+
+
 def read_text(text: str | bytes, where: Path) -> DataVersion:
-    """The version in a text; `Damaged` for one that was cut off or edited, ValueError for one of a newer format."""
+    """The version in a text; UnreadableVersion for one that was cut off or edited, or is of a newer format."""
     try:
         told = json.loads(text)
-        if told["format"] > FORMAT:
-            raise NewerFormat(f"{where} has format {told['format']}, and this arsenal reads up to {FORMAT}; install a newer one.")
-        version = DataVersion(
-            told["source"], told["is_file"], told["copied"], {name: Content(*one) for name, one in told["files"].items()}
-        )
-        right = version.digest == told["digest"]
-    except NewerFormat:
-        raise
+        newer = told["format"] > FORMAT
+        if not newer:
+            files = {name: Content(*one) for name, one in told["files"].items()}
+            version = DataVersion(told["source"], told["is_file"], told["copied"], files)
+            why = None if version.digest == told["digest"] else "its digest is not that of its files"
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Damaged(where, error) from error
-    if not right:
-        raise Damaged(where, "its digest is not that of its files")
+        newer, why = False, f"{type(error).__name__}: {error}"
+    if newer:
+        found = told["format"]
+        raise UnreadableVersion(f"{where} has format {found}, and this arsenal reads up to {FORMAT}; install a newer one.")
+    if why is not None:
+        raise UnreadableVersion(f"{where} is damaged ({why}); bring it back from a copy, or add the data again.")
     return version
 
 
-class NewerFormat(ValueError):
-    """A file of a later arsenal."""
+class UnreadableVersion(Refusal, ValueError):
+    """A manifest that cannot be used; the message says why and what to do."""

@@ -48,7 +48,9 @@ def check(
             print(f"{what}: {file}")
     if against is not None:
         print(f"against: {champion.folder if champion is not None else f'{against}, of which there is none yet'}")
-    print("\n".join(verdict_lines(found)))
+    for what, verdicts in sections.items():
+        if verdicts:
+            print("\n".join([f"{what}:", *verdict_lines(verdicts)]))
     if target is not None:
         about = {"run": loaded.folder.name, "experiment": loaded.config.settings.name, "step": str(loaded.step)}
         write_verdicts(target, about | ({} if champion is None else {"champion": str(against)}), sections)

@@ -17,7 +17,7 @@ def add(name: str, source: str, /, copy: str = "false", why: str = "", registry:
     """
     found = data_versions.add(open_registry(registry), name, Path(source), copy=as_truth("copy", copy), why=why)
     what = f"{name}@{found.number}"
-    about = f"{len(found.version.files):,} file{'s' * (len(found.version.files) != 1)}, {megabytes(found.version.size)}"
+    about = f"{found.file_count:,} file{'s' * (found.file_count != 1)}, {megabytes(found.bytes)}"
     print(f"{what}: {about}" if found.is_new else f"{what} is unchanged: {about}")
 
 

@@ -1,26 +1,30 @@
 """`arsenal flow run|plan|show|list|compile`: steps that are done once for each content; what they would do, what they did."""
 
 import functools
+import hashlib
+import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from arsenal.cli import as_count, hint
-from arsenal.pipelines import here, plan_flow, processes, read_flow, run_flow
-from arsenal.pipelines.execution import ROOT, Outcome
-from arsenal.pipelines.executors import Executor
-from arsenal.pipelines.flow import Flow, flows, load
-from arsenal.pipelines.journal import last_execution, read_execution
-from arsenal.pipelines.references import FlowError
-from arsenal.pipelines.step import as_bytes
-from arsenal.pipelines.store import Store
+from arsenal import __version__
+from arsenal.cli import UsageError, as_count, hint
+from arsenal.refusal import Refusal
+from arsenal.storage.stamps import read_stamps, write_stamps
 
+if TYPE_CHECKING:  # a flow of which nothing is to be done needs none of it
+    from arsenal.pipelines.execution import Outcome
+    from arsenal.pipelines.executors import Executor
+    from arsenal.pipelines.flow import Flow
+
+ROOT = "flows"
 EXECUTORS = ("here", "processes", "ray")
 
 
-class StepsFailed(FlowError):
+class StepsFailed(Refusal):
     """Some steps of a flow failed, each of which was told."""
 
     told = True
@@ -38,6 +42,13 @@ def run(
     (2 GB) reach; ray, on the cluster at address or one of this machine's own. only: steps with commas, and what they wait for.
     fresh: true does all of it again. dry: true says what would run and why, and runs nothing.
     """
+    began, whole = time.perf_counter(), not only and (fresh, dry, executor) == ("false", "false", "here")
+    if whole and (kept := read_stamps(stamps_path(root, name, params))) and os.path.isfile(kept["page"]):
+        print(f"{kept['says']}; {seconds_text(time.perf_counter() - began)}\npage: {kept['page']}")
+        return
+    from arsenal.pipelines import read_flow, run_flow
+    from arsenal.pipelines.store import FlowStore
+
     found = read_flow(name, params)
     chosen = [one for one in only.split(",") if one]
     if is_true("dry", dry):
@@ -50,9 +61,10 @@ def run(
     if worked or not page.is_file():
         from arsenal.pipelines.page import write_page
 
-        write_page(page, found, Store(root, found.name))
-    print(summary(outcome))
-    print(f"page: {page}")
+        write_page(page, found, FlowStore(root, found.name))
+    print(f"{summary(outcome)}; {seconds_text(outcome.seconds)}\npage: {page}")
+    if whole and {*outcome.states.values()} <= {"cached", "skipped"}:
+        keep_stamps(found, outcome, root, params, page)
     if not outcome.complete:
         raise StepsFailed(f"{len(outcome.errors)} steps failed.")
 
@@ -62,6 +74,8 @@ def plan(name: str, /, root: str = ROOT, only: str = "", fresh: str = "false", *
 
     NAME: of a flow, a YAML file, or FILE.py:NAME. Any other key is a parameter of the flow. root, only, fresh as of run.
     """
+    from arsenal.pipelines import read_flow
+
     tell_plan(read_flow(name, params), root, [one for one in only.split(",") if one], is_true("fresh", fresh))
 
 
@@ -71,14 +85,17 @@ def show(name: str, /, root: str = ROOT, execution: str | None = None, to: str |
     NAME: of a flow, a YAML file, or FILE.py:NAME. root: the folder of flows. execution: another one, by its number or name.
     to: the page; ROOT/NAME/index.html unless given.
     """
+    from arsenal.pipelines.flow import load
+    from arsenal.pipelines.journal import last_execution, read_execution
     from arsenal.pipelines.page import step_rows, write_page
+    from arsenal.pipelines.store import FlowStore
 
     found = load(name)
-    store = Store(root, found.name)
+    store = FlowStore(root, found.name)
     last = last_execution(store.folder) if execution is None else read_execution(store.folder, execution)
     if last is None or not last.events:
         told = "" if execution is None else f" as execution {execution}"
-        raise FlowError(f"Nothing was run of the flow `{found.name}` in {store.folder}{told}.")
+        raise UsageError(f"Nothing was run of the flow `{found.name}` in {store.folder}{told}.")
     began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(last.events[0]["time"]))
     print(f"{found.name}, execution {last.number}, {last.state} since {began}\n")
     rows = step_rows(found, last)
@@ -95,12 +112,15 @@ def list_flows(root: str = ROOT) -> None:
 
     root: the folder of flows.
     """
+    from arsenal.pipelines.flow import flows, load
+    from arsenal.pipelines.journal import last_execution
+
     there = flows()
     width = max(map(len, there), default=0)
     for name, path in there.items():
         try:
             found = load(str(path))
-        except FlowError as error:  # of one flow, and the others are told all the same
+        except Refusal as error:  # of one flow, and the others are told all the same
             print(f"{name:<{width}}  {'cannot be used':<24}  {error}")
             continue
         last = last_execution(Path(root, found.name))
@@ -118,41 +138,74 @@ def compile(
     cron or systemd. to: the file, of systemd the folder. root: the folder of flows there. folder: the working folder there, this
     one unless given. image, volume: of kfp and argo, a container image that has arsenal, and a claim of a volume for folder.
     """
+    from arsenal.pipelines import read_flow
     from arsenal.pipelines.compile import TARGETS, compile_flow
 
     if target not in TARGETS:
-        raise FlowError(f"`target` must be one of {', '.join(TARGETS)}; got {target}.{hint(target, TARGETS)}")
+        raise UsageError(f"`target` must be one of {', '.join(TARGETS)}; got {target}.{hint(target, TARGETS)}")
     for path in compile_flow(read_flow(name, params), target, Path(to), root, folder, image, volume):
         print(path)
 
 
+def stamps_path(root: str, name: str, params: dict[str, str]) -> str:
+    """Where it is kept that nothing of a flow was to be done."""
+    asked = hashlib.sha256(json.dumps([__version__, name, sorted(params.items())]).encode()).hexdigest()
+    return os.path.join(root, ".unchanged", f"{asked[:16]}.json")
+
+
+def keep_stamps(flow: "Flow", outcome: "Outcome", root: str, params: dict[str, str], page: Path) -> None:
+    """Keep the stamps of all that was looked at to find that nothing is to be done, so that the next look is at stamps only.
+
+    Folders in which modules are looked for count too: a new file there may be what a name means from then on. Not where a step
+    does something each time, or a flow is Python, whose own code nobody followed.
+    """
+    from arsenal.pipelines.flow import OWN, find_flow
+
+    steps = flow.steps.values()
+    if ":" in flow.source or any(one.cache is not True or "run" in {each.kind for each in one.outputs.values()} for one in steps):
+        return
+    own = [] if flow.source.endswith((".yaml", ".yml")) else [str(OWN / f"{flow.source}.yaml")]
+    file = flow.source if not own else str(find_flow(flow.source))
+    code = {os.path.dirname(path) or "." for path in outcome.files if path.endswith(".py")}
+    searched = {"."} | {one for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one}
+    write_stamps(
+        stamps_path(root, flow.source, params), {"says": summary(outcome), "page": str(page)},
+        {*outcome.files, *own, file, *code, *searched},
+    )  # fmt: skip
+
+
 def names(words: Sequence[str]) -> list[str]:
     """What may stand behind these words: a flow, and then its parameters."""
+    from arsenal.pipelines.flow import flows, load
+
     if not words:
         return list(flows())
     try:
         return [f"{key}=" for key in load(words[0]).params]
-    except FlowError:
+    except Refusal:
         return []
 
 
 def is_true(name: str, word: str) -> bool:
     """A word of the command line as a truth."""
     if word not in ("true", "false"):
-        raise FlowError(f"`{name}` must be true or false; got {word}.")
+        raise UsageError(f"`{name}` must be true or false; got {word}.")
     return word == "true"
 
 
 def choose_executor(
     name: str, cpus: str | None, gpus: str | None, memory: str | None, address: str | None
-) -> Callable[[], Executor]:
+) -> "Callable[[], Executor]":
     """What makes the executor that the words ask for."""
     if name not in EXECUTORS:
-        raise FlowError(f"`executor` must be one of {', '.join(EXECUTORS)}; got {name}.{hint(name, EXECUTORS)}")
+        raise UsageError(f"`executor` must be one of {', '.join(EXECUTORS)}; got {name}.{hint(name, EXECUTORS)}")
     given = {"cpus": cpus, "gpus": gpus, "memory": memory, "address": address}
     allowed = {"here": (), "processes": ("cpus", "gpus", "memory"), "ray": ("address",)}[name]
     if wrong := [key for key, value in given.items() if value is not None and key not in allowed]:
-        raise FlowError(f"`{wrong[0]}` is not for executor={name}, which takes {', '.join(allowed) or 'nothing'}.")
+        raise UsageError(f"`{wrong[0]}` is not for executor={name}, which takes {', '.join(allowed) or 'nothing'}.")
+    from arsenal.pipelines import here, processes
+    from arsenal.pipelines.step import as_bytes
+
     if name == "here":
         return here
     if name == "ray":
@@ -164,7 +217,7 @@ def choose_executor(
     return functools.partial(processes, **numbers, **({"memory": as_bytes("`memory`", memory)} if memory else {}))
 
 
-def teller(flow: Flow) -> Callable[[dict[str, Any]], None]:
+def teller(flow: "Flow") -> Callable[[dict[str, Any]], None]:
     """A listener that prints what happens, an error to stderr."""
     width = max(map(len, flow.steps))
 
@@ -192,23 +245,25 @@ def seconds_text(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
 
 
-def summary(outcome: Outcome) -> str:
+def summary(outcome: "Outcome") -> str:
     """What became of all steps, in a line."""
     words = {"done": "done", "cached": "as they were", "skipped": "left out", "failed": "failed", "blocked": "not run"}
     counts = {state: list(outcome.states.values()).count(state) for state in words}
     told = ", ".join(f"{count} {words[state]}" for state, count in counts.items() if count)
-    return f"{len(outcome.states)} steps: {told}; {seconds_text(outcome.seconds)}"
+    return f"{len(outcome.states)} steps: {told}"
 
 
-def tell_plan(flow: Flow, root: str, only: list[str], fresh: bool) -> None:
+def tell_plan(flow: "Flow", root: str, only: list[str], fresh: bool) -> None:
     """Print what would become of each step."""
+    from arsenal.pipelines import plan_flow
+
     found = plan_flow(flow, root, only, fresh)
     width = max(len(one.id) for one in found)
     for one in found:
         print(f"{one.id:<{width}}  {one.state:<7}  {one.why}")
     failing = [one for one in found if one.state == "fails"]
     if failing:
-        raise FlowError(f"Step `{failing[0].id}` would fail: {failing[0].why}")
+        raise UsageError(f"Step `{failing[0].id}` would fail: {failing[0].why}")
 
 
 VERBS: dict[str, Callable[..., None]] = {"run": run, "plan": plan, "show": show, "list": list_flows, "compile": compile}

@@ -22,7 +22,8 @@ def reproduce(
     original = load(run) if run is not None else find_original(str(model), registry)
     with choose_listener(True) as listener:
         found = reproduction.reproduce(original, Path(to), listener)
-    print("\n".join(f"{kind}: {text}" for kind, text in found.differences))
+    for kind, text in found.differences:
+        print(f"{kind}: {text}")
     if found.folder is not None:
         print(f"again: {found.folder}")
     if not found.same:

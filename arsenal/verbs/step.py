@@ -13,13 +13,12 @@ def step(
     import re
     import sys
 
-    from arsenal.cli import as_count
+    from arsenal.cli import UsageError, as_count
     from arsenal.pipelines import read_flow, run_step
-    from arsenal.pipelines.references import FlowError
     from arsenal.verbs.flow import StepsFailed, choose_executor, summary, teller
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,199}", execution):
-        raise FlowError(f"`execution` must be letters, digits and any of _.:+-; got {execution!r}.")
+        raise UsageError(f"`execution` must be letters, digits and any of _.:+-; got {execution!r}.")
     code = as_count("skip", skip, 0)
     found = read_flow(flow, params)
     outcome = run_step(found, name, execution, root, choose_executor(executor, None, None, None, None), teller(found))

@@ -9,10 +9,12 @@ import pytest
 from arsenal import cli
 from arsenal.evaluation.gates import GateError
 from arsenal.pipelines.behaviour import run_model_tests
+from arsenal.pipelines.champions import find_champion
 from arsenal.pipelines.gates import check_expectations, check_gates
-from arsenal.road import compose, export, fit
+from arsenal.road import compose, export, fit, load
 from arsenal.run import Unmet
 from arsenal.runs.notes import notes
+from arsenal.runs.registry import open_registry
 from arsenal.testing import model_test
 
 pytestmark = pytest.mark.slow
@@ -188,6 +190,35 @@ def test_what_the_experiment_states_keeps_it_from_going_further(run, weak, tmp_p
     assert any("by force, although test/accuracy must be" in line for line in notes(weak.folder))
     told = json.loads((export(run, tmp_path / "good") / "manifest.json").read_text())["provenance"]["expect"]
     assert told["forced"] is False and told["missed"] == []
+
+
+def test_what_cannot_be_measured_is_missed(train, run, tmp_path):
+    path = train.root / "pays.csv"
+    path.rename(train.root / "elsewhere.csv")
+    try:
+        with pytest.raises(Unmet, match="it cannot be measured: .*pays.csv does not exist"):
+            export(load(run.folder), tmp_path / "blind")
+    finally:
+        (train.root / "elsewhere.csv").rename(path)
+
+
+def test_a_version_that_missed_is_registered_and_promoted_by_force_alone(run, weak, tmp_path):
+    registry = open_registry(str(tmp_path / "registry"))
+    version = export(weak, tmp_path / "weak", force=True)
+    with pytest.raises(ValueError, match="is not registered: its run misses what its experiment states, test/accuracy must be >= 0.95"):
+        registry.register(version, "pays", run=weak.folder)
+    assert registry.register(version, "pays", run=weak.folder, force=True) == 1
+    with pytest.raises(ValueError, match="pays@1 is not promoted to champion: its run misses"):
+        registry.set_alias("pays", "champion", 1)
+    registry.set_alias("pays", "champion", 1, force=True)
+    assert registry.register(export(run, tmp_path / "good"), "pays", run=run.folder) == 2
+    registry.set_alias("pays", "champion", 2)
+    forced = [event.get("forced") for event in registry.events("pays") if event["kind"] in ("registered", "alias")]
+    assert [bool(one) for one in forced] == [True, True, False, False] and "must be >= 0.95" in forced[1][0]
+    assert find_champion("pays@champion", str(tmp_path / "registry")).folder == run.folder.resolve()
+    assert find_champion("pays@staging", str(tmp_path / "registry")) is None
+    with pytest.raises(ValueError, match="champion"):
+        find_champion("pays@chapmion", str(tmp_path / "registry"))
 
 
 def test_the_command(run, weak, tmp_path, monkeypatch, capsys):

@@ -111,6 +111,8 @@ def test_what_a_target_cannot_have_is_refused(compiled, project):
     for target in ("cron", "systemd"):
         with pytest.raises(FlowError, match="is for a flow with a `schedule`"):
             compile_flow(read_flow("none.yaml"), target, project.folder / "made")
+    with pytest.raises(FlowError, match="is the flow itself, which would be lost"):
+        compile_flow(read_flow("none.yaml"), "argo", project.folder / "none.yaml", image="x")
     project.write("twins.yaml", "steps: {a-b: {command: [ls]}, a_b: {command: [ls]}}")
     with pytest.raises(FlowError, match="`a-b` and `a_b`"):
         compile_flow(read_flow("twins.yaml"), "argo", project.folder / "made", image="x")
@@ -178,7 +180,7 @@ def test_kubeflow_compiles_the_pipeline_and_runs_it_in_processes(compiled, proje
     python = peer("kfp")
     compiled("kfp", "made.py", gpus=True, image="me/arsenal:1")
     ask([python, "made.py"], project.folder)
-    found = next(one for one in yaml.safe_load_all((project.folder / "small.yaml").read_text()) if "root" in one)
+    found = next(one for one in yaml.safe_load_all((project.folder / "made.pipeline.yaml").read_text()) if "root" in one)
     tasks = found["root"]["dag"]["tasks"]
     waits = {one["taskInfo"]["name"]: one.get("dependentTasks", []) for one in tasks.values()}
     names = {key: one["taskInfo"]["name"] for key, one in tasks.items()}

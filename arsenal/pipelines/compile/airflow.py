@@ -2,7 +2,7 @@
 
 import shlex
 
-from arsenal.pipelines.compile.target import SKIPPED, Target, delays, head
+from arsenal.pipelines.compile.target import SKIPPED, CompiledFlow, delays, head
 
 OPENING = '''
 from datetime import datetime, timedelta
@@ -24,7 +24,7 @@ with DAG(
 '''
 
 
-def airflow(target: Target) -> str:
+def airflow(target: CompiledFlow) -> str:
     """The text of the DAG's file."""
     flow = target.flow
     lines = [head(target, "Airflow"), OPENING.lstrip("\n").format(

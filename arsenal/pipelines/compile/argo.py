@@ -4,13 +4,13 @@ from typing import Any
 
 import yaml
 
-from arsenal.pipelines.compile.target import Target, delays
+from arsenal.pipelines.compile.target import CompiledFlow, delays
 from arsenal.pipelines.cron import plain_cron
 from arsenal.pipelines.references import FlowError
 from arsenal.pipelines.step import FlowStep
 
 
-def argo(target: Target) -> str:
+def argo(target: CompiledFlow) -> str:
     """The text of the YAML file."""
     flow = target.flow
     name = flow.name.replace("_", "-").lower()
@@ -40,7 +40,7 @@ def argo(target: Target) -> str:
     return yaml.safe_dump(whole, sort_keys=False, width=120)
 
 
-def template(target: Target, step: FlowStep) -> dict[str, Any]:
+def template(target: CompiledFlow, step: FlowStep) -> dict[str, Any]:
     """The container of a step."""
     words = target.words(step.name, "{{workflow.uid}}")
     container: dict[str, Any] = {

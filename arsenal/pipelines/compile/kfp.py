@@ -1,6 +1,6 @@
 """A flow as a pipeline of Kubeflow Pipelines 2: one component that runs a command, used for each step."""
 
-from arsenal.pipelines.compile.target import Target, delays, head
+from arsenal.pipelines.compile.target import CompiledFlow, delays, head
 
 OPENING = '''
 from typing import List
@@ -34,7 +34,7 @@ MOUNT = '''    from kfp import kubernetes
 '''
 
 
-def kfp(target: Target) -> str:
+def kfp(target: CompiledFlow) -> str:
     """The text of the pipeline's file, which writes YAML when it is run."""
     flow = target.flow
     name = flow.name.replace("_", "-").lower()
@@ -60,5 +60,6 @@ def kfp(target: Target) -> str:
         if before := target.before(step):
             lines.append(f"    one.after({', '.join(f'tasks[{one!r}]' for one in before)})\n")
     lines.append(MOUNT.format(volume=target.volume) if target.volume else "")
-    lines.append(f"\n\nif __name__ == '__main__':\n    compiler.Compiler().compile({target.identifier}, {name + '.yaml'!r})\n")
+    written = "__file__.removesuffix('.py') + '.pipeline.yaml'"
+    lines.append(f"\n\nif __name__ == '__main__':\n    compiler.Compiler().compile({target.identifier}, {written})\n")
     return "".join(lines)

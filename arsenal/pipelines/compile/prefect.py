@@ -2,7 +2,7 @@
 
 from pprint import pformat
 
-from arsenal.pipelines.compile.target import SKIPPED, Target, delays, head
+from arsenal.pipelines.compile.target import SKIPPED, CompiledFlow, delays, head
 
 TEXT = '''
 import subprocess
@@ -46,7 +46,7 @@ if __name__ == "__main__":
 '''
 
 
-def prefect(target: Target) -> str:
+def prefect(target: CompiledFlow) -> str:
     """The text of the flow's file."""
     flow = target.flow
     steps = {

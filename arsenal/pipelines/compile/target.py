@@ -13,7 +13,7 @@ SKIPPED = 99
 """The exit code of a step that its condition leaves out, where a scheduler has a state for it."""
 
 
-class Target(NamedTuple):
+class CompiledFlow(NamedTuple):
     """A flow on its way to another scheduler."""
 
     flow: Flow
@@ -72,7 +72,7 @@ def delays(step: FlowStep) -> list[float]:
     return [min(said.most, said.wait * said.factor**i) for i in range(said.times)]
 
 
-def head(target: Target, name: str) -> str:
+def head(target: CompiledFlow, name: str) -> str:
     """The first sentence of a file of Python."""
     return f'"""The flow {target.flow.name} for {name}, written by `arsenal flow compile`: each step runs `arsenal step`."""\n'
 

@@ -2,11 +2,11 @@
 
 import shlex
 
-from arsenal.pipelines.compile.target import Target
+from arsenal.pipelines.compile.target import CompiledFlow
 from arsenal.pipelines.cron import calendars, plain_cron
 
 
-def cron(target: Target) -> str:
+def cron(target: CompiledFlow) -> str:
     """The text of a crontab: what is printed is added to cron.log beside the flow's page."""
     log = f"{target.root}/{target.flow.name}/cron.log"
     words = f"cd {shlex.quote(target.folder)} && mkdir -p {shlex.quote(log.rpartition('/')[0])} && {shlex.join(target.whole())}"
@@ -35,7 +35,7 @@ WantedBy=timers.target
 """
 
 
-def systemd(target: Target) -> dict[str, str]:
+def systemd(target: CompiledFlow) -> dict[str, str]:
     """The texts of the units by file name; one that is still running is not started again."""
     flow = target.flow
     note = (flow.note or f"arsenal flow {flow.name}").replace("\n", " ").replace("%", "%%").rstrip(".")

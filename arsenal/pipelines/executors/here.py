@@ -5,13 +5,13 @@ from collections import deque
 
 from arsenal.pipelines.executors.executor import Executor
 from arsenal.pipelines.executors.machine import machine
-from arsenal.pipelines.work import Attempt, Processes, attempt_apart, attempt_here
+from arsenal.pipelines.work import Attempt, RunningProcesses, attempt_apart, attempt_here
 
 
 def here() -> Executor:
     """One step after another in this process."""
     done: deque[Attempt] = deque()
-    running = Processes()
+    running = RunningProcesses()
 
     def start(task, resources):
         done.append(attempt_apart(task, running.add) if task.apart else attempt_here(task))

@@ -7,7 +7,7 @@ from arsenal.pipelines.executors.executor import Executor
 from arsenal.pipelines.executors.machine import gpus as visible_gpus
 from arsenal.pipelines.executors.machine import machine
 from arsenal.pipelines.step import Resources
-from arsenal.pipelines.work import Attempt, Processes, attempt_apart
+from arsenal.pipelines.work import Attempt, RunningProcesses, attempt_apart
 
 
 def processes(cpus: float | None = None, gpus: int | None = None, memory: int | None = None) -> Executor:
@@ -16,11 +16,12 @@ def processes(cpus: float | None = None, gpus: int | None = None, memory: int | 
     Unless given they are the machine's. A step that asks for GPUs gets them by CUDA_VISIBLE_DEVICES. What is asked for is kept
     free for it; nobody is stopped from taking more.
     """
-    given, there = (cpus, gpus, memory), visible_gpus()
-    room = Resources(*(own if told is None else told for told, own in zip(given, machine(), strict=True)))
+    own, there = machine(), visible_gpus()
+    asked = (own.cpus if cpus is None else cpus, own.gpus if gpus is None else gpus, own.memory if memory is None else memory)
+    room = Resources(*asked)
     free = there[: room.gpus] if there else [str(i) for i in range(room.gpus)]
     answers: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
-    running = Processes()
+    running = RunningProcesses()
 
     def start(task, resources):
         mine = [free.pop(0) for _ in range(resources.gpus)]

@@ -7,6 +7,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -22,7 +23,7 @@ from arsenal.runs.registry.events import RegistryError, append
 from arsenal.runs.registry.versions import Registry
 from arsenal.storage import versions
 from arsenal.storage.content import Content
-from arsenal.storage.files import user_cache, write_json
+from arsenal.storage.files import user_cache, write_text
 from arsenal.storage.versions import DataVersion
 
 DATA = "data"
@@ -35,7 +36,8 @@ class Added(NamedTuple):
 
     number: int
     is_new: bool
-    version: DataVersion
+    file_count: int
+    bytes: int
 
 
 def add(registry: Registry, name: str, source: Path, *, copy: bool = False, why: str = "") -> Added:
@@ -46,22 +48,31 @@ def add(registry: Registry, name: str, source: Path, *, copy: bool = False, why:
     """
     reading.check_name(name)
     source = Path(os.path.abspath(source))
-    store, now = registry.store, state(registry, name)
-    newest = read_version(registry, name, now.versions[-1]) if now.versions else None
-    known = newest.files if newest is not None and newest.source == str(source) else {}
-    found = DataVersion(str(source), source.is_file(), copy, versions.read_contents(source, recall(source, known)))
-    if newest is not None and (newest.copied, newest.source) == (copy, str(source)) and newest.digest == found.digest:
-        remember(source, newest.files, found.files)
-        return Added(now.versions[-1], False, found)
+    store, now, stamps = registry.store, state(registry, name), versions.list_stamps(source)
+    known: Mapping[str, Content] = {}
+    newest = now.versions[-1] if now.versions else None
+    if newest is not None:
+        text = read_manifest(registry, name, newest)
+        where = place_of_manifest(registry, name, newest)
+        head = versions.read_head(text, where)
+        is_alike = (head.copied, head.source) == (copy, str(source))
+        if is_alike and is_known(source, stamps, text):
+            return Added(newest, False, head.file_count, head.bytes)
+        known = versions.read_text(text, where).files if head.source == str(source) else {}
+    contents = versions.read_contents(source, recall(source, known), stamps)
+    found = DataVersion(str(source), source.is_file(), copy, contents)
+    if newest is not None and is_alike and head.digest == found.digest:
+        remember(source, stamps, text, known, contents)
+        return Added(newest, False, head.file_count, head.bytes)
     with contextlib.suppress(FileExistsError):
         if not store.exists(MARK):
             store.create(MARK, b'{"format": %d}\n' % FORMAT)
-    number = max([now.last, *numbers(store, name)]) + 1
+    number, manifest = max([now.last, *numbers(store, name)]) + 1, versions.as_text(found).encode()
     while True:
         try:
             if copy:
                 copy_files(store, f"{at(name)}/{number}", source, found)
-            store.create(f"{at(name)}/{number}.json", versions.as_text(found).encode())
+            store.create(f"{at(name)}/{number}.json", manifest)
             break
         except FileExistsError:  # somebody else was first
             number += 1
@@ -72,8 +83,8 @@ def add(registry: Registry, name: str, source: Path, *, copy: bool = False, why:
         return told, before._replace(versions=sorted({*before.versions, number}), last=max(before.last, number))
 
     append(store, at(name), "registered", change, why)
-    remember(source, found.files, found.files)
-    return Added(number, True, found)
+    remember(source, stamps, manifest, contents, contents)
+    return Added(number, True, len(contents), found.size)
 
 
 def at(name: str) -> str:
@@ -117,24 +128,34 @@ def resolve(registry: Registry, reference: str) -> tuple[str, int]:
 
 def read_version(registry: Registry, name: str, number: int) -> DataVersion:
     """A version's manifest; ValueError for one that was edited or is gone."""
-    path = f"{at(name)}/{number}.json"
+    return versions.read_text(read_manifest(registry, name, number), place_of_manifest(registry, name, number))
+
+
+def read_manifest(registry: Registry, name: str, number: int) -> bytes:
+    """The text of a manifest; ValueError for one that is gone."""
     try:
-        content = read(registry.store, path, LONGEST)
+        return read(registry.store, f"{at(name)}/{number}.json", LONGEST)
     except FileNotFoundError:
-        where = registry.store.place(path)
+        where = place_of_manifest(registry, name, number)
         raise RegistryError(f"{where} is not there: half of the registry was copied, or it was edited.") from None
-    return versions.read_text(content, Path(registry.store.place(path)))
 
 
-def place_of(registry: Registry, name: str, number: int, version: DataVersion) -> Path:
-    """Where the file or folder of a version is on this machine; what was copied to a bucket is fetched."""
-    if not version.copied:
-        return Path(version.source)
+def place_of_manifest(registry: Registry, name: str, number: int) -> Path:
+    """Where a manifest lies, for people."""
+    return Path(registry.store.place(f"{at(name)}/{number}.json"))
+
+
+def place_of(registry: Registry, name: str, number: int, text: bytes) -> Path:
+    """Where the file or folder of a version with this manifest is on this machine; what was copied to a bucket is fetched."""
+    where = place_of_manifest(registry, name, number)
+    head = versions.read_head(text, where)
+    if not head.copied:
+        return Path(head.source)
     if registry.store.folder is not None:
         folder = Path(os.path.abspath(registry.store.folder)) / at(name) / str(number)
     else:
-        folder = fetch_files(registry.store, name, number, version)
-    return folder / next(iter(version.files)) if version.is_file else folder
+        folder = fetch_files(registry.store, name, number, versions.read_text(text, where))
+    return folder / Path(head.source).name if head.is_file else folder
 
 
 def open_version(registry: Registry, name: str, number: int) -> Path:
@@ -142,51 +163,78 @@ def open_version(registry: Registry, name: str, number: int) -> Path:
 
     ValueError, which names the first, where one is gone, changed or new.
     """
-    version = read_version(registry, name, number)
-    place = place_of(registry, name, number, version)
+    text = read_manifest(registry, name, number)
+    place = place_of(registry, name, number, text)
     try:
-        found = versions.read_contents(place, recall(place, {} if version.copied else version.files))
+        stamps = versions.list_stamps(place)
+        if is_known(place, stamps, text):
+            return place
+        version = versions.read_text(text, place_of_manifest(registry, name, number))
+        known = {} if version.copied else version.files
+        found = versions.read_contents(place, recall(place, known), stamps)
+    except versions.UnreadableVersion:
+        raise
     except (ValueError, FileNotFoundError) as error:
         raise RegistryError(f"the data {name}@{number} is not as it was: {error}") from error
-    remember(place, {} if version.copied else version.files, found)
     if different := versions.find_difference(version, found):
         raise RegistryError(
             f"the data {name}@{number} is not as it was: {different} in {place.parent if version.is_file else place}; "
             f"`arsenal data add {name} {version.source}` makes a new version."
         )
+    remember(place, stamps, text, known, found)
     return place
 
 
-def recall(place: Path, known: Mapping[str, Content]) -> Mapping[str, Content]:
-    """The contents that are known, and those that were read since, by the user's cache, which holds none where all are known."""
+def is_known(place: Path, stamps: Mapping[str, tuple[int, int, int]], manifest: bytes) -> bool:
+    """Whether a place with these stamps was found to hold what a manifest says, by the user's cache."""
     path = cache_path(place)
     if path is None or not path.is_file():
+        return False
+    with contextlib.suppress(ValueError, TypeError, KeyError, OSError):
+        told = json.loads(path.read_text(encoding="utf-8"))
+        same = told["manifest"] == hashlib.sha256(manifest).hexdigest()
+        return same and told["stamps"] == versions.stamps_digest(stamps)
+    return False
+
+
+def recall(place: Path, known: Mapping[str, Content]) -> Mapping[str, Content]:
+    """The contents that are known, and those that were read since, by the user's cache."""
+    path = cache_path(place)
+    if path is None:
         return known
     with contextlib.suppress(ValueError, TypeError, OSError):
-        import json
-
-        return {**known, **{name: Content(*one) for name, one in json.loads(path.read_text(encoding="utf-8")).items()}}
+        told = json.loads(path.with_suffix(".files.json").read_text(encoding="utf-8"))
+        return {**known, **{name: Content(*one) for name, one in told.items()}}
     return known
 
 
-def remember(place: Path, known: Mapping[str, Content], found: Mapping[str, Content]) -> None:
-    """Keep what was read and is not known otherwise; a cache that cannot be written only costs time."""
+def remember(
+    place: Path, stamps: Mapping[str, tuple[int, int, int]], manifest: bytes, known: Mapping[str, Content],
+    found: Mapping[str, Content],
+) -> None:  # fmt: skip
+    """Keep that a place with these stamps holds what a manifest says, and what was read and is not known otherwise.
+
+    A cache that cannot be written only costs time. Of files that were written just now nothing is kept.
+    """
     path = cache_path(place)
-    new = {name: list(one) for name, one in found.items() if known.get(name) != one and one.mtime_ns}
-    if path is None or not (new or path.is_file()):
+    if path is None:
         return
+    new = {name: list(one) for name, one in found.items() if known.get(name) != one and one.mtime_ns}
+    told = {"stamps": versions.stamps_digest(stamps), "manifest": hashlib.sha256(manifest).hexdigest()}
     with contextlib.suppress(OSError):
-        if new:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, new)
-        else:
-            path.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        settled = all(one.mtime_ns for one in found.values())
+        for file, content in ((path, told if settled else {}), (path.with_suffix(".files.json"), new)):
+            if content:
+                write_text(file, json.dumps(content))
+            else:
+                file.unlink(missing_ok=True)
 
 
 def cache_path(place: Path) -> Path | None:
-    """Where this user's stamps of a place are kept."""
+    """Where this user's knowledge of a place is kept."""
     cache = user_cache()
-    return cache / "stamps" / f"{hashlib.sha256(str(place.resolve()).encode()).hexdigest()[:32]}.json" if cache else None
+    return cache / "data" / f"{hashlib.sha256(str(place.resolve()).encode()).hexdigest()[:32]}.json" if cache else None
 
 
 def copy_files(store: Store, target: str, source: Path, version: DataVersion) -> None:
@@ -219,7 +267,7 @@ def fetch_files(store: Store, name: str, number: int, version: DataVersion) -> P
     cache = user_cache()
     if cache is None:
         raise RegistryError("what lies in a bucket is kept in a cache, and there is no home; set XDG_CACHE_HOME.")
-    final = cache / "data" / hashlib.sha256(f"{store.root} {name} {number} {version.digest}".encode()).hexdigest()[:32]
+    final = cache / "data_files" / hashlib.sha256(f"{store.root} {name} {number} {version.digest}".encode()).hexdigest()[:32]
     if final.is_dir():
         return final
     partial = final.parent / f".{secrets.token_hex(8)}.partial"

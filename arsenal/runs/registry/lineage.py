@@ -2,14 +2,14 @@
 
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from arsenal.runs.index import is_run
 from arsenal.runs.registry.events import RegistryError
-from arsenal.runs.registry.ledger import KINDS, Edge, Node, open_ledger, run_lineage
+from arsenal.runs.registry.ledger import KINDS, Edge, Ledger, Node, open_ledger, run_lineage
 from arsenal.runs.registry.versions import Registry, read_facts
 from arsenal.storage.files import Damaged
 
@@ -37,7 +37,7 @@ def of_version(registry: Registry, name: str, version: int) -> Lineage:
     """All that a model version came of, and where it serves: its aliases are deployments."""
     registry.resolve(f"{name}@{version}")
     with open_ledger(registry.store) as ledger:
-        return with_aliases(Lineage(f"version:{name}@{version}", *ledger.graph(f"version:{name}@{version}")))
+        return with_aliases(Lineage(f"version:{name}@{version}", *ledger.graph(f"version:{name}@{version}")), ledger)
 
 
 def of_run(run: Path, registry: Registry | None = None) -> Lineage:
@@ -47,16 +47,20 @@ def of_run(run: Path, registry: Registry | None = None) -> Lineage:
     nodes, edges = run_lineage({"time": 0.0, "why": "", "digest": "", **read_facts(run)})
     ref = nodes[0].ref
     known = {node.ref: node for node in nodes}
-    if registry is not None:
-        with open_ledger(registry.store) as ledger:
-            more, links = ledger.graph(ref)
+    if registry is None:
+        return Lineage(ref, in_order(known), edges)
+    with open_ledger(registry.store) as ledger:
+        more, links = ledger.graph(ref)
         known = known | {node.ref: node for node in more} | {ref: known[ref]}
-        edges = list(dict.fromkeys([*edges, *links]))
-    ordered = sorted(known.values(), key=lambda node: KINDS.index(node.kind))
-    return with_aliases(Lineage(ref, ordered, edges))
+        return with_aliases(Lineage(ref, in_order(known), list(dict.fromkeys([*edges, *links]))), ledger)
 
 
-def with_aliases(found: Lineage) -> Lineage:
+def in_order(known: Mapping[str, Node]) -> list[Node]:
+    """Nodes, origins before what came of them."""
+    return sorted(known.values(), key=lambda node: KINDS.index(node.kind))
+
+
+def with_aliases(found: Lineage, ledger: Ledger) -> Lineage:
     """The lineage with a deployment for every alias of its versions: servers follow aliases."""
     place = {node.ref: i for i, node in enumerate(found.nodes)}
     nodes, edges = list(found.nodes), sorted(found.edges, key=lambda edge: (place[edge.origin], place[edge.target]))
@@ -65,7 +69,9 @@ def with_aliases(found: Lineage) -> Lineage:
             continue
         name = node.ref.removeprefix("version:").partition("@")[0]
         for alias in json.loads(node.cells.get("aliases", (None, "[]"))[1]):
-            nodes.append(Node(f"deployment:{name}@{alias}", "deployment", {"alias": (None, alias)}, node.time))
+            moves = ledger.history(name, alias)
+            told = {key: (None, str(moves[-1][key])) for key in ("who", "why") if moves and moves[-1].get(key)}
+            nodes.append(Node(f"deployment:{name}@{alias}", "deployment", told, moves[-1]["time"] if moves else None))
             edges.append(Edge(node.ref, f"deployment:{name}@{alias}", "serves"))
     return Lineage(found.ref, nodes, edges)
 
@@ -79,14 +85,17 @@ def describe_node(node: Node) -> list[str]:
     """What there is to say of a node beyond its name, a few words each."""
     said: list[str] = []
     if node.kind == "data":
-        said += [text for key in ("source", "digest", "fingerprint") if (text := cell_of(node, key))][:2]
-        said += [f"{int(float(files)):,} files"] if (files := cell_of(node, "files")) else []
+        said += [text] if (text := cell_of(node, "source")) else []
+        said += [text[:12] for key in ("digest", "fingerprint") if (text := cell_of(node, key))][:1]
+        said += [f"{int(float(text)):,} file{'s' * (text != '1')}"] if (text := cell_of(node, "files")) else []
     elif node.kind == "run":
         said += [text for key in ("folder", "host") if (text := cell_of(node, key))][:1]
-        said += [f"step {step}"] if (step := cell_of(node, "step")) else []
+        said += [f"step {float(text):g}"] if (text := cell_of(node, "step")) else []
     elif node.kind == "version":
         said += [f"digest {text[:12]}"] if (text := cell_of(node, "digest")) else []
         said += [text] if (text := cell_of(node, "why")) else []
+    elif node.kind == "deployment":
+        said += [text for key in ("who", "why") if (text := cell_of(node, key))]
     if node.time:
         said.append(datetime.fromtimestamp(node.time, UTC).strftime("%Y-%m-%d %H:%M UTC"))
     return said + (["removed"] if node.state == "removed" else [])
@@ -127,7 +136,7 @@ def openlineage_events(found: Lineage, namespace: str = NAMESPACE) -> list[dict[
         moment = datetime.fromtimestamp(max(times) if times else 0, UTC).isoformat(timespec="milliseconds")
         name = node.ref.partition(":")[2].partition("/")[0]
         job = {"namespace": namespace, "name": f"train.{name}" if node.kind == "run" else f"serve.{name}"}
-        facet = facet_of("JobTypeJobFacet", "2-0-3", {"processingType": "BATCH", "integration": "ARSENAL", "jobType": node.kind})
+        facet = facet_of("JobTypeJobFacet", "2-0-4", {"processingType": "BATCH", "integration": "ARSENAL", "jobType": node.kind})
         events.append({
             "eventType": "COMPLETE", "eventTime": moment, "producer": PRODUCER, "schemaURL": EVENT,
             "run": {"runId": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{namespace}:{node.ref}")), "facets": {}},
@@ -145,7 +154,7 @@ def dataset_of(node: Node, namespace: str) -> dict[str, Any]:
     facets: dict[str, Any] = {}
     if version and kind != "deployment":
         facets["version"] = facet_of("DatasetVersionDatasetFacet", "1-0-1", {"datasetVersion": version})
-    facets["datasetType"] = facet_of("DatasetTypeDatasetFacet", "1-0-0", {"datasetType": "FILE" if kind == "data" else "MODEL"})
+    facets["datasetType"] = facet_of("DatasetTypeDatasetFacet", "1-0-1", {"datasetType": "FILE" if kind == "data" else "MODEL"})
     if source := cell_of(node, "source"):
         facets["dataSource"] = facet_of("DatasourceDatasetFacet", "1-0-1", {"name": plain, "uri": Path(source).as_uri()})
     return {"namespace": namespace, "name": f"{kind}/{plain if kind != 'deployment' else name}", "facets": facets}
@@ -184,7 +193,7 @@ def find_request(log: Path, request: str) -> LoggedRequest:
                     raise Damaged(file, f"line {number}: {error}") from error
                 if told.get("id") == request:
                     return LoggedRequest(request, *(told.get(key) for key in ("time", "model", "version", "method", "status")))
-    raise RegistryError(f"{log} has no request {request!r}; a server keeps a sample of them, `--request-log-share`.")
+    raise RegistryError(f"{log} has no request {request!r}; a server keeps a `--sample` of them.")
 
 
 def run_folders(found: Lineage) -> Sequence[Path]:
