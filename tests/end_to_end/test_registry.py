@@ -21,7 +21,7 @@ GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "registry.md"
 def trained(tmp_path_factory):
     """Two runs at two learning rates, both evaluated, the first with a card."""
     root = tmp_path_factory.mktemp("trained") / "experiments"
-    words = [f"run.root={root}", "length=20", "every.log=5", "every.evaluate=10", "model.hidden=[8]"]
+    words = [f"run.root={root}", "length=20", "every.log=5", "every.evaluate=10", "model.hidden=[8]", "~expect"]
     runs = [fit(compose("digits_mlp", [*words, f"optimizer.learning_rate={rate}"])) for rate in (1e-3, 1e-2)]
     for run in runs:
         evaluate(run)

@@ -9,6 +9,7 @@ import pytest
 from arsenal import cli
 from arsenal.road import compose, export, fit
 from arsenal.runs.registry import data_versions, open_registry
+from arsenal.runs.registry.ledger import rebuild
 from arsenal.runs.registry.lineage import as_lines, of_run, of_version, openlineage_events
 
 ROWS = "x,y\n" + "".join(f"{i / 50},{(i // 25) % 2}\n" for i in range(200))
@@ -43,6 +44,19 @@ def test_the_graph_reaches_from_data_to_deployment(made):
     assert "rows.csv" in lines[0] and lines[2].endswith("<-") and "the first" in lines[2]
     assert [node.ref for node in of_run(run.folder, registry).nodes] == refs
     assert [node.ref for node in of_run(run.folder).nodes] == refs[:2]
+
+
+def test_the_ledger_made_anew_knows_the_same(made):
+    registry, run = made
+    rebuild(registry.store, [run.folder.parents[1]])
+    assert [node.ref for node in of_version(registry, "steps_model", 1).nodes][:2] == ["data:steps@1", f"run:table/{run.folder.name}"]
+
+
+def test_a_run_by_path_tells_its_file(made, tmp_path):
+    (tmp_path / "rows.csv").write_text(ROWS + "9,1\n")
+    words = [f"data.path={tmp_path / 'rows.csv'}", "data.target=y", f"run.root={tmp_path}", "run.tensorboard=false"]
+    first = next(as_lines(of_run(fit(compose("table", words)).folder)))
+    assert first.startswith("data:") and f"{tmp_path / 'rows.csv'}" in first and "1 file" in first
 
 
 def test_events_have_what_openlineage_asks_for(made):

@@ -19,12 +19,10 @@ from arsenal_serving.repository.store import Store, open_store
 
 from arsenal.nearest import nearest
 from arsenal.runs import index
-from arsenal.runs.data_record import read_data
-from arsenal.runs.folder import read_mathematics
 from arsenal.runs.journal import MACHINE
 from arsenal.runs.notes import notes
 from arsenal.runs.registry.events import Change, RegistryError, append
-from arsenal.runs.registry.ledger import open_ledger
+from arsenal.runs.registry.ledger import describe_data, open_ledger
 from arsenal.storage.files import read_json, to_json, user_cache
 
 PAST = 50
@@ -323,11 +321,7 @@ def read_facts(run: Path) -> dict[str, Any]:
         "folder": os.path.abspath(run), "host": socket.gethostname(), "name": cells["name"][1], "hash": run.resolve().name,
         "state": cells["state"][1], "step": cells.get("step", (None, ""))[0],
     }  # fmt: skip
-    with contextlib.suppress(OSError, ValueError):
-        about["data"] = read_mathematics(run).get("data")
-        if versions := read_data(run)["versions"]:
-            about["data_version"] = versions[0]
-    found: dict[str, Any] = {"run": about, "metrics": told.get("report/metrics.json", {})}
+    found: dict[str, Any] = {"run": about | describe_data(run), "metrics": told.get("report/metrics.json", {})}
     if not found["metrics"]:
         logged = {key: value for key, (value, _) in cells.items() if SPLIT.match(key) and value is not None}
         found["metrics"] = {key: value for key, value in logged.items() if key.partition("/")[2] not in MACHINE}
