@@ -380,6 +380,23 @@ def test_a_look_at_stamps_alone_sees_what_the_whole_look_sees(name, project):
     assert (project.folder / "flows/looked/index.html").is_file() and kept.is_file()
 
 
+def test_what_changes_while_others_are_looked_at_is_not_taken_for_seen(project):
+    from arsenal.storage.stamps import read_stamps, write_stamps
+
+    path, kept = project.write("a.txt", "1"), str(project.folder / "kept" / "stamps.json")
+    old = time.time() - 100
+    os.utime(path, (old, old))
+    assert write_stamps(kept, {"says": "x"}, ["a.txt"], time.time()) and read_stamps(kept) == {"says": "x"}
+    path.write_text("2")
+    assert read_stamps(kept) is None
+    assert not write_stamps(kept, {}, ["a.txt"], time.time() - 50)  # it changed since
+    os.utime(path, (old, old))
+    assert not write_stamps(kept, {}, ["a.txt"], time.time(), {"a.txt": [1, 0, 0, "sum"]})  # and was read before that
+    assert write_stamps(kept, {}, ["a.txt", "not_there.txt"], time.time())
+    project.write("not_there.txt", "")
+    assert read_stamps(kept) is None
+
+
 def test_a_thousand_cached_steps_cost_little(project):
     project.write("many.py", "def f(i, before=None):\n    return i\n")
     steps = {f"s{i}": {"_target_": "many.f", "with": {"i": i, **({"before": f"${{s{i - 1}.v}}"} if i % 10 else {})}, "outputs": ["v"]} for i in range(1000)}
