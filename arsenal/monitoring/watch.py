@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from arsenal_serving.artifact import folder as artifact
-from arsenal_serving.artifact.reference import FILE, MethodReference, Reference
+from arsenal_serving.artifact.reference import FILE, MethodReference, ModelReference
 from arsenal_serving.artifact.reference import read as read_reference
 from arsenal_serving.artifact.versions import locate
 from arsenal_serving.artifact.windows import Window, merge_windows, read_windows
@@ -24,7 +24,7 @@ class Watched(NamedTuple):
     version: str
     method: str
     reference: MethodReference
-    known: Reference
+    known: ModelReference
     folder: Path
 
 

@@ -28,7 +28,7 @@ from arsenal_serving.artifact import reference as references
 from arsenal_serving.artifact.codecs import cells
 from arsenal_serving.artifact.manifest import COUPLED, INDEPENDENT, METHOD_NAME, SERVED, SINGLE
 from arsenal_serving.artifact.program import BATCH, PLATFORMS, Array
-from arsenal_serving.artifact.reference import Reference
+from arsenal_serving.artifact.reference import ModelReference
 from arsenal_serving.artifact.versions import MODEL_NAME
 from arsenal_serving.refused import Refused, show, unknown_name
 
@@ -253,7 +253,7 @@ def _method(
     return entry, {f"programs/{name}.exported": versioned, f"programs/{name}.mlir": durable}, kept
 
 
-def _reference(rows: Any, made: Mapping[str, Method], params: Any, described: Mapping[str, Any]) -> Reference:
+def _reference(rows: Any, made: Mapping[str, Method], params: Any, described: Mapping[str, Any]) -> ModelReference:
     """How these rows and the answers to them are distributed, by the methods that take such rows."""
     many, found = len(jax.tree.leaves(rows)[0]), {}
     taken, structure = jax.tree.map(lambda x: x[: references.MOST_ROWS], rows), str(jax.tree.structure(rows))
@@ -269,7 +269,7 @@ def _reference(rows: Any, made: Mapping[str, Method], params: Any, described: Ma
         outputs = {key: np.concatenate([answer[key] for answer in answers]) for key in answers[0]}
         entry, states = described["methods"][name], described["codecs"]
         found[name] = references.describe_method(entry, states, _by_path(taken, bare="x"), outputs)
-    return Reference(min(many, references.MOST_ROWS), found)
+    return ModelReference(min(many, references.MOST_ROWS), found)
 
 
 def _odd_values(tensor: Tensor, x: np.ndarray, states: Mapping[str, dict[str, Any]]) -> np.ndarray | None:

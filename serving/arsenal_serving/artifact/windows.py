@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from arsenal_serving.artifact.reference import Reference
+from arsenal_serving.artifact.reference import ModelReference
 from arsenal_serving.artifact.sketch import Sketch
 from arsenal_serving.refused import Refused
 
@@ -28,7 +28,7 @@ class Window(NamedTuple):
 
 
 def read_windows(
-    folder: Path, known: Reference, method: str, since: float = 0.0, until: float = float("inf")
+    folder: Path, known: ModelReference, method: str, since: float = 0.0, until: float = float("inf")
 ) -> Iterator[Window]:
     """The windows of FOLDER/MODEL/VERSION in the order of their times, those of several processes one after another.
 
