@@ -136,7 +136,7 @@ class ServedModel:
         private = {name for name, entry in manifest["methods"].items() if entry.get("private")}
         self.methods = {name: method for name, method in methods.items() if name not in private}
         self.decoding: Decoding | None = None
-        self.reference: reference.Reference | None = None
+        self.reference: reference.ModelReference | None = None
         self.max_batch = max_batch
         self.max_rows = max_rows
         self.seconds: dict[str, float] = {}

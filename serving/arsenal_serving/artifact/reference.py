@@ -32,7 +32,7 @@ class MethodReference(NamedTuple):
     outputs: list[ReferenceColumn]
 
 
-class Reference(NamedTuple):
+class ModelReference(NamedTuple):
     """What a model was trained on: how many rows were counted, and its columns by method."""
 
     rows: int
@@ -143,7 +143,7 @@ def describe_method(
     return MethodReference(*made)
 
 
-def write(reference: Reference) -> bytes:
+def write(reference: ModelReference) -> bytes:
     """The file."""
     methods = {
         name: {"inputs": write_columns(one.inputs), "outputs": write_columns(one.outputs)}
@@ -152,7 +152,7 @@ def write(reference: Reference) -> bytes:
     return json.dumps({"format": FORMAT, "rows": reference.rows, "methods": methods}, separators=(",", ":")).encode()
 
 
-def read(content: bytes, what: str = FILE) -> Reference:
+def read(content: bytes, what: str = FILE) -> ModelReference:
     """The reference in a file; raises `Refused` for one that is none, or of a later format."""
     try:
         found = json.loads(content)
@@ -162,6 +162,6 @@ def read(content: bytes, what: str = FILE) -> Reference:
             name: MethodReference(read_columns(one["inputs"], what), read_columns(one["outputs"], what))
             for name, one in found["methods"].items()
         }
-        return Reference(int(found["rows"]), methods)
+        return ModelReference(int(found["rows"]), methods)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Refused(f"{what} is no reference: {error}.") from error
