@@ -326,6 +326,9 @@ def test_a_run_folder_is_what_it_learned_not_what_was_written_into_it(project):
 
 def test_steps_are_done_one_by_one_for_other_schedulers(project):
     found = flow("small", project.chain() | {"end": {"command": ["echo"], "cache": False, "after": ["total"]}, "no": {"command": ["echo"], "when": "${clean.rows} > 5"}})
+    for name in ("../one", "", "7"):
+        with pytest.raises(FlowError, match="`execution` must be letters, digits"):
+            run_step(found, "clean", name)
     with pytest.raises(FlowError, match="waits for `clean`, which is not done in execution one"):
         run_step(found, "total", "one")
     assert [run_step(found, name, "one").states[name] for name in ("clean", "total", "end", "no")] == ["done", "done", "done", "skipped"]
