@@ -285,6 +285,30 @@ def test_one_flow_is_run_by_one_process_at_a_time(project):
     assert (json.loads(next(project.folder.glob("flows/wait/executions/*/events.jsonl")).read_text().splitlines()[-1]))["kind"] == "interrupted"
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_what_a_step_began_ends_with_the_flow_however_that_ends(project, number):
+    project.write("long.yaml", "steps: {long: {command: [sh, -c, 'sleep 60 & echo $! > pid; wait']}}\n")
+    process = subprocess.Popen([sys.executable, "-m", "arsenal", "flow", "run", "long.yaml"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    path = project.folder / "pid"
+    while not (path.exists() and path.read_text().strip()):
+        time.sleep(0.02)
+    child = int(path.read_text())
+    process.send_signal(number)
+    process.wait(15)
+    until = time.monotonic() + 10
+    while is_alive(child) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not is_alive(child)
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process is there and not merely waited for."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
+
+
 def test_a_signal_is_no_error_of_a_step(project):
     project.write("stop.py", "import os, signal\n\n\ndef f():\n    try:\n        os.kill(os.getpid(), signal.SIGTERM)\n        for _ in range(10**8): pass\n    except Exception:\n        return 1\n")
     with pytest.raises(FlowInterrupted):
