@@ -116,6 +116,12 @@ MUTANTS = (
     Mutant("lanes are told what came first", "arsenal/search/decisions.py", "first[i] if first[i] >= 0 else second[i]", "first[i]", "tests/search/test_decisions.py -k at_once"),
     Mutant("who failed is waited for", "arsenal/search/decisions.py", "self.report(step, ((i, None) for i in gone))", "pass", "tests/search/test_decisions.py -k failed"),
     Mutant("logarithms are lines", "arsenal/search/space.py", "low * (high / low) ** u if", "low + (high - low) * u if", "tests/search/test_space.py -k unit"),
+    Mutant("inputs do not count", "arsenal/pipelines/resolve.py", '"inputs": {name: counted for name, (_, counted) in inputs.items()}', '"inputs": {}', "tests/pipelines/test_execution.py -k changed_file"),
+    Mutant("what follows counts names, not contents", "arsenal/pipelines/resolve.py", 'return product.value, f"sha256:{product.sha256}"', "return product.value, product.value", "tests/pipelines/test_execution.py -k changed_file"),
+    Mutant("only the function's own file is its code", "arsenal/pipelines/content.py", "queue.append((one, there))", "pass", "tests/pipelines/test_flow.py -k followed"),
+    Mutant("what was edited is taken as it was", "arsenal/pipelines/store.py", 'one.kind == "json" or self.sum(one.kind, one.value) == one.sha256', "True", "tests/pipelines/test_execution.py -k touched"),
+    Mutant("changes under way are not seen", "arsenal/pipelines/execution.py", "if not error and not self.store.contents.is_same(one.read):", "if False:", "tests/pipelines/test_execution.py -k change_while"),
+    Mutant("effects are had again", "arsenal/pipelines/execution.py", 'goes_on = last is not None and last.state != "complete" and not fresh', "goes_on = False", "tests/pipelines/test_execution.py -k effects"),
     Mutant("epochs are cut off", "arsenal/training/length.py", "math.ceil(self.amount / source.batch_size)", "math.floor(self.amount / source.batch_size)", "tests/training/test_length.py -k steps_are"),
     # Gates and data versions.
     Mutant("as good as the champion is better", "arsenal/evaluation/gates.py", "held = end > 0 if strict else end >= 0", "held = end >= 0", "tests/evaluation/test_gates.py -k champion"),

@@ -65,7 +65,7 @@ def layout(waits: Mapping[str, Sequence[str]]) -> Drawing:
             layers[at].sort(key=wanted.__getitem__)
         if (now := crossings(layers, after)) < least:
             best, least = [list(one) for one in layers], now
-    tall = [sum(ROW if len(one) == 1 else PASS for one in layer) - (ROW - HEIGHT) for layer in best]
+    tall = [sum(ROW if len(one) == 1 else PASS for one in layer) - (ROW - HEIGHT) * (len(layer[-1]) == 1) for layer in best]
     middle: dict[Node, float] = {}
     for layer, high in zip(best, tall, strict=True):
         y = 1.0 + (max(tall) - high) / 2

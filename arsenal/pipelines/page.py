@@ -8,9 +8,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from arsenal.pipelines.flow import Flow
+from arsenal.pipelines.flow import Flow, with_params
 from arsenal.pipelines.journal import Execution, last_execution
 from arsenal.pipelines.layout import HEIGHT, WIDTH, curve, layout
+from arsenal.pipelines.resolve import spell
 from arsenal.pipelines.store import FlowStore
 
 TAIL = 6000
@@ -98,6 +99,7 @@ def write_page(path: Path, flow: Flow, store: FlowStore, execution: Execution | 
     began = execution.events[0]["time"]
     state = {"begun": "running"}.get(execution.state, execution.state)
     given = next((event["params"] for event in reversed(execution.events) if event["kind"] == "begun"), flow.params)
+    flow = flow._replace(params=dict(flow.params) | given)
     counts = {word: sum(whole(one) == kind for one in by_step.values()) for kind, word in WORDS.items()}
     facts = [
         ("execution", str(execution.number)), ("began", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(began))),
@@ -149,7 +151,7 @@ def draw(flow: Flow, rows: Mapping[str, list[StepRow]]) -> dict[str, Any]:
         says = " · ".join(filter(None, (WORDS.get(state, state), duration(sum(seconds)) if seconds else "")))
         count = f" × {len(mine)}" if flow.steps[name].over is not None else ""
         label = name if len(name) + len(count) <= LETTERS else f"{name[: LETTERS - 1 - len(count)]}…"
-        what = flow.steps[name].what
+        what = with_params(flow, flow.steps[name].what)
         nodes.append({"name": name, "label": label + count, "x": x, "y": y, "state": state, "says": says, "what": what})
     edges = [
         {"path": curve(points), "state": "skipped" if {whole(rows[one]), whole(rows[other])} & {"skipped", "blocked"} else ""}
@@ -168,9 +170,10 @@ def details(flow: Flow, row: StepRow, store: FlowStore, execution: Execution) ->
     if log.is_file():
         content = log.read_bytes()
         text = ("…\n" if len(content) > TAIL else "") + content[-TAIL:].decode("utf-8", "replace")
-    given = [f"{name} = {brief(value)}" for name, value in {**step.given, **step.inputs}.items()]
+    given = [f"{name} = {brief(value)}" for name, value in with_params(flow, {**step.given, **step.inputs}).items()]
+    words = [word for word, _ in spell(step, lambda word: (with_params(flow, word),) * 2)] if step.verb else []
     return {
-        "id": row.id, "what": step.what, "given": given, "words": shlex.join(step.words) if step.verb else "", "gave": gave,
+        "id": row.id, "what": with_params(flow, step.what), "given": given, "words": shlex.join(words), "gave": gave,
         "log": text, "note": step.note, "state": row.state,
     }  # fmt: skip
 

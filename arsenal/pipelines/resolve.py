@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from arsenal import __version__
-from arsenal.pipelines.content import display_path, find_module, is_installed
+from arsenal.pipelines.content import digest, find_module, is_installed
 from arsenal.pipelines.flow import Flow
 from arsenal.pipelines.references import (
     PATTERN,
@@ -25,7 +25,7 @@ from arsenal.pipelines.references import (
     substitute,
 )
 from arsenal.pipelines.step import FlowStep
-from arsenal.pipelines.store import FlowStore, Product, key_of
+from arsenal.pipelines.store import FlowStore, Product
 from arsenal.pipelines.work import Task
 
 Products = Mapping[str, Product | list[Product]]
@@ -184,7 +184,7 @@ def instance(
         words = [*PROGRAMS["arsenal"], *step.verb.split(), *words]
     elif words:
         words = [*PROGRAMS.get(words[0], words[:1]), *words[1:]]
-    return Instance(id, step, parts, key_of(parts), arguments, words, paths, read | code)
+    return Instance(id, step, parts, digest(parts), arguments, words, paths, read | code)
 
 
 def spell(step: FlowStep, look_up: Callable[[str], tuple[Any, Any]]) -> Iterator[tuple[str, str]]:
@@ -296,9 +296,3 @@ def brief(value: Any) -> str:
     """A value in few letters."""
     text = json.dumps(value) if not isinstance(value, str) else value
     return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def source_of(step: FlowStep) -> str:
-    """The file that holds a step's function, as people have it."""
-    path = find_module(step.call.rpartition(".")[0]) if step.call else None
-    return display_path(path) if path else ""

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from arsenal.pipelines.content import Contents, digest
+from arsenal.pipelines.content import Contents
 
 RECORD = "step.json"
 FORMAT = 1
@@ -165,8 +165,3 @@ def write_whole(path: str, content: bytes) -> None:
         opened = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
     with open(opened, "wb") as file:
         file.write(content)
-
-
-def key_of(parts: dict[str, Any]) -> str:
-    """The key that these make."""
-    return digest(parts)

@@ -3,8 +3,7 @@
 import json
 import os
 import sys
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 SETTLED = 0.05
@@ -36,8 +35,14 @@ def surroundings() -> dict[str, Any]:
     return {"boot": boot_id(), "python": sys.version, "folder": os.getcwd(), "path": os.environ.get("PYTHONPATH", "")}
 
 
-def write_stamps(path: str, about: dict[str, Any], paths: Iterable[str]) -> bool:
-    """Keep the stamps of all paths, folders with all below them, beside `about`; not where one of them changed just now."""
+def write_stamps(
+    path: str, about: dict[str, Any], paths: Iterable[str], since: float, known: Mapping[str, Sequence[Any]] = {}
+) -> bool:
+    """Keep the stamps of all paths, folders with all below them, beside `about`, and say whether that was done.
+
+    It is not where one of them changed after `since` (seconds since 1970) or just before, when whoever calls began to look at
+    them, or has another stamp than the one `known` of when it was read.
+    """
     stamps: dict[str, list[int]] = {}
     queue = list(paths)
     while queue:
@@ -45,10 +50,12 @@ def write_stamps(path: str, about: dict[str, Any], paths: Iterable[str]) -> bool
         if one in stamps:
             continue
         stamps[one] = stamp(one)
+        if one in known and list(known[one][:3]) != stamps[one]:
+            return False
         if one.endswith("/"):
             queue += [os.path.join(one, name) + "/" * os.path.isdir(os.path.join(one, name)) for name in os.listdir(one)]
     newest = max((found[1] for found in stamps.values()), default=0)
-    if time.time() - newest / 1e9 < SETTLED:
+    if newest / 1e9 > since - SETTLED:
         return False
     os.makedirs(os.path.dirname(path), exist_ok=True)
     partial = f"{path}.{os.getpid()}.partial"

@@ -42,7 +42,7 @@ def run(
     (2 GB) reach; ray, on the cluster at address or one of this machine's own. only: steps with commas, and what they wait for.
     fresh: true does all of it again. dry: true says what would run and why, and runs nothing.
     """
-    began, whole = time.perf_counter(), not only and (fresh, dry, executor) == ("false", "false", "here")
+    since, began, whole = time.time(), time.perf_counter(), not only and (fresh, dry, executor) == ("false", "false", "here")
     if whole and (kept := read_stamps(stamps_path(root, name, params))) and os.path.isfile(kept["page"]):
         print(f"{kept['says']}; {seconds_text(time.perf_counter() - began)}\npage: {kept['page']}")
         return
@@ -64,7 +64,7 @@ def run(
         write_page(page, found, FlowStore(root, found.name))
     print(f"{summary(outcome)}; {seconds_text(outcome.seconds)}\npage: {page}")
     if whole and {*outcome.states.values()} <= {"cached", "skipped"}:
-        keep_stamps(found, outcome, root, params, page)
+        keep_stamps(found, outcome, root, params, since)
     if not outcome.complete:
         raise StepsFailed(f"{len(outcome.errors)} steps failed.")
 
@@ -153,13 +153,14 @@ def stamps_path(root: str, name: str, params: dict[str, str]) -> str:
     return os.path.join(root, ".unchanged", f"{asked[:16]}.json")
 
 
-def keep_stamps(flow: "Flow", outcome: "Outcome", root: str, params: dict[str, str], page: Path) -> None:
+def keep_stamps(flow: "Flow", outcome: "Outcome", root: str, params: dict[str, str], since: float) -> None:
     """Keep the stamps of all that was looked at to find that nothing is to be done, so that the next look is at stamps only.
 
     Folders in which modules are looked for count too: a new file there may be what a name means from then on. Not where a step
     does something each time, or a flow is Python, whose own code nobody followed.
     """
     from arsenal.pipelines.flow import OWN, find_flow
+    from arsenal.pipelines.store import FlowStore
 
     steps = flow.steps.values()
     if ":" in flow.source or any(one.cache is not True or "run" in {each.kind for each in one.outputs.values()} for one in steps):
@@ -169,8 +170,8 @@ def keep_stamps(flow: "Flow", outcome: "Outcome", root: str, params: dict[str, s
     code = {os.path.dirname(path) or "." for path in outcome.files if path.endswith(".py")}
     searched = {"."} | {one for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one}
     write_stamps(
-        stamps_path(root, flow.source, params), {"says": summary(outcome), "page": str(page)},
-        {*outcome.files, *own, file, *code, *searched},
+        stamps_path(root, flow.source, params), {"says": summary(outcome), "page": os.path.join(root, flow.name, "index.html")},
+        {*outcome.files, *own, file, *code, *searched}, since, FlowStore(root, flow.name).contents.known,
     )  # fmt: skip
 
 

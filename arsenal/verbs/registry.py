@@ -100,7 +100,7 @@ def list_nodes(
         else:
             import fnmatch
 
-            names = ledger.column("name")
+            names = ledger.column(of, "name")
             fits = lambda node: fnmatch.fnmatchcase(names.get(node, (None, ""))[1], name)  # noqa: E731
             nodes = list(filter(fits, ledger.select(of, conditions, sort)))[:most]
         there = ledger.keys(of)
@@ -110,7 +110,7 @@ def list_nodes(
             few = table.metrics(there, METRICS_SHOWN)
             keys = [*ALWAYS, *(c.key for c in conditions), *([sort.removeprefix("-")] if nodes else []), *few]
             keys = [key for key in dict.fromkeys(keys) if key in there or key in ("name", "version")]
-        cells = {key: ledger.column(key, nodes) for key in keys}
+        cells = {key: ledger.column(of, key, nodes) for key in keys}
     if not nodes and format == "table":
         print("No version fits." if of == "version" else f"No {of} fits.")
         return

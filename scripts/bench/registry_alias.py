@@ -38,10 +38,10 @@ def main(given: dict) -> dict:
         env = os.environ | {"XDG_CACHE_HOME": str(root / "cache")}
         command = [sys.executable, "-m", "arsenal_serving", *words]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env) as server:
-            port = int(server.stdout.readline().rpartition(":")[2].partition("/")[0])
-            while len(list((root / "registry/models/scale/servers").glob("*.json"))) < given["workers"]:
-                time.sleep(0.1)
             try:
+                port = int(server.stdout.readline().partition("127.0.0.1:")[2].partition("/")[0])
+                while len(list((root / "registry/models/scale/servers").glob("*.json"))) < given["workers"]:
+                    time.sleep(0.1)
                 seen, took = asyncio.run(scene(port, registry, given["times"]))
             finally:
                 server.send_signal(signal.SIGTERM)
@@ -85,7 +85,7 @@ async def ask(port: int, end: asyncio.Event, seen: list) -> None:
     """One connection's questions."""
     body = json.dumps({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 1, 1, 1]}]}).encode()
     kind = ["Content-Type: application/json", f"Content-Length: {len(body)}"]
-    head = "\r\n".join(["POST /v2/models/scale/infer HTTP/1.1", "Host: here", *kind, "", ""])
+    head = "\r\n".join(["POST /v2/models/scale/infer HTTP/1.1", "Host: 127.0.0.1", *kind, "", ""])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     while not end.is_set():
         writer.write(head.encode() + body)

@@ -65,8 +65,9 @@ def main(given: dict) -> dict:
                 with open_ledger(open_registry(str(root / "registry")).store) as ledger:
                     for kind in ("run", "version"):
                         nodes = ledger.select(kind, sort="-test/accuracy", limit=BEST)
-                        accuracy = [ledger.column("test/accuracy", nodes)[node][0] for node in nodes]
-                        ledger.column("config.optimizer.learning_rate", nodes)
+                        cells = ledger.column(kind, "test/accuracy", nodes)
+                        accuracy = [cells[node][0] for node in nodes]
+                        ledger.column(kind, "config.optimizer.learning_rate", nodes)
                         if accuracy != sorted(accuracy, reverse=True) or len(accuracy) != BEST:
                             raise SystemExit("these are not the best")
             return given["each"] / (time.perf_counter() - began)

@@ -215,6 +215,7 @@ def test_a_drawing_has_no_two_steps_in_one_place_and_edges_from_left_to_right():
     assert {(one, other) for one, other, _ in found.edges} == {(before, name) for name, every in waits.items() for before in every}
     assert all(points[0][0] < points[-1][0] for _, _, points in found.edges)
     assert all(0 <= x <= found.width and 0 <= y <= found.height for x, y in found.places.values())
+    assert all(0 <= x <= found.width and 0 <= y <= found.height for *_, points in found.edges for x, y in points)
 
 
 def test_the_command_says_it_in_one_line_and_fails(project):

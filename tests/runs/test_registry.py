@@ -113,7 +113,7 @@ def test_an_alias_goes_back_the_way_it_came(filled):
     with open_ledger(filled.store) as ledger:
         assert ledger.history("digits", "champion") == moves
         (node,) = ledger.select("version", conditions("aliases=champion"))
-        assert ledger.column("version")[node] == (3.0, "3")
+        assert ledger.column("version", "version")[node] == (3.0, "3")
 
 
 def test_an_alias_that_must_be_elsewhere_is_left(filled):

@@ -38,7 +38,7 @@ TABLES = """
 create table ledger (format integer not null, root text not null);
 create table seen (folder text primary key, number integer not null);
 create table node (id integer primary key, ref text unique not null, kind text not null, time double precision, state text);
-create table name (id integer primary key, text text unique not null);
+create table name (id integer primary key, kind text not null, text text not null, unique (kind, text));
 create table cell (name integer, node integer, number double precision, text text not null, primary key (name, node));
 create index cell_number on cell (name, number) where number is not null;
 create index cell_node on cell (node);
@@ -284,7 +284,7 @@ class Ledger:
     def _write(self, nodes: Iterable[Node], edges: Iterable[Edge] = ()) -> None:
         nodes, edges = list(nodes), list(edges)
         refs = dict.fromkeys([*(node.ref for node in nodes), *(ref for edge in edges for ref in edge[:2])])
-        ids = self._numbers("node", "ref", refs)
+        ids = self._numbers(refs)
         new = {ref: number for number, ref in enumerate((r for r in refs if r not in ids), self._next("node"))}
         told = {node.ref: node for node in nodes}
         self.base.many(
@@ -292,10 +292,10 @@ class Ledger:
             [(number, ref, told[ref].kind if ref in told else ref.partition(":")[0], None, None) for ref, number in new.items()],
         )
         ids |= new
-        keys = dict.fromkeys(key for node in nodes for key in node.cells)
-        names = self._numbers("name", "text", keys)
+        keys = dict.fromkeys((node.kind, key) for node in nodes for key in node.cells)
+        names = {(kind, text): number for number, kind, text in self.base.execute("select id, kind, text from name")} if keys else {}
         more = {key: number for number, key in enumerate((k for k in keys if k not in names), self._next("name"))}
-        self.base.many("insert into name values (?, ?)", [(number, key) for key, number in more.items()])
+        self.base.many("insert into name values (?, ?, ?)", [(number, *key) for key, number in more.items()])
         names |= more
         self.base.many(
             "update node set time = coalesce(?, time), state = coalesce(?, state) where id = ?",
@@ -304,21 +304,19 @@ class Ledger:
         self.base.many(
             "insert into cell values (?, ?, ?, ?) on conflict (name, node) "
             "do update set number = excluded.number, text = excluded.text",
-            [(names[key], ids[node.ref], *cell) for node in nodes for key, cell in node.cells.items()],
+            [(names[node.kind, key], ids[node.ref], *cell) for node in nodes for key, cell in node.cells.items()],
         )
         self.base.many(
             "insert into edge values (?, ?, ?) on conflict do nothing", [(ids[e.origin], ids[e.target], e.kind) for e in edges]
         )
 
-    def _numbers(self, table: str, column: str, texts: Iterable[str]) -> dict[str, int]:
-        texts = list(texts)
-        if len(texts) > index.FEW:
-            return dict(self.base.execute(f"select {column}, id from {table}"))
+    def _numbers(self, refs: Iterable[str]) -> dict[str, int]:
+        refs = list(refs)
         found: dict[str, int] = {}
-        for start in range(0, len(texts), 200):
-            part = texts[start : start + 200]
+        for start in range(0, len(refs), 200):
+            part = refs[start : start + 200]
             marks = ", ".join("?" * len(part))
-            found |= dict(self.base.execute(f"select {column}, id from {table} where {column} in ({marks})", part))
+            found |= dict(self.base.execute(f"select ref, id from node where ref in ({marks})", part))
         return found
 
     def _next(self, table: str) -> int:
@@ -328,14 +326,13 @@ class Ledger:
 
     def keys(self, kind: str) -> list[str]:
         """What is known of nodes of a kind."""
-        some = "select 1 from cell join node on node.id = cell.node where cell.name = name.id and node.kind = ?"
-        return [name for (name,) in self.base.execute(f"select text from name where exists ({some}) order by id", (kind,))]
+        return [name for (name,) in self.base.execute("select text from name where kind = ? order by id", (kind,))]
 
-    def column(self, key: str, nodes: Sequence[int] | None = None) -> dict[int, Cell]:
-        """What nodes, those of the numbers or all, have under a key."""
+    def column(self, kind: str, key: str, nodes: Sequence[int] | None = None) -> dict[int, Cell]:
+        """What nodes of a kind, those of the numbers or all, have under a key."""
         only = f" and node in ({', '.join(map(str, nodes))})" if nodes is not None and len(nodes) <= index.FEW else ""
-        asked = f"select node, number, text from cell where name = (select id from name where text = ?){only}"
-        return {node: (number, text) for node, number, text in self.base.execute(asked, (key,))}
+        asked = f"select node, number, text from cell where name = (select id from name where kind = ? and text = ?){only}"
+        return {node: (number, text) for node, number, text in self.base.execute(asked, (kind, key))}
 
     def refs(self, nodes: Sequence[int]) -> dict[int, str]:
         """The refs of nodes by their numbers."""
@@ -354,11 +351,13 @@ class Ledger:
         alive = "" if removed else f" and (node.state is null or node.state <> '{REMOVED}')"
         if not where and limit is not None and key != "time":
             way = "desc" if falling else "asc"
-            of_key = "cell.name = (select id from name where text = ?)"
-            texts = self.base.execute(f"select 1 from cell where {of_key} and number is null limit 1", (key,))
+            of_key = "cell.name = (select id from name where kind = ? and text = ?)"
+            texts = []  # come before numbers, so they matter only where it rises
+            if not falling:
+                texts = self.base.execute(f"select 1 from cell where {of_key} and number is null limit 1", (kind, key))
             found = [] if texts else [number for (number,) in self.base.execute(
                 f"select cell.node from cell join node on node.id = cell.node where {of_key} and cell.number is not null "
-                f"and node.kind = ?{alive} order by cell.number {way}, cell.node limit ?", (key, kind, limit),
+                f"{alive} order by cell.number {way}, cell.node limit ?", (kind, key, limit),
             )]  # fmt: skip
             if found and len(found) == limit:
                 return found
@@ -367,14 +366,14 @@ class Ledger:
         nodes, there = list(times), None
         for condition in where if nodes else ():
             there = there or self.keys(kind)
-            values = self.column(check_key(condition.key, there, "where"))
+            values = self.column(kind, check_key(condition.key, there, "where"))
             nodes = [node for node in nodes if condition.holds(values.get(node))]
         if not nodes:
             return nodes
         if key == "time":
             values = {node: (time, "") for node, time in times.items() if time is not None}
         else:
-            values = self.column(check_key(key, there or self.keys(kind), "sort"))
+            values = self.column(kind, check_key(key, there or self.keys(kind), "sort"))
         with_key = [node for node in nodes if node in values]
         with_key.sort(key=lambda node: (values[node][0] is not None, values[node][0] or 0.0, values[node][1]), reverse=falling)
         return (with_key + [node for node in nodes if node not in values])[:limit]
