@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import re
 import signal
 import socket
 import sys
@@ -24,6 +25,8 @@ from arsenal.pipelines.store import FlowStore, Product, Record
 from arsenal.pipelines.work import Attempt
 
 ROOT = "flows"
+EXECUTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,199}")
+"""Names that other schedulers give to an execution; numbers are those of `run_flow`."""
 STATES = ("cached", "done", "skipped", "failed", "blocked")
 """What becomes of a step: it was there, it is made, its condition does not hold, it failed, one that it needs did."""
 
@@ -432,6 +435,8 @@ def run_step(
     step waits for is not there.
     """
     began = time.perf_counter()
+    if not EXECUTION.fullmatch(execution) or execution.isdecimal():
+        raise FlowError(f"`execution` must be letters, digits and any of _.:+-, and no number alone; got {execution!r}.")
     flow = choose(flow, [name])
     check_world(flow)
     flow = flow._replace(steps=flow.steps | {name: flow.steps[name]._replace(retries=Retries())})  # whoever calls may try again

@@ -71,7 +71,7 @@ def test_every_command_of_its_readme_exists(tmp_path, capsys):
     new("mine", to=str(tmp_path / "mine"))
     lines = commands(tmp_path / "mine" / "README.md")
     verbs = {line.split()[1] for line in lines if line.startswith("arsenal ")}
-    assert {"train", "runs", "evaluate", "check", "export"} == verbs & cli.VERBS.keys() == verbs
+    assert {"train", "runs", "evaluate", "check", "export", "flow"} == verbs & cli.VERBS.keys() == verbs
 
 
 @pytest.mark.parametrize("name", ["3x", "my-project", "class", "", "a b", "tests", "arsenal"])

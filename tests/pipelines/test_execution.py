@@ -285,6 +285,30 @@ def test_one_flow_is_run_by_one_process_at_a_time(project):
     assert (json.loads(next(project.folder.glob("flows/wait/executions/*/events.jsonl")).read_text().splitlines()[-1]))["kind"] == "interrupted"
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_what_a_step_began_ends_with_the_flow_however_that_ends(project, number):
+    project.write("long.yaml", "steps: {long: {command: [sh, -c, 'sleep 60 & echo $! > pid; wait']}}\n")
+    process = subprocess.Popen([sys.executable, "-m", "arsenal", "flow", "run", "long.yaml"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    path = project.folder / "pid"
+    while not (path.exists() and path.read_text().strip()):
+        time.sleep(0.02)
+    child = int(path.read_text())
+    process.send_signal(number)
+    process.wait(15)
+    until = time.monotonic() + 10
+    while is_alive(child) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not is_alive(child)
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process is there and not merely waited for."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
+
+
 def test_a_signal_is_no_error_of_a_step(project):
     project.write("stop.py", "import os, signal\n\n\ndef f():\n    try:\n        os.kill(os.getpid(), signal.SIGTERM)\n        for _ in range(10**8): pass\n    except Exception:\n        return 1\n")
     with pytest.raises(FlowInterrupted):
@@ -326,6 +350,9 @@ def test_a_run_folder_is_what_it_learned_not_what_was_written_into_it(project):
 
 def test_steps_are_done_one_by_one_for_other_schedulers(project):
     found = flow("small", project.chain() | {"end": {"command": ["echo"], "cache": False, "after": ["total"]}, "no": {"command": ["echo"], "when": "${clean.rows} > 5"}})
+    for name in ("../one", "", "7"):
+        with pytest.raises(FlowError, match="`execution` must be letters, digits"):
+            run_step(found, "clean", name)
     with pytest.raises(FlowError, match="waits for `clean`, which is not done in execution one"):
         run_step(found, "total", "one")
     assert [run_step(found, name, "one").states[name] for name in ("clean", "total", "end", "no")] == ["done", "done", "done", "skipped"]
