@@ -293,8 +293,8 @@ class Ledger:
         )
         ids |= new
         keys = dict.fromkeys((node.kind, key) for node in nodes for key in node.cells)
-        known = self.base.execute("select id, kind, text from name") if keys else []
-        names = {(kind, text): number for number, kind, text in known}
+        asked = self.base.execute("select id, kind, text from name") if keys else []
+        names = {(kind, text): number for number, kind, text in asked}
         more = {key: number for number, key in enumerate((k for k in keys if k not in names), self._next("name"))}
         self.base.many("insert into name values (?, ?, ?)", [(number, *key) for key, number in more.items()])
         names |= more
@@ -486,12 +486,35 @@ def run_lineage(event: Mapping[str, Any]) -> tuple[list[Node], list[Edge]]:
     cells = {key: index.cell(run[key]) for key in ("name", "folder", "host", "state", "step") if run.get(key) is not None}
     cells |= {key: cell for key, cell in version_cells(event).items() if "/" in key or key.startswith("config.")}
     nodes: list[Node] = [Node(ref, "run", cells)]
-    edges: list[Edge] = []
-    if run.get("data"):
-        data = f"data:{run['data_version']}" if run.get("data_version") else f"data:{run['data'][:16]}"
-        nodes.append(Node(data, "data", {"fingerprint": index.cell(run["data"])}))
-        edges.append(Edge(data, ref, "read"))
-    return nodes, edges
+    read = data_nodes(run)
+    return nodes + read, [Edge(node.ref, ref, "read") for node in read]
+
+
+def data_nodes(run: Mapping[str, Any]) -> list[Node]:
+    """What a run read, as `describe_data` tells: its data versions, or else the rows by their fingerprint."""
+    if not run.get("data"):
+        return []
+    cells = {"fingerprint": index.cell(run["data"])}
+    if versions := run.get("data_versions"):
+        return [Node(f"data:{version}", "data", cells if len(versions) == 1 else {}) for version in versions]
+    more = {key: index.cell(run[f"data_{key}"]) for key in ("source", "files") if run.get(f"data_{key}") is not None}
+    return [Node(f"data:{run['data'][:16]}", "data", cells | more)]
+
+
+def describe_data(folder: Path) -> dict[str, Any]:
+    """What a run folder says of its data: the rows' fingerprint, versions, where one file was; nothing where it is damaged."""
+    from arsenal.runs.data_record import read_data
+    from arsenal.runs.folder import read_mathematics
+
+    found: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        found["data"] = read_mathematics(folder)["data"]
+        told = read_data(folder)
+        if told["versions"]:
+            found["data_versions"] = told["versions"]
+        if told["count"]:
+            found |= {"data_files": told["count"], **({"data_source": told["files"][0]["path"]} if told["count"] == 1 else {})}
+    return found
 
 
 def run_ref(name: str, identity: str) -> str:
@@ -501,8 +524,6 @@ def run_ref(name: str, identity: str) -> str:
 
 def read_runs(root: Path) -> Iterator[tuple[list[Node], list[Edge]]]:
     """The runs, sweeps, studies and reports below a folder of runs, a run at a time."""
-    from arsenal.runs.folder import read_mathematics
-
     for folder in index.folders(root):
         path = root / folder
         cells = index.read_run(path)
@@ -510,11 +531,9 @@ def read_runs(root: Path) -> Iterator[tuple[list[Node], list[Edge]]]:
         ref = run_ref(name, path.name)
         time = cells["time"][0] if "time" in cells else None
         nodes = [Node(ref, "run", cells | {"folder": index.cell(str(path.resolve()))}, time, cells["state"][1])]
-        edges: list[Edge] = []
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            data = f"data:{read_mathematics(path)['data'][:16]}"
-            nodes.append(Node(data, "data", {"fingerprint": index.cell(read_mathematics(path)["data"])}))
-            edges.append(Edge(data, ref, "read"))
+        read = data_nodes(describe_data(path))
+        nodes += read
+        edges = [Edge(node.ref, ref, "read") for node in read]
         if (page := path / "report" / "index.html").is_file():
             report = f"report:{ref.removeprefix('run:')}"
             nodes.append(Node(report, "report", {"folder": index.cell(str(page))}, page.stat().st_mtime))
