@@ -313,6 +313,13 @@ def test_a_folder_of_something_else_is_not_taken(tmp_path):
     assert "needs fsspec" in refusal(open_registry, "nosuch://bucket/registry")
 
 
+def test_a_bucket_that_writes_over_what_is_there_holds_no_registry(made):
+    store = open_registry(f"memory://{uuid.uuid4()}").store
+    careless = Registry(store._replace(create=store.replace))
+    assert "writes over what was to be made only once" in refusal(careless.register, made[0], "digits", run=None)
+    assert not store.exists("registry.json") and not store.names("models")
+
+
 def test_notes_keep_to_their_own_words(filled):
     filled.note("digits", "deployed", version=2, place="canary", why="as asked")
     assert filled.events("digits")[-1]["place"] == "canary"
