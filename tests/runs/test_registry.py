@@ -176,6 +176,7 @@ def test_what_was_cut_off_goes_on_and_is_seen_by_nobody_meanwhile(registry, made
     with pytest.raises(ConnectionError):
         broken.register(made[1], "digits", run=None)
     other = open_registry(registry.store.root)
+    assert other.store.exists("models/digits/2/SHA256SUMS") != bucket  # there they come last
     assert (other.versions("digits"), other.resolve("digits")[1], other.state("digits").uploads.keys()) == ([1], 1, {2})
     assert verify_model(other, "digits")[1] == ["digits@2 was begun and not finished; add it again, or arsenal registry rm digits@2"]
     assert other.register(made[2], "digits", run=None) == 3
@@ -310,6 +311,13 @@ def test_a_folder_of_something_else_is_not_taken(tmp_path):
     assert "is no registry and holds something else" in refusal(open_registry, str(tmp_path))
     assert "is no registry" in refusal(open_registry, str(tmp_path / "notes.txt"))
     assert "needs fsspec" in refusal(open_registry, "nosuch://bucket/registry")
+
+
+def test_a_bucket_that_writes_over_what_is_there_holds_no_registry(made):
+    store = open_registry(f"memory://{uuid.uuid4()}").store
+    careless = Registry(store._replace(create=store.replace))
+    assert "writes over what was to be made only once" in refusal(careless.register, made[0], "digits", run=None)
+    assert not store.exists("registry.json") and not store.names("models")
 
 
 def test_notes_keep_to_their_own_words(filled):

@@ -140,9 +140,8 @@ class Registry:
         if manifest["name"] != name:
             manifest = manifest | {"name": name}
         content = digest(manifest, files)
-        with contextlib.suppress(FileExistsError):
-            if not self.store.exists(MARK):
-                self.store.create(MARK, json.dumps({"format": FORMAT}).encode() + b"\n")
+        if not self.store.exists(MARK):
+            make_registry(self.store)
         if (known := self.find(name, content)) is not None:
             return known
         number = next((n for n, begun in self.state(name).uploads.items() if begun == content), None)
@@ -257,6 +256,17 @@ class Registry:
         reading.check_name(name)
         event, self.states[name] = append(self.store, at(name), kind, change, why, self.states.get(name))
         return event
+
+
+def make_registry(store: Store) -> None:
+    """Begin a registry; raises `RegistryError` for a bucket that would let one of two who write at once lose his event."""
+    mark = json.dumps({"format": FORMAT}).encode() + b"\n"
+    with contextlib.suppress(FileExistsError):
+        store.create(MARK, mark)
+        if store.folder is None:
+            store.create(MARK, mark + b"\n")  # there is one by now, so this must be refused
+            store.remove(MARK)
+            raise RegistryError(f"{store.root} writes over what was to be made only once; a registry cannot be kept there.")
 
 
 def at(name: str) -> str:
