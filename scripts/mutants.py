@@ -129,6 +129,12 @@ MUTANTS = (
     Mutant("changes under way are not seen", "arsenal/pipelines/execution.py", "if not error and not self.store.contents.is_same(one.read):", "if False:", "tests/pipelines/test_execution.py -k change_while"),
     Mutant("effects are had again", "arsenal/pipelines/execution.py", 'goes_on = last is not None and last.state != "complete" and not fresh', "goes_on = False", "tests/pipelines/test_execution.py -k effects"),
     Mutant("epochs are cut off", "arsenal/training/length.py", "math.ceil(self.amount / source.batch_size)", "math.floor(self.amount / source.batch_size)", "tests/training/test_length.py -k steps_are"),
+    # Gates and data versions.
+    Mutant("as good as the champion is better", "arsenal/evaluation/gates.py", "held = end > 0 if strict else end >= 0", "held = end >= 0", "tests/evaluation/test_gates.py -k champion"),
+    Mutant("the other end keeps the bound", "arsenal/evaluation/gates.py", '(ends[0] if side == "min" else ends[1])', '(ends[1] if side == "min" else ends[0])', "tests/evaluation/test_gates.py -k confidence"),
+    Mutant("the worst of many parts is one of one", "arsenal/evaluation/gates.py", "/ tests / 2", "/ 2", "tests/evaluation/test_gates.py -k worst_of_many"),
+    Mutant("a file of the size of then is that of then", "arsenal/storage/versions.py", "if old is not None and one == old[:3]", "if old is not None and one[0] == old[0]", "tests/runs/test_data_versions.py -k just_written"),
+    Mutant("a new file does not matter", "arsenal/storage/versions.py", "for name in sorted(version.files.keys() | contents.keys()):", "for name in sorted(version.files):", "tests/runs/test_data_versions.py -k not_as_it_was"),
 )  # fmt: skip
 
 

@@ -433,7 +433,7 @@ def test_a_file_that_changes_is_named_and_one_that_is_touched_is_not(folder):
 
 
 def test_sums_of_big_files_are_remembered_as_long_as_they_are_untouched(tmp_path, monkeypatch):
-    from arsenal.data import content
+    from arsenal.storage import content
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(content, "REMEMBERED", 10)

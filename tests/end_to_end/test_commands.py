@@ -408,7 +408,7 @@ BAD = {
     "misspelt argument": (["predict", "rnu=here", "input=a", "output=b"], ["rnu", "Did you mean `run`?"]),
     "missing argument": (["predict", "run=here"], ["input=...", "output=..."]),
     "a word without =": (["evaluate", "here"], ["key=value", "here"]),
-    "export over other files": (["export", "run=DIGITS", "to=here"], ["here", "not an artifact"]),
+    "export over other files": (["export", "run=DIGITS", "to=here", "force=true"], ["here", "not an artifact"]),
     "input missing": (["predict", "run=TABLE", "input=nowhere.csv", "output=o.csv"], ["nowhere.csv", "does not exist"]),
     "input empty": (["predict", "run=TABLE", "input=empty.csv", "output=o.csv"], ["empty.csv", "is empty"]),
     "input lacks a column": (["predict", "run=TABLE", "input=lacks.csv", "output=o.csv"], ["no column `mean radius`"]),

@@ -95,6 +95,8 @@ def test_as_good_as_a_champion_is_not_better():
     assert not judge({"champion/accuracy": {"min": 0}}, 0.0, same).passed, "Superiority takes a difference."
     assert judge({"champion/accuracy": {"min": -0.01}}, 0.0, same).passed, "Within the margin."
     assert not judge({"champion/accuracy": {"min": -0.01}}, -0.01, same - 0.01).passed
+    often = np.repeat([0.0, 0.02], 500)
+    assert not judge({"champion/accuracy": {"min": 0}}, 0.01, often).passed, "An interval that begins at nothing is not better."
     better = np.random.default_rng(1).normal(0.02, 0.005, 1000)
     assert judge({"champion/accuracy": {"min": 0}}, 0.02, better).passed
     assert not judge({"champion/accuracy": {"min": 0}}, 0.005, better - 0.015).passed, "A bare number does not decide."
