@@ -154,7 +154,7 @@ def test_names_and_versions_that_there_are_not(registry, source, tmp_path):
         data_versions.resolve(registry, "pays")
     data_versions.add(registry, "pays", source)
     assert [data_versions.resolve(registry, one) for one in ("pays", "pays@1", "pays@v1")] == [("pays", 1)] * 3
-    for reference, words in [("pays@v7", "has no version 7"), ("pays@best", "best"), ("a/b", "name of a model must be")]:
+    for reference, words in [("pays@v7", "the data 'pays' has no version '7'; there is: 1"), ("pays@best", "has no version 'best'"), ("a/b", "name of a model must be")]:
         with pytest.raises(ValueError, match=words):
             data_versions.resolve(registry, reference)
     for wrong, words in [(tmp_path / "none", "is no file and no folder"), (tmp_path / "empty", "holds no file")]:
@@ -195,7 +195,7 @@ def test_training_refuses_what_changed_before_anything_compiles(registry, source
     (source / "a.csv").write_text(ROWS + "9,1\n")
     with pytest.raises(ConfigError, match=r"`data`: the data pays@1 is not as it was: a.csv changed"):
         fit(compose("table", words(tmp_path, "data=pays@v1")))
-    for given, said in [("data=pays@v9", "has no version 9"), ("data=nobody@v1", "has no data 'nobody'; there is: pays")]:
+    for given, said in [("data=pays@v9", "has no version '9'"), ("data=nobody@v1", "has no data 'nobody'; there is: pays")]:
         with pytest.raises(ConfigError, match=said):
             fit(compose("table", words(tmp_path, given)))
     with pytest.raises(ConfigError, match="`digits` at `data` has no argument `path`"):
@@ -226,6 +226,6 @@ def test_the_command(registry, source, monkeypatch, capsys):
     assert typed("rm", "pays@v1", "yes=true")[1].startswith("removed pays@1")
     assert typed("add", "pays", source)[1].startswith("pays@2")
     for words, said in [(("rm", "pays"), "must name a version"), (("add", "pays", source, "copy=yes"), "`copy` must be true or false"),
-                        (("show", "pays@v1"), "has no version 1"), (("list", "format=xml"), "`format` must be one of")]:  # fmt: skip
+                        (("show", "pays@v1"), "has no version '1'"), (("list", "format=xml"), "`format` must be one of")]:  # fmt: skip
         code, _, err = typed(*words)
         assert code == 1 and said in err and err.count("\n") == 1

@@ -114,7 +114,7 @@ def numbers(store: Store, name: str) -> list[int]:
 
 
 def resolve(registry: Registry, reference: str) -> tuple[str, int]:
-    """Name and number of `NAME@v3`, `NAME@3`, `NAME@alias` or `NAME`, the newest; ValueError where there is none."""
+    """Name and number of `NAME@v3`, `NAME@3` or `NAME`, the newest; ValueError where there is none."""
     name, sign, which = reference.partition("@")
     if sign and which[:1] == "v" and which[1:].isdecimal():
         which = which[1:]
@@ -122,8 +122,12 @@ def resolve(registry: Registry, reference: str) -> tuple[str, int]:
     if not known.versions:
         there = ", ".join(names(registry)) or "none"
         raise RegistryError(f"the registry {registry.store.root} has no data {name!r}; there is: {there}.")
-    name, wanted = reading.read_reference(f"{name}@{which}" if sign else name)
-    return name, reading.version_of(name, wanted, known)
+    if not sign:
+        return name, known.versions[-1]
+    if not which.isdecimal() or int(which) not in known.versions:
+        there = ", ".join(reading.name_ranges(known.versions))
+        raise RegistryError(f"the data {name!r} has no version {which!r}; there is: {there}.")
+    return name, int(which)
 
 
 def read_version(registry: Registry, name: str, number: int) -> DataVersion:
