@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from arsenal import cli
+from arsenal.config import ConfigError
 from arsenal.evaluation.gates import GateError
 from arsenal.pipelines.behaviour import run_model_tests
 from arsenal.pipelines.champions import find_champion
@@ -254,6 +255,18 @@ def test_the_command(run, weak, tmp_path, monkeypatch, capsys):
         assert code == 1 and said in err and err.count("\n") == 1, err
 
 
+
+
+def test_gates_of_the_experiment_itself(train, monkeypatch, capsys):
+    given = "++gates={data/rows: {min: 700}, size/bytes: {min: 1}}"
+    run = train(given)
+    monkeypatch.setattr(sys, "argv", ["arsenal", "check", f"run={run.folder}"])
+    with pytest.raises(SystemExit):
+        cli.arsenal()
+    out, err = capsys.readouterr()
+    assert "gates: the experiment's own" in out and out.count("passed") == 1 and err == "arsenal: 1 of 2 failed: data/rows.\n"
+    with pytest.raises(ConfigError, match="`gates`: A gate is called FAMILY/WHAT"):
+        compose("table", ["++gates={rows: {min: 700}}"])
 
 
 def test_pytest_collects_them(run):
