@@ -106,6 +106,12 @@ MUTANTS = (
     Mutant("a threshold forgets the misses", "arsenal/evaluation/threshold.py", "costs.miss * (positives - caught)", "costs.miss * caught", "tests/evaluation/test_threshold.py"),
     Mutant("ridge penalises nothing", "arsenal/estimators/linear.py", 'gram + hp["alpha"] * jnp.eye', 'gram + 0 * hp["alpha"] * jnp.eye', "tests/estimators/test_peers.py -k ridge"),
     Mutant("kmeans counts rows once", "arsenal/estimators/cluster.py", "dtype=label.dtype)[:, None]).astype(x.dtype) * weight", "dtype=label.dtype)[:, None]).astype(x.dtype)", "tests/estimators/cases.py -k kmeans"),
+    # The registry.
+    Mutant("who comes second takes the place", "serving/arsenal_serving/repository/store.py", "os.link(partial, target)", "os.replace(partial, target)", "tests/runs/test_registry.py -k 'two_who_move and not 1000'"),
+    Mutant("a rollback goes to where it began", "arsenal/runs/registry/versions.py", "past[-1], past[:-1]", "past[0], past[1:]", "tests/runs/test_registry.py -k goes_back"),
+    Mutant("sums are sent first", "arsenal/runs/registry/versions.py", "key=lambda item: item[0] == SUMS", "key=lambda item: item[0] != SUMS", "tests/runs/test_registry.py -k cut_off"),
+    Mutant("what an alias holds is removed", "arsenal/runs/registry/versions.py", "for alias, number in state.aliases.items() if number == version):", "for alias, number in state.aliases.items() if not number):", "tests/runs/test_registry.py -k held_is"),
+    Mutant("a number is a version's again", "arsenal/runs/registry/versions.py", "number = state.last + 1", "number = max(state.versions, default=0) + 1", "tests/runs/test_registry.py -k given_again"),
     # The driver, runs and searches.
     Mutant("a stream forgets its window", "arsenal/data/source.py", "lambda v: v[step % window], block), n, batch_size, window)", "lambda v: v[0], block), n, batch_size, window)", "tests/data/test_columns.py -k order"),
     Mutant("a NaN goes on", "arsenal/training/driver.py", "jnp.where(sound, before.step + 1, -1 - before.step)", "before.step + 1", "tests/end_to_end/test_training.py -k diverges_says"),
