@@ -37,6 +37,7 @@ VERBS = {
     "data": "versions of data in the registry: add NAME SOURCE, list, show NAME@v3, verify NAME@v3, rm NAME@v3",
     "reproduce": "a run again, the same bits or what differs: MODEL or run=FOLDER",
     "lineage": "what came of what, from data to deployment: MODEL, run=FOLDER or request=ID log=FILE",
+    "monitor": "a served model beside what it learned from: report folder=FOLDER model=ARTIFACT, watch, reference",
     "ab": "one experiment on people, from a table of events to a page: TABLE unit=... variant=... outcome=...",
     "new": "a project of your own that trains at once: NAME [to=FOLDER]",
     "completion": "tab completion: eval \"$(arsenal completion bash)\", or zsh, fish",

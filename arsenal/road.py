@@ -5,6 +5,7 @@ import math
 import shlex
 import signal
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -43,6 +44,7 @@ from arsenal.models.adapted import FROZEN, has_adapters, join_frozen, merge_adap
 from arsenal.models.aside import ASIDE, begin_again, without_aside
 from arsenal.nn.dense import Adapters
 from arsenal.records import Batch
+from arsenal.refusal import Refusal
 from arsenal.run import Run, check_expect, column_names, load, logged_rows, slope_of
 from arsenal.runs import data_record, events, folder, processes, schema, signals
 from arsenal.runs.cache import compile_cache
@@ -632,10 +634,36 @@ def export(run: Run, to: str | Path | None = None, explain: str | None = None, f
         "expect": {"stated": run.config.settings.expect, "missed": missed, "forced": bool(missed)},
     }  # fmt: skip
     name = run.config.settings.name
-    version = write(target, methods, params, name=name, codecs=codecs, provenance=provenance, decoding=decoding)
+    version = write(
+        target, methods, params, name=name, codecs=codecs, provenance=provenance, decoding=decoding, reference=reference_rows(run)
+    )
     if missed:
         add_note(run.folder, f"exported to {version} by force, although {'; '.join(missed)}")
     return version
+
+
+REFERENCE_ROWS, REFERENCE_CELLS = 20_000, 4_000_000
+"""Of the training rows that an artifact's reference counts, and of their numbers."""
+
+
+def reference_rows(run: Run) -> Any:
+    """Inputs of training rows that are there, spread over all, enough to know their distribution by; None of a stream or a text.
+
+    Where the data is not on this machine a warning says that there are none.
+    """
+    try:
+        learned = run.experiment.splits["train"]
+    except (OSError, Refusal, ValueError) as error:
+        why = " ".join(str(error).split())
+        told = f"The artifact will not say what {run.folder} learned from, so nobody can watch for drift: {why}"
+        warnings.warn(told, stacklevel=2)
+        return None
+    if is_streamed(learned) or run.kept[0].tokenizer:
+        return None
+    there = live_rows(learned)
+    cells = sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(there.x))
+    most = max(1, min(REFERENCE_ROWS, REFERENCE_CELLS // max(cells, 1)))
+    return (gather(there, even_positions(len(there.weight), most)) if len(there.weight) > most else there).x
 
 
 def language_of(run: Run, described: "Schema", rows: Batch) -> dict[str, Any] | None:

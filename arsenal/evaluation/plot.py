@@ -450,6 +450,42 @@ def intervals(
     return figure
 
 
+def shares_beside(
+    names: Sequence[str], before: np.ndarray, now: np.ndarray, title: str, labels: tuple[str, str], theme: Theme = LIGHT
+) -> "Figure":  # fmt: skip
+    """Shares [parts] of two sets of rows, bars beside each other; of many parts only some are named."""
+    figure = new_figure(4.6, 2.6, theme)
+    axes, at = figure.subplots(), np.arange(len(names))
+    axes.bar(at - 0.2, before, 0.4, color=theme.muted, alpha=0.55, label=labels[0])
+    axes.bar(at + 0.2, now, 0.4, color=theme.wrong, label=labels[1])
+    every = max(1, -(-len(names) // 6))
+    axes.set_xticks(at[::every], [shorten(name, 14) for name in names[::every]], rotation=20 if len(names) > 3 else 0)
+    dress(axes, theme, title)
+    axes.grid(axis="x", visible=False)
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    legend(axes, theme)
+    return figure
+
+
+def sizes_in_time(
+    times: Sequence[str], sizes: dict[str, np.ndarray], bound: float, title: str, theme: Theme = LIGHT
+) -> "Figure":  # fmt: skip
+    """How far each column [slices] was from its reference in slices of time, NaN where it was not there; the bound dashed."""
+    figure = new_figure(9.4, 2.6, theme)
+    axes, at = figure.subplots(), np.arange(len(times))
+    colours = (theme.wrong, theme.right, theme.third, theme.train, theme.fourth, theme.muted)
+    for colour, (name, values) in zip(colours, sizes.items(), strict=False):
+        (line,) = axes.plot(at, np.minimum(values, 1e3), color=colour, linewidth=1.6, label=shorten(name, 18), clip_on=False)
+        line.set(marker="o", markersize=3)
+    axes.axhline(bound, color=theme.muted, linewidth=0.8, linestyle=(0, (4, 4)))
+    every = max(1, -(-len(times) // 8))
+    axes.set_xticks(at[::every], times[::every])
+    axes.set_ylim(bottom=0)
+    dress(axes, theme, title)
+    legend(axes, theme)
+    return figure
+
+
 def importances(
     mean: np.ndarray, deviation: np.ndarray | None, names: Sequence[str], title: str = "Importance", label: str = "",
     theme: Theme = LIGHT,

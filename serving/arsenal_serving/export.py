@@ -24,13 +24,16 @@ from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
 
 from arsenal_serving.artifact import codecs, golden, lengths, manifest, program
 from arsenal_serving.artifact import folder as artifact
+from arsenal_serving.artifact import reference as references
 from arsenal_serving.artifact.codecs import cells
 from arsenal_serving.artifact.manifest import COUPLED, INDEPENDENT, METHOD_NAME, SERVED, SINGLE
 from arsenal_serving.artifact.program import BATCH, PLATFORMS, Array
+from arsenal_serving.artifact.reference import ModelReference
 from arsenal_serving.artifact.versions import MODEL_NAME
 from arsenal_serving.refused import Refused, show, unknown_name
 
 SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+ANSWERED = 1024  # rows of a reference that are answered at once
 
 
 class Tensor(NamedTuple):
@@ -90,6 +93,7 @@ def export(
     codecs: Mapping[str, dict[str, Any]] | None = None,
     provenance: Mapping[str, Any] | None = None,
     decoding: Mapping[str, Any] | None = None,
+    reference: Any = None,
     platforms: Sequence[str] = PLATFORMS,
 ) -> Path:
     """Write `methods` over `params` as the next version in the model's folder; returns the version's folder.
@@ -100,6 +104,8 @@ def export(
     decoding: of a model of language, whose private methods `decode_enter` and `decode_step` keep texts in slots, see
     `arsenal_serving.artifact.slots`: {"codec": that of its tokens, "context": tokens of a text, "vocabulary": how many
     tokens there are, "end": those that end a text, "template": a chat template, {"source", "tokens"}, or None}.
+    reference: rows as the example has them, those that the model learned from: how they and the answers to them are
+    distributed is kept in the artifact, for whoever watches what it is asked (`arsenal_serving.artifact.reference`).
     A bare array input is named "x", a bare array output after its method, the rest by their path ("a.b").
     As under `jax.jit`, 64-bit inputs and parameters become 32-bit ones unless jax_enable_x64 is on.
     Raises `Refused` for what cannot be served or is not proven, and for a version that exists, before anything is
@@ -139,6 +145,8 @@ def export(
         files |= made_files
         kept |= made_golden
     files[artifact.GOLDEN] = safetensors.numpy.save(kept)
+    if reference is not None:
+        files[references.FILE] = references.write(_reference(reference, made, params, described))
     try:
         manifest.text(described)
     except (TypeError, ValueError) as error:
@@ -243,6 +251,25 @@ def _method(
     kept = {f"{name}/input/{key}": np.array(x, order="C") for key, x in zip(input_names, few, strict=True)}
     kept |= {f"{name}/output/{key}": np.array(y, order="C") for key, y in zip(output_names, answers, strict=True)}
     return entry, {f"programs/{name}.exported": versioned, f"programs/{name}.mlir": durable}, kept
+
+
+def _reference(rows: Any, made: Mapping[str, Method], params: Any, described: Mapping[str, Any]) -> ModelReference:
+    """How these rows and the answers to them are distributed, by the methods that take such rows."""
+    many, found = len(jax.tree.leaves(rows)[0]), {}
+    taken, structure = jax.tree.map(lambda x: x[: references.MOST_ROWS], rows), str(jax.tree.structure(rows))
+    for name, method in made.items():
+        if method.private or not method.batch or str(jax.tree.structure(method.example)) != structure:
+            continue
+        if method.sizes is not None and max(method.sizes) < ANSWERED:  # what is slow to answer is not asked for so many
+            continue
+        fn, answers = jax.jit(method.fn), []
+        for at in range(0, min(many, references.MOST_ROWS), ANSWERED):
+            answer = fn(params, jax.tree.map(lambda x: x[at : at + ANSWERED], taken))  # noqa: B023 (called at once)
+            answers.append({key: np.asarray(value) for key, value in _by_path(answer, bare=name).items()})
+        outputs = {key: np.concatenate([answer[key] for answer in answers]) for key in answers[0]}
+        entry, states = described["methods"][name], described["codecs"]
+        found[name] = references.describe_method(entry, states, _by_path(taken, bare="x"), outputs)
+    return ModelReference(min(many, references.MOST_ROWS), found)
 
 
 def _odd_values(tensor: Tensor, x: np.ndarray, states: Mapping[str, dict[str, Any]]) -> np.ndarray | None:

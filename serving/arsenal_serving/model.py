@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arsenal_serving.artifact import codecs, golden, lengths, program, versions
+from arsenal_serving.artifact import codecs, golden, lengths, program, reference, versions
 from arsenal_serving.artifact import folder as artifact
 from arsenal_serving.artifact.codecs import cells
 from arsenal_serving.artifact.manifest import INDEPENDENT, MOST_RANK, SINGLE
@@ -123,7 +123,7 @@ class ServedModel:
     """A loaded artifact; made by `load`. `name`, `version`, `default` and `methods` say what it serves.
 
     every: the methods, and those that no client may call. decoding: the programs of texts in slots, of a model of
-    language.
+    language. reference: how the rows were distributed that it learned from, where the artifact tells.
     """
 
     def __init__(
@@ -136,6 +136,7 @@ class ServedModel:
         private = {name for name, entry in manifest["methods"].items() if entry.get("private")}
         self.methods = {name: method for name, method in methods.items() if name not in private}
         self.decoding: Decoding | None = None
+        self.reference: reference.ModelReference | None = None
         self.max_batch = max_batch
         self.max_rows = max_rows
         self.seconds: dict[str, float] = {}
@@ -420,6 +421,8 @@ def make(
             if (codec := manifest["codecs"].get(told["codec"])) is None or codec.get("kind") != "tokens":
                 raise Refused(f"the codec of 'decoding' must be one of kind 'tokens'; got {show(told['codec'])}.")
             model.decoding = Decoding(told, codec, methods, model._params, slots, room or told["context"])
+        if reference.FILE in files:
+            model.reference = reference.read(files[reference.FILE])
         try:
             model.differences = model.check_golden(kept)
         except Refused:

@@ -293,8 +293,8 @@ class Ledger:
         )
         ids |= new
         keys = dict.fromkeys((node.kind, key) for node in nodes for key in node.cells)
-        known = self.base.execute("select id, kind, text from name") if keys else []
-        names = {(kind, text): number for number, kind, text in known}
+        asked = self.base.execute("select id, kind, text from name") if keys else []
+        names = {(kind, text): number for number, kind, text in asked}
         more = {key: number for number, key in enumerate((k for k in keys if k not in names), self._next("name"))}
         self.base.many("insert into name values (?, ?, ?)", [(number, *key) for key, number in more.items()])
         names |= more

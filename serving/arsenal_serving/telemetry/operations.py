@@ -32,6 +32,12 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--redact", action="append", default=[], metavar="INPUT[.COLUMN]", help="not kept; an output alike; repeatable"
     )
     group.add_argument(
+        "--monitor", metavar="FOLDER", help="count how what is asked is distributed, beside what the model learned from"
+    )
+    group.add_argument(
+        "--monitor-window", type=_seconds, default=60.0, metavar="S", help="of each file (default: 60 seconds)"
+    )
+    group.add_argument(
         "--request-log-bytes", type=_size, default=1 << 30, metavar="N", help="in all; the oldest go (default: 1 GiB)"
     )
 
@@ -43,6 +49,16 @@ def _share(text: str) -> float:
         value = -1.0
     if not 0.0 < value <= 1.0:
         raise argparse.ArgumentTypeError(f"must be more than 0 and at most 1; got {text!r}")
+    return value
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 1.0 <= value <= 86_400.0:
+        raise argparse.ArgumentTypeError(f"must be 1 to 86400 seconds; got {text!r}")
     return value
 
 
@@ -63,6 +79,7 @@ class Operations:
     def __init__(self, given: argparse.Namespace, serving: Serving, worker: int | None = None):
         from arsenal_serving.telemetry.metrics import Metrics
         from arsenal_serving.telemetry.request_log import RequestLog
+        from arsenal_serving.telemetry.watcher import Watcher
 
         self._repository, self._said_ready, self._worker = serving.repository, False, worker
         self._audit = Audit(given.audit) if given.audit else None
@@ -87,6 +104,11 @@ class Operations:
             observers.append(requests.observe)
             about = "Requests of the sample that are not in the request log."
             counts.append(("request_log_dropped", about, lambda: requests.dropped))
+        self._watcher = Watcher(given.monitor, self._repository, given.monitor_window) if given.monitor else None
+        if (watcher := self._watcher) is not None:
+            observers.append(watcher.observe)
+            about = "Inferences that monitoring did not count, and windows that it could not write."
+            counts.append(("monitor_dropped", about, lambda: watcher.dropped + watcher.failed))
         self._metrics = Metrics(self._repository, serving.engine, counts)
         self._repository.on_change = self.changed
         self.serving = serving._replace(
@@ -110,11 +132,21 @@ class Operations:
             self._metrics.refresh()
             asyncio.get_running_loop().call_later(REFRESH, self.begin)
 
+    def _tick(self) -> None:
+        if self._watcher is not None:
+            self._watcher.tick()
+            asyncio.get_running_loop().call_later(REFRESH, self._tick)
+
     def ready(self) -> None:
         """Say that models are ready; raises `Refused` for what should be redacted and is nowhere."""
         if self._requests is not None:
             self._requests.check()
         models = [f"{name}/{version}" for name, version, _ in self._repository.ready()]
+        if self._watcher is not None:
+            self._tick()
+            for name, version, model in self._repository.ready():
+                if model.reference is None:
+                    self._log.event("warning", "no reference", model=name, version=version)
         self._said_ready = True
         self._log.event("info", "ready", **self._process(), models=models)
 
@@ -127,6 +159,8 @@ class Operations:
         """Write the last lines of all logs."""
         if self._requests is not None:
             self._requests.close()
+        if self._watcher is not None:
+            self._watcher.close()
         if self._audit is not None:
             try:
                 self._audit.record("stop", self._process())

@@ -1,0 +1,62 @@
+"""What a served model was asked: the windows of a monitoring folder beside the reference of the artifact."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from arsenal_serving.artifact import folder as artifact
+from arsenal_serving.artifact.reference import FILE, MethodReference, ModelReference
+from arsenal_serving.artifact.reference import read as read_reference
+from arsenal_serving.artifact.versions import locate
+from arsenal_serving.artifact.windows import Window, merge_windows, read_windows
+
+from arsenal.refusal import Refusal
+
+
+class MonitoringError(Refusal):
+    """There is nothing to compare, or nothing to compare with."""
+
+
+class Watched(NamedTuple):
+    """A method of a served version: its reference, and where its windows lie."""
+
+    model: str
+    version: str
+    method: str
+    reference: MethodReference
+    known: ModelReference
+    folder: Path
+
+
+def read_watched(model: str | Path, folder: str | Path, method: str | None = None) -> Watched:
+    """The method, the default one unless named, of an artifact (a version, a model's folder, a run's) in a monitoring folder."""
+    where = locate(model)
+    held = artifact.open_version(where).files
+    manifest = artifact.read_manifest(where, held)
+    if FILE not in held:
+        raise MonitoringError(f"{where} has no {FILE}: it was exported without one, or without its data; export it again.")
+    known = read_reference(held[FILE], str(where / FILE))
+    name = method or manifest["default"]
+    if name not in known.methods:
+        methods = ", ".join(known.methods) or "none: the reference has no method"
+        raise MonitoringError(f"`method` must be one of {methods}; got {name}.")
+    version = str(manifest["version"])
+    windows = Path(folder) / manifest["name"] / version
+    if not windows.is_dir():
+        there = sorted(f"{path.parent.name}/{path.name}" for path in Path(folder).glob("*/*") if path.is_dir())
+        raise MonitoringError(f"{folder} has no windows of {manifest['name']}/{version}; there are {', '.join(there) or 'none'}.")
+    return Watched(manifest["name"], version, name, known.methods[name], known, windows)
+
+
+def windows_of(watched: Watched, since: float = 0.0, until: float = float("inf")) -> Iterator[Window]:
+    """The windows as they were written."""
+    return read_windows(watched.folder, watched.known, watched.method, since, until)
+
+
+def slices_of(watched: Watched, seconds: float, since: float = 0.0, until: float = float("inf")) -> list[Window]:
+    """The windows merged to slices of so many seconds, in order; slices in which nothing came are not there."""
+    slices: dict[int, list[Window]] = {}
+    for window in windows_of(watched, since, until):
+        slices.setdefault(int(window.since // seconds), []).append(window)
+    merged = [merge_windows(several) for _, several in sorted(slices.items())]
+    return [one for one in merged if one is not None]

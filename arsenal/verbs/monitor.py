@@ -1,0 +1,163 @@
+"""`arsenal monitor report|watch|reference`: a served model beside what it learned from."""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from arsenal.cli import UsageError, as_count
+
+
+def report(
+    folder: str, model: str, method: str | None = None, since: str | None = None, until: str | None = None,
+    size: str = "0.1", alpha: str = "0.01", to: str = "monitor.html",
+) -> None:  # fmt: skip
+    """Write a page of what changed, since when, how much it matters, and for which values.
+
+    folder: what `arsenal-serve --monitor FOLDER` wrote. model: the artifact, a model's folder or a run's. method: the default one
+    unless given. since, until: times as 2026-11-30T20:00, UTC, or how long ago, 6h, 30m, 2d. size: how far a column must have
+    moved. alpha: the share of windows without drift that may say so. to: the page.
+    """  # fmt: skip
+    from arsenal.monitoring.report import write_page
+    from arsenal.monitoring.watch import read_watched
+
+    bounds = bounds_of(size, alpha)
+    begin, end = as_time("since", since, 0.0), as_time("until", until, math.inf)
+    print_findings(write_page(Path(to), read_watched(model, folder, method), bounds, begin, end))
+    print(f"page: {to}")
+
+
+def watch(
+    folder: str, model: str, method: str | None = None, window: str = "1h", every: str = "60", once: str = "false",
+    size: str = "0.1", alpha: str = "0.01", to: str | None = None,
+) -> None:  # fmt: skip
+    """Look at the last window again and again, and append what is found to `findings.jsonl`, which alerts read.
+
+    folder, model, method, size, alpha: as of `report`. window: how far back each look reaches, 1h, 30m. every: seconds between
+    two looks. once: true looks once, and exits 1 where something has moved or is missing. to: the file; the folder's
+    findings.jsonl unless given.
+    """  # fmt: skip
+    from arsenal.monitoring.findings import FILE, append_findings
+    from arsenal.monitoring.report import findings_of
+    from arsenal.monitoring.watch import MonitoringError, read_watched, slices_of
+
+    if once not in ("true", "false"):
+        raise UsageError(f"`once` must be true or false; got {once}.")
+    bounds, reach, pause = bounds_of(size, alpha), as_seconds("window", window), as_count("every", every)
+    target = Path(to) if to else Path(folder) / FILE
+    while True:
+        found = []
+        try:
+            watched = read_watched(model, folder, method)
+            for one in slices_of(watched, math.inf, time.time() - reach):
+                found += findings_of(watched, one, bounds)
+        except MonitoringError:
+            if once == "true":
+                raise
+        append_findings(target, found)
+        print_findings(found)
+        if once == "true":
+            if any(one.state == "breach" for one in found):
+                raise Moved("what is above has moved or is missing.")
+            return
+        with contextlib.suppress(KeyboardInterrupt):
+            time.sleep(pause)
+            continue
+        return
+
+
+def reference(model: str, method: str | None = None) -> None:
+    """Say what an artifact knows of the rows that it learned from, column by column.
+
+    model: the artifact, a model's folder or a run's. method: all of them unless given.
+    """
+    from arsenal_serving.artifact import folder as artifact
+    from arsenal_serving.artifact.reference import FILE, read
+    from arsenal_serving.artifact.versions import locate
+
+    from arsenal.evaluation.report import number
+    from arsenal.runs.table import align
+
+    where = locate(model)
+    held = artifact.open_version(where).files
+    if FILE not in held:
+        raise UsageError(f"{where} has no {FILE}; export its run again, where its data is.")
+    known = read(held[FILE])
+    if method is not None and method not in known.methods:
+        raise UsageError(f"`method` must be one of {', '.join(known.methods)}; got {method}.")
+    rows = []
+    for name, one in known.methods.items():
+        if method in (None, name):
+            for way, columns in (("asked", one.inputs), ("answered", one.outputs)):
+                for column in columns:
+                    facts = [number(value) for value in (column.mean, column.deviation, column.least, column.most)]
+                    gaps = column.counts[-1] / max(sum(column.counts), 1)
+                    rows.append([name, way, column.name, column.kind, *facts, f"{gaps:.1%}", f"{len(column.levels) or ''}"])
+    heads = ["method", "", "column", "kind", "mean", "deviation", "least", "most", "missing", "levels"]
+    print(f"{where}: {known.rows:,} rows\n")
+    print(align(heads, rows, range(4, 10)), end="")
+
+
+class Moved(UsageError):
+    """Something has moved: what a look that exits says last."""
+
+
+def print_findings(found: list[Any]) -> None:
+    """What is not as it should be, or that all is."""
+    wrong = [one for one in found if one.state != "ok"]
+    for one in wrong:
+        print(f"{one.state}  {one.kind}  {one.name}: {one.why}")
+    if not wrong:
+        few = next((one.why for one in found if one.why.startswith("too few")), None)
+        print(few or (f"{len(found)} columns are as they were" if found else "nothing came"))
+
+
+def bounds_of(size: str, alpha: str) -> Any:
+    """The bounds of drift by their words."""
+    from arsenal.monitoring.drift import DriftBounds
+
+    made = []
+    for name, word, most in (("size", size, math.inf), ("alpha", alpha, 1.0)):
+        try:
+            value = float(word)
+        except ValueError:
+            value = math.nan
+        if not 0 < value < most:
+            raise UsageError(f"`{name}` must be a number above 0{' and below 1' if most == 1 else ''}; got {word}.")
+        made.append(value)
+    return DriftBounds(made[0], made[1])
+
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def as_seconds(name: str, word: str) -> float:
+    """A length of time such as 90s, 30m, 6h or 2d.
+
+    >>> as_seconds("window", "30m")
+    1800.0
+    """
+    number, unit = word[:-1], word[-1:]
+    if unit not in UNITS or not number.isascii() or not number.isdigit() or not int(number):
+        raise UsageError(f"`{name}` must be a length such as 90s, 30m, 6h or 2d; got {word}.")
+    return float(number) * UNITS[unit]
+
+
+def as_time(name: str, word: str | None, default: float) -> float:
+    """A time in seconds: of the world's clock, or how long ago."""
+    if word is None:
+        return default
+    if word[-1:] in UNITS and word[:-1].isdigit():
+        return time.time() - as_seconds(name, word)
+    try:
+        found = datetime.fromisoformat(word)
+    except ValueError as error:
+        allowed = "a time such as 2026-11-30T20:00, UTC, or how long ago, such as 6h"
+        raise UsageError(f"`{name}` must be {allowed}; got {word}.") from error
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+VERBS: dict[str, Callable[..., None]] = {"report": report, "watch": watch, "reference": reference}

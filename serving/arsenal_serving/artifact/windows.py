@@ -1,0 +1,70 @@
+"""What models were asked, window by window, as servers with `--monitor FOLDER` write it.
+
+    FOLDER/MODEL/VERSION/20261130/205000-1234-567890.json  when it began, UTC; the process; a number of its own
+    {"format": 1, "since": 1796070600.0, "until": 1796070660.0, "rows": 812,
+     "methods": {"predict": {"inputs": {COLUMN: sketch, ...}, "outputs": {...}}}}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from arsenal_serving.artifact.reference import ModelReference
+from arsenal_serving.artifact.sketch import Sketch
+from arsenal_serving.refused import Refused
+
+
+class Window(NamedTuple):
+    """Sketches of one method over a span of time: columns by name, of inputs and of outputs."""
+
+    since: float
+    until: float
+    rows: int
+    inputs: dict[str, Sketch]
+    outputs: dict[str, Sketch]
+
+
+def read_windows(
+    folder: Path, known: ModelReference, method: str, since: float = 0.0, until: float = float("inf")
+) -> Iterator[Window]:
+    """The windows of FOLDER/MODEL/VERSION in the order of their times, those of several processes one after another.
+
+    A file that is torn, or of another reference, raises `Refused` by its name.
+    """
+    columns = known.methods[method]
+    for path in sorted(folder.glob("*/*.json")):
+        try:
+            body = json.loads(path.read_bytes())
+            began, ended = float(body["since"]), float(body["until"])
+            if ended <= since or began >= until or method not in body["methods"]:
+                continue
+            one = body["methods"][method]
+            made = [
+                {known.name: Sketch.read(known, one[way][known.name]) for known in listed if known.name in one[way]}
+                for way, listed in (("inputs", columns.inputs), ("outputs", columns.outputs))
+            ]
+        except (ValueError, KeyError, TypeError) as error:
+            raise Refused(f"{path} is no window of this model: {error}.") from error
+        yield Window(began, ended, int(body["rows"]), *made)
+
+
+def merge_windows(windows: Iterable[Window]) -> Window | None:
+    """All of them as one; None of none."""
+    merged: Window | None = None
+    for window in windows:
+        if merged is None:
+            merged = window
+            continue
+        for mine, others in ((merged.inputs, window.inputs), (merged.outputs, window.outputs)):
+            for name, sketch in others.items():
+                if name in mine:
+                    mine[name].merge(sketch)
+                else:
+                    mine[name] = sketch
+        merged = merged._replace(
+            since=min(merged.since, window.since), until=max(merged.until, window.until), rows=merged.rows + window.rows
+        )
+    return merged
