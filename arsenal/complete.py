@@ -16,7 +16,7 @@ from arsenal.runs.judge import Judge, evaluations
 from arsenal.storage.files import read_json
 from arsenal.training.stopping import is_exhausted
 
-LATER = ("metrics", "expect", "tags")
+LATER = ("metrics", "expect", "gates", "tags")
 """Keys that can be honoured now: of metrics everything is measured anew from the checkpoint."""
 STEPS = ("every", "early_stopping", "on_nan", "run")
 """Keys that say how steps are taken, judged and kept, of which none is left."""

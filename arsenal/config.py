@@ -157,6 +157,7 @@ class Settings(Section):
     teacher: str | None
     run: RunSettings
     expect: dict[str, dict[Literal["min", "max"], float]]
+    gates: dict[str, dict[str, Any]]
     trusted: list[str]
     tags: list[str]
     registry: str | None
@@ -371,7 +372,7 @@ REPLACED = ("space", "grid", "portfolio.classes", "portfolio.numbers")
 """Keys whose value on a command line is all of it."""
 
 
-EMPTIED = ("expect", "metrics")
+EMPTIED = ("expect", "gates", "metrics")
 """Keys that may be taken out as a whole."""
 
 
@@ -649,6 +650,13 @@ def examine(values: dict[str, Any], referred: set[str], schema: type[Settings] =
         if values[key] is not None and issubclass(schema, kinds):
             raise ConfigError(f"`{key}` is for one run: `arsenal train` takes it.")
     check_lengths(values)
+    if values["gates"]:
+        from arsenal.evaluation.gates import GateError, read_gates  # draws pictures beside, which `--help` must not load
+
+        try:
+            read_gates(values["gates"])
+        except GateError as error:
+            raise ConfigError(f"`gates`: {error}") from error
     if values.get("init_map") and values.get("init_from") is None:
         raise ConfigError("`init_map` says what parameters of another run are called here; give that run with init_from=RUN.")
     trust = trusted_packages(values["trusted"])

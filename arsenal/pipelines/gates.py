@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arsenal.data.column import is_streamed
+from arsenal.evaluation.answers import answers
 from arsenal.evaluation.drift import SURE
 from arsenal.evaluation.findings import draw_metrics, drift_of_columns, fits_answers, named_columns
 from arsenal.evaluation.gates import Gate, GateError, Verdict, judge_bounds, read_gates, refuse_gate
@@ -18,6 +19,7 @@ from arsenal.evaluation.leakage import duplicate_leaks, list_columns, row_bytes,
 from arsenal.evaluation.paired import Paired, lines_of_tests
 from arsenal.evaluation.report import number
 from arsenal.evaluation.slices import column_parts
+from arsenal.evaluation.study import ANSWERS
 from arsenal.metrics import accuracy, calibration_error, mean_absolute_error
 from arsenal.models.aside import without_aside
 from arsenal.nearest import nearest
@@ -123,13 +125,18 @@ class Measures:
             raise Unmeasured("the run's split leaves no rows that judge")
         return found
 
+    @functools.cache  # noqa: B019
     def _answers(self, split: str) -> SplitAnswers:
-        """The whole of a split, in memory."""
-        rows, judged = self.run.experiment.splits[split], self.run.results[split]
-        if is_streamed(rows) or len(judged.shown.weight) < len(rows.weight):
-            raise Unmeasured(f"the {len(rows.weight):,} {split} rows are read as they go, or are more than fit in memory")
-        inputs = self.run.parts.learner.inputs
-        return SplitAnswers(rows, {name: answer for name, answer in judged.answers.items() if name not in inputs})
+        """The whole of a split, in memory, also where a report shows some of its rows only."""
+        run, rows = self.run, self.run.experiment.splits[split]
+        if is_streamed(rows):
+            raise Unmeasured(f"the {len(rows.weight):,} {split} rows are read as they go")
+        judged, inputs = run.results[split], run.parts.learner.inputs
+        if len(judged.shown.weight) == len(rows.weight):
+            return SplitAnswers(rows, {name: answer for name, answer in judged.answers.items() if name not in inputs})
+        asked = {*ANSWERS, *(name for metric in run.parts.metrics.values() for name in metric.reads or ())}
+        apply = {name: f for name, f in run.apply.items() if name in asked and name not in inputs}
+        return SplitAnswers(rows, answers(apply, {}, run.params, rows, run.config.settings.batch_size or len(rows.weight)))
 
     @functools.cache  # noqa: B019 - lives as long as one check
     def _draws(self, split: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:

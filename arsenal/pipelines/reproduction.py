@@ -148,7 +148,7 @@ def config_differences(config: Config) -> Iterator[tuple[str, str]]:
         yield "config", f"the command of then is refused today: {' '.join(str(error).split())}"
         return
     then = dict(flatten(config.values))
-    aside = ("run.", "length", "fresh", "preflight", "tags", "expect")
+    aside = ("run.", "length", "fresh", "preflight", "tags", "expect", "gates", "registry")
     for key in sorted(key for key in then.keys() | today.keys() if then.get(key) != today.get(key) and not key.startswith(aside)):
         yield "config", f"{key} {then.get(key, 'none')} then, {today.get(key, 'none')} now"
 

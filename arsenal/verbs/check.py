@@ -10,8 +10,9 @@ def check(
 ) -> None:  # fmt: skip
     """Hold a run against what its experiment states (`expect`), gates, model tests and a champion; fail where one fails.
 
-    run: the run's folder. gates: a YAML file of bounds, as test/accuracy: {min: 0.97}. tests: a YAML file of model tests. Unless
-    given they are gates/NAME.yaml and tests/NAME.yaml beside experiment/NAME.yaml, where those are. against: the champion of
+    run: the run's folder. gates: a YAML file of bounds, as test/accuracy: {min: 0.97}; the experiment's own `gates` unless given.
+    tests: a YAML file of model tests. Where neither is said they are gates/NAME.yaml and tests/NAME.yaml beside
+    experiment/NAME.yaml, where those are. against: the champion of
     gates such as champion/accuracy, a run's folder or NAME@ALIAS of the registry. to: a report, .html, .md or .json. params: raw,
     say, for another view of an average. checkpoint: last, best or a step. registry: its root.
     """
@@ -26,8 +27,10 @@ def check(
     if target is not None:
         check_target(target)
     loaded = load(run, params, checkpoint)
-    gates, tests = gates or find_beside(loaded.config, "gates"), tests or find_beside(loaded.config, "tests")
-    compares = gates is not None and any(gate.family == "champion" for gate in read_gates(gates))
+    own = loaded.config.settings.gates
+    asked = gates or own or find_beside(loaded.config, "gates")
+    tests = tests or find_beside(loaded.config, "tests")
+    compares = bool(asked) and any(gate.family == "champion" for gate in read_gates(asked))
     if tests is not None:
         read_model_tests(tests)  # what cannot be read is said before anything is measured
     if compares and against is None:
@@ -37,14 +40,14 @@ def check(
     champion = None if against is None else find_champion(against, registry)
     sections = {
         "What the experiment states": check_expectations(loaded),
-        "Gates": [] if gates is None else check_gates(gates, loaded, champion),
+        "Gates": check_gates(asked, loaded, champion) if asked else [],
         "Model tests": [] if tests is None else run_model_tests(tests, loaded),
     }
     found = [one for verdicts in sections.values() for one in verdicts]
     if not found:
         raise ValueError("There is nothing to check: the experiment states no `expect`; give gates=FILE or tests=FILE.")
-    for what, file in (("gates", gates), ("tests", tests)):
-        if file is not None:
+    for what, file in (("gates", "the experiment's own" if asked is own else asked), ("tests", tests)):
+        if file:
             print(f"{what}: {file}")
     if against is not None:
         print(f"against: {champion.folder if champion is not None else f'{against}, of which there is none yet'}")

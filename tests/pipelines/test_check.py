@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from arsenal import cli
+from arsenal import cli, experiment
+from arsenal.config import ConfigError
 from arsenal.evaluation.gates import GateError
 from arsenal.pipelines.behaviour import run_model_tests
 from arsenal.pipelines.champions import find_champion
@@ -85,6 +86,15 @@ def test_gates_of_every_family(run):
     assert "slower than the bound, p 1" in found["latency/p99"].why and found["latency/p50"].p < 1e-6
     assert found["size/artifact"].value is None and "nothing was exported" in found["size/artifact"].why
     assert found["data/rows"].value == len(run.experiment.splits["train"].weight)
+
+
+def test_more_rows_than_a_report_shows_have_the_same_interval(run, monkeypatch):
+    gate = {"test/accuracy": {"min": 0.6, "confidence": 0.9}}
+    (whole,) = check_gates(gate, run)
+    monkeypatch.setattr(experiment, "SHOWN_ROWS", 50)
+    again = load(run.folder)
+    (some,) = check_gates(gate, again)
+    assert len(again.results["test"].shown.weight) == 50 and some == whole
 
 
 def test_the_champion_is_compared_on_the_same_rows(run, weak):
@@ -254,6 +264,18 @@ def test_the_command(run, weak, tmp_path, monkeypatch, capsys):
         assert code == 1 and said in err and err.count("\n") == 1, err
 
 
+
+
+def test_gates_of_the_experiment_itself(train, monkeypatch, capsys):
+    given = "++gates={data/rows: {min: 700}, size/bytes: {min: 1}}"
+    run = train(given)
+    monkeypatch.setattr(sys, "argv", ["arsenal", "check", f"run={run.folder}"])
+    with pytest.raises(SystemExit):
+        cli.arsenal()
+    out, err = capsys.readouterr()
+    assert "gates: the experiment's own" in out and out.count("passed") == 1 and err == "arsenal: 1 of 2 failed: data/rows.\n"
+    with pytest.raises(ConfigError, match="`gates`: A gate is called FAMILY/WHAT"):
+        compose("table", ["++gates={rows: {min: 700}}"])
 
 
 def test_pytest_collects_them(run):
