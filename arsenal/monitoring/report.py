@@ -51,6 +51,13 @@ def write_page(
     slices = slices_of(watched, max((ended - begun) / SLICES, 1.0), since, until)
     whole = merge_windows(slices_of(watched, math.inf, since, until))
     assert whole is not None
+    return write_slices(path, watched, whole, slices, bounds, parts)
+
+
+def write_slices(
+    path: Path, watched: Watched, whole: Window, slices: list[Window], bounds: DriftBounds, parts: Sequence[dict[str, Any]] = ()
+) -> list[Finding]:
+    """Write the page of a window, and of its slices in time; the findings that it shows."""
     write_text(path, render("monitoring.html", page_of(watched, whole, slices, bounds, parts)))
     return findings_of(watched, whole, bounds)
 

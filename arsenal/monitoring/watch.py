@@ -48,6 +48,42 @@ def read_watched(model: str | Path, folder: str | Path, method: str | None = Non
     return Watched(manifest["name"], version, name, known.methods[name], known, windows)
 
 
+def read_batch(model: str | Path, table: str | Path, method: str | None = None) -> tuple[Watched, Window]:
+    """A table that arsenal reads as one window: its rows read as the server reads CSV, and the model's answers to them."""
+    from arsenal_serving.artifact.reference import PortColumns
+    from arsenal_serving.artifact.sketch import Sketch
+    from arsenal_serving.model import load
+    from arsenal_serving.protocols import tables
+
+    from arsenal.data.delimited import Layout
+    from arsenal.data.tabular import read_tables
+
+    where = locate(model)
+    served = load(where)
+    name = method or served.default
+    if served.reference is None or name not in served.reference.methods:
+        raise MonitoringError(f"{where} has no reference of the method {name}; export its run again, where its data is.")
+    frame, _, files = read_tables(str(table), Layout())
+    known, loaded = served.reference.methods[name], served.methods[name]
+    made = [{column.name: Sketch(column) for column in columns} for columns in (known.inputs, known.outputs)]
+    entry, states = served.manifest["methods"][name], served.manifest["codecs"]
+    for at in range(0, len(frame), PIECE):
+        inputs = tables.parse(loaded, frame[at : at + PIECE].to_csv(index=False).encode())
+        both = (entry["inputs"], inputs, True), (entry["outputs"], served.infer(name, inputs), False)
+        for sketches, (described, arrays, inward) in zip(made, both, strict=True):
+            for one in described:
+                for column, values in PortColumns(one, states, inward).split(arrays[one["name"]]):
+                    if column in sketches:
+                        sketches[column].add(values)
+    ended = max(file.stat().st_mtime for file in files)
+    watched = Watched(served.name, str(served.version), name, known, served.reference, Path(table))
+    return watched, Window(ended, ended, len(frame), *made)
+
+
+PIECE = 4096
+"""Rows of a table that are answered at once."""
+
+
 def windows_of(watched: Watched, since: float = 0.0, until: float = float("inf")) -> Iterator[Window]:
     """The windows as they were written."""
     return read_windows(watched.folder, watched.known, watched.method, since, until)

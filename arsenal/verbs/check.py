@@ -28,9 +28,9 @@ def check(
         check_target(target)
     loaded = load(run, params, checkpoint)
     own = loaded.config.settings.gates
-    asked = gates or own or find_beside(loaded.config, "gates")
+    asked = gates or own or find_beside(loaded.config, "gates") or None
     tests = tests or find_beside(loaded.config, "tests")
-    compares = bool(asked) and any(gate.family == "champion" for gate in read_gates(asked))
+    compares = asked is not None and any(gate.family == "champion" for gate in read_gates(asked))
     if tests is not None:
         read_model_tests(tests)  # what cannot be read is said before anything is measured
     if compares and against is None:

@@ -12,19 +12,30 @@ from arsenal.cli import UsageError, as_count
 
 
 def report(
-    folder: str, model: str, method: str | None = None, since: str | None = None, until: str | None = None,
-    size: str = "0.1", alpha: str = "0.01", to: str = "monitor.html",
+    model: str, folder: str | None = None, table: str | None = None, method: str | None = None, since: str | None = None,
+    until: str | None = None, size: str = "0.1", alpha: str = "0.01", to: str = "monitor.html",
 ) -> None:  # fmt: skip
     """Write a page of what changed, since when, how much it matters, and for which values.
 
-    folder: what `arsenal-serve --monitor FOLDER` wrote. model: the artifact, a model's folder or a run's. method: the default one
-    unless given. since, until: times as 2026-11-30T20:00, UTC, or how long ago, 6h, 30m, 2d. size: how far a column must have
-    moved. alpha: the share of windows without drift that may say so. to: the page.
+    model: the artifact, a model's folder or a run's. folder: what `arsenal-serve --monitor FOLDER` wrote; or table: a CSV or
+    Parquet file, or a pattern, of rows that the model answers now. method: the default one unless given. since, until: times as
+    2026-11-30T20:00, UTC, or how long ago, 6h, 30m, 2d. size: how far a column must have moved. alpha: the share of windows
+    without drift that may say so. to: the page.
     """  # fmt: skip
-    from arsenal.monitoring.report import write_page
-    from arsenal.monitoring.watch import read_watched
+    from arsenal.monitoring.report import write_page, write_slices
+    from arsenal.monitoring.watch import read_batch, read_watched
 
     bounds = bounds_of(size, alpha)
+    if (folder is None) == (table is None):
+        raise UsageError("`report` needs folder=... or table=..., one of them.")
+    if table is not None:
+        if since is not None or until is not None:
+            raise UsageError("`since` and `until` are of folder=...; a table is one window.")
+        watched, window = read_batch(model, table, method)
+        print_findings(write_slices(Path(to), watched, window, [window], bounds))
+        print(f"page: {to}")
+        return
+    assert folder is not None
     begin, end = as_time("since", since, 0.0), as_time("until", until, math.inf)
     print_findings(write_page(Path(to), read_watched(model, folder, method), bounds, begin, end))
     print(f"page: {to}")

@@ -29,7 +29,8 @@ def main(given: dict) -> dict:
     small = data.table(5000, 2)
     found = [name in report(reference, frame) for frame, name in (data.seed_drift(small, kind) for kind in range(10))]
     return {
-        "rates": rates, "setting": f"of ten seeded drifts {sum(found)} seen {found}; {len(report(reference, small))} columns of none",
+        "rates": rates,
+        "setting": f"of ten seeded drifts {sum(found)} seen {found}; {len(report(reference, small))} columns of none",
         "versions": {"nannyml": version("nannyml")},
     }  # fmt: skip
 
