@@ -352,6 +352,18 @@ PASSENGER = {
 }  # fmt: skip
 
 
+def monitor(version: Path, folder: Path, given: argparse.Namespace) -> None:
+    """Counting what is asked, 32 columns and ten scores, against not counting; on the same server otherwise."""
+    rows = np.random.default_rng(0).normal(size=(20_000, 32)).astype(np.float32)
+    watched = export(folder / "watched" / "bench", network, parameters(), rows[:3], name="bench", reference=rows)
+    off = plain(watched)
+    on = off._replace(name="arsenal-serve, --monitor", words=(*off.words, "--monitor", str(folder / "seen")))
+    found = rounds([(off, ""), (on, "")], given)
+    table(found)
+    ratio = middle(found, on.name, 32, "rate") / middle(found, off.name, 32, "rate")
+    print(f"requests/s at 32 connections with --monitor against without: {ratio:.3f} (to reach: 0.95)")
+
+
 def passengers(version: Path, folder: Path, given: argparse.Namespace) -> None:
     """A flat record of the passenger list, against a pipeline of scikit-learn's behind FastAPI."""
     if not (data := os.environ.get("ARSENAL_TEST_DATA")):
@@ -374,7 +386,10 @@ def passengers(version: Path, folder: Path, given: argparse.Namespace) -> None:
           f"{theirs_ms / ours_ms:.1f} times (to reach: 5)")  # fmt: skip
 
 
-FIGURES = {"bare": bare, "table": passengers, "peers": against, "image": image, "start": start, "swap": swap, "soak": soak}
+FIGURES = {
+    "bare": bare, "table": passengers, "peers": against, "image": image, "start": start, "swap": swap, "soak": soak,
+    "monitor": monitor,
+}  # fmt: skip
 
 
 def main() -> None:
