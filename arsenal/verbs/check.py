@@ -30,7 +30,7 @@ def check(
     own = loaded.config.settings.gates
     asked = gates or own or find_beside(loaded.config, "gates")
     tests = tests or find_beside(loaded.config, "tests")
-    compares = bool(asked) and any(gate.family == "champion" for gate in read_gates(asked))
+    compares = asked is not None and any(gate.family == "champion" for gate in read_gates(asked))
     if tests is not None:
         read_model_tests(tests)  # what cannot be read is said before anything is measured
     if compares and against is None:
@@ -40,7 +40,7 @@ def check(
     champion = None if against is None else find_champion(against, registry)
     sections = {
         "What the experiment states": check_expectations(loaded),
-        "Gates": check_gates(asked, loaded, champion) if asked else [],
+        "Gates": check_gates(asked, loaded, champion) if asked is not None else [],
         "Model tests": [] if tests is None else run_model_tests(tests, loaded),
     }
     found = [one for verdicts in sections.values() for one in verdicts]
