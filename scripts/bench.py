@@ -78,7 +78,7 @@ FIGURES = {
     "data_dvc": Figure(
         "re-adding 100,000 unchanged files as a data version, the whole process, against DVC",
         Side("data_arsenal.py", {"files": 100_000, "times": 5}, {"files": 5000, "times": 2}),
-        Side("data_dvc.py", {"files": 100_000, "times": 3}, {"files": 5000, "times": 2}, "dvc"), 2, 10.0, "adds/s",
+        Side("data_dvc.py", {"files": 100_000, "times": 3}, {"files": 5000, "times": 2}, "dvc"), 2, 10.0, "adds/min",
     ),
     "cnn_population": Figure(
         "eight digits CNNs: as one population, against one after another",

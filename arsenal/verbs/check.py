@@ -40,7 +40,7 @@ def check(
     champion = None if against is None else find_champion(against, registry)
     sections = {
         "What the experiment states": check_expectations(loaded),
-        "Gates": check_gates(asked, loaded, champion) if asked else [],
+        "Gates": check_gates(asked, loaded, champion) if asked is not None else [],
         "Model tests": [] if tests is None else run_model_tests(tests, loaded),
     }
     found = [one for verdicts in sections.values() for one in verdicts]
