@@ -32,12 +32,17 @@ def find_champion(text: str, registry: str | None = None) -> Run | None:
     """`find_run` of a champion; None where the model has no version yet, or the alias was never given to one."""
     if not Path(text).is_dir() and "@" in text and "/" not in text:
         name, _, alias = text.partition("@")
+        opened = open_registry(registry)
         try:
-            state = open_registry(registry).state(name)
+            there = bool(opened.state(name).versions)
         except FileNotFoundError:
+            there = False
+        if not there:
+            # The first of its name has no champion to beat; one that is misspelt would never have one.
+            if meant := nearest(name, [one for one in opened.names() if one != name], 0.85):
+                raise GateError(f"`against`: the registry has no model {name}.{meant}")
             return None
-        if not state.versions:
-            return None
+        state = opened.state(name)
         if not alias.isdigit() and alias not in state.aliases and not nearest(alias, state.aliases):
             return None
     return find_run(text, registry, "against")

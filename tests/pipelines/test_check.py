@@ -229,6 +229,9 @@ def test_a_version_that_missed_is_registered_and_promoted_by_force_alone(run, we
     assert find_champion("pays@staging", str(tmp_path / "registry")) is None
     with pytest.raises(ValueError, match="champion"):
         find_champion("pays@chapmion", str(tmp_path / "registry"))
+    assert find_champion("other@champion", str(tmp_path / "registry")) is None
+    with pytest.raises(GateError, match=r"`against`: the registry has no model payss. Did you mean `pays`\?"):
+        find_champion("payss@champion", str(tmp_path / "registry"))
 
 
 def test_the_command(run, weak, tmp_path, monkeypatch, capsys):
