@@ -14,6 +14,8 @@ import pytest
 from arsenal import cli
 from arsenal.road import compose, evaluate, fit
 
+pytestmark = pytest.mark.slow  # a run is trained and exported for them
+
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "registry.md"
 
 

@@ -12,6 +12,8 @@ from arsenal.runs.registry import data_versions, open_registry
 from arsenal.runs.registry.ledger import rebuild
 from arsenal.runs.registry.lineage import as_lines, of_run, of_version, openlineage_events
 
+pytestmark = pytest.mark.slow  # a run is trained and exported for them
+
 ROWS = "x,y\n" + "".join(f"{i / 50},{(i // 25) % 2}\n" for i in range(200))
 
 
