@@ -399,7 +399,32 @@ def host() -> str:
     return socket.gethostname()
 
 
+def track(name: str, to: str = "mlflow", address: str | None = None, registry: str | None = None) -> None:
+    """Make another registry know a model: its versions with their files and runs, and where its aliases point.
+
+    name: the model. to: mlflow. address: MLflow's server, MLFLOW_TRACKING_URI unless given. What is there already stays.
+    """
+    from arsenal.runs.trackers import tell_all
+    from arsenal.runs.trackers.mlflow import tell_aliases, tell_version
+
+    if to != "mlflow":
+        raise RegistryError(f"`to` must be mlflow; got {to!r}.")
+    opened = open_registry(registry)
+    numbers, told = opened.versions(name), 0
+    for number in numbers:
+        about = opened.registered(name, number)
+        folder = about.get("run", {}).get("folder")
+        if folder is None or not (Path(folder) / "config.yaml").is_file():
+            print(f"{name}@{number} is left out: the run that it was made of is not here, and MLflow keeps a version with its run")
+            continue
+        run, _ = tell_all(Path(folder), "mlflow", address)
+        digest = str(about.get("digest", ""))
+        told += tell_version(address, name, number, opened.path(name, number), digest, run)
+    tell_aliases(address, name, opened.aliases(name))
+    print(f"{name}: {told} of {len(numbers)} versions are new to {to}, and its aliases point where they do here")
+
+
 VERBS: dict[str, Callable[..., None]] = {
     "add": add, "list": list_nodes, "show": show, "alias": alias, "rollback": rollback, "diff": diff, "card": card, "rm": rm,
-    "verify": verify, "rebuild": rebuild,
+    "verify": verify, "rebuild": rebuild, "track": track,
 }  # fmt: skip

@@ -188,6 +188,24 @@ print("said: " + json.dumps([run.info.status, run.info.run_name, run.data.params
             assert (status, name) == ("FINISHED", measured.name) and params["optimizer.learning_rate"] == "0.1"
             assert history == {"train/loss": [[10, 0.5], [20, 0.25]], "validation/loss": [[10, 0.75]], "test/accuracy": [[20, 0.875]]}
             assert files == ["config.yaml", "report"]
+            models = TELL + """
+import json
+from mlflow import MlflowClient
+from arsenal.runs.trackers import tell_all
+from arsenal.runs.trackers.mlflow import tell_aliases, tell_version
+run, _ = tell_all(Path(folder), to, address)
+new = [tell_version(address, "digits", number, Path(folder) / "report", "abc", run) for number in (1, 3, 3)]
+tell_aliases(address, "digits", {"champion": 3, "old": 1})
+tell_aliases(address, "digits", {"champion": 1})
+client = MlflowClient(address)
+champion = client.get_model_version_by_alias("digits", "champion")
+names = sorted(client.get_registered_model("digits").aliases)
+files = [one.path for one in client.list_artifacts(run, "models/digits/3")]
+print("said: " + json.dumps([new, champion.tags["arsenal.version"], champion.run_id == run, names, files]))
+"""
+            new, champion, same, names, files = ask(models, measured, "mlflow", url, "")
+            assert new == [True, True, False] and champion == "1" and same and names == ["champion"]
+            assert files == ["models/digits/3/metrics.json"]
             go_on(measured)
             assert ask(program, measured, "mlflow", url, "")[3]["train/loss"] == [[10, 0.5], [20, 0.25], [30, 0.125]]
         finally:

@@ -2,6 +2,7 @@
 # https://mlflow.org/docs/latest/api_reference/python_api/mlflow.client.html
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +58,44 @@ def open_run(facts: Facts, known: str | None, uri: str | None = None, experiment
         lambda path, name: client.log_artifact(run, str(path), str(Path(name).parent) if "/" in name else None),
         lambda state: client.set_terminated(run, ENDS.get(state, "KILLED")),
     )
+
+
+VERSION, DIGEST = "arsenal.version", "arsenal.digest"
+"""Tags of a model's version there: its number here, and the hash of its sums."""
+
+
+def tell_version(uri: str | None, name: str, version: int, folder: Path, digest: str, run: str) -> bool:
+    """Make MLflow's registry know a version, whose files go to the run's artifacts there; whether it is new there."""
+    client = client_at(uri)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    if version_there(client, name, version) is not None:
+        return False
+    place = f"models/{name}/{version}"
+    client.log_artifacts(run, str(folder), place)
+    source = f"{client.get_run(run).info.artifact_uri}/{place}"
+    client.create_model_version(name, source, run, {VERSION: str(version), DIGEST: digest})
+    return True
+
+
+def tell_aliases(uri: str | None, name: str, aliases: Mapping[str, int]) -> None:
+    """Point MLflow's aliases of a model to the versions that they have here; those that are no more go."""
+    client = client_at(uri)
+    there = client.get_registered_model(name).aliases
+    for alias in there.keys() - aliases.keys():
+        client.delete_registered_model_alias(name, alias)
+    for alias, version in aliases.items():
+        number = version_there(client, name, version)
+        if number is not None and there.get(alias) != number:
+            client.set_registered_model_alias(name, alias, number)
+
+
+def version_there(client: Any, name: str, version: int) -> str | None:
+    """MLflow's number of a version, which counts by itself; None where it knows none."""
+    found = client.search_model_versions(f"name = '{name}'")
+    return next((one.version for one in found if one.tags.get(VERSION) == str(version)), None)
