@@ -18,9 +18,9 @@ def check(policy: str) -> None:
 
     policy: the YAML file.
     """
-    from arsenal.monitoring.alerts import policy_warnings, read_policy
+    from arsenal.monitoring.alerts import policy_warnings
 
-    read = read_policy(policy)
+    read = read_whole(policy)
     for text in policy_warnings(read, time.time()):
         print(f"warning: {text}")
     print(f"{len(read.rules)} rules, {len(read.escalations)} escalations, {len(read.channels)} channels: all can be meant")
@@ -62,11 +62,11 @@ def run(
     Alertmanager's webhook (`POST /alertmanager`) bring alerts of their own, which become findings of the first file. once: true
     looks once, sends what is due, and ends; for cron.
     """
-    from arsenal.monitoring.alerts import AlertLoop, policy_warnings, read_policy
+    from arsenal.monitoring.alerts import AlertLoop, policy_warnings
     from arsenal.monitoring.alerts import listen as serve
     from arsenal.monitoring.alerts.policy import read_seconds
 
-    read, single, pause = read_policy(policy), as_truth("once", once), read_seconds("every", every, 1.0)
+    read, single, pause = read_whole(policy), as_truth("once", once), read_seconds("every", every, 1.0)
     for text in policy_warnings(read, time.time()):
         print(f"warning: {text}", flush=True)
     files = findings_files(findings)
@@ -158,6 +158,19 @@ def silence(where: str, by: str = "", why: str = "", folder: str = ROOT, **rest:
     until = time.time() + lasts
     say_word(Path(folder), Silence(where, until, by, why))
     print(f"{where} pages nobody until {stamp(until)}" if lasts else f"the silence of {where} is over")
+
+
+def read_whole(policy: str) -> Any:
+    """A policy whose flows are there and take what it gives them."""
+    from arsenal.monitoring.alerts import read_policy
+
+    read = read_policy(policy)
+    for rule in read.rules.values():
+        if rule.flow is not None:
+            from arsenal.pipelines import read_flow
+
+            read_flow(rule.flow.name, dict(rule.flow.params))
+    return read
 
 
 def findings_files(text: str) -> list[Path]:

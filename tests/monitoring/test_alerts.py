@@ -300,6 +300,22 @@ def test_a_server_that_hangs_is_left_in_time(kind, drip):
         assert time.monotonic() - began < 5
 
 
+def test_apprise_is_asked_or_said_to_lack():
+    hook = Hook()
+    channel = {"kind": "apprise", "url": hook.url.replace("http", "json")}
+    try:
+        import apprise  # noqa: F401
+    except ImportError:
+        with pytest.raises(DeliveryError, match="pip install"):
+            deliver(channel, NOTICE, "room")
+        return
+    deliver(channel, NOTICE, "room")
+    assert hook.posts[0][1]["title"] == "[firing] drift: table bill"
+    hook.refuse = 1
+    with pytest.raises(DeliveryError, match="could not deliver"):
+        deliver(channel, NOTICE, "room")
+
+
 def start_loop(tmp_path, given, said):
     return AlertLoop(make_policy(given), tmp_path / "alerts", [tmp_path / "findings.jsonl"], said.append)
 
@@ -503,6 +519,27 @@ def storm(folder: Path, alerts: int, kills: int, seed: int = 0) -> dict:
     hook.shutdown()
     return {"alerts": alerts, "kills": kills, "pages": len(by_page), "lost": alerts - len(set(told)),
             "doubled": len(told) - len(set(told)), "sent again under their id": len(hook.posts) - len(by_page)}  # fmt: skip
+
+
+FLOW = """
+params: {word: hi}
+steps:
+  one: {command: [sh, -c, "echo ${word} >> WHERE"], outputs: []}
+"""
+
+
+def test_an_alert_starts_a_flow_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = []
+    (tmp_path / "say.yaml").write_text(FLOW.replace("WHERE", str(tmp_path / "said.txt")))
+    flow = {"name": str(tmp_path / "say.yaml"), "params": {"word": "drift"}}
+    loop = start_loop(tmp_path, {"rules": [{"name": "drift", "flow": flow}]}, said)
+    append_findings(tmp_path / "findings.jsonl", [finding(time.time(), name=name) for name in ("a", "b")])
+    run_loop(loop, lambda: any("its flow" in text for text in said), 60)
+    loop.close()
+    assert said[-1] == "drift: its flow is complete.", (tmp_path / "alerts" / "flow-drift.log").read_text()
+    assert (tmp_path / "said.txt").read_text() == "drift\n"
+    assert sum("was not started" in text for text in said) == 1
 
 
 @pytest.mark.slow

@@ -157,9 +157,9 @@ SENDERS: dict[str, Callable[[Mapping[str, Any], Notice, str, float], str]] = {
 }  # fmt: skip
 
 
-def start_flow(flow: FlowStart, notice: Notice, log: str) -> int:
-    """Start `arsenal flow run` as a process of its own, which outlives this one; its number. Two exclude each other."""
+def start_flow(flow: FlowStart, log: str) -> subprocess.Popen[bytes]:
+    """Start `arsenal flow run` as a process of its own, which outlives this one. Two of a flow exclude each other."""
     words = [sys.executable, "-m", "arsenal", "flow", "run", flow.name, f"root={flow.root}"]
     words += [f"{key}={value}" for key, value in flow.params.items()]
     with open(log, "ab") as file:
-        return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True).pid
+        return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)

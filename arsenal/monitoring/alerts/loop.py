@@ -2,6 +2,7 @@
 
 import contextlib
 import queue
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +43,7 @@ class AlertLoop:
         self.busy: set[str] = set()
         self.told: dict[str, float] = {}
         self.down: set[str] = set()
+        self.flows: list[tuple[str, subprocess.Popen[bytes]]] = []
 
     def now(self) -> float:
         """The time: a clock that jumps while this runs moves no wait."""
@@ -56,6 +58,7 @@ class AlertLoop:
                 while self.look():
                     pass
             self.send()
+            self.end_flows()
             with contextlib.suppress(queue.Empty):
                 self.settle(*self.done.get(timeout=max(0.01, min(following - time.monotonic(), self.patience()))))
 
@@ -166,12 +169,21 @@ class AlertLoop:
             self.journal.take(one, "no such rule")
             return
         try:
-            number = start_flow(rule.flow, one.notice, str(self.folder / f"flow-{rule.name}.log"))
+            process = start_flow(rule.flow, str(self.folder / f"flow-{rule.name}.log"))
         except OSError as error:
             self.done.put((one, "", error))
             return
-        self.journal.take(one, f"process {number}")
-        self.say(f"{one.channel}: the flow {rule.flow.name} was started as process {number}.")
+        self.flows.append((rule.name, process))
+        self.journal.take(one, f"process {process.pid}")
+        self.say(f"{rule.name}: the flow {rule.flow.name} was started as process {process.pid}.")
+
+    def end_flows(self) -> None:
+        """Say how flows ended that were started here."""
+        for rule, process in list(self.flows):
+            if (code := process.poll()) is not None:
+                self.flows.remove((rule, process))
+                how = "is complete" if code == 0 else f"failed with {code}; see {self.folder / f'flow-{rule}.log'}"
+                self.say(f"{rule}: its flow {how}.")
 
     def close(self) -> None:
         """Let another process go on."""
