@@ -1,0 +1,122 @@
+"""Logs of all sources as events in one order, found by what they say."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from arsenal_serving.telemetry import audit
+
+from arsenal.monitoring.findings import Finding, append_findings
+from arsenal.monitoring.logs import LogError, LogReader, choose_events, event_json, event_text, read_line
+from arsenal.pipelines.journal import FlowJournal
+from arsenal.runs.events import Events
+from arsenal.runs.query import conditions
+
+SERVER = {"level": "info", "event": "request", "id": "abc", "principal": "", "model": "table", "version": "1", "status": 200,
+          "seconds": 0.01, "trace": "0af7"}  # fmt: skip
+REQUEST = {"id": "abc", "protocol": "http", "operation": "infer", "model": "table", "version": "1", "status": 200,
+           "inputs": [{"name": "x", "shape": [1], "datatype": "BYTES", "data": ["Zoë Smith"]}], "outputs": []}  # fmt: skip
+
+
+def line(at, **given):
+    return json.dumps({"time": at, **given}) + "\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Every source, written by what writes it where that needs no server."""
+    (tmp_path / "server.log").write_text(line("2026-02-02T08:00:00.250Z", **SERVER) + "Traceback of something\n"
+                                         + line("2026-02-02T08:00:02Z", **(SERVER | {"id": "abd", "status": 500, "level": "error"})))
+    (tmp_path / "requests").mkdir()
+    (tmp_path / "requests" / "requests-1.jsonl").write_text(line("2026-02-02T08:00:00.250100Z", **REQUEST) + '{"time": "2026-02-')
+    log = audit.Audit(tmp_path / "audit.log")
+    log.record("load", {"by": "ada", "model": "table", "version": "1", "to": {"alias": "champion"}})
+    log.close()
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("name: x\n")
+    events = Events(run / "events.jsonl")
+    events.write("validation", 10, values={"accuracy": 0.5})
+    events.close()
+    journal = FlowJournal(tmp_path / "flow", lambda event: None)
+    journal.say("failed", step="one")
+    journal.say("begun")
+    journal.close()
+    append_findings(tmp_path / "findings.jsonl", [Finding(1_770_019_300.0, "table", "1", "drift", "bill", "breach", why="moved")])
+    return tmp_path
+
+
+def test_every_source_is_read_and_what_belongs_together_is_found(folder):
+    reader = LogReader([folder])
+    found = reader.read()
+    assert {one.source for one in found} >= {"server", "request", "audit", "run", "finding", "flow"}
+    assert [one.time for one in found] == sorted(one.time for one in found)
+
+    def ask(where, **more):
+        return [(one.source, one.event) for one in choose_events(found, conditions(where), **more)]
+
+    assert ask("id=abc") == [("server", "request"), ("request", "infer")]
+    assert ask("trace=0af7 and status>=500") == [("server", "request")]
+    assert ask("to.alias=champion") == [("audit", "load")]
+    assert ask("accuracy<0.6") == [("run", "validation")] and ask(f"run={folder / 'run'}") == [("run", "validation")]
+    assert ask("level=error and source=finding") == [("finding", "drift")]
+    assert ask("model=table", until=1_770_019_200.3) == [("server", "request"), ("request", "infer")]
+    assert [one.source for one in choose_events(found, text="Zoë")] == ["request"]
+    assert reader.read() == []
+
+
+def test_a_line_that_is_no_event_is_none():
+    for text in (b"", b"{", b"[1]", b'{"level": "info"}', b'{"time": true, "level": "info"}', b'{"time": 1}', b'{"time": "x"}'):
+        assert read_line(text) is None
+    assert read_line(b'{"time": 1, "sequence": 1, "before": "", "event": "x", "details": 3}').event == "x"
+
+
+def test_an_event_is_a_line_of_text_and_of_json():
+    one = read_line(line("1970-01-01T00:00:01.999600Z", **(SERVER | {"error": 'a "b"'})).encode())
+    text = event_text(one)
+    assert text.startswith("1970-01-01 00:00:02.000  server   info     request  id=abc trace=0af7 model=table version=1 status=200")
+    assert text.endswith(r'error="a \"b\""')
+    assert json.loads(event_json(one))["fields"]["seconds"] == 0.01
+
+
+def test_what_comes_later_is_read_once_whole(folder):
+    reader = LogReader([folder])
+    reader.read(whole=False)
+    with (folder / "requests" / "requests-1.jsonl").open("a") as file:
+        file.write('02T09:00:00Z", "level": "info", "event": "late"}\n')
+    (folder / "server.log").rename(folder / "server.1.log")
+    (folder / "server.log").write_text(line(5, level="info", event="turned"))
+    assert [one.event for one in reader.read(whole=False)] == ["turned", "late"]
+
+
+def test_no_log_is_said(tmp_path):
+    with pytest.raises(LogError, match="There is no log"):
+        LogReader([tmp_path / "none"])
+    with pytest.raises(LogError, match="holds no log"):
+        LogReader([tmp_path])
+
+
+def arsenal_logs(*words):
+    return subprocess.run([sys.executable, "-m", "arsenal", "logs", *map(str, words)], capture_output=True, text=True)
+
+
+def test_the_verb_asks_refuses_and_follows(folder):
+    done = arsenal_logs(folder, "where=statu>=500")
+    assert done.returncode == 1 and done.stderr == "arsenal: `where`: no event has `statu`. Did you mean `status`?\n"
+    assert "limit=... shows more" in arsenal_logs(folder, "limit=2").stdout
+    words = [sys.executable, "-m", "arsenal", "logs", folder, "follow=true", "where=event=later", "format=json"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    try:
+        for _ in range(200):  # until it looks, nothing says that it does
+            with (folder / "new.log").open("a") as file:
+                file.write(line(time.time(), level="info", event="later"))
+            time.sleep(0.05)
+            if _ > 60:
+                break
+        assert json.loads(process.stdout.readline())["event"] == "later"
+    finally:
+        process.terminate()
+        process.wait()
+        process.stdout.close()
