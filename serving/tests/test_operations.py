@@ -460,8 +460,7 @@ def test_wrong_options_are_one_line(models, tmp_path, words, says):
 )
 def test_patterns_redact_what_fits_them(models, tmp_path, redact, columns, left):
     log = request_log.RequestLog(tmp_path, Repository(models, load), 1.0, redact)
-    method = load(models / "twice").method
-    port = method.inputs[0]._replace(name="x", columns=columns)
+    port = load(models / "twice").methods["predict"].inputs[0]._replace(name="x", columns=columns)
     tensor = log._tensor(port, np.arange(3, dtype=np.float32)[None])
     assert (None if "data" not in tensor else list(tensor["data"])) == left
     log.close()
