@@ -4,10 +4,7 @@ import datetime
 import email
 import ipaddress
 import json
-import os
-import random
 import shutil
-import signal
 import ssl
 import subprocess
 import sys
@@ -485,42 +482,6 @@ def test_prometheus_brings_its_alerts_itself(tmp_path):
         server.shutdown()
 
 
-def storm(folder: Path, alerts: int, kills: int, seed: int = 0) -> dict:
-    """Page a storm of alerts while the loop is killed again and again: what was lost, told twice, and sent again."""
-    hook, draw = Hook(), random.Random(seed)
-    given = {"channels": {"hook": {"kind": "webhook", "url": hook.url}}, "escalations": {"all": [{"to": "hook"}]},
-             "rules": [{"name": "drift", "gather": "0s", "interval": "0s", "group": ["name"], "repeat": "never", "stale": "1d"}]}  # fmt: skip
-    folder.mkdir(exist_ok=True)
-    (folder / "policy.yaml").write_text(yaml.safe_dump(given))
-    path, written = folder / "findings.jsonl", 0
-    words = [sys.executable, "-m", "arsenal", "alerts", "run", f"policy={folder / 'policy.yaml'}", f"findings={path}",
-             f"folder={folder / 'alerts'}", "every=1s"]  # fmt: skip
-
-    def names():
-        return [key for _, content, _ in list(hook.posts) for key in content["keys"]]
-
-    for kill in range(kills + 1):
-        more = alerts - written if kill >= kills // 2 else min(alerts - written, max(1, 2 * alerts // max(kills, 1)))
-        append_findings(path, [finding(time.time(), name=f"c{k % (alerts // 20)}", model=f"m{k}") for k in range(written, written + more)])
-        written += more
-        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-        if kill < kills:
-            begun = len(hook.posts)  # once it has begun to page, or before
-            wait_for(lambda begun=begun: len(hook.posts) > begun, draw.choice([0.3, 10.0]))
-            time.sleep(draw.random() * 0.3)
-            os.kill(process.pid, signal.SIGKILL)
-        else:
-            wait_for(lambda: len(set(names())) == alerts, 120)
-            time.sleep(1.5)
-            process.terminate()
-        process.wait()
-    by_page = {content["id"]: content["keys"] for _, content, _ in hook.posts}
-    told = [key for keys in by_page.values() for key in keys]
-    hook.shutdown()
-    return {"alerts": alerts, "kills": kills, "pages": len(by_page), "lost": alerts - len(set(told)),
-            "doubled": len(told) - len(set(told)), "sent again under their id": len(hook.posts) - len(by_page)}  # fmt: skip
-
-
 FLOW = """
 params: {word: hi}
 steps:
@@ -543,10 +504,9 @@ def test_an_alert_starts_a_flow_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_kills_lose_no_page_and_double_none(tmp_path):
-    found = storm(tmp_path, 2000, 12)
-    assert (found["lost"], found["doubled"]) == (0, 0), found
-
-
-if __name__ == "__main__":
-    print(json.dumps(storm(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))))
+def test_kills_lose_no_page_and_double_none():
+    script = Path(__file__).resolve().parents[2] / "scripts" / "bench" / "alerts_arsenal.py"
+    given = {"ask": "pages", "alerts": 2000, "kills": 12}
+    done = subprocess.run([sys.executable, script, json.dumps(given)], capture_output=True, text=True)
+    found = json.loads(done.stdout)
+    assert found["value"] == 0 and "lost 0, doubled 0" in found["setting"], found

@@ -6,8 +6,10 @@ import sys
 import time
 
 import pytest
+from arsenal_serving.refused import Refused
 from arsenal_serving.telemetry import audit
 
+from arsenal.monitoring.erasure import count_subject, erase_subject
 from arsenal.monitoring.findings import Finding, append_findings
 from arsenal.monitoring.logs import LogError, LogReader, choose_events, event_json, event_text, read_line
 from arsenal.pipelines.journal import FlowJournal
@@ -102,6 +104,7 @@ def arsenal_logs(*words):
     return subprocess.run([sys.executable, "-m", "arsenal", "logs", *map(str, words)], capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_verb_asks_refuses_and_follows(folder):
     done = arsenal_logs(folder, "where=statu>=500")
     assert done.returncode == 1 and done.stderr == "arsenal: `where`: no event has `statu`. Did you mean `status`?\n"
@@ -109,14 +112,85 @@ def test_the_verb_asks_refuses_and_follows(folder):
     words = [sys.executable, "-m", "arsenal", "logs", folder, "follow=true", "where=event=later", "format=json"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     try:
-        for _ in range(200):  # until it looks, nothing says that it does
-            with (folder / "new.log").open("a") as file:
-                file.write(line(time.time(), level="info", event="later"))
-            time.sleep(0.05)
-            if _ > 60:
-                break
+        (folder / "new.log").write_text(line(time.time(), level="info", event="later"))
         assert json.loads(process.stdout.readline())["event"] == "later"
     finally:
         process.terminate()
         process.wait()
         process.stdout.close()
+
+
+def test_a_subject_is_erased_from_every_log_and_the_chain_holds(folder):
+    rows = {"time": "2026-02-02T08:00:03Z", **REQUEST, "id": "two"}
+    rows["inputs"] = [{"name": "x", "shape": [3, 2], "datatype": "BYTES", "data": ["a", "b", "Zoë Smith", "c", "d", "Zoë Smithson"]}]
+    rows["outputs"] = [{"name": "y", "shape": [3], "datatype": "FP32", "data": [0.0, 1.0, 2.0]}]
+    path = folder / "requests" / "requests-2.jsonl"
+    path.write_text(json.dumps(rows) + "\n" + line(7, **(SERVER | {"principal": "Zoë Smith"})))
+    log = audit.Audit(folder / "audit.log")
+    log.record("unload", {"by": "Zoë Smith", "model": "table"})
+    head = audit.verify(folder / "audit.log").head
+    log.record("load", {"by": "ada", "why": "asked by Zoë Smith"})
+    assert count_subject([folder], "Zoë Smith") == {folder / "audit.log": 2, path: 2, folder / "requests" / "requests-1.jsonl": 1}
+    assert sum(erase_subject([folder], "Zoë Smith", "bob").values()) == 5
+    assert count_subject([folder], "Zoë Smith") == {} and erase_subject([folder], "Zoë Smith", "bob") == {}
+    assert b"Zo" not in (folder / "audit.log").read_bytes()
+    found = json.loads(path.read_text().splitlines()[0])
+    assert found["inputs"][0]["data"] == ["a", "b", None, None, "d", "Zoë Smithson"] and found["outputs"][0]["data"] == [0.0, None, 2.0]
+    # The server goes on with the same file, and the head of before is in the chain still.
+    log.record("drain", {"by": "ada"})
+    log.close()
+    assert audit.verify(folder / "audit.log", head).lines == 5
+    lines = (folder / "audit.log").read_bytes().splitlines()
+    assert [json.loads(one)["event"] for one in lines] == ["load", "erased", "erased", "erasure", "drain"]
+    for at, change, said in (
+        (1, lambda text: text.replace(b'"unload"', b'"load"'), "another one than was done"),
+        (0, lambda text: text.replace(b"ada", b"eve"), "was changed"),
+        (3, lambda text: text.replace(b'"bob"', b'"eve"'), "was changed"),
+    ):
+        changed = [*lines]
+        changed[at] = change(changed[at])
+        assert changed != lines
+        (folder / "audit.log").write_bytes(b"\n".join(changed) + b"\n")
+        with pytest.raises(Refused, match=said):
+            audit.verify(folder / "audit.log")
+    (folder / "audit.log").write_bytes(b"\n".join(lines[:3]) + b"\n")
+    with pytest.raises(Refused, match="no line says by whom"):
+        audit.verify(folder / "audit.log")
+
+
+@pytest.mark.parametrize("cut", [0, 320, 400, 10_000])
+def test_an_erasure_that_was_cut_short_goes_on(folder, cut):
+    log = audit.Audit(folder / "audit.log")
+    log.record("unload", {"by": "Zoë", "model": "table"})
+    log.close()
+    path = folder / "audit.log"
+    before = path.read_bytes()
+    erase_subject([path], "Zoë", "bob")
+    after = path.read_bytes()
+    (folder / "audit.log.erasing").write_bytes(after)
+    path.write_bytes(after[:cut] + before[cut:])  # a kill in the middle of the writing
+    erase_subject([path], "Zoë", "bob")
+    assert "Zoë" not in path.read_text() and audit.verify(path).lines == 3
+    assert not (folder / "audit.log.erasing").exists()
+
+
+def test_lines_that_come_during_an_erasure_are_kept(folder, monkeypatch):
+    path = folder / "server.log"
+    path.write_text(line(1, level="info", event="x", who="Ann"))
+    with path.open("ab") as writer:  # a server that has its file open
+
+        def come(seconds):
+            writer.write(line(2, level="info", event="late").encode() + line(3, level="info", event="y", who="Ann").encode())
+            writer.flush()
+
+        monkeypatch.setattr("arsenal.monitoring.erasure.time.sleep", come)
+        assert erase_subject([path], "Ann", "bob") == {path: 2}
+    assert [one.event for one in LogReader([path]).read()] == ["erased", "late", "erased"]
+
+
+@pytest.mark.slow
+def test_the_verb_says_what_it_would_erase(folder):
+    assert "1 lines speak of the subject" in arsenal_logs(folder, "erase=Zoë Smith").stdout
+    assert "needs by=NAME" in arsenal_logs(folder, "erase=Zoë Smith", "yes=true").stderr
+    assert "finds none" in arsenal_logs(folder, "erase=Zoë Smith", "yes=true", "by=bob").stdout
+    assert "No event fits" in arsenal_logs(folder, "text=Zoë").stdout

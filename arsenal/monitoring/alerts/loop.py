@@ -81,7 +81,7 @@ class AlertLoop:
         for path in [self.folder / WORDS, *self.findings]:
             begun = known.get(str(path), 0)
             lines, ended = read_on(path, begun)
-            if ended < begun or (lines and ended <= begun):
+            if ended < begun:
                 self.say(f"{path} is another file than before; it is read from its beginning.")
             if ended != begun:
                 read[str(path)] = ended
