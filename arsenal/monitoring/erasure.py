@@ -5,6 +5,7 @@ somebody else's age.
 """
 
 import contextlib
+import fnmatch
 import os
 import re
 import time
@@ -15,6 +16,7 @@ from typing import Any
 import orjson
 from arsenal_serving.files import write_file
 from arsenal_serving.telemetry import audit
+from arsenal_serving.telemetry.request_log import NAME
 
 from arsenal.monitoring.logs import LogError, log_files
 
@@ -101,7 +103,10 @@ def erase_subject(folders: Sequence[Path], subject: str, by: str) -> dict[Path, 
     if fits(by):
         raise LogError("`by` must not name the subject: the audit log says who erased.")
     for path in log_files(folders):
-        count = audit.erase(path, fits, by) if is_audit(path) else erase_file(path, fits)
+        if is_audit(path):
+            count = audit.erase(path, fits, by)
+        else:  # a server that finds its request log gone begins another; what else writes would go on with the old file
+            count = replace_log(path, fits) if fnmatch.fnmatchcase(path.name, NAME) else blank_lines(path, fits)
         if count:
             found[path] = count
     left = count_subject(folders, subject)
@@ -110,7 +115,22 @@ def erase_subject(folders: Sequence[Path], subject: str, by: str) -> dict[Path, 
     return found
 
 
-def erase_file(path: Path, fits: Callable[[Any], bool]) -> int:
+def blank_lines(path: Path, fits: Callable[[Any], bool]) -> int:
+    """Take the subject out of lines where they stand, filled up to their length: who writes the file or reads on goes on."""
+    count = at = 0
+    with path.open("r+b", buffering=0) as file:
+        for line in file.read().split(b"\n"):
+            left, number = erase_line(line, fits)
+            if number:
+                left = left if len(left) <= len(line) else b"{}"
+                os.pwrite(file.fileno(), left[: len(line)].ljust(len(line)), at)
+                count += number
+            at += len(line) + 1
+        os.fsync(file.fileno())
+    return count
+
+
+def replace_log(path: Path, fits: Callable[[Any], bool]) -> int:
     """Have another file take a log's place, without the subject. Lines that came meanwhile are taken along."""
     with path.open("rb") as file:
         lines = file.read().split(b"\n")

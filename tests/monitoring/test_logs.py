@@ -175,7 +175,7 @@ def test_an_erasure_that_was_cut_short_goes_on(folder, cut):
 
 
 def test_lines_that_come_during_an_erasure_are_kept(folder, monkeypatch):
-    path = folder / "server.log"
+    path = folder / "requests-9.jsonl"
     path.write_text(line(1, level="info", event="x", who="Ann"))
     with path.open("ab") as writer:  # a server that has its file open
 
@@ -186,6 +186,21 @@ def test_lines_that_come_during_an_erasure_are_kept(folder, monkeypatch):
         monkeypatch.setattr("arsenal.monitoring.erasure.time.sleep", come)
         assert erase_subject([path], "Ann", "bob") == {path: 2}
     assert [one.event for one in LogReader([path]).read()] == ["erased", "late", "erased"]
+
+
+def test_a_file_that_somebody_writes_stays_the_one_that_is_read(folder):
+    path = folder / "stderr.log"
+    with path.open("wb") as writer:  # as `2> stderr.log`, which knows its own place
+        writer.write((line(1, level="info", event="x", who="Ann") + "no JSON of Ann's\n" + line(2, level="info", event="y")).encode())
+        writer.flush()
+        reader, size = LogReader([path]), path.stat().st_size
+        assert len(reader.read()) == 2
+        assert erase_subject([path], "Ann", "bob") == {path: 2} and path.stat().st_size == size
+        writer.write(line(3, level="info", event="late").encode())
+        writer.flush()
+    assert b"Ann" not in path.read_bytes() and b"\0" not in path.read_bytes()
+    assert [one.event for one in reader.read()] == ["late"]
+    assert [one.event for one in LogReader([path]).read()] == ["erased", "y", "late"]
 
 
 @pytest.mark.slow
