@@ -38,6 +38,8 @@ VERBS = {
     "reproduce": "a run again, the same bits or what differs: MODEL or run=FOLDER",
     "lineage": "what came of what, from data to deployment: MODEL, run=FOLDER or request=ID log=FILE",
     "monitor": "a served model beside what it learned from: report folder=FOLDER model=ARTIFACT, watch, reference",
+    "alerts": "who hears of what monitoring found: check policy=FILE, replay, run findings=FOLDER, list, ack, silence",
+    "logs": "what happened, from all logs of a folder in the order of time: FOLDER where=... follow=true",
     "ab": "one experiment on people, from a table of events to a page: TABLE unit=... variant=... outcome=...",
     "new": "a project of your own that trains at once: NAME [to=FOLDER]",
     "completion": "tab completion: eval \"$(arsenal completion bash)\", or zsh, fish",

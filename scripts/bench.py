@@ -354,6 +354,14 @@ BOUNDS = {
     "alias_failed": Bound(
         "requests that failed meanwhile", Side("registry_alias.py", {"ask": "failed", "times": 5}, {"times": 1}), 2, 0, "", True,
     ),
+    "alerts_kills": Bound(
+        "pages lost or doubled: 10,000 alerts while `arsenal alerts run` is killed 100 times",
+        Side("alerts_arsenal.py", {"ask": "pages", "alerts": 10000, "kills": 100}, {"alerts": 1000, "kills": 5}), 2, 0, "", True,
+    ),
+    "alerts_delay": Bound(
+        "from a finding to its page at default settings, the longest",
+        Side("alerts_arsenal.py", {"ask": "delay", "times": 3}, {"times": 1}), 2, 36.0, "s", True,
+    ),
     "flow_cached": Bound(
         "`arsenal flow run` of 200 steps that are done already, the whole process",
         Side("flow_arsenal.py", FLOW_STEPS, {"windows": 1}), 2, 1.0, "s", True,

@@ -1,4 +1,4 @@
-"""`arsenal monitor report|watch|reference`: a served model beside what it learned from."""
+"""`arsenal monitor report|watch|reference|export`: a served model beside what it learned from."""
 
 import contextlib
 import math
@@ -112,6 +112,46 @@ def reference(model: str, method: str | None = None) -> None:
     print(align(heads, rows, range(4, 10)), end="")
 
 
+def export(
+    to: str, into: str, findings: str | None = None, answered: str = "0.999", quick: str = "0.99", seconds: str = "0.25",
+    job: str = ".+",
+) -> None:  # fmt: skip
+    """Tell others what monitoring knows: rules for Prometheus, a dashboard for Grafana, findings for OpenTelemetry.
+
+    to: rules, grafana, metrics (findings as Prometheus' textfile collector reads them), otlp or parquet. into: the file; of otlp
+    the collector's URL, http://HOST:4318. findings: findings.jsonl or its folder, of metrics, otlp and parquet. answered, quick,
+    seconds: the shares of requests that must be answered, and within so many seconds. job: of the servers in Prometheus.
+    """
+    from arsenal.monitoring import exports
+    from arsenal.monitoring.findings import read_findings
+    from arsenal.storage.files import write_text
+
+    if to not in ("rules", "grafana", "metrics", "otlp", "parquet"):
+        raise UsageError(f"`to` must be one of rules, grafana, metrics, otlp, parquet; got {to}.")
+    found = []
+    if to in ("metrics", "otlp", "parquet"):
+        if findings is None or not Path(findings).exists():
+            raise UsageError(f"`findings` must name findings.jsonl or its folder; got {findings}.")
+        found = read_findings(Path(findings))
+    if to == "rules":
+        numbers = []
+        for name, word in (("answered", answered), ("quick", quick), ("seconds", seconds)):
+            try:
+                numbers.append(float(word))
+            except ValueError as error:
+                raise UsageError(f"`{name}` must be a number; got {word}.") from error
+        exports.write_rules(Path(into), exports.Promise(*numbers), job)
+    elif to == "grafana":
+        exports.write_dashboard(Path(into))
+    elif to == "otlp":
+        exports.send_otlp(into, found)
+    elif to == "metrics":
+        write_text(Path(into), exports.findings_text(found))
+    else:
+        exports.write_parquet(Path(into), found)
+    print(f"{into}: {len(found):,} findings" if to in ("metrics", "otlp", "parquet") else into)
+
+
 class Moved(UsageError):
     """Something has moved: what a look that exits says last."""
 
@@ -171,4 +211,4 @@ def as_time(name: str, word: str | None, default: float) -> float:
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
-VERBS: dict[str, Callable[..., None]] = {"report": report, "watch": watch, "reference": reference}
+VERBS: dict[str, Callable[..., None]] = {"report": report, "watch": watch, "reference": reference, "export": export}

@@ -429,6 +429,7 @@ def test_too_much_at_once_is_dropped_and_counted(repository, tmp_path):
     ("words", "says"),
     [
         (["--request-log", "{}", "--redact", "x.d"], "unknown --redact 'x.d'; did you mean 'x."),
+        (["--request-log", "{}", "--redact", "x.*name*"], "unknown --redact 'x.*name*'"),
         (["--redact", "x"], "needs --request-log"),
         (["--audit", "/dev/full"], "the audit log cannot be written: No space left on device."),
         (["--audit", "{}/none/audit"], "cannot be opened: No such file or directory"),
@@ -444,6 +445,25 @@ def test_wrong_options_are_one_line(models, tmp_path, words, says):
     assert says in done.stderr.splitlines()[-1]
     lines = [line for line in done.stderr.splitlines() if not line.startswith("{")]
     assert done.returncode == 2 or (done.returncode, len(lines)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("redact", "columns", "left"),
+    [
+        (["x.*name*"], ["first_name", "age", "name"], [None, 1.0, None]),
+        (["x.[an]*"], ["first_name", "age", "name"], [0.0, None, None]),
+        (["*.name"], ["first_name", "age", "name"], [0.0, 1.0, None]),
+        (["y.*"], ["first_name", "age", "name"], [0.0, 1.0, 2.0]),
+        (["?"], ["first_name", "age", "name"], None),
+        (["x.*name*"], None, None),  # which of its numbers are names nobody knows
+    ],
+)
+def test_patterns_redact_what_fits_them(models, tmp_path, redact, columns, left):
+    log = request_log.RequestLog(tmp_path, Repository(models, load), 1.0, redact)
+    port = load(models / "twice").methods["predict"].inputs[0]._replace(name="x", columns=columns)
+    tensor = log._tensor(port, np.arange(3, dtype=np.float32)[None])
+    assert (None if "data" not in tensor else list(tensor["data"])) == left
+    log.close()
 
 
 def test_sigterm_writes_the_last_lines_of_all_logs(models, tmp_path):

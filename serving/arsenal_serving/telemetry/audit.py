@@ -16,19 +16,21 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
 from arsenal_serving.calls import Call, Stop
-from arsenal_serving.files import sync_folder
+from arsenal_serving.files import replace_file, sync_folder
 from arsenal_serving.refused import Refused
 from arsenal_serving.telemetry.background import Background
 from arsenal_serving.telemetry.logs import stamp, write_all
 
 FIELDS = ("sequence", "time", "principal", "event", "details", "before")
+ERASED, ERASURE = "erased", "erasure"
 NOTHING = "0" * 64  # before the first line
 TAIL = 1 << 20  # bytes from the end in which the last whole line is looked for
 DENIED = {401, 403, "UNAUTHENTICATED", "PERMISSION_DENIED"}
@@ -164,6 +166,72 @@ class Verified(NamedTuple):
     broken: int
 
 
+def erase(path: str | os.PathLike, fits: Callable[[dict[str, Any]], bool], by: str) -> int:
+    """Take the contents of lines out that fit, and say so in the chain; how many they were.
+
+    A line `erased` keeps its number, its time and the hash of what stood there, so the chain holds as it did; a line
+    `erasure` at the end, with the hash of all of them, says who did it, and without one `verify` refuses them. The file
+    stays the one that servers append to. What was cut short goes on when it is asked again. Raises `Refused` for a
+    chain that does not hold.
+    """
+    import fcntl
+
+    place, beside = os.fspath(path), f"{os.fspath(path)}.erasing"
+    file = os.open(place, os.O_RDWR)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.path.exists(beside):
+            with contextlib.suppress(Refused):  # a chain that holds was either not begun or is whole
+                verify(path)
+                os.unlink(beside)
+            if os.path.exists(beside):
+                with open(beside, "rb") as held:
+                    _replace_content(file, held.read())
+                os.unlink(beside)
+        sequence = verify(path).lines
+        blocks = list[tuple[dict[str, Any], bytes]]()
+        for line in _lines(path):
+            if (found := _parsed(line)) is not None:
+                blocks.append((found, line))
+            elif blocks:  # what a crash left belongs to the line before it
+                blocks[-1] = (blocks[-1][0], blocks[-1][1] + b"\n" + line)
+        gone, content = dict[int, bytes](), list[bytes]()
+        for found, block in blocks:
+            if found["event"] not in (ERASED, ERASURE) and fits(found):
+                details = {"event": found["event"], "hash": sha256(block).hexdigest()}
+                values = (found["sequence"], found["time"], "", ERASED, details, found["before"])
+                block = gone[found["sequence"]] = orjson.dumps(dict(zip(FIELDS, values, strict=True)))
+            content.append(block)
+        if not gone:
+            return 0
+        before = _hash_of(orjson.loads(content[-1]), content[-1])
+        details = {"lines": list(gone), "hash": sha256(b"\n".join(gone.values())).hexdigest()}
+        values = (sequence + 1, stamp(time.time()), by, ERASURE, details, before)
+        content.append(orjson.dumps(dict(zip(FIELDS, values, strict=True))))
+        whole = b"".join(line + b"\n" for line in content)
+        replace_file(Path(beside), whole, mode=0o600)
+        _replace_content(file, whole)
+        os.unlink(beside)
+        return len(gone)
+    finally:
+        os.close(file)
+
+
+def _replace_content(file: int, content: bytes) -> None:
+    at = 0
+    while at < len(content):
+        at += os.pwrite(file, content[at:], at)
+    os.ftruncate(file, len(content))
+    os.fsync(file)
+
+
+def _hash_of(found: dict[str, Any], held: bytes) -> str:
+    """What the next line has as `before`: of a line that was erased, the hash that it had."""
+    if found["event"] == ERASED and isinstance(found["details"], dict):
+        return str(found["details"].get("hash"))
+    return sha256(held).hexdigest()
+
+
 def verify(path: str | os.PathLike, head: str | None = None) -> Verified:
     """Follow a log's chain; raises `Refused` with the first line that does not hold.
 
@@ -171,6 +239,7 @@ def verify(path: str | os.PathLike, head: str | None = None) -> Verified:
     """
     at = last = broken = 0
     held, hash_of_last, known = b"", NOTHING, head in (None, NOTHING)
+    erased = dict[int, bytes]()  # lines that were, and that no `erasure` has told of yet
     open_since = 0  # the first of the lines that do not parse, which only a line `truncated` may follow
     for at, line in enumerate(_lines(path), 1):
         found = _parsed(line)
@@ -180,6 +249,8 @@ def verify(path: str | os.PathLike, head: str | None = None) -> Verified:
             broken += 1
             continue
         wanted = sha256(held).hexdigest() if held else NOTHING
+        if last in erased:
+            wanted = hash_of_last
         if found["sequence"] != last + 1:
             raise Refused(f"{path}: line {at} has the number {found['sequence']}; {last + 1} must follow.")
         if found["before"] != wanted:
@@ -187,10 +258,18 @@ def verify(path: str | os.PathLike, head: str | None = None) -> Verified:
         if open_since and found["event"] != "truncated":
             raise Refused(f"{path}: line {open_since} is no line of an audit log.")
         last, held, open_since = last + 1, line, 0
-        hash_of_last = sha256(line).hexdigest()
+        hash_of_last = _hash_of(found, line)
+        if found["event"] == ERASED:
+            erased[last] = line
+        elif found["event"] == ERASURE:
+            told = [erased.pop(one, b"") for one in found["details"].get("lines", ())]
+            if sha256(b"\n".join(told)).hexdigest() != found["details"].get("hash"):
+                raise Refused(f"{path}: line {at} tells of an erasure that is another one than was done.")
         known = known or hash_of_last == head
     if open_since:
         raise Refused(f"{path}: line {open_since}, near the end, is cut short; a server that goes on with it says so.")
+    if erased:
+        raise Refused(f"{path}: line {min(erased)} was erased, and no line says by whom.")
     if not known:
         raise Refused(f"{path}: no line has the hash {head}: lines are missing, or all was written anew.")
     return Verified(last, hash_of_last, broken)

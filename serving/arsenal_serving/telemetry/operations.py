@@ -29,7 +29,11 @@ def options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--request-log", metavar="FOLDER", help="keep a sample of requests and answers; off otherwise")
     group.add_argument("--sample", type=_share, default=0.01, help="of the requests (default: %(default)s)")
     group.add_argument(
-        "--redact", action="append", default=[], metavar="INPUT[.COLUMN]", help="not kept; an output alike; repeatable"
+        "--redact",
+        action="append",
+        default=[],
+        metavar="INPUT[.COLUMN]",
+        help="not kept; an output alike; 'x.*name*' fits several; repeatable",
     )
     group.add_argument(
         "--monitor", metavar="FOLDER", help="count how what is asked is distributed, beside what the model learned from"

@@ -11,6 +11,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +39,11 @@ def is_sampled(id: str, share: float) -> bool:
     2579
     """
     return int.from_bytes(sha256(id.encode()).digest()[:8], "big") < share * 2.0**64
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name stands for several, by *, ? or [...]."""
+    return bool(set(name) & set("*?["))
 
 
 class Kept(NamedTuple):
@@ -83,7 +89,8 @@ class RequestLog:
         models = self._repository.ready()
         known = {name for _, _, model in models for name in _names(model)}
         for name in sorted(self._redact - known):
-            raise unknown_name("--redact", name, known)
+            if not is_pattern(name) or not any(fnmatchcase(one, name) for one in known):
+                raise unknown_name("--redact", name, known)
 
     def observe(self, call: Call) -> None:
         """Keep a call, if its inputs were read and it is in the sample."""
@@ -158,10 +165,16 @@ class RequestLog:
     def _tensor(self, port: Port, array: np.ndarray) -> dict[str, Any]:
         tensor = {"name": port.name, "shape": list(array.shape), "datatype": open_inference.datatype_name(port)}
         columns, head = port.columns or [], f"{port.name}."
-        named = {name.removeprefix(head) for name in self._redact if name.startswith(head)}
+        plain = {name for name in self._redact if not is_pattern(name)}
+        named = {name.removeprefix(head) for name in plain if name.startswith(head)}
+        patterns = self._redact - plain
+        fitting = [column for column in columns if any(fnmatchcase(head + column, one) for one in patterns)]
+        hidden = not columns and any(one.rpartition(".")[0] == port.name for one in patterns)
+        whole = port.name in plain or hidden or any(fnmatchcase(port.name, one) for one in patterns)
         # Of a version that has no such column nobody knows where it is: then all of it is gone.
-        if port.name in self._redact or not named <= set(columns):
+        if whole or not named <= set(columns):
             return {**tensor, "parameters": {"redacted": True}}
+        named |= set(fitting)
         gone = [at for at, column in enumerate(columns) if column in named]
         if not gone:
             return {**tensor, "data": open_inference.to_json(array.reshape(-1))}

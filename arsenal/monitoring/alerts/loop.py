@@ -1,0 +1,212 @@
+"""The process that runs alerts: it reads findings, writes down what is due, and sends it, a thread for each channel."""
+
+import contextlib
+import queue
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from arsenal.monitoring.alerts.alertmanager import EVERY, tell_alertmanager
+from arsenal.monitoring.alerts.channels import DeliveryError, deliver, start_flow
+from arsenal.monitoring.alerts.journal import WORDS, AlertJournal, Waiting, read_came, read_on
+from arsenal.monitoring.alerts.machine import AlertMemory, Notice, advance, is_awaited
+from arsenal.monitoring.alerts.policy import AlertPolicy
+from arsenal.monitoring.findings import Finding
+from arsenal.refusal import Refusal
+
+FIRST, MOST = 2.0, 300.0
+"""Seconds before a page is tried again, the first time and in the end."""
+GIVEN_UP = 86400.0
+"""Seconds after which a page is given up."""
+
+
+class Attempt(NamedTuple):
+    """How often a page was tried, and when it is next."""
+
+    failures: int = 0
+    next: float = 0.0
+
+
+class AlertLoop:
+    """Alerts of a folder, of the findings in some files. Its clock is the world's when it begins, and runs evenly from there."""
+
+    def __init__(self, policy: AlertPolicy, folder: Path, findings: Sequence[Path], say: Callable[[str], None]):
+        """Go on with what the folder holds; `say` is told what people should read."""
+        self.policy, self.folder, self.findings, self.say = policy, folder, findings, say
+        self.journal = AlertJournal(folder)
+        self.offset = time.time() - time.monotonic()
+        self.done: queue.Queue[tuple[Waiting, str, Exception | None]] = queue.Queue()
+        self.attempts: dict[tuple[str, str], Attempt] = {}
+        self.busy: set[str] = set()
+        self.told: dict[str, float] = {}
+        self.down: set[str] = set()
+        self.flows: list[tuple[str, subprocess.Popen[bytes]]] = []
+
+    def now(self) -> float:
+        """The time: a clock that jumps while this runs moves no wait."""
+        return self.offset + time.monotonic()
+
+    def run(self, every: float, go_on: Callable[[], bool]) -> None:
+        """Look every so many seconds, and send what is due, as long as `go_on` says."""
+        following = 0.0
+        while go_on():
+            if time.monotonic() >= following:
+                following = time.monotonic() + every
+                while self.look():
+                    pass
+            self.send()
+            self.end_flows()
+            with contextlib.suppress(queue.Empty):
+                self.settle(*self.done.get(timeout=max(0.01, min(following - time.monotonic(), self.patience()))))
+
+    def drain(self, seconds: float) -> None:
+        """Send what waits, for so many seconds at most."""
+        end = time.monotonic() + seconds
+        while self.journal.known.waiting and time.monotonic() < end:
+            self.send()
+            with contextlib.suppress(queue.Empty):
+                self.settle(*self.done.get(timeout=min(0.2, max(end - time.monotonic(), 0.01))))
+
+    def patience(self) -> float:
+        """Seconds until the next attempt."""
+        waits = [one.next - self.now() for one in self.attempts.values()]
+        return max(0.05, min(waits, default=1.0))
+
+    def look(self) -> bool:
+        """Take in what came; whether there may be more."""
+        came, read, known = [], {}, self.journal.known.read
+        for path in [self.folder / WORDS, *self.findings]:
+            begun = known.get(str(path), 0)
+            lines, ended = read_on(path, begun)
+            if ended < begun:
+                self.say(f"{path} is another file than before; it is read from its beginning.")
+            if ended != begun:
+                read[str(path)] = ended
+            came += [one for one in map(read_came, lines) if one is not None]
+        found = advance(self.journal.known.memory, self.policy, came, self.now())
+        self.journal.write(found, read)
+        for text in found.said:
+            self.say(text)
+        for one in found.notices:
+            self.say(f"{one.kind}: {len(one.keys)} in {one.group}, to {', '.join(one.channels) or 'the flow'}")
+        self.tell()
+        return bool(read)
+
+    def tell(self) -> None:
+        """Tell Alertmanagers what is on, now and then."""
+        for url in self.policy.alertmanagers:
+            if self.now() - self.told.get(url, 0.0) >= EVERY and url not in self.busy:
+                self.told[url] = self.now()
+                self.busy.add(url)
+                alerts, now = list(self.journal.known.memory.alerts.values()), self.now()
+                threading.Thread(target=self.tell_one, args=(url, alerts, now), daemon=True).start()
+
+    def tell_one(self, url: str, alerts: list, now: float) -> None:
+        """One of them, in a thread of its own."""
+        try:
+            tell_alertmanager(url, alerts, now)
+            if url in self.down:
+                self.down.discard(url)
+                self.say(f"{url} takes alerts again.")
+        except (OSError, Refusal, ValueError) as error:
+            if url not in self.down:
+                self.down.add(url)
+                self.say(f"{url} does not take alerts, and is told again each minute: {' '.join(str(error).split())}")
+        finally:
+            self.busy.discard(url)
+
+    def send(self) -> None:
+        """Begin to send what is due, one page of a channel at a time."""
+        now = self.now()
+        for place, one in list(self.journal.known.waiting.items()):
+            if one.channel in self.busy or self.attempts.get(place, Attempt()).next > now:
+                continue
+            if one.notice.kind == "flow":
+                self.start(one)
+            elif one.channel not in self.policy.channels:
+                self.journal.take(one, "no such channel")
+                self.say(f"A page for `{one.channel}` was given up: the policy has no such channel any more.")
+            else:
+                self.busy.add(one.channel)
+                threading.Thread(target=self.send_one, args=(one,), daemon=True).start()
+
+    def send_one(self, one: Waiting) -> None:
+        """One page, in a thread of its own."""
+        try:
+            self.done.put((one, deliver(self.policy.channels[one.channel], one.notice, one.channel), None))
+        except Exception as caught:  # whatever it is, the page waits and is tried again
+            self.done.put((one, "", caught))
+
+    def settle(self, one: Waiting, said: str, error: Exception | None) -> None:
+        """What came of an attempt."""
+        place = (one.notice.id, one.channel)
+        self.busy.discard(one.channel)
+        if error is None:
+            self.journal.take(one, "taken")
+            if self.attempts.pop(place, None):
+                self.say(f"{one.channel}: a page left that had waited.")
+            if said:
+                self.say(said)
+            return
+        failures = self.attempts.get(place, Attempt()).failures + 1
+        why = str(error) if isinstance(error, DeliveryError) else f"{one.channel}: {type(error).__name__}: {error}"
+        if self.now() - one.notice.time > GIVEN_UP:
+            self.attempts.pop(place, None)
+            self.journal.take(one, "given up")
+            self.say(f"{why}; given up after a day.")
+            return
+        self.attempts[place] = Attempt(failures, self.now() + min(FIRST * 2 ** min(failures - 1, 10), MOST))
+        if failures in (1, 10) or failures % 100 == 0:
+            self.say(f"{why}; it is tried again.")
+
+    def start(self, one: Waiting) -> None:
+        """Start a flow."""
+        rule = self.policy.rules.get(one.channel)
+        if rule is None or rule.flow is None:
+            self.journal.take(one, "no such rule")
+            return
+        try:
+            process = start_flow(rule.flow, str(self.folder / f"flow-{rule.name}.log"))
+        except OSError as error:
+            self.done.put((one, "", error))
+            return
+        self.flows.append((rule.name, process))
+        self.journal.take(one, f"process {process.pid}")
+        self.say(f"{rule.name}: the flow {rule.flow.name} was started as process {process.pid}.")
+
+    def end_flows(self) -> None:
+        """Say how flows ended that were started here."""
+        for rule, process in list(self.flows):
+            if (code := process.poll()) is not None:
+                self.flows.remove((rule, process))
+                how = "is complete" if code == 0 else f"failed with {code}; see {self.folder / f'flow-{rule}.log'}"
+                self.say(f"{rule}: its flow {how}.")
+
+    def close(self) -> None:
+        """Let another process go on."""
+        self.journal.close()
+
+
+def replay(policy: AlertPolicy, findings: Sequence[Finding], tick: float = 15.0) -> Iterator[Notice | str]:
+    """What would have been sent had the policy been there when these findings came, in order of time; also what would be said."""
+    memory = AlertMemory()
+    ordered = sorted(findings, key=lambda one: one.time)
+    at = 0
+    while at < len(ordered):
+        now = ordered[at].time
+        ended = at
+        while ended < len(ordered) and ordered[ended].time <= now:
+            ended += 1
+        found = advance(memory, policy, ordered[at:ended], now)
+        yield from found.said
+        yield from found.notices
+        memory, at = found.memory, ended
+        until = ordered[at].time if at < len(ordered) else now + 2 * tick
+        while is_awaited(memory, policy) and (now := now + tick) < until:
+            found = advance(memory, policy, [], now)
+            yield from found.said
+            yield from found.notices
+            memory = found.memory

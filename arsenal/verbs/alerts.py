@@ -1,0 +1,213 @@
+"""`arsenal alerts check|replay|run|list|ack|silence`: who hears of what monitoring found, tried before it is meant."""
+
+import contextlib
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from arsenal.cli import UsageError, as_truth
+
+ROOT = "alerts"
+
+
+def check(policy: str) -> None:
+    """Say whether a policy can be meant: what can never fire, never ends or reaches nobody is refused in one line.
+
+    policy: the YAML file.
+    """
+    from arsenal.monitoring.alerts import policy_warnings
+
+    read = read_whole(policy)
+    for text in policy_warnings(read, time.time()):
+        print(f"warning: {text}")
+    print(f"{len(read.rules)} rules, {len(read.escalations)} escalations, {len(read.channels)} channels: all can be meant")
+
+
+def replay(policy: str, findings: str, since: str | None = None) -> None:
+    """Say what a policy would have sent of findings that are there already; nothing is sent.
+
+    policy: the YAML file. findings: findings.jsonl, or the folder that holds it; several with commas. since: a time as
+    2026-11-30T20:00, UTC.
+    """
+    from arsenal.monitoring.alerts import read_policy
+    from arsenal.monitoring.alerts import replay as play
+    from arsenal.monitoring.alerts.policy import read_time
+
+    read = read_policy(policy)
+    begin = read_time("since", since) if since else 0.0
+    recorded = [one for path in findings_files(findings) for one in read_some(path, begin)]
+    counts: Counter[str] = Counter()
+    for one in play(read, recorded):
+        if isinstance(one, str):
+            print(one)
+            continue
+        counts[one.kind] += 1
+        more = f" and {len(one.keys) - 1} more" if len(one.keys) > 1 else ""
+        target = ", ".join(one.channels) or f"flow {one.group}"
+        print(f"{stamp(one.time)}  {one.kind:8}  to {target}, step {one.step + 1}  {one.keys[0]}{more}: {one.alerts[0]['why']}")
+    told = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items())) or "nothing would have been sent"
+    print(f"{len(recorded):,} findings: {told}")
+
+
+def run(
+    policy: str, findings: str, folder: str = ROOT, every: str = "5s", listen: str | None = None, once: str = "false",
+) -> None:  # fmt: skip
+    """Read findings as they come, and send what the policy says, until it is stopped; a killed one goes on where it was.
+
+    policy: the YAML file. findings: findings.jsonl, or the folder that holds it; several with commas. folder: where alerts keep
+    what they know. every: how long between two looks. listen: HOST:PORT, where Prometheus (`POST /api/v2/alerts`) and
+    Alertmanager's webhook (`POST /alertmanager`) bring alerts of their own, which become findings of the first file. once: true
+    looks once, sends what is due, and ends; for cron.
+    """
+    from arsenal.monitoring.alerts import AlertLoop, policy_warnings
+    from arsenal.monitoring.alerts import listen as serve
+    from arsenal.monitoring.alerts.policy import read_seconds
+
+    read, single, pause = read_whole(policy), as_truth("once", once), read_seconds("every", every, 1.0)
+    for text in policy_warnings(read, time.time()):
+        print(f"warning: {text}", flush=True)
+    files = findings_files(findings)
+    loop = AlertLoop(read, Path(folder), files, lambda text: print(f"{stamp(time.time())}  {text}", flush=True))
+    server = serve(listen, files[0]) if listen else None
+    if server is not None:
+        print(f"listening on {server.server_address[0]!s}:{server.server_address[1]}", flush=True)
+    try:
+        if single:
+            while loop.look():
+                pass
+            loop.drain(60.0)
+            if loop.journal.known.waiting:
+                raise UsageError(f"{len(loop.journal.known.waiting)} pages wait still; they are kept.")
+            return
+        stopped: list[int] = []
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, frame: stopped.append(number))
+        loop.run(pause, lambda: not stopped)
+    finally:
+        if server is not None:
+            server.shutdown()
+        loop.close()
+
+
+def list_alerts(folder: str = ROOT, state: str | None = None) -> None:
+    """List alerts: what fires, what somebody took, what is pending, and what ended within a day.
+
+    folder: of `run`. state: pending, firing, acknowledged or resolved.
+    """
+    from arsenal.runs.table import align
+
+    known = read_folder(folder)
+    states = ("firing", "acknowledged", "pending", "resolved")
+    if state is not None and state not in states:
+        raise UsageError(f"`state` must be one of {', '.join(states)}; got {state}.")
+    alerts = [one for one in known.memory.alerts.values() if state in (None, one.state)]
+    alerts.sort(key=lambda one: (states.index(one.state), one.since))
+    heard = {one.key: one.by or ", ".join(one.reached) or "-" for one in alerts}
+    rows = [[one.state, stamp(one.fired or one.since), one.key, heard[one.key], one.why] for one in alerts]
+    print(align(["state", "since", "alert", "who", "why"], rows, ()) if rows else "There is no alert.\n", end="")
+    for silence in known.memory.silences:
+        if silence.until > time.time():
+            print(f"silence until {stamp(silence.until)} by {silence.by}: {silence.where} ({silence.why})")
+    if known.waiting:
+        channels = ", ".join(sorted({one.channel for one in known.waiting.values()}))
+        print(f"{len(known.waiting)} pages wait to be taken by {channels}")
+
+
+def ack(key: str, /, by: str, folder: str = ROOT) -> None:
+    """Take what fires: nobody else is asked any more.
+
+    KEY: of the alert, as `list` shows it, with ? in the place of =; * and ? stand for others. by: who takes it. folder: of `run`,
+    which takes in the word at its next look.
+    """
+    import fnmatch
+
+    from arsenal.cli import hint
+    from arsenal.monitoring.alerts import Acknowledged
+    from arsenal.monitoring.alerts.journal import say_word
+
+    firing = [one.key for one in read_folder(folder).memory.alerts.values() if one.state == "firing"]
+    fitting = [one for one in firing if fnmatch.fnmatchcase(one, key)]
+    if not fitting:
+        raise UsageError(f"`ack`: no alert fires that is called {key}.{hint(key, firing) if firing else ' None fires.'}")
+    say_word(Path(folder), Acknowledged(key, by))
+    print("\n".join(f"{one} is taken by {by}" for one in fitting))
+
+
+def silence(where: str, by: str = "", why: str = "", folder: str = ROOT, **rest: str) -> None:
+    """Let what fits page nobody for a while; the same words again move the end, for=0 ends it.
+
+    where: labels of alerts, as `rule=drift and model=table`. for=2h: how long, which must be said. by, why: for who reads it.
+    folder: of `run`.
+    """
+    from arsenal.monitoring.alerts import Silence
+    from arsenal.monitoring.alerts.journal import say_word
+    from arsenal.monitoring.alerts.policy import LONG, read_labels, read_seconds
+
+    if unknown := sorted(set(rest) - {"for"}):  # `for` is a word of Python's, so no argument can be called so
+        raise UsageError(f"`silence` has no argument `{unknown[0]}`; it takes where, for, by, why, folder.")
+    if "for" not in rest:
+        raise UsageError("`silence` needs for=..., such as for=2h: a silence that never ends hides what comes after.")
+    lasts = read_seconds("for", rest["for"])
+    if lasts > LONG:
+        raise UsageError(f"`for` must be at most 30d; got {rest['for']}. What should never page is left out of the policy.")
+    read_labels("where", where)
+    read_folder(folder)
+    until = time.time() + lasts
+    say_word(Path(folder), Silence(where, until, by, why))
+    print(f"{where} pages nobody until {stamp(until)}" if lasts else f"the silence of {where} is over")
+
+
+def read_whole(policy: str) -> Any:
+    """A policy whose flows are there and take what it gives them."""
+    from arsenal.monitoring.alerts import read_policy
+
+    read = read_policy(policy)
+    for rule in read.rules.values():
+        if rule.flow is not None:
+            from arsenal.pipelines import read_flow
+
+            read_flow(rule.flow.name, dict(rule.flow.params))
+    return read
+
+
+def findings_files(text: str) -> list[Path]:
+    """Files of findings by paths with commas between them; of a folder its findings.jsonl."""
+    from arsenal.monitoring.findings import FILE
+
+    paths = [Path(one) for one in text.split(",") if one]
+    if not paths:
+        raise UsageError("`findings` names no file.")
+    return [path / FILE if path.is_dir() else path for path in paths]
+
+
+def read_some(path: Path, since: float) -> list[Any]:
+    """The findings of a file that is there."""
+    from arsenal.monitoring.findings import read_findings
+
+    if not path.is_file():
+        raise UsageError(f"`findings`: there is no file {path}.")
+    return read_findings(path, since)
+
+
+def read_folder(folder: str) -> Any:
+    """What the alerts of a folder know."""
+    from arsenal.monitoring.alerts import read_known
+
+    if not (Path(folder) / "journal.jsonl").is_file():
+        raise UsageError(f"{folder} holds no alerts; `arsenal alerts run folder={folder}` makes them.")
+    return read_known(Path(folder))
+
+
+def stamp(seconds: float) -> str:
+    """A time for people, UTC."""
+    with contextlib.suppress(OverflowError, ValueError, OSError):
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
+    return str(seconds)
+
+
+VERBS: dict[str, Callable[..., None]] = {
+    "check": check, "replay": replay, "run": run, "list": list_alerts, "ack": ack, "silence": silence,
+}  # fmt: skip
