@@ -210,6 +210,11 @@ def evaluation_figures() -> dict[str, Figure]:
         ("permutation", "permutation importance, 30 columns x 30 repeats, against scikit-learn", 10.0, "columns/s"),
     ):
         found[f"explain_{what}"] = pair(said, "explain", {"what": what, "windows": 3}, "peer", target, unit, "shap")
+    for what, said in (("adwin", "ADWIN"), ("page_hinkley", "Page and Hinkley's test")):
+        found[f"detectors_{what}"] = pair(
+            f"{said} on 1 M values with two changes, in one block, against river, one by one: the same changes",
+            "detectors", {"what": what, "values": 1_000_000, "windows": 5}, "river", 20.0, "values/s", "river",
+        )  # fmt: skip
     return found | {
         "bootstrap": pair(
             "10,000 BCa resamples of the ROC area of 5,000 rows, against SciPy's with ranks by hand", "bootstrap",
