@@ -93,7 +93,7 @@ def page_hinkley(
     >>> detector = page_hinkley()
     >>> _, alarms = detector.update(detector.init(), [0.0] * 100 + [5.0] * 100)
     >>> int(alarms.drift.argmax())
-    111
+    110
     """
     if side not in ("both", "up", "down"):
         raise ValueError(f"`side` of `page_hinkley` must be both, up or down; got {side}.")
@@ -142,7 +142,7 @@ def ddm(
     >>> detector = ddm()
     >>> _, alarms = detector.update(detector.init(), [0, 1] * 100 + [1] * 100)
     >>> int(alarms.warning.argmax()), int(alarms.drift.argmax())
-    (228, 243)
+    (214, 233)
     """
 
     def look(state, values):
@@ -182,9 +182,9 @@ def kswin(
     (2020).
 
     >>> detector = kswin(alpha=0.0001)
-    >>> _, alarms = detector.update(detector.init(), [*range(100), *range(300, 400)])
-    >>> 110 < int(alarms.drift.argmax()) < 130
-    True
+    >>> _, alarms = detector.update(detector.init(), [7 * k % 10 + 20 * (k >= 200) for k in range(400)])
+    >>> int(alarms.drift.argmax())
+    216
     """
     if not 2 * recent <= window:
         raise ValueError(f"`window` of `kswin` must be at least twice `recent`, {2 * recent}; got {window}.")
@@ -225,7 +225,7 @@ def smirnov_counts(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 class Windowed(NamedTuple):
-    """Values since the last change, less `center`: how many, their sum, of squares too, and the sum before each bucket's begin."""
+    """Values since the last change, less `center`: how many, their sum, of squares too, and the sum before each bucket."""
 
     n: int = 0
     total: float = 0.0
@@ -260,7 +260,8 @@ def adwin(
     """Adaptive windowing: somewhere in the values since the last change, the means before and after differ beyond chance.
 
     Looked at every `clock` values from `grace` on, at the begins of buckets, up to `buckets` of each size 1, 2, 4, ..., with
-    `least` values on both sides; `delta` is the chance of a false alarm. Memory grows by the logarithm. Bifet & Gavaldà, SDM (2007).
+    `least` values on both sides; `delta` is the chance of a false alarm. Memory grows by the logarithm.
+    Bifet & Gavaldà, SDM (2007).
 
     >>> detector = adwin()
     >>> _, alarms = detector.update(detector.init(), [0.0] * 500 + [1.0] * 500)
