@@ -288,6 +288,7 @@ FIGURES |= {
     )
     for peer in ("prefect", "dagster")
 }  # fmt: skip
+MOVES = {"seeds": 20, "strength": 1.0, "size": 1000}
 AUTOML = {"budget": 60, "seed": 0, "sets": ["breast_cancer", "wine", "iris", "digits", "diabetes"]}
 SPECULATION = {
     "model": {"steps": 600, "layers": 6, "width": 256, "heads": 8},
@@ -379,6 +380,11 @@ BOUNDS = {
         )
         for name, peer, said in (("automl", "flaml", "FLAML"), ("automl_autogluon", "autogluon", "AutoGluon"))
     },
+    "estimates": Bound(
+        "accuracy of rows without labels under covariate shift, three bundled tables, 20 moves each: mean error over NannyML's",
+        Side("estimates_arsenal.py", MOVES, {"seeds": 3}), 2, 1.0, "times", True,
+        Side("estimates_nannyml.py", MOVES, {"seeds": 3}, "nannyml"),
+    ),
     "help": Bound(
         "`arsenal --help`, the whole process", Side("help_arsenal.py", {"times": 20}, {"times": 5}), 1, 0.2, "s", True,
     ),
