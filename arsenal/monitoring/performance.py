@@ -296,11 +296,11 @@ def read_chances(known: np.ndarray, right: np.ndarray, weight: np.ndarray, p: np
     Each class that is answered has its fit; one that fewer than `least` known rows have shares that of all.
     """
     answer, now, found = known.argmax(1), p.argmax(1), np.zeros(len(p))
-    sure, right, asked = (jnp.asarray(one, jnp.float32) for one in (known.max(1), right, p.max(1)))
+    sure, hits, asked = (jnp.asarray(one, jnp.float32) for one in (known.max(1), right, p.max(1)))
     for label in np.unique(now):
         which = answer == label
-        counted = weight * which if which.sum() >= least else weight
-        chances = np.asarray(read_steps(fit_steps(sure, right, jnp.asarray(counted, jnp.float32)), asked), float)
+        counted = jnp.asarray(weight * which if which.sum() >= least else weight, jnp.float32)
+        chances = np.array(read_steps(fit_steps(sure, hits, counted), asked), np.float64)
         found[now == label] = chances[now == label]
     return found
 

@@ -1,4 +1,4 @@
-"""`arsenal monitor report|watch|reference|performance`: a served model beside what it learned from."""
+"""`arsenal monitor report|watch|reference|performance|levels`: a served model beside what it learned from."""
 
 import contextlib
 import math
@@ -69,6 +69,46 @@ def performance(
         print(remark)
     if any(one.state == "breach" for one in found):
         raise Moved("what is above as a breach is worse than it was or must be.")
+
+
+def levels(
+    objectives: str, url: str | None = None, prometheus: str | None = None, log: str | None = None, folder: str | None = None,
+    to: str | None = None, rules: str | None = None,
+) -> None:  # fmt: skip
+    """Say whether a server keeps to its objectives and how fast it burns what may fail; exit 1 where too fast.
+
+    objectives: a YAML file. One of url: the server's /metrics, whose counters are kept in `levels.jsonl` of `folder` for the next
+    look; prometheus: the address of a Prometheus server; log: a request log. to: a file to which findings are appended. rules:
+    write the same as alerting rules of Prometheus to this file and stop.
+    """
+    import yaml
+
+    from arsenal.monitoring import levels as service
+    from arsenal.monitoring.findings import append_findings
+    from arsenal.storage.files import write_text
+
+    promised = service.read_levels(objectives)
+    if rules is not None:
+        write_text(Path(rules), yaml.safe_dump(service.burn_rules(promised), sort_keys=False, width=1000))
+        print(f"rules: {rules}")
+        return
+    if sum(one is not None for one in (url, prometheus, log)) != 1:
+        raise UsageError("`levels` takes one of url, prometheus and log.")
+    if url is not None and folder is None:
+        raise UsageError("`url` needs `folder`, where counters are kept for the next look.")
+    if url is not None:
+        counts = service.look_at(url, folder or "", promised)
+    elif prometheus is not None:
+        counts = service.counts_of_prometheus(prometheus)
+    else:
+        counts = service.counts_of_log(log or "", None, promised.window)
+    found = service.level_findings(promised, counts)
+    if to is not None:
+        append_findings(Path(to), found)
+    for one in found:
+        print(f"{one.state}  {one.name}: {one.why}")
+    if any(one.state == "breach" for one in found):
+        raise Moved("what is above as a breach is not kept to.")
 
 
 def as_bounds(words: str) -> dict[str, float]:
@@ -217,4 +257,6 @@ def as_time(name: str, word: str | None, default: float) -> float:
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
-VERBS: dict[str, Callable[..., None]] = {"report": report, "watch": watch, "reference": reference, "performance": performance}
+VERBS: dict[str, Callable[..., None]] = {
+    "report": report, "watch": watch, "reference": reference, "performance": performance, "levels": levels
+}  # fmt: skip
