@@ -6,7 +6,7 @@ over them: the caller passes the same tree, as arrays, to every function that as
 law's fixed word (`batch-coupled`, `in expectation`, `host`) to the reason why the law cannot hold.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -405,16 +405,17 @@ class Env(NamedTuple):
 
 
 class Detector(NamedTuple):
-    """Whether a stream has drifted. Provisional: nothing exercises it yet."""
+    """Whether a stream has changed, value by value; it begins anew after a change."""
 
-    init: Callable[..., Any]
-    """`(reference=None) -> state`."""
+    init: Callable[[], Any]
+    """`() -> state`."""
     update: Callable[..., Any]
-    """`(state, batch) -> (state, report)`."""
+    """`(state, values [n]) -> (state, alarms)`; in whatever blocks the values come, the alarms are the same."""
+    exempt: Mapping[str, str] = {}
 
 
 for record in (
     Batch, Source, Model, Augmentation, Loss, Optimizer, Learner, Additive, Estimator, Transform, Split, Codec, Metric, Search,
-    Scheduler, Env,
+    Scheduler, Env, Detector,
 ):  # fmt: skip
     record.__repr__ = brief  # type: ignore[method-assign]

@@ -217,6 +217,11 @@ def evaluation_figures() -> dict[str, Figure]:
         ("permutation", "permutation importance, 30 columns x 30 repeats, against scikit-learn", 10.0, "columns/s"),
     ):
         found[f"explain_{what}"] = pair(said, "explain", {"what": what, "windows": 3}, "peer", target, unit, "shap")
+    for what, said in (("adwin", "ADWIN"), ("page_hinkley", "Page and Hinkley's test")):
+        found[f"detectors_{what}"] = pair(
+            f"{said} on 1 M values with two changes, in one block, against river, one by one: the same changes",
+            "detectors", {"what": what, "values": 1_000_000, "windows": 5}, "river", 20.0, "values/s", "river",
+        )  # fmt: skip
     return found | {
         "bootstrap": pair(
             "10,000 BCa resamples of the ROC area of 5,000 rows, against SciPy's with ranks by hand", "bootstrap",
@@ -290,6 +295,7 @@ FIGURES |= {
     )
     for peer in ("prefect", "dagster")
 }  # fmt: skip
+MOVES = {"seeds": 20, "strength": 1.0, "size": 1000}
 AUTOML = {"budget": 60, "seed": 0, "sets": ["breast_cancer", "wine", "iris", "digits", "diabetes"]}
 SPECULATION = {
     "model": {"steps": 600, "layers": 6, "width": 256, "heads": 8},
@@ -389,6 +395,11 @@ BOUNDS = {
         )
         for name, peer, said in (("automl", "flaml", "FLAML"), ("automl_autogluon", "autogluon", "AutoGluon"))
     },
+    "estimates": Bound(
+        "accuracy of rows without labels under covariate shift, three bundled tables, 20 moves each: mean error over NannyML's",
+        Side("estimates_arsenal.py", MOVES, {"seeds": 3}), 2, 1.0, "times", True,
+        Side("estimates_nannyml.py", MOVES, {"seeds": 3}, "nannyml"),
+    ),
     "help": Bound(
         "`arsenal --help`, the whole process", Side("help_arsenal.py", {"times": 20}, {"times": 5}), 1, 0.2, "s", True,
     ),

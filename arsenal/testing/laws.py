@@ -1018,6 +1018,30 @@ def after_steps(law: Callable[[Case], None], case: Case) -> None:
     law(case._replace(record=as_steps(case.record)))
 
 
+# Detectors.
+
+
+def detector_sees_the_same_in_blocks(case: Case) -> None:
+    """In whatever blocks values come, the alarms are the same; after a change it begins anew; what is still has none."""
+    detector, values = case.record, np.asarray(case.rows, float)
+    _, whole = detector.update(detector.init(), values)
+    identical(detector.update(detector.init(), values)[1], whole, "The same values give the same alarms")
+    assert whole.drift.any(), "The case has a change, or the laws say nothing."
+    for size in (1, 7, len(values) // 2):
+        state, parts = detector.init(), []
+        for at in range(0, len(values), size):
+            state, alarms = detector.update(state, values[at : at + size])
+            parts.append(alarms)
+        identical(tuple(np.concatenate(one) for one in zip(*parts, strict=True)), tuple(whole), f"Blocks of {size} give the same")
+    after = int(whole.drift.argmax()) + 1
+    _, rest = detector.update(detector.init(), values[after:])
+    identical(tuple(rest), tuple(one[after:] for one in whole), "After a change it begins anew")
+    _, still = detector.update(detector.init(), np.full(len(values), 0.5))
+    assert not still.drift.any(), "What is still has not changed."
+    _, none = detector.update(detector.init(), np.zeros(0))
+    assert [len(one) for one in none] == [0, 0], "No values, no alarms."
+
+
 LAWS: dict[type, dict[str, Callable[[Case], None]]] = {
     records.Learner: LEARNER,
     records.Additive: {"parts": additive_adds, **{name: functools.partial(after_steps, law) for name, law in LEARNER.items()}},
@@ -1053,4 +1077,5 @@ LAWS: dict[type, dict[str, Callable[[Case], None]]] = {
     records.Search: {"resumable": search_is_resumable},
     records.Scheduler: {"decides": scheduler_decides},
     records.Env: {"fixed shapes": env_has_fixed_shapes},
+    records.Detector: {"blocks": detector_sees_the_same_in_blocks},
 }

@@ -1,4 +1,4 @@
-"""`arsenal monitor report|watch|reference|export`: a served model beside what it learned from."""
+"""`arsenal monitor report|watch|reference|performance|levels|export`: a served model beside what it learned from."""
 
 import contextlib
 import math
@@ -13,15 +13,17 @@ from arsenal.cli import UsageError, as_count
 
 def report(
     model: str, folder: str | None = None, table: str | None = None, method: str | None = None, since: str | None = None,
-    until: str | None = None, size: str = "0.1", alpha: str = "0.01", to: str = "monitor.html",
+    until: str | None = None, size: str = "0.1", alpha: str = "0.01", log: str | None = None, labels: str | None = None,
+    to: str = "monitor.html",
 ) -> None:  # fmt: skip
     """Write a page of what changed, since when, how much it matters, and for which values.
 
     model: the artifact, a model's folder or a run's. folder: what `arsenal-serve --monitor FOLDER` wrote; or table: a CSV or
     Parquet file, or a pattern, of rows that the model answers now. method: the default one unless given. since, until: times as
     2026-11-30T20:00, UTC, or how long ago, 6h, 30m, 2d. size: how far a column must have moved. alpha: the share of windows
-    without drift that may say so. to: the page.
+    without drift that may say so. log, labels: as of `performance`, for its section, beside folder. to: the page.
     """  # fmt: skip
+    from arsenal.monitoring.performance import log_findings, performance_part
     from arsenal.monitoring.report import write_page, write_slices
     from arsenal.monitoring.watch import read_batch, read_watched
 
@@ -29,16 +31,111 @@ def report(
     if (folder is None) == (table is None):
         raise UsageError("`report` needs folder=... or table=..., one of them.")
     if table is not None:
-        if since is not None or until is not None:
-            raise UsageError("`since` and `until` are of folder=...; a table is one window.")
+        if any(word is not None for word in (since, until, log, labels)):
+            raise UsageError("`since`, `until`, `log` and `labels` are of folder=...; a table is one window.")
         watched, window = read_batch(model, table, method)
         print_findings(write_slices(Path(to), watched, window, [window], bounds))
         print(f"page: {to}")
         return
     assert folder is not None
     begin, end = as_time("since", since, 0.0), as_time("until", until, math.inf)
-    print_findings(write_page(Path(to), read_watched(model, folder, method), bounds, begin, end))
+    if labels is not None and log is None:
+        raise UsageError("`labels` are joined to the rows of a request log; give `log` too.")
+    seen, remarks = log_findings(log, model, labels, None, begin, end) if log else ([], [])
+    parts = [performance_part(seen, remarks)] if log else []
+    print_findings(write_page(Path(to), read_watched(model, folder, method), bounds, begin, end, parts) + seen)
     print(f"page: {to}")
+
+
+def performance(
+    log: str, model: str, labels: str | None = None, method: str | None = None, since: str | None = None,
+    until: str | None = None, least: str = "", costs: str | None = None, size: str = "0.02", alpha: str = "0.01",
+    to: str | None = None,
+) -> None:  # fmt: skip
+    """Say how good answers are by labels that came later, and how good they probably are where none has come; exit 1 where worse.
+
+    log: what `arsenal-serve --request-log` wrote, of one host or a folder of several. model: the artifact, a model's folder or a
+    run's. labels: .csv, .parquet or .jsonl with id, label and, where requests have several rows, row. method: the one that was
+    asked most unless given. since, until: the rows that are judged, beside those before. least: what must be kept to, as
+    accuracy:0.9,log_loss:0.4. costs: of mistakes, as false_alarm:1,miss:5. size: how much worse matters. alpha: the share of
+    windows without change that may say so. to: a file to which findings are appended, such as FOLDER/findings.jsonl.
+    """  # fmt: skip
+    from arsenal.evaluation.threshold import read_costs
+    from arsenal.monitoring.findings import append_findings
+    from arsenal.monitoring.performance import PerformanceBounds, log_findings
+
+    given = bounds_of(size, alpha)
+    bounds = PerformanceBounds(given.size, given.alpha, least=as_bounds(least))
+    try:
+        price = None if costs is None else read_costs(costs)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    begin, end = as_time("since", since, 0.0), as_time("until", until, math.inf)
+    found, remarks = log_findings(log, model, labels, method, begin, end, price, bounds)
+    if to is not None:
+        append_findings(Path(to), found)
+    for one in found:
+        print(f"{one.state}  {one.kind}  {' '.join(filter(None, (one.name, one.slice and f'where {one.slice}')))}: {one.why}")
+    for remark in remarks:
+        print(remark)
+    if any(one.state == "breach" for one in found):
+        raise Moved("what is above as a breach is worse than it was or must be.")
+
+
+def levels(
+    objectives: str, url: str | None = None, prometheus: str | None = None, log: str | None = None, folder: str | None = None,
+    to: str | None = None, rules: str | None = None,
+) -> None:  # fmt: skip
+    """Say whether a server keeps to its objectives and how fast it burns what may fail; exit 1 where too fast.
+
+    objectives: a YAML file. One of url: the server's /metrics, whose counters are kept in `levels.jsonl` of `folder` for the next
+    look; prometheus: the address of a Prometheus server; log: a request log. to: a file to which findings are appended. rules:
+    write the same as alerting rules of Prometheus to this file and stop.
+    """
+    import yaml
+
+    from arsenal.monitoring import levels as service
+    from arsenal.monitoring.findings import append_findings
+    from arsenal.storage.files import write_text
+
+    promised = service.read_levels(objectives)
+    if rules is not None:
+        write_text(Path(rules), yaml.safe_dump(service.burn_rules(promised), sort_keys=False, width=1000))
+        print(f"rules: {rules}")
+        return
+    if sum(one is not None for one in (url, prometheus, log)) != 1:
+        raise UsageError("`levels` takes one of url, prometheus and log.")
+    if url is not None and folder is None:
+        raise UsageError("`url` needs `folder`, where counters are kept for the next look.")
+    if url is not None:
+        counts = service.look_at(url, folder or "", promised)
+    elif prometheus is not None:
+        counts = service.counts_of_prometheus(prometheus)
+    else:
+        counts = service.counts_of_log(log or "", None, promised.window)
+    found = service.level_findings(promised, counts)
+    if to is not None:
+        append_findings(Path(to), found)
+    for one in found:
+        print(f"{one.state}  {one.name}: {one.why}")
+    if any(one.state == "breach" for one in found):
+        raise Moved("what is above as a breach is not kept to.")
+
+
+def as_bounds(words: str) -> dict[str, float]:
+    """Numbers by name.
+
+    >>> as_bounds("accuracy:0.9,log_loss:0.4")
+    {'accuracy': 0.9, 'log_loss': 0.4}
+    """
+    found = {}
+    for part in filter(None, words.split(",")):
+        name, _, number = part.strip().partition(":")
+        try:
+            found[name] = float(number)
+        except ValueError as error:
+            raise UsageError(f"`least` must be names with numbers, as accuracy:0.9,log_loss:0.4 is; got {words}.") from error
+    return found
 
 
 def watch(
@@ -211,4 +308,7 @@ def as_time(name: str, word: str | None, default: float) -> float:
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
-VERBS: dict[str, Callable[..., None]] = {"report": report, "watch": watch, "reference": reference, "export": export}
+VERBS: dict[str, Callable[..., None]] = {
+    "report": report, "watch": watch, "reference": reference, "performance": performance, "levels": levels,
+    "export": export,
+}  # fmt: skip

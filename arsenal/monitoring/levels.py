@@ -1,0 +1,374 @@
+"""Service levels: what share of requests is answered, soon enough, and how fast the share that may fail is used up.
+
+A level burns its budget once over its window where exactly as much fails as may. It is a breach where it burns 14.4 times as fast
+over an hour and over five minutes, or 6 times over six hours and over thirty minutes, a warning where it burns faster than once
+over three days and over six hours, for a window of 30 days: so much of the budget is gone then as is worth a call. The short
+windows end an alarm soon after its cause. Beyer et al., The Site Reliability Workbook (2018), chapter 5.
+"""
+
+import bisect
+import json
+import math
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+from urllib.parse import quote
+
+import numpy as np
+
+from arsenal.evaluation.gates import read_yaml
+from arsenal.monitoring.findings import Finding, State
+from arsenal.monitoring.logged import log_lines
+from arsenal.monitoring.watch import MonitoringError
+
+What = Literal["errors", "latency", "saturation", "throughput"]
+FILE = "levels.jsonl"
+DURATIONS, QUEUE = "arsenal_serve_request_duration_seconds", "arsenal_serve_queue_rows"
+FAILED = ("5..", "UNKNOWN", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS")
+"""Answers that are the server's fault: of HTTP and of gRPC."""
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+TIMEOUT = 10.0
+"""Seconds in which a server of metrics must answer."""
+
+
+class BurnRule(NamedTuple):
+    """Two windows over which a budget must not be used up as fast as that."""
+
+    long: float
+    """Seconds."""
+    short: float
+    share: float
+    """Of the budget, gone after the long window at that rate."""
+    state: State
+
+
+RULES = (BurnRule(3600, 300, 0.02, "breach"), BurnRule(21_600, 1800, 0.05, "breach"), BurnRule(259_200, 21_600, 0.1, "warning"))
+
+
+class Objective(NamedTuple):
+    """What is promised of a server's requests."""
+
+    name: str
+    measure: What
+    target: float = 0.99
+    """The share of requests, or of looks, that must be good; in (0, 1)."""
+    within: float = math.inf
+    """Seconds, of latency."""
+    most: float = math.inf
+    """Rows that wait, of saturation."""
+    least: float = 0.0
+    """Requests a second, of throughput, over five minutes."""
+    model: str = ""
+    """All unless named."""
+    operation: str = "infer"
+
+
+class Levels(NamedTuple):
+    """Objectives, the seconds of their budgets, and what an hour of the server costs."""
+
+    objectives: tuple[Objective, ...]
+    window: float = 30 * 86400.0
+    hourly: float | None = None
+
+
+Counts = Callable[[Objective, float], tuple[float, float]]
+"""`(objective, seconds) -> (bad, all)`: of the requests, or looks, of the last so many seconds; all NaN where nobody knows."""
+
+
+def read_levels(path: str | Path) -> Levels:
+    """The service levels of a YAML file; MonitoringError for anything that could not hold.
+
+        window: 30d
+        cost_per_hour: 0.35
+        objectives:
+          answered: {measure: errors, target: 0.999}
+          fast: {measure: latency, within: 0.25, target: 0.99}
+          room: {measure: saturation, most: 1000, target: 0.99}
+          busy: {measure: throughput, least: 0.1}
+    """
+    given = read_yaml(path, "levels")
+    if not isinstance(given, Mapping) or not isinstance(given.get("objectives"), Mapping) or not given["objectives"]:
+        raise MonitoringError(f"{path} must have `objectives`, by name.")
+    if strange := sorted(set(given) - {"window", "cost_per_hour", "objectives"}):
+        raise MonitoringError(f"{path} may have window, cost_per_hour and objectives; got {strange[0]}.")
+    needed = {"errors": "target", "latency": "within", "saturation": "most", "throughput": "least"}
+    made = []
+    for name, words in given["objectives"].items():
+        where = f"`{name}` of {path}"
+        if not isinstance(words, Mapping) or words.get("measure") not in get_args(What):
+            raise MonitoringError(f"{where} must have a measure, one of {', '.join(get_args(What))}.")
+        allowed = {"measure", "model", "operation", "target", needed[words["measure"]]}
+        allowed -= {"throughput": {"target"}, "saturation": {"model", "operation"}}.get(words["measure"], set())
+        if strange := sorted(set(words) - allowed):
+            raise MonitoringError(f"{where} may have {', '.join(sorted(allowed))}; got {strange[0]}.")
+        if needed[words["measure"]] not in words:
+            raise MonitoringError(f"{where} must have {needed[words['measure']]}.")
+        for key in ("target", "within", "most", "least"):
+            value, end = words.get(key, 0.5), 1 if key == "target" else math.inf
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < end:
+                below = " and below 1" if key == "target" else ""
+                raise MonitoringError(f"`{key}` of {where} must be a number above 0{below}; got {value}.")
+        made.append(Objective(str(name), **words))
+    hourly = given.get("cost_per_hour")
+    if hourly is not None and (isinstance(hourly, bool) or not isinstance(hourly, int | float) or hourly < 0):
+        raise MonitoringError(f"`cost_per_hour` of {path} must be a number >= 0; got {hourly}.")
+    return Levels(tuple(made), read_window(given.get("window", "30d"), path), hourly)
+
+
+def read_window(word: Any, path: str | Path) -> float:
+    """The seconds of a window of a day or more."""
+    text = str(word)
+    if not text[:-1].isdigit() or text[-1:] not in UNITS or (seconds := float(text[:-1]) * UNITS[text[-1]]) < 86400:
+        raise MonitoringError(f"`window` of {path} must be a length of a day or more, such as 30d; got {word}.")
+    return seconds
+
+
+def is_failure(status: Any) -> bool:
+    """Whether an answer is the server's fault."""
+    text = str(status)
+    return text in FAILED or (len(text) == 3 and text[0] == "5" and text.isdigit())
+
+
+def counts_of_log(folder: str | Path, now: float | None = None, window: float = 30 * 86400.0) -> Counts:
+    """Of a request log: requests whose inputs were read, of its sample. It has no queue, so no saturation."""
+    now = time.time() if now is None else now
+    when, took, failed, models = [], [], [], []
+    for seconds, line in log_lines(folder, now - window, now + 1):
+        when.append(seconds)
+        took.append(float(line["seconds"]))
+        failed.append(is_failure(line["status"]))
+        models.append(line["model"])
+    times, spent, wrong = np.array(when), np.array(took), np.array(failed, bool)
+    known = np.array(models, object)
+
+    def counts(objective, seconds):
+        if objective.measure == "saturation":
+            raise MonitoringError(f"`{objective.name}`: a request log does not say how many rows wait; the server's metrics do.")
+        own = times >= now - seconds
+        if objective.model:
+            own &= np.array([one == objective.model or one.startswith(f"{objective.model}.") for one in known], bool)
+        bad = wrong | (spent > objective.within) if objective.measure == "latency" else wrong
+        return float((own & bad).sum()), float(own.sum())
+
+    return counts
+
+
+def read_counters(text: str, objective: Objective) -> tuple[float, float]:
+    """Requests that were bad and all there were since the server began, by Prometheus' text; saturation is of this look."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    bad = total = good = 0.0
+    bounds: set[float] = set()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == QUEUE and objective.measure == "saturation":
+                return float(sample.value > objective.most), 1.0
+            labels = sample.labels
+            model = labels.get("model", "")
+            other = objective.model and model != objective.model and not model.startswith(f"{objective.model}.")
+            if not sample.name.startswith(f"{DURATIONS}_") or labels.get("operation") != objective.operation or other:
+                continue
+            if sample.name.endswith("_count"):
+                total += sample.value
+                bad += sample.value * is_failure(labels.get("code"))
+            elif sample.name.endswith("_bucket") and objective.measure == "latency":
+                bound = float(labels["le"])
+                bounds.add(bound)
+                if bound == objective.within and not is_failure(labels.get("code")):
+                    good += sample.value
+    if objective.measure == "saturation":
+        raise MonitoringError(f"the server has no {QUEUE}, which `{objective.name}` is of.")
+    if objective.measure == "latency" and bounds:
+        if objective.within not in bounds:
+            allowed = ", ".join(f"{one:g}" for one in sorted(bounds) if math.isfinite(one))
+            raise MonitoringError(f"`within` of `{objective.name}` must be one of {allowed}; got {objective.within:g}.")
+        bad = total - good
+    return bad, total
+
+
+def fetch_text(url: str) -> str:
+    """What an address answers; one line where it is down or slow."""
+    if not url.startswith(("http://", "https://")):
+        raise MonitoringError(f"`url` must begin with http:// or https://; got {url}.")
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+            return answer.read().decode()
+    except (OSError, urllib.error.URLError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise MonitoringError(f"{url} gives no metrics: {reason}.") from error
+
+
+def look_at(url: str, folder: str | Path, levels: Levels, now: float | None = None) -> Counts:
+    """Read a server's /metrics, append its counters to `levels.jsonl` of a folder, and count by all looks that lie there.
+
+    A counter that falls began anew with its server. The first look only begins.
+    """
+    now, path = time.time() if now is None else now, Path(folder) / FILE
+    text = fetch_text(url)
+    told = {key_of(one): read_counters(text, one) for one in levels.objectives}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torn = path.is_file() and path.stat().st_size and not path.read_bytes().endswith(b"\n")
+    with path.open("a", encoding="utf-8") as file:
+        file.write(("\n" if torn else "") + json.dumps({"time": now, "url": url, "counts": told}) + "\n")
+    looks = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            found = json.loads(line)
+            if found["url"] == url and now - levels.window <= found["time"] <= now:
+                looks.append((float(found["time"]), found["counts"]))
+        except (ValueError, TypeError, KeyError):
+            continue
+    return counts_of_looks(sorted(looks, key=lambda one: one[0]), now)
+
+
+def key_of(objective: Objective) -> str:
+    """An objective by what is counted, so that one that was changed has no history."""
+    return json.dumps([value for key, value in objective._asdict().items() if key not in ("name", "target", "least")])
+
+
+def counts_of_looks(looks: list[tuple[float, Mapping[str, Any]]], now: float) -> Counts:
+    """Of counters that were read at several times, in order."""
+
+    def counts(objective, seconds):
+        key = key_of(objective)
+        own = [(when, *told[key]) for when, told in looks if key in told]
+        times = [one[0] for one in own]
+        if objective.measure == "saturation":
+            recent = own[bisect.bisect_left(times, now - seconds) :]
+            return float(sum(one[1] for one in recent)), float(len(recent))
+        bad = total = 0.0
+        # From the last look before the window on, as when a counter grew between two looks nobody knows.
+        if objective.measure == "throughput" and (len(own) < 2 or times[0] > now - seconds):
+            return 0.0, math.nan
+        for old, new in pairwise(own[max(bisect.bisect_right(times, now - seconds) - 1, 0) :]):
+            fell = new[2] < old[2]
+            bad += new[1] if fell else max(new[1] - old[1], 0.0)
+            total += new[2] if fell else new[2] - old[2]
+        return bad, total
+
+    return counts
+
+
+def expressions_of(objective: Objective) -> tuple[str, str]:
+    """What is bad and what there is in Prometheus' language, with WINDOW for a length of time."""
+    if objective.measure == "saturation":
+        over = f"{QUEUE} > bool {objective.most:g}"
+        return f"sum(sum_over_time(({over})[WINDOW:1m]))", f"sum(count_over_time({QUEUE}[WINDOW:1m]))"
+    model = f',model=~"{objective.model}([.].*)?"' if objective.model else ""
+    own = f'operation="{objective.operation}"{model}'
+    fault = "|".join(FAILED)
+    total = f"sum(increase({DURATIONS}_count{{{own}}}[WINDOW]))"
+    if objective.measure == "latency":
+        bound = f"{objective.within:g}" if objective.within % 1 else f"{objective.within:.1f}"
+        return f'{total} - sum(increase({DURATIONS}_bucket{{{own},le="{bound}",code!~"{fault}"}}[WINDOW]))', total
+    return f'(sum(increase({DURATIONS}_count{{{own},code=~"{fault}"}}[WINDOW])) or vector(0))', total
+
+
+def counts_of_prometheus(url: str, now: float | None = None) -> Counts:
+    """Of a Prometheus server that scrapes the model server, by its API."""
+    now = time.time() if now is None else now
+
+    def ask(expression, seconds):
+        query = quote(expression.replace("WINDOW", f"{round(seconds)}s"))
+        try:
+            told = json.loads(fetch_text(f"{url.rstrip('/')}/api/v1/query?query={query}&time={now:.3f}"))
+            found = told["data"]["result"]
+            return float(found[0]["value"][1]) if found else 0.0
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise MonitoringError(f"{url} does not answer as Prometheus does.") from error
+
+    def counts(objective, seconds):
+        bad, total = (ask(one, seconds) for one in expressions_of(objective))
+        return max(bad, 0.0), total
+
+    return counts
+
+
+def span(seconds: float) -> str:
+    """A length of time.
+
+    >>> span(300), span(21600), span(259200)
+    ('5m', '6h', '3d')
+    """
+    unit = next(unit for unit in ("d", "h", "m", "s") if not seconds % UNITS[unit])
+    return f"{seconds / UNITS[unit]:g}{unit}"
+
+
+def level_findings(levels: Levels, counts: Counts, model: str = "", version: str = "", at: float | None = None) -> list[Finding]:
+    """A finding of each objective, and of what a thousand requests cost; where nothing came, ok, and it says so."""
+    at = time.time() if at is None else at
+    found = []
+    for one in levels.objectives:
+        blank = Finding(at, one.model or model, version, "service_level", one.name, "ok")
+        if one.measure == "throughput":
+            _, total = counts(one, 300)
+            if math.isnan(total):
+                found.append(blank._replace(why="not known before it was looked at for 5m"))
+                continue
+            rate = total / 300
+            state: State = "breach" if rate < one.least else "ok"
+            why = f"{rate:.3g} requests a second over 5m; must be at least {one.least:g}"
+            size = max(one.least - rate, 0.0) / one.least
+            blank = blank._replace(rows=round(total), window=(at - 300, at))
+            found.append(blank._replace(state=state, value=rate, bound=one.least, size=size, why=why))
+            continue
+        bad, total = counts(one, levels.window)
+        left = 1 - bad / (total * (1 - one.target)) if total else 1.0
+        blank = blank._replace(rows=round(total), window=(at - levels.window, at))
+        worst, state, why = 0.0, "ok", ""
+        for rule in RULES:
+            factor = rule.share * levels.window / rule.long
+            burns = [burn_of(one, counts, seconds) for seconds in (rule.long, rule.short)]
+            if min(burns) > factor and not why:
+                state = rule.state
+                over = f"{burns[0]:.3g} times over {span(rule.long)} and {burns[1]:.3g} over {span(rule.short)}"
+                why = f"burns its budget {over}, above {factor:.3g}; "
+            worst = max(worst, min(burns) / factor)
+        share = 1 - bad / total if total else None
+        met = "nothing came" if share is None else f"{share:.4%} good of {total:,.0f}, {one.target:.4g} is promised"
+        why += f"{met}; {max(left, 0):.0%} of the budget of {span(levels.window)} is left"
+        if share is not None and left < 0 and state == "ok":
+            state = "warning"
+        found.append(blank._replace(state=state, value=share, bound=one.target, size=worst, why=why))
+    if levels.hourly is not None and levels.objectives:
+        # What was counted for any objective of all models counts all requests.
+        whole = next((one for one in levels.objectives if one.measure != "saturation" and not one.model), None)
+        total = counts(whole, 3600)[1] if whole else 0.0
+        if whole is None:
+            raise MonitoringError("`cost_per_hour` needs an objective of errors, latency or throughput of all models.")
+        if total > 0:
+            price = 1000 * levels.hourly / total
+            why = f"{price:.4g} for a thousand requests, of {total:,.0f} in the last hour"
+            blank = Finding(at, model, version, "service_level", "cost_per_thousand", "ok", price, why=why)
+            found.append(blank._replace(rows=round(total), window=(at - 3600, at)))
+    return found
+
+
+def burn_of(objective: Objective, counts: Counts, seconds: float) -> float:
+    """How many times as fast as it lasts a budget is used up; 0 where nothing came."""
+    bad, total = counts(objective, seconds)
+    return bad / total / (1 - objective.target) if total else 0.0
+
+
+def burn_rules(levels: Levels) -> dict[str, Any]:
+    """The same as alerting rules of Prometheus, for a YAML file that `promtool check rules` takes."""
+    rules: list[dict[str, Any]] = []
+    for one in levels.objectives:
+        if one.measure == "throughput":
+            _, total = expressions_of(one)
+            expression = f"{total.replace('WINDOW', '5m')} / 300 < {one.least:g}"
+            rules.append({"alert": one.name, "expr": expression, "labels": {"severity": "breach"}})
+            continue
+        bad, total = expressions_of(one)
+        for rule in RULES:
+            bound = rule.share * levels.window / rule.long * (1 - one.target)
+            burns = f"({bad}) / ({total}) > {bound:.10g}"
+            parts = [burns.replace("WINDOW", span(seconds)) for seconds in (rule.long, rule.short)]
+            about = {"summary": f"{one.name} burns its budget over {span(rule.long)} and {span(rule.short)}"}
+            labels = {"severity": rule.state, "window": span(rule.long)}
+            rules.append({"alert": one.name, "expr": " and ".join(parts), "labels": labels, "annotations": about})
+    return {"groups": [{"name": "service_levels", "rules": rules}]}

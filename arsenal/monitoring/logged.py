@@ -1,0 +1,223 @@
+"""Rows of a request log as columns, and the labels that came later, joined by the id of a request and the row in it."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from arsenal_serving.artifact import folder as artifact
+from arsenal_serving.artifact.versions import locate
+from arsenal_serving.cli.replay import requests
+from arsenal_serving.refused import Refused
+from arsenal_serving.telemetry.request_log import NAME
+
+from arsenal.data.files import read
+from arsenal.monitoring.watch import MonitoringError
+
+ANSWERED = (200, "OK")
+
+
+class LoggedRows(NamedTuple):
+    """Rows that were asked of one method of a version, in the order in which they were answered."""
+
+    model: str
+    version: str
+    method: str
+    id: np.ndarray
+    """[n], the request's."""
+    place: np.ndarray
+    """[n] int, the row in its request."""
+    time: np.ndarray
+    """[n] seconds, when it was answered."""
+    asked: Mapping[str, np.ndarray]
+    """[n] numbers, NaN where one is missing, or words; [n, d] of pictures and embeddings."""
+    answered: Mapping[str, np.ndarray]
+    classes: tuple[str, ...] = ()
+    """The classes of `predict_proba`, where that was asked."""
+    others: int = 0
+    """Rows of other versions of the model, which are not here."""
+
+    def take(self, which: np.ndarray) -> "LoggedRows":
+        """Some of the rows, by a mask or by places."""
+        asked, answered = ({name: one[which] for name, one in part.items()} for part in (self.asked, self.answered))
+        return self._replace(
+            id=self.id[which], place=self.place[which], time=self.time[which], asked=asked, answered=answered
+        )
+
+
+def log_folders(folder: str | Path) -> list[Path]:
+    """The folders of a request log: of one host, or one below for each of several."""
+    found = sorted({path.parent for path in Path(folder).rglob(NAME)})
+    if not found:
+        raise MonitoringError(f"{folder} holds no {NAME}, of `arsenal-serve --request-log`.")
+    return found
+
+
+def log_lines(folder: str | Path, since: float = 0.0, until: float = math.inf) -> Iterator[tuple[float, dict[str, Any]]]:
+    """The lines of all workers and hosts with their times; a line that is torn is left out."""
+    for one in log_folders(folder):
+        try:
+            for line in requests(one):
+                when = datetime.fromisoformat(line["time"].replace("Z", "+00:00"))
+                seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+                if since <= seconds < until:
+                    yield seconds, line
+        except Refused as error:
+            raise MonitoringError(str(error)) from error
+
+
+def read_logged(
+    folder: str | Path, model: str | Path, method: str | None = None, since: float = 0.0, until: float = math.inf
+) -> LoggedRows:
+    """The answered rows of an artifact's version in a request log; of the method that was asked most, unless one is named."""
+    where = locate(model)
+    manifest = artifact.read_manifest(where, artifact.open_version(where).files)
+    name, version, methods = manifest["name"], str(manifest["version"]), manifest["methods"]
+    if method is not None and method not in methods:
+        raise MonitoringError(f"`method` must be one of {', '.join(methods)}; got {method}.")
+    kept: dict[str, list[tuple[float, dict[str, Any]]]] = {}
+    others = 0
+    for seconds, line in log_lines(folder, since, until):
+        if line["model"].partition(".")[0] != name or line["status"] not in ANSWERED or line.get("method") not in methods:
+            continue
+        if str(line["version"]) != version:
+            others += rows_of(line)
+        elif method in (None, line["method"]):
+            kept.setdefault(line["method"], []).append((seconds, line))
+    if not kept:
+        said = f" {others} rows are of other versions." if others else ""
+        raise MonitoringError(f"{folder} has no answered rows of {name}/{version} in the time that was asked for.{said}")
+    chosen = max(kept, key=lambda one: sum(rows_of(line) for _, line in kept[one]))
+    lines = sorted(kept[chosen], key=lambda one: one[0])
+    sizes = [rows_of(line) for _, line in lines]
+    ports = methods[chosen]
+    classes = next((tuple(port["columns"] or ()) for port in ports["outputs"] if port["name"] == "predict_proba"), ())
+    return LoggedRows(
+        name, version, chosen, np.repeat([line["id"] for _, line in lines], sizes),
+        np.concatenate([np.arange(size) for size in sizes]), np.repeat([seconds for seconds, _ in lines], sizes),
+        columns_of(ports["inputs"], [line["inputs"] for _, line in lines], sizes),
+        columns_of(ports["outputs"], [line["outputs"] for _, line in lines], sizes, split=False), classes, others,
+    )  # fmt: skip
+
+
+def rows_of(line: Mapping[str, Any]) -> int:
+    """How many rows a request had."""
+    return next((tensor["shape"][0] for tensor in (*line["outputs"], *line["inputs"]) if tensor["shape"]), 0)
+
+
+def columns_of(
+    ports: list[dict[str, Any]], given: list[list[dict[str, Any]]], sizes: list[int], split: bool = True
+) -> dict[str, np.ndarray]:
+    """The columns of all requests; if `split`, of a port that names its columns each by itself; none of what was redacted."""
+    found: dict[str, np.ndarray] = {}
+    for port in ports:
+        tensors = [next((one for one in several if one["name"] == port["name"]), None) for several in given]
+        if any(one is None or "data" not in one for one in tensors):
+            continue
+        parts = []
+        for tensor, size in zip(tensors, sizes, strict=True):
+            words = tensor["datatype"] == "BYTES"  # type: ignore[index]
+            data = [word if words or word is not None else math.nan for word in tensor["data"]]  # type: ignore[index]
+            parts.append(np.array(data, object if words else float).reshape(size, -1))
+        table = np.concatenate(parts)
+        names = port["columns"]
+        if split and names and len(names) == table.shape[1]:
+            found |= {name: table[:, at] for at, name in enumerate(names) if not all_gone(table[:, at])}
+        else:
+            found[port["name"]] = table[:, 0] if table.shape[1] == 1 else table
+    return found
+
+
+def all_gone(column: np.ndarray) -> bool:
+    """Whether no value of a column is there, as of one that was redacted."""
+    return bool(np.isnan(column).all()) if column.dtype == float else all(one is None for one in column)
+
+
+class LabelCounts(NamedTuple):
+    """What became of the labels of a table."""
+
+    joined: int = 0
+    waiting: int = 0
+    """Rows that were answered and have no label."""
+    repeated: int = 0
+    """Labels that came again, and said the same."""
+    contradicting: int = 0
+    """Rows with two labels that say different things: none of them counts."""
+    strangers: int = 0
+    """Labels of rows that the log has not."""
+
+    def text(self) -> str:
+        """In words."""
+        parts = [f"{self.joined:,} rows have labels, {self.waiting:,} wait"]
+        for count, said in (
+            (self.repeated, "came twice"), (self.contradicting, "contradict and do not count"),
+            (self.strangers, "are of rows that the log has not"),
+        ):  # fmt: skip
+            if count:
+                parts.append(f"{count:,} {said}")
+        return "; ".join(parts)
+
+
+def read_labels(path: str | Path) -> Any:
+    """A table of labels, .csv, .parquet or .jsonl (its last line may be torn): `id`, `label`, perhaps `row`."""
+    import pandas as pd
+
+    path = Path(path)
+    if path.suffix == ".jsonl":
+        lines = []
+        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+            if line.endswith("\n") and line.strip():
+                try:
+                    lines.append(json.loads(line))
+                except ValueError as error:
+                    raise MonitoringError(f"{path} has a line that is no JSON: {line[:60].strip()}.") from error
+        frame = pd.DataFrame(lines, columns=None if lines else ["id", "label"])
+    else:
+        frame = read(path)
+    if missing := {"id", "label"} - set(frame):
+        raise MonitoringError(f"{path} must have the columns id and label; {' and '.join(sorted(missing))} is not there.")
+    return frame
+
+
+def join_labels(rows: LoggedRows, frame: Any) -> tuple[np.ndarray, LabelCounts]:
+    """The label of each row [n], None where there is none, and what became of all labels.
+
+    `frame` has columns `id`, `label` and, where a request has several rows, `row`, from 0. Raises MonitoringError where rows of a
+    request cannot be told apart.
+    """
+    ids = frame["id"].astype(str).to_numpy()
+    places = frame["row"].to_numpy() if "row" in frame else np.zeros(len(frame), int)
+    known = {key: at for at, key in enumerate(zip(rows.id.tolist(), rows.place.tolist(), strict=True))}
+    if "row" not in frame:
+        several = set(rows.id[rows.place > 0].tolist())
+        if found := next((one for one in ids if one in several), None):
+            raise MonitoringError(f"labels need a column row, from 0: request {found} has several rows.")
+    y = np.full(len(rows.id), None, object)
+    wrong, repeated, strangers = set(), 0, 0
+    for one, place, label in zip(ids, places, frame["label"].tolist(), strict=True):
+        if label is None or label != label:
+            continue
+        at = known.get((one, int(place)))
+        if at is None:
+            strangers += 1
+        elif y[at] is None:
+            y[at] = label
+        elif y[at] == label:
+            repeated += 1
+        else:
+            wrong.add(at)
+    y[list(wrong)] = None
+    joined = sum(one is not None for one in y)
+    return y, LabelCounts(joined, len(y) - joined - len(wrong), repeated, len(wrong), strangers)
+
+
+def label_words(y: np.ndarray) -> np.ndarray:
+    """Labels as the words by which classes are known: 1.0 and 1 are `1`.
+
+    >>> label_words(np.array([1.0, "a", 2], object)).tolist()
+    ['1', 'a', '2']
+    """
+    return np.array([f"{one:g}" if isinstance(one, float) and one.is_integer() else str(one) for one in y.tolist()], object)
