@@ -415,7 +415,7 @@ def track(name: str, to: str = "mlflow", address: str | None = None, registry: s
         about = opened.registered(name, number)
         folder = about.get("run", {}).get("folder")
         if folder is None or not (Path(folder) / "config.yaml").is_file():
-            print(f"{name}@{number} is left out: the run that it was made of is not here, and MLflow keeps a version with its run")
+            print(f"{name}@{number} is left out: its run is not here, and MLflow keeps a version with its run")
             continue
         run, _ = tell_all(Path(folder), "mlflow", address)
         digest = str(about.get("digest", ""))
