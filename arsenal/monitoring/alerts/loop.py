@@ -13,7 +13,7 @@ from arsenal.monitoring.alerts.alertmanager import EVERY, tell_alertmanager
 from arsenal.monitoring.alerts.channels import DeliveryError, deliver, start_flow
 from arsenal.monitoring.alerts.journal import WORDS, AlertJournal, Waiting, read_came, read_on
 from arsenal.monitoring.alerts.machine import AlertMemory, Notice, advance, is_awaited
-from arsenal.monitoring.alerts.policy import AlertPolicy
+from arsenal.monitoring.alerts.policy import AlertPolicy, is_whole
 from arsenal.monitoring.findings import Finding
 from arsenal.refusal import Refusal
 
@@ -193,7 +193,7 @@ class AlertLoop:
 def replay(policy: AlertPolicy, findings: Sequence[Finding], tick: float = 15.0) -> Iterator[Notice | str]:
     """What would have been sent had the policy been there when these findings came, in order of time; also what would be said."""
     memory = AlertMemory()
-    ordered = sorted(findings, key=lambda one: one.time)
+    ordered = sorted(filter(is_whole, findings), key=lambda one: one.time)
     at = 0
     while at < len(ordered):
         now = ordered[at].time
