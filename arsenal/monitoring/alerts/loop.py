@@ -23,7 +23,7 @@ GIVEN_UP = 86400.0
 """Seconds after which a page is given up."""
 
 
-class Attempt(NamedTuple):
+class Retry(NamedTuple):
     """How often a page was tried, and when it is next."""
 
     failures: int = 0
@@ -39,7 +39,7 @@ class AlertLoop:
         self.journal = AlertJournal(folder)
         self.offset = time.time() - time.monotonic()
         self.done: queue.Queue[tuple[Waiting, str, Exception | None]] = queue.Queue()
-        self.attempts: dict[tuple[str, str], Attempt] = {}
+        self.attempts: dict[tuple[str, str], Retry] = {}
         self.busy: set[str] = set()
         self.told: dict[str, float] = {}
         self.down: set[str] = set()
@@ -122,7 +122,7 @@ class AlertLoop:
         """Begin to send what is due, one page of a channel at a time."""
         now = self.now()
         for place, one in list(self.journal.known.waiting.items()):
-            if one.channel in self.busy or self.attempts.get(place, Attempt()).next > now:
+            if one.channel in self.busy or self.attempts.get(place, Retry()).next > now:
                 continue
             if one.notice.kind == "flow":
                 self.start(one)
@@ -151,14 +151,14 @@ class AlertLoop:
             if said:
                 self.say(said)
             return
-        failures = self.attempts.get(place, Attempt()).failures + 1
+        failures = self.attempts.get(place, Retry()).failures + 1
         why = str(error) if isinstance(error, DeliveryError) else f"{one.channel}: {type(error).__name__}: {error}"
         if self.now() - one.notice.time > GIVEN_UP:
             self.attempts.pop(place, None)
             self.journal.take(one, "given up")
             self.say(f"{why}; given up after a day.")
             return
-        self.attempts[place] = Attempt(failures, self.now() + min(FIRST * 2 ** min(failures - 1, 10), MOST))
+        self.attempts[place] = Retry(failures, self.now() + min(FIRST * 2 ** min(failures - 1, 10), MOST))
         if failures in (1, 10) or failures % 100 == 0:
             self.say(f"{why}; it is tried again.")
 
