@@ -152,7 +152,8 @@ class AlertLoop:
                 self.say(said)
             return
         failures = self.attempts.get(place, Retry()).failures + 1
-        why = str(error) if isinstance(error, DeliveryError) else f"{one.channel}: {type(error).__name__}: {error}"
+        why = str(error) if isinstance(error, DeliveryError) else f"{type(error).__name__}: {error}"
+        why = why if why.startswith(f"{one.channel}: ") else f"{one.channel}: {why}"
         if self.now() - one.notice.time > GIVEN_UP:
             self.attempts.pop(place, None)
             self.journal.take(one, "given up")
