@@ -18,7 +18,7 @@ from arsenal_serving.files import write_file
 from arsenal_serving.telemetry import audit
 from arsenal_serving.telemetry.request_log import NAME
 
-from arsenal.monitoring.logs import LogError, log_files
+from arsenal.monitoring.logs import LogError, log_files, read_line
 
 SETTLES = 0.3
 """Seconds in which a writer that has just looked whether its file is there has written its line."""
@@ -103,10 +103,7 @@ def erase_subject(folders: Sequence[Path], subject: str, by: str) -> dict[Path, 
     if fits(by):
         raise LogError("`by` must not name the subject: the audit log says who erased.")
     for path in log_files(folders):
-        if is_audit(path):
-            count = audit.erase(path, fits, by)
-        else:  # a server that finds its request log gone begins another; what else writes would go on with the old file
-            count = replace_log(path, fits) if fnmatch.fnmatchcase(path.name, NAME) else blank_lines(path, fits)
+        count = audit.erase(path, fits, by) if is_audit(path) else rewrite_log(path, lambda line: erase_line(line, fits))
         if count:
             found[path] = count
     left = count_subject(folders, subject)
@@ -115,12 +112,44 @@ def erase_subject(folders: Sequence[Path], subject: str, by: str) -> dict[Path, 
     return found
 
 
-def blank_lines(path: Path, fits: Callable[[Any], bool]) -> int:
-    """Take the subject out of lines where they stand, filled up to their length: who writes the file or reads on goes on."""
+def erase_old(folders: Sequence[Path], keep: float, now: float) -> dict[Path, int]:
+    """Take out what is older than `keep` seconds; by file, how many lines. A file without younger lines goes; audits stay."""
+
+    def old(line: bytes) -> bool:
+        found = read_line(line)
+        return found is not None and found.time < now - keep
+
+    counts: dict[Path, int] = {}
+    for path in log_files(folders):
+        if is_audit(path):
+            continue
+        with path.open("rb") as file:
+            ages = [old(line.rstrip(b"\n")) for line in file if line.strip()]
+            settled = os.fstat(file.fileno()).st_mtime < now - keep
+        if ages and all(ages) and settled:
+            path.unlink(missing_ok=True)
+            counts[path] = len(ages)
+        elif any(ages):
+            counts[path] = rewrite_log(path, lambda line: (b"", 1) if old(line) else (line, 0))
+    return counts
+
+
+Rewriter = Callable[[bytes], tuple[bytes, int]]
+"""What is left of a line, and how many rows or lines were taken out."""
+
+
+def rewrite_log(path: Path, rewrite: Rewriter) -> int:
+    """Rewrite a log that is no audit log; how much was taken out."""
+    # A server that finds its request log gone begins another; what else writes would go on with the old file.
+    return replace_log(path, rewrite) if fnmatch.fnmatchcase(path.name, NAME) else blank_lines(path, rewrite)
+
+
+def blank_lines(path: Path, rewrite: Rewriter) -> int:
+    """Rewrite lines where they stand, filled up to their length: who writes the file or reads on goes on."""
     count = at = 0
     with path.open("r+b", buffering=0) as file:
         for line in file.read().split(b"\n"):
-            left, number = erase_line(line, fits)
+            left, number = rewrite(line)
             if number:
                 left = left if len(left) <= len(line) else b"{}"
                 os.pwrite(file.fileno(), left[: len(line)].ljust(len(line)), at)
@@ -130,11 +159,11 @@ def blank_lines(path: Path, fits: Callable[[Any], bool]) -> int:
     return count
 
 
-def replace_log(path: Path, fits: Callable[[Any], bool]) -> int:
-    """Have another file take a log's place, without the subject. Lines that came meanwhile are taken along."""
+def replace_log(path: Path, rewrite: Rewriter) -> int:
+    """Have another file take a log's place. Lines that came meanwhile are taken along."""
     with path.open("rb") as file:
         lines = file.read().split(b"\n")
-        kept = [erase_line(line, fits) for line in lines]
+        kept = [rewrite(line) for line in lines]
         count = sum(number for _, number in kept)
         if not count:
             return 0
@@ -145,7 +174,7 @@ def replace_log(path: Path, fits: Callable[[Any], bool]) -> int:
         finally:
             partial.unlink(missing_ok=True)
         time.sleep(SETTLES)  # the server sees that its file is gone, and begins another
-        late = [erase_line(line, fits) for line in file.read().split(b"\n")]
+        late = [rewrite(line) for line in file.read().split(b"\n")]
     if any(line for line, _ in late):
         with path.open("ab") as file:
             file.write(b"\n".join(line for line, _ in late))

@@ -14,7 +14,7 @@ PAUSE = 0.5
 def logs(
     folder: str, /, where: str | None = None, text: str = "", since: str | None = None, until: str | None = None,
     limit: str = MOST, format: str = "text", follow: str = "false",
-    erase: str | None = None, by: str = "", yes: str = "false",
+    erase: str | None = None, by: str = "", keep: str | None = None, yes: str = "false",
 ) -> None:  # fmt: skip
     """Show what happened, the newest last: a server's log, its requests and audits, runs, flows and findings, in one order.
 
@@ -23,15 +23,21 @@ def logs(
     source (server, request, audit, run, flow, finding), level, event, id, run, trace, model, version and whatever lines say.
     text: what a line holds, values of tensors too. since, until: times as 2026-11-30T20:00, UTC. limit: how many of the last.
     format: text or json. follow: true goes on with what comes. erase: a subject whose rows and lines are taken out of all of
-    them, with yes=true; by: who does it, for the audit log, whose chain still holds.
+    them, with yes=true; by: who does it, for the audit log, whose chain still holds. keep: 90d, with yes=true, takes out what is
+    older, audits aside.
     """
     from arsenal.monitoring import logs as events
-    from arsenal.monitoring.alerts.policy import read_time
+    from arsenal.monitoring.alerts.policy import read_seconds, read_time
     from arsenal.runs.query import conditions
 
-    if erase is not None:
-        if where or text or as_truth("follow", follow):
-            raise UsageError("`erase` goes through all that the logs hold; it takes no where, text or follow.")
+    if erase is not None or keep is not None:
+        if where or text or as_truth("follow", follow) or None not in (erase, keep):
+            raise UsageError("`erase` or `keep` goes through all that the logs hold; it takes no where, text or follow.")
+        if keep is not None:
+            seconds, folders = read_seconds("keep", keep, 60.0), [Path(one) for one in folder.split(",") if one]
+            erase_older(folders, seconds, as_truth("yes", yes))
+            return
+        assert erase is not None
         erase_from([Path(one) for one in folder.split(",") if one], erase, by, as_truth("yes", yes))
         return
     if format not in ("text", "json"):
@@ -56,6 +62,18 @@ def logs(
         time.sleep(PAUSE)
         for one in events.choose_events(reader.read(whole=False), asked, text, *span):
             print(tell(one), flush=True)
+
+
+def erase_older(folders: list[Path], seconds: float, yes: bool) -> None:
+    """Take out what is older, once it is said that it is meant."""
+    from arsenal.monitoring.erasure import erase_old
+
+    if not yes:
+        raise UsageError("`keep` takes out all that is older, and needs yes=true.")
+    found = erase_old(folders, seconds, time.time())
+    for path, count in found.items():
+        print(f"{path}: {count}{'' if path.exists() else ', the file'}")
+    print(f"{sum(found.values()):,} lines were older")
 
 
 def erase_from(folders: list[Path], subject: str, by: str, yes: bool) -> None:

@@ -15,9 +15,9 @@ class Inbox(socketserver.ThreadingTCPServer):
 
     allow_reuse_address, daemon_threads = True, True
 
-    def __init__(self, trust: ssl.SSLContext | None = None, refuse: int = 0):
+    def __init__(self, trust: ssl.SSLContext | None = None, refuse: int = 0, implicit: bool = False):
         super().__init__(("127.0.0.1", 0), Talk)
-        self.trust, self.refuse, self.mails, self.secured = trust, refuse, [], []
+        self.trust, self.refuse, self.implicit, self.mails, self.secured = trust, refuse, implicit, [], []
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -29,9 +29,15 @@ class Talk(socketserver.StreamRequestHandler):
     def handle(self):
         self.secure = False
         with contextlib.suppress(OSError, ValueError):
+            if self.server.implicit:
+                self.secure_all()
             self.say("220 here")
             while self.answer(self.rfile.readline().decode().strip()):
                 pass
+
+    def secure_all(self):
+        self.connection = self.server.trust.wrap_socket(self.connection, server_side=True)
+        self.rfile, self.wfile, self.secure = self.connection.makefile("rb"), self.connection.makefile("wb", 0), True
 
     def say(self, text):
         self.wfile.write(text.encode() + b"\r\n")
@@ -42,8 +48,7 @@ class Talk(socketserver.StreamRequestHandler):
             self.say("250-here\r\n250-STARTTLS\r\n250 SIZE" if self.server.trust and not self.secure else "250-here\r\n250 SIZE")
         elif word == "STARTTLS" and self.server.trust:
             self.say("220 go on")
-            self.connection = self.server.trust.wrap_socket(self.connection, server_side=True)
-            self.rfile, self.wfile, self.secure = self.connection.makefile("rb"), self.connection.makefile("wb", 0), True
+            self.secure_all()
         elif word == "DATA":
             self.say("354 go on")
             lines = []

@@ -32,7 +32,7 @@ def test_importing_arsenal_loads_nothing_heavy(words, tmp_path):
 def test_a_verbs_help_loads_no_jax(verb, tmp_path):
     packages, said = imported(tmp_path, "-m", "arsenal", verb, "--help")
     assert packages & HEAVY == set()
-    assert any(word in said for word in ("experiment", "run=", "SHELL", "FOLDER", "files=", "NAME", "folder="))
+    assert any(word in said for word in ("experiment", "run=", "SHELL", "FOLDER", "files=", "NAME", "folder=", "policy="))
 
 
 def test_help_is_there_at_once(tmp_path):

@@ -30,7 +30,7 @@ from arsenal.monitoring.alerts import (
     replay,
 )
 from arsenal.monitoring.alerts.channels import DeliveryError, deliver
-from arsenal.monitoring.alerts.journal import AlertJournal, AlertsError, read_on, say_word
+from arsenal.monitoring.alerts.journal import AlertJournal, AlertsError, read_came, read_on, say_word
 from arsenal.monitoring.alerts.machine import Notice
 from arsenal.monitoring.alerts.policy import Maintenance, PolicyError
 from arsenal.monitoring.findings import Finding, append_findings, read_findings
@@ -284,6 +284,10 @@ def test_a_mail_arrives_with_and_without_tls(tmp_path):
         deliver(mail_channel(inbox.port, security="starttls"), NOTICE, "ada")
     assert len(inbox.mails) == 2
     inbox.shutdown()
+    whole = Inbox(context, implicit=True)
+    deliver(mail_channel(whole.port, security="tls", certificates=str(trust)), NOTICE, "ada")
+    assert whole.secured == [True]
+    whole.shutdown()
 
 
 @pytest.mark.parametrize("drip", [b"", b"2"], ids=["deaf", "drip"])
@@ -371,6 +375,15 @@ def test_words_reach_the_loop_and_a_torn_line_is_left_for_later(tmp_path):
     path.write_text("")  # another file
     assert read_on(path, 100) == ([], 0)
     hook.shutdown()
+
+
+def test_lines_that_are_no_findings_are_passed_over():
+    whole = json.loads(json.dumps(finding(5.0)._asdict()))
+    assert read_came(whole) == finding(5.0)
+    for change in ({"time": None}, {"time": float("nan")}, {"state": "critical"}, {"value": "much"}, {"model": 3}, {"why": None}):
+        assert read_came(whole | change) is None, change
+    assert read_came({"word": "silence", "where": "nothing", "until": 1, "by": "", "why": ""}) is None
+    assert read_came({}) is None
 
 
 def test_a_journal_is_begun_anew_and_tells_the_same(tmp_path):

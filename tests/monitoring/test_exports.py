@@ -13,6 +13,7 @@ from inboxes import Hook
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from arsenal.monitoring.alerts.channels import DeliveryError
 from arsenal.monitoring.exports import (
     Promise,
     findings_text,
@@ -130,6 +131,9 @@ def test_a_collector_is_sent_every_finding():
         "arsenal.finding.state": 2, "arsenal.finding.size": 1, "arsenal.finding.value": 1,
     }  # fmt: skip
     hook.shutdown()
+    hook.server_close()
+    with pytest.raises(DeliveryError, match=r"127\.0\.0\.1:\d+: .*refused"):
+        send_otlp(hook.url, FOUND)
 
 
 def test_messages_are_opentelemetrys():

@@ -1,6 +1,7 @@
 """Logs of all sources as events in one order, found by what they say."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ import pytest
 from arsenal_serving.refused import Refused
 from arsenal_serving.telemetry import audit
 
-from arsenal.monitoring.erasure import count_subject, erase_subject
+from arsenal.monitoring.erasure import count_subject, erase_old, erase_subject
 from arsenal.monitoring.findings import Finding, append_findings
 from arsenal.monitoring.logs import LogError, LogReader, choose_events, event_json, event_text, read_line
 from arsenal.pipelines.journal import FlowJournal
@@ -201,6 +202,18 @@ def test_a_file_that_somebody_writes_stays_the_one_that_is_read(folder):
     assert b"Ann" not in path.read_bytes() and b"\0" not in path.read_bytes()
     assert [one.event for one in reader.read()] == ["late"]
     assert [one.event for one in LogReader([path]).read()] == ["erased", "y", "late"]
+
+
+def test_what_is_older_than_it_is_kept_goes(folder):
+    now, path = time.time(), folder / "requests" / "requests-1.jsonl"
+    path.write_bytes(path.read_bytes().splitlines()[0] + b"\n")
+    os.utime(path, (now - 500, now - 500))  # nobody writes it any more
+    with (folder / "server.log").open("a") as file:
+        file.write(line(now, level="info", event="young"))
+    found = erase_old([folder], 100.0, now)
+    assert not path.exists() and found[path] == 1 and found[folder / "server.log"] == 2
+    sources = {(one.source, one.event) for one in LogReader([folder]).read()}
+    assert ("server", "young") in sources and ("audit", "load") in sources and ("server", "request") not in sources
 
 
 @pytest.mark.slow

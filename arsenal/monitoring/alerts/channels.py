@@ -134,6 +134,8 @@ def post_json(url: str, content: Any, headers: Mapping[str, str] = {}, deadline:
             if not 200 <= answer.status < 300:
                 said = answer.read(300).decode(errors="replace")
                 raise DeliveryError(f"{parts.hostname} answers {answer.status} {answer.reason}: {said}".rstrip(": "))
+        except (OSError, http.client.HTTPException) as error:
+            raise DeliveryError(f"{parts.netloc}: {' '.join(str(error).split()) or type(error).__name__}") from error
         finally:
             connection.close()
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from arsenal_serving.files import replace_file
 
 from arsenal.monitoring.alerts.machine import Acknowledged, Advance, Alert, AlertMemory, Notice, Silence
+from arsenal.monitoring.alerts.policy import is_whole, read_labels
 from arsenal.monitoring.findings import Finding, read_finding
 from arsenal.refusal import Refusal
 from arsenal.storage.files import to_json
@@ -198,13 +199,14 @@ def read_on(path: Path, begun: int) -> tuple[list[dict[str, Any]], int]:
 
 def read_came(given: Mapping[str, Any]) -> Finding | Silence | Acknowledged | None:
     """A finding or a word of somebody's; None where it is neither."""
-    with contextlib.suppress(TypeError, ValueError, KeyError):
+    with contextlib.suppress(TypeError, ValueError, KeyError, Refusal):
         if given.get("word") == "silence":
+            read_labels("where", given["where"])
             return Silence(given["where"], float(given["until"]), given["by"], given["why"])
         if given.get("word") == "ack":
             return Acknowledged(given["key"], given["by"])
         finding = read_finding(dict(given))
-        return finding if isinstance(finding.time, int | float) else None
+        return finding if is_whole(finding) else None
     return None
 
 

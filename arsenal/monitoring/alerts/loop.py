@@ -13,7 +13,7 @@ from arsenal.monitoring.alerts.alertmanager import EVERY, tell_alertmanager
 from arsenal.monitoring.alerts.channels import DeliveryError, deliver, start_flow
 from arsenal.monitoring.alerts.journal import WORDS, AlertJournal, Waiting, read_came, read_on
 from arsenal.monitoring.alerts.machine import AlertMemory, Notice, advance, is_awaited
-from arsenal.monitoring.alerts.policy import AlertPolicy
+from arsenal.monitoring.alerts.policy import AlertPolicy, is_whole
 from arsenal.monitoring.findings import Finding
 from arsenal.refusal import Refusal
 
@@ -23,7 +23,7 @@ GIVEN_UP = 86400.0
 """Seconds after which a page is given up."""
 
 
-class Attempt(NamedTuple):
+class Retry(NamedTuple):
     """How often a page was tried, and when it is next."""
 
     failures: int = 0
@@ -39,7 +39,7 @@ class AlertLoop:
         self.journal = AlertJournal(folder)
         self.offset = time.time() - time.monotonic()
         self.done: queue.Queue[tuple[Waiting, str, Exception | None]] = queue.Queue()
-        self.attempts: dict[tuple[str, str], Attempt] = {}
+        self.attempts: dict[tuple[str, str], Retry] = {}
         self.busy: set[str] = set()
         self.told: dict[str, float] = {}
         self.down: set[str] = set()
@@ -122,7 +122,7 @@ class AlertLoop:
         """Begin to send what is due, one page of a channel at a time."""
         now = self.now()
         for place, one in list(self.journal.known.waiting.items()):
-            if one.channel in self.busy or self.attempts.get(place, Attempt()).next > now:
+            if one.channel in self.busy or self.attempts.get(place, Retry()).next > now:
                 continue
             if one.notice.kind == "flow":
                 self.start(one)
@@ -151,14 +151,15 @@ class AlertLoop:
             if said:
                 self.say(said)
             return
-        failures = self.attempts.get(place, Attempt()).failures + 1
-        why = str(error) if isinstance(error, DeliveryError) else f"{one.channel}: {type(error).__name__}: {error}"
+        failures = self.attempts.get(place, Retry()).failures + 1
+        why = str(error) if isinstance(error, DeliveryError) else f"{type(error).__name__}: {error}"
+        why = why if why.startswith(f"{one.channel}: ") else f"{one.channel}: {why}"
         if self.now() - one.notice.time > GIVEN_UP:
             self.attempts.pop(place, None)
             self.journal.take(one, "given up")
             self.say(f"{why}; given up after a day.")
             return
-        self.attempts[place] = Attempt(failures, self.now() + min(FIRST * 2 ** min(failures - 1, 10), MOST))
+        self.attempts[place] = Retry(failures, self.now() + min(FIRST * 2 ** min(failures - 1, 10), MOST))
         if failures in (1, 10) or failures % 100 == 0:
             self.say(f"{why}; it is tried again.")
 
@@ -193,7 +194,7 @@ class AlertLoop:
 def replay(policy: AlertPolicy, findings: Sequence[Finding], tick: float = 15.0) -> Iterator[Notice | str]:
     """What would have been sent had the policy been there when these findings came, in order of time; also what would be said."""
     memory = AlertMemory()
-    ordered = sorted(findings, key=lambda one: one.time)
+    ordered = sorted(filter(is_whole, findings), key=lambda one: one.time)
     at = 0
     while at < len(ordered):
         now = ordered[at].time

@@ -558,6 +558,17 @@ def is_about(rule: AlertRule, finding: Finding) -> bool:
 RANK = {"ok": 0, "warning": 1, "breach": 2}
 
 
+def is_whole(finding: Finding) -> bool:
+    """Whether a finding that was read holds what it should: words, numbers, a state that there is."""
+    numbers = [getattr(finding, key) for key in NUMBERS]
+    words = [getattr(finding, label) for label in LABELS[2:]]
+    return (
+        isinstance(finding.time, int | float) and math.isfinite(finding.time) and finding.state in RANK
+        and all(isinstance(word, str) for word in (*words, finding.why))
+        and all(one is None or (isinstance(one, int | float) and math.isfinite(one)) for one in numbers)
+    )  # fmt: skip
+
+
 def is_bad(rule: AlertRule, finding: Finding) -> bool:
     """Whether a finding is bad as the rule has it; a number that is not there keeps to no condition."""
     if RANK.get(finding.state, 0) < RANK[rule.state]:
