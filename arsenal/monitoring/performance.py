@@ -406,13 +406,8 @@ def log_findings(
 
 def performance_part(findings: Sequence[Finding], remarks: Sequence[str] = ()) -> dict[str, Any]:
     """A section of the page, of findings of answers and of rows together."""
-    heads = ["measure", "state", "value", "must be", "p", "rows", "where", "what"]
-
-    def cell(value):
-        return "" if value is None else f"{value:.4g}"
-
     lines = [
-        {"cells": [one.name, one.state, cell(one.value), cell(one.bound), cell(one.p), f"{one.rows:,}", one.slice, one.why],
-         "strong": one.state != "ok"} for one in findings
-    ]  # fmt: skip
-    return {"title": "Answers", "heads": heads, "lines": lines, "pictures": [], "remarks": list(remarks)}
+        {"cells": [one.name + (one.slice and f" where {one.slice}"), one.state, one.why], "strong": one.state == "breach"}
+        for one in findings
+    ]
+    return {"title": "Answers", "heads": ["measure", "state", "what"], "lines": lines, "pictures": [], "remarks": list(remarks)}

@@ -41,7 +41,7 @@ def report(
     begin, end = as_time("since", since, 0.0), as_time("until", until, math.inf)
     if labels is not None and log is None:
         raise UsageError("`labels` are joined to the rows of a request log; give `log` too.")
-    seen, remarks = log_findings(log, model, labels, None, begin, end) if log else ([], [])
+    seen, remarks = log_findings(log, model, labels, method, begin, end) if log else ([], [])
     parts = [performance_part(seen, remarks)] if log else []
     print_findings(write_page(Path(to), read_watched(model, folder, method), bounds, begin, end, parts) + seen)
     print(f"page: {to}")
@@ -75,7 +75,7 @@ def performance(
     if to is not None:
         append_findings(Path(to), found)
     for one in found:
-        print(f"{one.state}  {one.kind}  {' '.join(filter(None, (one.name, one.slice and f'where {one.slice}')))}: {one.why}")
+        print(line_of(one))
     for remark in remarks:
         print(remark)
     if any(one.state == "breach" for one in found):
@@ -257,10 +257,15 @@ def print_findings(found: list[Any]) -> None:
     """What is not as it should be, or that all is."""
     wrong = [one for one in found if one.state != "ok"]
     for one in wrong:
-        print(f"{one.state}  {one.kind}  {one.name}: {one.why}")
+        print(line_of(one))
     if not wrong:
         few = next((one.why for one in found if one.why.startswith("too few")), None)
         print(few or (f"{len(found)} columns are as they were" if found else "nothing came"))
+
+
+def line_of(one: Any) -> str:
+    """A finding in a line."""
+    return f"{one.state}  {one.kind}  {one.name}{one.slice and f' where {one.slice}'}: {one.why}"
 
 
 def bounds_of(size: str, alpha: str) -> Any:
