@@ -33,7 +33,7 @@ class Alarms(NamedTuple):
     """[n] bool; only DDM warns."""
 
 
-class Judged(NamedTuple):
+class Look(NamedTuple):
     """What a look at some values gave: those up to `used` are done, and where `drift`, the last of them showed a change."""
 
     state: Any
@@ -42,7 +42,7 @@ class Judged(NamedTuple):
     warning: np.ndarray | None = None
 
 
-def _by_blocks(name: str, init: Callable[[], Any], look: Callable[[Any, np.ndarray], Judged], most: float = math.inf) -> Detector:
+def _by_blocks(name: str, init: Callable[[], Any], look: Callable[[Any, np.ndarray], Look], most: float = math.inf) -> Detector:
     """The detector whose `look(state, values)` goes as far as the next change; `most` bounds its values, which are then >= 0."""
 
     def update(state, values):
@@ -116,9 +116,9 @@ def page_hinkley(
         beyond[: max(least - 1 - state.n, 0)] = False
         end = int(beyond.argmax())
         if beyond[end]:
-            return Judged(None, end + 1, True)
+            return Look(None, end + 1, True)
         last = PageHinkley(int(n[-1]), total[-1], up[-1], down[-1], least_up[-1], most_down[-1])
-        return Judged(last, len(values), False)
+        return Look(last, len(values), False)
 
     return _by_blocks("page_hinkley", PageHinkley, look)
 
@@ -159,8 +159,8 @@ def ddm(
         near = (n > least) & (high > best + warning * spread) & ~gone
         end = int(gone.argmax())
         if gone[end]:
-            return Judged(None, end + 1, True, near)
-        return Judged(Errors(int(n[-1]), total[-1], best[-1], spread[-1]), len(values), False, near)
+            return Look(None, end + 1, True, near)
+        return Look(Errors(int(n[-1]), total[-1], best[-1], spread[-1]), len(values), False, near)
 
     return _by_blocks("ddm", Errors, look, 1.0)
 
@@ -197,7 +197,7 @@ def kswin(
         whole = np.append(state.values, values)
         quiet = max(window - 1 - len(state.values), 0)
         if len(values) <= quiet:
-            return Judged(Recent(whole, state.generator), len(values), False)
+            return Look(Recent(whole, state.generator), len(values), False)
         generator = random.Random(seed)
         if state.generator is not None:
             generator.setstate(state.generator)
@@ -208,8 +208,8 @@ def kswin(
         gone = (p_of[far] <= alpha) & (far > 0.1 * recent)
         end = int(gone.argmax())
         if gone[end]:
-            return Judged(None, quiet + end + 1, True)
-        return Judged(Recent(whole[len(whole) - window + 1 :], generator.getstate()), len(values), False)
+            return Look(None, quiet + end + 1, True)
+        return Look(Recent(whole[len(whole) - window + 1 :], generator.getstate()), len(values), False)
 
     return _by_blocks("kswin", lambda: Recent(np.zeros(0)), look)
 
@@ -311,10 +311,10 @@ def adwin(
                 u0 = before[at, which]
                 cut = np.abs(u0 / left - (total[at] - u0) / right) > bound
                 if cut.any():
-                    return Judged(None, int(n[at[cut][0]] - state.n), True)
+                    return Look(None, int(n[at[cut][0]] - state.n), True)
         n = state.n + len(values)
         begins = np.sort(n - (ages := bucket_ages(n, 1, 1, buckets)[0])[ages > 0])
         kept = Windowed(n, sums[-1], squares[-1], center, begins, sums_before(begins))
-        return Judged(kept, len(values), False)
+        return Look(kept, len(values), False)
 
     return _by_blocks("adwin", Windowed, look)

@@ -67,7 +67,7 @@ class Objective(NamedTuple):
     operation: str = "infer"
 
 
-class Levels(NamedTuple):
+class ServiceLevels(NamedTuple):
     """Objectives, the seconds of their budgets, and what an hour of the server costs."""
 
     objectives: tuple[Objective, ...]
@@ -79,7 +79,7 @@ Counts = Callable[[Objective, float], tuple[float, float]]
 """`(objective, seconds) -> (bad, all)`: of the requests, or looks, of the last so many seconds; all NaN where nobody knows."""
 
 
-def read_levels(path: str | Path) -> Levels:
+def read_levels(path: str | Path) -> ServiceLevels:
     """The service levels of a YAML file; MonitoringError for anything that could not hold.
 
         window: 30d
@@ -116,7 +116,7 @@ def read_levels(path: str | Path) -> Levels:
     hourly = given.get("cost_per_hour")
     if hourly is not None and (isinstance(hourly, bool) or not isinstance(hourly, int | float) or hourly < 0):
         raise MonitoringError(f"`cost_per_hour` of {path} must be a number >= 0; got {hourly}.")
-    return Levels(tuple(made), read_window(given.get("window", "30d"), path), hourly)
+    return ServiceLevels(tuple(made), read_window(given.get("window", "30d"), path), hourly)
 
 
 def read_window(word: Any, path: str | Path) -> float:
@@ -202,7 +202,7 @@ def fetch_text(url: str) -> str:
         raise MonitoringError(f"{url} gives no metrics: {reason}.") from error
 
 
-def look_at(url: str, folder: str | Path, levels: Levels, now: float | None = None) -> Counts:
+def look_at(url: str, folder: str | Path, levels: ServiceLevels, now: float | None = None) -> Counts:
     """Read a server's /metrics, append its counters to `levels.jsonl` of a folder, and count by all looks that lie there.
 
     A counter that falls began anew with its server. The first look only begins.
@@ -298,7 +298,9 @@ def span(seconds: float) -> str:
     return f"{seconds / UNITS[unit]:g}{unit}"
 
 
-def level_findings(levels: Levels, counts: Counts, model: str = "", version: str = "", at: float | None = None) -> list[Finding]:
+def level_findings(
+    levels: ServiceLevels, counts: Counts, model: str = "", version: str = "", at: float | None = None
+) -> list[Finding]:
     """A finding of each objective, and of what a thousand requests cost; where nothing came, ok, and it says so."""
     at = time.time() if at is None else at
     found = []
@@ -354,7 +356,7 @@ def burn_of(objective: Objective, counts: Counts, seconds: float) -> float:
     return bad / total / (1 - objective.target) if total else 0.0
 
 
-def burn_rules(levels: Levels) -> dict[str, Any]:
+def burn_rules(levels: ServiceLevels) -> dict[str, Any]:
     """The same as alerting rules of Prometheus, for a YAML file that `promtool check rules` takes."""
     rules: list[dict[str, Any]] = []
     for one in levels.objectives:

@@ -29,7 +29,7 @@ MOST = 5000
 PAIRS, FOLDS, SQUARES = 1000, 5, 64
 
 
-class Design(NamedTuple):
+class JointRows(NamedTuple):
     """Rows before and now as numbers, and the column that each of the numbers is of."""
 
     before: np.ndarray
@@ -39,7 +39,7 @@ class Design(NamedTuple):
     owner: tuple[str, ...]
 
 
-def as_numbers(before: Mapping[str, np.ndarray], now: Mapping[str, np.ndarray]) -> Design:
+def as_numbers(before: Mapping[str, np.ndarray], now: Mapping[str, np.ndarray]) -> JointRows:
     """The columns that both have as numbers in deviations of the rows before; what varies in neither is left out."""
     parts: list[tuple[np.ndarray, np.ndarray]] = []
     owner: list[str] = []
@@ -67,7 +67,7 @@ def as_numbers(before: Mapping[str, np.ndarray], now: Mapping[str, np.ndarray]) 
         owner += [name] * int(varies.sum())
     if not owner:
         raise ValueError(f"Rows must share a column that varies; got {', '.join(before) or 'none'}; {', '.join(now) or 'none'}.")
-    return Design(np.concatenate([a for a, _ in parts], 1), np.concatenate([b for _, b in parts], 1), tuple(owner))
+    return JointRows(np.concatenate([a for a, _ in parts], 1), np.concatenate([b for _, b in parts], 1), tuple(owner))
 
 
 class Domains(NamedTuple):
@@ -97,7 +97,7 @@ def fold_scores(x: jax.Array, y: jax.Array, weight: jax.Array, fold: jax.Array, 
     return jax.vmap(without)(jnp.arange(folds, dtype=fold.dtype))
 
 
-def tell_apart(design: Design, seed: int = 0, alpha: Annotated[float, Gt(0)] = 10.0) -> Domains:
+def tell_apart(design: JointRows, seed: int = 0, alpha: Annotated[float, Gt(0)] = 10.0) -> Domains:
     """A logistic regression with penalty `alpha` on the numbers and their squares, by five folds; sides weigh alike.
 
     Of more than 5,000 rows of a side 5,000 are drawn; the answers are of those, in their order. Interval and p: DeLong's.
@@ -149,7 +149,7 @@ class Importance(NamedTuple):
     """The share of the rows now, about, that are like some before; where it is small, those before say nothing of them."""
 
 
-def importance(design: Design, seed: int = 0) -> Importance:
+def importance(design: JointRows, seed: int = 0) -> Importance:
     """The weights of the rows before, by the odds of `tell_apart`; ValueError for more than 5,000 rows of a side.
 
     Odds are 1 on average over the rows before where these are everywhere where rows now are, so that their mean is the reach.
@@ -211,7 +211,7 @@ class Reconstruction(NamedTuple):
     components: int
 
 
-def reconstruct(design: Design, share: Annotated[float, Interval(gt=0, lt=1)] = 0.65, seed: int = 0) -> Reconstruction:
+def reconstruct(design: JointRows, share: Annotated[float, Interval(gt=0, lt=1)] = 0.65, seed: int = 0) -> Reconstruction:
     """By as many components as hold `share` of the variance, of a half of the rows before; the other half says what is usual.
 
     p is Welch's, of two sides: a structure that is gone may also make rows nearer.

@@ -63,7 +63,7 @@ class Measure(NamedTuple):
     """The standard error."""
 
 
-class Judged(NamedTuple):
+class JudgedAnswers(NamedTuple):
     """Answers beside what was true."""
 
     right: np.ndarray
@@ -86,7 +86,7 @@ def answer_of(rows: LoggedRows) -> tuple[np.ndarray, np.ndarray | None]:
     return rows.answered["predict"], None
 
 
-def judge(rows: LoggedRows, y: np.ndarray, costs: Costs | None = None, confidence: float = 0.95, seed: int = 0) -> Judged:
+def judge(rows: LoggedRows, y: np.ndarray, costs: Costs | None = None, confidence: float = 0.95, seed: int = 0) -> JudgedAnswers:
     """The measures of answered rows whose labels y [n] are all there.
 
     Of classes accuracy, and where probabilities were asked `log_loss`, `calibration_error` and of two classes `cost` per row,
@@ -109,7 +109,7 @@ def judge(rows: LoggedRows, y: np.ndarray, costs: Costs | None = None, confidenc
         root = math.sqrt(square.value)
         ends = (math.sqrt(max(square.low, 0)), math.sqrt(square.high))
         rmse = Measure("rmse", root, *ends, n, square.error / max(2 * root, 1e-300))
-        return Judged(-far, far, None, [mean("mae", far), rmse, mean("bias", off)])
+        return JudgedAnswers(-far, far, None, [mean("mae", far), rmse, mean("bias", off)])
     words = label_words(y)
     if rows.classes and (strange := sorted(set(words) - set(rows.classes))):
         raise MonitoringError(f"labels must be one of {', '.join(rows.classes)}; got {strange[0]}.")
@@ -117,7 +117,7 @@ def judge(rows: LoggedRows, y: np.ndarray, costs: Costs | None = None, confidenc
     share = float(right.mean())
     made = [Measure("accuracy", share, *wilson(share, n, z), n, math.sqrt(max(share * (1 - share), 0.25 / n) / n))]
     if p is None:
-        return Judged(right, 1 - right, None, made)
+        return JudgedAnswers(right, 1 - right, None, made)
     at = np.searchsorted(np.sort(rows.classes), words)
     at = np.argsort(rows.classes)[at]
     sure = p.max(1)
@@ -128,7 +128,7 @@ def judge(rows: LoggedRows, y: np.ndarray, costs: Costs | None = None, confidenc
             raise MonitoringError(f"costs are of two classes; {rows.model} has {p.shape[1]}.")
         yes = p.argmax(1) == 1
         made.append(mean("cost", costs.false_alarm * (yes & (at == 0)) + costs.miss * (~yes & (at == 1))))
-    return Judged(right, 1 - right, sure, made)
+    return JudgedAnswers(right, 1 - right, sure, made)
 
 
 def calibration(sure: np.ndarray, right: np.ndarray, confidence: float = 0.95, seed: int = 0) -> Measure:

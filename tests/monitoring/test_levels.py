@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 import yaml
 
-from arsenal.monitoring import Levels, Objective, burn_rules, level_findings, read_levels
+from arsenal.monitoring import Objective, ServiceLevels, burn_rules, level_findings, read_levels
 from arsenal.monitoring.levels import counts_of_log, counts_of_looks, key_of, look_at, read_counters
 from arsenal.monitoring.watch import MonitoringError
 
@@ -43,9 +43,9 @@ def test_a_log_says_how_fast_budgets_burn(tmp_path):
     assert counts(ANSWERED, 3600) == (1.0, 258.0) and counts(ANSWERED, 86400.0) == (4.0, 561.0)
     assert counts(ANSWERED._replace(model="m"), 300) == (1.0, 202.0)
     assert counts(FAST, 300) == (1.0, 203.0)
-    found = one_of(level_findings(Levels((ANSWERED, FAST), hourly=0.5), counts, at=NOW), "answered")
+    found = one_of(level_findings(ServiceLevels((ANSWERED, FAST), hourly=0.5), counts, at=NOW), "answered")
     assert found.value == pytest.approx(1 - 4 / 561) and found.state == "warning" and "0% of the budget of 30d is left" in found.why
-    cost = one_of(level_findings(Levels((ANSWERED,), hourly=0.5), counts, at=NOW), "cost_per_thousand")
+    cost = one_of(level_findings(ServiceLevels((ANSWERED,), hourly=0.5), counts, at=NOW), "cost_per_thousand")
     assert cost.value == pytest.approx(1000 * 0.5 / 258)
     with pytest.raises(MonitoringError, match="^`room`: a request log does not say how many rows wait; the server's metrics do.$"):
         counts(Objective("room", "saturation", most=3), 60)
@@ -56,19 +56,19 @@ def test_a_log_says_how_fast_budgets_burn(tmp_path):
     ({21_600: 0.002, 259_200: 0.002}, "warning"), ({3600: 0.02, 300: 0.001}, "ok"),
 ])  # fmt: skip
 def test_both_windows_must_burn(rates, state):
-    (found,) = level_findings(Levels((ANSWERED,)), lambda objective, seconds: (1e6 * rates.get(seconds, 0.0), 1e6), at=NOW)
+    (found,) = level_findings(ServiceLevels((ANSWERED,)), lambda objective, seconds: (1e6 * rates.get(seconds, 0.0), 1e6), at=NOW)
     assert found.state == state and found.bound == 0.999
     assert ("burns its budget" in found.why) == (state != "ok")
 
 
 def test_nothing_came_and_too_little_came():
-    busy = Levels((ANSWERED, Objective("busy", "throughput", least=2.0)))
+    busy = ServiceLevels((ANSWERED, Objective("busy", "throughput", least=2.0)))
     found = level_findings(busy, lambda objective, seconds: (0.0, seconds), at=NOW)
     assert one_of(found, "busy").state == "breach" and one_of(found, "busy").value == 1.0
     looks = counts_of_looks([(NOW - 20, {key_of(busy.objectives[1]): (0, 5)})], NOW)
     first = one_of(level_findings(busy, looks, at=NOW), "busy")
     assert first.state == "ok" and first.why == "not known before it was looked at for 5m"
-    (found,) = level_findings(Levels((ANSWERED,)), lambda objective, seconds: (0.0, 0.0), at=NOW)
+    (found,) = level_findings(ServiceLevels((ANSWERED,)), lambda objective, seconds: (0.0, 0.0), at=NOW)
     assert found.state == "ok" and found.why.startswith("nothing came") and found.value is None
 
 
@@ -115,7 +115,7 @@ def test_a_server_is_looked_at_and_its_looks_are_kept(tmp_path):
     server = http.server.HTTPServer(("127.0.0.1", 0), Metrics)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}/metrics"
-    levels = Levels((ANSWERED,))
+    levels = ServiceLevels((ANSWERED,))
     first = look_at(url, tmp_path, levels, NOW - 200)
     assert first(ANSWERED, 300) == (0.0, 0.0)
     with (tmp_path / "levels.jsonl").open("a") as file:
@@ -151,7 +151,7 @@ def test_a_file_that_cannot_hold_is_refused(tmp_path, text, said):
 ])  # fmt: skip
 def test_prometheus_comes_to_the_same(tmp_path, share, target, state):
     """Ten requests a minute, of which some fail: the alerts that promtool says fire, after an hour and after seven."""
-    levels = Levels((Objective("answered", "errors", target), FAST._replace(target=target)))
+    levels = ServiceLevels((Objective("answered", "errors", target), FAST._replace(target=target)))
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(burn_rules(levels), width=1000))
     subprocess.run(["promtool", "check", "rules", tmp_path / "rules.yaml"], check=True, capture_output=True)
     minutes, looks = 420, []

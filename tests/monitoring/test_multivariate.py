@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.metrics.pairwise import rbf_kernel
 
 from arsenal.monitoring import JointBounds, joint_findings, mean_discrepancy, reconstruct, tell_apart
-from arsenal.monitoring.multivariate import Design, as_numbers, importance
+from arsenal.monitoring.multivariate import JointRows, as_numbers, importance
 
 
 def turn(draw, rows, correlation):
@@ -38,7 +38,7 @@ def test_the_classifier_is_scikit_learns():
     draw = np.random.default_rng(1)
     before, now = draw.normal(size=(300, 70)), draw.normal(size=(200, 70))
     now[:, 4] += 0.8
-    design = Design(before, now, tuple(f"c{k}" for k in range(70)))
+    design = JointRows(before, now, tuple(f"c{k}" for k in range(70)))
     found = tell_apart(design, seed=3, alpha=2.0)
     x, y = np.concatenate([before, now]), np.repeat([0, 1], [300, 200])
     again = np.random.default_rng(3)
@@ -59,7 +59,7 @@ def test_reconstruction_is_scikit_learns():
     mix = draw.normal(size=(3, 6))
     before = draw.normal(size=(400, 3)) @ mix + 0.1 * draw.normal(size=(400, 6))
     now = draw.normal(size=(150, 6))
-    found = reconstruct(Design(before, now, ("x",) * 6), share=0.9, seed=5)
+    found = reconstruct(JointRows(before, now, ("x",) * 6), share=0.9, seed=5)
     order = np.random.default_rng(5).permutation(400)
     peer = PCA(0.9, svd_solver="full").fit(before[order[::2]])
     far = [np.linalg.norm(rows - peer.inverse_transform(peer.transform(rows)), axis=1) for rows in (before[order[1::2]], now)]
@@ -107,7 +107,7 @@ def test_columns_become_numbers():
 def test_weights_are_the_ratio_of_densities():
     draw = np.random.default_rng(5)
     x = draw.normal(size=(4000, 1))
-    weight, reach = importance(Design(x, draw.normal(0.7, 1, size=(4000, 1)), ("x",)))
+    weight, reach = importance(JointRows(x, draw.normal(0.7, 1, size=(4000, 1)), ("x",)))
     truth = np.exp(0.7 * x[:, 0] - 0.245)
     assert np.corrcoef(weight, truth)[0, 1] > 0.98 and reach > 0.9
-    assert importance(Design(x, draw.normal(9, 0.5, size=(4000, 1)), ("x",))).reach < 0.1
+    assert importance(JointRows(x, draw.normal(9, 0.5, size=(4000, 1)), ("x",))).reach < 0.1
