@@ -23,7 +23,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml serving/pyproject.toml
 quickstart: setup ## From nothing to a served prediction
 	$(BIN)/python scripts/quickstart.py
 
-test: setup ## The tests, within ten minutes on two cores, and the laws that a change reaches
+test: setup ## The tests, some ten minutes on two cores, and the laws that a change reaches
 	$(BIN)/python -m pytest -n 2 --dist loadfile -q -m "not slow"
 	$(BIN)/python scripts/slow.py laws
 	cd serving && $(abspath $(BIN))/python -m pytest -n 2 --dist loadfile -q -m "not slow"

@@ -663,7 +663,7 @@ def reference_rows(run: Run) -> Any:
     there = live_rows(learned)
     cells = sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(there.x))
     most = max(1, min(REFERENCE_ROWS, REFERENCE_CELLS // max(cells, 1)))
-    return (gather(there, even_positions(len(there.weight), most)) if len(there.weight) > most else there).x
+    return gather(there, even_positions(len(there.weight), most)).x
 
 
 def language_of(run: Run, described: "Schema", rows: Batch) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from arsenal.evaluation import plot
 from arsenal.evaluation.report import Pictures, number, render
 from arsenal.monitoring.drift import ColumnDrift, DriftBounds, compare_columns, drift_findings
 from arsenal.monitoring.findings import Finding
-from arsenal.monitoring.watch import MonitoringError, Watched, slices_of
+from arsenal.monitoring.watch import MonitoringError, Watched, merge_slices, windows_of
 from arsenal.storage.files import write_text
 
 SLICES = 24
@@ -44,13 +44,11 @@ def write_page(
     parts: Sequence[dict[str, Any]] = (),
 ) -> list[Finding]:  # fmt: skip
     """Write the page of a span of time; the findings that it shows. `parts` are more sections: title, heads, lines, pictures."""
-    every = slices_of(watched, 1.0, since, until)
-    if not every:
+    every = list(windows_of(watched, since, until))
+    whole = merge_windows(every)
+    if whole is None:
         raise MonitoringError(f"{watched.folder} has no window between the times that were asked for.")
-    begun, ended = every[0].since, max(window.until for window in every)
-    slices = slices_of(watched, max((ended - begun) / SLICES, 1.0), since, until)
-    whole = merge_windows(slices_of(watched, math.inf, since, until))
-    assert whole is not None
+    slices = merge_slices(every, max((whole.until - whole.since) / SLICES, 1.0))
     return write_slices(path, watched, whole, slices, bounds, parts)
 
 

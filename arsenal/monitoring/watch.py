@@ -1,6 +1,6 @@
 """What a served model was asked: the windows of a monitoring folder beside the reference of the artifact."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,8 +91,13 @@ def windows_of(watched: Watched, since: float = 0.0, until: float = float("inf")
 
 def slices_of(watched: Watched, seconds: float, since: float = 0.0, until: float = float("inf")) -> list[Window]:
     """The windows merged to slices of so many seconds, in order; slices in which nothing came are not there."""
+    return merge_slices(windows_of(watched, since, until), seconds)
+
+
+def merge_slices(windows: Iterable[Window], seconds: float) -> list[Window]:
+    """Windows as `slices_of` gives them."""
     slices: dict[int, list[Window]] = {}
-    for window in windows_of(watched, since, until):
+    for window in windows:
         slices.setdefault(int(window.since // seconds), []).append(window)
     merged = [merge_windows(several) for _, several in sorted(slices.items())]
     return [one for one in merged if one is not None]

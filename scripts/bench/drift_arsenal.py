@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,33 +22,17 @@ def columns(frame):
     return {name: np.asarray(frame[name], dtype=object if frame[name].dtype.kind not in "fiu" else None) for name in frame}
 
 
-def report(reference, came) -> tuple[str, set[str]]:
-    """The page, and the columns that have drifted."""
+def report(reference, came) -> set[str]:
+    """The page, made, and the columns that have drifted."""
     learned = [describe(name, values) for name, values in columns(reference).items()]
     sketches = {column.name: Sketch(column) for column in learned}
     for name, values in columns(came).items():
         sketches[name].add(values)
     window, known = Window(0.0, 3600.0, len(came), sketches, {}), MethodReference(learned, [])
     watched = Watched("model", "1", "predict", known, ModelReference(len(reference), {"predict": known}), Path())
-    page = render("monitoring.html", page_of(watched, window, [window], DriftBounds(), ()))
-    return page, {one.column for one in compare_columns(sketches) if one.drifted}
+    render("monitoring.html", page_of(watched, window, [window], DriftBounds(), ()))
+    return {one.column for one in compare_columns(sketches) if one.drifted}
 
 
-def main(given: dict) -> dict:
-    """Reports a second of many rows, and the verdicts of ten drifts."""
-    reference, came = data.table(given["reference"], 0), data.table(given["rows"], 1)
-    rates = []
-    for _ in range(given["windows"]):
-        began = time.perf_counter()
-        report(reference, came)
-        rates.append(1 / (time.perf_counter() - began))
-    small = data.table(5000, 2)
-    found = [name in report(reference, frame)[1] for frame, name in (data.seed_drift(small, kind) for kind in range(10))]
-    clean = len(report(reference, small)[1])
-    return {
-        "rates": rates, "setting": f"of ten seeded drifts {sum(found)} seen {found}; {clean} columns of none",
-        "versions": {name: version(name) for name in ("numpy", "scipy")},
-    }  # fmt: skip
-
-
-print(json.dumps(main(json.loads(sys.argv[1]))))
+given = json.loads(sys.argv[1])
+print(json.dumps(data.measure(report, given) | {"versions": {name: version(name) for name in ("numpy", "scipy")}}))

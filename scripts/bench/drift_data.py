@@ -1,5 +1,8 @@
 """Tables for the drift figures: 40 columns of numbers, 10 of levels, a reference and what came, and ten seeded drifts."""
 
+import time
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
@@ -35,3 +38,16 @@ def seed_drift(frame: pd.DataFrame, kind: int) -> tuple[pd.DataFrame, str]:
         case _:  # a new level
             made[name] = np.where(rng.uniform(size=len(made)) < 0.2, "new", values)
     return made, name
+
+
+def measure(report: Callable[[pd.DataFrame, pd.DataFrame], set[str]], given: dict) -> dict:
+    """Reports a second of many rows, and which of ten drifts `report(reference, came)` sees, and of none."""
+    reference, came, rates = table(given["reference"], 0), table(given["rows"], 1), []
+    for _ in range(given["windows"]):
+        began = time.perf_counter()
+        report(reference, came)
+        rates.append(1 / (time.perf_counter() - began))
+    small = table(5000, 2)
+    found = [name in report(reference, frame) for frame, name in (seed_drift(small, kind) for kind in range(10))]
+    said = f"of ten seeded drifts {sum(found)} seen {found}; {len(report(reference, small))} columns of none"
+    return {"rates": rates, "setting": said}

@@ -3,7 +3,6 @@
 import json
 import sys
 import tempfile
-import time
 from importlib.metadata import version
 
 import drift_data as data
@@ -30,21 +29,5 @@ def report(reference, came) -> set[str]:
     return found
 
 
-def main(given: dict) -> dict:
-    """As arsenal's side."""
-    reference, came = data.table(given["reference"], 0), data.table(given["rows"], 1)
-    rates = []
-    for _ in range(given["windows"]):
-        began = time.perf_counter()
-        report(reference, came)
-        rates.append(1 / (time.perf_counter() - began))
-    small = data.table(5000, 2)
-    found = [name in report(reference, frame) for frame, name in (data.seed_drift(small, kind) for kind in range(10))]
-    return {
-        "rates": rates,
-        "setting": f"of ten seeded drifts {sum(found)} seen {found}; {len(report(reference, small))} columns of none",
-        "versions": {"evidently": version("evidently")},
-    }  # fmt: skip
-
-
-print(json.dumps(main(json.loads(sys.argv[1]))))
+given = json.loads(sys.argv[1])
+print(json.dumps(data.measure(report, given) | {"versions": {name: version(name) for name in ("evidently",)}}))

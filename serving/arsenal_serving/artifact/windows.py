@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from arsenal_serving.artifact.reference import ModelReference
-from arsenal_serving.artifact.sketch import Sketch
+from arsenal_serving.artifact.sketch import Sketch, merge_all
 from arsenal_serving.refused import Refused
 
 
@@ -52,19 +52,22 @@ def read_windows(
 
 
 def merge_windows(windows: Iterable[Window]) -> Window | None:
-    """All of them as one; None of none."""
-    merged: Window | None = None
-    for window in windows:
-        if merged is None:
-            merged = window
-            continue
-        for mine, others in ((merged.inputs, window.inputs), (merged.outputs, window.outputs)):
-            for name, sketch in others.items():
-                if name in mine:
-                    mine[name].merge(sketch)
-                else:
-                    mine[name] = sketch
-        merged = merged._replace(
-            since=min(merged.since, window.since), until=max(merged.until, window.until), rows=merged.rows + window.rows
-        )
-    return merged
+    """All of them as one, and they as they were; None of none."""
+    several = list(windows)
+    if not several:
+        return None
+
+    def merge(sketches: list[dict[str, Sketch]]) -> dict[str, Sketch]:
+        by_name: dict[str, list[Sketch]] = {}
+        for one in sketches:
+            for name, sketch in one.items():
+                by_name.setdefault(name, []).append(sketch)
+        return {name: merge_all(found[0].column, found) for name, found in by_name.items()}
+
+    return Window(
+        min(window.since for window in several),
+        max(window.until for window in several),
+        sum(window.rows for window in several),
+        merge([window.inputs for window in several]),
+        merge([window.outputs for window in several]),
+    )
