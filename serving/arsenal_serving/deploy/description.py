@@ -1,0 +1,285 @@
+"""What is deployed, said once: every manifest, chart, unit and module is a pure function of a `Deployment`.
+
+    profile (conf/deployment/staging.yaml) -> describe -> Deployment -> image | compose | kubernetes | helm | ... : {path: text}
+
+A profile's keys are the fields below, by section; a key that is none of them is refused before anything is written.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+from arsenal_serving.refused import Refused, show, unknown_name
+
+ENVIRONMENTS = ("development", "staging", "production")
+LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+"""A name as Kubernetes, compose, systemd and the three clouds all take it: RFC 1123, and a letter first."""
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+SLACK = 5
+"""Seconds between the server's last answer and the kill."""
+
+
+class Model(NamedTuple):
+    """The version that is served: its name, number and the hash of its SHA256SUMS, and how a container comes by it.
+
+    source: inside the image; mounted, a volume that holds it; or fetched by `url` at the start, where its hash is checked.
+    """
+
+    name: str = "model"
+    version: int = 1
+    digest: str = ""
+    alias: str = ""
+    source: Literal["inside", "mounted", "fetched"] = "inside"
+    url: str = ""
+
+
+class Image(NamedTuple):
+    """An image by name, and by digest once it was pushed: `reference`."""
+
+    registry: str = ""
+    name: str = "arsenal-serve"
+    tag: str = ""
+    digest: str = ""
+    accelerator: Literal["cpu", "cuda"] = "cpu"
+    pull_secret: str = ""
+
+    @property
+    def reference(self) -> str:
+        """As `docker pull` takes it: by digest where there is one, else by tag."""
+        place = f"{self.registry.rstrip('/')}/{self.name}" if self.registry else self.name
+        return f"{place}@{self.digest}" if self.digest else f"{place}:{self.tag or 'latest'}"
+
+
+class Server(NamedTuple):
+    """The server's own options; `more` are further words of `arsenal-serve`, checked by its own parser."""
+
+    port: int = 8000
+    admin_port: int = 8001
+    grpc_port: int = 0
+    workers: int = 1
+    max_batch: int = 64
+    monitor: bool = True
+    sample: float = 0.0
+    redact: tuple[str, ...] = ()
+    rate: float = 0.0
+    more: tuple[str, ...] = ()
+
+
+class Resources(NamedTuple):
+    """Of one replica: cores, MiB of memory and of scratch, accelerators; what is asked for is what is had."""
+
+    cpu: float = 1.0
+    memory: int = 1024
+    scratch: int = 1024
+    accelerators: int = 0
+
+
+class Timings(NamedTuple):
+    """Seconds: to be ready in, to be left alone by the load balancer before the signal, and to finish answers in.
+
+    Kubernetes takes a pod away from its endpoints and tells it to stop at the same moment, so `detach` lets the first be
+    heard before the second; `grace` is what a container is given before it is killed.
+    """
+
+    start: int = 120
+    detach: int = 5
+    drain: int = 30
+
+    @property
+    def grace(self) -> int:
+        """From being told to stop to the kill: longer than the server's own drain."""
+        return self.detach + self.drain + SLACK
+
+
+class Scale(NamedTuple):
+    """Replicas at least and at most, and what a replica bears before there is another.
+
+    cpu: share of what it asked for, in percent. queue: rows that wait. latency: seconds, the 0.95 quantile.
+    """
+
+    least: int = 1
+    most: int = 1
+    cpu: int = 70
+    queue: int = 0
+    latency: float = 0.0
+
+
+class Access(NamedTuple):
+    """Who reaches it: a public name, its certificate and the API keys, both by the name of a secret, never by content."""
+
+    host: str = ""
+    tls_secret: str = ""
+    keys_secret: str = ""
+    namespaces: tuple[str, ...] = ()
+
+
+class Canary(NamedTuple):
+    """A share of the calls for another version: by the server's own policy, or by weights of the traffic."""
+
+    version: int = 0
+    weight: float = 0.0
+    by: Literal["server", "traffic"] = "server"
+
+
+class Deployment(NamedTuple):
+    """A model, as it runs in one environment."""
+
+    name: str = "model"
+    env: Literal["development", "staging", "production"] = "development"
+    namespace: str = "arsenal"
+    owner: str = ""
+    model: Model = Model()
+    image: Image = Image()
+    server: Server = Server()
+    resources: Resources = Resources()
+    timings: Timings = Timings()
+    scale: Scale = Scale()
+    access: Access = Access()
+    canary: Canary = Canary()
+    extra: Mapping[str, Any] = types.MappingProxyType({})
+    """What only one kind of place knows: a section by its name, as `aws: {region: eu-central-1}`; that place checks it."""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Kubernetes' recommended labels, and what is served."""
+        return {
+            "app.kubernetes.io/name": "arsenal-serve",
+            "app.kubernetes.io/instance": self.name,
+            "app.kubernetes.io/version": str(self.model.version),
+            "app.kubernetes.io/managed-by": "arsenal",
+            "arsenal.model": self.model.name,
+            "arsenal.env": self.env,
+        }
+
+
+def describe(profile: Mapping[str, Any]) -> Deployment:
+    """A profile's sections as a `Deployment`, defaults for what it leaves out.
+
+    Raises `Refused`, in one line with the key's path, for a key that does not exist, a value of another kind, and what
+    cannot hold together (fewer replicas at most than at least, a canary without a version, a model by URL without a hash).
+
+    >>> describe({"name": "digits", "env": "staging", "scale": {"least": 2, "most": 4}}).scale.most
+    4
+    >>> describe({"scale": {"leest": 2}})
+    Traceback (most recent call last):
+    arsenal_serving.refused.Refused: unknown key 'leest' of `scale`; did you mean 'least'? There is: 'cpu', 'latency', 'least', 'most', 'queue'.
+    """
+    made = _read(Deployment, profile, "")
+    _check(made)
+    return made
+
+
+def arguments(made: Deployment, folder: str, keys: str = "", tls: tuple[str, str] | None = None) -> list[str]:
+    """The words of `arsenal-serve` for a deployment: what every place's command is.
+
+    folder: where the model lies there. keys: the file of API keys. tls: certificate and key, where the server speaks TLS
+    itself; elsewhere whatever stands before it does.
+    """
+    server = made.server
+    words = [folder, "--host", "0.0.0.0", "--port", str(server.port), "--drain", str(made.timings.drain)]
+    words += ["--admin-host", "0.0.0.0", "--admin-port", str(server.admin_port)] if server.admin_port else []
+    words += ["--grpc-port", str(server.grpc_port)] if server.grpc_port else []
+    words += ["--workers", str(server.workers)] if server.workers > 1 else []
+    words += ["--max-batch", str(server.max_batch)]
+    words += ["--monitor", "/var/lib/arsenal/monitor"] if server.monitor else []
+    words += ["--request-log", "/var/lib/arsenal/requests", "--sample", f"{server.sample:g}"] if server.sample else []
+    for name in server.redact:
+        words += ["--redact", name]
+    words += ["--rate", f"{server.rate:g}"] if server.rate else []
+    words += ["--keys", keys] if keys else []
+    words += ["--tls-cert", tls[0], "--tls-key", tls[1]] if tls else []
+    words += ["--insecure"] if not (keys and tls) else []
+    return [*words, *server.more]
+
+
+def _read(kind: type, given: Any, path: str) -> Any:
+    """A NamedTuple of a mapping, each field by its annotated type."""
+    if not isinstance(given, Mapping):
+        raise Refused(f"{_said(path)} must be a section of keys and values; got {show(given)}.")
+    hints = get_type_hints(kind)
+    for key in given:
+        if key not in hints:
+            raise unknown_name("key", str(key), hints, _said(path) if path else "")
+    return kind(**{key: _value(hints[key], value, f"{path}.{key}".strip(".")) for key, value in given.items()})
+
+
+def _value(kind: Any, value: Any, path: str) -> Any:
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise Refused(f"{_said(path)} must be {', '.join(get_args(kind)[:-1])} or {get_args(kind)[-1]}; got {show(value)}.")
+        return value
+    if get_origin(kind) is tuple:
+        if isinstance(value, str) or not isinstance(value, typing.Sequence) or not all(isinstance(v, str) for v in value):
+            raise Refused(f"{_said(path)} must be a list of words; got {show(value)}.")
+        return tuple(value)
+    if get_origin(kind) is not None and isinstance(value, Mapping):
+        return types.MappingProxyType(dict(value))
+    if isinstance(kind, type) and hasattr(kind, "_fields"):
+        return _read(kind, value, path)
+    if kind is float and type(value) in (int, float) and math.isfinite(value):
+        return float(value)
+    if kind in (int, bool, str) and type(value) is kind:
+        return value
+    if kind is str and value is None:
+        return ""
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+    raise Refused(f"{_said(path)} must be {words.get(kind, 'a section of keys and values')}; got {show(value)}.")
+
+
+def _check(made: Deployment) -> None:
+    for path, name in (("name", made.name), ("namespace", made.namespace)):
+        if not LABEL.fullmatch(name):
+            raise Refused(f"`{path}` must be lower-case letters, digits and -, a letter first, at most 63; got {show(name)}.")
+    positive = {
+        "model.version": made.model.version,
+        "server.workers": made.server.workers,
+        "server.max_batch": made.server.max_batch,
+        "resources.cpu": made.resources.cpu,
+        "resources.memory": made.resources.memory,
+        "timings.start": made.timings.start,
+        "timings.drain": made.timings.drain,
+        "scale.most": made.scale.most,
+    }
+    for path, number in positive.items():
+        if number <= 0:
+            raise Refused(f"`{path}` must be more than 0; got {show(number)}.")
+    signed = {"scale.least": made.scale.least, "resources.accelerators": made.resources.accelerators}
+    for path, number in {**signed, "timings.detach": made.timings.detach, "server.rate": made.server.rate}.items():
+        if number < 0:
+            raise Refused(f"`{path}` must be at least 0; got {show(number)}.")
+    for path, port in (("port", made.server.port), ("admin_port", made.server.admin_port), ("grpc_port", made.server.grpc_port)):
+        if not (0 if path != "port" else 1) <= port <= 65535:
+            raise Refused(f"`server.{path}` must be 1 to 65535{', or 0 for none' * (path != 'port')}; got {show(port)}.")
+    ports = [port for port in (made.server.port, made.server.admin_port, made.server.grpc_port) if port]
+    if len(set(ports)) < len(ports):
+        raise Refused(f"`server`'s ports must differ; got {', '.join(map(str, ports))}.")
+    if not 0 <= made.server.sample <= 1:
+        raise Refused(f"`server.sample` must be from 0 to 1; got {show(made.server.sample)}.")
+    if made.scale.most < made.scale.least:
+        raise Refused(f"`scale.most` must be at least `scale.least`, {made.scale.least}; got {made.scale.most}.")
+    for path, digest in (("model.digest", made.model.digest), ("image.digest", made.image.digest)):
+        if digest and not DIGEST.fullmatch(digest):
+            raise Refused(f"`{path}` must be sha256: and 64 hexadecimal digits; got {show(digest)}.")
+    if made.model.source == "fetched" and not (made.model.url and made.model.digest):
+        raise Refused("`model.source=fetched` needs `model.url` and `model.digest`: what is fetched is checked.")
+    if made.model.source != "fetched" and made.model.url:
+        raise Refused(f"`model.url` goes with `model.source=fetched`; got {show(made.model.source)}.")
+    if made.image.accelerator == "cpu" and made.resources.accelerators:
+        raise Refused("`resources.accelerators` needs `image.accelerator=cuda`; got cpu.")
+    if not 0 <= made.canary.weight <= 1:
+        raise Refused(f"`canary.weight` must be from 0 to 1; got {show(made.canary.weight)}.")
+    if made.canary.weight and not made.canary.version:
+        raise Refused("`canary.weight` needs `canary.version`: a share of the calls for which version?")
+    if made.env == "production" and not made.access.keys_secret:
+        raise Refused("`env=production` needs `access.keys_secret`: the name of the secret that holds the API keys.")
+    if made.env == "production" and made.access.host and not made.access.tls_secret:
+        raise Refused("`env=production` with `access.host` needs `access.tls_secret`: the name of the certificate's secret.")
+
+
+def _said(path: str) -> str:
+    return f"`{path}`" if path else "a profile"
