@@ -19,7 +19,7 @@ KEYS = {"access": {"keys_secret": "arsenal-keys"}}
         ({"scale": {"least": 3, "most": 2}}, "`scale.most` must be at least `scale.least`, 3; got 2."),
         ({"server": {"port": "8"}}, "`server.port` must be a whole number; got '8'."),
         ({"server": {"port": 8001}}, "`server`'s ports must differ; got 8001, 8001."),
-        ({"name": "A B"}, "`name` must be lower-case letters"),
+        ({"name": "A B"}, "`name` must be at most 63 lower-case letters"),
         ({"env": "production"}, "`env=production` needs `access.keys_secret`"),
         ({"model": {"source": "fetched", "url": "s3://b/m"}}, "needs `model.url` and `model.digest`"),
         ({"model": {"digest": "abc"}}, "`model.digest` must be sha256: and 64 hexadecimal digits; got 'abc'."),
