@@ -3,6 +3,7 @@
 import argparse
 
 import pytest
+
 from arsenal_serving.cli import process
 from arsenal_serving.deploy.description import arguments, describe
 from arsenal_serving.refused import Refused

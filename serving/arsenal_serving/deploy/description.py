@@ -1,6 +1,6 @@
 """What is deployed, said once: every manifest, chart, unit and module is a pure function of a `Deployment`.
 
-    a profile (conf/deployment/staging.yaml) -> describe -> Deployment -> image | compose | kubernetes | ... : {path: text}
+    a profile (conf/deployment/staging.yaml) -> describe -> Deployment -> image | compose | kubernetes ...: {path: text}
 
 A profile's keys are the fields below, by section; a key that is none of them is refused before anything is written.
 """
@@ -278,7 +278,7 @@ def _check(made: Deployment) -> None:
     if made.env == "production" and not made.access.keys_secret:
         raise Refused("`env=production` needs `access.keys_secret`: the name of the secret that holds the API keys.")
     if made.env == "production" and made.access.host and not made.access.tls_secret:
-        raise Refused("`env=production` with `access.host` needs `access.tls_secret`: the certificate's secret by name.")
+        raise Refused("`env=production` with `access.host` needs `access.tls_secret`: a secret by name.")
 
 
 def _said(path: str) -> str:
