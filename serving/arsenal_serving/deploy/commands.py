@@ -38,11 +38,13 @@ def run(
     given: str | None = None,
     environment: Mapping[str, str] = {},
     say: Callable[[str], None] | None = None,
+    patience: float = 5.0,
 ) -> str:
     """What a program prints on stdout; `say` hears each line of it when it is done.
 
-    given: its stdin, none unless given. Raises `Refused` in one line where it ends with another status than 0, with
-    what it said last; where it takes longer than `seconds`, with all that it started ended; and where it is not there.
+    given: its stdin, none unless given. patience: seconds that it has to end in when it is told to. Raises `Refused`
+    in one line where it ends with another status than 0, with what it said last; where it takes longer than
+    `seconds`, with all that it started ended; and where it is not there.
     """
     try:
         process = subprocess.Popen(
@@ -61,10 +63,10 @@ def run(
     try:
         out, err = process.communicate(given, timeout=seconds)
     except subprocess.TimeoutExpired:
-        _end(process)
+        _end(process, patience)
         raise Refused(f"`{_short(words)}` took longer than {seconds:g} s and was ended.") from None
     except BaseException:
-        _end(process)
+        _end(process, patience)
         raise
     if process.returncode:
         said = last_words(err) or last_words(out) or "it says nothing"
@@ -91,9 +93,9 @@ def _short(words: Sequence[str]) -> str:
     return " ".join([Path(words[0]).name, *words[1:3]])
 
 
-def _end(process: subprocess.Popen[str]) -> None:
-    """End a program and what it started: asked first, since terraform gives its lock back, killed five seconds on."""
-    for number, seconds in ((signal.SIGTERM, 5.0), (signal.SIGKILL, None)):
+def _end(process: subprocess.Popen[str], patience: float) -> None:
+    """End a program and what it started: asked first, since terraform keeps what it made and gives its lock back."""
+    for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, None)):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with suppress(subprocess.TimeoutExpired):
