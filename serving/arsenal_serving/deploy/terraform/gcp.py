@@ -29,8 +29,9 @@ REGION = re.compile(r"[a-z]+-[a-z]+\d+")
 class Gcp(NamedTuple):
     """What only Google Cloud knows: the section `extra.gcp`.
 
-    serve: false makes the registry first. accelerator: the kind of GPU. repository: OWNER/NAME on GitHub whose workflows may
-    push. state: a bucket for terraform's state. budget: an amount a month in the account's currency, of which `email` hears.
+    serve: false makes the registry first. accelerator: the kind of GPU. repository: OWNER/NAME on GitHub whose
+    workflows may push. state: a bucket for terraform's state. budget: an amount a month in the account's currency, of
+    which `email` hears.
     """
 
     project: str = ""
@@ -62,7 +63,8 @@ def files(made: Deployment) -> dict[str, str]:
         "labels": terraform.labels(made),
     }
     backend = ("gcs", {"bucket": own.state, "prefix": f"{made.name}/{made.env}"}) if own.state else None
-    provider = {"project": own.project, "region": own.region, "billing_project": own.project, "user_project_override": True}
+    billed = {"billing_project": own.project, "user_project_override": True}
+    provider = {"project": own.project, "region": own.region, **billed}
     text = terraform.root("google", provider, backend, given, [*terraform.OUTPUTS, "push_identity"])
     return {"main.tf": text, **terraform.module("gcp")}
 
