@@ -8,7 +8,7 @@ import importlib.util
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,8 @@ TARGETS = {
     "aws": "terraform.aws", "gcp": "terraform.gcp", "azure": "terraform.azure", "slurm": "slurm", "skypilot": "skypilot",
 }  # fmt: skip
 """Kinds of places, each a module with `files`, and `apply` where it can act."""
+TRAINING = ("slurm", "skypilot")
+"""Targets that train the version again, by the words of its run unless the profile has others."""
 BESIDE = ("compose", "local", "systemd")
 """Targets of this machine: the version lies beside their files, models/NAME."""
 WRITTEN = ".written.json"
@@ -36,11 +38,15 @@ Say = Callable[[str], None]
 
 
 class Target(NamedTuple):
-    """What a kind of place does with a description. apply: None where it only writes files."""
+    """What a kind of place does with a description.
+
+    apply: gives what it came to know, a bucket's address, say; None where it only writes files. notes: what it does not hear.
+    """
 
     name: str
     files: Callable[[Any], dict[str, str]]
-    apply: Callable[[Path, Any, Say], None] | None
+    apply: Callable[[Path, Any, Say], dict[str, Any] | None] | None
+    notes: Callable[[Any], Iterable[str]]
 
 
 def deploy(
@@ -75,6 +81,8 @@ def deploy(
         now = kept.standing(kept.history(opened, place))
         for line in plan(opened, place, done, now, folder):
             print(line)
+        for note in target.notes(made):
+            print(f"  note: {note}")
         number = None if now is None else now["number"]
         more = {"forced": reasons} if reasons else {}
         write_files(folder, done.files, forced)
@@ -152,6 +160,8 @@ def show(model: str, to: str, env: str, into: str | None = None, registry: str |
     for key in ("image", "digest", "why", "forced"):
         if now.get(key):
             print(f"  {key}: {'; '.join(now[key]) if isinstance(now[key], list) else now[key]}")
+    for key, value in (now.get("outputs") or {}).items():
+        print(f"  {key}: {value}")
     for path, digest in now["files"].items():
         print(f"  {digest[:12]}  {path}")
     for event in reversed(events):
@@ -175,7 +185,7 @@ def find_target(name: str) -> Target:
     if importlib.util.find_spec(path) is None:
         raise UsageError(f"This installation has no target {name}: ml-arsenal-serving is older than ml-arsenal.")
     module = importlib.import_module(path)
-    return Target(name, module.files, getattr(module, "apply", None))
+    return Target(name, module.files, getattr(module, "apply", None), getattr(module, "notes", lambda made: ()))
 
 
 def check_acts(target: Target, acts: bool) -> None:
@@ -209,6 +219,11 @@ def describe_version(
     made.setdefault("name", label if label[:1].isalpha() else f"m-{label}")
     if isinstance(image, dict) and isinstance(model, dict) and model.get("source", "inside") == "inside":
         made["image"] = {"name": f"arsenal-{label}", "tag": str(version), **image}
+    if place.to in TRAINING:
+        extra = made.setdefault("extra", {})
+        training = extra.setdefault("training", {}) if isinstance(extra, dict) else None
+        if isinstance(training, dict) and not training.get("words"):
+            training["words"] = registry.registered(place.model, version).get("overrides") or []
     return made
 
 
@@ -229,14 +244,14 @@ def plan(registry: Registry, place: Place, done: Kept, now: dict[str, Any] | Non
     yield f"{place.model}@{made.model.version} to {place.to}, {place.env}: {count} file{'s' * (count != 1)} in {folder}"
     old = None if now is None else kept.recall(registry, now)
     if old is None or now is None:
-        yield f"  nothing is deployed there yet; version {made.model.version}, image {made.image.reference}, {replicas(made)}"
+        served = "" if place.to in TRAINING else f", image {made.image.reference}, {replicas(made)}"
+        yield f"  nothing is deployed there yet; version {made.model.version}{served}"
         yield from (f"  + {path}" for path in done.files)
         return
     was = describe_profile(old.profile)
-    rows = {
-        "name": (was.name, made.name), "version": (was.model.version, made.model.version),
-        "image": (was.image.reference, made.image.reference), "replicas": (replicas(was), replicas(made)),
-    }  # fmt: skip
+    rows = {"name": (was.name, made.name), "version": (was.model.version, made.model.version)}
+    if place.to not in TRAINING:
+        rows |= {"image": (was.image.reference, made.image.reference), "replicas": (replicas(was), replicas(made))}
     for what, (one, other) in rows.items():
         if one != other:
             yield f"  {what}: {one} -> {other}"
@@ -302,12 +317,13 @@ def act(
     apply = target.apply
     assert apply is not None, "`check_acts` comes first."
     try:
-        apply(folder, made, lambda said: print(f"  {said}", flush=True))
+        outputs = apply(folder, made, lambda said: print(f"  {said}", flush=True))
     except BaseException as error:
         said = " ".join(str(error).split()) or type(error).__name__
         registry.note(place.model, kept.FAILED, why=said[:500], version=version, env=place.env, to=place.to, kept=name)
         raise
-    more = {"image": made.image.reference, "digest": made.model.digest, "alias_asked": made.model.alias}
+    more = {"image": made.image.reference, "digest": made.model.digest, "asked": made.model.alias}
+    more |= {"outputs": outputs} if outputs else {}
     event = kept.record(registry, place, version, name, done.files, why=why, **about, **more)
     print(f"deployed {place.model}@{version} at {place}, event {event['number']}")
 

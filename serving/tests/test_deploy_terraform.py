@@ -149,7 +149,7 @@ def test_an_image_is_of_the_registry_that_is_made_or_of_the_one_that_is_named(cl
     assert (own["serve"], own["image"], own["tag"]) == ("false", '""', '"1"' if cloud == "aws" else '"arsenal-penguins:1"')
     named = given(image={"registry": "r.example.org", "name": "p", "digest": f"sha256:{'0' * 64}"})
     assert named["image"] == f'"r.example.org/p@sha256:{"0" * 64}"'
-    with pytest.raises(Refused, match="`image.digest` needs `image.registry`"):
+    with pytest.raises(Refused, match=r"needs `image\.registry`"):
         given(image={"digest": f"sha256:{'0' * 64}"})
 
 
