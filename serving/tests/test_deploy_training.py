@@ -67,10 +67,10 @@ def test_slurm_would_take_the_script(tmp_path):
 def test_a_task_says_who_is_who():
     task = yaml.safe_load(skypilot.files(made(MANY, skypilot={"volume": "runs", "infra": "aws/eu-west-1"}))["task.yaml"])
     assert (task["num_nodes"], task["resources"]["accelerators"], task["volumes"]) == (2, {"A100": 8}, {"/shared/runs": "runs"})
-    ours = {"SKYPILOT_NUM_NODES": "2", "SKYPILOT_NODE_RANK": "1", "SKYPILOT_NODE_IPS": "10.0.0.1\n10.0.0.2"}
+    ours = {"SKYPILOT_NUM_NODES": "2", "SKYPILOT_NODE_RANK": "1", "SKYPILOT_NODE_IPS": "192.0.2.1\n192.0.2.2"}
     shown = task["run"].replace("timeout --signal=TERM 5400 arsenal", "printenv ARSENAL_PROCESSES ARSENAL_PROCESS ARSENAL_COORDINATOR; true")
     done = subprocess.run(["bash", "-c", shown], env=os.environ | ours, capture_output=True, text=True)
-    assert done.stdout.split() == ["2", "1", "10.0.0.1:8476"], done.stderr
+    assert done.stdout.split() == ["2", "1", "192.0.2.1:8476"], done.stderr
     assert task["run"].endswith("+experiment=penguins 'data.path=my data.csv' launcher=processes run.root=/shared/runs\n")
     alone = yaml.safe_load(skypilot.files(made(ONE))["task.yaml"])
     assert "launcher=" not in alone["run"] and "ARSENAL_PROCESS" not in alone["run"]

@@ -31,15 +31,16 @@ class Aws(NamedTuple):
 
     vpc, private_subnets: where tasks run, with a way out for images and logs. certificate: ARN in ACM, with which the
     load balancer is public, in `public_subnets`; without one it is internal. callers: ranges of addresses that may
-    call. serve: false makes the registry first. instance_type: of the pool with GPUs. repository: OWNER/NAME on GitHub
-    whose workflows may push. state: a bucket for terraform's state. budget: US dollars a month, of which `email` hears.
+    call; all with a certificate and those of the VPC without one unless given. serve: false makes the registry first.
+    instance_type: of the pool with GPUs. repository: OWNER/NAME on GitHub whose workflows may push. state: a bucket for
+    terraform's state. budget: US dollars a month, of which `email` hears.
     """
 
     region: str = ""
     vpc: str = ""
     private_subnets: tuple[str, ...] = ()
     public_subnets: tuple[str, ...] = ()
-    callers: tuple[str, ...] = ("10.0.0.0/8",)
+    callers: tuple[str, ...] = ()
     certificate: str = ""
     instance_type: str = "g5.xlarge"
     serve: bool = True

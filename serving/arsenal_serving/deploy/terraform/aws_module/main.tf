@@ -4,11 +4,16 @@ data "aws_caller_identity" "here" {}
 data "aws_partition" "here" {}
 data "aws_region" "here" {}
 
+data "aws_vpc" "here" {
+  id = var.vpc
+}
+
 locals {
   account    = data.aws_caller_identity.here.account_id
   region     = data.aws_region.here.region
   gpu        = var.accelerators > 0
   public     = var.certificate != ""
+  callers    = length(var.callers) > 0 ? var.callers : local.public ? ["0.0.0.0/0"] : [data.aws_vpc.here.cidr_block]
   production = var.env == "production"
   image      = var.image != "" ? var.image : "${aws_ecr_repository.images.repository_url}:${var.tag}"
   paths      = { state = "/var/lib/arsenal", cache = "/var/cache/arsenal", scratch = "/tmp" }
@@ -338,7 +343,7 @@ resource "aws_security_group" "task" {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "calls" {
-  for_each          = toset(var.callers)
+  for_each          = toset(local.callers)
   description       = "Calls"
   security_group_id = aws_security_group.balancer.id
   cidr_ipv4         = each.value

@@ -104,7 +104,7 @@ variable "public_subnets" {
 }
 
 variable "callers" {
-  description = "Ranges of addresses that may call."
+  description = "Ranges of addresses that may call; empty for the VPC's, and for all where there is a certificate."
   type        = list(string)
 }
 

@@ -46,7 +46,7 @@ module "server" {
   vpc             = "vpc-0123456789abcdef0"
   private_subnets = ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
   public_subnets  = []
-  callers         = ["10.0.0.0/8"]
+  callers         = []
   certificate     = ""
 }
 
