@@ -63,7 +63,7 @@ def test_a_page_says_what_moved_and_since_when(people, tmp_path, capsys):
     written = read_findings(tmp_path / "seen")
     assert {(one.kind, one.name) for one in written if one.state == "breach"} >= {("drift", "age")}
     table.assign(age=table.age + 20).to_csv(tmp_path / "batch.csv", index=False)
-    watched, window = read_batch(version, tmp_path / "batch.csv")
+    watched, window, _ = read_batch(version, tmp_path / "batch.csv")
     judged = {(one.kind, one.name): one.state for one in findings_of(watched, window, DriftBounds())}
     assert judged["drift", "age"] == judged["prediction_drift", "predict"] == "breach" and judged["drift", "town"] == "ok"
     with pytest.raises(MonitoringError, match=r"has no windows of table/1; there are none"):
