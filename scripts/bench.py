@@ -360,6 +360,10 @@ BOUNDS = {
     "alias_failed": Bound(
         "requests that failed meanwhile", Side("registry_alias.py", {"ask": "failed", "times": 5}, {"times": 1}), 2, 0, "", True,
     ),
+    "monitor_memory": Bound(
+        "what a server's process grows by in ten million requests, `--monitor` and all logs on",
+        Side("monitor_arsenal.py", {"requests": 10_000_000}, {"requests": 300_000}), 2, 50, "MB", True,
+    ),
     "alerts_kills": Bound(
         "pages lost or doubled: 10,000 alerts while `arsenal alerts run` is killed 100 times",
         Side("alerts_arsenal.py", {"ask": "pages", "alerts": 10000, "kills": 100}, {"alerts": 1000, "kills": 5}), 2, 0, "", True,

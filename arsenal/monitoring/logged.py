@@ -217,7 +217,7 @@ def represent(model: str | Path, rows: LoggedRows) -> tuple[LoggedRows, list[str
     method, output = ways[0]
     asked = {name: one for name, one in rows.asked.items() if name not in heavy}
     asked[output] = answer_again(model, rows, method)[output]
-    return rows._replace(asked=asked), [f"{', '.join(heavy)}: compared by `{output}` of `{method}`."]
+    return rows._replace(asked=asked), [f"{', '.join(heavy)}: compared by the model's `{output}`."]
 
 
 class LabelCounts(NamedTuple):

@@ -66,6 +66,10 @@ def write_log(folder, lines):
     (folder / "requests-1-1-1.jsonl").write_text("\n".join(texts) + "\n")
 
 
+def ports(age, town):
+    return {"numeric": np.array(age, np.float32)[:, None], "categorical": np.array(town, object)[:, None]}
+
+
 @pytest.fixture(scope="module")
 def people(tmp_path_factory):
     """Two artifacts of one table, and a log of what the first was asked: an hour as it learned, then another town and one strange row."""
@@ -75,19 +79,18 @@ def people(tmp_path_factory):
     table.to_csv(home / "people.csv", index=False)
     words = [f"data.path={home}/people.csv", "data.target=rich", f"run.root={home}/runs"]
     one = export(fit(compose("table", words)), home / "models" / "table", force=True)
-    other = export(fit(compose("table", [*words, "seed=5"])), home / "others" / "table", force=True)
+    table[:120].to_csv(home / "few.csv", index=False)
+    other = export(fit(compose("table", [f"data.path={home}/few.csv", *words[1:]])), home / "others" / "table", force=True)
     from arsenal_serving.model import load
 
     served, lines, begin = load(one), [], time.time() - 7200
     frame = table.sample(400, random_state=1, replace=True)
     frame.iloc[250:, 1] = "Ulm"
     frame.iloc[399, 0] = 140.0
-    given = frame[["age", "town"]].astype(object).to_numpy()
-    name = served.methods["predict_proba"].inputs[0].name if "predict_proba" in served.methods else None
-    assert name is not None
-    for k, row in enumerate(given):
-        asked = [{"name": name, "shape": [1, 2], "datatype": "BYTES", "data": [str(cell) for cell in row]}]
-        p = served.infer("predict_proba", {name: np.array([[str(cell) for cell in row]], object)})["predict_proba"]
+    for k, (age, town) in enumerate(frame[["age", "town"]].itertuples(index=False)):
+        asked = [{"name": "numeric", "shape": [1, 1], "datatype": "FP32", "data": [age]},
+                 {"name": "categorical", "shape": [1, 1], "datatype": "BYTES", "data": [town]}]  # fmt: skip
+        p = served.infer("predict_proba", ports([age], [town]))["predict_proba"]
         outputs = [{"name": "predict_proba", "shape": list(p.shape), "datatype": "FP32", "data": p.ravel().tolist()}]
         line = {"id": f"r{k}", "model": "table", "method": "predict_proba", "inputs": asked, "outputs": outputs}
         lines.append((begin + 15 * k, line))
@@ -123,8 +126,7 @@ def test_another_version_answers_the_same_rows(people, tmp_path, capsys):
     found, apart = compare_models(home / "log", one, other, tmp_path / "labels.csv")
     from arsenal_serving.model import load
 
-    x = {"x": np.column_stack([rows.asked["age"], town])}
-    ours, theirs = (load(path).infer("predict_proba", {load(path).methods["predict_proba"].inputs[0].name: x["x"]})["predict_proba"] for path in (one, other))
+    ours, theirs = (load(path).infer("predict_proba", ports(age, town))["predict_proba"] for path in (one, other))
     assert found["same"] == pytest.approx((ours.argmax(1) == theirs.argmax(1)).mean())
     assert found["distance"] == pytest.approx(np.abs(ours - theirs).max(1).mean(), abs=1e-6)
     assert found["right"] == pytest.approx((np.array(rows.classes)[ours.argmax(1)] == truth).mean()) and 0 <= found["p"] <= 1
@@ -140,7 +142,7 @@ def test_another_version_answers_the_same_rows(people, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_pictures_are_compared_by_what_the_model_makes_of_them(tmp_path):
-    run = fit(compose("digits_simclr", ["training.steps=30", f"run.root={tmp_path}/runs"]))
+    run = fit(compose("digits_simclr", ["length=30 steps", f"run.root={tmp_path}/runs"]))
     artifact = export(run, tmp_path / "models" / "digits_simclr", force=True)
     known = read_reference((Path(artifact) / FILE).read_bytes())
     from arsenal_serving.model import load
@@ -161,8 +163,8 @@ def test_pictures_are_compared_by_what_the_model_makes_of_them(tmp_path):
         lines.append((begin + k, {"id": f"r{k}", "model": served.name, "method": method, "inputs": [tensor], "outputs": []}))
     write_log(tmp_path / "log", lines)
     rows, how = represent(artifact, read_logged(tmp_path / "log", artifact))
-    assert how == [f"{port.name}: compared by `embedding` of `{method}`."]
-    wanted = served.infer(method, {port.name: images[before[:1]]})["embedding"]
+    assert how == [f"{port.name}: compared by the model's `embedding`."]
+    wanted = served.infer("embedding", {port.name: images[before[:1]]})["embedding"]
     np.testing.assert_allclose(rows.asked["embedding"][:1], wanted, rtol=1e-5, atol=1e-6)
     said = log_findings(tmp_path / "log", artifact, since=begin + 150)
     assert {one.name: one.state for one in said.findings}["classifier"] == "breach" and how[0] in said.remarks

@@ -17,7 +17,7 @@ from arsenal_serving.artifact.sketch import NUMBER, ReferenceColumn
 
 def rarity(columns: Sequence[ReferenceColumn], values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """By column that both have, how rare each value [n] is there, in nats; a row's score is their sum."""
-    return {one.name: rarity_of(one, values[one.name]) for one in columns if one.name in values and sum(one.counts)}
+    return {one.name: rarity_of(one, values[one.name]) for one in columns if one.name in values and any(one.counts)}
 
 
 def rarity_of(column: ReferenceColumn, values: np.ndarray) -> np.ndarray:
