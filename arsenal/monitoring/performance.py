@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from annotated_types import Gt, Interval
 from arsenal_serving.artifact import folder as artifact
+from arsenal_serving.artifact.sketch import Sketch, describe
 from arsenal_serving.artifact.versions import locate
 from scipy import stats
 
@@ -25,6 +26,7 @@ from arsenal.evaluation.significance import mcnemar, two_sides, wilson
 from arsenal.evaluation.slices import slices_of
 from arsenal.evaluation.threshold import Costs
 from arsenal.monitoring.detectors import adwin
+from arsenal.monitoring.drift import DriftBounds, drift_findings
 from arsenal.monitoring.findings import Finding, State
 from arsenal.monitoring.logged import LoggedRows, answer_again, join_labels, label_words, read_labels, read_logged, represent
 from arsenal.monitoring.multivariate import MOST, as_numbers, importance, joint_findings
@@ -224,6 +226,20 @@ def performance_findings(
                 slice=part.name, why=why,
             ))  # fmt: skip
     return found + sorted(bad, key=lambda one: -(one.size or 0))[:WORST]
+
+
+def label_findings(
+    rows: LoggedRows, y: np.ndarray, before: np.ndarray, alpha: float = 0.01, at: float | None = None
+) -> list[Finding]:
+    """Whether the labels [n] of rows are distributed as those before [m]: label drift, judged as a column is."""
+    answer, p = answer_of(rows)
+    of_numbers = p is None and answer.dtype.kind == "f"
+    known, now = (np.array([float(one) for one in side]) if of_numbers else label_words(side) for side in (before, y))
+    sketch = Sketch(describe("labels", known))
+    sketch.add(now)
+    span = (float(rows.time.min()), float(rows.time.max())) if len(y) else (0.0, 0.0)
+    drift = drift_findings(rows.model, rows.version, "label_drift", {"labels": sketch}, span, DriftBounds(alpha=alpha), now=at)
+    return [one for one in drift if one.kind == "label_drift"]
 
 
 def change_findings(
@@ -444,6 +460,8 @@ def log_findings(
             found.append(blank._replace(value=share, bound=0.0, size=share, why=f"{counts.contradicting:,} rows have two labels"))
         before = (rows.take(there & old), y[there & old]) if (there & old).any() else None
         found += performance_findings(rows.take(there & now), y[there & now], before, costs, bounds)
+        if before is not None:
+            found += label_findings(rows.take(there & now), y[there & now], before[1], bounds.alpha)
         known, waiting = there & (rows.time < until), ~there & now
         if known.any():
             found += change_findings(rows.take(known), y[known], detector or adwin())
