@@ -7,6 +7,7 @@ hosts and hours are merged by adding.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -157,10 +158,7 @@ class Sketch:
             self.beyond += len(there) - int(within)
 
     def _add_words(self, values: np.ndarray) -> None:
-        counted: dict[Any, int] = {}
-        for value in values.tolist():
-            counted[value] = counted.get(value, 0) + 1
-        for value, count in counted.items():
+        for value, count in Counter(values.tolist()).items():
             if value is None or value != value:
                 self.counts[-1] += count
                 continue
