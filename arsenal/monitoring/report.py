@@ -16,7 +16,7 @@ from arsenal.evaluation.report import Pictures, number, render
 from arsenal.monitoring.drift import ColumnDrift, DriftBounds, compare_columns, drift_findings
 from arsenal.monitoring.findings import Finding
 from arsenal.monitoring.outliers import find_outliers, outlier_finding, outlier_part
-from arsenal.monitoring.watch import Batch, MonitoringError, Watched, merge_slices, windows_of
+from arsenal.monitoring.watch import AnsweredTable, MonitoringError, Watched, merge_slices, windows_of
 from arsenal.storage.files import write_text
 
 SLICES = 24
@@ -53,7 +53,7 @@ def write_page(
     return write_slices(path, watched, whole, slices, bounds, parts)
 
 
-def write_batch(path: Path, batch: Batch, bounds: DriftBounds = DriftBounds()) -> list[Finding]:  # noqa: B008
+def write_batch(path: Path, batch: AnsweredTable, bounds: DriftBounds = DriftBounds()) -> list[Finding]:  # noqa: B008
     """Write the page of a table's rows; the findings that it shows."""
     known, window = batch.watched.reference, batch.window
     names = [f"row {at + 1}" for at in range(window.rows)]

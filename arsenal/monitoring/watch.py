@@ -67,7 +67,7 @@ def most_asked(folder: Path, known: ModelReference, default: str) -> str:
     return best if rows.get(best) else default
 
 
-class Batch(NamedTuple):
+class AnsweredTable(NamedTuple):
     """Rows that a model answered here: as a window, and the columns [n] that were asked."""
 
     watched: Watched
@@ -75,7 +75,7 @@ class Batch(NamedTuple):
     asked: dict[str, np.ndarray]
 
 
-def read_batch(model: str | Path, table: str | Path, method: str | None = None) -> Batch:
+def read_batch(model: str | Path, table: str | Path, method: str | None = None) -> AnsweredTable:
     """A table that arsenal reads as one window: its rows read as the server reads CSV, and the model's answers to them."""
     from arsenal_serving.artifact.reference import PortColumns
     from arsenal_serving.artifact.sketch import Sketch
@@ -108,7 +108,7 @@ def read_batch(model: str | Path, table: str | Path, method: str | None = None) 
     ended = max(file.stat().st_mtime for file in files)
     watched = Watched(served.name, str(served.version), name, known, served.reference, Path(table))
     window = Window(ended, ended, len(frame), *made)
-    return Batch(watched, window, {column: np.concatenate(parts) for column, parts in asked.items()})
+    return AnsweredTable(watched, window, {column: np.concatenate(parts) for column, parts in asked.items()})
 
 
 PIECE = 4096
