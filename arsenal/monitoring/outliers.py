@@ -123,15 +123,13 @@ def telling_rows(
 
 def value_text(value: Any) -> str:
     """A cell for people."""
-    if value is None or value != value:
+    if value is None or value != value or value == "":
         return "missing"
     return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)[:40]
 
 
 def outlier_part(title: str, score: str, found: Sequence[Outlier], remark: str) -> dict[str, Any]:
     """A section of a page."""
-    when = lambda one: "-" if one is None else time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(one))  # noqa: E731
-    lines = [
-        {"cells": [one.name, f"{one.score:.3g}", one.by, when(one.time)]} for one in found
-    ]
-    return {"title": title, "heads": ["row", score, "by", "when"], "lines": lines, "pictures": [], "remarks": [remark]}
+    when = lambda at: "" if at is None else time.strftime(", %Y-%m-%d %H:%M:%S", time.gmtime(at))  # noqa: E731
+    lines = [{"cells": [one.name + when(one.time), f"{one.score:.3g}", one.by], "strong": False} for one in found]
+    return {"title": title, "heads": ["row", score, "by"], "lines": lines, "pictures": [], "remarks": [remark]}

@@ -12,6 +12,7 @@ from arsenal_serving.artifact.reference import read as read_reference
 from arsenal_serving.artifact.sketch import describe
 
 from arsenal import compose, fit
+from arsenal.evaluation.page import render
 from arsenal.monitoring.logged import read_logged, represent
 from arsenal.monitoring.outliers import find_outliers, outlier_finding, rare_threshold
 from arsenal.monitoring.performance import compare_models, log_findings, log_parts
@@ -108,6 +109,10 @@ def test_a_log_names_the_rows_that_have_moved(people, capsys):
     assert said.other and all("town Ulm" in row.by for row in said.other)
     titles = [part["title"] for part in log_parts(said)]
     assert titles == ["Answers", "Rows least like those that it learned from", "Rows least like those before"]
+    facts = {"title": "", "state": "", "good": True, "moved": 0, "bound": 0, "alpha": 0, "alpha_percent": "", "heads": []}
+    lists = dict.fromkeys(("facts", "warnings", "tiles", "pictures", "answers", "columns", "qualities"), [])
+    page = render("monitoring.html", {**facts, **lists, "parts": log_parts(said)})
+    assert "r399" in page and "age 140" in page and titles[2] in page
     with pytest.raises(Exception, match="as a breach"):
         performance(str(home / "log"), str(one), since=time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(begin + 15 * 250)))
     out = capsys.readouterr().out
