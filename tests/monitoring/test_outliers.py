@@ -110,7 +110,7 @@ def test_a_log_names_the_rows_that_have_moved(people, capsys):
     titles = [part["title"] for part in log_parts(said)]
     assert titles == ["Answers", "Rows least like those that it learned from", "Rows least like those before"]
     facts = {"title": "", "state": "", "good": True, "moved": 0, "bound": 0, "alpha": 0, "alpha_percent": "", "heads": []}
-    lists = dict.fromkeys(("facts", "warnings", "tiles", "pictures", "answers", "columns", "qualities"), [])
+    lists = {name: [] for name in ("facts", "warnings", "tiles", "pictures", "answers", "columns", "qualities")}
     page = render("monitoring.html", {**facts, **lists, "parts": log_parts(said)})
     assert "r399" in page and "age 140" in page and titles[2] in page
     with pytest.raises(Exception, match="as a breach"):
