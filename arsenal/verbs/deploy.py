@@ -16,7 +16,7 @@ from arsenal.cli import UsageError, as_truth
 from arsenal.nearest import nearest
 from arsenal.runs.registry import Registry, RegistryError, open_registry
 from arsenal.runs.registry import deployments as kept
-from arsenal.runs.registry.deployments import Kept, Place
+from arsenal.runs.registry.deployments import Release, Site
 from arsenal.storage.files import read_json, write_json, write_text
 
 ROOM = "arsenal_serving.deploy"
@@ -37,7 +37,7 @@ SHOWN = 60
 Say = Callable[[str], None]
 
 
-class Target(NamedTuple):
+class Platform(NamedTuple):
     """What a kind of place does with a description.
 
     apply: gives what it came to know, a bucket's address, say; None where it only writes files. notes: what it does not hear.
@@ -69,16 +69,16 @@ def deploy(
         raise UsageError(f"`model` must be NAME@ALIAS or NAME@NUMBER, so that it is known which is deployed; got {model}.")
     opened = open_registry(registry)
     name, version = opened.resolve(model)
-    place = Place(name, env, to)
+    place = Site(name, env, to)
     reasons = kept.refusals(opened, name, version)
     if reasons and not forced:
         raise RegistryError(f"{name}@{version} is not deployed: {'; '.join(reasons)}; force=true does it on record.")
     described = describe_version(opened, place, version, model.partition("@")[2], profile)
     made = describe_profile(described)
-    done = Kept(described, target.files(made))
+    done = Release(described, target.files(made))
     folder = Path(into) if into else Path("deployments") / str(place)
     with kept.hold(opened, place):
-        now = kept.standing(kept.history(opened, place))
+        now = kept.current(kept.history(opened, place))
         for line in plan(opened, place, done, now, folder):
             print(line)
         for note in target.notes(made):
@@ -103,12 +103,12 @@ def rollback(
     """
     target, acts, forced = find_target(to), as_truth("apply", apply), as_truth("force", force)
     check_acts(target, acts)
-    opened, place = open_registry(registry), Place(kept.check_name(model), env, to)
+    opened, place = open_registry(registry), Site(kept.check_name(model), env, to)
     opened.check()
     folder = Path(into) if into else Path("deployments") / str(place)
     with kept.hold(opened, place):
         events = kept.history(opened, place)
-        back, now = kept.before(events, place), kept.standing(events)
+        back, now = kept.before(events, place), kept.current(events)
         done = kept.recall(opened, back)
         for line in plan(opened, place, done, now, folder):
             print(line)
@@ -132,7 +132,7 @@ def list_deployed(model: str | None = None, registry: str | None = None) -> None
     opened.check()
     rows = []
     for place, events in kept.places(opened, None if model is None else kept.check_name(model)):
-        now = kept.standing(events) or {}
+        now = kept.current(events) or {}
         failed = "the last try failed" if events[-1]["kind"] == kept.FAILED else ""
         rows.append([
             place.model, place.env, place.to, str(now["version"]), str(now.get("image", "")), moment(now["time"]), now["who"],
@@ -150,10 +150,10 @@ def show(model: str, to: str, env: str, into: str | None = None, registry: str |
     from arsenal.verbs.registry import moment
 
     find_target(to)
-    opened, place = open_registry(registry), Place(kept.check_name(model), env, to)
+    opened, place = open_registry(registry), Site(kept.check_name(model), env, to)
     opened.check()
     events = kept.history(opened, place)
-    now = kept.standing(events)
+    now = kept.current(events)
     if now is None:
         raise RegistryError(f"nothing is deployed at {place}.")
     print(f"{place}: {place.model}@{now['version']} since {moment(now['time'])} by {now['who']}")
@@ -177,7 +177,7 @@ def show(model: str, to: str, env: str, into: str | None = None, registry: str |
 # What is asked for, as it is: a target, a profile, its files.
 
 
-def find_target(name: str) -> Target:
+def find_target(name: str) -> Platform:
     """The kind of place of a name; `UsageError` for one that there is not."""
     if name not in TARGETS:
         raise UsageError(f"`to` must be one of {', '.join(TARGETS)}; got {name}.{nearest(name, TARGETS)}")
@@ -185,17 +185,17 @@ def find_target(name: str) -> Target:
     if importlib.util.find_spec(path) is None:
         raise UsageError(f"This installation has no target {name}: ml-arsenal-serving is older than ml-arsenal.")
     module = importlib.import_module(path)
-    return Target(name, module.files, getattr(module, "apply", None), getattr(module, "notes", lambda made: ()))
+    return Platform(name, module.files, getattr(module, "apply", None), getattr(module, "notes", lambda made: ()))
 
 
-def check_acts(target: Target, acts: bool) -> None:
+def check_acts(target: Platform, acts: bool) -> None:
     """Refuse, before anything is written, to act for a target that only writes files."""
     if acts and target.apply is None:
         raise UsageError(f"`to={target.name}` only writes files; another program takes them from there: apply=false.")
 
 
 def describe_version(
-    registry: Registry, place: Place, version: int, alias: str, words: Mapping[str, str]
+    registry: Registry, place: Site, version: int, alias: str, words: Mapping[str, str]
 ) -> dict[str, Any]:
     """The profile of a place with the version in it, whose bytes are those that were registered; `RegistryError` else."""
     from arsenal_serving.artifact.versions import SUMS
@@ -237,7 +237,7 @@ def describe_profile(profile: Mapping[str, Any]) -> Any:
 # What is said, written and done.
 
 
-def plan(registry: Registry, place: Place, done: Kept, now: dict[str, Any] | None, folder: Path) -> Iterator[str]:
+def plan(registry: Registry, place: Site, done: Release, now: dict[str, Any] | None, folder: Path) -> Iterator[str]:
     """What a deployment changes at a place, in lines."""
     made = describe_profile(done.profile)
     count = len(done.files)
@@ -307,7 +307,7 @@ def write_files(folder: Path, files: Mapping[str, str], force: bool = False) -> 
 
 
 def act(
-    registry: Registry, target: Target, place: Place, done: Kept, folder: Path, version: int, why: str, **about: Any
+    registry: Registry, target: Platform, place: Site, done: Release, folder: Path, version: int, why: str, **about: Any
 ) -> None:
     """Have the target act on the folder, and note that it did, or that it failed and why."""
     made = describe_profile(done.profile)

@@ -13,7 +13,7 @@ from arsenal_serving.artifact import folder as artifacts
 
 from arsenal import cli
 from arsenal.runs.registry import RegistryError, deployments, open_registry
-from arsenal.runs.registry.deployments import Kept, Place
+from arsenal.runs.registry.deployments import Release, Site
 from arsenal.runs.registry.ledger import open_ledger, rebuild
 from arsenal.verbs.deploy import TARGETS
 
@@ -170,7 +170,7 @@ def test_a_gate_forbids_and_force_is_on_record(arsenal):
     registry.note("digits", "refused", version=2, why="slower than the champion")
     assert "digits@2 is not deployed: it was refused, slower than the champion; force=true" in arsenal(f"model=digits@2 {SLURM} apply=true")
     arsenal(f"model=digits@2 {SLURM} apply=true force=true")
-    event = deployments.standing(deployments.history(registry, Place("digits", "staging", "slurm")))
+    event = deployments.current(deployments.history(registry, Site("digits", "staging", "slurm")))
     assert event["forced"] == ["it was refused, slower than the champion"]
     assert "forced: it was refused" in arsenal(f"show model=digits {SLURM}")
 
@@ -200,7 +200,7 @@ def test_a_file_that_was_edited_is_not_written_over(arsenal, tmp_path):
 
 
 def test_of_two_at_once_the_second_is_refused(arsenal):
-    registry, place = open_registry("registry"), Place("digits", "staging", "slurm")
+    registry, place = open_registry("registry"), Site("digits", "staging", "slurm")
     with deployments.hold(registry, place):
         said = arsenal(f"model=digits@1 {SLURM} apply=true")
         assert f"is held by process {os.getpid()} on" in said and "Nothing was changed." in said
@@ -235,7 +235,7 @@ def test_a_planted_secret_is_in_no_file(arsenal, tmp_path, monkeypatch):
 
 def test_a_bucket_is_held_by_one_and_left_by_who_was_killed(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    registry, place = open_registry(f"memory://{uuid.uuid4()}/registry"), Place("digits", "staging", "slurm")
+    registry, place = open_registry(f"memory://{uuid.uuid4()}/registry"), Site("digits", "staging", "slurm")
     registry.register(RUN / "artifact", "digits", run=None)
     refused = pytest.raises(RegistryError, match="is held by .* since .* Nothing was changed")
     with deployments.hold(registry, place), refused, deployments.hold(registry, place):
@@ -243,10 +243,10 @@ def test_a_bucket_is_held_by_one_and_left_by_who_was_killed(monkeypatch, tmp_pat
     held = f"deployments/{place}/held"
     registry.store.create(held, json.dumps({"who": "a@b", "time": 0.0}).encode())
     with deployments.hold(registry, place):
-        kept = deployments.keep(registry, Kept({"name": "digits"}, {"a": "text"}))
+        kept = deployments.keep(registry, Release({"name": "digits"}, {"a": "text"}))
         event = deployments.record(registry, place, 1, kept, {"a": "text"}, replaces=None)
     assert not registry.store.exists(held)
-    assert deployments.recall(registry, event) == Kept({"name": "digits"}, {"a": "text"})
+    assert deployments.recall(registry, event) == Release({"name": "digits"}, {"a": "text"})
 
 
 def test_every_target_is_one_that_there_is_or_will_be():

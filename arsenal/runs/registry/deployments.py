@@ -28,7 +28,7 @@ HELD = 7200.0
 """Seconds for which a bucket's lock counts: whoever was killed has left it there."""
 
 
-class Place(NamedTuple):
+class Site(NamedTuple):
     """Where a model is deployed: its name, the profile and the kind of target."""
 
     model: str
@@ -40,14 +40,14 @@ class Place(NamedTuple):
         return f"{self.model}/{self.env}/{self.to}"
 
 
-class Kept(NamedTuple):
+class Release(NamedTuple):
     """What a deployment was done with: its profile, and the texts of its files by path."""
 
     profile: dict[str, Any]
     files: dict[str, str]
 
 
-def history(registry: Registry, place: Place) -> list[dict[str, Any]]:
+def history(registry: Registry, place: Site) -> list[dict[str, Any]]:
     """What was deployed at a place and what failed there, oldest first."""
     return [event for event in _events(registry, place.model) if is_at(event, place)]
 
@@ -57,22 +57,22 @@ def _events(registry: Registry, name: str) -> list[dict[str, Any]]:
         return ledger.history(name)
 
 
-def is_at(event: Mapping[str, Any], place: Place) -> bool:
+def is_at(event: Mapping[str, Any], place: Site) -> bool:
     """Whether an event is of a deployment at a place."""
     return event["kind"] in (DEPLOYED, FAILED) and (event.get("env"), event.get("to")) == (place.env, place.to)
 
 
-def standing(events: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+def current(events: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """The event of what is deployed now, of one place's; None where nothing is."""
     return next((event for event in reversed(events) if event["kind"] == DEPLOYED), None)
 
 
-def before(events: Sequence[dict[str, Any]], place: Place) -> dict[str, Any]:
+def before(events: Sequence[dict[str, Any]], place: Site) -> dict[str, Any]:
     """The event of what was deployed before what is now; `RegistryError` where there was nothing.
 
     What was rolled back is not before what came back: rolled back again, it is what was before that.
     """
-    now = standing(events)
+    now = current(events)
     if now is None:
         raise RegistryError(f"nothing is deployed at {place}, so nothing can be rolled back.")
     if now.get("replaces") is None:
@@ -80,17 +80,17 @@ def before(events: Sequence[dict[str, Any]], place: Place) -> dict[str, Any]:
     return next(event for event in events if event["number"] == now["replaces"])
 
 
-def places(registry: Registry, model: str | None = None) -> list[tuple[Place, list[dict[str, Any]]]]:
+def places(registry: Registry, model: str | None = None) -> list[tuple[Site, list[dict[str, Any]]]]:
     """Every place where something is deployed, of one model or all, each with its events."""
-    found: dict[Place, list[dict[str, Any]]] = {}
+    found: dict[Site, list[dict[str, Any]]] = {}
     for name in [model] if model else registry.names():
         for event in _events(registry, name):
             if event["kind"] in (DEPLOYED, FAILED) and event.get("to"):
-                found.setdefault(Place(name, event["env"], event["to"]), []).append(event)
-    return [(place, events) for place, events in found.items() if standing(events) is not None]
+                found.setdefault(Site(name, event["env"], event["to"]), []).append(event)
+    return [(place, events) for place, events in found.items() if current(events) is not None]
 
 
-def keep(registry: Registry, kept: Kept) -> str:
+def keep(registry: Registry, kept: Release) -> str:
     """Keep a profile and its files; returns the name by which they are found."""
     text = (json.dumps(kept._asdict(), sort_keys=True) + "\n").encode()
     content = hashlib.sha256(text).hexdigest()
@@ -99,7 +99,7 @@ def keep(registry: Registry, kept: Kept) -> str:
     return content
 
 
-def recall(registry: Registry, event: Mapping[str, Any]) -> Kept:
+def recall(registry: Registry, event: Mapping[str, Any]) -> Release:
     """What an event's deployment was done with; `RegistryError` where that is gone or was edited."""
     path = f"{ROOT}/{event['kept']}.json"
     try:
@@ -108,11 +108,11 @@ def recall(registry: Registry, event: Mapping[str, Any]) -> Kept:
         raise RegistryError(f"{registry.store.place(path)} is not there: half of the registry was copied.") from None
     if hashlib.sha256(text).hexdigest() != event["kept"]:
         raise RegistryError(f"{registry.store.place(path)} is not what was deployed: it was edited.")
-    return Kept(**json.loads(text))
+    return Release(**json.loads(text))
 
 
 def record(
-    registry: Registry, place: Place, version: int, kept: str, files: Mapping[str, str], *, replaces: int | None,
+    registry: Registry, place: Site, version: int, kept: str, files: Mapping[str, str], *, replaces: int | None,
     why: str = "", **about: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Note that a version is deployed at a place, with these files; returns the event."""
@@ -124,7 +124,7 @@ def record(
 
 
 @contextlib.contextmanager
-def hold(registry: Registry, place: Place) -> Iterator[None]:
+def hold(registry: Registry, place: Site) -> Iterator[None]:
     """Be the only one who deploys at a place; `RegistryError` names who does already."""
     path, store = f"{ROOT}/{place}", registry.store
     if store.folder is not None:

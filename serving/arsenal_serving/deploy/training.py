@@ -16,7 +16,7 @@ RESERVED = ("launcher", "run.root")
 """Keys of the command line that the target gives itself."""
 
 
-class Training(NamedTuple):
+class RemoteTraining(NamedTuple):
     """A training by `arsenal train`, one process on each host, which has all of its accelerators.
 
     words: of the command line, `+experiment=NAME key=value`; those of the version's own run unless given. accelerator:
@@ -34,14 +34,14 @@ class Training(NamedTuple):
     folder: str = ""
 
 
-def training(made: Deployment) -> Training:
+def training(made: Deployment) -> RemoteTraining:
     """The section `extra.training`, checked; raises `Refused` in one line.
 
     >>> training(Deployment(extra={"training": {"words": ["+experiment=digits_mlp"], "hours": 2.5}})).hours
     2.5
     """
     given = made.extra.get("training", {})
-    read: Training = read_section(Training, given, "extra.training")
+    read: RemoteTraining = read_section(RemoteTraining, given, "extra.training")
     if not any(word.lstrip("+").startswith("experiment=") for word in read.words):
         got = show(list(read.words))
         raise Refused(f"`extra.training.words` must name an experiment, as +experiment=NAME; got {got}.")
@@ -63,7 +63,7 @@ def training(made: Deployment) -> Training:
     return read
 
 
-def command(read: Training, launcher: str) -> str:
+def command(read: RemoteTraining, launcher: str) -> str:
     """The shell's words of `arsenal train`; an empty `launcher` is that of one process."""
     words = ["arsenal", "train", *read.words]
     words += [f"launcher={launcher}"] if launcher else []

@@ -16,6 +16,8 @@ from arsenal_serving.deploy.commands import find, run
 from arsenal_serving.deploy.description import Deployment, arguments
 from arsenal_serving.refused import Refused, show
 
+__all__ = ["apply", "check", "hcl", "labels", "literal", "module", "notes", "root", "shared"]
+
 HERE = Path(__file__).parent
 OUTPUTS = ("image_registry", "cluster", "bucket", "url")
 """What every module gives besides who may push images."""
