@@ -138,6 +138,23 @@ def test_a_task_of_ecs_keeps_its_keys_from_the_definition(run, tmp_path):
     assert code == 0, said
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("ARSENAL_DEPLOY_PYTHON"), reason="$ARSENAL_DEPLOY_PYTHON names no Python with checkov")
+def test_checkov_finds_nothing_but_what_the_modules_give_a_reason_for(tmp_path):
+    for cloud, target in CLOUDS.items():
+        write(tmp_path / cloud, target.files(made(cloud, PROFILES["production"], repository="research/penguins")))
+    words = ["-m", "checkov.main", "--directory", tmp_path, "--framework", "terraform", "--output", "json", "--skip-download"]
+    done = subprocess.run(
+        [os.environ["ARSENAL_DEPLOY_PYTHON"], *words], cwd=tmp_path, env=os.environ | {"PYTHONPATH": ""}, capture_output=True,
+        text=True, timeout=300,
+    )  # fmt: skip
+    told = json.loads(done.stdout)
+    assert told["summary"]["passed"] > 150 and told["summary"]["parsing_errors"] == 0
+    assert [(one["check_id"], one["resource"]) for one in told["results"]["failed_checks"]] == []
+    reasons = [one["check_result"]["suppress_comment"] for one in told["results"]["skipped_checks"]]
+    assert reasons and all(len(reason) > 10 for reason in reasons)
+
+
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_an_image_is_of_the_registry_that_is_made_or_of_the_one_that_is_named(cloud):
     def given(**profile):
