@@ -186,7 +186,7 @@ def test_what_fails_is_told_and_the_one_before_stands(arsenal, tmp_path):
 def test_a_program_that_is_missing_is_named(arsenal, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     said = arsenal(f"model=digits@1 {CLOUD} apply=true")
-    assert "none of terraform, tofu is on PATH, and nothing was done: https://developer.hashicorp.com/terraform/install." in said
+    assert "none of terraform, tofu is on PATH, and nothing was changed: https://developer.hashicorp.com/terraform/install." in said
 
 
 def test_a_file_that_was_edited_is_not_written_over(arsenal, tmp_path):

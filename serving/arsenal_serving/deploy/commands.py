@@ -28,7 +28,7 @@ def find(*names: str, install: str = "") -> str:
         if (found := shutil.which(name)) is not None:
             return found
     said = f"`{names[0]}` is not on PATH" if len(names) == 1 else f"none of {', '.join(names)} is on PATH"
-    raise Refused(f"{said}, and nothing was done{install and f': {install}'}.")
+    raise Refused(f"{said}, and nothing was changed{install and f': {install}'}.")
 
 
 def run(
