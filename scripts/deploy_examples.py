@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from arsenal_serving.deploy import compose, image, systemd
 from arsenal_serving.deploy.description import ENVIRONMENTS, Deployment, describe
 
 HERE = Path(__file__).resolve().parents[1]
@@ -28,7 +29,11 @@ PENGUINS: dict[str, Any] = {
 }
 """What the examples say beyond their profile in conf/deployment."""
 
-TARGETS: dict[str, Callable[[Deployment], dict[str, str]]] = {}
+TARGETS: dict[str, Callable[[Deployment], dict[str, str]]] = {
+    "compose": compose.files,
+    "docker": image.files,
+    "systemd": systemd.files,
+}
 """Folders of serving/deploy, each with a folder for every environment: the target's function to its files."""
 TOGETHER: dict[str, Callable[..., dict[str, str]]] = {}
 """As `TARGETS`, of targets that are given all environments at once and write one folder."""
