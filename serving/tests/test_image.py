@@ -9,11 +9,9 @@ import importlib.util
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 from functools import partial
 from io import BytesIO
@@ -28,6 +26,7 @@ from arsenal_serving.deploy.description import describe
 from arsenal_serving.deploy.health import check
 from arsenal_serving.refused import Refused
 
+BENCH = Path(__file__).parents[2] / "scripts" / "bench" / "image_arsenal.py"
 PEERS = Path(os.environ.get("ARSENAL_DEPLOY_PYTHON", "/none")).parent
 DIGEST = "sha256:7d1a54127b222502f5b79b5fb0803061152a44f92b37e23c6527baf665d4da9a"
 URL = "https://models.example.org/zoo/1"
@@ -212,90 +211,25 @@ def test_health_and_smoke_ask_a_server(server, folder, tmp_path, capsys):
     assert "serves version 1 of zoo, not 2" in capsys.readouterr().err
 
 
-def have(*tools):
-    return all(shutil.which(tool) for tool in tools) and hasattr(os, "geteuid") and os.geteuid() == 0
-
-
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """The image of a small model, built on a root file system of Debian with its Python: the container's folder."""
-    if not have("buildah", "debootstrap", "unshare"):
-        pytest.skip("buildah, debootstrap and root are needed to build an image")
-    if sys.version_info[:2] != (3, 11):
-        pytest.skip("Debian's Python is 3.11, and wheels are fetched by this one")
-    work = tmp_path_factory.mktemp("image")
-    env = os.environ | {"STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
-    env |= {"CONTAINERS_STORAGE_CONF": str(work / "storage.conf")}
-    (work / "storage.conf").write_text(f'[storage]\ndriver = "vfs"\ngraphroot = "{work}/graph"\nrunroot = "{work}/run"\n')
-
-    def run(*words, seconds=600):
-        done = subprocess.run(list(map(str, words)), capture_output=True, text=True, env=env, timeout=seconds)
-        assert done.returncode == 0, (words, done.stdout[-500:], done.stderr[-2000:])
-        return done.stdout.strip()
-
-    from conftest import example, parameters, predict
-
-    from arsenal_serving.export import Method, export
-
-    model = export(work / "zoo", {"predict": Method(predict, example())}, parameters(), name="zoo")
-    packages = "--include=python3,python3-venv,python3-pip,ca-certificates"
-    try:
-        run("debootstrap", "--variant=minbase", packages, "bookworm", work / "root")
-        (work / "root" / "usr" / "bin" / "python").symlink_to("python3")
-        pinned = "".join(lines for _, _, lines in bill.blocks(wheel.requirements(), "3.11"))
-        (work / "lock").write_text(pinned)
-        fetched = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
-        run(*fetched, "--only-binary", ":all:", "-r", work / "lock", "-d", work / "wheels")
-    except AssertionError as error:
-        pytest.skip(f"neither Debian nor the package index can be reached: {str(error)[-200:]}")
-    base = run("buildah", "from", "scratch")
-    run("buildah", "copy", "--quiet", base, work / "root", "/")
-    run("buildah", "commit", "--quiet", base, "localhost/base:1")
-    words = ["--base", "localhost/base:1", "--wheels", work / "wheels", "--builder-option=--isolation=chroot"]
-    verb = [sys.executable, "-m", "arsenal_serving", "image", model, "--build", "buildah"]
-    said = run(*verb, *words, "--into", work / "context")
-    assert said.startswith("image: zoo:1, by buildah"), said
-    told = json.loads(run("buildah", "inspect", "--type", "image", "localhost/zoo:1"))["OCIv1"]["config"]
-    container = run("buildah", "from", "localhost/zoo:1")
-    yield Path(run("buildah", "mount", container)), told, model
-    for words in (["umount", "--all"], ["rm", "--all"], ["rmi", "--all", "--force"]):
-        subprocess.run(["buildah", *words], env=env, capture_output=True)
-
-
-INNER = """set -e
-mount --bind "$1" "$1"; mount -o remount,ro,bind "$1"
-mount -t tmpfs -o mode=1777 tmpfs "$1/tmp"; mount -t proc proc "$1/proc"
-mount -t tmpfs -o uid=65532,mode=0700 tmpfs "$1/var/cache/arsenal"
-shift; exec env -i "$@"
-"""
+def bench():
+    spec = importlib.util.spec_from_file_location("image_arsenal", BENCH)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.mark.slow
-def test_the_image_starts_on_a_read_only_root_and_gives_the_golden_answers(built, tmp_path, capsys):
-    root, told, model = built
-    assert told["User"] == "65532:65532" and told["Entrypoint"] == ["arsenal-serve"]
-    assert told["Labels"]["arsenal.model.digest"] == f"sha256:{artifact.open_version(model).digest}"
-    assert (root / "opt/arsenal/sbom.json").exists() and not list(root.glob("opt/arsenal/**/tests"))
-    added = sum(path.lstat().st_size for path in (root / "opt/arsenal").rglob("*") if not path.is_dir())
-    assert added < 420e6, added
-    (tmp_path / "inner.sh").write_text(INNER)
-    chroot = [shutil.which("chroot") or "/usr/sbin/chroot", "--userspec=65532:65532", root, "arsenal-serve"]
-    served = [*chroot, *told["Cmd"]]
-    served[served.index("--port") + 1], served[served.index("--admin-port") + 1] = "8137", "8138"
-    words = ["unshare", "--mount", "bash", tmp_path / "inner.sh", root, *told["Env"], *served]
-    began = time.monotonic()
-    with subprocess.Popen(list(map(str, words)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        try:
-            while main(["health", "http://127.0.0.1:8137"]):
-                assert process.poll() is None, process.stdout.read()
-                assert time.monotonic() - began < 60
-                time.sleep(0.05)
-            took = time.monotonic() - began
-            status = Path(f"/proc/{process.pid}/status").read_text()
-            assert "Uid:\t65532\t65532\t65532\t65532" in status
-            assert main(["smoke", "http://127.0.0.1:8137", str(model)]) == 0, capsys.readouterr().err
-        finally:
-            process.send_signal(signal.SIGTERM)
-            out = process.stdout.read().decode()
-    assert process.returncode == 0 and "Traceback" not in out, out
-    assert took < 20, took
+def test_the_image_starts_on_a_read_only_root_and_gives_the_golden_answers(bench, tmp_path):
+    """The image is one of a small model, on a root file system of Debian with its Python."""
+    if missing := bench.lacks():
+        pytest.skip(missing)
+    with bench.built(tmp_path) as (root, told, model):
+        assert told["User"] == "65532:65532" and told["Entrypoint"] == ["arsenal-serve"]
+        assert told["Labels"]["arsenal.model.digest"] == f"sha256:{artifact.open_version(model).digest}"
+        assert (root / "opt/arsenal/sbom.json").exists() and not list(root.glob("opt/arsenal/**/tests"))
+        assert bench.added(root) < 400
+        with bench.running(root, told, tmp_path) as (process, url, took):
+            assert "Uid:\t65532\t65532\t65532\t65532" in Path(f"/proc/{process.pid}/status").read_text()
+            assert main(["smoke", url, str(model)]) == 0
+        assert process.returncode == 0 and took < 20, took

@@ -83,8 +83,8 @@ def test_a_number_that_another_process_has_by_now_is_left_alone(made, tmp_path):
     assert not path.exists()
 
 
-def test_the_registrys_model_is_followed_by_its_alias():
-    text = local.files(describe({"model": {"name": "zoo", "alias": "champion"}, "scale": {"least": 2, "most": 2}}))["local.json"]
-    assert '"models:/zoo@champion"' in text and '"http://127.0.0.1:8002"' in text and "0.0.0.0" not in text
+def test_each_replica_has_its_ports_and_none_is_open():
+    text = local.files(describe({"model": {"name": "zoo"}, "scale": {"least": 2, "most": 2}}))["local.json"]
+    assert '"models/zoo"' in text and '"http://127.0.0.1:8002"' in text and "0.0.0.0" not in text
     with pytest.raises(Refused, match=r"unknown key 'folder' of `extra\.local`"):
         local.files(describe({"extra": {"local": {"folder": "a"}}}))

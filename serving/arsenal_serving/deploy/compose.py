@@ -8,9 +8,12 @@ another replica where one goes down.
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from arsenal_serving.deploy import commands, image
 from arsenal_serving.deploy.description import Deployment, arguments, read_section
 from arsenal_serving.deploy.image import CACHE, STATE, USER
 from arsenal_serving.deploy.yaml_text import to_yaml
@@ -26,6 +29,7 @@ IMAGES = {
 }
 """Of others, by digest."""
 LOOPBACK = "127.0.0.1"
+SECRETS = ("keys.json", "tls.crt", "tls.key", "grafana_password", "postgres_password")
 RULES, DASHBOARD = "rules.json", "dashboard.json"
 """Package data: what `arsenal.monitoring.exports` says, so that a server alone can be watched as well."""
 
@@ -33,8 +37,8 @@ RULES, DASHBOARD = "rules.json", "dashboard.json"
 class Compose(NamedTuple):
     """What only compose knows: the section `extra.compose`.
 
-    address, port: that the host listens on; 0 is 8000, and 8443 where nginx speaks TLS. models: the host's folder with
-    NAME/VERSION/, for `model.source=mounted`. secrets: the host's folder of secrets, a file each.
+    address, port: that the host listens on; 0 is 8000, and 8443 where nginx speaks TLS. models: the host's folder that
+    holds the version as NAME/, for `model.source=mounted`. secrets: the host's folder of secrets, a file each.
     """
 
     address: str = LOOPBACK
@@ -55,13 +59,35 @@ def files(made: Deployment) -> dict[str, str]:
     return _development(made, own) if made.env == "development" else _production(made, own)
 
 
+def apply(folder: str | Path, made: Deployment, say: Callable[[str], Any]) -> None:
+    """Bring up what the files in a folder say, and wait until it is healthy; what was up is replaced where it differs.
+
+    A model that is inside is made an image of first, from models/NAME beside the files, where the image has no registry
+    to come from. Raises `Refused`, before anything is started, for a secret or a program that is not there.
+    """
+    folder = Path(folder)
+    by = commands.find("docker", "podman", install="`to=local` needs neither")
+    own: Compose = read_section(Compose, made.extra.get("compose", {}), "extra.compose")
+    text = (folder / "compose.yaml").read_text()
+    for name in SECRETS:
+        if f"{own.secrets}/{name}\n" in text and not (folder / own.secrets / name).is_file():
+            raise Refused(f"{folder / own.secrets / name} is not there: a secret is a file of its own.")
+    up = [by, "compose", "--file", "compose.yaml"]
+    commands.run([*up, "config", "--quiet"], folder)
+    if made.model.source == "inside" and not made.image.registry:
+        with tempfile.TemporaryDirectory() as passing:
+            image.context(made, folder / "models" / made.model.name, Path(passing) / "context")
+            image.build(Path(passing) / "context", made.image.reference, Path(by).name, say=say)
+    commands.run([*up, "up", "--detach", "--wait", "--remove-orphans"], folder)
+    say(f"up: {made.name}, {max(1, made.scale.least)} of {made.image.reference}")
+
+
 def _server(made: Deployment, own: Compose) -> dict[str, Any]:
     """The server's service, without ports."""
     name, shares = made.model.name, made.resources
     folder = f"{STATE}/models/{name}" if made.model.source == "fetched" else f"/models/{name}"
     fetch = ["python", "-m", "arsenal_serving.deploy.fetch", made.model.url, made.model.digest, folder, "--"]
     keys = "/run/secrets/keys.json" if made.access.keys_secret else ""
-    served = f"{folder}/{made.model.version}" if made.model.source == "mounted" else folder
     limits: dict[str, Any] = {"cpus": f"{shares.cpu:g}", "memory": f"{shares.memory}M", "pids": 512}
     resources: dict[str, Any] = {"limits": limits, "reservations": {"memory": f"{shares.memory // 2}M"}}
     if shares.accelerators:
@@ -69,11 +95,11 @@ def _server(made: Deployment, own: Compose) -> dict[str, Any]:
         resources["reservations"]["devices"] = [device]
     # One replica keeps its state under a name; of several each has a volume of its own.
     state = f"state:{STATE}" if made.scale.least <= 1 else STATE
-    volumes = [state, *([f"{own.models}:/models:ro"] if made.model.source == "mounted" else [])]
+    volumes = [state, *([f"{own.models}/{name}:/models/{name}:ro"] if made.model.source == "mounted" else [])]
     found: dict[str, Any] = {
         "image": made.image.reference,
         "entrypoint": [*(fetch if made.model.source == "fetched" else []), "arsenal-serve"],
-        "command": [word.replace("$", "$$") for word in arguments(made, served, keys)],
+        "command": [word.replace("$", "$$") for word in arguments(made, folder, keys)],
         "user": USER,
         "environment": {"HOME": "/tmp", "XDG_CACHE_HOME": CACHE},
         **_hardened(f"/tmp:size={shares.scratch}m,mode=1777", f"{CACHE}:size={shares.scratch}m,uid=65532,mode=0700"),

@@ -31,12 +31,11 @@ HOST = "127.0.0.1"
 class Local(NamedTuple):
     """What only this machine knows: the section `extra.local`.
 
-    model: the model's folder, or NAME/VERSION; unset, the registry's. registry: its root; unset, ARSENAL_REGISTRY's.
-    secrets: the folder that keys.json, tls.crt and tls.key lie in.
+    model: the model's folder; unset, models/NAME beside the plan. secrets: the folder that keys.json, tls.crt and
+    tls.key lie in. Both may be relative to the plan.
     """
 
     model: str = ""
-    registry: str = ""
     secrets: str = "secrets"
 
 
@@ -48,10 +47,8 @@ def files(made: Deployment) -> dict[str, str]:
     secrets = Path(own.secrets)
     keys = str(secrets / "keys.json") if made.access.keys_secret else ""
     tls = (str(secrets / "tls.crt"), str(secrets / "tls.key")) if made.access.tls_secret else None
-    model = own.model or f"models:/{made.model.name}@{made.model.alias or made.model.version}"
+    model = own.model or f"models/{made.model.name}"
     words = [HOST if word == "0.0.0.0" else word for word in arguments(made, model, keys, tls)]
-    if not own.model and own.registry:
-        words += ["--registry", own.registry]
     replicas = []
     for at in range(max(1, made.scale.least)):
         port, admin = made.server.port + 2 * at, made.server.admin_port + 2 * at

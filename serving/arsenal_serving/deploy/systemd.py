@@ -6,8 +6,14 @@ systemd.exec(5) and systemd.service(5), version 250 and later. A replica is an i
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from arsenal_serving.artifact.folder import open_version
+from arsenal_serving.deploy import commands
 from arsenal_serving.deploy.description import Deployment, arguments, read_section
 from arsenal_serving.refused import Refused, show
 
@@ -40,6 +46,45 @@ def files(made: Deployment) -> dict[str, str]:
         f"{unit}@.service": _service(made, own, unit),
         f"{unit}.target": _target(made, unit),
     }
+
+
+def apply(folder: str | Path, made: Deployment, say: Callable[[str], Any]) -> None:
+    """Install the units and the version beside them, models/NAME, on this machine, and restart one replica at a time.
+
+    Raises `Refused`, before anything is changed, where systemd does not run, this is not root, a secret is not there or
+    the environment has no server.
+    """
+    folder, own = Path(folder), read_section(Systemd, made.extra.get("systemd", {}), "extra.systemd")
+    systemctl = commands.find("systemctl", install="`to=local` needs no systemd")
+    if not Path("/run/systemd/system").is_dir():
+        raise Refused("systemd does not run this machine, and nothing was changed; `to=local` needs none.")
+    if os.geteuid() != 0:
+        raise Refused("units are installed by root, and nothing was changed: ask again as root.")
+    needed = [f"{own.environment}/bin/arsenal-serve"]
+    needed += [f"{own.secrets}/keys.json"] if made.access.keys_secret else []
+    needed += [f"{own.secrets}/{file}" for file in ("tls.crt", "tls.key")] if made.access.tls_secret else []
+    for path in needed:
+        if not Path(path).exists():
+            raise Refused(f"{path} is not there, and nothing was changed.")
+    if made.model.source != "fetched":
+        target = Path(own.models) / made.model.name / str(made.model.version)
+        if not target.exists():
+            partial = target.with_name(f".{target.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(folder / "models" / made.model.name, partial)
+            partial.rename(target)
+        got = f"sha256:{open_version(target).digest}"
+        if made.model.digest and got != made.model.digest:
+            raise Refused(f"{target} is another model than described: its hash is {got}, not {made.model.digest}.")
+    for name in files(made):
+        shutil.copyfile(folder / name, Path("/etc/systemd/system") / name)
+    unit = f"arsenal-{made.name}"
+    commands.run([systemctl, "daemon-reload"])
+    commands.run([systemctl, "enable", f"{unit}.target"])
+    for at in range(max(1, made.scale.least)):
+        commands.run([systemctl, "restart", f"{unit}@{made.server.port + at}.service"])
+        say(f"restarted: {unit}@{made.server.port + at}.service")
+    commands.run([systemctl, "start", f"{unit}.target"])
 
 
 def _service(made: Deployment, own: Systemd, unit: str) -> str:
