@@ -151,12 +151,12 @@ FIGURES |= {
         ("small", "a GPT of 0.95 M parameters", SMALL_GPT, 200, 4.0), ("gpt2", "GPT-2 124M, random weights", GPT2, 64, 1.0)
     )
 }  # fmt: skip
-DRIFT = {"reference": 100_000, "rows": 1_000_000, "windows": 3}
+DRIFT = {"reference": 100_000, "came": 1_000_000, "windows": 3}
 for peer, called in (("evidently", "Evidently's preset with its page"), ("nannyml", "NannyML's univariate calculator")):
     FIGURES[f"drift_{peer}"] = Figure(
         f"drift of 1,000,000 rows x 50 columns beside 100,000, reference, verdicts and page, against {called}, defaults",
-        Side("drift_arsenal.py", DRIFT, {"rows": 50_000, "windows": 1}),
-        Side(f"drift_{peer}.py", DRIFT | {"windows": 1}, {"rows": 50_000}, peer), 2, 5.0, "reports/s",
+        Side("drift_arsenal.py", DRIFT, {"came": 50_000, "windows": 1}),
+        Side(f"drift_{peer}.py", DRIFT | {"windows": 1}, {"came": 50_000}, peer), 2, 5.0, "reports/min",
     )  # fmt: skip
 PACKING = {"talks": 512, "context": 256, "width": 128, "batch": 8, "windows": 3}
 FIGURES["packing"] = Figure(
@@ -375,6 +375,9 @@ BOUNDS = {
         "requests that failed while both of two replicas are replaced, under load, with staging's timings",
         Side("restart_arsenal.py", {"times": 2}, {"times": 1, "timings": {"detach": 1, "drain": 10}, "hears": 0.5}),
         2, 0, "", True,
+    "monitor_memory": Bound(
+        "what a server's process grows by in ten million requests, `--monitor` and all logs on",
+        Side("monitor_arsenal.py", {"requests": 10_000_000}, {"requests": 300_000}), 2, 50, "MB", True,
     ),
     "alerts_kills": Bound(
         "pages lost or doubled: 10,000 alerts while `arsenal alerts run` is killed 100 times",

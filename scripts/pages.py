@@ -54,7 +54,7 @@ def described(path: Path) -> str:
 def options() -> str:
     """The table of options."""
     lines = ["| group | option | makes |", "|---|---|---|"]
-    groups = sorted((p.name for p in CONF.iterdir() if p.is_dir() and p.name not in ("experiment", "debug", "flow")), key=order)
+    groups = sorted((p.name for p in CONF.iterdir() if p.is_dir() and p.name not in ("experiment", "debug", "deployment", "flow")), key=order)
     for group in groups:
         for path in sorted((CONF / group).glob("*.yaml")):
             lines.append(f"| `{group}` | `{path.stem}` | {described(path).replace('|', chr(92) + '|')} |")

@@ -27,6 +27,7 @@ def run(tmp_path_factory):
     return load(path)
 
 
+@pytest.mark.slow
 def test_pieces_are_the_text_that_the_model_makes(run):
     pieces = list(stream_text(run, "The", 20, Sampling(0.0)))
     assert len(pieces) > 1

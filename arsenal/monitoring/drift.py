@@ -125,7 +125,7 @@ def drift_findings(
     model: str, version: str, kind: Kind, sketches: Mapping[str, Sketch], window: tuple[float, float],
     bounds: DriftBounds = DriftBounds(), expected: Sequence[str] = (), now: float | None = None,  # noqa: B008
 ) -> list[Finding]:  # fmt: skip
-    """A finding for each column: of its values, and `quality` where gaps, unknown values or rows lack.
+    """Findings for each column: of its values, and `quality`: gaps, unknown values, rows that lack.
 
     `expected` are the columns that the reference has; one that did not come at all is said.
     """
@@ -142,6 +142,7 @@ def drift_findings(
         if few:
             continue
         about = quality._replace(name=one.column, rows=one.rows)
+        clean = len(found)
         if (rise := one.gaps[1] - one.gaps[0]) > bounds.gaps:
             why = f"{one.gaps[1]:.1%} are missing, {one.gaps[0]:.1%} where it learned"
             found.append(about._replace(value=one.gaps[1], bound=one.gaps[0] + bounds.gaps, size=rise, why=why))
@@ -150,6 +151,9 @@ def drift_findings(
             what = f"levels that it did not learn from: {often}" if often else "values beyond those that it learned from"
             why = f"{one.unknown:.1%} are {what}"
             found.append(about._replace(state="warning", value=one.unknown, bound=bounds.unknown, size=one.unknown, why=why))
+        if len(found) == clean:  # an alert on what was wrong ends by this
+            known = f"{one.gaps[1]:.1%} are missing, {one.unknown:.1%} unlike what it learned from"
+            found.append(about._replace(state="ok", value=one.gaps[1], bound=one.gaps[0] + bounds.gaps, size=0.0, why=known))
     for name in expected:
         rows = sketches[name].rows if name in sketches else 0.0
         if not rows:

@@ -25,9 +25,18 @@ from arsenal.monitoring.findings import Finding, State
 from arsenal.monitoring.logged import log_lines
 from arsenal.monitoring.watch import MonitoringError
 
-What = Literal["errors", "latency", "saturation", "throughput"]
+What = Literal["errors", "latency", "throughput", "saturation", "memory", "device_memory", "cpu", "compiles"]
 FILE = "levels.jsonl"
-DURATIONS, QUEUE = "arsenal_serve_request_duration_seconds", "arsenal_serve_queue_rows"
+DURATIONS = "arsenal_serve_request_duration_seconds"
+DEVICE = "arsenal_serve_device_memory"
+GAUGES = {"saturation": "arsenal_serve_queue_rows", "memory": "process_resident_memory_bytes", "device_memory": f"{DEVICE}_bytes"}
+"""What is looked at and must be at most so much: rows that wait, bytes of the process, bytes of a device of what it has."""
+COUNTERS = {"cpu": "process_cpu_seconds_total", "compiles": "arsenal_serve_late_compiles_total"}
+SPANS = {"throughput": 300.0, "cpu": 300.0, "compiles": 3600.0}
+"""Seconds over which what grows is held against its bound: it has no budget."""
+COUNTED = ("errors", "latency", "throughput")
+"""Measures of requests."""
+RATES = {"throughput": "requests a second", "cpu": "cores", "compiles": "compiles while callers waited"}
 FAILED = ("5..", "UNKNOWN", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS")
 """Answers that are the server's fault: of HTTP and of gRPC."""
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -59,7 +68,8 @@ class Objective(NamedTuple):
     within: float = math.inf
     """Seconds, of latency."""
     most: float = math.inf
-    """Rows that wait, of saturation."""
+    """Rows that wait, of saturation; bytes, of memory; the share in use, of a device's; cores over five minutes; compiles an hour
+    while callers waited."""
     least: float = 0.0
     """Requests a second, of throughput, over five minutes."""
     model: str = ""
@@ -89,20 +99,23 @@ def read_levels(path: str | Path) -> ServiceLevels:
           fast: {measure: latency, within: 0.25, target: 0.99}
           room: {measure: saturation, most: 1000, target: 0.99}
           busy: {measure: throughput, least: 0.1}
+          lean: {measure: memory, most: 2000000000}
+          warm: {measure: compiles, most: 1}
     """
     given = read_yaml(path, "levels")
     if not isinstance(given, Mapping) or not isinstance(given.get("objectives"), Mapping) or not given["objectives"]:
         raise MonitoringError(f"{path} must have `objectives`, by name.")
     if strange := sorted(set(given) - {"window", "cost_per_hour", "objectives"}):
         raise MonitoringError(f"{path} may have window, cost_per_hour and objectives; got {strange[0]}.")
-    needed = {"errors": "target", "latency": "within", "saturation": "most", "throughput": "least"}
+    needed = dict.fromkeys(get_args(What), "most") | {"errors": "target", "latency": "within", "throughput": "least"}
     made = []
     for name, words in given["objectives"].items():
         where = f"`{name}` of {path}"
         if not isinstance(words, Mapping) or words.get("measure") not in get_args(What):
             raise MonitoringError(f"{where} must have a measure, one of {', '.join(get_args(What))}.")
         allowed = {"measure", "model", "operation", "target", needed[words["measure"]]}
-        allowed -= {"throughput": {"target"}, "saturation": {"model", "operation"}}.get(words["measure"], set())
+        allowed -= {"target"} if words["measure"] in SPANS else set()
+        allowed -= {"model", "operation"} if words["measure"] in {*GAUGES, *COUNTERS} else set()
         if strange := sorted(set(words) - allowed):
             raise MonitoringError(f"{where} may have {', '.join(sorted(allowed))}; got {strange[0]}.")
         if needed[words["measure"]] not in words:
@@ -146,8 +159,8 @@ def counts_of_log(folder: str | Path, now: float | None = None, window: float = 
     known = np.array(models, object)
 
     def counts(objective, seconds):
-        if objective.measure == "saturation":
-            raise MonitoringError(f"`{objective.name}`: a request log does not say how many rows wait; the server's metrics do.")
+        if objective.measure in {*GAUGES, *COUNTERS}:
+            raise MonitoringError(f"`{objective.name}`: a request log knows no {objective.measure}; the server's metrics do.")
         own = times >= now - seconds
         if objective.model:
             own &= np.array([one == objective.model or one.startswith(f"{objective.model}.") for one in known], bool)
@@ -158,30 +171,41 @@ def counts_of_log(folder: str | Path, now: float | None = None, window: float = 
 
 
 def read_counters(text: str, objective: Objective) -> tuple[float, float]:
-    """Requests that were bad and all there were since the server began, by Prometheus' text; saturation is of this look."""
+    """Requests that were bad and all there were since the server began, by Prometheus' text.
+
+    Of what is a gauge, whether it is too much at this look, and 1; of another counter 0 and how far it is.
+    """
     from prometheus_client.parser import text_string_to_metric_families
 
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    if (name := (GAUGES | COUNTERS).get(objective.measure)) is not None:
+        values = {tuple(sample.labels.values()): sample.value for sample in samples if sample.name == name}
+        if objective.measure == "compiles" and not values:
+            return 0.0, 0.0  # nothing was compiled late
+        if not values:
+            raise MonitoringError(f"the server has no {name}, which `{objective.name}` is of.")
+        if objective.measure in COUNTERS:
+            return 0.0, sum(values.values())
+        if objective.measure == "device_memory":
+            limits = {tuple(sample.labels.values()): sample.value for sample in samples if sample.name == f"{DEVICE}_limit_bytes"}
+            values = {place: value / limits[place] for place, value in values.items()}
+        return float(max(values.values()) > objective.most), 1.0
     bad = total = good = 0.0
     bounds: set[float] = set()
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            if sample.name == QUEUE and objective.measure == "saturation":
-                return float(sample.value > objective.most), 1.0
-            labels = sample.labels
-            model = labels.get("model", "")
-            other = objective.model and model != objective.model and not model.startswith(f"{objective.model}.")
-            if not sample.name.startswith(f"{DURATIONS}_") or labels.get("operation") != objective.operation or other:
-                continue
-            if sample.name.endswith("_count"):
-                total += sample.value
-                bad += sample.value * is_failure(labels.get("code"))
-            elif sample.name.endswith("_bucket") and objective.measure == "latency":
-                bound = float(labels["le"])
-                bounds.add(bound)
-                if bound == objective.within and not is_failure(labels.get("code")):
-                    good += sample.value
-    if objective.measure == "saturation":
-        raise MonitoringError(f"the server has no {QUEUE}, which `{objective.name}` is of.")
+    for sample in samples:
+        labels = sample.labels
+        model = labels.get("model", "")
+        other = objective.model and model != objective.model and not model.startswith(f"{objective.model}.")
+        if not sample.name.startswith(f"{DURATIONS}_") or labels.get("operation") != objective.operation or other:
+            continue
+        if sample.name.endswith("_count"):
+            total += sample.value
+            bad += sample.value * is_failure(labels.get("code"))
+        elif sample.name.endswith("_bucket") and objective.measure == "latency":
+            bound = float(labels["le"])
+            bounds.add(bound)
+            if bound == objective.within and not is_failure(labels.get("code")):
+                good += sample.value
     if objective.measure == "latency" and bounds:
         if objective.within not in bounds:
             allowed = ", ".join(f"{one:g}" for one in sorted(bounds) if math.isfinite(one))
@@ -227,7 +251,8 @@ def look_at(url: str, folder: str | Path, levels: ServiceLevels, now: float | No
 
 def key_of(objective: Objective) -> str:
     """An objective by what is counted, so that one that was changed has no history."""
-    return json.dumps([value for key, value in objective._asdict().items() if key not in ("name", "target", "least")])
+    judged = ("name", "target", "least", *(["most"] if objective.measure in COUNTERS else []))
+    return json.dumps([value for key, value in objective._asdict().items() if key not in judged])
 
 
 def counts_of_looks(looks: list[tuple[float, Mapping[str, Any]]], now: float) -> Counts:
@@ -237,12 +262,12 @@ def counts_of_looks(looks: list[tuple[float, Mapping[str, Any]]], now: float) ->
         key = key_of(objective)
         own = [(when, *told[key]) for when, told in looks if key in told]
         times = [one[0] for one in own]
-        if objective.measure == "saturation":
+        if objective.measure in GAUGES:
             recent = own[bisect.bisect_left(times, now - seconds) :]
             return float(sum(one[1] for one in recent)), float(len(recent))
         bad = total = 0.0
         # From the last look before the window on, as when a counter grew between two looks nobody knows.
-        if objective.measure == "throughput" and (len(own) < 2 or times[0] > now - seconds):
+        if objective.measure in SPANS and (len(own) < 2 or times[0] > now - seconds):
             return 0.0, math.nan
         for old, new in pairwise(own[max(bisect.bisect_right(times, now - seconds) - 1, 0) :]):
             fell = new[2] < old[2]
@@ -253,19 +278,27 @@ def counts_of_looks(looks: list[tuple[float, Mapping[str, Any]]], now: float) ->
     return counts
 
 
-def expressions_of(objective: Objective) -> tuple[str, str]:
-    """What is bad and what there is in Prometheus' language, with WINDOW for a length of time."""
-    if objective.measure == "saturation":
-        over = f"{QUEUE} > bool {objective.most:g}"
-        return f"sum(sum_over_time(({over})[WINDOW:1m]))", f"sum(count_over_time({QUEUE}[WINDOW:1m]))"
-    model = f',model=~"{objective.model}([.].*)?"' if objective.model else ""
-    own = f'operation="{objective.operation}"{model}'
+def expressions_of(objective: Objective, job: str = "", by: str = "") -> tuple[str, str]:
+    """What is bad and what there is in Prometheus' language, with WINDOW for a length of time; of servers of a job, by labels."""
+    of, each = f'job=~"{job}"' if job else "", f"sum by ({by}) " if by else "sum"
+    if (gauge := GAUGES.get(objective.measure)) is not None:
+        value = f"{gauge}{{{of}}}"
+        if objective.measure == "device_memory":
+            value = f"({value} / {DEVICE}_limit_bytes{{{of}}})"
+        over = f"{value} > bool {objective.most:g}"
+        return f"{each}(sum_over_time(({over})[WINDOW:1m]))", f"{each}(count_over_time({value}[WINDOW:1m]))"
+    if (counter := COUNTERS.get(objective.measure)) is not None:
+        return "vector(0)", f"{each}(increase({counter}{{{of}}}[WINDOW]))"
+    model = f'model=~"{objective.model}([.].*)?"' if objective.model else ""
+    own = ",".join(filter(None, [of, f'operation="{objective.operation}"', model]))
     fault = "|".join(FAILED)
-    total = f"sum(increase({DURATIONS}_count{{{own}}}[WINDOW]))"
+    total = f"{each}(increase({DURATIONS}_count{{{own}}}[WINDOW]))"
     if objective.measure == "latency":
         bound = f"{objective.within:g}" if objective.within % 1 else f"{objective.within:.1f}"
-        return f'{total} - sum(increase({DURATIONS}_bucket{{{own},le="{bound}",code!~"{fault}"}}[WINDOW]))', total
-    return f'(sum(increase({DURATIONS}_count{{{own},code=~"{fault}"}}[WINDOW])) or vector(0))', total
+        good = f'{each}(increase({DURATIONS}_bucket{{{own},le="{bound}",code!~"{fault}"}}[WINDOW]))'
+        return f"({total} - ({good} or 0 * {total}))", total
+    # No request failed where no series says so: then it is 0, not nothing.
+    return f'({each}(increase({DURATIONS}_count{{{own},code=~"{fault}"}}[WINDOW])) or 0 * {total})', total
 
 
 def counts_of_prometheus(url: str, now: float | None = None) -> Counts:
@@ -306,17 +339,18 @@ def level_findings(
     found = []
     for one in levels.objectives:
         blank = Finding(at, one.model or model, version, "service_level", one.name, "ok")
-        if one.measure == "throughput":
-            _, total = counts(one, 300)
+        if (seconds := SPANS.get(one.measure)) is not None:
+            _, total = counts(one, seconds)
             if math.isnan(total):
-                found.append(blank._replace(why="not known before it was looked at for 5m"))
+                found.append(blank._replace(why=f"not known before it was looked at for {span(seconds)}"))
                 continue
-            rate = total / 300
-            state: State = "breach" if rate < one.least else "ok"
-            why = f"{rate:.3g} requests a second over 5m; must be at least {one.least:g}"
-            size = max(one.least - rate, 0.0) / one.least
-            blank = blank._replace(rows=round(total), window=(at - 300, at))
-            found.append(blank._replace(state=state, value=rate, bound=one.least, size=size, why=why))
+            least, unit = one.measure == "throughput", RATES[one.measure]
+            rate, bound = total if one.measure == "compiles" else total / seconds, one.least if least else one.most
+            state: State = "breach" if (rate < bound if least else rate > bound) else "ok"
+            why = f"{rate:.3g} {unit} over {span(seconds)}; must be at {'least' if least else 'most'} {bound:g}"
+            size = max(bound - rate if least else rate - bound, 0.0) / bound
+            blank = blank._replace(rows=round(total) if least else 0, window=(at - seconds, at))
+            found.append(blank._replace(state=state, value=rate, bound=bound, size=size, why=why))
             continue
         bad, total = counts(one, levels.window)
         left = 1 - bad / (total * (1 - one.target)) if total else 1.0
@@ -338,7 +372,7 @@ def level_findings(
         found.append(blank._replace(state=state, value=share, bound=one.target, size=worst, why=why))
     if levels.hourly is not None and levels.objectives:
         # What was counted for any objective of all models counts all requests.
-        whole = next((one for one in levels.objectives if one.measure != "saturation" and not one.model), None)
+        whole = next((one for one in levels.objectives if one.measure in COUNTED and not one.model), None)
         total = counts(whole, 3600)[1] if whole else 0.0
         if whole is None:
             raise MonitoringError("`cost_per_hour` needs an objective of errors, latency or throughput of all models.")
@@ -354,23 +388,3 @@ def burn_of(objective: Objective, counts: Counts, seconds: float) -> float:
     """How many times as fast as it lasts a budget is used up; 0 where nothing came."""
     bad, total = counts(objective, seconds)
     return bad / total / (1 - objective.target) if total else 0.0
-
-
-def burn_rules(levels: ServiceLevels) -> dict[str, Any]:
-    """The same as alerting rules of Prometheus, for a YAML file that `promtool check rules` takes."""
-    rules: list[dict[str, Any]] = []
-    for one in levels.objectives:
-        if one.measure == "throughput":
-            _, total = expressions_of(one)
-            expression = f"{total.replace('WINDOW', '5m')} / 300 < {one.least:g}"
-            rules.append({"alert": one.name, "expr": expression, "labels": {"severity": "breach"}})
-            continue
-        bad, total = expressions_of(one)
-        for rule in RULES:
-            bound = rule.share * levels.window / rule.long * (1 - one.target)
-            burns = f"({bad}) / ({total}) > {bound:.10g}"
-            parts = [burns.replace("WINDOW", span(seconds)) for seconds in (rule.long, rule.short)]
-            about = {"summary": f"{one.name} burns its budget over {span(rule.long)} and {span(rule.short)}"}
-            labels = {"severity": rule.state, "window": span(rule.long)}
-            rules.append({"alert": one.name, "expr": " and ".join(parts), "labels": labels, "annotations": about})
-    return {"groups": [{"name": "service_levels", "rules": rules}]}

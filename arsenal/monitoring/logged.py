@@ -11,6 +11,7 @@ import numpy as np
 from arsenal_serving.artifact import folder as artifact
 from arsenal_serving.artifact.versions import locate
 from arsenal_serving.cli.replay import requests
+from arsenal_serving.model import load
 from arsenal_serving.refused import Refused
 from arsenal_serving.telemetry.request_log import NAME
 
@@ -39,13 +40,22 @@ class LoggedRows(NamedTuple):
     """The classes of `predict_proba`, where that was asked."""
     others: int = 0
     """Rows of other versions of the model, which are not here."""
+    tensors: Mapping[str, np.ndarray] = {}
+    """[n, ...] inputs as clients sent them, those of which nothing was redacted."""
 
     def take(self, which: np.ndarray) -> "LoggedRows":
         """Some of the rows, by a mask or by places."""
-        asked, answered = ({name: one[which] for name, one in part.items()} for part in (self.asked, self.answered))
-        return self._replace(
-            id=self.id[which], place=self.place[which], time=self.time[which], asked=asked, answered=answered
-        )
+        several = (self.asked, self.answered, self.tensors)
+        asked, answered, tensors = ({name: one[which] for name, one in part.items()} for part in several)
+        places = {"id": self.id[which], "place": self.place[which], "time": self.time[which]}
+        return self._replace(**places, asked=asked, answered=answered, tensors=tensors)
+
+    @property
+    def names(self) -> list[str]:
+        """Each row for people: its request's id, and the row in it, from 1, where there are several."""
+        several = set(self.id[self.place > 0].tolist())
+        both = zip(self.id.tolist(), self.place.tolist(), strict=True)
+        return [f"{one} row {at + 1}" if one in several else one for one, at in both]
 
 
 def log_folders(folder: str | Path) -> list[Path]:
@@ -100,6 +110,7 @@ def read_logged(
         np.concatenate([np.arange(size) for size in sizes]), np.repeat([seconds for seconds, _ in lines], sizes),
         columns_of(ports["inputs"], [line["inputs"] for _, line in lines], sizes),
         columns_of(ports["outputs"], [line["outputs"] for _, line in lines], sizes, split=False), classes, others,
+        tensors_of(ports["inputs"], [line["inputs"] for _, line in lines]),
     )  # fmt: skip
 
 
@@ -131,9 +142,82 @@ def columns_of(
     return found
 
 
+def tensors_of(ports: list[dict[str, Any]], given: list[list[dict[str, Any]]]) -> dict[str, np.ndarray]:
+    """The inputs [n, ...] of all requests as a server takes them; none of which something was redacted or shapes differ."""
+    found = {}
+    for port in ports:
+        tensors = [next((one for one in several if one["name"] == port["name"]), None) for several in given]
+        whole = [one for one in tensors if one is not None and "data" in one and "redacted" not in one.get("parameters", {})]
+        if len(whole) < len(tensors) or len({tuple(one["shape"][1:]) for one in whole}) != 1:
+            continue
+        words = whole[0]["datatype"] == "BYTES"
+        parts = [
+            np.array([word if words or word is not None else math.nan for word in one["data"]], object if words else float)
+            for one in whole
+        ]
+        found[port["name"]] = np.concatenate(parts).reshape(-1, *whole[0]["shape"][1:])
+    return found
+
+
 def all_gone(column: np.ndarray) -> bool:
     """Whether no value of a column is there, as of one that was redacted."""
     return bool(np.isnan(column).all()) if column.dtype == float else all(one is None for one in column)
+
+
+PIECE = 4096
+"""Rows that are answered at once."""
+
+
+def answer_again(model: str | Path, rows: LoggedRows, method: str | None = None) -> dict[str, np.ndarray]:
+    """The answers of an artifact, in this process, to logged rows: of their own method unless another is named.
+
+    Raises MonitoringError where it has no such method, or inputs were redacted or are not those that it takes.
+    """
+    served = load(locate(model))
+    name = method or rows.method
+    if name not in served.methods:
+        raise MonitoringError(f"{served.name}/{served.version} has no method {name}; it has {', '.join(served.methods)}.")
+    ports = served.methods[name].inputs
+    if gone := [port.name for port in ports if port.name not in rows.tensors]:
+        raise MonitoringError(f"the log does not hold all of {gone[0]}, which {served.name}/{served.version} takes.")
+    given = {
+        port.name: values if (values := rows.tensors[port.name]).dtype == object else values.astype(port.dtype) for port in ports
+    }
+    try:
+        parts = [
+            served.infer(name, {key: values[at : at + PIECE] for key, values in given.items()})
+            for at in range(0, len(rows.id), PIECE)
+        ]
+    except Refused as error:
+        raise MonitoringError(f"{served.name}/{served.version} refuses rows of the log: {error}") from error
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {}
+
+
+def represent(model: str | Path, rows: LoggedRows) -> tuple[LoggedRows, list[str]]:
+    """Rows whose texts and pictures are what the model makes of them, and in words what was done.
+
+    By an output `embedding` of any of its methods, else by the probabilities or numbers that its default method answers (Lipton
+    et al., 2018). Where it has neither, rows stay as they are.
+    """
+    served = load(locate(model))
+    mine = served.methods.get(rows.method)
+    heavy = [] if mine is None else [
+        port.name for port in mine.inputs
+        if port.name in rows.tensors and (set(port.kinds) & {"text", "tokens"} or rows.tensors[port.name].ndim > 2)
+    ]  # fmt: skip
+    if not heavy:
+        return rows, []
+    names = {port.name for port in mine.inputs} if mine is not None else set()
+    fitting = {name: one for name, one in served.methods.items() if {port.name for port in one.inputs} == names}
+    ways = [(name, port.name) for name, one in fitting.items() for port in one.outputs if port.name == "embedding"]
+    ways += [(name, port.name) for name, one in fitting.items() for port in one.outputs
+             if port.dtype.kind == "f" and len(port.shape) == 2]  # fmt: skip
+    if not ways:
+        return rows, [f"{', '.join(heavy)}: the model has no embedding and no probabilities to compare them by."]
+    method, output = ways[0]
+    asked = {name: one for name, one in rows.asked.items() if name not in heavy}
+    asked[output] = answer_again(model, rows, method)[output]
+    return rows._replace(asked=asked), [f"{', '.join(heavy)}: compared by the model's `{output}`."]
 
 
 class LabelCounts(NamedTuple):

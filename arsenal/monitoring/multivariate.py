@@ -83,6 +83,8 @@ class Domains(NamedTuple):
     now: np.ndarray
     columns: Mapping[str, float]
     """By how much the area falls where the column is shuffled among rows, the most telling first."""
+    drawn: np.ndarray
+    """Which rows of now these are, where there were more."""
 
 
 @functools.partial(jax.jit, static_argnames=("folds",))
@@ -103,7 +105,7 @@ def tell_apart(design: JointRows, seed: int = 0, alpha: Annotated[float, Gt(0)] 
     Of more than 5,000 rows of a side 5,000 are drawn; the answers are of those, in their order. Interval and p: DeLong's.
     """
     draw = np.random.default_rng(seed)
-    drawn = (np.sort(draw.choice(len(side), min(len(side), MOST), replace=False)) for side in design[:2])
+    drawn = [np.sort(draw.choice(len(side), min(len(side), MOST), replace=False)) for side in design[:2]]
     sides = [side[which] for side, which in zip(design[:2], drawn, strict=True)]
     x = np.concatenate(sides)
     owner = np.array(design.owner)
@@ -131,7 +133,7 @@ def tell_apart(design: JointRows, seed: int = 0, alpha: Annotated[float, Gt(0)] 
     p = 1 / (1 + np.exp(-np.clip(score, -30, 30)))
     ordered = dict(sorted(falls.items(), key=lambda one: -one[1]))
     one_side = found.p_value / 2 if found.effect > 0 else 1 - found.p_value / 2  # what is told worse than by chance is alike
-    return Domains(found.effect + 0.5, found.low + 0.5, found.high + 0.5, one_side, p[y == 0], p[y == 1], ordered)
+    return Domains(found.effect + 0.5, found.low + 0.5, found.high + 0.5, one_side, p[y == 0], p[y == 1], ordered, drawn[1])
 
 
 def area_of(y: np.ndarray, score: np.ndarray) -> float:

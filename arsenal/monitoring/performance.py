@@ -15,6 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from annotated_types import Gt, Interval
+from arsenal_serving.artifact import folder as artifact
+from arsenal_serving.artifact.sketch import Sketch, describe
+from arsenal_serving.artifact.versions import locate
 from scipy import stats
 
 from arsenal.evaluation.bootstrap import bootstrap
@@ -23,15 +26,26 @@ from arsenal.evaluation.significance import mcnemar, two_sides, wilson
 from arsenal.evaluation.slices import slices_of
 from arsenal.evaluation.threshold import Costs
 from arsenal.monitoring.detectors import adwin
+from arsenal.monitoring.drift import DriftBounds, drift_findings
 from arsenal.monitoring.findings import Finding, State
-from arsenal.monitoring.logged import LoggedRows, join_labels, label_words, read_labels, read_logged
+from arsenal.monitoring.logged import LoggedRows, answer_again, join_labels, label_words, read_labels, read_logged, represent
 from arsenal.monitoring.multivariate import MOST, as_numbers, importance, joint_findings
+from arsenal.monitoring.outliers import (
+    SHOWN,
+    Outlier,
+    columns_of_log,
+    find_outliers,
+    outlier_finding,
+    outlier_part,
+    telling_rows,
+    value_text,
+)
 from arsenal.monitoring.watch import MonitoringError
 from arsenal.numerics.isotonic import fit_steps, read_steps
 from arsenal.records import Detector
 
 BINS = 15
-SHOWN = 8
+WORST = 8
 """Bad slices that are named."""
 SMALLER = ("log_loss", "calibration_error", "cost", "mae", "rmse")
 """Measures of which less is better."""
@@ -211,7 +225,21 @@ def performance_findings(
                 name=name, state="warning", value=abs(part.value), size=size, p=part.p_value, rows=int(part.rows),
                 slice=part.name, why=why,
             ))  # fmt: skip
-    return found + sorted(bad, key=lambda one: -(one.size or 0))[:SHOWN]
+    return found + sorted(bad, key=lambda one: -(one.size or 0))[:WORST]
+
+
+def label_findings(
+    rows: LoggedRows, y: np.ndarray, before: np.ndarray, alpha: float = 0.01, at: float | None = None
+) -> list[Finding]:
+    """Whether the labels [n] of rows are distributed as those before [m]: label drift, judged as a column is."""
+    answer, p = answer_of(rows)
+    of_numbers = p is None and answer.dtype.kind == "f"
+    known, now = (np.array([float(one) for one in side]) if of_numbers else label_words(side) for side in (before, y))
+    sketch = Sketch(describe("labels", known))
+    sketch.add(now)
+    span = (float(rows.time.min()), float(rows.time.max())) if len(y) else (0.0, 0.0)
+    drift = drift_findings(rows.model, rows.version, "label_drift", {"labels": sketch}, span, DriftBounds(alpha=alpha), now=at)
+    return [one for one in drift if one.kind == "label_drift"]
 
 
 def change_findings(
@@ -334,6 +362,35 @@ def estimate_findings(
     return found
 
 
+def compare_models(
+    folder: str | Path, model: str | Path, other: str | Path, labels: str | Path | None = None, method: str | None = None,
+    since: float = 0.0, until: float = math.inf,
+) -> tuple[dict[str, Any], list[Outlier]]:  # fmt: skip
+    """`compare_versions` of what a version answered, by a request log, and of what another artifact answers to the same rows.
+
+    Also the rows whose answers are furthest apart.
+    """
+    rows = read_logged(folder, model, method, since, until)
+    where = locate(other)
+    manifest = artifact.read_manifest(where, artifact.open_version(where).files)
+    ports = manifest["methods"].get(rows.method, {}).get("outputs", [])
+    classes = next((tuple(port["columns"] or ()) for port in ports if port["name"] == "predict_proba"), ())
+    again = rows._replace(model=manifest["name"], version=str(manifest["version"]), classes=classes,
+                          answered=answer_again(other, rows))  # fmt: skip
+    y = None if labels is None else join_labels(rows, read_labels(labels))[0]
+    (a, p), (b, q) = answer_of(rows), answer_of(again)
+    if p is not None and q is not None and rows.classes == again.classes:
+        apart = np.abs(p - q).max(1)
+    else:
+        apart = np.abs(a - b) if a.dtype.kind == "f" else (label_words(a) != label_words(b)).astype(float)
+    names, furthest = rows.names, np.argsort(-apart, kind="stable")[:SHOWN]
+    said = [
+        Outlier(names[at], float(rows.time[at]), float(apart[at]), (("was", value_text(a[at])), ("is", value_text(b[at]))))
+        for at in furthest if apart[at] > 0
+    ]  # fmt: skip
+    return compare_versions(rows, again, y), said
+
+
 def compare_versions(one: LoggedRows, other: LoggedRows, y: np.ndarray | None = None) -> dict[str, Any]:
     """How two versions answered the same requests, by id and row: how often alike, how far apart, and who is right more often.
 
@@ -364,12 +421,24 @@ def compare_versions(one: LoggedRows, other: LoggedRows, y: np.ndarray | None = 
     return found
 
 
+class LogFindings(NamedTuple):
+    """What a request log says."""
+
+    findings: list[Finding]
+    remarks: list[str]
+    """In words, what could not be said."""
+    rare: list[Outlier]
+    """Rows least like those that the model learned from."""
+    other: list[Outlier]
+    """Rows least like those before, where the classifier tells both apart."""
+
+
 def log_findings(
     folder: str | Path, model: str | Path, labels: str | Path | None = None, method: str | None = None, since: float = 0.0,
     until: float = math.inf, costs: Costs | None = None, bounds: PerformanceBounds = PerformanceBounds(),  # noqa: B008
     detector: Detector | None = None,
-) -> tuple[list[Finding], list[str]]:  # fmt: skip
-    """All that a request log and a table of labels say of the rows from `since` on, and in words what could not be said.
+) -> LogFindings:  # fmt: skip
+    """All that a request log and a table of labels say of the rows from `since` on.
 
     Rows with labels before `since` are what those since are compared with; estimates of rows without labels rest on all that have
     one. Rows before and since are compared together, too.
@@ -391,17 +460,50 @@ def log_findings(
             found.append(blank._replace(value=share, bound=0.0, size=share, why=f"{counts.contradicting:,} rows have two labels"))
         before = (rows.take(there & old), y[there & old]) if (there & old).any() else None
         found += performance_findings(rows.take(there & now), y[there & now], before, costs, bounds)
+        if before is not None:
+            found += label_findings(rows.take(there & now), y[there & now], before[1], bounds.alpha)
         known, waiting = there & (rows.time < until), ~there & now
         if known.any():
             found += change_findings(rows.take(known), y[known], detector or adwin())
         if waiting.any() and known.any() and answer_of(rows)[0].dtype.kind != "f":
             usual = float(judge_right(*before).mean()) if before else None
             found += estimate_findings(rows.take(known), y[known], rows.take(waiting), bounds, usual)
+    came = rows.take(now)
+    span = (float(came.time.min()), float(came.time.max()))
+    known_by, columns = columns_of_log(model, came)
+    rare: list[Outlier] = []
+    if known_by is not None:
+        score, rare = find_outliers(known_by, columns, came.names, came.time)
+        if (one := outlier_finding(rows.model, rows.version, known_by, score, span, bounds.alpha)) is not None:
+            found.append(one)
+    other: list[Outlier] = []
     if old.any():
-        span = (float(rows.time[now].min()), float(rows.time[now].max()))
-        together, _ = joint_findings(rows.model, rows.version, rows.take(old).asked, rows.take(now).asked, span)
+        seen, how = represent(model, rows)
+        remarks += how
+        came = seen.take(now)
+        together, domains = joint_findings(rows.model, rows.version, seen.take(old).asked, came.asked, span)
         found += together
-    return found, remarks
+        if domains is not None and together[0].state == "breach":
+            which = came.take(domains.drawn)
+            other = telling_rows(domains.now, which.asked, [*domains.columns], which.names, which.time)
+    return LogFindings(found, remarks, rare, other)
+
+
+def log_parts(said: LogFindings) -> list[dict[str, Any]]:
+    """The sections of the page: answers and rows together, and which rows."""
+    parts = [performance_part(said.findings, said.remarks)]
+    if said.rare:
+        parts.append(outlier_part("Rows least like those that it learned from", "score", said.rare, RARE_TEXT))
+    if said.other:
+        parts.append(outlier_part("Rows least like those before", "probability", said.other, OTHER_TEXT))
+    return parts
+
+
+RARE_TEXT = (
+    "The score adds up, column by column, how rare a value is among the rows that it learned from; "
+    "a row is shown where fewer than one in a hundred of these are as rare."
+)
+OTHER_TEXT = "The probability by which a classifier, which has not seen the row, tells it from the rows before."
 
 
 def performance_part(findings: Sequence[Finding], remarks: Sequence[str] = ()) -> dict[str, Any]:

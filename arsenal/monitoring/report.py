@@ -15,7 +15,8 @@ from arsenal.evaluation import plot
 from arsenal.evaluation.report import Pictures, number, render
 from arsenal.monitoring.drift import ColumnDrift, DriftBounds, compare_columns, drift_findings
 from arsenal.monitoring.findings import Finding
-from arsenal.monitoring.watch import MonitoringError, Watched, merge_slices, windows_of
+from arsenal.monitoring.outliers import find_outliers, outlier_finding, outlier_part
+from arsenal.monitoring.watch import AnsweredTable, MonitoringError, Watched, merge_slices, windows_of
 from arsenal.storage.files import write_text
 
 SLICES = 24
@@ -52,6 +53,17 @@ def write_page(
     return write_slices(path, watched, whole, slices, bounds, parts)
 
 
+def write_batch(path: Path, batch: AnsweredTable, bounds: DriftBounds = DriftBounds()) -> list[Finding]:  # noqa: B008
+    """Write the page of a table's rows; the findings that it shows."""
+    known, window = batch.watched.reference, batch.window
+    names = [f"row {at + 1}" for at in range(window.rows)]
+    score, rare = find_outliers(known, batch.asked, names)
+    span = (window.since, window.until)
+    one = outlier_finding(batch.watched.model, batch.watched.version, known, score, span, bounds.alpha)
+    parts = [outlier_part("Rows least like those that it learned from", "score", rare, one.why if one else "")] if rare else []
+    return write_slices(path, batch.watched, window, [window], bounds, parts) + ([one] if one else [])
+
+
 def write_slices(
     path: Path, watched: Watched, whole: Window, slices: list[Window], bounds: DriftBounds, parts: Sequence[dict[str, Any]] = ()
 ) -> list[Finding]:
@@ -86,7 +98,7 @@ def page_of(
                 names, before, now, one.column, ("learned from", "asked"), theme),
             f"Shares of {one.column} where it learned and now",
         ))  # fmt: skip
-    qualities = [one for one in findings_of(watched, whole, bounds) if one.kind == "quality"]
+    qualities = [one for one in findings_of(watched, whole, bounds) if one.kind == "quality" and one.state != "ok"]
     state = f"{len(moved) + len(answers)} moved" if moved or answers else "something is missing" if qualities else "as it learned"
     few = whole.rows < bounds.rows
     return {

@@ -1,9 +1,12 @@
 """What a served model was asked: the windows of a monitoring folder beside the reference of the artifact."""
 
+import contextlib
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from arsenal_serving.artifact import folder as artifact
 from arsenal_serving.artifact.reference import FILE, MethodReference, ModelReference
 from arsenal_serving.artifact.reference import read as read_reference
@@ -29,26 +32,50 @@ class Watched(NamedTuple):
 
 
 def read_watched(model: str | Path, folder: str | Path, method: str | None = None) -> Watched:
-    """The method, the default one unless named, of an artifact (a version, a model's folder, a run's) in a monitoring folder."""
+    """A method of an artifact (a version, a model's folder, a run's) in a monitoring folder: unless named, the one asked most."""
     where = locate(model)
     held = artifact.open_version(where).files
     manifest = artifact.read_manifest(where, held)
     if FILE not in held:
         raise MonitoringError(f"{where} has no {FILE}: it was exported without one, or without its data; export it again.")
     known = read_reference(held[FILE], str(where / FILE))
-    name = method or manifest["default"]
-    if name not in known.methods:
+    if method is not None and method not in known.methods:
         methods = ", ".join(known.methods) or "none: the reference has no method"
-        raise MonitoringError(f"`method` must be one of {methods}; got {name}.")
+        raise MonitoringError(f"`method` must be one of {methods}; got {method}.")
     version = str(manifest["version"])
     windows = Path(folder) / manifest["name"] / version
     if not windows.is_dir():
         there = sorted(f"{path.parent.name}/{path.name}" for path in Path(folder).glob("*/*") if path.is_dir())
         raise MonitoringError(f"{folder} has no windows of {manifest['name']}/{version}; there are {', '.join(there) or 'none'}.")
-    return Watched(manifest["name"], version, name, known.methods[name], known, windows)
+    if method is None:
+        method = most_asked(windows, known, manifest["default"])
+    return Watched(manifest["name"], version, method, known.methods[method], known, windows)
 
 
-def read_batch(model: str | Path, table: str | Path, method: str | None = None) -> tuple[Watched, Window]:
+NEWEST = 100
+"""Windows by which the method is known that is asked most."""
+
+
+def most_asked(folder: Path, known: ModelReference, default: str) -> str:
+    """The method of which most rows came in the newest windows; `default` where none came."""
+    rows = {name: 0.0 for name in known.methods}
+    for path in sorted(folder.glob("*/*.json"))[-NEWEST:]:
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # what is torn is said by who reads it
+            for name, one in json.loads(path.read_bytes())["methods"].items():
+                rows[name] += max((sum(sketch["counts"]) for sketch in one["inputs"].values()), default=0.0)
+    best = max(rows, key=lambda name: rows[name], default=default)
+    return best if rows.get(best) else default
+
+
+class AnsweredTable(NamedTuple):
+    """Rows that a model answered here: as a window, and the columns [n] that were asked."""
+
+    watched: Watched
+    window: Window
+    asked: dict[str, np.ndarray]
+
+
+def read_batch(model: str | Path, table: str | Path, method: str | None = None) -> AnsweredTable:
     """A table that arsenal reads as one window: its rows read as the server reads CSV, and the model's answers to them."""
     from arsenal_serving.artifact.reference import PortColumns
     from arsenal_serving.artifact.sketch import Sketch
@@ -67,6 +94,7 @@ def read_batch(model: str | Path, table: str | Path, method: str | None = None) 
     known, loaded = served.reference.methods[name], served.methods[name]
     made = [{column.name: Sketch(column) for column in columns} for columns in (known.inputs, known.outputs)]
     entry, states = served.manifest["methods"][name], served.manifest["codecs"]
+    asked: dict[str, list[np.ndarray]] = {}
     for at in range(0, len(frame), PIECE):
         inputs = tables.parse(loaded, frame[at : at + PIECE].to_csv(index=False).encode())
         both = (entry["inputs"], inputs, True), (entry["outputs"], served.infer(name, inputs), False)
@@ -75,9 +103,12 @@ def read_batch(model: str | Path, table: str | Path, method: str | None = None) 
                 for column, values in PortColumns(one, states, inward).split(arrays[one["name"]]):
                     if column in sketches:
                         sketches[column].add(values)
+                        if inward:
+                            asked.setdefault(column, []).append(values)
     ended = max(file.stat().st_mtime for file in files)
     watched = Watched(served.name, str(served.version), name, known, served.reference, Path(table))
-    return watched, Window(ended, ended, len(frame), *made)
+    window = Window(ended, ended, len(frame), *made)
+    return AnsweredTable(watched, window, {column: np.concatenate(parts) for column, parts in asked.items()})
 
 
 PIECE = 4096

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from arsenal.cli import UsageError, as_truth
+from arsenal.refusal import Refusal
 
 ROOT = "alerts"
 
@@ -70,7 +71,8 @@ def run(
     for text in policy_warnings(read, time.time()):
         print(f"warning: {text}", flush=True)
     files = findings_files(findings)
-    loop = AlertLoop(read, Path(folder), files, lambda text: print(f"{stamp(time.time())}  {text}", flush=True))
+    say = lambda text: print(f"{stamp(time.time())}  {text}", flush=True)  # noqa: E731
+    loop = AlertLoop(read, Path(folder), files, say, follow_policy(policy, say))
     server = serve(listen, files[0]) if listen else None
     if server is not None:
         print(f"listening on {server.server_address[0]!s}:{server.server_address[1]}", flush=True)
@@ -90,6 +92,36 @@ def run(
         if server is not None:
             server.shutdown()
         loop.close()
+
+
+def follow_policy(path: str, say: Callable[[str], None]) -> Callable[[], Any]:
+    """What gives the policy of a file when it has changed; one that cannot hold is said once, and the last one stays."""
+    from arsenal.monitoring.alerts import policy_warnings
+
+    def mark() -> tuple[int, int] | None:
+        with contextlib.suppress(OSError):
+            found = Path(path).stat()
+            return found.st_mtime_ns, found.st_size
+        return None
+
+    seen = mark()
+
+    def newer() -> Any:
+        nonlocal seen
+        if (now := mark()) == seen:
+            return None
+        seen = now
+        try:
+            read = read_whole(path)
+        except Refusal as error:
+            say(f"{error} The policy from before stays.")
+            return None
+        for text in policy_warnings(read, time.time()):
+            say(f"warning: {text}")
+        say(f"{path} has changed, and holds from now on.")
+        return read
+
+    return newer
 
 
 def list_alerts(folder: str = ROOT, state: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""`arsenal monitor report|watch|reference|performance|levels|export`: a served model beside what it learned from."""
+"""`arsenal monitor report|watch|reference|performance|compare|levels|export`: a served model beside what it learned from."""
 
 import contextlib
 import math
@@ -23,8 +23,8 @@ def report(
     2026-11-30T20:00, UTC, or how long ago, 6h, 30m, 2d. size: how far a column must have moved. alpha: the share of windows
     without drift that may say so. log, labels: as of `performance`, for its section, beside folder. to: the page.
     """  # fmt: skip
-    from arsenal.monitoring.performance import log_findings, performance_part
-    from arsenal.monitoring.report import write_page, write_slices
+    from arsenal.monitoring.performance import log_findings, log_parts
+    from arsenal.monitoring.report import write_batch, write_page
     from arsenal.monitoring.watch import read_batch, read_watched
 
     bounds = bounds_of(size, alpha)
@@ -33,16 +33,15 @@ def report(
     if table is not None:
         if any(word is not None for word in (since, until, log, labels)):
             raise UsageError("`since`, `until`, `log` and `labels` are of folder=...; a table is one window.")
-        watched, window = read_batch(model, table, method)
-        print_findings(write_slices(Path(to), watched, window, [window], bounds))
+        print_findings(write_batch(Path(to), read_batch(model, table, method), bounds))
         print(f"page: {to}")
         return
     assert folder is not None
     begin, end = as_time("since", since, 0.0), as_time("until", until, math.inf)
     if labels is not None and log is None:
         raise UsageError("`labels` are joined to the rows of a request log; give `log` too.")
-    seen, remarks = log_findings(log, model, labels, method, begin, end) if log else ([], [])
-    parts = [performance_part(seen, remarks)] if log else []
+    said = log_findings(log, model, labels, method, begin, end) if log else None
+    parts, seen = (log_parts(said), said.findings) if said else ([], [])
     print_findings(write_page(Path(to), read_watched(model, folder, method), bounds, begin, end, parts) + seen)
     print(f"page: {to}")
 
@@ -71,38 +70,57 @@ def performance(
     except ValueError as error:
         raise UsageError(str(error)) from error
     begin, end = as_time("since", since, 0.0), as_time("until", until, math.inf)
-    found, remarks = log_findings(log, model, labels, method, begin, end, price, bounds)
+    said = log_findings(log, model, labels, method, begin, end, price, bounds)
     if to is not None:
-        append_findings(Path(to), found)
-    for one in found:
+        append_findings(Path(to), said.findings)
+    for one in said.findings:
         print(line_of(one))
-    for remark in remarks:
+    for remark in said.remarks:
         print(remark)
-    if any(one.state == "breach" for one in found):
+    for what, rows in (("unlike what it learned from", said.rare), ("unlike those before", said.other)):
+        for row in rows[:NAMED]:
+            print(f"{what}: {row.name}, by {row.by}")
+    if any(one.state == "breach" for one in said.findings):
         raise Moved("what is above as a breach is worse than it was or must be.")
+
+
+NAMED = 5
+"""Rows of each kind that are printed."""
+
+
+def compare(
+    log: str, model: str, other: str, labels: str | None = None, method: str | None = None, since: str | None = None,
+    until: str | None = None,
+) -> None:  # fmt: skip
+    """Say how another version would have answered what a version was asked: how alike, and who is right more often.
+
+    log: what `arsenal-serve --request-log` wrote. model: the artifact that answered, a model's folder or a run's. other: the one
+    that answers now, in this process. labels, method, since, until: as of `performance`.
+    """
+    from arsenal.monitoring.performance import compare_models
+
+    begin, end = as_time("since", since, 0.0), as_time("until", until, math.inf)
+    found, apart = compare_models(log, model, other, labels, method, begin, end)
+    words = {"rows": "{:,} rows", "same": "same {:.4f}", "distance": "distance {:.4g}", "right": "right {:.4f}",
+             "other_right": "the other {:.4f}", "p": "p {:.4f}, McNemar's"}  # fmt: skip
+    print(", ".join(words[name].format(value) for name, value in found.items()))
+    for row in apart[:NAMED]:
+        print(f"apart by {row.score:.3g}: {row.name}, {row.by}")
 
 
 def levels(
     objectives: str, url: str | None = None, prometheus: str | None = None, log: str | None = None, folder: str | None = None,
-    to: str | None = None, rules: str | None = None,
+    to: str | None = None,
 ) -> None:  # fmt: skip
     """Say whether a server keeps to its objectives and how fast it burns what may fail; exit 1 where too fast.
 
     objectives: a YAML file. One of url: the server's /metrics, whose counters are kept in `levels.jsonl` of `folder` for the next
-    look; prometheus: the address of a Prometheus server; log: a request log. to: a file to which findings are appended. rules:
-    write the same as alerting rules of Prometheus to this file and stop.
+    look; prometheus: the address of a Prometheus server; log: a request log. to: a file to which findings are appended.
     """
-    import yaml
-
     from arsenal.monitoring import levels as service
     from arsenal.monitoring.findings import append_findings
-    from arsenal.storage.files import write_text
 
     promised = service.read_levels(objectives)
-    if rules is not None:
-        write_text(Path(rules), yaml.safe_dump(service.burn_rules(promised), sort_keys=False, width=1000))
-        print(f"rules: {rules}")
-        return
     if sum(one is not None for one in (url, prometheus, log)) != 1:
         raise UsageError("`levels` takes one of url, prometheus and log.")
     if url is not None and folder is None:
@@ -209,35 +227,29 @@ def reference(model: str, method: str | None = None) -> None:
     print(align(heads, rows, range(4, 10)), end="")
 
 
-def export(
-    to: str, into: str, findings: str | None = None, answered: str = "0.999", quick: str = "0.99", seconds: str = "0.25",
-    job: str = ".+",
-) -> None:  # fmt: skip
+def export(to: str, into: str, findings: str | None = None, objectives: str | None = None, job: str = ".+") -> None:
     """Tell others what monitoring knows: rules for Prometheus, a dashboard for Grafana, findings for OpenTelemetry.
 
     to: rules, grafana, metrics (findings as Prometheus' textfile collector reads them), otlp or parquet. into: the file; of otlp
-    the collector's URL, http://HOST:4318. findings: findings.jsonl or its folder, of metrics, otlp and parquet. answered, quick,
-    seconds: the shares of requests that must be answered, and within so many seconds. job: of the servers in Prometheus.
+    the collector's URL, http://HOST:4318. findings: findings.jsonl or its folder, of metrics, otlp and parquet. objectives: of
+    rules, the file of `levels`; 0.999 answered and 0.99 within 0.25 s unless given. job: of the servers in Prometheus.
     """
     from arsenal.monitoring import exports
     from arsenal.monitoring.findings import read_findings
+    from arsenal.monitoring.levels import read_levels
     from arsenal.storage.files import write_text
 
     if to not in ("rules", "grafana", "metrics", "otlp", "parquet"):
         raise UsageError(f"`to` must be one of rules, grafana, metrics, otlp, parquet; got {to}.")
+    if objectives is not None and to != "rules":
+        raise UsageError(f"`objectives` is of to=rules; got to={to}.")
     found = []
     if to in ("metrics", "otlp", "parquet"):
         if findings is None or not Path(findings).exists():
             raise UsageError(f"`findings` must name findings.jsonl or its folder; got {findings}.")
         found = read_findings(Path(findings))
     if to == "rules":
-        numbers = []
-        for name, word in (("answered", answered), ("quick", quick), ("seconds", seconds)):
-            try:
-                numbers.append(float(word))
-            except ValueError as error:
-                raise UsageError(f"`{name}` must be a number; got {word}.") from error
-        exports.write_rules(Path(into), exports.Promise(*numbers), job)
+        exports.write_rules(Path(into), read_levels(objectives) if objectives else exports.PROMISED, job)
     elif to == "grafana":
         exports.write_dashboard(Path(into))
     elif to == "otlp":
@@ -260,7 +272,8 @@ def print_findings(found: list[Any]) -> None:
         print(line_of(one))
     if not wrong:
         few = next((one.why for one in found if one.why.startswith("too few")), None)
-        print(few or (f"{len(found)} columns are as they were" if found else "nothing came"))
+        columns = len({one.name for one in found})
+        print(few or (f"{columns} columns are as they were" if found else "nothing came"))
 
 
 def line_of(one: Any) -> str:
@@ -314,6 +327,6 @@ def as_time(name: str, word: str | None, default: float) -> float:
 
 
 VERBS: dict[str, Callable[..., None]] = {
-    "report": report, "watch": watch, "reference": reference, "performance": performance, "levels": levels,
+    "report": report, "watch": watch, "reference": reference, "performance": performance, "compare": compare, "levels": levels,
     "export": export,
 }  # fmt: skip

@@ -41,12 +41,12 @@ def seed_drift(frame: pd.DataFrame, kind: int) -> tuple[pd.DataFrame, str]:
 
 
 def measure(report: Callable[[pd.DataFrame, pd.DataFrame], set[str]], given: dict) -> dict:
-    """Reports a second of many rows, and which of ten drifts `report(reference, came)` sees, and of none."""
-    reference, came, rates = table(given["reference"], 0), table(given["rows"], 1), []
+    """Reports a minute of many rows, and which of ten drifts `report(reference, came)` sees, and of none."""
+    reference, came, rates = table(given["reference"], 0), table(given["came"], 1), []
     for _ in range(given["windows"]):
         began = time.perf_counter()
         report(reference, came)
-        rates.append(1 / (time.perf_counter() - began))
+        rates.append(60 / (time.perf_counter() - began))
     small = table(5000, 2)
     found = [name in report(reference, frame) for frame, name in (seed_drift(small, kind) for kind in range(10))]
     said = f"of ten seeded drifts {sum(found)} seen {found}; {len(report(reference, small))} columns of none"

@@ -73,4 +73,5 @@ def main(given: dict) -> dict:
     }
 
 
-print(json.dumps(main(json.loads(sys.argv[1]))))
+if __name__ == "__main__":
+    print(json.dumps(main(json.loads(sys.argv[1]))))

@@ -123,7 +123,7 @@ def test_nginx_takes_its_configuration(kind, tmp_path):
     subject = ["-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=a", "-days", "1"]
     run("openssl", "req", *subject, "-keyout", tmp_path / "tls.key", "-out", tmp_path / "tls.crt")
     conf = written(kind, tmp_path) / "proxy" / "nginx.conf"
-    conf.write_text(conf.read_text().replace("/run/secrets", str(tmp_path)).replace(" /tmp/", f" {tmp_path}/"))
+    conf.write_text(conf.read_text().replace("/run/secrets", str(tmp_path)).replace("/run/nginx", str(tmp_path)))
     run(nginx, "-t", "-q", "-c", conf, "-e", tmp_path / "error.log")
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +32,8 @@ from arsenal_serving.model import load
 from arsenal_serving.protocols.errors import answer_error
 from arsenal_serving.repository.models import Repository
 from arsenal_serving.telemetry import audit, request_log
-from arsenal_serving.telemetry.logs import Log
+from arsenal_serving.telemetry.logs import Log, write_all
+from arsenal_serving.telemetry.turning import TurningFiles
 
 SECRET, HIDDEN = 1234.5678, 8765.25
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -271,7 +273,7 @@ def test_a_log_that_nobody_reads_holds_nothing_up_and_what_is_lost_is_counted():
     call = Call("http", {})
     call.status, call.inputs = 200, {"x": X}
     reading, writing = os.pipe()
-    log = Log(True, writing)
+    log = Log(True, partial(write_all, writing))
     start = time.perf_counter()
     for _ in range(40_000):
         log.observe(call)
@@ -301,7 +303,7 @@ def test_an_error_of_ours_has_its_traceback_in_the_log_and_not_in_the_answer(tmp
     call.status = answer.status
     assert answer.status == 500 and b"bug" not in answer.body
     with open(tmp_path / "log", "wb") as file:
-        log = Log(False, file.fileno())
+        log = Log(False, file.write)
         log.observe(call)
         call.status = 404
         log.observe(call)
@@ -403,9 +405,21 @@ def test_the_request_log_is_bounded_and_the_oldest_go(repository, tmp_path):
     assert ids == [str(k) for k in range(120 - len(ids), 120)] and log.dropped == 0
 
 
+def test_the_log_turns_over_in_its_folder(tmp_path):
+    log = Log(True, TurningFiles(tmp_path, "server", 1 << 20).append)
+    for k in range(6000):
+        log.event("info", "happened", number=k, said="x" * 300)
+        if k % 500 == 0:
+            time.sleep(0.05)
+    log.close()
+    sizes = [path.stat().st_size for path in tmp_path.iterdir()]
+    numbers = [json.loads(line)["number"] for path in sorted(tmp_path.iterdir()) for line in path.read_text().splitlines()]
+    assert sum(sizes) <= 1 << 20 and numbers == [*range(6000 - len(numbers), 6000)] and log.dropped == 0
+
+
 def test_a_full_disk_loses_the_request_log_and_nothing_else(repository, tmp_path):
     log = request_log.RequestLog(tmp_path, repository, 1.0)
-    log._file, made = os.open("/dev/full", os.O_WRONLY), log._file
+    log._files._file, made = os.open("/dev/full", os.O_WRONLY), log._files._file
     for call in calls(20):
         log.observe(call)
     log.close()

@@ -34,9 +34,8 @@ def build(node, schema=LABELS):
     return parts(config, schema).learner
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in ("calibrated", "stacking") else pytest.param(name, marks=pytest.mark.slow) for name in NODES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NODES)
 def test_a_nested_factory_knows_the_labels(name):
     learner = build(f"_target_: arsenal.combine.{name}, {NODES[name]}")
     rng = np.random.default_rng(0)

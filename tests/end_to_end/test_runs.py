@@ -78,6 +78,7 @@ def test_show(arsenal):
     assert arsenal("show", "run=experiments") == "arsenal: experiments is not a run folder.\n"
 
 
+@pytest.mark.slow
 def test_compare(arsenal, tmp_path):
     said = arsenal("compare", "runs=experiments/digits_mlp/*", "to=pages/both.html")
     differing = [line.split()[0] for line in said.split("\n\n")[1].splitlines()[1:] if "/" not in line]

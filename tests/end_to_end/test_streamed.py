@@ -71,9 +71,8 @@ def config(files, root, name, *more):
     return compose(experiment, [*(word.format(root=files) for word in overrides), f"run.root={root}", *more])
 
 
-@pytest.mark.parametrize("name", [
-    name if name == "memmap" else pytest.param(name, marks=pytest.mark.slow) for name in FACTORIES
-])  # fmt: skip
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FACTORIES)
 def test_a_run_stopped_half_way_is_the_run_that_was_not(files, tmp_path, monkeypatch, name):
     monkeypatch.syspath_prepend(files)
     whole = fit(config(files, tmp_path / "whole", name, "length=30"))

@@ -67,6 +67,7 @@ def test_a_search_that_begins_far_away_does_not_leap_to_the_bounds():
     assert bool(poor.converged) and float(poor.likelihood) > float(best.likelihood) - 1
 
 
+@pytest.mark.slow
 def test_a_process_sees_a_row_as_often_as_it_weighs():
     """Likelihood included: the very density of the rows repeated."""
     x, y, weight = load("diabetes", 5)

@@ -9,7 +9,7 @@ import yaml
 from arsenal.config import CONF, TRUSTED, compose, locate
 
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
-OPTIONS = sorted(path.relative_to(CONF).as_posix() for path in CONF.glob("*/*.yaml") if path.parent.name not in ("experiment", "debug", "flow"))
+OPTIONS = sorted(path.relative_to(CONF).as_posix() for path in CONF.glob("*/*.yaml") if path.parent.name not in ("experiment", "debug", "deployment", "flow"))
 TABLE = CONF.parent / "experiments" / "README.md"
 FILES = ("diamonds", "penguins", "titanic")
 """Of these the user has the file."""

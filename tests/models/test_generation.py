@@ -40,6 +40,7 @@ def test_what_was_generated_is_held_against_it():
     np.testing.assert_allclose(found, [[-1.0, -0.75, 0.0]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpt2", "llama", "mistral", "qwen3"])
 def test_beams_are_those_of_transformers(name):
     checkpoint = read_folder(f"hf:{KEPT / 'checkpoints' / name}")

@@ -19,6 +19,7 @@ def made(*arguments, x=TOKENS, **settings):
     return lambda x: model.apply(variables, x)[0], variables["params"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cell", "pool"), [("lstm", "mean"), ("gru", "last"), ("gru", "each")])
 def test_a_padded_row_answers_as_it_does_alone(pool, cell):
     run, _ = made(3, 7, cell, 2, 4, True, pool, 0)
@@ -60,6 +61,7 @@ def writer():
     return model, model.init(jax.random.key(1), {"tokens": ASKED, "decoder": ANSWERS})
 
 
+@pytest.mark.slow
 def test_each_letter_looks_back_as_luong_has_it(writer):
     model, variables = writer
     p, found = variables["params"], model.apply(variables, {"tokens": ASKED, "decoder": ANSWERS})[0]

@@ -37,7 +37,8 @@ def go(models, variables, keys, prompt, length, ahead, sampling, room):
     return np.array([row[:length] for row in rows]), right / asked
 
 
-@pytest.mark.parametrize("ahead", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("ahead", [1, 3])
 @pytest.mark.parametrize("more", [{}, {"repetition": 1.3, "frequency": 0.2}])
 def test_greedy_text_is_the_same(ahead, more):
     models, variables = pair(23, 40)

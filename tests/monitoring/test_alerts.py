@@ -353,6 +353,32 @@ def test_a_channel_that_is_down_holds_no_other_back_and_gets_its_page_later(tmp_
         server.shutdown()
 
 
+def test_a_policy_that_changes_holds_at_the_next_look_and_one_that_cannot_does_not(tmp_path):
+    from arsenal.verbs.alerts import follow_policy
+
+    hook, said = Hook(), []
+    given = {"channels": {"hook": {"kind": "webhook", "url": hook.url}}, "escalations": {"all": [{"to": "hook"}]},
+             "rules": [{"name": "drift", "gather": "0s", "where": "name=nothing"}]}  # fmt: skip
+    path = tmp_path / "policy.yaml"
+    path.write_text(yaml.safe_dump(given))
+    newer = follow_policy(str(path), said.append)
+    loop = AlertLoop(make_policy(given), tmp_path / "alerts", [tmp_path / "findings.jsonl"], said.append, newer)
+    append_findings(tmp_path / "findings.jsonl", [finding(time.time())])
+    run_loop(loop, lambda: not loop.look(), 2.0)
+    path.write_text("rules: 3")
+    loop.look()
+    assert said[-1].endswith("The policy from before stays.") and "\n" not in said[-1] and not hook.posts
+    given["rules"][0].pop("where")
+    path.write_text(yaml.safe_dump(given))
+    loop.look()
+    assert said[-1] == f"{path} has changed, and holds from now on."
+    append_findings(tmp_path / "findings.jsonl", [finding(time.time())])
+    run_loop(loop, lambda: hook.posts)
+    loop.close()
+    assert len(hook.posts) == 1
+    hook.shutdown()
+
+
 def test_words_reach_the_loop_and_a_torn_line_is_left_for_later(tmp_path):
     hook, said = Hook(), []
     given = {"channels": {"hook": {"kind": "webhook", "url": hook.url}}, "escalations": {"all": [{"to": "hook"}]},

@@ -15,7 +15,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from arsenal.monitoring.alerts.channels import DeliveryError
 from arsenal.monitoring.exports import (
-    Promise,
     findings_text,
     grafana_dashboard,
     otlp_logs,
@@ -27,6 +26,7 @@ from arsenal.monitoring.exports import (
 )
 from arsenal.monitoring.exports.prometheus import BUCKETS, ExportError
 from arsenal.monitoring.findings import Finding
+from arsenal.monitoring.levels import Objective, ServiceLevels
 
 FOUND = [
     Finding(1.7e9 + at, "table", "1", "drift", name, state, value, 0.1, value, 0.001, 300, (1.7e9, 1.7e9 + at), why="moved")
@@ -47,12 +47,14 @@ def test_promises_are_of_the_buckets_that_the_server_has():
     Histogram("x", "x", buckets=SECONDS, registry=registry).observe(0)
     known = set(re.findall(r'le="([^"]+)"', generate_latest(registry).decode()))
     for seconds in BUCKETS:
-        asked = set(re.findall(r'le="([^"]+)"', json.dumps(prometheus_rules(Promise(seconds=seconds))).replace("\\", "")))
+        asked = set(re.findall(r'le="([^"]+)"', json.dumps(prometheus_rules(promised(seconds=seconds))).replace("\\", "")))
         assert len(asked) == 1 and asked <= known
     with pytest.raises(ExportError, match="Did you mean 0.25"):
-        prometheus_rules(Promise(seconds=0.3))
-    with pytest.raises(ExportError, match="between 0 and 1"):
-        prometheus_rules(Promise(answered=1.0))
+        prometheus_rules(promised(seconds=0.3))
+
+
+def promised(answered=0.999, quick=0.99, seconds=0.25):
+    return ServiceLevels((Objective("failed", "errors", answered), Objective("slow", "latency", quick, within=seconds)))
 
 
 SERIES = 'arsenal_serve_request_duration_seconds_%s{job="serve",model="table",version="1",protocol="http",operation="infer",code="%s"%s}'
@@ -60,12 +62,12 @@ SERIES = 'arsenal_serve_request_duration_seconds_%s{job="serve",model="table",ve
 
 def rules_fired(folder, failed: int, quick: int, minutes: int) -> dict:
     """What fires of 100 requests a minute of which some fail and some are quick."""
-    write_rules(folder / "rules.yml", Promise(0.99, 0.9, 0.25))
+    write_rules(folder / "rules.yml", promised(0.99, 0.9))
     inputs = [
         (SERIES % ("count", "200", ""), 100 - failed), (SERIES % ("count", "503", ""), failed),
         (SERIES % ("bucket", "200", ',le="0.25"'), quick),
     ]  # fmt: skip
-    names = [one["alert"] for one in prometheus_rules()["groups"][1]["rules"] if "alert" in one]
+    names = [one["alert"] for one in prometheus_rules()["groups"][0]["rules"]]
     series = [{"series": name, "values": f"0+{step}x{minutes}"} for name, step in inputs]
     # promtool says which alerts there are where it is told that there are none.
     wanted = [{"eval_time": f"{minutes}m", "alertname": name, "exp_alerts": []} for name in names]
@@ -83,7 +85,7 @@ def test_rules_are_understood_and_fire_on_what_burns(tmp_path):
     assert rules_fired(tmp_path, 50, 100, 90) == {"ArsenalFailed1h", "ArsenalFailed6h", "ArsenalFailed3d"}
     assert rules_fired(tmp_path, 3, 97, 90) == {"ArsenalFailed3d"}  # three times what is allowed
     assert rules_fired(tmp_path, 0, 20, 400) == {"ArsenalSlow6h", "ArsenalSlow3d"}  # eight times
-    assert "23 rules found" in promtool("check", "rules", tmp_path / "rules.yml")
+    assert "13 rules found" in promtool("check", "rules", tmp_path / "rules.yml")
 
 
 @needs_promtool

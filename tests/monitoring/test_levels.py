@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 import pytest
 import yaml
 
-from arsenal.monitoring import Objective, ServiceLevels, burn_rules, level_findings, read_levels
+from arsenal.monitoring import Objective, ServiceLevels, level_findings, read_levels
+from arsenal.monitoring.exports import write_rules
+from arsenal.monitoring.exports.prometheus import SEVERITIES
 from arsenal.monitoring.levels import counts_of_log, counts_of_looks, key_of, look_at, read_counters
 from arsenal.monitoring.watch import MonitoringError
 
@@ -47,7 +49,7 @@ def test_a_log_says_how_fast_budgets_burn(tmp_path):
     assert found.value == pytest.approx(1 - 4 / 561) and found.state == "warning" and "0% of the budget of 30d is left" in found.why
     cost = one_of(level_findings(ServiceLevels((ANSWERED,), hourly=0.5), counts, at=NOW), "cost_per_thousand")
     assert cost.value == pytest.approx(1000 * 0.5 / 258)
-    with pytest.raises(MonitoringError, match="^`room`: a request log does not say how many rows wait; the server's metrics do.$"):
+    with pytest.raises(MonitoringError, match="^`room`: a request log knows no saturation; the server's metrics do.$"):
         counts(Objective("room", "saturation", most=3), 60)
 
 
@@ -100,6 +102,59 @@ def test_counters_are_read_and_grow_from_look_to_look(tmp_path):
     assert counts(ANSWERED, 1000) == (2 + 1, 50 + 30) and counts(FAST, 3600) == (0.0, 0.0)
 
 
+RESOURCES = """# TYPE process_resident_memory_bytes gauge
+process_resident_memory_bytes 1.5e9
+# TYPE process_cpu_seconds counter
+process_cpu_seconds_total {}
+# TYPE arsenal_serve_device_memory_bytes gauge
+arsenal_serve_device_memory_bytes{{device="cuda:0"}} 10
+arsenal_serve_device_memory_bytes{{device="cuda:1"}} 19
+# TYPE arsenal_serve_device_memory_limit_bytes gauge
+arsenal_serve_device_memory_limit_bytes{{device="cuda:0"}} 20
+arsenal_serve_device_memory_limit_bytes{{device="cuda:1"}} 20
+"""
+
+
+def test_memory_cores_and_compiles_are_held_to_what_is_promised():
+    lean, card = Objective("lean", "memory", most=1e9), Objective("card", "device_memory", most=0.9)
+    busy, warm = Objective("busy", "cpu", most=1.5), Objective("warm", "compiles", most=2)
+    assert read_counters(RESOURCES.format(5), lean) == (1.0, 1.0) == read_counters(RESOURCES.format(5), card)
+    assert read_counters(RESOURCES.format(5), card._replace(most=0.96)) == (0.0, 1.0)
+    assert read_counters(RESOURCES.format(5), busy) == (0.0, 5.0) and read_counters(RESOURCES.format(5), warm) == (0.0, 0.0)
+    looks = [(NOW - 600 + 60 * k, {key_of(busy): (0.0, 120.0 * k), key_of(warm): (0.0, 1.0 * k)}) for k in range(11)]
+    counts = counts_of_looks([(NOW - 4000, {key_of(warm): (0.0, 0.0)}), *looks], NOW)
+    found = level_findings(ServiceLevels((busy, warm, warm._replace(name="cold", most=20))), counts, at=NOW)
+    assert [(one.name, one.state, one.value) for one in found] == [("busy", "breach", 2.0), ("warm", "breach", 10.0), ("cold", "ok", 10.0)]
+    assert found[0].why == "2 cores over 5m; must be at most 1.5"
+    with pytest.raises(MonitoringError, match="^the server has no arsenal_serve_device_memory_bytes, which `card` is of.$"):
+        read_counters("process_resident_memory_bytes 1", card)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs Prometheus' promtool")
+def test_prometheus_holds_resources_to_the_same(tmp_path):
+    levels = ServiceLevels((Objective("lean", "memory", most=1e9), Objective("card", "device_memory", most=0.9),
+                            Objective("busy", "cpu", most=1.5), Objective("warm", "compiles", most=2),
+                            Objective("asked", "throughput", least=1.0)))  # fmt: skip
+    write_rules(tmp_path / "rules.yaml", levels)
+    place, minutes = 'job="serve",instance="a:1"', 120
+    series = {
+        f"process_resident_memory_bytes{{{place}}}": f"1.5e9x{minutes}", f"process_cpu_seconds_total{{{place}}}": f"0+120x{minutes}",
+        f'arsenal_serve_device_memory_bytes{{{place},device="cuda:0"}}': f"19x{minutes}",
+        f'arsenal_serve_device_memory_limit_bytes{{{place},device="cuda:0"}}': f"20x{minutes}",
+        f'arsenal_serve_late_compiles_total{{{place},model="m"}}': f"0+1x{minutes}",
+        f'arsenal_serve_request_duration_seconds_count{{{place},model="m",operation="infer",code="200"}}': f"0+30x{minutes}",
+    }  # fmt: skip
+    tests = [
+        {"eval_time": "2h", "expr": f'count(ALERTS{{alertname=~"Arsenal{name}.*",severity="page"}})', "exp_samples": [
+            {"labels": "{}", "value": count}]} for name, count in (("Lean", 2), ("Card", 2), ("Busy", 1), ("Warm", 1), ("Asked", 1))
+    ]  # fmt: skip
+    case = {"interval": "1m", "input_series": [{"series": name, "values": text} for name, text in series.items()], "promql_expr_test": tests}
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [case]}))
+    done = subprocess.run(["promtool", "test", "rules", "test.yaml"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_server_is_looked_at_and_its_looks_are_kept(tmp_path):
     told = iter([exposition(100, 0, 0), exposition(150, 0, 50)])
 
@@ -130,7 +185,7 @@ def test_a_server_is_looked_at_and_its_looks_are_kept(tmp_path):
 
 @pytest.mark.parametrize("text, said", [
     ("window: 30d", "must have `objectives`, by name"),
-    ("objectives: {a: {measure: speed}}", "must have a measure, one of errors, latency, saturation, throughput"),
+    ("objectives: {a: {measure: speed}}", "must have a measure, one of errors, latency, throughput, saturation, memory"),
     ("objectives: {a: {measure: latency, target: 0.9}}", "must have within"),
     ("objectives: {a: {measure: errors, target: 1}}", "must be a number above 0 and below 1; got 1"),
     ("objectives: {a: {measure: errors, target: 0.9, within: 3}}", "may have measure, model, operation, target; got within"),
@@ -152,10 +207,10 @@ def test_a_file_that_cannot_hold_is_refused(tmp_path, text, said):
 def test_prometheus_comes_to_the_same(tmp_path, share, target, state):
     """Ten requests a minute, of which some fail: the alerts that promtool says fire, after an hour and after seven."""
     levels = ServiceLevels((Objective("answered", "errors", target), FAST._replace(target=target)))
-    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(burn_rules(levels), width=1000))
+    write_rules(tmp_path / "rules.yaml", levels)
     subprocess.run(["promtool", "check", "rules", tmp_path / "rules.yaml"], check=True, capture_output=True)
     minutes, looks = 420, []
-    base, own = "arsenal_serve_request_duration_seconds", 'code="{}",model="m",operation="infer",protocol="http",version="1"'
+    base, own = "arsenal_serve_request_duration_seconds", 'job="serve",code="{}",model="m",operation="infer",protocol="http",version="1"'
     for minute in range(minutes + 1):
         looks.append((NOW + 60 * minute, {key_of(one): read_counters(exposition((10 - share) * minute, 0, share * minute), one)
                                           for one in levels.objectives}))  # fmt: skip
@@ -172,7 +227,7 @@ def test_prometheus_comes_to_the_same(tmp_path, share, target, state):
             for severity in ("breach", "warning"):
                 # Whoever burns fast enough for a breach burns fast enough for a warning.
                 fires = state != "ok" and (severity == "warning" or state == "breach")
-                asked = f'count(ALERTS{{alertname="{one.name}",severity="{severity}"}}) > 0'
+                asked = f'count(ALERTS{{alertname=~"Arsenal{one.name.capitalize()}.*",severity="{SEVERITIES[severity]}"}}) > 0'
                 labels = [{"labels": "{}", "value": 1 + (severity == "breach" and share == 2)}] if fires else []
                 tests.append({"eval_time": f"{minute}m", "expr": asked, "exp_samples": labels})
     case = {"interval": "1m", "input_series": series, "promql_expr_test": tests}

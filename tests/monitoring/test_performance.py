@@ -21,7 +21,7 @@ from arsenal.monitoring import (
     performance_findings,
     read_labels,
 )  # fmt: skip
-from arsenal.monitoring.performance import judge, judge_right
+from arsenal.monitoring.performance import judge, judge_right, label_findings
 from arsenal.monitoring.watch import MonitoringError
 
 
@@ -103,6 +103,21 @@ def test_a_slice_that_is_worse_is_named():
     sick = (given.asked["group"] == "b") & (np.random.default_rng(3).uniform(size=3000) < 0.4)
     y = np.where(sick, np.where(y == "yes", "no", "yes"), y)
     assert "group = b" in [one.slice for one in performance_findings(given, y) if one.state == "warning"]
+
+
+def test_labels_that_come_otherwise_have_drifted():
+    draw = np.random.default_rng(3)
+    before = draw.choice(["no", "yes"], 2000, p=[0.7, 0.3]).astype(object)
+    for share, state in ((0.3, "ok"), (0.5, "breach")):
+        y = draw.choice(["no", "yes"], 1000, p=[1 - share, share]).astype(object)
+        asked = {"a": draw.normal(size=1000)}
+        (found,) = label_findings(rows(asked, p=np.full((1000, 2), 0.5)), y, before)
+        assert (found.kind, found.name, found.state) == ("label_drift", "labels", state)
+        table = [[(side == one).sum() for one in ("no", "yes")] for side in (before, y)]
+        assert found.p == pytest.approx(stats.chi2_contingency(table, correction=False).pvalue)
+    y = draw.normal(1.0, 1, 500).astype(object)
+    (found,) = label_findings(rows({"a": draw.normal(size=500)}, predict=draw.normal(size=500)), y, draw.normal(size=3000).astype(object))
+    assert found.state == "breach" and found.size == pytest.approx(1.0, abs=0.1)
 
 
 def test_the_time_of_a_change_is_found():

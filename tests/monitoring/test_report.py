@@ -6,13 +6,14 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from arsenal_serving.artifact.sketch import Sketch
+from arsenal_serving.artifact.reference import MethodReference, ModelReference
+from arsenal_serving.artifact.sketch import Sketch, describe
 from arsenal_serving.artifact.windows import Window
 
 from arsenal import compose, fit
 from arsenal.monitoring import DriftBounds, append_findings, read_findings, read_watched
 from arsenal.monitoring.report import findings_of, join_labels, since_when, write_page
-from arsenal.monitoring.watch import MonitoringError, read_batch
+from arsenal.monitoring.watch import MonitoringError, most_asked, read_batch
 from arsenal.road import export
 from arsenal.verbs.monitor import as_seconds, as_time, report, watch
 
@@ -63,7 +64,7 @@ def test_a_page_says_what_moved_and_since_when(people, tmp_path, capsys):
     written = read_findings(tmp_path / "seen")
     assert {(one.kind, one.name) for one in written if one.state == "breach"} >= {("drift", "age")}
     table.assign(age=table.age + 20).to_csv(tmp_path / "batch.csv", index=False)
-    watched, window = read_batch(version, tmp_path / "batch.csv")
+    watched, window, _ = read_batch(version, tmp_path / "batch.csv")
     judged = {(one.kind, one.name): one.state for one in findings_of(watched, window, DriftBounds())}
     assert judged["drift", "age"] == judged["prediction_drift", "predict"] == "breach" and judged["drift", "town"] == "ok"
     with pytest.raises(MonitoringError, match=r"has no windows of table/1; there are none"):
@@ -72,6 +73,20 @@ def test_a_page_says_what_moved_and_since_when(people, tmp_path, capsys):
     broken.write_text(broken.read_text()[:200])
     with pytest.raises(Exception, match=r"000002-1-1.json is no window of this model"):
         write_page(tmp_path / "page.html", read_watched(version, tmp_path / "seen"))
+
+
+def test_the_method_is_that_which_was_asked_most(tmp_path):
+    column = describe("x", np.arange(10.0))
+    known = ModelReference(10, {name: MethodReference([column], []) for name in ("predict", "predict_proba")})
+    assert most_asked(tmp_path, known, "predict") == "predict"
+    (tmp_path / "20260101").mkdir()
+    for k, (name, rows) in enumerate([("predict", 4), ("predict_proba", 3), ("predict_proba", 2)]):
+        counted = Sketch(column)
+        counted.add(np.ones(rows))
+        body = {"since": k, "until": k + 1, "rows": rows, "methods": {name: {"inputs": {"x": counted.state()}, "outputs": {}}}}
+        (tmp_path / "20260101" / f"{k}.json").write_text(json.dumps(body))
+    (tmp_path / "20260101" / "9.json").write_text("{torn")
+    assert most_asked(tmp_path, known, "predict") == "predict_proba"
 
 
 def test_since_when_is_the_first_slice_of_the_last_stretch():

@@ -33,6 +33,7 @@ def test_lanes_are_what_each_is_alone(f, axes):
         jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=2e-4, atol=2e-3), found, alone)
 
 
+@pytest.mark.slow
 def test_derivatives_go_both_ways():
     def loss(x, weight):
         return jnp.sin(weighted_scatter(x, weight)[1]).sum() + jnp.cos(weighted_gram(x, weight)).sum()

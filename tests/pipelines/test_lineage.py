@@ -31,6 +31,7 @@ def made(tmp_path_factory):
     return registry, run
 
 
+@pytest.mark.slow
 def test_the_graph_reaches_from_data_to_deployment(made):
     registry, run = made
     found = of_version(registry, "steps_model", 1)

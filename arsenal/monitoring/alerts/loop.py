@@ -33,9 +33,12 @@ class Retry(NamedTuple):
 class AlertLoop:
     """Alerts of a folder, of the findings in some files. Its clock is the world's when it begins, and runs evenly from there."""
 
-    def __init__(self, policy: AlertPolicy, folder: Path, findings: Sequence[Path], say: Callable[[str], None]):
-        """Go on with what the folder holds; `say` is told what people should read."""
-        self.policy, self.folder, self.findings, self.say = policy, folder, findings, say
+    def __init__(
+        self, policy: AlertPolicy, folder: Path, findings: Sequence[Path], say: Callable[[str], None],
+        newer: Callable[[], AlertPolicy | None] = lambda: None,
+    ):  # fmt: skip
+        """Go on with what the folder holds; `say` is told what people should read, `newer` gives a policy that has changed."""
+        self.policy, self.folder, self.findings, self.say, self.newer = policy, folder, findings, say, newer
         self.journal = AlertJournal(folder)
         self.offset = time.time() - time.monotonic()
         self.done: queue.Queue[tuple[Waiting, str, Exception | None]] = queue.Queue()
@@ -77,6 +80,7 @@ class AlertLoop:
 
     def look(self) -> bool:
         """Take in what came; whether there may be more."""
+        self.policy = self.newer() or self.policy
         came, read, known = [], {}, self.journal.known.read
         for path in [self.folder / WORDS, *self.findings]:
             begun = known.get(str(path), 0)

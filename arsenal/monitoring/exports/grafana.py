@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from arsenal.monitoring.exports.prometheus import FAULTS
+from arsenal.monitoring.levels import FAILED
 from arsenal.storage.files import write_text
 
 CHOSEN = '{job=~"$job",model=~"$model"}'
@@ -20,7 +20,7 @@ PANELS: list[tuple[str, str, int, list[tuple[str, str]]]] = [
     ("Requests", "reqps", 8, [
         (f"sum by (model, version) (rate({DURATION}_count{CHOSEN}[$__rate_interval]))", "{{model}} {{version}}")]),
     ("Failed", "percentunit", 8, [(
-        f'sum by (model) (rate({DURATION}_count{{job=~"$job",model=~"$model",code=~"{FAULTS}"}}[$__rate_interval])) '
+        f'sum by (model) (rate({DURATION}_count{{job=~"$job",model=~"$model",code=~"{"|".join(FAILED)}"}}[$__rate_interval])) '
         f"/ sum by (model) (rate({DURATION}_count{CHOSEN}[$__rate_interval]))", "{{model}}")]),
     ("Duration", "s", 8, [
         (f"histogram_quantile({q}, sum by (le) (rate({DURATION}_bucket{CHOSEN}[$__rate_interval])))", f"p{100 * q:g}")

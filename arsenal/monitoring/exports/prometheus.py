@@ -1,27 +1,23 @@
-"""Prometheus: rules on what `arsenal-serve` tells of itself, and findings in the text format that its collectors read.
+"""Prometheus: service levels as rules on what `arsenal-serve` tells of itself, and findings in the text that its collectors read.
 
-Burn rates over a long and a short window are those of the Site Reliability Workbook, chapter 5 (Beyer et al., 2018).
 https://prometheus.io/docs/prometheus/latest/configuration/alerting_rules and /docs/instrumenting/exposition_formats.
 """
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
-
-from annotated_types import Gt, Interval
+from typing import Any
 
 from arsenal.monitoring.findings import Finding
+from arsenal.monitoring.levels import COUNTED, RATES, RULES, SPANS, Objective, ServiceLevels, expressions_of, span
 from arsenal.refusal import Refusal
 from arsenal.storage.files import write_text
 
-FAULTS = "5..|INTERNAL|UNAVAILABLE|UNKNOWN|DATA_LOSS"
-"""Codes of HTTP and gRPC that are the server's fault."""
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Seconds at which the server counts durations, so that a level can be promised there and nowhere else."""
-BURNS = ((14.4, "1h", "5m", "page"), (6.0, "6h", "30m", "page"), (1.0, "3d", "6h", "ticket"))
-"""How many times as fast as allowed, over which windows, and who hears of it."""
-WINDOWS = ("5m", "30m", "1h", "6h", "3d")
+SEVERITIES = {"breach": "page", "warning": "ticket"}
+"""Who hears of it."""
 RANKS = {"ok": 0, "warning": 1, "breach": 2}
 
 
@@ -29,46 +25,22 @@ class ExportError(Refusal):
     """What cannot be said in the words of others."""
 
 
-class Promise(NamedTuple):
-    """What a server is to keep to over thirty days."""
-
-    answered: Annotated[float, Interval(gt=0, lt=1)] = 0.999
-    """The share of requests that end without a fault of the server's."""
-    quick: Annotated[float, Interval(gt=0, lt=1)] = 0.99
-    """The share of requests that take at most `seconds`."""
-    seconds: Annotated[float, Gt(0)] = 0.25
-    """One of `BUCKETS`."""
+PROMISED = ServiceLevels((Objective("failed", "errors", 0.999), Objective("slow", "latency", 0.99, within=0.25)))
+"""What a server is to keep to over thirty days unless its objectives say otherwise."""
 
 
-def prometheus_rules(promise: Promise = Promise(), job: str = ".+") -> dict[str, Any]:  # noqa: B008
-    """Groups of recording and alerting rules. `job`: of the servers, a regular expression.
+def prometheus_rules(levels: ServiceLevels = PROMISED, job: str = ".+") -> dict[str, Any]:
+    """Groups of alerting rules. `job`: of the servers, a regular expression.
 
-    Raises `ExportError` for a promise that the server's counts cannot tell.
+    Raises `ExportError` for an objective that the server's counts cannot tell.
     """
-    for name in ("answered", "quick"):
-        if not 0 < getattr(promise, name) < 1:
-            raise ExportError(f"`{name}` must lie between 0 and 1; got {getattr(promise, name)}.")
-    if promise.seconds not in BUCKETS:
-        near = min(BUCKETS, key=lambda one: abs(math.log(one / promise.seconds)) if promise.seconds > 0 else one)
-        raise ExportError(f"`seconds` must be one of {', '.join(f'{one:g}' for one in BUCKETS)}; got {promise.seconds:g}. "
-                         f"Did you mean {near:g}?")  # fmt: skip
-    duration = "arsenal_serve_request_duration_seconds"
-    records: list[dict[str, Any]] = []
-    for window in WINDOWS:
-        count = f'sum by (job, model) (rate({duration}_count{{job=~"{job}"}}[{window}]))'
-        failed = f'sum by (job, model) (rate({duration}_count{{job=~"{job}",code=~"{FAULTS}"}}[{window}]))'
-        quick = f'sum by (job, model) (rate({duration}_bucket{{job=~"{job}",le="{promise.seconds}"}}[{window}]))'
-        # No request failed where no series says so: then the share is 0, not nothing.
-        records.append({"record": f"arsenal:failed:ratio_rate{window}", "expr": f"({failed} or 0 * {count}) / ({count} > 0)"})
-        records.append({"record": f"arsenal:slow:ratio_rate{window}", "expr": f"1 - {quick} / ({count} > 0)"})
-    alerts = [
-        burn_rule(kind, allowed, burn, what)
-        for kind, allowed, what in (("failed", 1 - promise.answered, "fail"),
-                                    ("slow", 1 - promise.quick, f"take longer than {promise.seconds:g} s"))
-        for burn in BURNS
-    ]  # fmt: skip
+    for one in levels.objectives:
+        if one.measure == "latency" and one.within not in BUCKETS:
+            near = min(BUCKETS, key=lambda bound: abs(math.log(bound / one.within)))
+            allowed = ", ".join(f"{bound:g}" for bound in BUCKETS)
+            raise ExportError(f"`within` of `{one.name}` must be one of {allowed}; got {one.within:g}. Did you mean {near:g}?")
     chosen = f'{{job=~"{job}"}}'
-    alerts += [
+    alerts = [
         rule("ArsenalNoModel", f"arsenal_serve_models_ready{chosen} == 0", "5m", "page",
              "{{ $labels.instance }} serves no model"),
         rule("ArsenalLateCompiles", f"sum by (job, model) (increase(arsenal_serve_late_compiles_total{chosen}[15m])) > 0", "0m",
@@ -84,18 +56,31 @@ def prometheus_rules(promise: Promise = Promise(), job: str = ".+") -> dict[str,
         rule("ArsenalNothingFound", "time() - max by (model) (arsenal_finding_time_seconds) > 3600", "0m", "ticket",
              "nobody has looked at {{ $labels.model }} for an hour"),
     ]  # fmt: skip
-    levels = {"name": "arsenal_levels", "interval": "30s", "rules": records}
-    return {"groups": [levels, {"name": "arsenal_alerts", "rules": alerts}]}
+    promised = [found for one in levels.objectives for found in level_rules(one, levels.window, job)]
+    return {"groups": [{"name": "arsenal_levels", "rules": promised}, {"name": "arsenal_alerts", "rules": alerts}]}
 
 
-def burn_rule(kind: str, allowed: float, burn: tuple[float, str, str, str], what: str) -> dict[str, Any]:
-    """The rule of one burn rate: beyond it over the long window, and over the short one, so that it ends soon after its cause."""
-    factor, long, short, severity = burn
-    bound = f"{factor * allowed:.6g}"
-    expr = " and ".join(f"arsenal:{kind}:ratio_rate{window} > {bound}" for window in (long, short))
-    share, model = "{{ $value | humanizePercentage }}", "{{ $labels.model }}"
-    summary = f"{share} of requests to {model} {what}, beyond {factor:g} times what is allowed"
-    return rule(f"Arsenal{kind.capitalize()}{long}", expr, "0m", severity, summary)
+def level_rules(one: Objective, window: float, job: str = ".+") -> list[dict[str, Any]]:
+    """The rules of an objective: one for each pair of windows over which its budget burns, or one for what has a bound."""
+    by = "job, model" if one.measure in COUNTED else "job, instance"
+    called = "Arsenal" + "".join(word.capitalize() for word in re.split(r"\W+|_", one.name))
+    bad, total = expressions_of(one, job, by)
+    place = "{{ $labels.model }}" if one.measure in COUNTED else "{{ $labels.instance }}"
+    if (seconds := SPANS.get(one.measure)) is not None:
+        count = total.replace("WINDOW", span(seconds))
+        rate = count if one.measure == "compiles" else f"{count} / {seconds:g}"
+        least = one.measure == "throughput"
+        expr = f"{rate} {'<' if least else '>'} {one.least if least else one.most:g}"
+        return [rule(called, expr, "0m", "page", f"{place}: {one.name}, {{{{ $value }}}} {RATES[one.measure]}")]
+    made = []
+    for burn in RULES:
+        factor = burn.share * window / burn.long
+        share = f"{bad} / ({total} > 0) > {factor * (1 - one.target):.6g}"
+        expr = " and ".join(share.replace("WINDOW", span(length)) for length in (burn.long, burn.short))
+        what = "of requests are not good" if one.measure in COUNTED else "of looks are above the bound"
+        summary = f"{place}: {{{{ $value | humanizePercentage }}}} {what}, beyond {factor:g} times what {one.name} allows"
+        made.append(rule(f"{called}{span(burn.long)}", expr, "0m", SEVERITIES[burn.state], summary))
+    return made
 
 
 def rule(name: str, expr: str, lasts: str, severity: str, summary: str) -> dict[str, Any]:
@@ -103,11 +88,11 @@ def rule(name: str, expr: str, lasts: str, severity: str, summary: str) -> dict[
     return {"alert": name, "expr": expr, "for": lasts, "labels": {"severity": severity}, "annotations": {"summary": summary}}
 
 
-def write_rules(path: Path, promise: Promise = Promise(), job: str = ".+") -> None:  # noqa: B008
+def write_rules(path: Path, levels: ServiceLevels = PROMISED, job: str = ".+") -> None:
     """Write the rules as the YAML that `rule_files` names."""
     import yaml
 
-    write_text(path, yaml.safe_dump(prometheus_rules(promise, job), sort_keys=False, width=200))
+    write_text(path, yaml.safe_dump(prometheus_rules(levels, job), sort_keys=False, width=1000))
 
 
 def newest_findings(findings: Iterable[Finding]) -> list[Finding]:

@@ -1,9 +1,11 @@
 """`reference.json` of an artifact: how the rows were distributed from which the model learned, and its answers to them.
 
-    {"format": 1, "rows": 1240, "methods": {"predict": {"inputs": [column, ...], "outputs": [column, ...]}}}
+    {"format": 1, "rows": 1240,
+     "methods": {"predict": {"inputs": [column, ...], "outputs": [column, ...], "rarity": column}}}
 
 Inputs are counted as they are once codecs have read them, so that a number written as text is a number; levels have
-their words. Of pictures the mean and the deviation of a row are counted, of texts the length.
+their words. Of pictures the mean and the deviation of a row are counted, of texts the length. `rarity` says how unlike
+each other these rows were themselves (`artifact.rarity`).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import numpy as np
 
 from arsenal_serving.artifact import codecs
 from arsenal_serving.artifact.codecs import cells
+from arsenal_serving.artifact.rarity import rarity
 from arsenal_serving.artifact.sketch import FORMAT, ReferenceColumn, describe, read_columns, write_columns
 from arsenal_serving.refused import Refused
 
@@ -26,10 +29,11 @@ LEVELS, TIMES, TEXTS = ("category", "boolean"), ("number", "date", "time"), ("te
 
 
 class MethodReference(NamedTuple):
-    """The columns of a method's inputs and outputs."""
+    """The columns of a method's inputs and outputs, and of its rows' rarity, None in older files."""
 
     inputs: list[ReferenceColumn]
     outputs: list[ReferenceColumn]
+    rarity: ReferenceColumn | None = None
 
 
 class ModelReference(NamedTuple):
@@ -123,9 +127,9 @@ def words(values: np.ndarray) -> np.ndarray:
     return np.array([cells.text(cell) or None for cell in values.tolist()], dtype=object)
 
 
-def describe_all(columns: Iterator[tuple[str, np.ndarray]]) -> list[ReferenceColumn]:
+def describe_all(columns: Mapping[str, np.ndarray]) -> list[ReferenceColumn]:
     """The reference of every column."""
-    return [describe(name, values) for name, values in columns]
+    return [describe(name, values) for name, values in columns.items()]
 
 
 def describe_method(
@@ -135,18 +139,27 @@ def describe_method(
     outputs: Mapping[str, np.ndarray],
 ) -> MethodReference:
     """The reference of a manifest's method by rows that it learned from and its answers, as programs see both."""
-    made = []
-    for described, arrays, inward in ((entry["inputs"], inputs, True), (entry["outputs"], outputs, False)):
-        ports = [PortColumns(one, states, inward) for one in described]
-        each = [describe_all(port.split(np.asarray(arrays[port.name]), coded=True)) for port in ports]
-        made.append([column for columns in each for column in columns])
-    return MethodReference(*made)
+    asked, answered = (
+        {
+            name: values
+            for one in described
+            for name, values in PortColumns(one, states, inward).split(np.asarray(arrays[one["name"]]), coded=True)
+        }
+        for described, arrays, inward in ((entry["inputs"], inputs, True), (entry["outputs"], outputs, False))
+    )
+    made = MethodReference(describe_all(asked), describe_all(answered))
+    each = rarity(made.inputs, asked)
+    return made._replace(rarity=describe("rarity", np.sum([*each.values()], axis=0)) if each else None)
 
 
 def write(reference: ModelReference) -> bytes:
     """The file."""
     methods = {
-        name: {"inputs": write_columns(one.inputs), "outputs": write_columns(one.outputs)}
+        name: {
+            "inputs": write_columns(one.inputs),
+            "outputs": write_columns(one.outputs),
+            **({"rarity": one.rarity._asdict()} if one.rarity else {}),
+        }
         for name, one in reference.methods.items()
     }
     return json.dumps({"format": FORMAT, "rows": reference.rows, "methods": methods}, separators=(",", ":")).encode()
@@ -159,7 +172,11 @@ def read(content: bytes, what: str = FILE) -> ModelReference:
         if found["format"] > FORMAT:
             raise Refused(f"{what} has format {found['format']}; this version reads up to {FORMAT}. Update the server.")
         methods = {
-            name: MethodReference(read_columns(one["inputs"], what), read_columns(one["outputs"], what))
+            name: MethodReference(
+                read_columns(one["inputs"], what),
+                read_columns(one["outputs"], what),
+                read_columns([one["rarity"]], what)[0] if "rarity" in one else None,
+            )
             for name, one in found["methods"].items()
         }
         return ModelReference(int(found["rows"]), methods)

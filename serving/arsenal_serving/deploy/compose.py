@@ -216,7 +216,7 @@ def _production(made: Deployment, own: Compose) -> dict[str, str]:
     proxy = {
         "image": IMAGES["proxy"],
         "user": USER,
-        **_hardened("/tmp:size=256m,mode=1777"),
+        **_hardened("/tmp:size=64m,mode=1777", "/run/nginx:size=256m,uid=65532,mode=0700"),
         "volumes": ["./proxy/nginx.conf:/etc/nginx/nginx.conf:ro"],
         "secrets": [_secret("tls.crt"), _secret("tls.key")],
         "ports": [f"{own.address}:{own.port or 8443}:8443"],
@@ -243,17 +243,17 @@ def _nginx(made: Deployment) -> str:
     host = made.access.host or "_"
     return f"""# Generated from a deployment's profile; change that and write again.
 worker_processes auto;
-pid /tmp/nginx.pid;
+pid /run/nginx/nginx.pid;
 events {{ worker_connections 4096; }}
 http {{
     access_log off;
     server_tokens off;
     client_max_body_size 64m;
-    client_body_temp_path /tmp/body;
-    proxy_temp_path /tmp/proxy;
-    fastcgi_temp_path /tmp/fastcgi;
-    uwsgi_temp_path /tmp/uwsgi;
-    scgi_temp_path /tmp/scgi;
+    client_body_temp_path /run/nginx/body;
+    proxy_temp_path /run/nginx/proxy;
+    fastcgi_temp_path /run/nginx/fastcgi;
+    uwsgi_temp_path /run/nginx/uwsgi;
+    scgi_temp_path /run/nginx/scgi;
     # Docker's own: a replica that is new is known within two seconds.
     resolver 127.0.0.11 valid=2s ipv6=off;
     server {{

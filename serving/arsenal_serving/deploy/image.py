@@ -43,7 +43,7 @@ BUILDERS = ("buildah", "docker", "podman")
 SECONDS = 3600
 
 
-class Made(NamedTuple):
+class Origins(NamedTuple):
     """What the manifest of the model inside tells of how it came to be, for the image's labels."""
 
     created: str = ""
@@ -51,7 +51,7 @@ class Made(NamedTuple):
     jax: str = ""
 
 
-NOTHING = Made()
+NOTHING = Origins()
 
 
 def running_python() -> str:
@@ -65,7 +65,7 @@ def files(
     python: str = "3.12",
     base: str = "",
     offline: bool = False,
-    about: Made = NOTHING,
+    about: Origins = NOTHING,
     wheel: str = "",
 ) -> dict[str, str]:
     """The texts of the build context: Dockerfile, .dockerignore, requirements.lock and sbom.json.
@@ -111,7 +111,7 @@ def context(made: Deployment, model: str | Path, into: Path, base: str = "", whe
     own = hashlib.sha256(content).hexdigest()
     told = manifest["provenance"]
     git = (told.get("environment") or {}).get("git") or {}
-    about = Made(manifest["created"], str(git.get("commit", "")), manifest["jax"]["version"])
+    about = Origins(manifest["created"], str(git.get("commit", "")), manifest["jax"]["version"])
     texts = files(made, running_python(), base, bool(wheels), about, own)
     texts["server.txt"] = f"./{name} --hash=sha256:{own}\n"
     into.mkdir(parents=True, exist_ok=True)
@@ -167,13 +167,12 @@ def _lay(held: artifact.Opened, folder: Path, target: Path) -> None:
         shutil.copyfile(folder / artifact.SIGNATURE, target / artifact.SIGNATURE)
 
 
-def _dockerfile(made: Deployment, base: str, offline: bool, about: Made) -> str:
+def _dockerfile(made: Deployment, base: str, offline: bool, about: Origins) -> str:
     """Every command in exec form, so that what is asked is what runs."""
     inside, model = made.model.source == "inside", f"/models/{made.model.name}"
     python = f"{ROOT}/bin/python"
     install = ["python", "-m", "pip", "--python", python, "install", "--no-deps", "--require-hashes"]
     install += ["--only-binary", ":all:", *(["--no-compile"] if inside else [])]
-    source = ["--no-index", "--find-links", "/context/wheels"] if offline else []
     served = arguments(made, model)
     if made.model.source == "fetched":
         served[0] = f"{STATE}/models/{made.model.name}"
@@ -190,10 +189,11 @@ def _dockerfile(made: Deployment, base: str, offline: bool, about: Made) -> str:
         "# For a mirror of the package index: --build-arg PIP_INDEX_URL=...",
         "ARG PIP_INDEX_URL",
         "ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore",
+        *(["ENV PIP_NO_INDEX=1 PIP_FIND_LINKS=/context/wheels"] if offline else []),
         "WORKDIR /context",
         "COPY . /context/",
         _run("python", "-m", "venv", "--without-pip", ROOT),
-        _run(*install, *source, "--requirement", "requirements.lock"),
+        _run(*install, "--requirement", "requirements.lock"),
         _run(*install, "--no-index", "--requirement", "server.txt"),
         _run(python, "-m", "arsenal_serving.deploy.slim", f"{ROOT}/lib"),
         _run("mkdir", "--parents", f"{ROOT}/compiled", "/state", "/models"),
@@ -205,8 +205,8 @@ def _dockerfile(made: Deployment, base: str, offline: bool, about: Made) -> str:
             "# Started once: what does not give the model's golden answers is no image, and what was compiled is kept.",
             f"ENV ARSENAL_COMPILED={ROOT}/compiled",
             _run("cp", "--recursive", "/context/model/.", "/models/"),
-            _run(*warm, "--cache", "/tmp/cache", "--until-ready"),
-            _run("cp", "--recursive", "/tmp/cache/jax/.", f"{ROOT}/compiled/"),
+            _run(*warm, "--cache", "/warm", "--until-ready"),
+            _run("cp", "--recursive", "/warm/jax/.", f"{ROOT}/compiled/"),
         ]
     else:
         lines.append(_run(python, "-m", "compileall", "-q", f"{ROOT}/lib"))
@@ -257,9 +257,5 @@ def _run(*words: str) -> str:
 
 
 def _quote(value: str) -> str:
-    """A label's value: neither a variable nor the end of its quotes.
-
-    >>> _quote('a "b" $c')
-    '"a \\\\\\\\"b\\\\\\\\" \\\\\\\\$c"'
-    """
+    """A label's value: neither a variable nor the end of its quotes."""
     return json.dumps(value).replace("$", "\\$")

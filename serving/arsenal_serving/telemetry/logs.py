@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import orjson
@@ -21,14 +22,20 @@ from arsenal_serving.telemetry.background import Background
 FAULTS = {"INTERNAL", "UNAVAILABLE", "UNKNOWN", "DATA_LOSS", "UNIMPLEMENTED", "DEADLINE_EXCEEDED"}
 PROBES = {"live", "ready", "health"}  # whose 503 is an answer
 CHANGES = {"load", "unload", "policy"}  # a refused one is always told, and why: no payload is in it
+STDERR = 2
 SHOWN = 200  # characters of a name that a client gave
 
 
 class Log:
-    """An observer of calls, and `event` for what else happens. requests: whether every call has its line."""
+    """An observer of calls, and `event` for what else happens.
 
-    def __init__(self, requests: bool = False, descriptor: int = 2, worker: int | None = None):
-        self._requests, self._descriptor = requests, descriptor
+    requests: whether every call has its line. write: takes lines; stderr's unless given.
+    """
+
+    def __init__(
+        self, requests: bool = False, write: Callable[[bytes], None] | None = None, worker: int | None = None
+    ):
+        self._requests, self._lines = requests, write or partial(write_all, STDERR)
         self._background = Background(self._write)
         self._worker = {} if worker is None else {"worker": worker}
 
@@ -67,7 +74,7 @@ class Log:
                 lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
             except TypeError:  # a string that is no Unicode; the standard library escapes it
                 lines.append(json.dumps(line, default=str).encode() + b"\n")
-        write_all(self._descriptor, b"".join(lines))
+        self._lines(b"".join(lines))
 
 
 def _facts(call: Call) -> tuple:

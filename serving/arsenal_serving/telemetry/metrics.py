@@ -84,6 +84,10 @@ class Metrics:
                 ("_waiting", "Texts that wait for a slot."),
             )
         }
+        self._devices = {
+            held: self._gauge(f"arsenal_serve_device_memory{name}", f"Of its memory, what is {about}.", ("device",))
+            for held, name, about in (("bytes_in_use", "_bytes", "in use"), ("bytes_limit", "_limit_bytes", "there"))
+        }
         self._ready = self._gauge("arsenal_serve_models_ready", "Models that are served.", mode="livemin")
         built = self._gauge(
             "arsenal_serve_build_info", "Versions of what serves.", ("version", "jax", "python"), mode="livemax"
@@ -123,6 +127,11 @@ class Metrics:
                 self._rows.labels(*key[:3]).inc(rows)
         self._queue["rows"].set(self._engine.rows)
         self._queue["bytes"].set(self._engine.bytes)
+        for device in jax.local_devices():
+            known = device.memory_stats() or {}  # CPUs say nothing
+            for held, gauge in self._devices.items():
+                if held in known:
+                    gauge.labels(str(device)).set(known[held])
         models = self._repository.ready()
         self._ready.set(len({name for name, _, _ in models}))
         for name, version, model in models:

@@ -12,6 +12,7 @@ from arsenal_serving.calls import Stop
 from arsenal_serving.refused import Refused
 from arsenal_serving.telemetry.audit import Audit
 from arsenal_serving.telemetry.logs import Log
+from arsenal_serving.telemetry.turning import TurningFiles
 
 if TYPE_CHECKING:  # it imports jax, which takes a second: not before the arguments are known to be good
     from arsenal_serving.protocols.serving import Serving
@@ -24,6 +25,10 @@ def options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("logs")
     group.add_argument(
         "--log", choices=("errors", "requests"), default="errors", help="lines on stderr (default: %(default)s)"
+    )
+    group.add_argument("--log-to", metavar="FOLDER", help="write these lines there, in files that turn over")
+    group.add_argument(
+        "--log-bytes", type=_size, default=256 << 20, metavar="N", help="in all; the oldest go (default: 256 MiB)"
     )
     group.add_argument("--audit", metavar="FILE", help="append who changed what, as a chain of hashes")
     group.add_argument("--request-log", metavar="FOLDER", help="keep a sample of requests and answers; off otherwise")
@@ -94,7 +99,11 @@ class Operations:
             )
         elif given.redact:
             raise Refused("--redact is of a request log: it needs --request-log FOLDER.")
-        self._log = log = Log(given.log == "requests", worker=worker)
+        try:
+            files = TurningFiles(given.log_to, "server", given.log_bytes) if given.log_to else None
+        except OSError as error:
+            raise Refused(f"the log {given.log_to} cannot be written: {error.strerror}.") from error
+        self._log = log = Log(given.log == "requests", files.append if files else None, worker)
         observers: list[Any] = [log.observe]
         counts: list[Any] = [("log_lines_dropped", "Lines of the log that were not written.", lambda: log.dropped)]
         if (audit := self._audit) is not None:

@@ -7,13 +7,11 @@ without `data`, a column of nulls.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,11 +23,12 @@ from arsenal_serving.protocols import open_inference
 from arsenal_serving.refused import Refused, unknown_name
 from arsenal_serving.repository.models import Missing, Repository, Unready
 from arsenal_serving.telemetry.background import Background
-from arsenal_serving.telemetry.logs import stamp, write_all
+from arsenal_serving.telemetry.logs import stamp
+from arsenal_serving.telemetry.turning import ALL, TurningFiles
 
 MOST_WAITING, MOST_BYTES = 1024, 64 << 20  # requests, and bytes of their tensors, that wait to be written
-FILE, ALL = 64 << 20, 1 << 30  # bytes of one file, and of all
-NAME = "requests-*.jsonl"
+HEAD = "requests"
+NAME = f"{HEAD}-*.jsonl"
 
 
 def is_sampled(id: str, share: float) -> bool:
@@ -67,14 +66,11 @@ class RequestLog:
         redact: Iterable[str] = (),
         most: int = ALL,
     ):
-        self._folder, self._repository, self._share, self._redact = Path(folder), repository, share, set(redact)
-        self._most, self._most_of_file = most, min(FILE, most // 8)
+        self._repository, self._share, self._redact = repository, share, set(redact)
         self._came = self._went = 0  # bytes, on the event loop and on the thread
         self._lost = self._failed = 0
-        self._file, self._written, self._number = -1, 0, 0
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._open()
+            self._files = TurningFiles(folder, HEAD, most)
         except OSError as error:
             raise Refused(f"the request log {folder} cannot be written: {error.strerror}.") from error
         self._background = Background(self._write, MOST_WAITING)
@@ -124,7 +120,7 @@ class RequestLog:
     def close(self) -> None:
         """Write what still waits."""
         if self._background.close():
-            os.close(self._file)
+            self._files.close()
 
     def _write(self, taken: list[Kept]) -> None:
         lines, size = list[bytes](), 0
@@ -136,7 +132,7 @@ class RequestLog:
                 self._failed += 1
                 continue
             size += len(lines[-1])
-            if size > self._most_of_file // 2:
+            if size > self._files.piece:
                 self._append(lines)
                 lines, size = [], 0
         self._append(lines)
@@ -150,17 +146,10 @@ class RequestLog:
         return orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
 
     def _append(self, lines: list[bytes]) -> None:
-        content = b"".join(lines)
         try:
-            full = self._written and self._written + len(content) > self._most_of_file
-            if full or not os.fstat(self._file).st_nlink:  # another worker may have removed it
-                self._open()
-            write_all(self._file, content)
-            self._written += len(content)
+            self._files.append(b"".join(lines))
         except OSError:
             self._failed += len(lines)
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._file, self._written)  # half a line would spoil the next one
 
     def _tensor(self, port: Port, array: np.ndarray) -> dict[str, Any]:
         tensor = {"name": port.name, "shape": list(array.shape), "datatype": open_inference.datatype_name(port)}
@@ -183,24 +172,6 @@ class RequestLog:
         for at in gone:
             values[at :: len(columns)] = [None] * len(values[at :: len(columns)])
         return {**tensor, "data": values, "parameters": {"redacted": ",".join(columns[at] for at in gone)}}
-
-    def _open(self) -> None:
-        """Begin another file, and remove the oldest that are too much."""
-        self._number += 1
-        # By time, then by process and number: several workers write side by side.
-        name = f"requests-{time.time_ns() // 1_000_000:014d}-{os.getpid()}-{self._number}.jsonl"
-        made = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        if self._file >= 0:
-            os.close(self._file)
-        self._file, self._written = made, 0
-        sizes = {}
-        for path in sorted(self._folder.glob(NAME)):
-            with contextlib.suppress(FileNotFoundError):
-                sizes[path] = path.stat().st_size
-        for path in list(sizes)[:-1]:
-            if sum(sizes.values()) + self._most_of_file > self._most:
-                path.unlink(missing_ok=True)
-                del sizes[path]
 
 
 def _names(model: ServedModel) -> Iterable[str]:
