@@ -375,6 +375,7 @@ BOUNDS = {
         "requests that failed while both of two replicas are replaced, under load, with staging's timings",
         Side("restart_arsenal.py", {"times": 2}, {"times": 1, "timings": {"detach": 1, "drain": 10}, "hears": 0.5}),
         2, 0, "", True,
+    ),
     "monitor_memory": Bound(
         "what a server's process grows by in ten million requests, `--monitor` and all logs on",
         Side("monitor_arsenal.py", {"requests": 10_000_000}, {"requests": 300_000}), 2, 50, "MB", True,
