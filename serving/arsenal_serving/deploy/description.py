@@ -165,7 +165,7 @@ def describe(profile: Mapping[str, Any]) -> Deployment:
     >>> describe({"name": "digits", "env": "staging", "scale": {"least": 2, "most": 4}}).scale.most
     4
     """
-    made = _read(Deployment, profile, "")
+    made: Deployment = read_section(Deployment, profile)
     _check(made)
     return made
 
@@ -193,8 +193,15 @@ def arguments(made: Deployment, folder: str, keys: str = "", tls: tuple[str, str
     return [*words, *server.more]
 
 
-def _read(kind: type, given: Any, path: str) -> Any:
-    """A NamedTuple of a mapping, each field by its annotated type."""
+def read_section(kind: type, given: Any, path: str = "") -> Any:
+    """A NamedTuple `kind` of a mapping, each field by its annotated type; `path` names the section in a refusal.
+
+    So a target reads its own section of `Deployment.extra`. Raises `Refused` for a key that `kind` has not and a value
+    of another type.
+
+    >>> read_section(Timings, {"drain": 10}, "timings").grace
+    20
+    """
     if not isinstance(given, Mapping):
         raise Refused(f"{_said(path)} must be a section of keys and values; got {show(given)}.")
     hints = get_type_hints(kind)
@@ -217,7 +224,7 @@ def _value(kind: Any, value: Any, path: str) -> Any:
     if get_origin(kind) is not None and isinstance(value, Mapping):
         return types.MappingProxyType(dict(value))
     if isinstance(kind, type) and hasattr(kind, "_fields"):
-        return _read(kind, value, path)
+        return read_section(kind, value, path)
     if kind is float and type(value) in (int, float) and math.isfinite(value):
         return float(value)
     if kind in (int, bool, str) and type(value) is kind:
