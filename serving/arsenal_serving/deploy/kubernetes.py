@@ -15,9 +15,11 @@ from urllib.parse import urlsplit
 
 from arsenal_serving.deploy import kubernetes_jobs
 from arsenal_serving.deploy.cluster import OWNER, Kubernetes, amounts, meta, secure_container, secure_pod, settings
-from arsenal_serving.deploy.description import Deployment, arguments
+from arsenal_serving.deploy.description import Deployment, Scale, arguments
 from arsenal_serving.deploy.yaml_text import to_yaml
 
+TRY = "arsenal.try"
+"""The label of a pod that may ask the server of this name, wherever callers are let in from."""
 DURATION = "arsenal_serve_request_duration_seconds_bucket"
 def files(made: Deployment) -> dict[str, str]:
     """Path and text of each manifest, and of the rules that prometheus-adapter needs where the autoscaler asks it.
@@ -39,7 +41,7 @@ def manifests(made: Deployment) -> dict[str, dict[str, Any]]:
     out["configmap"] = meta(made, "v1", "ConfigMap") | {"data": _environment(made)}
     if _by_server(made):
         out["configmap-policy"] = meta(made, "v1", "ConfigMap", "-policy") | {"data": _policy(made, own)}
-    out["networkpolicy"] = _network_policy(made, own)
+    out["networkpolicy"] = _networkpolicy(made, own)
     out["service"] = _service(made, "stable")
     out["deployment"] = _deployment(made, own, "stable")
     if split := made.canary.weight > 0 and made.canary.by == "traffic":
@@ -122,8 +124,9 @@ def _deployment(made: Deployment, own: Kubernetes, track: str) -> dict[str, Any]
     head = meta(made, "apps/v1", "Deployment", "-canary" if canary else "", **labels)
     # A number of replicas here would undo the autoscaler's at each apply.
     spec: dict[str, Any] = {"replicas": replicas} if canary or fixed else {}
-    given = [_environment(made), _policy(made, own) if _by_server(made) else {}]
-    checksum = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
+    policy = _policy(made, own)["policy.json"] if _by_server(made) else ""
+    given = json.dumps(_environment(made), sort_keys=True, separators=(",", ":")) + policy
+    checksum = hashlib.sha256(given.encode()).hexdigest()
     annotations = {"arsenal.checksum/config": checksum}
     annotations |= {"arsenal.digest": made.model.digest} if made.model.digest and not canary else {}
     spec |= {
@@ -280,7 +283,7 @@ def _first(made: Deployment, image: str) -> dict[str, Any] | None:
         return _before(made, "fetch", image, words, mounts)
     if _by_server(made):
         copy = "import shutil; shutil.copyfile('/given/policy.json', '/policy/policy.json')"
-        given = {"name": "given", "mountPath": "/given", "readOnly": True}
+        given: dict[str, Any] = {"name": "given", "mountPath": "/given", "readOnly": True}
         mounts = [given, {"name": "policy", "mountPath": "/policy"}]
         return _before(made, "policy", image, ["-c", copy], mounts)
     return None
@@ -345,13 +348,15 @@ def _route(made: Deployment, own: Kubernetes) -> dict[str, Any]:
     return meta(made, "gateway.networking.k8s.io/v1", "HTTPRoute") | {"spec": spec}
 
 
-def _network_policy(made: Deployment, own: Kubernetes) -> dict[str, Any]:
+def _networkpolicy(made: Deployment, own: Kubernetes) -> dict[str, Any]:
     """Calls from the entry and the namespaces named, else from this one; metrics for monitoring; nothing goes out.
 
     A model that is fetched lets name service and its URL's port out; kubelet's probes are always let in.
     """
     names = dict.fromkeys([*([own.entry_namespace] if made.access.host else []), *made.access.namespaces])
-    callers: list[dict[str, Any]] = [_of_namespace(name) for name in names] or [{"podSelector": {}}]
+    callers: list[dict[str, Any]] = [{"podSelector": {}}]
+    if names:  # and, of this one, what tries whether it answers
+        callers = [*(_of_namespace(name) for name in names), {"podSelector": {"matchLabels": {TRY: made.name}}}]
     public = [{"port": name, "protocol": "TCP"} for name, _ in _ports(made, admin=False)]
     let_in = [{"from": callers, "ports": public}]
     if made.server.admin_port:
@@ -384,12 +389,17 @@ def _behaviour() -> dict[str, Any]:
     }
 
 
+def milliseconds(scale: Scale) -> int:
+    """The latency at which there is another replica; 0 for none."""
+    return max(1, round(scale.latency * 1000)) if scale.latency else 0
+
+
 def _autoscaler(made: Deployment) -> dict[str, Any]:
     scale = made.scale
     target = {"type": "Utilization", "averageUtilization": scale.cpu}
     metrics: list[dict[str, Any]] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
     asked = [("arsenal_serve_queue_rows", str(scale.queue) if scale.queue else "")]
-    asked += [("arsenal_serve_latency_p95_seconds", f"{round(scale.latency * 1000)}m" if scale.latency else "")]
+    asked += [("arsenal_serve_latency_p95_seconds", f"{milliseconds(scale)}m" if scale.latency else "")]
     for name, value in asked:
         if value:
             most = {"type": "AverageValue", "averageValue": value}
@@ -433,7 +443,8 @@ def _scaled(made: Deployment, own: Kubernetes) -> dict[str, Any]:
     ]
     queue = f"sum(arsenal_serve_queue_rows{{{chosen}}})"
     latency = f"histogram_quantile(0.95, sum(rate({DURATION}{{{chosen}}}[2m])) by (le))"
-    for question, level, kind in ((queue, scale.queue, "AverageValue"), (latency, scale.latency, "Value")):
+    asks = ((queue, scale.queue, "AverageValue"), (latency, milliseconds(scale) / 1000, "Value"))
+    for question, level, kind in asks:
         if level:
             asked = {"serverAddress": own.prometheus, "query": question, "threshold": f"{level:g}"}
             triggers.append({"type": "prometheus", "metricType": kind, "metadata": asked})

@@ -45,12 +45,13 @@ def files(made: Deployment, *others: Deployment) -> dict[str, str]:
 
 def _overlay(made: Deployment, target: Mapping[str, Document], base: Mapping[str, Document]) -> dict[str, str]:
     own = {stem: document for stem, document in target.items() if stem not in base}
-    patches = []
+    patches: list[Document] = []
     for stem, document in base.items():
         if steps := list(_steps(document, _plain(target[stem]), "")):
             chosen = {"kind": document["kind"], "name": document["metadata"]["name"]}
             patches.append({"target": chosen, "patch": to_yaml(steps).partition("\n")[2]})
-    text = CONFIG | {"namespace": made.namespace, "resources": ["../../base", *(f"{stem}.yaml" for stem in own)]}
+    parts = ["../../base", *(f"{stem}.yaml" for stem in own)]
+    text: Document = CONFIG | {"namespace": made.namespace, "resources": parts}
     text |= {"patches": patches} if patches else {}
     return {f"{stem}.yaml": to_yaml(document) for stem, document in own.items()} | {"kustomization.yaml": to_yaml(text)}
 
