@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from arsenal_serving.deploy import kubernetes
+from arsenal_serving.deploy import knative, kserve, kubernetes
 from arsenal_serving.deploy.description import ENVIRONMENTS, describe
 
 CONF = Path(__file__).parents[2] / "conf" / "deployment"
@@ -78,9 +78,9 @@ VARIANTS |= {
 }  # fmt: skip
 
 
-def deployment(name):
+def deployment(name, variants=VARIANTS):
     """A variant's deployment, on its environment's profile."""
-    variant = VARIANTS[name]
+    variant = variants[name]
     profile = yaml.safe_load((CONF / f"{variant['env']}.yaml").read_text())
     for key, value in (SAME | variant).items():
         profile[key] = profile.get(key, {}) | value if isinstance(value, dict) else value
@@ -106,6 +106,27 @@ def pods(made):
             yield f"{document['kind']} {document['metadata']['name']}", spec
 
 
+# No certificate of their own, and no scaling by what they do not know.
+OTHERS = {"access": {"keys_secret": "arsenal-keys", "tls_secret": ""}, "scale": {"queue": 0, "latency": 0.0}}
+KSERVE = {
+    "development": {"env": "development"},
+    "staging": {"env": "staging"} | OTHERS,
+    "production": {"env": "production"} | OTHERS,
+    "mounted": {"env": "staging", "model": MODEL | {"source": "mounted"}, "extra": {"kserve": {"claim": "models"}}} | OTHERS,
+}
+KNATIVE = {
+    "development": {"env": "development", "scale": {"least": 0}},
+    "staging": {"env": "staging"} | OTHERS,
+    "production": {"env": "production"} | OTHERS | {"access": HOST},
+    "canary": {
+        "env": "staging", "canary": {"version": 2, "weight": 0.1, "by": "traffic"},
+        "extra": {"knative": {"canary_image": "registry.example.com/ml/arsenal-serve:2"}},
+    } | OTHERS,
+}  # fmt: skip
+
+
 def every_object():
-    """Of all variants."""
-    return [one for name in VARIANTS for one in objects(deployment(name))]
+    """Of all variants, and of KServe's and Knative's."""
+    made = [one for name in VARIANTS for one in objects(deployment(name))]
+    made += [one for name in KSERVE for one in kserve.manifests(deployment(name, KSERVE)).values()]
+    return made + [one for name in KNATIVE for one in knative.manifests(deployment(name, KNATIVE)).values()]
