@@ -1,0 +1,96 @@
+"""Write serving/deploy: what each target's files are for an example model, in every environment.
+
+`python scripts/deploy_examples.py` writes them; `python scripts/deploy_examples.py --check` ends with 1 if they are not as it
+would write them.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from arsenal_serving.deploy.description import ENVIRONMENTS, Deployment, describe
+
+HERE = Path(__file__).resolve().parents[1]
+FOLDER = HERE / "serving" / "deploy"
+PENGUINS: dict[str, Any] = {
+    "name": "penguins",
+    "owner": "research",
+    "model": {
+        "name": "penguins",
+        "version": 1,
+        "alias": "champion",
+        "digest": "sha256:7d1a54127b222502f5b79b5fb0803061152a44f92b37e23c6527baf665d4da9a",
+    },
+    "image": {"registry": "registry.example.org/research", "name": "arsenal-penguins", "tag": "1"},
+}
+"""What the examples say beyond their profile in conf/deployment."""
+
+TARGETS: dict[str, Callable[[Deployment], dict[str, str]]] = {}
+"""Folders of serving/deploy, each with a folder for every environment: the target's function to its files."""
+TOGETHER: dict[str, Callable[..., dict[str, str]]] = {}
+"""As `TARGETS`, of targets that are given all environments at once and write one folder."""
+
+
+def example(env: str, more: Mapping[str, Any] = {}) -> Deployment:
+    """The example in an environment, by its profile."""
+    profile = yaml.safe_load((HERE / "conf" / "deployment" / f"{env}.yaml").read_text(encoding="utf-8"))
+    return describe({**profile, **PENGUINS, **more})
+
+
+def wanted() -> dict[str, str]:
+    """Every file below serving/deploy that is made, by path, with its text."""
+    found = {}
+    for target, files in TARGETS.items():
+        for env in ENVIRONMENTS:
+            found |= {f"{target}/{env}/{path}": text for path, text in files(example(env)).items()}
+    for target, together in TOGETHER.items():
+        found |= {f"{target}/{path}": text for path, text in together(*map(example, ENVIRONMENTS)).items()}
+    return found
+
+
+def differences() -> list[str]:
+    """What serving/deploy has otherwise, a line each."""
+    made = wanted()
+    there = {
+        path.relative_to(FOLDER).as_posix(): path
+        for target in (*TARGETS, *TOGETHER)
+        for path in sorted((FOLDER / target).rglob("*"))
+        if path.is_file()
+    }
+    said = [f"{name} is made by nothing" for name in there if name not in made]
+    said += [f"{name} is not there" for name in made if name not in there]
+    return said + [f"{name} differs" for name, text in made.items() if name in there and there[name].read_text("utf-8") != text]
+
+
+def write() -> None:
+    """Write what there is to write, and remove what nothing makes any more."""
+    made = wanted()
+    for target in (*TARGETS, *TOGETHER):
+        for path in sorted((FOLDER / target).rglob("*"), reverse=True):
+            if path.is_file() and path.relative_to(FOLDER).as_posix() not in made:
+                path.unlink()
+            elif path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+    for name, text in made.items():
+        (FOLDER / name).parent.mkdir(parents=True, exist_ok=True)
+        (FOLDER / name).write_text(text, encoding="utf-8")
+
+
+def main() -> int:
+    """Write the files, or say what differs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing, end with 1 where something differs")
+    if not parser.parse_args().check:
+        write()
+        return 0
+    said = differences()
+    if said:
+        print("\n".join([*said, "python scripts/deploy_examples.py writes them anew."]))
+    return bool(said)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
