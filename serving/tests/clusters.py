@@ -14,7 +14,7 @@ IMAGE = {"registry": "registry.example.com/ml", "tag": "0.3.0-cpu"}
 SAME = {"name": "penguins", "owner": "science", "model": MODEL, "image": IMAGE}
 HOST = {"host": "penguins.example.com", "tls_secret": "penguins-tls", "keys_secret": "arsenal-keys"}
 WORK = {"image": "registry.example.com/ml/arsenal:0.3.0", "claim": "runs"}
-TRAINING = WORK | {"words": ["+experiment=digits_mlp", "run.root=/work/runs"], "hosts": 4, "cpu": 7.5}
+TRAINING = WORK | {"words": ["+experiment=digits_mlp", "run.root=/data/runs"], "hosts": 4, "cpu": 7.5}
 
 VARIANTS: dict[str, dict] = {env: {"env": env} for env in ENVIRONMENTS}
 VARIANTS |= {
@@ -67,8 +67,8 @@ VARIANTS |= {
         "extra": {
             "kubernetes": {
                 "training": TRAINING,
-                "prediction": WORK | {"words": ["run=/work/runs/best", "input=/work/in.csv", "output=/work/out.csv"]},
-                "retraining": WORK | {"words": ["experiment=digits_mlp", "data=/work/in.csv", "model=penguins"],
+                "prediction": WORK | {"words": ["run=/data/runs/best", "input=/data/in.csv", "output=/data/out.csv"]},
+                "retraining": WORK | {"words": ["experiment=digits_mlp", "data=/data/in.csv", "model=penguins"],
                                       "schedule": "0 3 * * *", "seconds": 7200},
             }
         },

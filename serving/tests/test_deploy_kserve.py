@@ -77,7 +77,7 @@ def test_the_model_is_where_the_server_looks():
     made = deployment("mounted", KSERVE)
     found = {one["kind"]: one["spec"] for one in kserve.manifests(made).values() if "spec" in one}
     assert found["InferenceService"]["predictor"]["model"]["storageUri"] == "pvc://models/penguins/1"
-    assert found["ServingRuntime"]["containers"][0]["args"][0] == "/mnt/models"
+    assert found["ServingRuntime"]["containers"][0]["args"][0] == kserve.FOLDER
     inside = {one["kind"]: one for one in kserve.manifests(deployment("staging", KSERVE)).values()}
     assert inside["ServingRuntime"]["spec"]["containers"][0]["args"][0] == "/models/penguins"
 

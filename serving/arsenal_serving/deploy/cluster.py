@@ -26,7 +26,7 @@ KEEP = types.MappingProxyType({})
 class Work(NamedTuple):
     """A job beside the server, by `arsenal` in an image that has it: `words` are those of its command line.
 
-    claim: a volume claim, at /work, where runs, data and what comes out lie. memory: MiB. hosts: pods that are one run,
+    claim: a volume claim, at /data, where runs, data and what comes out lie. memory: MiB. hosts: pods that are one run,
     each told which one it is. kind: who keeps them together; JobSet and KubeRay must be installed, its operator
     in `ray_namespace`. schedule: of cron. attempts: how often a pod may fail. seconds: a job's, 0 for no end.
     """

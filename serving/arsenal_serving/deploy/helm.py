@@ -7,15 +7,18 @@ key. The namespace and jobs are not the chart's: the one is there before a relea
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files as resources
+from pathlib import Path
 from typing import Any
 
 from arsenal_serving import __version__
-from arsenal_serving.deploy import kubernetes
+from arsenal_serving.deploy import kubectl, kubernetes
 from arsenal_serving.deploy.cluster import settings
+from arsenal_serving.deploy.commands import find, run
 from arsenal_serving.deploy.description import Deployment
-from arsenal_serving.deploy.yaml_text import to_yaml
+from arsenal_serving.deploy.yaml_text import from_yaml, to_yaml
+from arsenal_serving.refused import Refused, show, unknown_name
 
 ABOUT = {
     "name": "of every object, and what selects its pods",
@@ -69,6 +72,49 @@ def files(made: Deployment, *others: Deployment) -> dict[str, str]:
     written["values.schema.json"] = json.dumps(schema, indent=1) + "\n"
     written |= {f"values-{one.env}.yaml": to_yaml(values(one)) for one in (made, *others)}
     return written | _templates(resources("arsenal_serving.deploy") / "chart" / "templates", "templates")
+
+
+def apply(folder: Path, made: Deployment, say: Callable[[str], Any]) -> None:
+    """Install the chart in a folder, or upgrade to it, with the environment's values; Helm undoes what fails.
+
+    Raises `Refused` in one line, before anything is changed, as `kubectl.apply` does, and for a value that is misspelt.
+    """
+    place = Path(folder) / f"values-{made.env}.yaml"
+    (given,) = from_yaml(place.read_text(encoding="utf-8"))
+    check_values(given, values(made), "")
+    program = find("helm", install="https://helm.sh/docs/intro/install")
+    words, own = kubectl.connect(made), settings(made)
+    there = kubectl.check_namespace(words, made)
+    if own.namespace == "make":
+        kubectl.send(words, [kubernetes.manifests(made)["namespace"]])
+    say(f"namespace {made.namespace}: {'there' if there else 'made'}")
+    seconds = made.timings.start + made.timings.grace + 60
+    command = [program, "upgrade", made.name, str(folder), "--install", "--atomic", "--values", str(place)]
+    command += ["--namespace", made.namespace, "--kube-context", own.context, "--timeout", f"{seconds}s"]
+    try:
+        kubectl.check_secrets([*words, "--namespace", made.namespace], made)
+        run(command, seconds=seconds + 60, say=say)
+    except Refused:
+        if own.namespace == "make" and not there:
+            run([*words, "delete", "namespace", made.namespace, "--wait=false"], seconds=60)
+        raise
+
+
+def check_values(given: Any, allowed: Any, path: str) -> None:
+    """Raise `Refused` for a key that the chart does not know, as its schema does, with the nearest one.
+
+    >>> check_values({"scale": {"leest": 2}}, {"scale": {"least": 1}}, "")
+    Traceback (most recent call last):
+    arsenal_serving.refused.Refused: unknown value 'leest' of `scale`; did you mean 'least'? There is: 'least'.
+    """
+    if not isinstance(allowed, Mapping) or path in FREE:
+        return
+    if not isinstance(given, Mapping):
+        raise Refused(f"{f'`{path}`' if path else 'values'} must be a section of keys and values; got {show(given)}.")
+    for key, value in given.items():
+        if key not in allowed:
+            raise unknown_name("value", str(key), allowed, f"`{path}`" if path else "")
+        check_values(value, allowed[key], f"{path}.{key}".strip("."))
 
 
 def values(made: Deployment) -> dict[str, Any]:
@@ -159,8 +205,8 @@ def _schema(value: Any, path: str) -> dict[str, Any]:
     if isinstance(value, list):
         words = path.rpartition(".")[2] in ("arguments", "callers")
         return about | {"type": "array", "items": {"type": "string" if words else "object"}}
-    kinds = {bool: {"type": "boolean"}, int: {"type": "integer", "minimum": 0}, str: {"type": "string"}}
-    return about | kinds[type(value)]
+    number: dict[str, Any] = {"type": "integer", "minimum": 0}
+    return about | {bool: {"type": "boolean"}, int: number, str: {"type": "string"}}[type(value)]
 
 
 def _templates(folder: Any, path: str) -> dict[str, str]:

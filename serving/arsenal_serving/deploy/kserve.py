@@ -5,6 +5,7 @@ https://kserve.github.io/website, `serving.kserve.io/v1beta1`, in the mode that 
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from arsenal_serving.deploy import kubernetes
@@ -13,7 +14,7 @@ from arsenal_serving.deploy.description import Deployment, read_section
 from arsenal_serving.deploy.yaml_text import to_yaml
 from arsenal_serving.refused import Refused
 
-FOLDER = "/mnt/models"
+FOLDER = str(PurePosixPath("/", "mnt", "models"))
 """Where KServe lays what it fetched or mounted."""
 
 
@@ -51,7 +52,7 @@ def manifests(made: Deployment) -> dict[str, dict[str, Any]]:
     if mounted:
         model["storageUri"] = f"pvc://{own.claim}/{made.model.name}/{made.model.version}"
     pod["topologySpreadConstraints"] = [_spread(made, one) for one in pod["topologySpreadConstraints"]]
-    predictor = {"minReplicas": made.scale.least, "maxReplicas": made.scale.most}
+    predictor: dict[str, Any] = {"minReplicas": made.scale.least, "maxReplicas": made.scale.most}
     predictor |= {"scaleMetric": "cpu", "scaleTarget": made.scale.cpu} if made.scale.most > made.scale.least else {}
     service = meta(made, "serving.kserve.io/v1beta1", "InferenceService")
     service["metadata"]["annotations"] = {"serving.kserve.io/deploymentMode": "Standard"}

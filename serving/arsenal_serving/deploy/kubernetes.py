@@ -10,13 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from arsenal_serving.deploy import kubernetes_jobs
+from arsenal_serving.deploy import kubectl, kubernetes_jobs
 from arsenal_serving.deploy.cluster import OWNER, Kubernetes, amounts, meta, secure_container, secure_pod, settings
 from arsenal_serving.deploy.description import Deployment, Scale, arguments
-from arsenal_serving.deploy.yaml_text import to_yaml
+from arsenal_serving.deploy.yaml_text import from_yaml, to_yaml
 
 TRY = "arsenal.try"
 """The label of a pod that may ask the server of this name, wherever callers are let in from."""
@@ -30,6 +32,12 @@ def files(made: Deployment) -> dict[str, str]:
     if made.scale.most > made.scale.least and settings(made).autoscaler == "hpa":
         written |= {"prometheus-adapter.values.yaml": to_yaml(rules)} if (rules := _adapter(made)) else {}
     return written
+
+
+def apply(folder: Path, made: Deployment, say: Callable[[str], Any]) -> None:
+    """Bring the manifests in a folder to the cluster that the profile names; see `kubectl.apply`."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("*.yaml"))]
+    kubectl.apply(made, [one for text in texts for one in from_yaml(text) if "kind" in one], say)
 
 
 def manifests(made: Deployment) -> dict[str, dict[str, Any]]:

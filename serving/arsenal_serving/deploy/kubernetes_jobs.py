@@ -12,6 +12,8 @@ from arsenal_serving.deploy import cluster
 from arsenal_serving.deploy.cluster import COORDINATOR, Kubernetes, Work
 from arsenal_serving.deploy.description import Deployment
 
+WORK = "/data"
+PLACES = {"work": WORK, "tmp": "/tmp", "cache": "/var/cache/arsenal"}
 INDEX = "batch.kubernetes.io/job-completion-index"
 
 
@@ -46,7 +48,7 @@ def _labels(made: Deployment, what: str) -> dict[str, str]:
 
 def _pod(made: Deployment, work: Work, verb: str, what: str, environment: list[dict[str, Any]]) -> dict[str, Any]:
     """Labels and spec of one pod of a job; what it may write is its volume and /tmp."""
-    said = [{"name": "HOME", "value": "/tmp"}, {"name": "XDG_CACHE_HOME", "value": "/tmp/cache"}]
+    said = [{"name": "HOME", "value": "/tmp"}, {"name": "XDG_CACHE_HOME", "value": "/var/cache/arsenal"}]
     spec: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "serviceAccountName": made.name,
@@ -65,16 +67,16 @@ def _pod(made: Deployment, work: Work, verb: str, what: str, environment: list[d
             "imagePullPolicy": "IfNotPresent" if "@sha256:" in work.image else "Always",
             "command": ["arsenal", *verb.split()],
             "args": list(work.words),
-            "workingDir": "/work",
+            "workingDir": WORK,
             "env": [*said, *environment],
             "resources": cluster.amounts(work.cpu, work.memory, accelerators=work.accelerators),
             "securityContext": cluster.secure_container(),
-            "volumeMounts": [{"name": "work", "mountPath": "/work"}, {"name": "tmp", "mountPath": "/tmp"}],
+            "volumeMounts": [{"name": name, "mountPath": place} for name, place in PLACES.items()],
         }
     ]
     spec["volumes"] = [
         {"name": "work", "persistentVolumeClaim": {"claimName": work.claim}},
-        {"name": "tmp", "emptyDir": {}},
+        *({"name": name, "emptyDir": {}} for name in ("tmp", "cache")),
     ]
     return {"metadata": {"labels": made.labels | _labels(made, what)}, "spec": spec}
 

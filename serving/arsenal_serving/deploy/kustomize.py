@@ -6,12 +6,14 @@ rest as JSON patches (RFC 6902), so that `kubectl kustomize overlays/ENV` gives 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from arsenal_serving.deploy import kubernetes
+from arsenal_serving.deploy import kubectl, kubernetes
+from arsenal_serving.deploy.commands import find, run
 from arsenal_serving.deploy.description import Deployment
-from arsenal_serving.deploy.yaml_text import to_yaml
+from arsenal_serving.deploy.yaml_text import from_yaml, to_yaml
 from arsenal_serving.refused import Refused
 
 CONFIG = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
@@ -41,6 +43,12 @@ def files(made: Deployment, *others: Deployment) -> dict[str, str]:
     for one, target in zip(every, targets, strict=True):
         written |= {f"overlays/{one.env}/{path}": text for path, text in _overlay(one, target, base).items()}
     return written
+
+
+def apply(folder: Path, made: Deployment, say: Callable[[str], Any]) -> None:
+    """Bring what the environment's overlay in a folder builds to the cluster that the profile names."""
+    text = run([find("kubectl"), "kustomize", str(Path(folder) / "overlays" / made.env)], seconds=60)
+    kubectl.apply(made, from_yaml(text), say)
 
 
 def _overlay(made: Deployment, target: Mapping[str, Document], base: Mapping[str, Document]) -> dict[str, str]:
