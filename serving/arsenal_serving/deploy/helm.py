@@ -92,11 +92,11 @@ def apply(folder: Path, made: Deployment, say: Callable[[str], Any]) -> None:
     command = [program, "upgrade", made.name, str(folder), "--install", "--atomic", "--values", str(place)]
     command += ["--namespace", made.namespace, "--kube-context", own.context, "--timeout", f"{seconds}s"]
     try:
-        kubectl.check_secrets([*words, "--namespace", made.namespace], made)
+        kubectl.check_secrets([*words, f"--namespace={made.namespace}"], made)
         run(command, seconds=seconds + 60, say=say)
     except Refused:
         if own.namespace == "make" and not there:
-            run([*words, "delete", "namespace", made.namespace, "--wait=false"], seconds=60)
+            kubectl.ask(words, "delete", "namespace", made.namespace, "--wait=false")
         raise
 
 

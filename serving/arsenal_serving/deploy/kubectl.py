@@ -40,9 +40,9 @@ def connect(made: Deployment) -> list[str]:
     if now != own.context:
         said = f"kubectl's context is {show(now)}, and `extra.kubernetes.context` names {show(own.context)}"
         raise Refused(f"{said}: kubectl config use-context {own.context}.")
-    words = [program, "--context", own.context, "--request-timeout", ANSWER]
+    words = [program, f"--context={own.context}", f"--request-timeout={ANSWER}"]
     try:
-        version = json.loads(run([*words, "get", "--raw", "/version"], seconds=60))
+        version = json.loads(ask(words, "get", "--raw", "/version"))
     except (Refused, ValueError) as error:
         raise Refused(f"no cluster answers in the context {show(own.context)}: {_last(error)}") from error
     there = tuple(int("".join(c for c in version[part] if c.isdigit())) for part in ("major", "minor"))
@@ -52,10 +52,17 @@ def connect(made: Deployment) -> list[str]:
     return words
 
 
+def ask(
+    words: Sequence[str], *command: str, seconds: float = 60, given: str | None = None, say: Say | None = None
+) -> str:
+    """What kubectl says to a command, by the words of `connect`; raises `Refused`."""
+    return run([words[0], *command, *words[1:]], seconds=seconds, given=given, say=say)
+
+
 def check_namespace(words: Sequence[str], made: Deployment) -> bool:
     """Whether the namespace is there; raises `Refused` where it is somebody else's, or not to be made."""
     own = settings(made)
-    text = run([*words, "get", "namespace", made.namespace, "--ignore-not-found", "-o", "json"], seconds=60)
+    text = ask(words, "get", "namespace", made.namespace, "--ignore-not-found", "-o", "json")
     if not text.strip():
         if own.namespace == "have":
             raise Refused(f"there is no namespace {made.namespace}, and `extra.kubernetes.namespace=have` makes none.")
@@ -88,15 +95,15 @@ def apply(made: Deployment, documents: Sequence[dict[str, Any]], say: Say) -> No
         send(words, first, "--dry-run=server")
         send(words, first)
     say(f"namespace {made.namespace}: {'there' if there else 'made'}")
-    inside = [*words, "--namespace", made.namespace]
+    inside = [*words, f"--namespace={made.namespace}"]
     try:
         check_secrets(inside, made)
         send(inside, rest, "--dry-run=server")
     except Refused:
         if first and not there:
-            run([*words, "delete", "namespace", made.namespace, "--wait=false"], seconds=60)
+            ask(words, "delete", "namespace", made.namespace, "--wait=false")
         raise
-    before = run([*inside, "get", "deployment", made.name, "--ignore-not-found", "-o", "name"], seconds=60).strip()
+    before = ask(inside, "get", "deployment", made.name, "--ignore-not-found", "-o", "name").strip()
     for line in send(inside, rest).splitlines():
         say(line)
     _wait(inside, made, [one for one in rest if one["kind"] == "Deployment"], bool(before), say)
@@ -105,8 +112,8 @@ def apply(made: Deployment, documents: Sequence[dict[str, Any]], say: Say) -> No
 
 def send(words: Sequence[str], documents: Sequence[dict[str, Any]], *more: str) -> str:
     """Apply on the server, as the owner `arsenal` of what is said; what kubectl says."""
-    command = [*words, "apply", "--server-side", "--field-manager=arsenal", *more, "-f", "-"]
-    return run(command, seconds=300, given=to_yaml(*documents))
+    command = ["apply", "--server-side", "--field-manager=arsenal", *more, "-f", "-"]
+    return ask(words, *command, seconds=300, given=to_yaml(*documents))
 
 
 def check_secrets(words: Sequence[str], made: Deployment) -> None:
@@ -117,7 +124,7 @@ def check_secrets(words: Sequence[str], made: Deployment) -> None:
     if access.host and own.entry == "gateway":
         named.pop("access.tls_secret")
     for path, name in named.items():
-        if name and not run([*words, "get", "secret", name, "--ignore-not-found", "-o", "name"], seconds=60).strip():
+        if name and not ask(words, "get", "secret", name, "--ignore-not-found", "-o", "name").strip():
             said = f"`{path}` names {name}, and the namespace {made.namespace} has no such secret"
             raise Refused(f"{said}: kubectl apply -f namespace.yaml, kubectl create secret, then this again.")
 
@@ -126,14 +133,14 @@ def _wait(words: Sequence[str], made: Deployment, all_of: Sequence[dict[str, Any
     seconds = made.timings.start + made.timings.grace + 60
     for one in all_of:
         name = one["metadata"]["name"]
-        ask = [word for word in words if word not in ("--request-timeout", ANSWER)]  # which would end the watch
+        patient = [word for word in words if not word.startswith("--request-timeout")]  # which would end the watch
         try:
-            command = [*ask, "rollout", "status", f"deployment/{name}", f"--timeout={seconds}s"]
-            run(command, seconds=seconds + 30, say=say)
+            command = ["rollout", "status", f"deployment/{name}", f"--timeout={seconds}s"]
+            ask(patient, *command, seconds=seconds + 30, say=say)
         except Refused as error:
             after = "it stays as it is, for you to look at"
             if before:
-                run([*words, "rollout", "undo", f"deployment/{name}"], seconds=60)
+                ask(words, "rollout", "undo", f"deployment/{name}")
                 after = "it was undone"
             said = f"deployment/{name} did not become ready in {seconds} s, and {after}"
             raise Refused(f"{said}: {_last(error)}") from error
@@ -143,13 +150,13 @@ def _prune(words: Sequence[str], made: Deployment, documents: Sequence[dict[str,
     """Delete what a deployment of this name had and has no more: a canary's service would go on getting calls."""
     kept = {(one["kind"].lower(), one["metadata"]["name"]) for one in documents}
     chosen = f"app.kubernetes.io/instance={made.name},app.kubernetes.io/managed-by=arsenal"
-    there = set(run([*words, "api-resources", "--no-headers", "-o", "name"], seconds=60).split())
+    there = set(ask(words, "api-resources", "--no-headers", "-o", "name").split())
     more = [kind for kind in MORE if f"{kind.partition('.')[0]}s.{kind.partition('.')[2]}" in there]
-    found = run([*words, "get", ",".join(PRUNED + more), "--selector", chosen, "-o", "name"], seconds=60).split()
+    found = ask(words, "get", ",".join(PRUNED + more), "--selector", chosen, "-o", "name").split()
     for place in found:
         kind, _, name = place.partition("/")
         if (kind.partition(".")[0], name) not in kept and not name.endswith("-training"):
-            say(run([*words, "delete", place], seconds=120).strip())
+            say(ask(words, "delete", place, seconds=120).strip())
 
 
 def _last(error: BaseException) -> str:
