@@ -6,7 +6,6 @@ The cluster is `api_server`, in this process.
 import os
 import shutil
 import stat
-from pathlib import Path
 
 import pytest
 import yaml
@@ -58,9 +57,9 @@ def apply(target, made, folder):
     return said
 
 
-def use(cluster_name):
-    place = Path(os.environ["KUBECONFIG"])
-    place.write_text(place.read_text().replace("current-context: here", f"current-context: {cluster_name}"))
+def use(name, folder):
+    place = folder / "kubeconfig"
+    place.write_text(place.read_text().replace("current-context: here", f"current-context: {name}"))
 
 
 @pytest.mark.parametrize("target", [kubernetes, kustomize])
@@ -102,7 +101,7 @@ def test_what_a_deployment_has_no_more_is_deleted_and_nothing_else(cluster, tmp_
 )
 def test_another_cluster_or_none_is_refused_in_one_line(target, name, current, said, cluster, tmp_path, monkeypatch):
     _fake_helm(tmp_path, monkeypatch)
-    use(current)
+    use(current, tmp_path)
     _refused(target, context(name), said, cluster, tmp_path)
 
 
