@@ -10,9 +10,10 @@ import os
 import shutil
 import subprocess
 import threading
+import uuid
 
 import pytest
-from clusters import KNATIVE, KSERVE, VARIANTS, deployment, objects, pods
+from clusters import ENVIRONMENTS, KNATIVE, KSERVE, VARIANTS, deployment, objects, pods
 
 from arsenal_serving.deploy import helm, knative, kserve, kubernetes, kustomize
 from arsenal_serving.refused import Refused
@@ -42,13 +43,10 @@ def attempt(document, *more):
 
 @pytest.fixture(scope="module")
 def served():
-    """Names of the resources of the cluster, all namespaces of the tests made in it and deleted afterwards."""
-    spaces = [f"arsenal-{env}" for env in ("development", "staging", "production")]
-    for env in ("development", "staging", "production"):
+    """Names of the resources of the cluster, with a namespace for each environment, which stays."""
+    for env in ENVIRONMENTS:
         kubectl("apply", "--server-side", "-f", "-", given=json.dumps(kubernetes.manifests(deployment(env))["namespace"]))
-    yield set(kubectl("api-resources", "--no-headers", "-o", "name").stdout.split())
-    for space in spaces:
-        kubectl("delete", "namespace", space, "--wait=false", "--ignore-not-found", check=False)
+    return set(kubectl("api-resources", "--no-headers", "-o", "name").stdout.split())
 
 
 @pytest.mark.parametrize(("make", "variants", "name"), EVERY)
@@ -105,7 +103,7 @@ def here(name):
     context = kubectl("config", "current-context").stdout.strip()
     access = made.access._replace(keys_secret="", tls_secret="")
     return made._replace(
-        namespace=f"arsenal-try-{os.getpid()}",
+        namespace=f"arsenal-try-{uuid.uuid4().hex[:8]}",
         access=access,
         extra={"kubernetes": {**made.extra.get("kubernetes", {}), "context": context}},
     )
@@ -140,9 +138,6 @@ def test_applied_it_is_there_and_what_is_no_more_is_deleted(target, tmp_path, mo
             assert sum("successfully rolled out" in line for line in said) == 3
         finally:
             kubectl("delete", "namespace", made.namespace, "--wait=false", check=False)
-            kubectl("replace", "--raw", f"/api/v1/namespaces/{made.namespace}/finalize", "-f", "-", check=False,
-                    given=json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": made.namespace},
-                                      "spec": {"finalizers": []}}))  # fmt: skip
 
 
 def test_what_the_server_refuses_leaves_no_namespace(tmp_path, monkeypatch):

@@ -14,6 +14,8 @@ from arsenal_serving.deploy.description import Deployment
 
 WORK = "/data"
 PLACES = {"work": WORK, "tmp": "/tmp", "cache": "/var/cache/arsenal"}
+REFUSED = (1, 2)
+"""Exit codes of what was refused or is wrong: it would be again. A node that is drained counts as no attempt."""
 INDEX = "batch.kubernetes.io/job-completion-index"
 
 
@@ -82,7 +84,13 @@ def _pod(made: Deployment, work: Work, verb: str, what: str, environment: list[d
 
 
 def _job(made: Deployment, work: Work, verb: str, what: str, environment: Any = ()) -> dict[str, Any]:
+    refused = {"containerName": what, "operator": "In", "values": [*REFUSED]}
+    rules = [
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {"action": "FailJob", "onExitCodes": refused},
+    ]
     spec: dict[str, Any] = {"backoffLimit": work.attempts, "ttlSecondsAfterFinished": 86400}
+    spec["podFailurePolicy"] = {"rules": rules}
     spec |= {"activeDeadlineSeconds": work.seconds} if work.seconds else {}
     return spec | {"template": _pod(made, work, verb, what, list(environment))}
 
@@ -96,10 +104,11 @@ def _training(made: Deployment, work: Work) -> dict[str, dict[str, Any]]:
         first = f"{name}-host-0-0.{name}"
         head = cluster.meta(made, "jobset.x-k8s.io/v1alpha2", "JobSet", "-training")
         hosts = _hosts(made, work, first) | {"backoffLimit": 0}
+        refused = {"name": "refused", "action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]}
         hosts.pop("ttlSecondsAfterFinished")
         spec = {
             "network": {"enableDNSHostnames": True, "subdomain": name},
-            "failurePolicy": {"maxRestarts": work.attempts},
+            "failurePolicy": {"maxRestarts": work.attempts, "rules": [refused]},
             "replicatedJobs": [{"name": "host", "replicas": 1, "template": {"spec": hosts}}],
         }
         return {"jobset-training": head | {"spec": spec}}
