@@ -97,9 +97,9 @@ def controller(namespace):
     thread.join()
 
 
-def here(name):
+def here(name, variants=VARIANTS):
     """A variant in a context of the cluster, with a namespace of its own and no secret."""
-    made = deployment(name)
+    made = deployment(name, variants)
     context = kubectl("config", "current-context").stdout.strip()
     access = made.access._replace(keys_secret="", tls_secret="")
     return made._replace(
@@ -162,6 +162,12 @@ with helm_python.Config(kubeconfig_path=given["config"], namespace=given["namesp
     first = cluster.install(given["chart"], "penguins", given["values"])
     second = cluster.upgrade(given["chart"], "penguins", given["values"])
     print(json.dumps([first["revision"], first["status"], second["revision"], second["status"]]))
+"""
+AWAY = """
+import json, sys
+import helm_python
+given = json.load(sys.stdin)
+with helm_python.Config(kubeconfig_path=given["config"], namespace=given["namespace"]) as cluster:
     cluster.uninstall("penguins")
 """
 
@@ -171,7 +177,48 @@ def test_helm_installs_upgrades_and_takes_the_chart_away(tmp_path, served):
     made = deployment("staging")
     chart = write(tmp_path / "chart", helm.files(made))
     given = {"config": PLACE, "namespace": made.namespace, "chart": str(chart), "values": helm.values(made)}
-    command = [PEERS, "-c", INSTALL]
-    done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, check=False)
+    done = subprocess.run([PEERS, "-c", INSTALL], input=json.dumps(given), capture_output=True, text=True, check=False)
     assert json.loads(done.stdout) == [1, "deployed", 2, "deployed"], done.stderr
-    assert not names(made.namespace, "deployment", "service")
+    chosen = ["--namespace", made.namespace, "--selector", "app.kubernetes.io/instance=penguins", "-o", "name"]
+    there = ["get", "deployment,service,networkpolicy", *chosen]
+    assert len(kubectl(*there).stdout.split()) == 3
+    subprocess.run([PEERS, "-c", AWAY], input=json.dumps(given), capture_output=True, text=True, check=True)
+    assert not kubectl(*there).stdout.split()
+
+
+OTHERS = [
+    (kserve, KSERVE, "inferenceservice.serving.kserve.io"),
+    (knative, KNATIVE, "service.serving.knative.dev"),
+]
+
+
+@pytest.mark.parametrize(("target", "variants", "resource"), OTHERS)
+def test_what_others_make_of_it_is_waited_for_and_not_deleted(target, variants, resource, served, tmp_path, monkeypatch):
+    monkeypatch.setenv("KUBECONFIG", PLACE)
+    kind, _, group = resource.partition(".")
+    if f"{kind}s.{group}" not in served:
+        pytest.skip(f"{resource} is not installed")
+    made = here("development", variants)
+    folder, said, stop = write(tmp_path, target.files(made)), [], threading.Event()
+    ready = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    words = ["patch", resource, made.name, "--namespace", made.namespace, "--subresource=status", "--type=merge"]
+
+    def work():  # what their controllers would say, and a Deployment that they would make, with the labels given to them
+        theirs = kubernetes.manifests(deployment("development"))["deployment"]
+        theirs["metadata"] |= {"name": "penguins-predictor", "namespace": made.namespace}
+        while not stop.wait(0.5):
+            if not kubectl(*words, "-p", json.dumps(ready), check=False).returncode:
+                kubectl("apply", "--server-side", "-f", "-", given=json.dumps(theirs), check=False)
+                return
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        target.apply(folder, made, said.append)
+        assert any("condition met" in line for line in said)
+        thread.join()
+        target.apply(folder, made, said.append)
+        assert "deployment.apps/penguins-predictor" in names(made.namespace, "deployment")
+    finally:
+        stop.set()
+        kubectl("delete", "namespace", made.namespace, "--wait=false", check=False)

@@ -6,10 +6,12 @@
 import json
 import os
 import subprocess
+import sys
 
 import jsonschema
 import pytest
 import yaml
+from api_server import api_server
 from clusters import ENVIRONMENTS, SECRET, VARIANTS, deployment, objects
 
 from arsenal_serving.deploy import helm
@@ -81,8 +83,12 @@ def test_the_pod_that_asks_asks_with_python_and_without_a_shell(tmp_path):
     said = _render(tmp_path, helm.files(made), {"one": (helm.values(made), made.namespace)})
     (pod,) = [yaml.safe_load(text) for path, text in said["one"].items() if path.endswith("answers.yaml")]
     (container,) = pod["spec"]["containers"]
-    compile(container["args"][0], "answers", "exec")
     assert container["command"] == ["python", "-c"] and "http://penguins:8000/v2/health/ready" in container["args"][0]
+    with api_server() as other:  # which answers, and knows no such path
+        script = container["args"][0].replace("http://penguins:8000", other.url)
+        ready = script.replace("/v2/health/ready", "/version")
+        codes = [subprocess.run([sys.executable, "-c", one], capture_output=True, check=False) for one in (ready, script)]
+    assert [one.returncode for one in codes] == [0, 1] and codes[0].stdout == b"200\n"
     policy = next(one for one in objects(made) if one["kind"] == "NetworkPolicy")["spec"]["ingress"][0]["from"]
     assert policy == [{"podSelector": {}}], "pods of the namespace may ask"
 

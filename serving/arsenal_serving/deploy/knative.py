@@ -6,12 +6,14 @@ no first containers, no claims, no security context of a pod, so that each conta
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from arsenal_serving.deploy import kubernetes
+from arsenal_serving.deploy import kubectl, kubernetes
 from arsenal_serving.deploy.cluster import USER, Kubernetes, meta
 from arsenal_serving.deploy.description import Deployment, read_section
-from arsenal_serving.deploy.yaml_text import to_yaml
+from arsenal_serving.deploy.yaml_text import from_yaml, to_yaml
 from arsenal_serving.refused import Refused
 
 KEPT = ("namespace", "serviceaccount", "configmap")
@@ -35,17 +37,22 @@ def files(made: Deployment) -> dict[str, str]:
     return {f"{stem}.yaml": to_yaml(document) for stem, document in manifests(made).items()}
 
 
+def apply(folder: Path, made: Deployment, say: Callable[[str], Any]) -> None:
+    """Bring the manifests in a folder to the cluster that the profile names, and wait until Knative calls them ready.
+
+    The context and whose namespace it is are said as for Kubernetes, in `extra.kubernetes`.
+    """
+    texts = [path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("*.yaml"))]
+    documents = [one for text in texts for one in from_yaml(text)]
+    plain = _plain(made)._replace(extra={"kubernetes": made.extra.get("kubernetes", {})})
+    kubectl.apply(plain, documents, say, ready=f"service.serving.knative.dev/{made.name}")
+
+
 def manifests(made: Deployment) -> dict[str, dict[str, Any]]:
     """The objects by the stem of their files."""
     own: Knative = read_section(Knative, made.extra.get("knative", {}), "extra.knative")
     _check(made, own)
-    plain = made._replace(
-        scale=made.scale._replace(least=max(1, made.scale.least)),
-        access=made.access._replace(host="", tls_secret=""),
-        canary=made.canary._replace(weight=0.0),
-        timings=made.timings._replace(detach=0),
-        extra={},
-    )
+    plain = _plain(made)
     out = {key: one for key, one in kubernetes.manifests(plain).items() if key in KEPT}
     pod = kubernetes.pod(plain, Kubernetes())
     (server,) = pod["containers"]
@@ -81,6 +88,17 @@ def manifests(made: Deployment) -> dict[str, dict[str, Any]]:
         tls = {"tls": {"secretName": made.access.tls_secret}} if made.access.tls_secret else {}
         out["domainmapping"] = mapping | {"spec": {"ref": target} | tls}
     return out
+
+
+def _plain(made: Deployment) -> Deployment:
+    """What the pod hangs on, without what Knative does itself."""
+    return made._replace(
+        scale=made.scale._replace(least=max(1, made.scale.least)),
+        access=made.access._replace(host="", tls_secret=""),
+        canary=made.canary._replace(weight=0.0),
+        timings=made.timings._replace(detach=0),
+        extra={},
+    )
 
 
 def _check(made: Deployment, own: Knative) -> None:

@@ -5,13 +5,14 @@ https://kserve.github.io/website, `serving.kserve.io/v1beta1`, in the mode that 
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from arsenal_serving.deploy import kubernetes
+from arsenal_serving.deploy import kubectl, kubernetes
 from arsenal_serving.deploy.cluster import Kubernetes, meta
 from arsenal_serving.deploy.description import Deployment, read_section
-from arsenal_serving.deploy.yaml_text import to_yaml
+from arsenal_serving.deploy.yaml_text import from_yaml, to_yaml
 from arsenal_serving.refused import Refused
 
 FOLDER = str(PurePosixPath("/", "mnt", "models"))
@@ -27,6 +28,17 @@ class KServe(NamedTuple):
 def files(made: Deployment) -> dict[str, str]:
     """Path and text of each manifest; raises `Refused` for what KServe would not honour."""
     return {f"{stem}.yaml": to_yaml(document) for stem, document in manifests(made).items()}
+
+
+def apply(folder: Path, made: Deployment, say: Callable[[str], Any]) -> None:
+    """Bring the manifests in a folder to the cluster that the profile names, and wait until KServe calls them ready.
+
+    The context and whose namespace it is are said as for Kubernetes, in `extra.kubernetes`.
+    """
+    texts = [path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("*.yaml"))]
+    documents = [one for text in texts for one in from_yaml(text)]
+    plain = _plain(made)._replace(extra={"kubernetes": made.extra.get("kubernetes", {})})
+    kubectl.apply(plain, documents, say, ready=f"inferenceservice.serving.kserve.io/{made.name}")
 
 
 def manifests(made: Deployment) -> dict[str, dict[str, Any]]:

@@ -81,11 +81,13 @@ def check_namespace(words: Sequence[str], made: Deployment) -> bool:
     return True
 
 
-def apply(made: Deployment, documents: Sequence[dict[str, Any]], say: Say) -> None:
+def apply(made: Deployment, documents: Sequence[dict[str, Any]], say: Say, ready: str = "") -> None:
     """Bring these objects to the cluster and wait until the server is ready; raises `Refused` in one line.
 
     A namespace that was made for objects which the cluster does not take is deleted again; a roll-out that does not
     become ready is undone. Of this deployment's objects those that are no longer there are deleted.
+
+    ready: what is waited for where somebody else's controller makes the Deployments, which then are its to delete.
     """
     words = connect(made)
     first = [one for one in documents if one["kind"] == "Namespace"]
@@ -106,6 +108,12 @@ def apply(made: Deployment, documents: Sequence[dict[str, Any]], say: Say) -> No
     before = ask(inside, "get", "deployment", made.name, "--ignore-not-found", "-o", "name").strip()
     for line in send(inside, rest).splitlines():
         say(line)
+    if ready:
+        seconds = made.timings.start + made.timings.grace + 60
+        patient = [word for word in inside if not word.startswith("--request-timeout")]
+        command = ["wait", "--for=condition=Ready", ready, f"--timeout={seconds}s"]
+        ask(patient, *command, seconds=seconds + 30, say=say)
+        return
     _wait(inside, made, [one for one in rest if one["kind"] == "Deployment"], bool(before), say)
     _prune(inside, made, documents, say)
 
@@ -126,7 +134,7 @@ def check_secrets(words: Sequence[str], made: Deployment) -> None:
     for path, name in named.items():
         if name and not ask(words, "get", "secret", name, "--ignore-not-found", "-o", "name").strip():
             said = f"`{path}` names {name}, and the namespace {made.namespace} has no such secret"
-            raise Refused(f"{said}: kubectl apply -f namespace.yaml, kubectl create secret, then this again.")
+            raise Refused(f"{said}: make it there (see namespace.yaml) and try again.")
 
 
 def _wait(words: Sequence[str], made: Deployment, all_of: Sequence[dict[str, Any]], before: bool, say: Say) -> None:
