@@ -236,6 +236,27 @@ def _write(folder):
     return texts
 
 
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not on PATH")
+def test_prometheus_understands_what_autoscalers_ask(tmp_path):
+    adapter = yaml.safe_load(kubernetes.files(deployment("production"))["prometheus-adapter.values.yaml"])
+    words = {"<<.LabelMatchers>>": 'namespace="shop",pod=~"a|b"', "<<.GroupBy>>": "pod"}
+    questions = []
+    for rule in adapter["rules"]["custom"]:
+        series = rule["seriesQuery"].partition("{")[0]
+        question = rule["metricsQuery"].replace("<<.Series>>", series)
+        for word, value in words.items():
+            question = question.replace(word, value)
+        questions.append(question)
+    (scaled,) = [one for one in objects(deployment("keda")) if one["kind"] == "ScaledObject"]
+    questions += [one["metadata"]["query"] for one in scaled["spec"]["triggers"] if one["type"] == "prometheus"]
+    assert len(questions) == 4
+    rules = [{"record": f"asked:{number}", "expr": question} for number, question in enumerate(questions)]
+    place = tmp_path / "rules.yaml"
+    place.write_text(yaml.safe_dump({"groups": [{"name": "asked", "rules": rules}]}))
+    done = subprocess.run(["promtool", "check", "rules", str(place)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "SUCCESS: 4 rules found" in done.stdout, done.stdout + done.stderr
+
+
 @needs_kubectl
 def test_kustomize_builds_what_the_manifests_are(tmp_path):
     made = [deployment(env) for env in ENVIRONMENTS]
