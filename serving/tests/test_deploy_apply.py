@@ -143,9 +143,12 @@ def test_a_secret_that_is_not_there_is_missed_before_anything_waits_for_it(targe
     made = context()
     made = made._replace(access=made.access._replace(keys_secret="arsenal-keys"))
     said = "`access.keys_secret` names arsenal-keys, and the namespace arsenal-staging has no such secret"
-    with pytest.raises(Refused, match=said):
-        apply(target, made, tmp_path / "files")
-    assert not cluster.objects
+    _refused(target, made, said, cluster, tmp_path)
+    cluster.put(NAMESPACE, kubernetes.manifests(made)["namespace"])
+    _refused(target, made, said, cluster, tmp_path)
+    head = {"name": "arsenal-keys", "namespace": "arsenal-staging"}
+    cluster.put(f"{NAMESPACE}/secrets/arsenal-keys", {"apiVersion": "v1", "kind": "Secret", "metadata": head})
+    assert apply(target, made, tmp_path / "files")[0] == "namespace arsenal-staging: there"
 
 
 def test_a_roll_out_that_does_not_become_ready_is_told(cluster, tmp_path, monkeypatch):

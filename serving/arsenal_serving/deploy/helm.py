@@ -85,6 +85,7 @@ def apply(folder: Path, made: Deployment, say: Callable[[str], Any]) -> None:
     program = find("helm", install="https://helm.sh/docs/intro/install")
     words, own = kubectl.connect(made), settings(made)
     there = kubectl.check_namespace(words, made)
+    kubectl.check_secrets(words, made, there)
     if own.namespace == "make":
         kubectl.send(words, [kubernetes.manifests(made)["namespace"]])
     say(f"namespace {made.namespace}: {'there' if there else 'made'}")
@@ -92,7 +93,6 @@ def apply(folder: Path, made: Deployment, say: Callable[[str], Any]) -> None:
     command = [program, "upgrade", made.name, str(folder), "--install", "--atomic", "--values", str(place)]
     command += ["--namespace", made.namespace, "--kube-context", own.context, "--timeout", f"{seconds}s"]
     try:
-        kubectl.check_secrets([*words, f"--namespace={made.namespace}"], made)
         run(command, seconds=seconds + 60, say=say)
     except Refused:
         if own.namespace == "make" and not there:
