@@ -360,6 +360,22 @@ BOUNDS = {
     "alias_failed": Bound(
         "requests that failed meanwhile", Side("registry_alias.py", {"ask": "failed", "times": 5}, {"times": 1}), 2, 0, "", True,
     ),
+    "image_added": Bound(
+        "the image of a served model: what it adds to Debian with its Python, files as they lie",
+        Side("image_arsenal.py", {"ask": "added"}, {}), 2, 350, "MB", True,
+    ),
+    "image_packed": Bound(
+        "the same as a registry keeps it", Side("image_arsenal.py", {"ask": "packed"}, {}), 2, 350, "MB", True,
+    ),
+    "image_ready": Bound(
+        "that image from its start to ready, on a read-only root, what was compiled inside it",
+        Side("image_arsenal.py", {"ask": "ready", "times": 5}, {"times": 1}), 2, 3.0, "s", True,
+    ),
+    "restart_failed": Bound(
+        "requests that failed while both of two replicas are replaced, under load, with staging's timings",
+        Side("restart_arsenal.py", {"times": 2}, {"times": 1, "timings": {"detach": 1, "drain": 10}, "hears": 0.5}),
+        2, 0, "", True,
+    ),
     "monitor_memory": Bound(
         "what a server's process grows by in ten million requests, `--monitor` and all logs on",
         Side("monitor_arsenal.py", {"requests": 10_000_000}, {"requests": 300_000}), 2, 50, "MB", True,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from arsenal_serving.deploy import skypilot, slurm
+from arsenal_serving.deploy import compose, helm, image, knative, kserve, kubernetes, kustomize, skypilot, slurm, systemd
 from arsenal_serving.deploy.description import ENVIRONMENTS, Deployment, describe
 from arsenal_serving.deploy.terraform import aws, azure, gcp
 
@@ -53,15 +53,26 @@ def root_of(files: Mapping[str, str]) -> dict[str, str]:
     return {"main.tf": files["main.tf"]}
 
 
+def plain(made: Deployment) -> Deployment:
+    """Without what KServe and Knative would not honour: they count calls or cores, and speak TLS themselves."""
+    return made._replace(scale=made.scale._replace(queue=0, latency=0.0), access=made.access._replace(tls_secret=""))
+
+
 TARGETS: dict[str, Callable[[Deployment], dict[str, str]]] = {
+    "compose": compose.files,
+    "docker": image.files,
+    "knative": lambda made: knative.files(plain(made)),
+    "kserve": lambda made: kserve.files(plain(made)),
+    "kubernetes": kubernetes.files,
     "skypilot": skypilot.files,
     "slurm": slurm.files,
+    "systemd": systemd.files,
     "terraform/aws": lambda made: root_of(aws.files(made)),
     "terraform/azure": lambda made: root_of(azure.files(made)),
     "terraform/gcp": lambda made: root_of(gcp.files(made)),
 }
 """Folders of serving/deploy, each with a folder for every environment: the target's function to its files."""
-TOGETHER: dict[str, Callable[..., dict[str, str]]] = {}
+TOGETHER: dict[str, Callable[..., dict[str, str]]] = {"helm": helm.files, "kustomize": kustomize.files}
 """As `TARGETS`, of targets that are given all environments at once and write one folder."""
 
 

@@ -37,7 +37,7 @@ def faults(path: Path) -> Iterator[str]:
         if line.startswith(CONFLICT):
             yield f"has a conflict in line {number}"
     try:
-        if path.suffix in (".yaml", ".yml"):
+        if path.suffix in (".yaml", ".yml") and "templates" not in path.parts:  # of Helm
             list(yaml.compose_all(text, yaml.SafeLoader))
         elif path.suffix == ".toml":
             tomllib.loads(text)

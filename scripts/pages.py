@@ -54,7 +54,8 @@ def described(path: Path) -> str:
 def options() -> str:
     """The table of options."""
     lines = ["| group | option | makes |", "|---|---|---|"]
-    groups = sorted((p.name for p in CONF.iterdir() if p.is_dir() and p.name not in ("experiment", "debug", "deployment", "flow")), key=order)
+    others = ("experiment", "debug", "deployment", "flow")
+    groups = sorted((path.name for path in CONF.iterdir() if path.is_dir() and path.name not in others), key=order)
     for group in groups:
         for path in sorted((CONF / group).glob("*.yaml")):
             lines.append(f"| `{group}` | `{path.stem}` | {described(path).replace('|', chr(92) + '|')} |")

@@ -26,6 +26,9 @@ VERBS = {
     "replay": "Ask a request log's requests of another server or artifact, and say how its answers differ.",
     "bench": "Measure a model on golden inputs: in this process, and through a server as JSON and binary tensors.",
     "diff": "Compare two artifacts: what clients see, parameters, and answers to the first's golden inputs.",
+    "image": "Write the build context of a server's image, and build it where buildah, docker or podman is.",
+    "health": "Ask a server whether it is ready: 0 where it is, 1 where it is not.",
+    "smoke": "Ask a server a model's golden inputs: 0 where it gives the model's answers, 1 where it does not.",
     "key": "Make an API key, print it, and add it to the file that --keys reads.",
 }
 
@@ -43,6 +46,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         from arsenal_serving.cli import bench  # so does this
 
         return bench.main(words[1:], VERBS["bench"])
+    if words[:1] == ["smoke"]:
+        from arsenal_serving.cli import smoke  # and this
+
+        return smoke.main(words[1:], VERBS["smoke"])
+    if words[:1] == ["health"]:
+        from arsenal_serving.deploy import health
+
+        return health.main(words[1:], VERBS["health"])
+    if words[:1] == ["image"]:
+        from arsenal_serving.cli import image
+
+        return image.main(words[1:], VERBS["image"])
     if words and words[0] in VERBS and words[0] != "serve":
         return _key(words[1:]) if words[0] == "key" else _verb(words[0], words[1:])
     words = words[1:] if words[:1] == ["serve"] else words

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import platform
+import shutil
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 BOUND = 2 << 30
@@ -13,6 +18,8 @@ PERIOD = 3600
 LOOKED = 64 << 20
 """Bytes of the newest entries that are read then, to see whether they are whole."""
 MARKER = "arsenal-tidied"
+MACHINE = "machine"
+"""Beside entries that travel, in an image: for which processor they were compiled."""
 
 
 def use(folder: Path, seconds: float = 0.0) -> None:
@@ -27,6 +34,9 @@ def use(folder: Path, seconds: float = 0.0) -> None:
         tidy(folder)
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)
+        if os.environ.get("ARSENAL_COMPILED"):
+            # XLA's own caches lie below this folder, whose path then is part of every key: entries could not travel.
+            jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
 
 
 def tidy(folder: Path, bound: int = BOUND, age: float = 60) -> None:
@@ -74,3 +84,42 @@ def is_whole(entry: bytes) -> bool:
     except zlib.error:
         return False
     return reader.eof
+
+
+def machine() -> str:
+    """What programs for this processor hang on: those for another may use instructions that it does not have.
+
+    JAX's own keys do not tell processors of one kind apart.
+    """
+    told = [platform.machine()]
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        told += sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))})
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()
+
+
+def stamp() -> None:
+    """Note beside the entries of the cache in use for which processor they are, so that `plant` can tell."""
+    import jax
+
+    if folder := jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
+        Path(folder, MACHINE).write_text(machine())
+
+
+def plant(folder: Path | None) -> Path | None:
+    """Put the entries that an image brought, in the folder that ARSENAL_COMPILED names, where they are not yet.
+
+    Returns the cache to use: `folder`, or where there is none that can be written, the image's own to read from.
+    """
+    source = Path(os.environ.get("ARSENAL_COMPILED", ""))
+    if not (source / MACHINE).is_file() or (source / MACHINE).read_text() != machine():
+        return folder
+    if folder is None:
+        return source
+    with suppress(OSError):  # a disk that is full: it is compiled anew
+        for entry in source.glob("*-cache"):
+            if not (folder / entry.name).exists():
+                partial = folder / f".{entry.name}.{os.getpid()}.partial"
+                shutil.copyfile(entry, partial)
+                os.replace(partial, folder / entry.name)
+    return folder

@@ -29,4 +29,4 @@ def test_what_it_shows_runs(tmp_path, monkeypatch, capsys):
 
 def test_every_verb_is_shown():
     for verb in set(VERBS) - {"serve"}:
-        assert re.search(rf"^arsenal-serve {verb} (models/|--keys |audit|requests)", README, re.MULTILINE), verb
+        assert re.search(rf"^arsenal-serve {verb} (models/|--keys |audit|requests|http)", README, re.MULTILINE), verb

@@ -58,7 +58,8 @@ def test_what_it_is_made_of(tmp_path, monkeypatch, capsys):
     made = {path.relative_to(project).as_posix() for path in project.rglob("*") if path.is_file()}
     assert made == {
         ".gitignore", "README.md", "pyproject.toml", "conf/experiment/some_project.yaml", "tests/test_some_project.py",
-        ".github/workflows/gates.yml", "conf/gates/some_project.yaml", "conf/tests/some_project.yaml",
+        ".github/workflows/cd.yml", ".github/workflows/gates.yml", "conf/gates/some_project.yaml",
+        "conf/tests/some_project.yaml",
         "some_project/__init__.py", "some_project/data.py", "some_project/loss.py", "some_project/model.py",
     }  # fmt: skip
     for path in project.rglob("*"):

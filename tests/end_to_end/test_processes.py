@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from arsenal_serving.deploy import kubernetes
+from arsenal_serving.deploy.description import describe
 from sklearn.datasets import load_digits
 
 from arsenal import load
+from arsenal.launchers.member import free_port
 from arsenal.runs.checkpoints import digest
 
 pytestmark = pytest.mark.slow
@@ -205,3 +208,26 @@ def test_what_one_process_refuses_ends_all_with_its_words(unbroken, tmp_path):
         done = run(unbroken.parents[1], *TWO, "length=90")
     assert done.returncode == 1 and "is held by process" in done.stderr, done.stderr
     assert "SIGABRT" not in done.stderr and "*** Check failure" not in done.stderr
+
+
+def test_hosts_of_a_kubernetes_job_are_one_run(tmp_path):
+    """Each pod's command and environment as the manifest has them, the first one's name for this machine's."""
+    words = ["+experiment=digits_mlp", f"run.root={tmp_path}", *QUIET, "length=20"]
+    work = {"image": "arsenal", "claim": "runs", "hosts": 2, "words": words}
+    made = describe({"name": "digits", "extra": {"kubernetes": {"training": work}}})
+    job = kubernetes.manifests(made)["job-training"]["spec"]
+    (container,) = job["template"]["spec"]["containers"]
+    said = {one["name"]: one.get("value", "") for one in container["env"] if one["name"].startswith("ARSENAL_")}
+    assert said["ARSENAL_COORDINATOR"].startswith("digits-training-0.digits-training:")
+    said["ARSENAL_COORDINATOR"] = f"127.0.0.1:{free_port()}"
+    program = [sys.executable, "-c", "from arsenal.cli import arsenal; arsenal()", *container["command"][1:], *container["args"]]
+    devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    started = [
+        subprocess.Popen(program, env=os.environ | said | devices | {"ARSENAL_PROCESS": str(index)}, stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, text=True)
+        for index in range(job["completions"])
+    ]  # fmt: skip
+    texts = [process.communicate(timeout=300)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0], texts
+    assert "sharded, 8 devices: data 8" in texts[0]
+    assert load(folder(tmp_path)) is not None

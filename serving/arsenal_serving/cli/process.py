@@ -66,6 +66,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--poll", type=_positive, metavar="S", help="follow what changes in a folder of models")
     parser.add_argument("--drain", type=_positive, default=30, help="seconds to finish in (default: %(default)s)")
+    parser.add_argument("--until-ready", action="store_true", help="end once ready: what is compiled lies in the cache")
     parser.add_argument("--form", choices=("auto", "versioned", "durable"), default="auto", help="of the programs")
     parser.add_argument("--key", action="append", default=[], metavar="PEM", help=KEY)
     proving.options(parser)
@@ -85,6 +86,8 @@ def start(given: argparse.Namespace, words: list[str]) -> int:
             raise Refused(f"`--registry` goes with {SCHEME}NAME@ALIAS; got {show(given.folder)}.")
         if given.versions != "newest" and given.folder.startswith(SCHEME):
             raise Refused(f"`--versions` goes with a folder of models; got {show(given.folder)}.")
+        if given.until_ready and (given.workers > 1 or given.devices):
+            raise Refused("`--until-ready` goes with one process; what it compiles is there for several.")
         if not _is_url(given.folder) and not given.folder.startswith(SCHEME) and not _repository(folder):
             folder = locate(folder)
         guard = auth.guard(given)
@@ -119,6 +122,7 @@ def _serve(
 ) -> int:
     import jax
 
+    from arsenal_serving import compile_cache
     from arsenal_serving.protocols import http1
     from arsenal_serving.protocols.routes import handler
     from arsenal_serving.protocols.serving import Serving
@@ -193,6 +197,10 @@ def _serve(
         if workers.number() is not None:
             sys.stdout.write("\n")
         sys.stdout.flush()
+        if given.until_ready:
+            compile_cache.stamp()
+            stopping.set()
+            return
         if repository.followed is not None:
             threading.Thread(target=again, args=(repository.turn,), name="turn", daemon=True).start()
         if words is not None:

@@ -19,20 +19,27 @@ def to_yaml(*documents: Any) -> str:
     ---
     kind: Secret
     """
-    try:
-        import yaml
-    except ImportError as missing:
-        raise ImportError("Files of a deployment need pyyaml: pip install 'ml-arsenal-serving[deploy]'") from missing
+    yaml = _yaml()
 
-    class Plain(yaml.SafeDumper):
-        """No anchors: a value that stands twice is written twice."""
-
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
+    # No anchors: a value that stands twice is written twice.
+    plain: Any = type("Plain", (yaml.SafeDumper,), {"ignore_aliases": lambda *_: True})
 
     def text(dumper: Any, value: str) -> Any:
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
 
-    Plain.add_representer(str, text)
+    plain.add_representer(str, text)
     options: dict[str, Any] = {"sort_keys": False, "width": 120, "allow_unicode": True, "default_flow_style": False}
-    return HEAD + "---\n".join(yaml.dump(one, Dumper=Plain, **options) for one in documents)
+    return HEAD + "---\n".join(yaml.dump(one, Dumper=plain, **options) for one in documents)
+
+
+def from_yaml(text: str) -> list[Any]:
+    """The documents of a text, empty ones apart."""
+    return [one for one in _yaml().safe_load_all(text) if one is not None]
+
+
+def _yaml() -> Any:
+    try:
+        import yaml
+    except ImportError as missing:
+        raise ImportError("Files of a deployment need pyyaml: pip install 'ml-arsenal-serving[deploy]'") from missing
+    return yaml

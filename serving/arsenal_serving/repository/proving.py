@@ -67,8 +67,9 @@ def proving(given: argparse.Namespace) -> Proving:
 
 def use_cache(folder: Path | None) -> None:
     """Keep what is compiled, however small: a swap is short only if nothing is left to compile."""
-    if folder is not None:
-        compile_cache.use(folder / "jax")
+    cache = compile_cache.plant(folder and folder / "jax")
+    if cache is not None:
+        compile_cache.use(cache)
 
 
 def prove(folder: Path, digest: str, how: dict[str, Any], limits: Proving) -> None:

@@ -170,14 +170,40 @@ def _model(into: Mirror, name: str, there: list[int]) -> None:
         raise partial
 
 
-def fetch_version(into: Mirror, path: str) -> None:
-    """Bring NAME/VERSION into the mirror, whole or not at all; raises `Refused` where a file is not as its sums say."""
+def bring(url: str, digest: str, folder: Path, most: int = 16 << 30, anonymous: bool = False) -> Path:
+    """One version, by the URL of NAME/VERSION, into a model's folder; returns its folder there.
+
+    digest: "sha256:" and the hash of its SHA256SUMS, without which nothing is taken. What is there already is checked
+    and not fetched. Raises `Refused` for another hash, and for a URL that is none of a version.
+    """
+    above, _, number = url.rstrip("/").rpartition("/")
+    if not versions.VERSION.fullmatch(number) or urlsplit(url).query or urlsplit(url).fragment:
+        raise Refused(f"the URL of a version must end in its number, .../NAME/1; got {show(url)}.")
+    if (folder / number).exists():
+        got = f"sha256:{artifact.open_version(folder / number).digest}"
+        if got != digest:
+            raise Refused(f"{folder / number} is another version: its hash is {got}, not {digest}.")
+        return folder / number
+    folder.mkdir(parents=True, exist_ok=True)
+    origin = _http(above) if urlsplit(url).scheme in ("http", "https") else _fsspec(above, anonymous)
+    fetch_version(Mirror(origin, folder, False, most), number, digest)
+    return folder / number
+
+
+def fetch_version(into: Mirror, path: str, digest: str = "") -> None:
+    """Bring NAME/VERSION into the mirror, whole or not at all; raises `Refused` where a file is not as its sums say.
+
+    digest: of the sums themselves, as of `bring`, where it was known before.
+    """
     origin, target = into.origin, into.folder / path
     where = f"{origin.url}/{path}"
     try:
         sums = _read(origin, f"{path}/{versions.SUMS}", LARGEST_TEXT)
     except Absent:
         raise Unfinished(f"{where}/{versions.SUMS} is not there.") from None
+    got = f"sha256:{hashlib.sha256(sums).hexdigest()}"
+    if digest and got != digest:
+        raise Refused(f"{where} is another version: its hash is {got}, not {digest}.")
     listed = artifact.read_sums(sums, where)
     if versions.MANIFEST not in listed:
         raise Refused(f"{where}/{versions.SUMS} does not list '{versions.MANIFEST}'.")

@@ -1,0 +1,49 @@
+"""The verb `health`: what an image's health check asks, without jax and without a shell."""
+
+from __future__ import annotations
+
+import argparse
+import ssl
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from arsenal_serving.refused import Refused, report, show
+
+LOCAL = ("127.0.0.1", "::1", "localhost")
+SECONDS = 3.0
+
+
+def check(url: str) -> None:
+    """Raise `Refused` unless the server at a URL is ready.
+
+    A server of this machine is asked whatever its certificate says: it is for another name.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise Refused(f"a URL must be like http://HOST:PORT; got {show(url)}.")
+    context = ssl.create_default_context()
+    if parts.hostname in LOCAL:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/v2/health/ready", timeout=SECONDS, context=context):
+            return
+    except urllib.error.HTTPError as error:
+        with error:
+            raise Refused(f"{url} is not ready: it answers {error.code}.") from error
+    except OSError as error:
+        raise Refused(f"{url} does not answer: {getattr(error, 'reason', error)}.") from error
+
+
+def main(words: Sequence[str], about: str) -> int:
+    """The verb: 0 where the server is ready, 1 where it is not."""
+    parser = argparse.ArgumentParser(prog="arsenal-serve health", description=about)
+    parser.add_argument("url", metavar="URL", nargs="?", default="http://127.0.0.1:8000", help="default: %(default)s")
+    try:
+        check(parser.parse_args(words).url)
+    except Refused as error:
+        return report(error)
+    sys.stdout.write("ready\n")
+    return 0

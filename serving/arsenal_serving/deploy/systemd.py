@@ -1,0 +1,200 @@
+"""systemd units of one machine: a server that may read its model and write its state, and nothing else.
+
+systemd.exec(5) and systemd.service(5), version 250 and later. A replica is an instance by its port,
+`arsenal-NAME@8000.service`; what balances between them is not of these.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from arsenal_serving.artifact.folder import open_version
+from arsenal_serving.deploy import commands
+from arsenal_serving.deploy.description import Deployment, arguments, read_section
+from arsenal_serving.refused import Refused, show
+
+
+class Systemd(NamedTuple):
+    """What only systemd knows: the section `extra.systemd`.
+
+    environment: the virtual environment that has ml-arsenal-serving. models: the folder with NAME/VERSION/. secrets:
+    the folder of keys.json, tls.crt and tls.key, which only root reads. address: that the server listens on.
+    """
+
+    environment: str = "/opt/arsenal"
+    models: str = "/srv/arsenal/models"
+    secrets: str = "/etc/arsenal"
+    address: str = "127.0.0.1"
+
+
+def files(made: Deployment) -> dict[str, str]:
+    """A template unit, an instance of it for each port, and a target that has all of them."""
+    own: Systemd = read_section(Systemd, made.extra.get("systemd", {}), "extra.systemd")
+    for path, folder in (("environment", own.environment), ("models", own.models), ("secrets", own.secrets)):
+        if not folder.startswith("/") or any(letter in folder for letter in " %$\\\"'\n;"):
+            raise Refused(f"`extra.systemd.{path}` must be a path from the root of plain letters; got {show(folder)}.")
+    if made.canary.weight:
+        raise Refused(f"`canary.weight`: a unit serves one version; must be 0, got {made.canary.weight:g}.")
+    if made.server.grpc_port:
+        raise Refused(f"`server.grpc_port`: instances differ in one port; must be 0, got {made.server.grpc_port}.")
+    unit = f"arsenal-{made.name}"
+    return {
+        f"{unit}@.service": _service(made, own, unit),
+        f"{unit}.target": _target(made, unit),
+    }
+
+
+def apply(folder: str | Path, made: Deployment, say: Callable[[str], Any]) -> None:
+    """Install the units and the version beside them, models/NAME, on this machine, and restart one replica at a time.
+
+    Raises `Refused`, before anything is changed, where systemd does not run, this is not root, a secret is not there or
+    the environment has no server.
+    """
+    folder, own = Path(folder), read_section(Systemd, made.extra.get("systemd", {}), "extra.systemd")
+    systemctl = commands.find("systemctl", install="`to=local` needs no systemd")
+    if not Path("/run/systemd/system").is_dir():
+        raise Refused("systemd does not run this machine, and nothing was changed; `to=local` needs none.")
+    if os.geteuid() != 0:
+        raise Refused("units are installed by root, and nothing was changed: ask again as root.")
+    needed = [f"{own.environment}/bin/arsenal-serve"]
+    needed += [f"{own.secrets}/keys.json"] if made.access.keys_secret else []
+    needed += [f"{own.secrets}/{file}" for file in ("tls.crt", "tls.key")] if made.access.tls_secret else []
+    for path in needed:
+        if not Path(path).exists():
+            raise Refused(f"{path} is not there, and nothing was changed.")
+    if made.model.source != "fetched":
+        target = Path(own.models) / made.model.name / str(made.model.version)
+        if not target.exists():
+            partial = target.with_name(f".{target.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(folder / "models" / made.model.name, partial)
+            partial.rename(target)
+        got = f"sha256:{open_version(target).digest}"
+        if made.model.digest and got != made.model.digest:
+            raise Refused(f"{target} is another model than described: its hash is {got}, not {made.model.digest}.")
+    for name in files(made):
+        shutil.copyfile(folder / name, Path("/etc/systemd/system") / name)
+    unit = f"arsenal-{made.name}"
+    commands.run([systemctl, "daemon-reload"])
+    commands.run([systemctl, "enable", f"{unit}.target"])
+    for at in range(max(1, made.scale.least)):
+        commands.run([systemctl, "restart", f"{unit}@{made.server.port + at}.service"])
+        say(f"restarted: {unit}@{made.server.port + at}.service")
+    commands.run([systemctl, "start", f"{unit}.target"])
+
+
+def _service(made: Deployment, own: Systemd, unit: str) -> str:
+    keys = "%d/keys.json" if made.access.keys_secret else ""
+    tls = ("%d/tls.crt", "%d/tls.key") if made.access.tls_secret else None
+    name, version = made.model.name, made.model.version
+    fetched = made.model.source == "fetched"
+    folder = f"/var/lib/{unit}/models/{name}" if fetched else f"{own.models}/{name}/{version}"
+    words = arguments(made, folder, keys, tls)
+    # %i is the instance: its port. Its admin port is a thousand above, on the loopback address only.
+    for option, value in (("--port", "%i"), ("--host", own.address), ("--admin-host", "127.0.0.1")):
+        if option in words:
+            words[words.index(option) + 1] = value
+    if "--admin-port" in words:
+        at = words.index("--admin-port")
+        words[at : at + 2] = ["--admin-port", "1%i"]
+    words = [word.replace("/var/lib/arsenal/", f"/var/lib/{unit}/%i/") for word in words]
+    serve = f"{own.environment}/bin/arsenal-serve"
+    before = [f"{own.environment}/bin/python", "-m", "arsenal_serving.deploy.fetch"]
+    lines = {
+        "Unit": [
+            f"Description=arsenal-serve of {name} {version} on port %i",
+            "After=network-online.target",
+            "Wants=network-online.target",
+            f"PartOf={unit}.target",
+            "StartLimitIntervalSec=300",
+            "StartLimitBurst=5",
+        ],
+        "Service": [
+            "Type=exec",
+            *([f"ExecStartPre={_line([*before, made.model.url, made.model.digest, folder])}"] if fetched else []),
+            f"ExecStart={_line([serve, *words])}",
+            "Restart=on-failure",
+            "RestartSec=2",
+            f"TimeoutStartSec={made.timings.start}",
+            f"TimeoutStopSec={made.timings.grace}",
+            "KillMode=mixed",
+            "DynamicUser=yes",
+            f"User={unit}",
+            f"StateDirectory={unit} {unit}/%i",
+            "StateDirectoryMode=0700",
+            f"CacheDirectory={unit}",
+            "CacheDirectoryMode=0700",
+            f"Environment=HOME=/tmp XDG_CACHE_HOME=/var/cache/{unit}",
+            *([f"LoadCredential=keys.json:{own.secrets}/keys.json"] if keys else []),
+            *([f"LoadCredential={file}:{own.secrets}/{file}" for file in ("tls.crt", "tls.key")] if tls else []),
+            "",
+            "# XLA writes programs into memory and runs them: MemoryDenyWriteExecute would end it.",
+            "ProtectSystem=strict",
+            "ProtectHome=yes",
+            "PrivateTmp=yes",
+            *([] if made.resources.accelerators else ["PrivateDevices=yes"]),
+            "PrivateUsers=yes",
+            "ProtectClock=yes",
+            "ProtectHostname=yes",
+            "ProtectKernelLogs=yes",
+            "ProtectKernelModules=yes",
+            "ProtectKernelTunables=yes",
+            "ProtectControlGroups=yes",
+            "ProtectProc=invisible",
+            "NoNewPrivileges=yes",
+            "CapabilityBoundingSet=",
+            "AmbientCapabilities=",
+            "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX",
+            "RestrictNamespaces=yes",
+            "RestrictRealtime=yes",
+            "RestrictSUIDSGID=yes",
+            "LockPersonality=yes",
+            "RemoveIPC=yes",
+            "SystemCallArchitectures=native",
+            "SystemCallFilter=@system-service",
+            "SystemCallFilter=~@privileged @resources",
+            "SystemCallErrorNumber=EPERM",
+            "UMask=0077",
+            "LimitNOFILE=65536",
+            f"CPUQuota={made.resources.cpu * 100:g}%",
+            f"MemoryMax={made.resources.memory}M",
+            "TasksMax=512",
+            "OOMPolicy=stop",
+        ],
+        "Install": [f"WantedBy={unit}.target"],
+    }
+    return _text(lines)
+
+
+def _target(made: Deployment, unit: str) -> str:
+    instances = [f"{unit}@{made.server.port + at}.service" for at in range(max(1, made.scale.least))]
+    return _text(
+        {
+            "Unit": [f"Description=All replicas of {made.name}", f"Wants={' '.join(instances)}"],
+            "Install": ["WantedBy=multi-user.target"],
+        }
+    )
+
+
+def _text(sections: dict[str, list[str]]) -> str:
+    body = "\n\n".join("\n".join([f"[{name}]", *lines]) for name, lines in sections.items())
+    return f"# Generated from a deployment's profile; change that and write again.\n{body}\n"
+
+
+def _line(words: list[str]) -> str:
+    """Words as ExecStart has them; %i and %d are systemd's own, and stay."""
+    for word in words:
+        if any(ord(letter) < 32 for letter in word):
+            raise Refused(f"a word of the server's command must be one line; got {show(word)}.")
+    return " ".join(_escape(word) for word in words)
+
+
+def _escape(word: str) -> str:
+    text = word.replace("\\", "\\\\").replace("$", "$$").replace('"', '\\"')
+    if not word.startswith("%d/") and "%i" not in word:
+        text = text.replace("%", "%%")
+    return f'"{text}"' if text == "" or any(letter in " '\";" for letter in word) else text

@@ -1,0 +1,98 @@
+"""KServe's and Knative's manifests: what refuses them, and that their own definitions take them."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from clusters import HOST, KNATIVE, KSERVE, SECRET, deployment
+
+from arsenal_serving.deploy import knative, kserve
+from arsenal_serving.deploy.description import describe
+from arsenal_serving.refused import Refused
+
+CRDS = json.loads((Path(__file__).parent / "kept_crds.json").read_text())
+EVERY = [(kserve, KSERVE, name) for name in KSERVE] + [(knative, KNATIVE, name) for name in KNATIVE]
+TRAFFIC = {"canary": {"version": 2, "weight": 0.125, "by": "traffic"}, "extra": {"knative": {"canary_image": "a"}}}
+
+
+@pytest.mark.parametrize(
+    ("target", "profile", "said"),
+    [
+        (kserve, {"extra": {"kserve": {"clam": "a"}}}, "unknown key 'clam' of `extra.kserve`; did you mean 'claim'?"),
+        (kserve, {"model": {"source": "mounted"}}, "`model.source=mounted` needs `extra.kserve.claim`"),
+        (kserve, {"access": HOST}, "`access.host` is not for KServe"),
+        (kserve, {"scale": {"queue": 9}}, "`scale.queue` and `scale.latency` are not for KServe"),
+        (kserve, {"canary": {"version": 2, "weight": 0.1}}, "`canary` is not for KServe in Standard mode"),
+        (
+            kserve,
+            {"model": {"source": "fetched", "url": "https://a.example/m", "digest": "sha256:" + "0" * 64}},
+            "`model.source=fetched`: KServe checks no hash",
+        ),
+        (knative, {"model": {"source": "mounted"}}, "`model.source` must be inside"),
+        (knative, TRAFFIC, "`canary.weight` must be whole percents for Knative; got 0.125."),
+        (knative, {"canary": {"version": 2, "weight": 0.1}}, "`canary.by` must be traffic for Knative"),
+        (knative, {"extra": {"knative": {"calls": 0}}}, "`extra.knative.calls` must be more than 0; got 0."),
+        (knative, {"server": {"grpc_port": 9000}}, "`server.grpc_port` is not for Knative"),
+    ],
+)
+def test_what_they_would_not_honour_is_refused_in_one_line(target, profile, said):
+    with pytest.raises(Refused) as refused:
+        target.files(describe(profile))
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("target", "variants", "name"), EVERY)
+def test_their_own_definitions_take_them(target, variants, name):
+    made = deployment(name, variants)
+    documents = [yaml.safe_load(text) for text in target.files(made).values()]
+    own = [one for one in documents if f"{one['apiVersion']} {one['kind']}" in CRDS]
+    for document in own:
+        jsonschema.validate(document, CRDS[f"{document['apiVersion']} {document['kind']}"])
+    assert {one["kind"] for one in own} >= ({"InferenceService", "ServingRuntime"} if target is kserve else {"Service"})
+
+
+@pytest.mark.parametrize(("target", "variants", "name"), EVERY)
+def test_their_containers_are_restricted_and_hold_no_secret(target, variants, name):
+    made = deployment(name, variants)
+    planted = made._replace(extra={**made.extra, "aws": {"secret": SECRET}})
+    assert not [path for path, text in target.files(planted).items() if SECRET in text]
+    found = {one["kind"]: one["spec"] for one in target.manifests(made).values() if "spec" in one}
+    if target is kserve:
+        (server,) = found["ServingRuntime"]["containers"]
+        context = found["InferenceService"]["predictor"]["securityContext"] | server["securityContext"]
+        assert server["name"] == "kserve-container" and found["InferenceService"]["predictor"]["model"]["runtime"] == made.name
+    else:
+        (server,) = found["Service"]["template"]["spec"]["containers"]
+        context = server["securityContext"]
+    assert context["runAsNonRoot"] and context["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert context["readOnlyRootFilesystem"] and not context["allowPrivilegeEscalation"]
+    assert context["capabilities"] == {"drop": ["ALL"]}
+    assert server["readinessProbe"]["httpGet"]["path"] == "/v2/health/ready" and len(server["ports"]) == 1
+
+
+def test_the_model_is_where_the_server_looks():
+    made = deployment("mounted", KSERVE)
+    found = {one["kind"]: one["spec"] for one in kserve.manifests(made).values() if "spec" in one}
+    assert found["InferenceService"]["predictor"]["model"]["storageUri"] == "pvc://models/penguins/1"
+    assert found["ServingRuntime"]["containers"][0]["args"][0] == kserve.FOLDER
+    inside = {one["kind"]: one for one in kserve.manifests(deployment("staging", KSERVE)).values()}
+    assert inside["ServingRuntime"]["spec"]["containers"][0]["args"][0] == "/models/penguins"
+
+
+def test_a_canary_of_knative_is_a_share_of_the_next_revision():
+    (service,) = [one for one in knative.manifests(deployment("canary", KNATIVE)).values() if one["kind"] == "Service"]
+    assert [(one["revisionName"], one["percent"]) for one in service["spec"]["traffic"]] == [
+        ("penguins-v1", 90),
+        ("penguins-v2", 10),
+    ]
+    template = service["spec"]["template"]
+    assert template["metadata"]["name"] == "penguins-v2"
+    assert template["spec"]["containers"][0]["image"] == "registry.example.com/ml/arsenal-serve:2"
+
+
+def test_nobody_calls_and_nothing_runs():
+    (service,) = [one for one in knative.manifests(deployment("development", KNATIVE)).values() if one["kind"] == "Service"]
+    assert service["spec"]["template"]["metadata"]["annotations"]["autoscaling.knative.dev/min-scale"] == "0"
