@@ -1,15 +1,20 @@
 """`arsenal deploy` as it is typed: a plan that can be read, the act, the way back, and what is refused with nothing done."""
 
+import contextlib
+import importlib
 import json
 import os
 import shlex
+import socket
 import subprocess
 import sys
+import urllib.request
 import uuid
 from pathlib import Path
 
 import pytest
 from arsenal_serving.artifact import folder as artifacts
+from arsenal_serving.deploy.description import describe
 
 from arsenal import cli
 from arsenal.runs.registry import RegistryError, deployments, open_registry
@@ -249,7 +254,46 @@ def test_a_bucket_is_held_by_one_and_left_by_who_was_killed(monkeypatch, tmp_pat
     assert deployments.recall(registry, event) == Release({"name": "digits"}, {"a": "text"})
 
 
-def test_every_target_is_one_that_there_is_or_will_be():
-    from importlib.util import find_spec
+WORDS = {
+    "gcp": CLOUD.partition("env=staging ")[2],
+    "aws": "extra.aws.region=eu-west-1 extra.aws.vpc=vpc-0 'extra.aws.private_subnets=[subnet-0,subnet-1]' extra.aws.email=a@example.org",
+    "azure": "extra.azure.subscription=01234567-89ab-cdef-0123-456789abcdef extra.azure.location=westeurope extra.azure.email=a@example.org "
+    "extra.azure.key_vault=/subscriptions/0/resourceGroups/shared/providers/Microsoft.KeyVault/vaults/research",
+    "kserve": "scale.queue=0",
+    "knative": "scale.queue=0",
+}  # fmt: skip
 
-    assert {"aws", "gcp", "azure", "slurm", "skypilot"} <= {name for name, path in TARGETS.items() if find_spec(f"arsenal_serving.deploy.{path}")}
+
+@pytest.mark.parametrize("to", TARGETS)
+def test_every_target_is_planned_and_written_from_a_fresh_folder(arsenal, tmp_path, to):
+    said = arsenal(f"model=digits@champion to={to} env=staging {WORDS.get(to, '')}")
+    assert f"digits@1 to {to}, staging: " in said and said.endswith("Nothing was changed but the folder; apply=true acts.\n")
+    files = json.loads((tmp_path / "deployments/digits/staging" / to / ".written.json").read_text())
+    assert files and arsenal(f"model=digits@champion to={to} env=staging {WORDS.get(to, '')}") == said
+
+
+def free_ports():
+    with contextlib.closing(socket.socket()) as one, contextlib.closing(socket.socket()) as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
+
+
+@pytest.mark.slow
+def test_a_version_answers_on_this_machine_and_the_one_before_after_a_rollback(arsenal, tmp_path):
+    port, admin = free_ports()
+    place = f"to=local env=development server.port={port} server.admin_port={admin}"
+
+    def served():
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/models/digits", timeout=10) as answer:
+            return json.loads(answer.read())["versions"]
+
+    try:
+        for version in (1, 2):
+            assert f"deployed digits@{version} at digits/development/local" in arsenal(f"model=digits@{version} {place} apply=true")
+            assert served() == [str(version)]
+        assert "deployed digits@1" in arsenal("rollback model=digits to=local env=development")
+        assert served() == ["1"]
+    finally:
+        local = importlib.import_module("arsenal_serving.deploy.local")
+        local.stop(tmp_path / "deployments/digits/development/local", describe({}), print)
