@@ -36,6 +36,7 @@ VERBS = {
     "registry": "models by name and version: add run=FOLDER, list, show NAME, alias NAME@champion=7, rollback NAME@champion",
     "data": "versions of data in the registry: add NAME SOURCE, list, show NAME@v3, verify NAME@v3, rm NAME@v3",
     "reproduce": "a run again, the same bits or what differs: MODEL or run=FOLDER",
+    "deploy": "a model to a place: model=NAME@ALIAS to=TARGET env=PROFILE [apply=true]; rollback, list, show",
     "lineage": "what came of what, from data to deployment: MODEL, run=FOLDER or request=ID log=FILE",
     "monitor": "a served model beside what it learned from: report folder=FOLDER model=ARTIFACT, watch, reference",
     "alerts": "who hears of what monitoring found: check policy=FILE, replay, run findings=FOLDER, list, ack, silence",
@@ -79,7 +80,7 @@ def arsenal() -> None:
     module = importlib.import_module(home(verb))
     sys.argv = [f"arsenal {verb}", *arguments[1:]]
     if hasattr(module, "VERBS"):
-        group(f"arsenal {verb}", module.VERBS)
+        group(f"arsenal {verb}", module.VERBS, getattr(module, name, None))
     elif "config" in inspect.signature(getattr(module, name)).parameters:
         hydra = importlib.import_module("arsenal.config").main  # a floor below, and slow to load
         hydra(getattr(module, name), f"arsenal {verb}", report_errors, config_name(verb))
@@ -131,14 +132,23 @@ def hint(name: str, names: Iterable[str]) -> str:
     return nearest(name, names) or f" There are: {', '.join(names)}."
 
 
-def group(program: str, verbs: dict[str, Callable[..., None]]) -> None:
-    """Call one of several verbs by the first word of the command line; `--help` lists them."""
+def group(program: str, verbs: dict[str, Callable[..., None]], own: Callable[..., None] | None = None) -> None:
+    """Call one of several verbs by the first word of the command line; `--help` lists them.
+
+    own: what the program does by itself, where the first word is a key=value and no verb.
+    """
     word = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if own is not None and "=" in word:
+        call(own, program)
+        return
     if word in ("-h", "--help"):
-        needs = {" ".join([name, *usage(verb, needed=True)]): verb for name, verb in verbs.items()}
+        every = {**({"": own} if own else {}), **verbs}
+        needs = {" ".join(filter(None, [name, *usage(verb, needed=True)])): verb for name, verb in every.items()}
         width = max(map(len, needs))
         lines = [f"  {text:<{width}}  {(inspect.getdoc(verb) or '').splitlines()[0]}" for text, verb in needs.items()]
         print(f"usage: {program} VERB key=value ...\n\n" + "\n".join(lines) + f"\n\n{program} VERB --help says more.")
+        if own is not None:
+            print(f"\nusage: {' '.join([program, *usage(own)])}\n\n{inspect.getdoc(own)}")
         return
     if word not in verbs:
         with report_errors():

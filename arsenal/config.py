@@ -352,7 +352,39 @@ def take_teacher(composed: Any) -> Any:
     return composed
 
 
-def hydra(name: str, words: Sequence[str]) -> Any:
+def compose_profile(name: str, words: Mapping[str, str] = {}, config_dir: str | Path | None = None) -> dict[str, Any]:
+    """A deployment's profile, conf/deployment/NAME.yaml, with words (path -> value as typed) in it; whether it holds together
+    is `arsenal_serving.deploy.describe`'s to say. A file in `config_dir` goes before arsenal's own of that name.
+
+    >>> compose_profile("staging", {"scale.most": "4", "image.tag": "1.10"})["image"]
+    {'tag': '1.10'}
+    """
+    from arsenal_serving.deploy.description import takes_word
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    folders = [CONF] if config_dir is None else [Path(config_dir).resolve(), CONF]
+    there = [folder for folder in folders if (folder / "deployment" / f"{name}.yaml").is_file()]
+    if not there:
+        known = sorted({path.stem for folder in folders for path in (folder / "deployment").glob("*.yaml")})
+        raise ConfigError(f"There is no profile `{name}` of a deployment.{suggest(name, known)}")
+    given = []
+    for key, value in words.items():
+        if not re.fullmatch(r"\w+(\.\w+)*", key):
+            raise ConfigError(f"`{key}` is no key of a profile; keys are as scale.most.")
+        path = f"++deployment.{key}"
+        given.append(override_word(path, value) if takes_word(key) and value != "null" else f"{path}={value}")
+    searched = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders if folder != there[0])}]"]
+    with explain_errors():
+        made = hydra(f"deployment/{name}", [*given, *searched], there[0])
+    try:
+        found: Any = OmegaConf.to_container(made.deployment, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"profile `{name}`: {first_line(error)}") from error
+    return found
+
+
+def hydra(name: str, words: Sequence[str], folder: Path = CONF) -> Any:
     """Hydra's own answer to the words, also while a job of Hydra's runs, which it would refuse."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
@@ -362,7 +394,7 @@ def hydra(name: str, words: Sequence[str]) -> Any:
     before = running.hydra
     running.clear()
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3", job_name="arsenal"):
+        with initialize_config_dir(str(folder), version_base="1.3", job_name="arsenal"):
             return hydra_compose(name, list(words))
     finally:
         running.hydra = before

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from arsenal_serving.deploy import compose, helm, image, knative, kserve, kubernetes, kustomize, systemd
+from arsenal_serving.deploy import compose, helm, image, knative, kserve, kubernetes, kustomize, skypilot, slurm, systemd
 from arsenal_serving.deploy.description import ENVIRONMENTS, Deployment, describe
+from arsenal_serving.deploy.terraform import aws, azure, gcp
 
 HERE = Path(__file__).resolve().parents[1]
 FOLDER = HERE / "serving" / "deploy"
@@ -26,12 +27,35 @@ PENGUINS: dict[str, Any] = {
         "digest": "sha256:7d1a54127b222502f5b79b5fb0803061152a44f92b37e23c6527baf665d4da9a",
     },
     "image": {"registry": "registry.example.org/research", "name": "arsenal-penguins", "tag": "1"},
-}
+    "extra": {
+        "aws": {
+            "region": "eu-west-1", "vpc": "vpc-0123456789abcdef0", "email": "research@example.org",
+            "private_subnets": ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"], "repository": "research/penguins",
+        },
+        "gcp": {
+            "project": "research-penguins", "region": "europe-west1", "billing_account": "012345-6789AB-CDEF01",
+            "email": "research@example.org", "repository": "research/penguins",
+        },
+        "azure": {
+            "subscription": "01234567-89ab-cdef-0123-456789abcdef", "location": "westeurope", "email": "research@example.org",
+            "key_vault": "/subscriptions/01234567-89ab-cdef-0123-456789abcdef/resourceGroups/shared"
+            "/providers/Microsoft.KeyVault/vaults/research",
+            "repository": "research/penguins",
+        },
+        "training": {"words": ["+experiment=penguins", "data.path=penguins.csv"], "hours": 2.0, "folder": "/shared/runs"},
+    },
+}  # fmt: skip
 """What the examples say beyond their profile in conf/deployment."""
+
 
 def plain(made: Deployment) -> Deployment:
     """Without what KServe and Knative would not honour: they count calls or cores, and speak TLS themselves."""
     return made._replace(scale=made.scale._replace(queue=0, latency=0.0), access=made.access._replace(tls_secret=""))
+
+
+def root_of(files: Mapping[str, str]) -> dict[str, str]:
+    """Of a cloud's files the one that differs from deployment to deployment; the module is kept beside its code."""
+    return {"main.tf": files["main.tf"]}
 
 
 TARGETS: dict[str, Callable[[Deployment], dict[str, str]]] = {
@@ -40,7 +64,12 @@ TARGETS: dict[str, Callable[[Deployment], dict[str, str]]] = {
     "knative": lambda made: knative.files(plain(made)),
     "kserve": lambda made: kserve.files(plain(made)),
     "kubernetes": kubernetes.files,
+    "skypilot": skypilot.files,
+    "slurm": slurm.files,
     "systemd": systemd.files,
+    "terraform/aws": lambda made: root_of(aws.files(made)),
+    "terraform/azure": lambda made: root_of(azure.files(made)),
+    "terraform/gcp": lambda made: root_of(gcp.files(made)),
 }
 """Folders of serving/deploy, each with a folder for every environment: the target's function to its files."""
 TOGETHER: dict[str, Callable[..., dict[str, str]]] = {"helm": helm.files, "kustomize": kustomize.files}

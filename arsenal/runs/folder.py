@@ -75,18 +75,18 @@ def read_mathematics(path: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold the folder's lock, or raise a `RunError` that names the process which does."""
+def lock(path: Path, what: str = "The run folder") -> Iterator[None]:
+    """Hold the folder's lock, or raise a `RunError` that says `what` it is and names the process which does."""
     try:
         file = (path / ".lock").open("a+")
     except OSError as error:
-        raise RunError(f"The run folder {path} cannot be written: {error.strerror}.") from error
+        raise RunError(f"{what} {path} cannot be written: {error.strerror}.") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             file.seek(0)
-            raise RunError(f"The run folder {path} is held by {file.read().strip() or 'another process'}.") from error
+            raise RunError(f"{what} {path} is held by {file.read().strip() or 'another process'}.") from error
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()

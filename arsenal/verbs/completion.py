@@ -53,9 +53,12 @@ def arguments(before: Sequence[str], last: str) -> Iterator[str]:
         return
     module = importlib.import_module(cli.home(verb))
     if hasattr(module, "VERBS"):
+        own = getattr(module, verb.replace("-", "_"), None)
         if len(before) == 1:
             yield from module.VERBS
-        elif before[1] in module.VERBS:
+        if own is not None and (len(before) == 1 or "=" in before[1]):
+            yield from argument_names(own)
+        elif len(before) > 1 and before[1] in module.VERBS:
             yield from argument_names(module.VERBS[before[1]])
             yield from getattr(module, "names", lambda words: ())(before[2:])
         return

@@ -449,15 +449,26 @@ def lineage_of(folder: str, events: Sequence[Mapping[str, Any]]) -> tuple[list[N
             nodes += made
             edges += [*links, *(Edge(node.ref, ref, "made") for node in made if node.kind == "run")]
         elif kind == "deployed":
-            place = event.get("place") or f"{name}@{version}#{event['number']}"
-            nodes.append(Node(f"deployment:{place}", "deployment", about, event["time"]))
-            edges.append(Edge(ref, f"deployment:{place}", "serves"))
+            place = deployment_ref(name, event)
+            more = {key: index.cell(event[key]) for key in ("why", "env", "to", "image", "kept") if event.get(key)}
+            nodes.append(Node(place, "deployment", about | more, event["time"], "there"))
+            edges.append(Edge(ref, place, "serves"))
+            if event.get("left") is not None:
+                nodes.append(Node(deployment_ref(name, event | {"number": event["left"]}), "deployment", state="replaced"))
         if kind == REMOVED and version is not None:
             nodes.append(Node(ref, "data" if part == DATA else "version", state=REMOVED))
         if part == MODELS and kind == "alias":
             moved = {number for number in (event.get("from"), version) if number is not None}
             nodes += [Node(f"version:{name}@{number}", "version", alias_cells(event["aliases"], number)) for number in moved]
     return nodes, edges
+
+
+def deployment_ref(name: str, event: Mapping[str, Any]) -> str:
+    """The node of an event of a deployment: one for each event, since a place has one version after another."""
+    if event.get("place"):
+        return f"deployment:{event['place']}"
+    where = f"{name}/{event['env']}/{event['to']}" if event.get("to") else f"{name}@{event.get('version')}"
+    return f"deployment:{where}#{event['number']}"
 
 
 def alias_cells(aliases: Mapping[str, int], version: int) -> dict[str, Cell]:

@@ -98,7 +98,7 @@ def describe_node(node: Node) -> list[str]:
         said += [text for key in ("who", "why") if (text := cell_of(node, key))]
     if node.time:
         said.append(datetime.fromtimestamp(node.time, UTC).strftime("%Y-%m-%d %H:%M UTC"))
-    return said + (["removed"] if node.state == "removed" else [])
+    return said + ([node.state] if node.state in ("removed", "replaced") else [])
 
 
 def as_lines(found: Lineage) -> Iterator[str]:

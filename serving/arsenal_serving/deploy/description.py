@@ -193,6 +193,18 @@ def arguments(made: Deployment, folder: str, keys: str = "", tls: tuple[str, str
     return [*words, *server.more]
 
 
+def takes_word(path: str) -> bool:
+    """Whether the field at a path is a text, so that what is typed for it, `1.10` or `007`, is one.
+
+    >>> takes_word("image.tag"), takes_word("scale.most"), takes_word("aws.region")
+    (True, False, False)
+    """
+    kind: Any = Deployment
+    for key in path.split("."):
+        kind = get_type_hints(kind).get(key) if hasattr(kind, "_fields") else None
+    return kind is str
+
+
 def read_section(kind: type, given: Any, path: str = "") -> Any:
     """A NamedTuple `kind` of a mapping, each field by its annotated type; `path` names the section in a refusal.
 

@@ -1,0 +1,71 @@
+# Generated from a deployment's profile; change that and write again.
+
+terraform {
+  required_version = ">= 1.10"
+}
+
+provider "aws" {
+  region = "eu-west-1"
+
+  default_tags {
+    tags = {
+      arsenal-deployment = "penguins-production"
+      arsenal-model      = "penguins"
+      arsenal-version    = "1"
+      arsenal-owner      = "research"
+      managed-by         = "arsenal"
+    }
+  }
+}
+
+module "server" {
+  source = "./module"
+
+  name            = "penguins"
+  env             = "production"
+  image           = "registry.example.org/research/arsenal-penguins:1"
+  serve           = true
+  words           = ["/models/penguins", "--host", "0.0.0.0", "--port", "8000", "--drain", "30", "--admin-host", "0.0.0.0", "--admin-port", "8001", "--max-batch", "64", "--monitor", "/var/lib/arsenal/monitor", "--request-log", "/var/lib/arsenal/requests", "--sample", "0.01", "--keys", "/run/secrets/keys.json", "--insecure"]
+  port            = 8000
+  accelerators    = 0
+  least           = 2
+  most            = 10
+  start           = 120
+  keys_secret     = "arsenal-keys"
+  repository      = "research/penguins"
+  log_days        = 365
+  budget          = 100
+  email           = "research@example.org"
+  tag             = "1"
+  cpu             = 2048
+  memory          = 4096
+  cpu_target      = 70
+  detach          = 10
+  grace           = 45
+  instance_type   = "g5.xlarge"
+  vpc             = "vpc-0123456789abcdef0"
+  private_subnets = ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
+  public_subnets  = []
+  callers         = []
+  certificate     = ""
+}
+
+output "image_registry" {
+  value = module.server.image_registry
+}
+
+output "cluster" {
+  value = module.server.cluster
+}
+
+output "bucket" {
+  value = module.server.bucket
+}
+
+output "url" {
+  value = module.server.url
+}
+
+output "push_role" {
+  value = module.server.push_role
+}

@@ -1,0 +1,69 @@
+# Generated from a deployment's profile; change that and write again.
+
+terraform {
+  required_version = ">= 1.10"
+}
+
+provider "google" {
+  project               = "research-penguins"
+  region                = "europe-west1"
+  billing_project       = "research-penguins"
+  user_project_override = true
+}
+
+module "server" {
+  source = "./module"
+
+  name            = "penguins"
+  env             = "development"
+  image           = "registry.example.org/research/arsenal-penguins:1"
+  serve           = true
+  words           = ["/models/penguins", "--host", "0.0.0.0", "--port", "8000", "--drain", "5", "--admin-host", "0.0.0.0", "--admin-port", "8001", "--max-batch", "64", "--monitor", "/var/lib/arsenal/monitor", "--request-log", "/var/lib/arsenal/requests", "--sample", "1", "--insecure"]
+  port            = 8000
+  accelerators    = 0
+  least           = 1
+  most            = 1
+  start           = 120
+  keys_secret     = ""
+  repository      = "research/penguins"
+  log_days        = 365
+  budget          = 100
+  email           = "research@example.org"
+  tag             = "arsenal-penguins:1"
+  cpu             = 1
+  memory          = 2048
+  scratch         = 1024
+  accelerator     = "nvidia-l4"
+  host            = ""
+  project         = "research-penguins"
+  region          = "europe-west1"
+  billing_account = "012345-6789AB-CDEF01"
+
+  labels = {
+    arsenal-deployment = "penguins-development"
+    arsenal-model      = "penguins"
+    arsenal-version    = "1"
+    arsenal-owner      = "research"
+    managed-by         = "arsenal"
+  }
+}
+
+output "image_registry" {
+  value = module.server.image_registry
+}
+
+output "cluster" {
+  value = module.server.cluster
+}
+
+output "bucket" {
+  value = module.server.bucket
+}
+
+output "url" {
+  value = module.server.url
+}
+
+output "push_identity" {
+  value = module.server.push_identity
+}
