@@ -454,7 +454,7 @@ def lineage_of(folder: str, events: Sequence[Mapping[str, Any]]) -> tuple[list[N
             nodes.append(Node(place, "deployment", about | more, event["time"], "there"))
             edges.append(Edge(ref, place, "serves"))
             if event.get("left") is not None:
-                nodes.append(Node(deployment_ref(name, event | {"number": event["left"]}), "deployment", state="replaced"))
+                nodes.append(Node(deployment_ref(name, {**event, "number": event["left"]}), "deployment", state="replaced"))
         if kind == REMOVED and version is not None:
             nodes.append(Node(ref, "data" if part == DATA else "version", state=REMOVED))
         if part == MODELS and kind == "alias":
