@@ -67,6 +67,9 @@ lock: ## Pin versions and hashes anew (needs uv)
 		--group dev --output-file requirements.lock pyproject.toml serving/pyproject.toml
 	cd serving && uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--output-file requirements.lock pyproject.toml
+	cd serving && cp requirements.lock requirements-cuda.lock
+	cd serving && uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra cuda \
+		--output-file requirements-cuda.lock pyproject.toml
 
 clean: ## Remove what was made, runs excepted
 	rm -rf $(VENV) dist build site .pytest_cache .ruff_cache .mypy_cache

@@ -48,19 +48,26 @@ PENGUINS: dict[str, Any] = {
 """What the examples say beyond their profile in conf/deployment."""
 
 
-def root_of(files: Mapping[str, str]) -> dict[str, str]:
-    """Of a cloud's files the one that differs from deployment to deployment; the module is kept beside its code."""
-    return {"main.tf": files["main.tf"]}
-
-
 def plain(made: Deployment) -> Deployment:
     """Without what KServe and Knative would not honour: they count calls or cores, and speak TLS themselves."""
     return made._replace(scale=made.scale._replace(queue=0, latency=0.0), access=made.access._replace(tls_secret=""))
 
 
+def images(*several: Deployment) -> dict[str, str]:
+    """The build context of production, from which others differ by the words of its last line, and of one for GPUs."""
+    made = several[-1]
+    gpu = made._replace(image=made.image._replace(accelerator="cuda"))
+    contexts = {"cpu": image.files(made), "cuda": image.files(gpu)}
+    return {f"{kind}/{path}": text for kind, files in contexts.items() for path, text in files.items()}
+
+
+def root_of(files: Mapping[str, str]) -> dict[str, str]:
+    """Of a cloud's files the one that differs from deployment to deployment; the module is kept beside its code."""
+    return {"main.tf": files["main.tf"]}
+
+
 TARGETS: dict[str, Callable[[Deployment], dict[str, str]]] = {
     "compose": compose.files,
-    "docker": image.files,
     "knative": lambda made: knative.files(plain(made)),
     "kserve": lambda made: kserve.files(plain(made)),
     "kubernetes": kubernetes.files,
@@ -72,7 +79,7 @@ TARGETS: dict[str, Callable[[Deployment], dict[str, str]]] = {
     "terraform/gcp": lambda made: root_of(gcp.files(made)),
 }
 """Folders of serving/deploy, each with a folder for every environment: the target's function to its files."""
-TOGETHER: dict[str, Callable[..., dict[str, str]]] = {"helm": helm.files, "kustomize": kustomize.files}
+TOGETHER: dict[str, Callable[..., dict[str, str]]] = {"docker": images, "helm": helm.files, "kustomize": kustomize.files}
 """As `TARGETS`, of targets that are given all environments at once and write one folder."""
 
 

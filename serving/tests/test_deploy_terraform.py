@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from arsenal_serving.deploy import terraform
-from arsenal_serving.deploy.description import Resources, describe
+from arsenal_serving.deploy.description import ReplicaResources, describe
 from arsenal_serving.deploy.terraform import aws, azure, gcp
 from arsenal_serving.refused import Refused
 
@@ -209,12 +209,12 @@ def test_what_a_cloud_does_not_do_is_refused_in_one_line(cloud, profile, section
 
 
 def test_sizes_are_the_next_that_there_are():
-    assert aws.size(Resources(cpu=0.25, memory=512)) == (256, 512)
-    assert aws.size(Resources(cpu=2.0, memory=2048)) == (2048, 4096)
-    assert aws.size(Resources(cpu=1.0, memory=9000)) == (2048, 9216)
-    assert gcp.size(Resources(cpu=1.0, memory=4096, scratch=1024)) == (2, 5120)
-    assert azure.size(Resources(cpu=0.3, memory=1024)) == (0.5, 1024)
-    assert azure.size(Resources(cpu=1.0, memory=3000)) == (1.5, 3072)
+    assert aws.size(ReplicaResources(cpu=0.25, memory=512)) == (256, 512)
+    assert aws.size(ReplicaResources(cpu=2.0, memory=2048)) == (2048, 4096)
+    assert aws.size(ReplicaResources(cpu=1.0, memory=9000)) == (2048, 9216)
+    assert gcp.size(ReplicaResources(cpu=1.0, memory=4096, scratch=1024)) == (2, 5120)
+    assert azure.size(ReplicaResources(cpu=0.3, memory=1024)) == (0.5, 1024)
+    assert azure.size(ReplicaResources(cpu=1.0, memory=3000)) == (1.5, 3072)
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)

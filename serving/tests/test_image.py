@@ -52,12 +52,27 @@ def test_the_dockerfile_holds_what_it_promises(source):
     assert (URL in entry and DIGEST in entry) == (source["source"] == "fetched")
 
 
+def test_an_image_for_gpus_has_their_libraries_by_hash_and_nothing_that_a_cpu_compiled():
+    gpu = made()._replace(image=made().image._replace(accelerator="cuda"))
+    files = image.files(gpu)
+    pinned = {name for name, _, _ in bill.blocks(files["requirements.lock"], "3.12")}
+    assert {"jax-cuda13-pjrt", "jax-cuda13-plugin", "nvidia-cudnn-cu13"} <= pinned
+    own = {name for name, version, _ in bill.blocks(wheel.requirements(), "3.12")}
+    assert own < pinned and not any("cuda" in name for name in own)
+    text = files["Dockerfile"]
+    assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in text and "JAX_PLATFORMS=cpu" in text and "/warm/jax" not in text
+    assert text.index("JAX_PLATFORMS=cpu") < text.rindex("FROM ") and "jax-cuda13-plugin" in files["sbom.json"]
+
+
+@pytest.mark.parametrize("accelerator", ["cpu", "cuda"])
 @pytest.mark.parametrize("source", SOURCES, ids=lambda one: one["source"])
-def test_hadolint_finds_nothing(source, tmp_path):
+def test_hadolint_finds_nothing(source, accelerator, tmp_path):
     tool = shutil.which("hadolint") or shutil.which("hadolint", path=str(PEERS))
     if tool is None:
         pytest.skip("hadolint is not on PATH, nor beside ARSENAL_DEPLOY_PYTHON")
-    (tmp_path / "Dockerfile").write_text(image.files(made(**source))["Dockerfile"])
+    one = made(**source)
+    files = image.files(one._replace(image=one.image._replace(accelerator=accelerator)))
+    (tmp_path / "Dockerfile").write_text(files["Dockerfile"])
     done = subprocess.run([tool, tmp_path / "Dockerfile"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, ""), done.stdout
 
@@ -123,7 +138,6 @@ def test_slim_takes_out_what_is_never_read(tmp_path):
     ("words", "said"),
     [
         (["--digest", DIGEST], "is not the model that is described: its digest is sha256:"),
-        (["--accelerator", "cuda"], "no lock of jax's CUDA wheels is kept; got cuda"),
         (["--source", "fetched"], "`model.source=fetched` needs `model.url` and `model.digest`"),
         (["--build", "podman"], "podman is not installed"),
         (["--name", "zoo", "--into", "{full}"], "`--into` must be a folder that is empty or not there"),

@@ -23,7 +23,7 @@ SLACK = 5
 """Seconds between the server's last answer and the kill."""
 
 
-class Model(NamedTuple):
+class DeployedVersion(NamedTuple):
     """The version that is served: its name, number and the hash of its SHA256SUMS, and how a container comes by it.
 
     source: inside the image; mounted, a volume that holds it; or fetched by `url` at the start, and its hash checked.
@@ -54,7 +54,7 @@ class Image(NamedTuple):
         return f"{place}@{self.digest}" if self.digest else f"{place}:{self.tag or 'latest'}"
 
 
-class Server(NamedTuple):
+class ServerSettings(NamedTuple):
     """The server's own options; `more` are further words of `arsenal-serve`, checked by its own parser."""
 
     port: int = 8000
@@ -69,7 +69,7 @@ class Server(NamedTuple):
     more: tuple[str, ...] = ()
 
 
-class Resources(NamedTuple):
+class ReplicaResources(NamedTuple):
     """Of one replica: cores, MiB of memory and of scratch, accelerators; what is asked for is what is had."""
 
     cpu: float = 1.0
@@ -95,7 +95,7 @@ class Timings(NamedTuple):
         return self.detach + self.drain + SLACK
 
 
-class Scale(NamedTuple):
+class ReplicaScale(NamedTuple):
     """Replicas at least and at most, and what a replica bears before there is another.
 
     cpu: share of what it asked for, in percent. queue: rows that wait. latency: seconds, the 0.95 quantile.
@@ -117,7 +117,7 @@ class Access(NamedTuple):
     namespaces: tuple[str, ...] = ()
 
 
-class Canary(NamedTuple):
+class CanaryShare(NamedTuple):
     """A share of the calls for another version: by the server's own policy, or by weights of the traffic."""
 
     version: int = 0
@@ -132,14 +132,14 @@ class Deployment(NamedTuple):
     env: Literal["development", "staging", "production"] = "development"
     namespace: str = "arsenal"
     owner: str = ""
-    model: Model = Model()
+    model: DeployedVersion = DeployedVersion()
     image: Image = Image()
-    server: Server = Server()
-    resources: Resources = Resources()
+    server: ServerSettings = ServerSettings()
+    resources: ReplicaResources = ReplicaResources()
     timings: Timings = Timings()
-    scale: Scale = Scale()
+    scale: ReplicaScale = ReplicaScale()
     access: Access = Access()
-    canary: Canary = Canary()
+    canary: CanaryShare = CanaryShare()
     extra: Mapping[str, Any] = types.MappingProxyType({})
     """What only one kind of place knows: a section by its name, as `aws: {region: ...}`; that place checks it."""
 

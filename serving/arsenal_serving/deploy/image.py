@@ -73,12 +73,10 @@ def files(
     python: of `BASES`, or that of `base`, another image to stand on. offline: dependencies come from wheels/. wheel:
     the hash of the server's own. Raises `Refused` for what the image cannot hold.
     """
-    if made.image.accelerator == "cuda":
-        raise Refused("`image.accelerator=cuda`: no lock of jax's CUDA wheels is kept; got cuda, there is: cpu.")
     if made.server.grpc_port:
         raise Refused(f"`server.grpc_port`: the image's lock has no grpcio; must be 0, got {made.server.grpc_port}.")
     base = base or BASES[python]
-    pinned = blocks(requirements(), python)
+    pinned = blocks(requirements(made.image.accelerator), python)
     return {
         "Dockerfile": _dockerfile(made, base, offline, about),
         ".dockerignore": "*\n!*.whl\n!requirements.lock\n!server.txt\n!sbom.json\n!model/\n!wheels/\n",
@@ -169,6 +167,7 @@ def _lay(held: artifact.Opened, folder: Path, target: Path) -> None:
 
 def _dockerfile(made: Deployment, base: str, offline: bool, about: Origins) -> str:
     """Every command in exec form, so that what is asked is what runs."""
+    cuda = made.image.accelerator == "cuda"
     inside, model = made.model.source == "inside", f"/models/{made.model.name}"
     python = f"{ROOT}/bin/python"
     install = ["python", "-m", "pip", "--python", python, "install", "--no-deps", "--require-hashes"]
@@ -202,12 +201,13 @@ def _dockerfile(made: Deployment, base: str, offline: bool, about: Origins) -> s
         warm = [python, "-m", "arsenal_serving", model, "--port", "0", "--max-batch", str(made.server.max_batch)]
         warm += made.server.more
         lines += [
-            "# Started once: what does not give the model's golden answers is no image, and what was compiled is kept.",
-            f"ENV ARSENAL_COMPILED={ROOT}/compiled",
+            "# Started once, on the CPU: what does not give the model's golden answers is no image.",
+            f"ENV ARSENAL_COMPILED={ROOT}/compiled JAX_PLATFORMS=cpu",
             _run("cp", "--recursive", "/context/model/.", "/models/"),
             _run(*warm, "--cache", "/warm", "--until-ready"),
-            _run("cp", "--recursive", "/warm/jax/.", f"{ROOT}/compiled/"),
         ]
+        # What was compiled for this CPU is of no use to a GPU, which no builder has.
+        lines += [] if cuda else [_run("cp", "--recursive", "/warm/jax/.", f"{ROOT}/compiled/")]
     else:
         lines.append(_run(python, "-m", "compileall", "-q", f"{ROOT}/lib"))
     labels = {
@@ -240,6 +240,7 @@ def _dockerfile(made: Deployment, base: str, offline: bool, about: Origins) -> s
         "    HOME=/tmp \\",
         f"    XDG_CACHE_HOME={CACHE} \\",
         f"    ARSENAL_COMPILED={ROOT}/compiled",
+        *(["ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility"] if cuda else []),
         f"USER {USER}",
         "WORKDIR /tmp",
         f"EXPOSE {' '.join(str(port) for port in (made.server.port, made.server.admin_port) if port)}",

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from arsenal_serving.deploy import kubectl, kubernetes_jobs
 from arsenal_serving.deploy.cluster import OWNER, Kubernetes, amounts, meta, secure_container, secure_pod, settings
-from arsenal_serving.deploy.description import Deployment, Scale, arguments
+from arsenal_serving.deploy.description import Deployment, ReplicaScale, arguments
 from arsenal_serving.deploy.yaml_text import from_yaml, to_yaml
 
 TRY = "arsenal.try"
@@ -397,7 +397,7 @@ def _behaviour() -> dict[str, Any]:
     }
 
 
-def milliseconds(scale: Scale) -> int:
+def milliseconds(scale: ReplicaScale) -> int:
     """The latency at which there is another replica; 0 for none."""
     return max(1, round(scale.latency * 1000)) if scale.latency else 0
 

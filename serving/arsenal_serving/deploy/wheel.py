@@ -20,10 +20,13 @@ TAGS = "py3-none-any"
 KEPT = ("METADATA", "WHEEL", "entry_points.txt")
 
 
-def requirements() -> str:
+LOCKS = {"cpu": "requirements.lock", "cuda": "requirements-cuda.lock"}
+
+
+def requirements(accelerator: str = "cpu") -> str:
     """The lock of the server's dependencies, with hashes: package data, or beside a source tree's pyproject.toml."""
-    here = Path(__file__).parent / "requirements.lock"
-    return (here if here.exists() else Path(__file__).parents[2] / "requirements.lock").read_text()
+    here = Path(__file__).parent / LOCKS[accelerator]
+    return (here if here.exists() else Path(__file__).parents[2] / LOCKS[accelerator]).read_text()
 
 
 def pack() -> tuple[str, bytes]:
@@ -32,17 +35,17 @@ def pack() -> tuple[str, bytes]:
         told = metadata.distribution(PROJECT)
     except metadata.PackageNotFoundError as error:
         raise Refused(f"{PROJECT} is not installed here, so that its wheel cannot be packed.") from error
-    name = f"{PROJECT.replace('-', '_')}-{arsenal_serving.__version__}"
+    named = f"{PROJECT.replace('-', '_')}-{arsenal_serving.__version__}"
     inside: dict[str, bytes] = {}
     root = Path(arsenal_serving.__file__).parent
     for path in sorted(root.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
             inside[f"arsenal_serving/{path.relative_to(root).as_posix()}"] = path.read_bytes()
-    inside["arsenal_serving/deploy/requirements.lock"] = requirements().encode()
+    inside |= {f"arsenal_serving/deploy/{file}": requirements(name).encode() for name, file in LOCKS.items()}
     for file in KEPT:
         if text := told.read_text(file):
-            inside[f"{name}.dist-info/{file}"] = text.encode()
-    record = f"{name}.dist-info/RECORD"
+            inside[f"{named}.dist-info/{file}"] = text.encode()
+    record = f"{named}.dist-info/RECORD"
     lines = [f"{path},sha256={_digest(content)},{len(content)}\n" for path, content in inside.items()]
     inside[record] = "".join([*lines, f"{record},,\n"]).encode()
     whole = BytesIO()
@@ -51,7 +54,7 @@ def pack() -> tuple[str, bytes]:
             entry = zipfile.ZipInfo(inner, (1980, 1, 1, 0, 0, 0))
             entry.external_attr, entry.compress_type = 0o644 << 16, zipfile.ZIP_DEFLATED
             archive.writestr(entry, content)
-    return f"{name}-{TAGS}.whl", whole.getvalue()
+    return f"{named}-{TAGS}.whl", whole.getvalue()
 
 
 def _digest(content: bytes) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from arsenal_serving.deploy import terraform
-from arsenal_serving.deploy.description import Deployment, Resources, read_section
+from arsenal_serving.deploy.description import Deployment, ReplicaResources, read_section
 from arsenal_serving.deploy.terraform import apply
 from arsenal_serving.refused import Refused, show
 
@@ -98,10 +98,10 @@ def settings(made: Deployment) -> Aws:
     return own
 
 
-def size(asked: Resources) -> tuple[int, int]:
+def size(asked: ReplicaResources) -> tuple[int, int]:
     """Units and MiB of a task: the smallest that Fargate has and that is enough, on instances what was asked for.
 
-    >>> size(Resources(cpu=1.0, memory=1024))
+    >>> size(ReplicaResources(cpu=1.0, memory=1024))
     (1024, 2048)
     """
     units = round(asked.cpu * 1024)

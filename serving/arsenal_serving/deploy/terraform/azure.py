@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from arsenal_serving.deploy import terraform
-from arsenal_serving.deploy.description import Deployment, Resources, read_section
+from arsenal_serving.deploy.description import Deployment, ReplicaResources, read_section
 from arsenal_serving.deploy.terraform import apply
 from arsenal_serving.refused import Refused, show
 
@@ -87,10 +87,10 @@ def settings(made: Deployment) -> Azure:
     return own
 
 
-def size(asked: Resources) -> tuple[float, int]:
+def size(asked: ReplicaResources) -> tuple[float, int]:
     """Cores and MiB of a replica: on processors the smallest of the consumption profile, which has 2 GiB for each core.
 
-    >>> size(Resources(cpu=1.0, memory=1024))
+    >>> size(ReplicaResources(cpu=1.0, memory=1024))
     (1.0, 2048)
     """
     if asked.accelerators:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from arsenal_serving.deploy import terraform
-from arsenal_serving.deploy.description import Deployment, Resources, read_section
+from arsenal_serving.deploy.description import Deployment, ReplicaResources, read_section
 from arsenal_serving.deploy.terraform import apply
 from arsenal_serving.refused import Refused, show
 
@@ -86,10 +86,10 @@ def settings(made: Deployment) -> Gcp:
     return own
 
 
-def size(asked: Resources) -> tuple[int, int]:
+def size(asked: ReplicaResources) -> tuple[int, int]:
     """Cores and MiB of a replica: the smallest that Cloud Run has, its volatile files in memory with the rest.
 
-    >>> size(Resources(cpu=1.0, memory=1024, scratch=1024))
+    >>> size(ReplicaResources(cpu=1.0, memory=1024, scratch=1024))
     (1, 2048)
     """
     memory = max(asked.memory + asked.scratch, 512)
