@@ -39,6 +39,7 @@ NEWEST = "3.13"
 USER = "65532:65532"
 ROOT = "/opt/arsenal"
 STATE, CACHE = "/var/lib/arsenal", "/var/cache/arsenal"
+VOLUMES = ("/run/secrets", STATE, CACHE)
 BUILDERS = ("buildah", "docker", "podman")
 SECONDS = 3600
 
@@ -232,8 +233,9 @@ def _dockerfile(made: Deployment, base: str, offline: bool, about: Origins) -> s
         f"LABEL {said}",
         f"COPY --from=build {ROOT} {ROOT}",
         "COPY --from=build /models /models",
-        f"COPY --from=build --chown={USER} /state {STATE}",
-        f"COPY --from=build --chown={USER} /state {CACHE}",
+        "# ECS gives an empty volume the owner that its folder has here, if the image says that it is one.",
+        *(f"COPY --from=build --chown={USER} /state {path}" for path in VOLUMES),
+        f"VOLUME {json.dumps([*VOLUMES])}",
         f"COPY sbom.json {ROOT}/sbom.json",
         f"ENV PATH={ROOT}/bin:/usr/local/bin:/usr/bin:/bin \\",
         "    PYTHONDONTWRITEBYTECODE=1 \\",
