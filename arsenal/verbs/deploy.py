@@ -223,7 +223,10 @@ def describe_version(
         extra = made.setdefault("extra", {})
         training = extra.setdefault("training", {}) if isinstance(extra, dict) else None
         if isinstance(training, dict) and not training.get("words"):
-            training["words"] = registry.registered(place.model, version).get("overrides") or []
+            from arsenal_serving.deploy.training import RESERVED
+
+            own = registry.registered(place.model, version).get("overrides") or []
+            training["words"] = [word for word in own if word.lstrip("+~").partition("=")[0] not in RESERVED]
     return made
 
 
