@@ -38,6 +38,7 @@ class Mutant(NamedTuple):
 
 
 COMBINATORS = "tests/combine/test_combinators.py"
+SERVING = "-c serving/pyproject.toml serving/tests"
 MUTANTS = (
     # Those that lived when the tests were first tried with mutants.
     Mutant("ema takes 1 - decay", "arsenal/combine/ema.py", 'learner.params(state), hp["decay"])', 'learner.params(state), 1 - hp["decay"])', f"{COMBINATORS} -k optaxs"),
@@ -112,6 +113,12 @@ MUTANTS = (
     Mutant("sums are sent first", "arsenal/runs/registry/versions.py", "key=lambda item: item[0] == SUMS", "key=lambda item: item[0] != SUMS", "tests/runs/test_registry.py -k cut_off"),
     Mutant("what an alias holds is removed", "arsenal/runs/registry/versions.py", "for alias, number in state.aliases.items() if number == version):", "for alias, number in state.aliases.items() if not number):", "tests/runs/test_registry.py -k held_is"),
     Mutant("a number is a version's again", "arsenal/runs/registry/versions.py", "number = state.last + 1", "number = max(state.versions, default=0) + 1", "tests/runs/test_registry.py -k given_again"),
+    # Deployments, and which rows are rare.
+    Mutant("a pod is killed while it drains", "serving/arsenal_serving/deploy/description.py", "return self.detach + self.drain + SLACK", "return self.drain - SLACK", f"{SERVING}/test_deploy_kubernetes.py"),
+    Mutant("who serves the bytes says their hash", "serving/arsenal_serving/deploy/image.py", "if wanted and got != wanted:", "if wanted and not got:", f"{SERVING}/test_image.py -k refused"),
+    Mutant("one tail for two", "serving/arsenal_serving/artifact/rarity.py", "tail = np.clip(2 * np.minimum(low, high)", "tail = np.clip(np.minimum(low, high)", f"{SERVING}/test_rarity.py"),
+    Mutant("what lies within lies beyond", "serving/arsenal_serving/artifact/sketch.py", "beyond += len(there) - int(within)", "beyond += int(within)", f"{SERVING}/test_watcher.py -k quantiles"),
+    Mutant("a rate of failures is of all servers together", "arsenal/monitoring/levels.py", "good = f'{each}(increase(", "good = f'sum(increase(", "tests/monitoring/test_exports.py"),
     # The driver, runs and searches.
     Mutant("a stream forgets its window", "arsenal/data/source.py", "lambda v: v[step % window], block), n, batch_size, window)", "lambda v: v[0], block), n, batch_size, window)", "tests/data/test_columns.py -k order"),
     Mutant("a NaN goes on", "arsenal/training/driver.py", "jnp.where(sound, before.step + 1, -1 - before.step)", "before.step + 1", "tests/end_to_end/test_training.py -k diverges_says"),
