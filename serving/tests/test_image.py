@@ -77,6 +77,17 @@ def test_hadolint_finds_nothing(source, accelerator, tmp_path):
     assert (done.returncode, done.stdout) == (0, ""), done.stdout
 
 
+@pytest.mark.skipif(not (PEERS / "python").is_file(), reason="ARSENAL_DEPLOY_PYTHON names no Python with checkov")
+def test_checkov_finds_only_what_it_does_not_read(tmp_path):
+    (tmp_path / "Dockerfile").write_text(image.files(made())["Dockerfile"])
+    words = ["-d", str(tmp_path), "--framework", "dockerfile", "--skip-download", "-o", "json"]
+    done = subprocess.run([PEERS / "python", "-m", "checkov.main", *words], capture_output=True, text=True)
+    said = json.loads(done.stdout)
+    # It does not follow ARG, whose default is a base by its digest.
+    assert [one["check_id"] for one in said["results"]["failed_checks"]] == ["CKV_DOCKER_7"], done.stdout
+    assert said["summary"]["passed"] > 10
+
+
 @pytest.mark.parametrize("python", image.BASES)
 def test_the_bill_says_what_the_lock_says(python):
     pinned = bill.blocks(wheel.requirements(), python)
