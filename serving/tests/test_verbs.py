@@ -141,7 +141,7 @@ def test_diff_says_what_changed(ask, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "verb", [verb for verb in VERBS if verb not in ("serve", "key", "audit", "replay", "bench")]
+    "verb", [verb for verb in VERBS if verb not in ("serve", "key", "audit", "replay", "bench", "health")]
 )
 def test_bad_input_is_one_line(ask, folder, tmp_path, verb):
     (tmp_path / "key").write_text("no key")
@@ -149,7 +149,7 @@ def test_bad_input_is_one_line(ask, folder, tmp_path, verb):
     (bad / "manifest.json").write_text("[" * 100_000)
     more = {"sign": ["--key", tmp_path / "key"], "diff": [folder]}.get(verb, [])
     for path, says in ((tmp_path / "none", "is not an artifact folder"), (bad, "'manifest.json' has changed")):
-        words = [verb, path, *more]
+        words = [verb, *(["http://127.0.0.1:9"] if verb == "smoke" else []), path, *more]
         error = ask(*words, code=1)
         assert error.startswith("arsenal-serve: ") and error.count("\n") == 1
         assert says in error or "Ed25519" in error
