@@ -225,8 +225,8 @@ def describe_version(
         if isinstance(training, dict) and not training.get("words"):
             from arsenal_serving.deploy.training import RESERVED
 
-            words = registry.registered(place.model, version).get("overrides") or []
-            training["words"] = [word for word in words if word.lstrip("+~").partition("=")[0] not in RESERVED]
+            typed = registry.registered(place.model, version).get("overrides") or []
+            training["words"] = [word for word in typed if word.lstrip("+~").partition("=")[0] not in RESERVED]
     return made
 
 
