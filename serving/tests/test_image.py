@@ -23,7 +23,7 @@ from arsenal_serving.__main__ import main
 from arsenal_serving.artifact import folder as artifact
 from arsenal_serving.deploy import bill, image, slim, wheel
 from arsenal_serving.deploy.description import describe
-from arsenal_serving.deploy.health import check
+from arsenal_serving.deploy.health import check, wait
 from arsenal_serving.refused import Refused
 
 BENCH = Path(__file__).parents[2] / "scripts" / "bench" / "image_arsenal.py"
@@ -226,6 +226,9 @@ def test_health_and_smoke_ask_a_server(server, folder, tmp_path, capsys):
     assert main(["health", "http://127.0.0.1:9"]) == 1 and "does not answer" in capsys.readouterr().err
     with pytest.raises(Refused, match="a URL must be like"):
         check("ftp://a")
+    wait(url, 1)
+    with pytest.raises(Refused, match=r"not ready within 0\.3 s: .* does not answer"):
+        wait("http://127.0.0.1:9", 0.3)
     assert main(["smoke", url, str(folder)]) == 0
     said = capsys.readouterr().out
     assert "gives the model's answers" in said and "label.more.scores: within " in said

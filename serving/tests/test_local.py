@@ -86,5 +86,6 @@ def test_a_number_that_another_process_has_by_now_is_left_alone(made, tmp_path):
 def test_each_replica_has_its_ports_and_none_is_open():
     text = local.files(describe({"model": {"name": "zoo"}, "scale": {"least": 2, "most": 2}}))["local.json"]
     assert '"models/zoo"' in text and '"http://127.0.0.1:8002"' in text and "0.0.0.0" not in text
+    assert '"https://127.0.0.1:8000"' in local.files(describe({"access": {"tls_secret": "tls"}}))["local.json"]
     with pytest.raises(Refused, match=r"unknown key 'folder' of `extra\.local`"):
         local.files(describe({"extra": {"local": {"folder": "a"}}}))

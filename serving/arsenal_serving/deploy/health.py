@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ssl
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from arsenal_serving.refused import Refused, report, show
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
 SECONDS = 3.0
+PAUSE = 0.1
 
 
 def check(url: str) -> None:
@@ -35,6 +37,18 @@ def check(url: str) -> None:
             raise Refused(f"{url} is not ready: it answers {error.code}.") from error
     except OSError as error:
         raise Refused(f"{url} does not answer: {getattr(error, 'reason', error)}.") from error
+
+
+def wait(url: str, seconds: float) -> None:
+    """Return once the server at a URL is ready; raise `Refused` where it is not within so many seconds."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return check(url)
+        except Refused as error:
+            if time.monotonic() > until:
+                raise Refused(f"not ready within {seconds:g} s: {error}") from error
+        time.sleep(PAUSE)
 
 
 def main(words: Sequence[str], about: str) -> int:

@@ -56,7 +56,7 @@ def files(made: Deployment) -> dict[str, str]:
         each[each.index("--port") + 1] = str(port)
         if made.server.admin_port:
             each[each.index("--admin-port") + 1] = str(admin)
-        scheme = "https" if keys and tls else "http"
+        scheme = "https" if tls else "http"
         replicas.append({"port": port, "url": f"{scheme}://{HOST}:{port}", "command": each})
     return {PLAN: json.dumps({"model": made.model._asdict(), "replicas": replicas}, indent=1) + "\n"}
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from arsenal_serving.artifact.folder import open_version
 from arsenal_serving.deploy import commands
 from arsenal_serving.deploy.description import Deployment, arguments, read_section
+from arsenal_serving.deploy.health import wait
 from arsenal_serving.refused import Refused, show
 
 
@@ -49,10 +50,11 @@ def files(made: Deployment) -> dict[str, str]:
 
 
 def apply(folder: str | Path, made: Deployment, say: Callable[[str], Any]) -> None:
-    """Install the units and the version beside them, models/NAME, on this machine, and restart one replica at a time.
+    """Install the units and the version beside them, models/NAME, on this machine; restart replicas one by one.
 
-    Raises `Refused`, before anything is changed, where systemd does not run, this is not root, a secret is not there or
-    the environment has no server.
+    Each is restarted once the last is ready. Raises `Refused`, before anything is changed, where systemd does not run,
+    this is not root, a secret is not there, the environment has no server or the version is another; and, with the
+    replicas after it as they were, where one is not ready within `timings.start`.
     """
     folder, own = Path(folder), read_section(Systemd, made.extra.get("systemd", {}), "extra.systemd")
     systemctl = commands.find("systemctl", install="`to=local` needs no systemd")
@@ -68,22 +70,26 @@ def apply(folder: str | Path, made: Deployment, say: Callable[[str], Any]) -> No
             raise Refused(f"{path} is not there, and nothing was changed.")
     if made.model.source != "fetched":
         target = Path(own.models) / made.model.name / str(made.model.version)
-        if not target.exists():
+        source = target if target.exists() else folder / "models" / made.model.name
+        got = f"sha256:{open_version(source).digest}"
+        if made.model.digest and got != made.model.digest:
+            raise Refused(f"{source} is another model than described: its hash is {got}, not {made.model.digest}.")
+        if source != target:
             partial = target.with_name(f".{target.name}.partial")
             shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(folder / "models" / made.model.name, partial)
+            shutil.copytree(source, partial)
             partial.rename(target)
-        got = f"sha256:{open_version(target).digest}"
-        if made.model.digest and got != made.model.digest:
-            raise Refused(f"{target} is another model than described: its hash is {got}, not {made.model.digest}.")
     for name in files(made):
         shutil.copyfile(folder / name, Path("/etc/systemd/system") / name)
     unit = f"arsenal-{made.name}"
     commands.run([systemctl, "daemon-reload"])
     commands.run([systemctl, "enable", f"{unit}.target"])
-    for at in range(max(1, made.scale.least)):
-        commands.run([systemctl, "restart", f"{unit}@{made.server.port + at}.service"])
-        say(f"restarted: {unit}@{made.server.port + at}.service")
+    scheme = "https" if made.access.tls_secret else "http"
+    host = "127.0.0.1" if own.address == "0.0.0.0" else own.address
+    for port in range(made.server.port, made.server.port + max(1, made.scale.least)):
+        commands.run([systemctl, "restart", f"{unit}@{port}.service"])
+        wait(f"{scheme}://{host}:{port}", made.timings.start)
+        say(f"ready: {unit}@{port}.service")
     commands.run([systemctl, "start", f"{unit}.target"])
 
 
