@@ -5,6 +5,7 @@ would write them.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ import yaml
 from arsenal_serving.deploy import compose, helm, image, knative, kserve, kubernetes, kustomize, skypilot, slurm, systemd
 from arsenal_serving.deploy.description import ENVIRONMENTS, Deployment, describe
 from arsenal_serving.deploy.terraform import aws, azure, gcp
+
+from arsenal.monitoring.exports import grafana_dashboard, prometheus_rules
 
 HERE = Path(__file__).resolve().parents[1]
 FOLDER = HERE / "serving" / "deploy"
@@ -100,9 +103,15 @@ def wanted() -> dict[str, str]:
     return found
 
 
+def watched() -> dict[Path, str]:
+    """What a server alone is watched by, package data of the server: arsenal's own rules and dashboard."""
+    made = {"rules.json": prometheus_rules(), "dashboard.json": grafana_dashboard()}
+    return {Path(compose.__file__).parent / "monitoring" / name: json.dumps(one, indent=1) + "\n" for name, one in made.items()}
+
+
 def differences() -> list[str]:
-    """What serving/deploy has otherwise, a line each."""
-    made = wanted()
+    """What serving/deploy and the server's package data have otherwise, a line each."""
+    made, data = wanted(), watched()
     there = {
         path.relative_to(FOLDER).as_posix(): path
         for target in (*TARGETS, *TOGETHER)
@@ -111,11 +120,14 @@ def differences() -> list[str]:
     }
     said = [f"{name} is made by nothing" for name in there if name not in made]
     said += [f"{name} is not there" for name in made if name not in there]
+    said += [f"{path.name} of the package differs" for path, text in data.items() if path.read_text("utf-8") != text]
     return said + [f"{name} differs" for name, text in made.items() if name in there and there[name].read_text("utf-8") != text]
 
 
 def write() -> None:
     """Write what there is to write, and remove what nothing makes any more."""
+    for path, text in watched().items():  # first, since examples are made of it
+        path.write_text(text, encoding="utf-8")
     made = wanted()
     for target in (*TARGETS, *TOGETHER):
         for path in sorted((FOLDER / target).rglob("*"), reverse=True):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from arsenal_serving.artifact import folder as artifact
+from arsenal_serving.artifact.reference import TEXTS, PortColumns
 from arsenal_serving.artifact.versions import locate
 from arsenal_serving.cli.replay import requests
 from arsenal_serving.model import load
@@ -199,15 +200,16 @@ def represent(model: str | Path, rows: LoggedRows) -> tuple[LoggedRows, list[str
     By an output `embedding` of any of its methods, else by the probabilities or numbers that its default method answers (Lipton
     et al., 2018). Where it has neither, rows stay as they are.
     """
-    served = load(locate(model))
-    mine = served.methods.get(rows.method)
-    heavy = [] if mine is None else [
-        port.name for port in mine.inputs
-        if port.name in rows.tensors and (set(port.kinds) & {"text", "tokens"} or rows.tensors[port.name].ndim > 2)
+    where = locate(model)
+    manifest = artifact.read_manifest(where, artifact.open_version(where).files)
+    ports = [PortColumns(one, manifest["codecs"], True) for one in manifest["methods"][rows.method]["inputs"]]
+    heavy = [
+        port.name for port in ports
+        if port.name in rows.tensors and ({*port.kinds} & {*TEXTS} or rows.tensors[port.name].ndim > 2)
     ]  # fmt: skip
-    if not heavy:
+    if not heavy:  # of a table no program is loaded
         return rows, []
-    names = {port.name for port in mine.inputs} if mine is not None else set()
+    served, names = load(where), {port.name for port in ports}
     fitting = {name: one for name, one in served.methods.items() if {port.name for port in one.inputs} == names}
     ways = [(name, port.name) for name, one in fitting.items() for port in one.outputs if port.name == "embedding"]
     ways += [(name, port.name) for name, one in fitting.items() for port in one.outputs

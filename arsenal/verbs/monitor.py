@@ -272,7 +272,7 @@ def print_findings(found: list[Any]) -> None:
         print(line_of(one))
     if not wrong:
         few = next((one.why for one in found if one.why.startswith("too few")), None)
-        columns = len({one.name for one in found})
+        columns = len({one.name for one in found if one.kind in ("drift", "prediction_drift")})
         print(few or (f"{columns} columns are as they were" if found else "nothing came"))
 
 

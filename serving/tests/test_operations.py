@@ -417,6 +417,18 @@ def test_the_log_turns_over_in_its_folder(tmp_path):
     assert sum(sizes) <= 1 << 20 and numbers == [*range(6000 - len(numbers), 6000)] and log.dropped == 0
 
 
+def test_much_at_once_is_bounded_too(tmp_path):
+    files = TurningFiles(tmp_path, "server", 1 << 20)
+    files.append(b"".join(b"%07d\n" % k for k in range(500_000)))
+    lines = b"".join(path.read_bytes() for path in sorted(tmp_path.iterdir(), key=number_of)).splitlines()
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 1 << 20
+    assert [int(line) for line in lines] == [*range(500_000 - len(lines), 500_000)]
+
+
+def number_of(path):
+    return int(path.stem.rpartition("-")[2])
+
+
 def test_a_full_disk_loses_the_request_log_and_nothing_else(repository, tmp_path):
     log = request_log.RequestLog(tmp_path, repository, 1.0)
     log._files._file, made = os.open("/dev/full", os.O_WRONLY), log._files._file
@@ -445,6 +457,7 @@ def test_too_much_at_once_is_dropped_and_counted(repository, tmp_path):
         (["--request-log", "{}", "--redact", "x.d"], "unknown --redact 'x.d'; did you mean 'x."),
         (["--request-log", "{}", "--redact", "x.*name*"], "unknown --redact 'x.*name*'"),
         (["--redact", "x"], "needs --request-log"),
+        (["--log-bytes", "2000000"], "is of --log-to"),
         (["--audit", "/dev/full"], "the audit log cannot be written: No space left on device."),
         (["--audit", "{}/none/audit"], "cannot be opened: No such file or directory"),
         (["--request-log", "/dev/null/x"], "cannot be written"),

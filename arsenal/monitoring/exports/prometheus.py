@@ -78,7 +78,8 @@ def level_rules(one: Objective, window: float, job: str = ".+") -> list[dict[str
         share = f"{bad} / ({total} > 0) > {factor * (1 - one.target):.6g}"
         expr = " and ".join(share.replace("WINDOW", span(length)) for length in (burn.long, burn.short))
         what = "of requests are not good" if one.measure in COUNTED else "of looks are above the bound"
-        summary = f"{place}: {{{{ $value | humanizePercentage }}}} {what}, beyond {factor:g} times what {one.name} allows"
+        beyond = f"beyond {factor:g} times what the objective {one.name} allows"
+        summary = f"{place}: {{{{ $value | humanizePercentage }}}} {what}, {beyond}"
         made.append(rule(f"{called}{span(burn.long)}", expr, "0m", SEVERITIES[burn.state], summary))
     return made
 

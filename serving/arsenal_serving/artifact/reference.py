@@ -51,7 +51,7 @@ class PortColumns:
         self._labels, listed = described["columns"], described["codec"]
         names = [listed] if isinstance(listed, str) else listed or []
         self._codecs = codecs.find_codecs(names, dict(states))
-        self._kinds = [states[name]["kind"] for name in names]
+        self.kinds = [states[name]["kind"] for name in names]
         self._alone, self._inward = isinstance(listed, str), inward
 
     def _called(self, many: int) -> list[str]:
@@ -91,9 +91,9 @@ class PortColumns:
             given = array.reshape(len(array), -1) if made[0].length is None else array[:, None]
             whole = array.ndim == 1 or made[0].length is not None
             labels = [self.name] if whole else self._called(given.shape[1])
-            made, kinds = made * len(labels), self._kinds * len(labels)
+            made, kinds = made * len(labels), self.kinds * len(labels)
         else:
-            given, kinds = array, self._kinds
+            given, kinds = array, self.kinds
             labels = self._called(array.shape[1])
         for place, (label, codec, kind) in enumerate(zip(labels, made, kinds, strict=True)):
             there = given[:, place]

@@ -54,9 +54,8 @@ def bill(made: Deployment, base: str, pinned: list[tuple[str, str, str]], wheel:
         purl = f"pkg:pypi/{name}@{version}"
         component = {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
         sums = re.findall(r"--hash=sha256:([0-9a-f]{64})", lines)
-        url = f"https://pypi.org/project/{name}/{version}/"
         listed = [{"alg": "SHA-256", "content": one} for one in sums]
-        components.append(component | {"externalReferences": [{"type": "distribution", "url": url, "hashes": listed}]})
+        components.append(component | {"externalReferences": [{"type": "distribution", "url": purl, "hashes": listed}]})
     refs = [component["bom-ref"] for component in components]
     if made.model.source != "mounted":
         model: dict[str, Any] = {

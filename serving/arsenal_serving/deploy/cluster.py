@@ -18,8 +18,6 @@ OWNER = "arsenal.owner"
 """The namespace's label that says whose it is."""
 VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 CRON = re.compile(r"[0-9*/,-]+( [0-9A-Za-z*/,-]+){4}")
-COORDINATOR = 8476
-"""The port at which the processes of a training find each other."""
 KEEP = types.MappingProxyType({})
 
 

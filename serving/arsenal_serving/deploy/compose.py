@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from arsenal_serving.deploy import commands, image
-from arsenal_serving.deploy.description import Deployment, arguments, read_section
+from arsenal_serving.deploy.description import ORIGIN, Deployment, arguments, read_section
 from arsenal_serving.deploy.image import CACHE, STATE, USER
 from arsenal_serving.deploy.yaml_text import to_yaml
 from arsenal_serving.refused import Refused, show
@@ -241,7 +241,7 @@ def _production(made: Deployment, own: Compose) -> dict[str, str]:
 def _nginx(made: Deployment) -> str:
     """A call is asked of another replica where one is gone or drains: an inference changes nothing."""
     host = made.access.host or "_"
-    return f"""# Generated from a deployment's profile; change that and write again.
+    return f"""{ORIGIN}
 worker_processes auto;
 pid /run/nginx/nginx.pid;
 events {{ worker_connections 4096; }}

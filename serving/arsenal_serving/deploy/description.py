@@ -19,6 +19,8 @@ ENVIRONMENTS = ("development", "staging", "production")
 LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 """A name as Kubernetes, compose, systemd and the three clouds all take it: RFC 1123, and a letter first."""
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+ORIGIN = "# Generated from a deployment's profile; change that and write again."
+"""The first line of whatever is written for a place, where its format has comments."""
 SLACK = 5
 """Seconds between the server's last answer and the kill."""
 

@@ -24,7 +24,7 @@ import arsenal_serving
 from arsenal_serving.artifact import folder as artifact
 from arsenal_serving.artifact import versions
 from arsenal_serving.deploy.bill import bill, blocks
-from arsenal_serving.deploy.description import Deployment, arguments
+from arsenal_serving.deploy.description import ORIGIN, Deployment, arguments
 from arsenal_serving.deploy.wheel import pack, requirements
 from arsenal_serving.refused import Refused, show
 
@@ -181,7 +181,7 @@ def _dockerfile(made: Deployment, base: str, offline: bool, about: Origins) -> s
     else:
         entry = ["arsenal-serve"]
     lines = [
-        "# Generated from a deployment's profile; change that and write again.",
+        ORIGIN,
         "# Commands in exec form cannot be joined by a shell, and the layers of this stage are not kept.",
         "# hadolint global ignore=DL3059",
         f"ARG PYTHON={base}",

@@ -23,6 +23,8 @@ from arsenal_serving.deploy.yaml_text import from_yaml, to_yaml
 TRY = "arsenal.try"
 """The label of a pod that may ask the server of this name, wherever callers are let in from."""
 DURATION = "arsenal_serve_request_duration_seconds_bucket"
+
+
 def files(made: Deployment) -> dict[str, str]:
     """Path and text of each manifest, and of the rules that prometheus-adapter needs where the autoscaler asks it.
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from arsenal_serving.deploy import cluster
-from arsenal_serving.deploy.cluster import COORDINATOR, Kubernetes, Work
+from arsenal_serving.deploy.cluster import Kubernetes, Work
 from arsenal_serving.deploy.description import Deployment
+from arsenal_serving.deploy.training import COORDINATOR
 
 WORK = "/data"
 PLACES = {"work": WORK, "tmp": "/tmp", "cache": "/var/cache/arsenal"}

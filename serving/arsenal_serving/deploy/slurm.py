@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from arsenal_serving.deploy.commands import find, run
-from arsenal_serving.deploy.description import Deployment, read_section
+from arsenal_serving.deploy.description import ORIGIN, Deployment, read_section
 from arsenal_serving.deploy.training import command, training
 from arsenal_serving.refused import Refused, show
 
@@ -54,7 +54,7 @@ def files(made: Deployment) -> dict[str, str]:
         "output": "%x-%j.log",
         "open-mode": "append",
     }
-    lines = ["#!/bin/bash", "# Generated from a deployment's profile; change that and write again."]
+    lines = ["#!/bin/bash", ORIGIN]
     lines += [f"#SBATCH --{key}={value}" for key, value in told.items() if value]
     lines += ["#SBATCH --requeue" if own.requeue else "#SBATCH --no-requeue", "set -euo pipefail"]
     lines += [f"module load {shlex.quote(name)}" for name in own.modules]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from arsenal_serving.artifact.folder import open_version
 from arsenal_serving.deploy import commands
-from arsenal_serving.deploy.description import Deployment, arguments, read_section
+from arsenal_serving.deploy.description import ORIGIN, Deployment, arguments, read_section
 from arsenal_serving.deploy.health import wait
 from arsenal_serving.refused import Refused, show
 
@@ -100,7 +100,7 @@ def _service(made: Deployment, own: Systemd, unit: str) -> str:
     fetched = made.model.source == "fetched"
     folder = f"/var/lib/{unit}/models/{name}" if fetched else f"{own.models}/{name}/{version}"
     words = arguments(made, folder, keys, tls)
-    # %i is the instance: its port. Its admin port is a thousand above, on the loopback address only.
+    # %i is the instance: its port. Its admin port has a 1 before it, 18000 of 8000, on the loopback address only.
     for option, value in (("--port", "%i"), ("--host", own.address), ("--admin-host", "127.0.0.1")):
         if option in words:
             words[words.index(option) + 1] = value
@@ -188,7 +188,7 @@ def _target(made: Deployment, unit: str) -> str:
 
 def _text(sections: dict[str, list[str]]) -> str:
     body = "\n\n".join("\n".join([f"[{name}]", *lines]) for name, lines in sections.items())
-    return f"# Generated from a deployment's profile; change that and write again.\n{body}\n"
+    return f"{ORIGIN}\n{body}\n"
 
 
 def _line(words: list[str]) -> str:

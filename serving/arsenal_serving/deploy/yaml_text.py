@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-HEAD = "# Generated from a deployment's profile; change that and write again.\n"
+from arsenal_serving.deploy.description import ORIGIN
 
 
 def to_yaml(*documents: Any) -> str:
@@ -29,7 +29,7 @@ def to_yaml(*documents: Any) -> str:
 
     plain.add_representer(str, text)
     options: dict[str, Any] = {"sort_keys": False, "width": 120, "allow_unicode": True, "default_flow_style": False}
-    return HEAD + "---\n".join(yaml.dump(one, Dumper=plain, **options) for one in documents)
+    return f"{ORIGIN}\n" + "---\n".join(yaml.dump(one, Dumper=plain, **options) for one in documents)
 
 
 def from_yaml(text: str) -> list[Any]:

@@ -17,6 +17,7 @@ from arsenal_serving.telemetry.turning import TurningFiles
 if TYPE_CHECKING:  # it imports jax, which takes a second: not before the arguments are known to be good
     from arsenal_serving.protocols.serving import Serving
 
+LOG = 256 << 20  # bytes of the log in a folder
 REFRESH = 1.0  # seconds between two times that a worker tells the others what it counted
 
 
@@ -28,7 +29,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--log-to", metavar="FOLDER", help="write these lines there, in files that turn over")
     group.add_argument(
-        "--log-bytes", type=_size, default=256 << 20, metavar="N", help="in all; the oldest go (default: 256 MiB)"
+        "--log-bytes", type=_size, metavar="N", help="in all; the oldest go (default: 256 MiB)"
     )
     group.add_argument("--audit", metavar="FILE", help="append who changed what, as a chain of hashes")
     group.add_argument("--request-log", metavar="FOLDER", help="keep a sample of requests and answers; off otherwise")
@@ -99,8 +100,10 @@ class Operations:
             )
         elif given.redact:
             raise Refused("--redact is of a request log: it needs --request-log FOLDER.")
+        if given.log_bytes and not given.log_to:
+            raise Refused("--log-bytes is of --log-to FOLDER.")
         try:
-            files = TurningFiles(given.log_to, "server", given.log_bytes) if given.log_to else None
+            files = TurningFiles(given.log_to, "server", given.log_bytes or LOG) if given.log_to else None
         except OSError as error:
             raise Refused(f"the log {given.log_to} cannot be written: {error.strerror}.") from error
         self._log = log = Log(given.log == "requests", files.append if files else None, worker)

@@ -30,7 +30,16 @@ class TurningFiles:
         return self._most_of_file // 2
 
     def append(self, content: bytes) -> None:
-        """Append whole lines; where the disk does not take them, none of them."""
+        """Append whole lines, however many; raises OSError where the disk does not take them."""
+        while len(content) > self._most_of_file:
+            end = content.rfind(b"\n", 0, self._most_of_file) + 1 or content.find(b"\n") + 1
+            if not 0 < end < len(content):  # one line that is longer
+                break
+            self._append(content[:end])
+            content = content[end:]
+        self._append(content)
+
+    def _append(self, content: bytes) -> None:
         full = self._written and self._written + len(content) > self._most_of_file
         if full or not os.fstat(self._file).st_nlink:  # another worker may have removed it
             self._open()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from arsenal_serving.deploy.commands import find, run
-from arsenal_serving.deploy.description import Deployment, arguments
+from arsenal_serving.deploy.description import ORIGIN, Deployment, arguments
 from arsenal_serving.refused import Refused, show
 
 __all__ = ["apply", "check", "hcl", "labels", "literal", "module", "notes", "root", "shared"]
@@ -23,7 +23,6 @@ OUTPUTS = ("image_registry", "cluster", "bucket", "url")
 """What every module gives besides who may push images."""
 PATIENCE = 120.0
 """Seconds for terraform to keep what it has made when it is told to end."""
-HEAD = "# Generated from a deployment's profile; change that and write again.\n"
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
@@ -134,7 +133,7 @@ def root(
         'module "server" {\n  source = "./module"\n\n' + hcl(given) + "\n}",
         *(f'output "{name}" {{\n  value = module.server.{name}\n}}' for name in outputs),
     ]
-    return HEAD + "\n" + "\n\n".join(parts) + "\n"
+    return f"{ORIGIN}\n\n" + "\n\n".join(parts) + "\n"
 
 
 def hcl(entries: Mapping[str, Any], indent: int = 2) -> str:
