@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arsenal.config import AROUND, Settings, keeps_adapters, model_section
+from arsenal.config import AROUND, Settings, keeps_adapters, learner_section, model_section
 from arsenal.huggingface import find_type, is_folder, read_folder, write_adapter_folder, write_folder
 from arsenal.huggingface.folder import count_codes
 from arsenal.models.adapted import join_frozen, merge_adapters, without_frozen
@@ -61,7 +61,11 @@ def write_checkpoint(
     if part == "all" and adapters is not None:
         plain = merge_adapters(variables, adapters.alpha, adapters.rank)
     tokenizer = run.kept[0].tokenizer
-    return write_folder(target, family, arguments, plain, json.dumps(tokenizer) if tokenizer else None)
+    more = {}
+    if target_name == "unet":  # whose pictures may have any size; a pipeline of diffusers draws those of this one
+        sides = list((learner_section(run.config.settings) or {}).get("shape", ()))[:2]
+        more = {"sample_size": sides[0] if len({*sides}) == 1 else sides or None}
+    return write_folder(target, family, arguments, plain, json.dumps(tokenizer) if tokenizer else None, more)
 
 
 def base_of(settings: Settings) -> str | None:
@@ -113,7 +117,16 @@ def some_inputs(target: str, arguments: dict[str, Any], variables: dict[str, Any
         size, channels = arguments["size"], variables["params"]["patches"]["kernel"].shape[0] // arguments["patch"] ** 2
         image = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
         return {"image": image, "tokens": jax.ShapeDtypeStruct((1, 2), jnp.int32)}
-    if target in ("resnet", "convnext"):
+    if target in ("unet", "dit"):
+        channels = (
+            variables["params"]["stem"]["kernel"].shape[2] if target == "unet"
+            else variables["params"]["patch"]["kernel"].shape[0] // arguments["patch"] ** 2
+        )  # fmt: skip
+        side = arguments["size"] if target == "dit" else 2 ** (len(arguments["multipliers"]) - 1)
+        x, one = jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32), jax.ShapeDtypeStruct((1,), jnp.float32)
+        label = {"label": jax.ShapeDtypeStruct((1,), jnp.int32)} if arguments["classes"] else {}
+        return {"x": x, "time": one} | label
+    if target in ("resnet", "convnext", "efficientnet"):
         return jax.ShapeDtypeStruct((1, 64, 64, variables["params"]["stem"]["kernel"].shape[2]), jnp.float32)
     tokens = jax.ShapeDtypeStruct((1, 2), jnp.int32)
     return {"tokens": tokens, "decoder": tokens} if target == "t5" else tokens

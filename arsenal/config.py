@@ -790,12 +790,17 @@ def judge_metrics(settings: Settings) -> list[JudgeMetric]:
 
 def model_section(settings: Settings) -> dict[str, Any] | None:
     """What the config says of the learner's model, however deep that learner lies in others; None where there is none."""
+    return (learner_section(settings) or {}).get("model")
+
+
+def learner_section(settings: Settings) -> dict[str, Any] | None:
+    """What the config says of the learner that has a model, however deep it lies in others; None where none has."""
 
     def walk(node):
         if not isinstance(node, dict):
             return None
         own = node.get("model")
-        return own if isinstance(own, dict) and "_target_" in own else next(filter(None, map(walk, node.values())), None)
+        return node if isinstance(own, dict) and "_target_" in own else next(filter(None, map(walk, node.values())), None)
 
     return walk(settings.learner)
 

@@ -1,16 +1,18 @@
-"""Make `tests/kept/checkpoints` anew: tiny checkpoints of every family that `transformers` writes, and what it answers.
+"""Make `tests/kept/checkpoints` anew: tiny checkpoints of every family of `transformers` and diffusers, and what they answer.
 
-    pip install torch transformers; python scripts/kept_checkpoints.py
+    pip install torch transformers diffusers; python scripts/kept_checkpoints.py
     python scripts/kept_checkpoints.py FOLDER    # whether what arsenal wrote there, under the same names, answers the same
 
 Every parameter is moved by noise: zeros and ones, as most of them begin, would hide two that are exchanged.
 """
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
 
+import diffusers
 import numpy as np
 import torch
 import transformers as hf
@@ -176,6 +178,22 @@ def images(name, kind, config):
     keep(name, model, images=x, logits=found.logits)
 
 
+def denoiser(name, model, labels=None):
+    """What a network says of noise at some steps, one of them the first; of classes, if any, one of them none."""
+    model = perturbed(model)
+    tensors = model.state_dict()
+    for key, value in tensors.items():  # a DiT's blocks have one embedding, each a copy of its own
+        if ".norm1.emb." in key:
+            value.copy_(tensors[re.sub(r"blocks\.\d+", "blocks.0", key)])
+    x = np.random.default_rng(2).normal(size=(3, 8, 8, 3)).astype(np.float32)
+    said = {} if labels is None else {"label": np.array([0, 2, labels])}
+    steps = np.array([0, 17, 999])
+    with torch.no_grad():
+        asked = {"class_labels": torch.tensor(said["label"])} if said else {}
+        found = model(torch.tensor(x.transpose(0, 3, 1, 2).copy()), torch.tensor(steps), **asked).sample
+    keep(name, model, x=x, step=steps, logits=found.permute(0, 2, 3, 1), **said)
+
+
 def main():
     """All of them."""
     sampling()
@@ -211,6 +229,14 @@ def main():
     sequence("t5_gated", hf.T5Config(**T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False))
     images("vit", hf.ViTForImageClassification, hf.ViTConfig(**IMAGE))
     images("deit", hf.DeiTForImageClassificationWithTeacher, hf.DeiTConfig(**IMAGE))
+    levels = {"sample_size": 8, "block_out_channels": (4, 8, 8), "layers_per_block": 1, "norm_num_groups": 2}
+    down, up = ("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"), ("UpBlock2D", "AttnUpBlock2D", "UpBlock2D")
+    levels |= {"down_block_types": down, "up_block_types": up}
+    denoiser("unet", diffusers.UNet2DModel(**levels, attention_head_dim=4, num_class_embeds=4), 3)
+    denoiser("unet_of_ddpm", diffusers.UNet2DModel(  # as google/ddpm-cifar10-32 is told
+        **levels, attention_head_dim=None, downsample_padding=0, flip_sin_to_cos=False, freq_shift=1, norm_eps=1e-6))
+    denoiser("dit", diffusers.DiTTransformer2DModel(
+        num_attention_heads=2, attention_head_dim=8, in_channels=3, num_layers=2, sample_size=8, num_embeds_ada_norm=3), 3)
 
 
 def towers(name, config):
@@ -228,6 +254,15 @@ def check(folder):
     """Load each checkpoint of a folder by `transformers`, and compare its answers with those that are kept."""
     for path in sorted(folder.iterdir()):
         kept = {key: torch.tensor(value) for key, value in np.load(FOLDER / path.name / "answers.npz").items()}
+        if "step" in kept:
+            kind = getattr(diffusers, json.loads((path / "config.json").read_text())["_class_name"])
+            model, said = kind.from_pretrained(path, output_loading_info=True)
+            label = {"class_labels": kept["label"]} if "label" in kept else {}
+            with torch.no_grad():
+                found = model.eval()(kept["x"].permute(0, 3, 1, 2), kept["step"], **label).sample.permute(0, 2, 3, 1)
+            left = {key: value for key, value in said.items() if value}
+            print(f"{path.name}: {(found - kept['logits']).abs().max():.1e}", left or "")
+            continue
         kind = getattr(hf, json.loads((path / "config.json").read_text())["architectures"][0])
         model, said = kind.from_pretrained(path, output_loading_info=True, attn_implementation="eager")
         names = {"tokens": "input_ids", "mask": "attention_mask", "decoder": "decoder_input_ids"}

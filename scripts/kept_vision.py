@@ -423,25 +423,12 @@ def players() -> None:
     })  # fmt: skip
 
 
-def transformers_of_pictures() -> None:
-    """DiT of diffusers, whose blocks share one embedding of times and labels, and the masked autoencoder of transformers."""
-    from diffusers import DiTTransformer2DModel
+def masked_autoencoders() -> None:
+    """The masked autoencoder of transformers, with and without normalized patches."""
     from transformers import ViTMAEConfig, ViTMAEForPreTraining
     from transformers.models.vit_mae.modeling_vit_mae import build_2d_sinusoidal_position_embedding
 
-    model = DiTTransformer2DModel(
-        num_attention_heads=2, attention_head_dim=8, in_channels=3, num_layers=2, sample_size=8, patch_size=2,
-        num_embeds_ada_norm=5, norm_eps=1e-6,
-    ).eval()  # fmt: skip
-    shapes = fill(model)
-    first = model.transformer_blocks[0].norm1.emb
-    for block in model.transformer_blocks[1:]:
-        block.norm1.emb.load_state_dict(first.state_dict())
     x = torch.tensor(np.random.RandomState(99).normal(size=(2, 8, 8, 3)).astype(np.float32)).movedim(-1, 1)
-    with torch.no_grad():
-        y = model(x, torch.tensor([10, 700]), torch.tensor([3, 5])).sample
-    keep("dit", {"image": [8, 8, 3], "shapes": shapes, "answer": some(y)})
-
     for normalized in (False, True):
         config = ViTMAEConfig(
             hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, image_size=8, patch_size=2,
@@ -474,4 +461,4 @@ if __name__ == "__main__":
     dense_pictures()
     samplers()
     players()
-    transformers_of_pictures()
+    masked_autoencoders()

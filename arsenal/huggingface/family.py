@@ -1,7 +1,7 @@
 """A family of checkpoints: what its `config.json` says as the arguments of one of our models, and the names of its tensors."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Arguments = dict[str, Any]
 
@@ -31,6 +31,8 @@ class CheckpointFamily(NamedTuple):
     """`arguments -> how what lies side by side is cut`, see `mapping.to_tensors`."""
     architectures: Mapping[Any, str] = {None: ""}
     """The class that `transformers` makes of it, by the argument `head`, None where there is no such argument."""
+    library: Literal["transformers", "diffusers"] = "transformers"
+    """Whose it is; diffusers calls a `model_type` by its class, `_class_name`."""
 
 
 ACTIVATIONS = {
@@ -65,14 +67,15 @@ def to_config(model_type: str, family: CheckpointFamily, arguments: Arguments, v
     for name, value in family.fixed.items():
         if arguments.get(name, value) != value:
             raise ValueError(f"`{name}` of a {model_type} is {value}; the model's is {arguments[name]}.")
-    config: dict[str, Any] = {
-        "model_type": model_type, "architectures": [family.architectures.get(arguments.get("head"), "")], "dtype": "float32",
-        **family.demands,
-    }  # fmt: skip
+    kind: dict[str, Any] = {"_class_name": model_type}
+    if family.library == "transformers":
+        made = family.architectures.get(arguments.get("head"), "")
+        kind = {"model_type": model_type, "architectures": [made], "dtype": "float32"}
+    config: dict[str, Any] = {**kind, **family.demands}
     for name, key in family.keys.items():
         config[key] = WORDS[arguments[name]] if name == "activation" else arguments.get(name)
     config |= family.write(arguments, variables)
-    back = resolve(to_arguments(family, config))
+    back = resolve(to_arguments(family, config | {"model_type": model_type}))
     for name, value in arguments.items():
         if name not in FREE and name in back and back[name] != value:
             raise ValueError(f"A config.json of a {model_type} cannot say `{name}` {value}.")
@@ -101,16 +104,20 @@ FREE = ("dropout", "generated", "remat", "channels", "zero_init", "drop", "capac
 
 def resolve(arguments: Arguments) -> Arguments:
     """The arguments with what stands for another spelt out, so that the same model has the same arguments."""
-    found = dict(arguments)
+    found = {name: list(value) if isinstance(value, tuple) else value for name, value in arguments.items()}
     if found.get("hidden", 0) is None:
         found["hidden"] = 4 * found["width"]
     if found.get("text_hidden", 0) is None:
         found["text_hidden"] = 4 * found["text_width"]
     if found.get("decoder_layers", 0) is None:
         found["decoder_layers"] = found["layers"]
-    if "heads" in found:
+    if "heads" in found and "layers" in found:
         found["kv_heads"] = found.get("kv_heads") or found["heads"]
         found["head_size"] = found.get("head_size") or found["width"] // found["heads"]
+    if "multipliers" in found and (found.get("heads") or 0) > 1:
+        attending = {found["width"] * found["multipliers"][level] for level in (*found["attention"], -1)}
+        if len(attending) == 1:
+            found["head_size"], found["heads"] = attending.pop() // found["heads"], None
     if found.get("qkv_bias", 0) is None:
         found["qkv_bias"] = found["bias"]
     if found.get("experts", 0) is None:  # then these are of nothing

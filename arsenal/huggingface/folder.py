@@ -1,25 +1,27 @@
 """A folder as Hugging Face's libraries write it: `config.json`, tensors in one or many safetensors files, a tokenizer."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from arsenal.huggingface.adapters import find_model, is_adapter, read_adapters, read_config, write_adapters
 from arsenal.huggingface.decoders import FAMILIES as DECODERS
+from arsenal.huggingface.denoisers import FAMILIES as DENOISERS
 from arsenal.huggingface.encoders import FAMILIES as ENCODERS
 from arsenal.huggingface.family import Arguments, CheckpointFamily, to_arguments, to_config
 from arsenal.huggingface.mapping import Tree, parse_table, to_tensors, to_variables
 from arsenal.huggingface.pictures import FAMILIES as PICTURES
 from arsenal.huggingface.sequences import FAMILIES as SEQUENCES
-from arsenal.huggingface.tensors import TensorFiles, load_library
+from arsenal.huggingface.tensors import STEMS, TensorFiles, load_library
 from arsenal.huggingface.towers import FAMILIES as TOWERS
 from arsenal.nearest import nearest
 from arsenal.nn.dense import Adapters
+from arsenal.optim.groups import quote
 
-FAMILIES: dict[str, CheckpointFamily] = DECODERS | ENCODERS | SEQUENCES | PICTURES | TOWERS
+FAMILIES: dict[str, CheckpointFamily] = DECODERS | ENCODERS | SEQUENCES | PICTURES | TOWERS | DENOISERS
 SCHEME = "hf:"
 SHARD = 5 * 2**30
 """Bytes of one file at most, as Hugging Face's own default."""
@@ -64,13 +66,16 @@ def read_folder(name: str) -> Checkpoint:
             )
         own = path / TOKENIZER[0]
         return model._replace(tokenizer=own if own.is_file() else model.tokenizer, adapters=adapters, adapted=adapted)
+    if (path / "model_index.json").is_file():
+        parts = sorted(one.parent.name for one in path.glob("*/config.json"))
+        raise ValueError(f"`{name}` is a pipeline of diffusers with {quote(parts)} in it: name the folder of its network.")
     if not (path / "config.json").is_file():
         raise ValueError(f"`{name}` must be a folder with a config.json, as `save_pretrained` writes it; there is none.")
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path / 'config.json'} is no JSON: {error}.") from error
-    model_type = config.get("model_type")
+    model_type = config.get("model_type", config.get("_class_name"))
     if model_type not in FAMILIES:
         known = ", ".join(FAMILIES)
         raise ValueError(
@@ -78,7 +83,7 @@ def read_folder(name: str) -> Checkpoint:
         )
     family = FAMILIES[model_type]
     with TensorFiles(path) as there:
-        arguments = to_arguments(family, config | {"tensors": set(there)})
+        arguments = to_arguments(family, config | {"model_type": model_type, "tensors": set(there)})
     tokenizer = path / TOKENIZER[0]
     if tokenizer.is_file() and (codes := count_codes(tokenizer)) > arguments.get("vocabulary", codes):
         raise ValueError(
@@ -116,7 +121,7 @@ def find_type(target: str, arguments: Arguments, variables: Tree) -> str:
             else:
                 return model_type
     known = ", ".join(sorted({family.target for family in FAMILIES.values()}))
-    raise ValueError(" ".join(reasons) or f"Models of {known} are written for transformers; this one is of {target}.")
+    raise ValueError(" ".join(reasons) or f"Models of {known} are written for Hugging Face's; this one is of {target}.")
 
 
 def write_adapter_folder(
@@ -132,8 +137,13 @@ def write_adapter_folder(
     return write_adapters(path, variables, adapters, table, sizes, model, config["architectures"][0], transposed)
 
 
-def write_folder(path: Path, model_type: str, arguments: Arguments, variables: Tree, tokenizer: str | None = None) -> list[Path]:
-    """Write a folder that `transformers` loads, in float32; the files. `tokenizer`: the content of a tokenizer.json.
+def write_folder(
+    path: Path, model_type: str, arguments: Arguments, variables: Tree, tokenizer: str | None = None,
+    more: Mapping[str, Any] = {},
+) -> list[Path]:  # fmt: skip
+    """Write a folder that `transformers` or diffusers loads, in float32; the files.
+
+    `tokenizer`: the content of a tokenizer.json. `more`: further keys of config.json, which the model does not say.
 
     ValueError where the model is none of the family, before anything is written.
     """
@@ -141,23 +151,24 @@ def write_folder(path: Path, model_type: str, arguments: Arguments, variables: T
     config = to_config(model_type, family, arguments, variables)
     tensors = to_tensors(variables, parse_table(family.table(arguments)), family.sizes(arguments))
     save = load_library().numpy.save_file
+    stem = STEMS[family.library]
     path.mkdir(parents=True, exist_ok=True)
     shards: list[dict[str, np.ndarray]] = [{}]
     for name, tensor in tensors.items():
         if sum(one.nbytes for one in shards[-1].values()) + tensor.nbytes > SHARD and shards[-1]:
             shards.append({})
         shards[-1][name] = tensor
-    names = ["model.safetensors"]
+    names = [f"{stem}.safetensors"]
     if len(shards) > 1:
-        names = [f"model-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
+        names = [f"{stem}-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
         index = {
             "metadata": {"total_size": sum(tensor.nbytes for tensor in tensors.values())},
             "weight_map": {name: file for file, shard in zip(names, shards, strict=True) for name in shard},
         }
-        (path / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
+        (path / f"{stem}.safetensors.index.json").write_text(json.dumps(index, indent=2))
     for file, shard in zip(names, shards, strict=True):
         save(shard, path / file, metadata={"format": "pt"})
-    (path / "config.json").write_text(json.dumps(config, indent=2))
+    (path / "config.json").write_text(json.dumps({**config, **more}, indent=2))
     if tokenizer is not None:
         (path / TOKENIZER[0]).write_text(tokenizer, encoding="utf-8")
         (path / TOKENIZER[1]).write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}, indent=2))

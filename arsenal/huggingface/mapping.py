@@ -10,8 +10,9 @@ along the last axis here. A leaf of a collection other than `params` begins with
 Ways: `same`; `linear`, [out, in] there and [in, out] here; `conv`, [out, in, h, w] there and [h, w, in, out] here; `point`,
 [out, in, 1, 1] there and [in, out] here; `patches`, those of `conv` as one matrix [h * w * in, out]; `row`, [d] there and [1, d]
 here; `token`, [1, 1, d] and [d]; `rows`, [1, t, d] and [t, d]; `experts`, parts that are [out, in] each there and [experts, in,
-out] here. Three more name no leaf: `skip`, a tensor that is no parameter; `tied NAME`, one that must equal another and is not
-written; `counter LEAF`, a whole number that we do not keep, written as 0 where there is the leaf.
+out] here. Four more name no leaf: `skip`, a tensor that is no parameter; `tied NAME`, one that must equal another and is not
+written; `copy NAME`, one that must equal another and is written once more, in a line behind it; `counter LEAF`, a whole number
+that we do not keep, written as 0 where there is the leaf.
 """
 
 import re
@@ -63,6 +64,9 @@ WAYS = {
 }
 
 
+NO_LEAF = ("skip", "tied", "copy", "counter")
+
+
 def parse_table(text: str) -> list[Entry]:
     """The lines of a table; blank ones and what follows a # count for nothing."""
     found = []
@@ -70,7 +74,7 @@ def parse_table(text: str) -> list[Entry]:
         words = line.partition("#")[0].split()
         if not words:
             continue
-        if words[1] in ("skip", "tied", "counter"):
+        if words[1] in NO_LEAF:
             found.append(Entry(words[0], "" if words[1] == "skip" else words[2], words[1]))
         else:
             theirs, ours, how = words
@@ -120,11 +124,11 @@ def to_variables(tensors: Mapping[str, Any], table: Sequence[Entry], prefix: str
         numbers = layers_of(names, left)
         if numbers is None:
             continue
-        if how in ("skip", "tied", "counter"):
+        if how in NO_LEAF:
             for name in names:
                 for number in numbers:
                     one = name.replace("{}", str(number))
-                    if how == "tied" and not np.array_equal(take(one), np.asarray(tensors[local(ours)])):
+                    if how in ("tied", "copy") and not np.array_equal(take(one), np.asarray(tensors[local(ours)])):
                         raise ValueError(f"`{one}` must equal `{local(ours)}`, to which it is tied, and differs.")
                     left.discard(one)
             continue
@@ -180,7 +184,9 @@ def to_tensors(variables: Tree, table: Sequence[Entry], sizes: Mapping[str, Sequ
     for theirs, ours, how in table:
         if how == "counter" and ours in leaves:
             tensors[theirs] = np.zeros((), np.int64)
-        if how in ("skip", "tied", "counter") or ours not in left:
+        if how == "copy" and ours in tensors:
+            tensors[theirs] = tensors[ours]
+        if how in NO_LEAF or ours not in left:
             continue
         left.discard(ours)
         leaf, names = np.asarray(get(variables, ours)), parts_of(theirs)

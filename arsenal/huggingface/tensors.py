@@ -7,13 +7,17 @@ from typing import Any
 
 import numpy as np
 
+STEMS = {"transformers": "model", "diffusers": "diffusion_pytorch_model"}
+"""What a library calls the file of a model's tensors, without its ending."""
+
 
 class TensorFiles(Mapping[str, np.ndarray]):
     """The tensors of a folder by name, each read when it is asked for."""
 
     def __init__(self, path: Path):
-        """Those of `model.safetensors`, or of the files that `model.safetensors.index.json` names."""
-        index, whole = path / "model.safetensors.index.json", path / "model.safetensors"
+        """Those of `model.safetensors`, or of the files that `model.safetensors.index.json` names; or so of diffusers'."""
+        stem = next((one for one in STEMS.values() if any(path.glob(f"{one}.safetensors*"))), "model")
+        index, whole = path / f"{stem}.safetensors.index.json", path / f"{stem}.safetensors"
         if index.is_file():
             self.files = {name: path / file for name, file in json.loads(index.read_text())["weight_map"].items()}
         elif whole.is_file():

@@ -12,15 +12,14 @@ import jax.numpy as jnp
 from annotated_types import Gt, Interval
 
 from arsenal.models.transformer import check_heads
+from arsenal.models.unet import check_label
 from arsenal.models.vit import NEAR_ZERO, to_patches
-from arsenal.nn import Dense, Layers, Sight, Stack, grid_waves, linen, waves
+from arsenal.nn import Dense, Layers, Sight, Stack, grid_waves, linen, time_waves
 from arsenal.records import Model
 
 PositiveInt = Annotated[int, Gt(0)]
 TIMES = 256
 """Waves that a time is told in."""
-LONGEST = 10_000 ** (TIMES / (TIMES - 2))
-"""So that the slowest of them has a rate of 1 / 10,000, as in diffusers."""
 ZEROS = nn.initializers.zeros
 
 
@@ -40,9 +39,10 @@ class DiffusionTransformer(nn.Module):
         rows, columns = (side // self.patch for side in self.size)
         x = Dense(o.width, name="patch")(to_patches("dit", given, self.size, self.patch))
         x = x + grid_waves(rows, columns, o.width).astype(x.dtype)
-        time = jnp.roll(waves(1000 * inputs["time"].astype(x.dtype), TIMES, LONGEST), TIMES // 2, -1)
+        time = time_waves(inputs["time"].astype(x.dtype), TIMES, freq_shift=1, flip_sin_to_cos=True)
         time = Dense(o.width, kernel_init=NEAR_ZERO, name="time_0")(time)
         condition = Dense(o.width, kernel_init=NEAR_ZERO, name="time_1")(jax.nn.silu(time))
+        check_label("dit", inputs, self.classes)
         if self.classes:
             condition = condition + nn.Embed(self.classes + 1, o.width, embedding_init=NEAR_ZERO, name="label")(inputs["label"])
         x, _ = Stack(o, self.dropout, name="stack")(x, Sight(condition=condition), None, training)

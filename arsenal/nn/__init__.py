@@ -18,7 +18,7 @@ from arsenal.nn.convolution import (
 from arsenal.nn.dense import Adapters, Dense, adapt
 from arsenal.nn.dropout import Dropout, StochasticDepth
 from arsenal.nn.experts import MixtureOfExperts
-from arsenal.nn.fourier import FourierFeatures, grid_waves, waves
+from arsenal.nn.fourier import FourierFeatures, grid_waves, time_waves, waves
 from arsenal.nn.linen import as_model, linen
 from arsenal.nn.normalization import BatchNorm, OffsetRMSNorm
 from arsenal.nn.position import Rotary, sinusoids
@@ -68,6 +68,7 @@ __all__ = [
     "segment_positions",
     "sinusoids",
     "spline_basis",
+    "time_waves",
     "upsample",
     "waves",
 ]  # fmt: skip

@@ -22,6 +22,16 @@ def waves(position: jax.Array, width: int, longest: float = 10_000.0) -> jax.Arr
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1)
 
 
+def time_waves(time: jax.Array, width: int, freq_shift: int = 0, flip_sin_to_cos: bool = False) -> jax.Array:
+    """How much of something is noise, `time` [n] in 0..1, as the waves [n, width] of its step among 1,000, as diffusers has them.
+
+    With `freq_shift` 1 the slowest wave has a rate of 1 / 10,000 whatever the width; `flip_sin_to_cos` puts cosines first.
+    """
+    half = width // 2
+    told = waves(1000 * time - 1, width, 10_000 ** (half / (half - freq_shift)))  # the least noise, time 1/1,000, is step 0
+    return jnp.roll(told, half, -1) if flip_sin_to_cos else told
+
+
 def grid_waves(height: int, width: int, size: int) -> jax.Array:
     """Where each place of a grid lies, [height * width, size], row by row: the waves of its column, then those of its row.
 

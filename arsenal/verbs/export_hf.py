@@ -1,4 +1,4 @@
-"""`arsenal export-hf run=FOLDER target=FOLDER`: the run's model as a folder that `transformers` loads."""
+"""`arsenal export-hf run=FOLDER target=FOLDER`: the run's model as a folder that `transformers` or diffusers loads."""
 
 from arsenal.cli import as_truth
 

@@ -32,7 +32,7 @@ WITH_EXAMPLES = sorted(
     if re.search(r"^\s*>>> ", path.read_text(), re.MULTILINE)
 )
 PAGES: list[Path] = [CHECKOUT / "README.md", CHECKOUT / "serving" / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
-GPT2 = CHECKOUT / "tests" / "kept" / "checkpoints" / "gpt2"
+CHECKPOINTS = CHECKOUT / "tests" / "kept" / "checkpoints"
 TEACHER = next((CHECKOUT / "tests" / "kept" / "0.1.0" / "digits_mlp").iterdir())
 EXPERIMENTS = {path.stem for path in (CONF / "experiment").glob("*.yaml")}
 
@@ -83,7 +83,9 @@ def test_overrides_are_accepted(page, monkeypatch):
             continue
         words = [word for word in shlex.split(line, comments=True) if ("=" in word or word[0] == "~") and word[0] != "-"]
         experiment = [word.partition("=")[2] for word in words if word.startswith("+experiment=")]
-        overrides = [word.replace("hf:FOLDER", f"hf:{GPT2}") for word in words if not word.startswith("+experiment=")]
+        overrides = [word for word in words if not word.startswith("+experiment=")]
+        for named, kept in (("hf:FOLDER/unet", "unet"), ("hf:FOLDER", "gpt2")):
+            overrides = [word.replace(named, f"hf:{CHECKPOINTS / kept}") for word in overrides]
         overrides = [word.replace("teacher=RUN", f"teacher={TEACHER}") for word in overrides]
         if not experiment or experiment[0] not in EXPERIMENTS or not overrides or "--config-dir" in line:
             continue

@@ -1,6 +1,6 @@
-"""Checkpoints answer what `transformers` answers, go back bit for bit, and what is not understood is told in a line.
+"""Checkpoints answer what `transformers` and diffusers answer, go back bit for bit, and what is not understood is told in a line.
 
-The folders in tests/kept/checkpoints are from `transformers`; scripts/kept_checkpoints.py makes them.
+The folders in tests/kept/checkpoints are theirs; scripts/kept_checkpoints.py makes them.
 """
 
 import json
@@ -13,12 +13,13 @@ import pytest
 
 from arsenal import models
 from arsenal.checkpoint import all_arguments
-from arsenal.huggingface import folder, read_folder, write_folder
+from arsenal.huggingface import find_type, folder, read_folder, write_folder
 from arsenal.huggingface.mapping import parse_table, to_tensors, to_variables
 
 KEPT = Path(__file__).resolve().parents[1] / "kept" / "checkpoints"
 NAMES = sorted(path.name for path in KEPT.iterdir())
 TOLERANCE = 2e-5
+DIT_COPY = "transformer_blocks.1.norm1.emb.timestep_embedder.linear_2.weight"
 
 
 def read(name):
@@ -37,6 +38,8 @@ def inputs_of(kept):
     """What the model is asked, and which of the answers count."""
     if "images" in kept:
         return kept["images"], ...
+    if "step" in kept:
+        return {"time": (kept["step"] + 1) / np.float32(1000)} | {name: kept[name] for name in ("x", "label") if name in kept}, ...
     if "texts" in kept:
         return {"image": kept["pictures"], "tokens": kept["texts"][:2]}, ...
     if "length" in kept:
@@ -98,7 +101,8 @@ def test_it_goes_back_bit_for_bit(name, tmp_path):
         assert set(after) == set(before)
         assert all(np.array_equal(before[tensor], after[tensor]) for tensor in before)
     was, now = (json.loads((path / "config.json").read_text()) for path in (KEPT / name, tmp_path))
-    assert was["architectures"] == now["architectures"]
+    assert was.get("architectures") == now.get("architectures")
+    assert was.get("_class_name") == now.get("_class_name")
 
 
 def test_files_in_pieces_are_one(tmp_path, monkeypatch):
@@ -135,7 +139,8 @@ def edited(tmp_path):
         if tensors:
             from safetensors.numpy import load_file, save_file
 
-            save_file(tensors(load_file(path / "model.safetensors")), path / "model.safetensors")
+            (file,) = path.glob("*.safetensors")
+            save_file(tensors(load_file(file)), file)
         return f"hf:{path}"
 
     return edit
@@ -156,11 +161,53 @@ def without(name):
         ("llama", None, without("model.layers.1.self_attn.k_proj.weight"), "no `model.layers.1.self_attn.k_proj.weight`"),
         ("llama", None, lambda t: t | {"model.layers.0.self_attn.z": np.ones(2, np.float32)}, "is `model.layers.0.self_attn.z`"),
         ("qwen2", None, lambda t: t | {"lm_head.weight": np.ones((31, 16), np.float32)}, "must equal `model.embed_tokens.weight`"),
+        ("unet", {"block_out_channels": [4, 6, 8]}, None, r"are multiples of the first; its config.json says \[4, 6, 8\]"),
+        ("unet", {"up_block_types": ["UpBlock2D"] * 3}, None, "must be of DownBlock2D and AttnDownBlock2D, and `up_block_types`"),
+        ("unet", {"out_channels": 6}, None, "`out_channels` of a UNet2DModel must be its `in_channels`, 3; its .* says 6"),
+        ("unet", {"resnet_time_scale_shift": "scale_shift"}, None, "`resnet_time_scale_shift` of a UNet2DModel must be default"),
+        ("dit", {"out_channels": 6}, None, "must be its `in_channels`, 3: learned variances are not read; .* says 6"),
+        ("dit", {"norm_eps": 1e-3}, None, "`norm_eps` of a DiTTransformer2DModel is 1e-6 to 1e-5; its config.json says 0.001"),
+        ("dit", None, lambda t: t | {DIT_COPY: np.ones((16, 16), np.float32)}, f"`{DIT_COPY}` must equal `transformer_blocks.0"),
     ],
 )  # fmt: skip
 def test_what_is_not_understood_is_told(edited, name, config, tensors, said):
     with pytest.raises(ValueError, match=said):
         read_folder(edited(name, config, tensors)).variables()
+
+
+@pytest.mark.parametrize(
+    "target, given, said",
+    [
+        ("unet", {"width": 4, "attention": [0, 1], "groups": 4}, "`heads` of a UNet2DModel is 1, or one `head_size` .* model's is 2"),
+        ("unet", {"width": 4}, "`groups` of a UNet2DModel must divide its `width`, 4; the model's is 8"),
+        ("dit", {"size": [4, 8]}, r"one side of a square; the model's is \[4, 8\]"),
+        ("dit", {"size": 4}, "`classes` of a DiTTransformer2DModel cannot be null"),
+    ],
+)  # fmt: skip
+def test_what_diffusers_cannot_say_is_told(target, given, said):
+    kernels = {name: {"kernel": np.zeros((3, 3, 1, 4))} for name in ("stem", "patch")}
+    with pytest.raises(ValueError, match=said):
+        find_type(target, all_arguments(target, given), {"params": kernels})
+
+
+def test_a_pipeline_of_diffusers_is_told(tmp_path):
+    shutil.copytree(KEPT / "unet", tmp_path / "unet")
+    (tmp_path / "model_index.json").write_text("{}")
+    with pytest.raises(ValueError, match="is a pipeline of diffusers with `unet` in it: name the folder of its network"):
+        read_folder(f"hf:{tmp_path}")
+
+
+def test_attention_by_its_names_until_2023_is_the_same(edited):
+    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+    def rename(tensors):
+        for now, then in old.items():
+            tensors = {name.replace(f".{now}.", f".{then}."): tensor for name, tensor in tensors.items()}
+        return tensors
+
+    _, _, variables, _ = read("unet")
+    found = read_folder(edited("unet", None, rename)).variables()
+    assert jax.tree.all(jax.tree.map(np.array_equal, variables, found))
 
 
 def test_folders_that_are_none_are_told(tmp_path):

@@ -12,10 +12,10 @@ import pytest
 from arsenal_serving.model import load
 
 from arsenal import models
-from arsenal.checkpoint import write_checkpoint
+from arsenal.checkpoint import all_arguments, write_checkpoint
 from arsenal.config import ConfigError
 from arsenal.continuation import stream_text
-from arsenal.huggingface import read_folder
+from arsenal.huggingface import read_folder, write_folder
 from arsenal.models.adapted import merge_adapters
 from arsenal.models.generation import Sampling
 from arsenal.road import compose, export, fit
@@ -104,6 +104,36 @@ def test_gpt2_goes_in_and_out(folder, tmp_path, adapters):
     assert "".join(stream_text(run, "the val", 9, Sampling(0.0))) == tokenizer.decode(
         models.generate(model, again.variables(), jax.random.key(0), np.array([tokenizer.encode("the val").ids]), 9, 0.0)[0]
     )
+
+
+@pytest.mark.slow
+def test_a_network_of_diffusion_goes_in_and_out(tmp_path):
+    told = {"width": 8, "multipliers": (1, 2), "heads": None, "head_size": 4, "groups": 4, "flip_sin_to_cos": True}
+    model, shape = models.unet(**told), jax.ShapeDtypeStruct
+    asked = {"x": shape((1, 8, 8), np.float32), "time": shape((1,), np.float32)}
+    drawn = np.random.default_rng(0)
+    variables = jax.tree.map(
+        lambda leaf: drawn.normal(size=leaf.shape).astype(np.float32), jax.eval_shape(model.init, jax.random.key(0), asked)
+    )
+    write_folder(tmp_path / "unet", "UNet2DModel", all_arguments("unet", told), variables)
+    words = [f"init_from=hf:{tmp_path / 'unet'}", f"run.root={tmp_path / 'runs'}", "~expect", "batch_size=4"]
+    words += ["learner.learner.steps=2"]
+    with pytest.raises(ConfigError, match="`unet` must have `classes` to read a label"):
+        fit(compose("digits_diffusion", [*words, *STILL]))
+    words += ["learner.learner.classes=null", "learner.learner.schedule=linear", "learner.learner.prediction=noise"]
+    still = fit(compose("digits_diffusion", [*words, *STILL]))
+    write_checkpoint(still, tmp_path / "out")
+    again = read_folder(f"hf:{tmp_path / 'out'}")
+    assert same(again.variables(), variables) and again.arguments == read_folder(f"hf:{tmp_path / 'unet'}").arguments
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["sample_size"] == 8
+
+    x, time = drawn.normal(size=(2, 8, 8)).astype(np.float32), np.array([0.001, 1.0], np.float32)
+    run = fit(compose("digits_diffusion", [*words, "length=3"]))
+    write_checkpoint(run, tmp_path / "tuned")
+    tuned = read_folder(f"hf:{tmp_path / 'tuned'}")
+    assert not same(tuned.variables(), variables)
+    assert models.unet(**tuned.arguments).apply(tuned.variables(), {"x": x, "time": time})[0].shape == x.shape
+    assert load(export(run)).infer("sample", {"x": np.arange(2, dtype=np.uint32)})["sample"].shape == (2, 8, 8)
 
 
 @pytest.mark.slow

@@ -79,7 +79,13 @@ CASES = {
     "arsenal.models.unet.segmentation_unet": lambda: [
         Case(models.segmentation_unet(3, 2, (1, 2), heads=1, dropout=0.3), IMAGES)
     ],
-    "arsenal.models.unet.unet": lambda: [Case(models.unet(2, heads=1, classes=3, dropout=0.3), NOISED)],
+    "arsenal.models.unet.unet": lambda: [
+        Case(models.unet(2, heads=1, classes=3, dropout=0.3), NOISED),
+        Case(
+            models.unet(4, heads=None, head_size=4, groups=2, downsample_padding=0, freq_shift=1, flip_sin_to_cos=True, classes=3),
+            NOISED,
+        ),
+    ],
     "arsenal.models.perceptron.perceptron": lambda: [
         Case(dense(), ROWS),
         Case(models.perceptron((2, 2), (4,), dropout=0.5, norm="batch"), IMAGES, tolerance=1e-4),

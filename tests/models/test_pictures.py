@@ -121,43 +121,6 @@ def same(found, said):
     np.testing.assert_allclose(flat[:: max(1, len(flat) // 12)][:12], said["numbers"], atol=2e-5 * np.abs(said["numbers"]).max())
 
 
-DIT = """
-pos_embed.proj.weight                             patch/kernel                      patches
-pos_embed.proj.bias                               patch/bias                        same
-transformer_blocks.{}.norm1.linear.weight         stack/blocks/modulation/kernel    linear
-transformer_blocks.{}.norm1.linear.bias           stack/blocks/modulation/bias      same
-transformer_blocks.{}.attn1.to_{q,k,v}.weight     stack/blocks/attention/qkv/kernel linear
-transformer_blocks.{}.attn1.to_{q,k,v}.bias       stack/blocks/attention/qkv/bias   same
-transformer_blocks.{}.attn1.to_out.0.weight       stack/blocks/attention/out/kernel linear
-transformer_blocks.{}.attn1.to_out.0.bias         stack/blocks/attention/out/bias   same
-transformer_blocks.{}.ff.net.0.proj.weight        stack/blocks/mlp/up/kernel        linear
-transformer_blocks.{}.ff.net.0.proj.bias          stack/blocks/mlp/up/bias          same
-transformer_blocks.{}.ff.net.2.weight             stack/blocks/mlp/down/kernel      linear
-transformer_blocks.{}.ff.net.2.bias               stack/blocks/mlp/down/bias        same
-emb.timestep_embedder.linear_1.weight             time_0/kernel                     linear
-emb.timestep_embedder.linear_1.bias               time_0/bias                       same
-emb.timestep_embedder.linear_2.weight             time_1/kernel                     linear
-emb.timestep_embedder.linear_2.bias               time_1/bias                       same
-emb.class_embedder.embedding_table.weight         label/embedding                   same
-proj_out_1.weight                                 modulation/kernel                 linear
-proj_out_1.bias                                   modulation/bias                   same
-proj_out_2.weight                                 out/kernel                        linear
-proj_out_2.bias                                   out/bias                          same
-"""
-
-
-def test_a_diffusion_transformer_is_diffusers():
-    said = kept("dit")
-    first = "transformer_blocks.0.norm1."  # its embedding is that of all blocks
-    tensors = {name.removeprefix(first) if ".emb." in name else name: v for name, v in tensors_of(said).items() if ".emb." not in name or name.startswith(first)}
-    variables = jax.tree.map(jnp.asarray, to_variables(tensors, parse_table(DIT)).variables)
-    model = models.dit(8, layers=2, heads=2, width=16, classes=5)
-    inputs = {"x": images(said), "time": jnp.array([0.010, 0.700]), "label": jnp.array([3, 5])}
-    own = jax.eval_shape(model.init, jax.random.key(0), inputs)
-    assert jax.tree.map(lambda v: v.shape, own) == jax.tree.map(lambda v: v.shape, variables)
-    same(jax.jit(model.apply)(variables, inputs)[0], said["answer"])
-
-
 @pytest.mark.slow
 def test_a_diffusion_transformer_begins_with_nothing_and_takes_one_channel():
     model = models.dit([4, 8], layers=1, heads=2, width=8)
