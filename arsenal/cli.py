@@ -194,6 +194,8 @@ def call(verb: Callable[..., None], program: str = "") -> None:
                 raise UsageError(f"`{name}` takes key=value; got {word}.{meant}")
             if key not in parameters and len(parameters) == len(declared):
                 raise UsageError(f"`{name}` has no argument `{key}`.{hint(key, parameters)}")
+            if key in given:
+                raise UsageError(f"`{key}` is given twice, as {given[key]} and as {value}.")
             given[key] = value
         missing = [n for n, p in parameters.items() if p.default is p.empty and n not in given]
         if missing:

@@ -359,6 +359,7 @@ def compose_profile(name: str, words: Mapping[str, str] = {}, config_dir: str | 
     >>> compose_profile("staging", {"scale.most": "4", "image.tag": "1.10"})["image"]
     {'tag': '1.10'}
     """
+    import yaml
     from arsenal_serving.deploy.description import takes_word
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -375,12 +376,19 @@ def compose_profile(name: str, words: Mapping[str, str] = {}, config_dir: str | 
         path = f"++deployment.{key}"
         given.append(override_word(path, value) if takes_word(key) and value != "null" else f"{path}={value}")
     searched = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders if folder != there[0])}]"]
+    said = there[0] / "deployment" / f"{name}.yaml"
     with explain_errors():
+        if not isinstance(own := yaml.safe_load(said.read_text(encoding="utf-8")), dict):
+            raise ConfigError(f"{said} must hold sections of keys and values; got {type(own).__name__}.")
         made = hydra(f"deployment/{name}", [*given, *searched], there[0])
     try:
         found: Any = OmegaConf.to_container(made.deployment, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"profile `{name}`: {first_line(error)}") from error
+    if "env" not in found:
+        raise ConfigError(
+            f"{said} must say `env`, development, staging or production, or begin with one, as `defaults: [production, _self_]`."
+        )
     return found
 
 
@@ -440,7 +448,9 @@ def grammar_error(override: str, error: BaseException) -> str:
         return f"values are given as key=value, without blanks around `=`; got {override!r}."
     if key != key.rstrip() or value != value.lstrip():
         return f"there are no blanks around `=`: {key.strip()}={value.strip()}"
-    return f"{first_line(error).partition(': ')[2] or first_line(error)}; a value with other signs takes quotes, '{key}=\"...\"'."
+    quoted = '["...", "..."]' if value.startswith("[") else '"..."'
+    why = first_line(error)
+    return f"{why.partition(': ')[2] or why}; a value with other signs takes quotes, '{key}={quoted}'."
 
 
 def refuse_options(words: Sequence[str], flags: Sequence[str]) -> None:
@@ -507,6 +517,7 @@ def job_words(words: Sequence[str], given: Sequence[str]) -> list[str]:
 @contextlib.contextmanager
 def explain_errors(arguments: Sequence[str] = (), name: str = "train"):
     """Turn Hydra's errors into a `ConfigError` of one line that suggests the nearest name among those of the config."""
+    import yaml
     from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -516,8 +527,8 @@ def explain_errors(arguments: Sequence[str] = (), name: str = "train"):
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
         raise ConfigError(f"There is no {group or 'config'} `{name}`.{suggest(name, error.options or [])}") from error
     except OverrideParseException as error:
-        why = grammar_error(str(error.override), error)
-        raise ConfigError(f"The override `{error.override}` cannot be read: {why}") from error
+        override = str(error.override).removeprefix("++deployment.")  # of a profile, whose keys are typed without
+        raise ConfigError(f"The override `{override}` cannot be read: {grammar_error(override, error)}") from error
     except ConfigCompositionException as error:
         if there := re.search(r"An item is already at '([^']+)'", str(error)):
             raise ConfigError(f"`{there[1]}` is there already: without `+` it takes another value.") from error
@@ -536,6 +547,8 @@ def explain_errors(arguments: Sequence[str] = (), name: str = "train"):
         raise ConfigError(first_line(error)) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(first_line(error)) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"A file of the config cannot be read: {' '.join(str(error).split())}.") from error
     except ValueError as error:
         if "Config group override must be" not in str(error):
             raise

@@ -104,7 +104,7 @@ FREE = ("dropout", "generated", "remat", "channels", "zero_init", "drop", "capac
 
 def resolve(arguments: Arguments) -> Arguments:
     """The arguments with what stands for another spelt out, so that the same model has the same arguments."""
-    found = {name: list(value) if isinstance(value, tuple) else value for name, value in arguments.items()}
+    found: Arguments = {name: list(value) if isinstance(value, tuple) else value for name, value in arguments.items()}
     if found.get("hidden", 0) is None:
         found["hidden"] = 4 * found["width"]
     if found.get("text_hidden", 0) is None:
@@ -114,10 +114,11 @@ def resolve(arguments: Arguments) -> Arguments:
     if "heads" in found and "layers" in found:
         found["kv_heads"] = found.get("kv_heads") or found["heads"]
         found["head_size"] = found.get("head_size") or found["width"] // found["heads"]
-    if "multipliers" in found and (found.get("heads") or 0) > 1:
+    heads: Any = found.get("heads")
+    if "multipliers" in found and heads not in (None, 1):
         attending = {found["width"] * found["multipliers"][level] for level in (*found["attention"], -1)}
         if len(attending) == 1:
-            found["head_size"], found["heads"] = attending.pop() // found["heads"], None
+            found["head_size"], found["heads"] = attending.pop() // heads, None
     if found.get("qkv_bias", 0) is None:
         found["qkv_bias"] = found["bias"]
     if found.get("experts", 0) is None:  # then these are of nothing

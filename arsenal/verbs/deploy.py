@@ -5,9 +5,11 @@ import difflib
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import os
 import re
 import shutil
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +33,7 @@ TRAINING = ("slurm", "skypilot")
 BESIDE = ("compose", "local", "systemd")
 """Targets of this machine: the version lies beside their files, models/NAME."""
 WRITTEN = ".written.json"
-"""What this verb wrote into a folder, by path, so that it takes away only its own and writes over nobody else's."""
+"""A `Written` of a folder, so that this verb takes away only its own and writes over nobody else's."""
 SHOWN = 60
 """Lines of a difference that are printed."""
 Say = Callable[[str], None]
@@ -40,12 +42,14 @@ Say = Callable[[str], None]
 class Platform(NamedTuple):
     """What a kind of place does with a description.
 
-    apply: gives what it came to know, a bucket's address, say; None where it only writes files. notes: what it does not hear.
+    apply: gives what it came to know, a bucket's address, say; None where it only writes files. stop: ends what runs from a
+    folder; None where it cannot. notes: what it does not hear.
     """
 
     name: str
     files: Callable[[Any], dict[str, str]]
     apply: Callable[[Path, Any, Say], dict[str, Any] | None] | None
+    stop: Callable[[Path, Any, Say], None] | None
     notes: Callable[[Any], Iterable[str]]
 
 
@@ -61,7 +65,7 @@ def deploy(
     a gate forbids it, and over files that were edited; the registry's event tells it. why: what the history says of it.
     registry: its folder or URL. KEY=VALUE: of the profile, as scale.most=4 or extra.aws.region=eu-west-1.
 
-    arsenal deploy rollback returns to what was deployed before; list and show say what is deployed.
+    arsenal deploy rollback returns to what was deployed before, down takes it down; list and show say what is deployed.
     """
     target, acts, forced = find_target(to), as_truth("apply", apply), as_truth("force", force)
     check_acts(target, acts)
@@ -73,19 +77,25 @@ def deploy(
     reasons = kept.refusals(opened, name, version)
     if reasons and not forced:
         raise RegistryError(f"{name}@{version} is not deployed: {'; '.join(reasons)}; force=true does it on record.")
+    check_keys(profile)
     described = describe_version(opened, place, version, model.partition("@")[2], profile)
     made = describe_profile(described)
+    if canary := made.canary.version:
+        refused = [f"the canary {name}@{canary}: {reason}" for reason in kept.refusals(opened, name, canary)]
+        if refused and not forced:
+            raise RegistryError(f"{'; '.join(refused)}; force=true deploys it on record.")
+        reasons += refused
     done = Release(described, target.files(made))
     folder = Path(into) if into else Path("deployments") / str(place)
-    with kept.hold(opened, place):
+    with kept.hold(opened, place) if acts else contextlib.nullcontext():
         now = kept.current(kept.history(opened, place))
         for line in plan(opened, place, done, now, folder):
             print(line)
-        for note in target.notes(made):
+        for note in [*notes_of_image(made), *target.notes(made)]:
             print(f"  note: {note}")
         number = None if now is None else now["number"]
         more = {"forced": reasons} if reasons else {}
-        write_files(folder, done.files, forced)
+        write_files(folder, done.files, place, forced)
         if acts:
             act(opened, target, place, done, folder, version, why, replaces=number, left=number, **more)
         else:
@@ -105,8 +115,9 @@ def rollback(
     check_acts(target, acts)
     opened, place = open_registry(registry), Site(kept.check_name(model), env, to)
     opened.check()
+    kept.before(kept.history(opened, place), place)  # to nothing there is no way, nor anything to hold
     folder = Path(into) if into else Path("deployments") / str(place)
-    with kept.hold(opened, place):
+    with kept.hold(opened, place) if acts else contextlib.nullcontext():
         events = kept.history(opened, place)
         back, now = kept.before(events, place), kept.current(events)
         done = kept.recall(opened, back)
@@ -115,9 +126,39 @@ def rollback(
         if not acts:
             print("Nothing was changed; apply=true acts.")
             return
-        write_files(folder, done.files, forced)
+        write_files(folder, done.files, place, forced)
         left = None if now is None else now["number"]
         act(opened, target, place, done, folder, back["version"], why, replaces=back["replaces"], left=left, back=back["number"])
+
+
+def down(
+    model: str, to: str, env: str, into: str | None = None, yes: str = "false", why: str = "", registry: str | None = None
+) -> None:
+    """Take down what is deployed at a place, and keep that it was.
+
+    model: its name. to, env: the place. into: the files' folder, deployments/NAME/ENV/TO unless given. yes: true takes it down.
+    Processes of this machine (to=local) are ended; elsewhere the page of the target says what takes it down, and this notes that
+    it was done. why: what the history says of it. registry: its root.
+    """
+    target, sure = find_target(to), as_truth("yes", yes)
+    opened, place = open_registry(registry), Site(kept.check_name(model), env, to)
+    opened.check()
+    folder = Path(into) if into else Path("deployments") / str(place)
+    now = kept.current(kept.history(opened, place))
+    if now is None:
+        raise RegistryError(f"nothing is deployed at {place}.")
+    what = f"{place.model}@{now['version']} at {place}"
+    if not sure:
+        does = "ends its processes" if target.stop else f"notes that it was taken down, as docs/deploy/{to}.md says how"
+        print(f"{what} is deployed; yes=true {does}.")
+        return
+    with kept.hold(opened, place):
+        if target.stop:
+            target.stop(folder, describe_profile(kept.recall(opened, now).profile), lambda said: print(f"  {said}", flush=True))
+        event = opened.note(
+            place.model, kept.TAKEN_DOWN, why=why, version=now["version"], env=env, to=to, left=now["number"]
+        )  # fmt: skip
+    print(f"{what} is taken down, event {event['number']}")
 
 
 def list_deployed(model: str | None = None, registry: str | None = None) -> None:
@@ -130,6 +171,8 @@ def list_deployed(model: str | None = None, registry: str | None = None) -> None
 
     opened = open_registry(registry)
     opened.check()
+    if model is not None and model not in (known := opened.names()):
+        raise RegistryError(f"there is no model {kept.check_name(model)} in the registry.{nearest(model, known)}")
     rows = []
     for place, events in kept.places(opened, None if model is None else kept.check_name(model)):
         now = kept.current(events) or {}
@@ -166,11 +209,13 @@ def show(model: str, to: str, env: str, into: str | None = None, registry: str |
         print(f"  {digest[:12]}  {path}")
     for event in reversed(events):
         said = f"deployed {place.model}@{event['version']}" if event["kind"] == kept.DEPLOYED else f"failed: {event['why']}"
+        if event["kind"] == kept.TAKEN_DOWN:
+            said = f"took down {place.model}@{event['version']}"
         if event.get("back"):
             said = f"rolled back to {place.model}@{event['version']}"
         print(f"{event['number']:>4}  {moment(event['time'])}  {event['who']}  {said}")
     if into is not None:
-        write_files(Path(into), kept.recall(opened, now).files, False)
+        write_files(Path(into), kept.recall(opened, now).files, place)
         print(f"files: {into}")
 
 
@@ -185,7 +230,25 @@ def find_target(name: str) -> Platform:
     if importlib.util.find_spec(path) is None:
         raise UsageError(f"This installation has no target {name}: ml-arsenal-serving is older than ml-arsenal.")
     module = importlib.import_module(path)
-    return Platform(name, module.files, getattr(module, "apply", None), getattr(module, "notes", lambda made: ()))
+    apply, stop = getattr(module, "apply", None), getattr(module, "stop", None)
+    return Platform(name, module.files, apply, stop, getattr(module, "notes", lambda made: ()))
+
+
+def check_keys(words: Iterable[str]) -> None:
+    """`UsageError` for a word that is no section of a profile and nearly an argument of the verb."""
+    from arsenal_serving.deploy.description import Deployment
+
+    own = [name for name, p in inspect.signature(deploy).parameters.items() if p.kind is not p.VAR_KEYWORD]
+    for word in words:
+        if word.partition(".")[0] not in Deployment._fields and (near := nearest(word, own)):
+            raise UsageError(f"`deploy` has no argument `{word}`.{near}")
+
+
+def notes_of_image(made: Any) -> Iterator[str]:
+    """What nothing looks into: an image of another tag than the version's."""
+    tag, version = made.image.tag, made.model.version
+    if made.model.source == "inside" and not made.image.digest and tag not in ("", str(version)):
+        yield f"image.tag is {tag}, the version {version}: `arsenal-serve smoke` tells whether it answers as that version"
 
 
 def check_acts(target: Platform, acts: bool) -> None:
@@ -199,6 +262,7 @@ def describe_version(
 ) -> dict[str, Any]:
     """The profile of a place with the version in it, whose bytes are those that were registered; `RegistryError` else."""
     from arsenal_serving.artifact.versions import SUMS
+    from arsenal_serving.deploy.description import ENVIRONMENTS
 
     from arsenal.config import compose_profile
 
@@ -216,7 +280,8 @@ def describe_version(
                 raise RegistryError(f"`model.{key}` is the registry's to say, {value}; the profile has {model[key]}.")
         made["model"] = {**model, **facts, "alias": "" if alias.isdecimal() else alias}
     label = re.sub(r"[^a-z0-9]+", "-", place.model.lower()).strip("-")
-    made.setdefault("name", label if label[:1].isalpha() else f"m-{label}")
+    own_place = "" if place.env in ENVIRONMENTS else f"-{place.env}"  # beside what its `env` has of the same model
+    made.setdefault("name", f"{label if label[:1].isalpha() else f'm-{label}'}{own_place}")
     if isinstance(image, dict) and isinstance(model, dict) and model.get("source", "inside") == "inside":
         made["image"] = {"name": f"arsenal-{label}", "tag": str(version), **image}
     if place.to in TRAINING:
@@ -249,7 +314,15 @@ def plan(registry: Registry, place: Site, done: Release, now: dict[str, Any] | N
     if old is None or now is None:
         served = "" if place.to in TRAINING else f", image {made.image.reference}, {replicas(made)}"
         yield f"  nothing is deployed there yet; version {made.model.version}{served}"
-        yield from (f"  + {path}" for path in done.files)
+        written = read_written(folder).files
+        there = {path: (folder / path).read_text("utf-8", "replace") for path in written if (folder / path).is_file()}
+        if not there:
+            yield from (f"  + {path}" for path in done.files)
+        elif there == done.files:
+            yield "  the files are those that lie in the folder"
+        else:
+            yield "  to those that lie in the folder:"
+            yield from shorten([line for path in sorted({*there, *done.files}) for line in difference(path, there, done.files)])
         return
     was = describe_profile(old.profile)
     rows = {"name": (was.name, made.name), "version": (was.model.version, made.model.version)}
@@ -261,6 +334,11 @@ def plan(registry: Registry, place: Site, done: Release, now: dict[str, Any] | N
     lines = [line for path in sorted({*old.files, *done.files}) for line in difference(path, old.files, done.files)]
     if not lines:
         yield f"  the files are those that were deployed last, as event {now['number']}"
+    yield from shorten(lines)
+
+
+def shorten(lines: list[str]) -> Iterator[str]:
+    """As many lines of a difference as are printed, and how many more there are."""
     yield from lines[:SHOWN]
     if len(lines) > SHOWN:
         yield f"… {len(lines) - SHOWN} more lines of the difference"
@@ -280,13 +358,27 @@ def difference(path: str, old: Mapping[str, str], new: Mapping[str, str]) -> lis
     return list(found)
 
 
-def write_files(folder: Path, files: Mapping[str, str], force: bool = False) -> None:
+class Written(NamedTuple):
+    """What this verb wrote into a folder: for which place, and each file's SHA-256 by its path."""
+
+    place: str = ""
+    files: Mapping[str, str] = types.MappingProxyType({})
+
+
+def read_written(folder: Path) -> Written:
+    """What was written into a folder the last time."""
+    listing = folder / WRITTEN
+    return Written(**read_json(listing)) if listing.is_file() else Written()
+
+
+def write_files(folder: Path, files: Mapping[str, str], place: Site, force: bool = False) -> None:
     """Write the files, and remove those of the last time that are no more; a file that was edited since is not written over.
 
-    Nothing is written where one was, unless `force`.
+    Nothing is written where one was, unless `force`, nor where another place's files are.
     """
-    listing = folder / WRITTEN
-    known: dict[str, str] = read_json(listing) if listing.is_file() else {}
+    whose, known = read_written(folder)
+    if whose not in ("", str(place)):
+        raise RegistryError(f"{folder} has the files of {whose}; those of {place} take another folder, into=FOLDER.")
     sums = {path: hashlib.sha256(text.encode()).hexdigest() for path, text in files.items()}
     for path in {**known, **sums}:
         if os.path.isabs(path) or ".." in Path(path).parts:
@@ -306,7 +398,7 @@ def write_files(folder: Path, files: Mapping[str, str], force: bool = False) -> 
         (folder / path).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # others' files are in it
             (folder / path).parent.rmdir()
-    write_json(listing, sums)
+    write_json(folder / WRITTEN, Written(str(place), sums)._asdict())
 
 
 def act(
@@ -319,16 +411,32 @@ def act(
         lay_beside(registry.path(place.model, version), folder / "models" / place.model)
     apply = target.apply
     assert apply is not None, "`check_acts` comes first."
+    now = kept.current(kept.history(registry, place))
     try:
         outputs = apply(folder, made, lambda said: print(f"  {said}", flush=True))
     except BaseException as error:
         said = " ".join(str(error).split()) or type(error).__name__
         registry.note(place.model, kept.FAILED, why=said[:500], version=version, env=place.env, to=place.to, kept=name)
+        if now is not None and target.name in BESIDE and isinstance(error, Exception):
+            recover(registry, target, place, now, folder)
         raise
     more = {"image": made.image.reference, "digest": made.model.digest, "asked": made.model.alias}
     more |= {"outputs": outputs} if outputs else {}
     event = kept.record(registry, place, version, name, done.files, why=why, **about, **more)
     print(f"deployed {place.model}@{version} at {place}, event {event['number']}")
+
+
+def recover(registry: Registry, target: Platform, place: Site, now: Mapping[str, Any], folder: Path) -> None:
+    """Have this machine run again what is deployed, of which a try that failed may have stopped something."""
+    old = kept.recall(registry, now)
+    print(f"  it failed; {place.model}@{now['version']}, which is deployed, is begun again", flush=True)
+    write_files(folder, old.files, place, force=True)
+    lay_beside(registry.path(place.model, now["version"]), folder / "models" / place.model)
+    assert target.apply is not None, "It has just been called."
+    try:
+        target.apply(folder, describe_profile(old.profile), lambda said: print(f"  {said}", flush=True))
+    except Exception as error:
+        print(f"  that failed too: {' '.join(str(error).split())}", flush=True)
 
 
 def lay_beside(version: Path, target: Path) -> None:
@@ -350,4 +458,4 @@ def lay_beside(version: Path, target: Path) -> None:
     partial.rename(target)
 
 
-VERBS: dict[str, Callable[..., None]] = {"rollback": rollback, "list": list_deployed, "show": show}
+VERBS: dict[str, Callable[..., None]] = {"rollback": rollback, "down": down, "list": list_deployed, "show": show}

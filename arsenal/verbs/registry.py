@@ -325,7 +325,7 @@ def card(reference: str, /, to: str = "card.html", file: str | None = None, regi
 
 
 def rm(reference: str, /, why: str = "", yes: str = "false", registry: str | None = None) -> None:
-    """Remove a version for ever, with yes=true; refused while an alias or a server holds it. What happened stays in the history.
+    """Remove a version for ever, with yes=true; refused while an alias, a deployment or a server holds it. The history stays.
 
     REFERENCE: NAME@VERSION. why: what the history says of it.
     """

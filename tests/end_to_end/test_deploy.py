@@ -136,6 +136,25 @@ def test_a_profile_of_ones_own_goes_first(arsenal, tmp_path):
     (tmp_path / "conf" / "deployment" / "staging.yaml").write_text("env: staging\nextra: {training: {hours: 5.0}}\n")
     arsenal("model=digits@champion to=slurm env=staging into=here")
     assert "--time=05:00:00" in (tmp_path / "here" / "train.sbatch").read_text()
+    arsenal("model=digits@champion to=kubernetes env=europe scale.queue=0")
+    service = (tmp_path / "deployments/digits/europe/kubernetes/service.yaml").read_text()
+    assert "name: digits-europe\n" in service, "It is not what staging has."
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("scale: {least: 3, most: 4}", "europe.yaml must say `env`, development, staging or production, or begin with one"),
+        ("", "europe.yaml must hold sections of keys and values; got NoneType."),
+        ("- scale", "europe.yaml must hold sections of keys and values; got list."),
+        ("scale: {least: 3, most: 4", "cannot be read: while parsing a flow mapping"),
+        ("env: staging\nenv: staging\n", "cannot be read: while constructing a mapping"),
+    ],
+)
+def test_a_profile_that_is_none_is_told_in_a_line(arsenal, tmp_path, text, said):
+    (tmp_path / "conf" / "deployment").mkdir(parents=True)
+    (tmp_path / "conf" / "deployment" / "europe.yaml").write_text(text)
+    assert said in arsenal("model=digits@champion to=slurm env=europe") and not (tmp_path / "deployments").exists()
 
 
 @pytest.mark.parametrize(
@@ -160,6 +179,14 @@ def test_a_profile_of_ones_own_goes_first(arsenal, tmp_path):
         (f"rollback model=digits@1 {SLURM}", "`model` is the name alone here, digits"),
         (f"show model=digits {SLURM}", "nothing is deployed at digits/staging/slurm."),
         ("list model=../x", "the name of a model must be"),
+        ("list model=digist", "there is no model digist in the registry. Did you mean `digits`?"),
+        (f"down model=digits {SLURM}", "nothing is deployed at digits/staging/slurm."),
+        (f"rollback model=digist {SLURM}", "nothing is deployed at digist/staging/slurm"),
+        (f"model=digits@1 {SLURM} aply=true", "`deploy` has no argument `aply`. Did you mean `apply`?"),
+        (f"model=digits@1 {SLURM} scale.most=3 scale.most=4", "`scale.most` is given twice, as 3 and as 4."),
+        (f"model=digits@1 {SLURM} extra.training.words=[+a=x,b=y]", "override `extra.training.words=[+a=x,b=y]` cannot be read"),
+        (f"model=digits@1 {SLURM} canary.version=3 canary.weight=0.5", "the canary digits@3: its run misses what its experiment"),
+        (f"model=digits@1 {SLURM} canary.version=7 canary.weight=0.5", "there is no version 7 of 'digits' in the registry."),
         (f"model=digits@1 {SLURM} extra.training.hosts=2", "`extra.training.hosts` above 1 needs `extra.training.folder`"),
         ("model=digits@1 to=aws env=staging", "`extra.aws.region` is needed for `to=aws`"),
     ],
@@ -186,6 +213,56 @@ def test_what_fails_is_told_and_the_one_before_stands(arsenal, tmp_path):
     assert "`sbatch --test-only train.sbatch` ended with 1: sbatch: error: no such partition" in arsenal(f"model=digits@2 {SLURM} apply=true")
     listed = arsenal("list").splitlines()[1]
     assert listed.split()[3] == "1" and "the last try failed" in listed
+
+
+def test_after_a_try_that_failed_the_way_back_is_to_what_is_deployed(arsenal, tmp_path):
+    for version in (1, 2):
+        arsenal(f"model=digits@{version} {SLURM} apply=true extra.training.hours={version}")
+    refuse = tmp_path / "deployments/digits/staging/slurm/refuse"
+    refuse.touch()
+    assert "no such partition" in arsenal(f"model=digits@1 {SLURM} apply=true")
+    refuse.unlink()
+    went = [arsenal(f"rollback model=digits {SLURM}").splitlines()[-1].partition(" at")[0] for _ in range(2)]
+    assert went == ["deployed digits@2", "deployed digits@1"]
+
+
+def test_what_is_deployed_is_not_removed_until_it_is_taken_down(arsenal):
+    registry = open_registry("registry")
+    for version in (3, 2):
+        arsenal(f"model=digits@{version} {SLURM} apply=true extra.training.hours={version} force=true")
+    with pytest.raises(RegistryError, match="digits@2 is deployed at digits/staging/slurm; deploy another there, or `arsenal deploy down`"):
+        registry.remove("digits", 2)
+    with pytest.raises(RegistryError, match="digits@3 is what a rollback of digits/staging/slurm returns to; deploy another"):
+        registry.remove("digits", 3)
+    assert "yes=true notes that it was taken down, as docs/deploy/slurm.md says how" in arsenal(f"down model=digits {SLURM}")
+    assert "digits@2 at digits/staging/slurm is taken down, event" in arsenal(f"down model=digits {SLURM} yes=true why=over")
+    assert arsenal("list") == "Nothing is deployed.\n" and "nothing is deployed at" in arsenal(f"rollback model=digits {SLURM}")
+    rebuild(registry.store)
+    with open_ledger(registry.store) as ledger:
+        (node,) = [node for node in ledger.graph("version:digits@2")[0] if node.kind == "deployment"]
+    assert node.state == "taken_down"
+    registry.remove("digits", 3)
+    arsenal(f"model=digits@2 {SLURM} apply=true")
+    assert "is the first at" in arsenal(f"rollback model=digits {SLURM}")
+
+
+def test_before_it_is_deployed_the_difference_is_to_the_folder(arsenal):
+    arsenal(f"model=digits@1 {SLURM}")
+    said = arsenal(f"model=digits@1 {SLURM} extra.training.hours=8")
+    assert "nothing is deployed there yet" in said and "-#SBATCH --time=04:00:00\n+#SBATCH --time=08:00:00\n" in said
+
+
+def test_a_folder_has_the_files_of_one_place(arsenal, tmp_path):
+    arsenal(f"model=digits@1 {SLURM} into=here")
+    said = arsenal("model=digits@1 to=local env=development into=here")
+    assert "here has the files of digits/staging/slurm; those of digits/development/local take another folder, into=FOLDER." in said
+    assert (tmp_path / "here" / "train.sbatch").exists()
+
+
+def test_an_image_of_another_tag_is_noted(arsenal):
+    note = "note: image.tag is 1, the version 2: `arsenal-serve smoke` tells whether it answers as that version"
+    assert note in arsenal("model=digits@2 to=compose env=development image.tag=1")
+    assert "image.tag is" not in arsenal("model=digits@2 to=compose env=development")
 
 
 def test_a_program_that_is_missing_is_named(arsenal, tmp_path, monkeypatch):
@@ -268,8 +345,10 @@ WORDS = {
 def test_every_target_is_planned_and_written_from_a_fresh_folder(arsenal, tmp_path, to):
     said = arsenal(f"model=digits@champion to={to} env=staging {WORDS.get(to, '')}")
     assert f"digits@1 to {to}, staging: " in said and said.endswith("Nothing was changed but the folder; apply=true acts.\n")
-    files = json.loads((tmp_path / "deployments/digits/staging" / to / ".written.json").read_text())
-    assert files and arsenal(f"model=digits@champion to={to} env=staging {WORDS.get(to, '')}") == said
+    written = json.loads((tmp_path / "deployments/digits/staging" / to / ".written.json").read_text())
+    assert written["files"] and written["place"] == f"digits/staging/{to}"
+    assert "the files are those that lie in the folder" in arsenal(f"model=digits@champion to={to} env=staging {WORDS.get(to, '')}")
+    assert not list((tmp_path / "registry").rglob(".lock")), "A plan writes nothing into the registry."
 
 
 def free_ports():
@@ -292,8 +371,20 @@ def test_a_version_answers_on_this_machine_and_the_one_before_after_a_rollback(a
         for version in (1, 2):
             assert f"deployed digits@{version} at digits/development/local" in arsenal(f"model=digits@{version} {place} apply=true")
             assert served() == [str(version)]
+        with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
+            other = f"to=local env=development server.port={taken.getsockname()[1]} server.admin_port={admin} apply=true"
+            assert "cannot be had: Address already in use" in arsenal(f"model=digits@1 {other}")
+        assert served() == ["2"]
+        said = arsenal(f"model=digits@1 {place} apply=true server.max_batch=100000000000000000000")
+        assert "it failed; digits@2, which is deployed, is begun again" in said
+        assert served() == ["2"]
+        assert "deployed digits@2" in arsenal("rollback model=digits to=local env=development")
         assert "deployed digits@1" in arsenal("rollback model=digits to=local env=development")
         assert served() == ["1"]
+        assert "yes=true ends its processes" in arsenal("down model=digits to=local env=development")
+        assert "stopped: server-" in arsenal("down model=digits to=local env=development yes=true")
+        with pytest.raises(OSError):
+            served()
     finally:
         local = importlib.import_module("arsenal_serving.deploy.local")
         local.stop(tmp_path / "deployments/digits/development/local", describe({}), print)

@@ -455,6 +455,8 @@ def lineage_of(folder: str, events: Sequence[Mapping[str, Any]]) -> tuple[list[N
             edges.append(Edge(ref, place, "serves"))
             if event.get("left") is not None:
                 nodes.append(Node(deployment_ref(name, {**event, "number": event["left"]}), "deployment", state="replaced"))
+        elif kind == "taken_down":
+            nodes.append(Node(deployment_ref(name, {**event, "number": event["left"]}), "deployment", state=kind))
         if kind == REMOVED and version is not None:
             nodes.append(Node(ref, "data" if part == DATA else "version", state=REMOVED))
         if part == MODELS and kind == "alias":

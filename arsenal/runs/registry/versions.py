@@ -221,7 +221,7 @@ class Registry:
         return self._append(name, "alias", change, why)
 
     def remove(self, name: str, version: int, *, why: str = "") -> None:
-        """Remove a version; its number is not given again. ValueError while an alias or a server holds it."""
+        """Remove a version; its number is not given again. ValueError while an alias, a deployment or a server holds it."""
         self.check()
 
         def change(state: State) -> tuple[dict[str, Any], State]:
@@ -236,12 +236,16 @@ class Registry:
             self.store.remove(f"{at(name)}/{version}")
 
     def check_removal(self, name: str, version: int, state: State | None = None) -> None:
-        """Raise ValueError where a version is not there, or an alias or a server holds it."""
+        """Raise ValueError where a version is not there, or an alias, a deployment or a server holds it."""
         state = self.state(name) if state is None else state
         if version not in state.uploads:
             reading.version_of(name, version, state)
         if held := sorted(alias for alias, number in state.aliases.items() if number == version):
             raise RegistryError(f"{name}@{version} is {', '.join(f'{name}@{alias}' for alias in held)}; move that first.")
+        from arsenal.runs.registry.deployments import holders  # which builds on this module
+
+        if places := holders(self, name).get(version):
+            raise RegistryError(f"{name}@{version} is {', and '.join(places)}; deploy another there, or `arsenal deploy down`.")
         if servers := reading.holders(self.store, at(name), time.time()).get(version):
             raise RegistryError(f"{name}@{version} is served by {'; '.join(servers)}, which must end first.")
 

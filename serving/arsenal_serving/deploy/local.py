@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -64,10 +65,12 @@ def files(made: Deployment) -> dict[str, str]:
 def apply(folder: str | Path, made: Deployment, say: Callable[[str], Any]) -> None:
     """Start what the plan in a folder says, each replica once the last is ready; what ran from there is stopped first.
 
-    Raises `Refused` where one is not ready within `timings.start`, with its last words; it is stopped again.
+    Raises `Refused`, before anything is stopped, for a port that somebody else has and a secret that is not there; and
+    where a replica is not ready within `timings.start`, with its last words: all that were started are stopped again.
     """
     folder = Path(folder)
     plan = json.loads((folder / PLAN).read_text())
+    _check_place(folder, plan["replicas"])
     known = {f"server-{replica['port']}.pid" for replica in plan["replicas"]}
     for left in folder.glob("server-*.pid"):
         if left.name not in known:
@@ -75,19 +78,45 @@ def apply(folder: str | Path, made: Deployment, say: Callable[[str], Any]) -> No
     for replica in plan["replicas"]:
         port, url = replica["port"], replica["url"]
         _stop(folder / f"server-{port}.pid", made.timings.drain)
-        with suppress(Refused):
-            check(url)
-            raise FileExistsError(f"{url} is answered by somebody else already; `server.port` names another.")
         log = folder / f"server-{port}.log"
         command = [sys.executable, "-m", "arsenal_serving", *replica["command"]]
         with open(log, "wb") as out:
             process = subprocess.Popen(
                 command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
             )
-        (folder / f"server-{port}.pid").write_text(f"{process.pid} {_began(process.pid)}\n")
-        _wait(process, url, made.timings.start, folder, port)
+        ports = " ".join(map(str, _ports(replica["command"])))
+        (folder / f"server-{port}.pid").write_text(f"{process.pid} {_began(process.pid)} {ports}\n")
+        try:
+            _wait(process, url, made.timings.start, folder, port)
+        except Refused:
+            stop(folder, made, lambda said: None)
+            raise
         process.returncode = 0  # it outlives this process, which is not to wait for it
         say(f"ready: {url}, model {made.model.name}, process {process.pid}")
+
+
+def _check_place(folder: Path, replicas: list[dict[str, Any]]) -> None:
+    """Raise `Refused` for a file that the words name and is not there, and for a port that is another's than ours."""
+    ours = {port for path in folder.glob("server-*.pid") if _alive(path) for port in _read(path).ports}
+    for replica in replicas:
+        words = replica["command"]
+        for option in ("--keys", "--tls-cert", "--tls-key"):
+            if option in words and not (folder / words[words.index(option) + 1]).is_file():
+                path = folder / words[words.index(option) + 1]
+                raise Refused(f"{path}, which {option} names, is not there; nothing was changed.")
+        for port in _ports(words):
+            with socket.socket() as one:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    if port not in ours:
+                        one.bind((HOST, port))
+                except OSError as error:
+                    said = f"port {port} cannot be had: {error.strerror}; `server.port` and `server.admin_port`"
+                    raise Refused(f"{said} name others. Nothing was changed.") from error
+
+
+def _ports(words: list[str]) -> list[int]:
+    return [int(words[at + 1]) for at, word in enumerate(words) if word in ("--port", "--admin-port", "--grpc-port")]
 
 
 def stop(folder: str | Path, made: Deployment, say: Callable[[str], Any]) -> None:
@@ -114,20 +143,37 @@ def _wait(process: subprocess.Popen[bytes], url: str, seconds: float, folder: Pa
 
 def _stop(path: Path, seconds: float) -> bool:
     """End the process that a file names, if it is still that one; whether it was."""
-    if not path.exists():
-        return False
-    number, _, began = path.read_text().strip().partition(" ")
-    alive = bool(number) and _began(int(number)) == began != ""
+    alive = _alive(path)
     if alive:
-        os.kill(int(number), signal.SIGTERM)
+        number = _read(path).number
+        os.kill(number, signal.SIGTERM)
         until = time.monotonic() + seconds + 5
-        while _began(int(number)) == began and time.monotonic() < until:
+        while _alive(path) and time.monotonic() < until:
             time.sleep(PAUSE)
-        if _began(int(number)) == began:
+        if _alive(path):
             with suppress(ProcessLookupError):
-                os.kill(int(number), signal.SIGKILL)
+                os.kill(number, signal.SIGKILL)
     path.unlink(missing_ok=True)
     return alive
+
+
+class _Kept(NamedTuple):
+    """What server-PORT.pid says: a process, when it began, and its ports."""
+
+    number: int = 0
+    began: str = ""
+    ports: tuple[int, ...] = ()
+
+
+def _read(path: Path) -> _Kept:
+    words = path.read_text().split() if path.exists() else []
+    return _Kept(int(words[0]), words[1], tuple(map(int, words[2:]))) if len(words) > 1 else _Kept()
+
+
+def _alive(path: Path) -> bool:
+    """Whether the process that a file names is still that one."""
+    kept = _read(path)
+    return kept.began != "" and _began(kept.number) == kept.began
 
 
 def _began(number: int) -> str:
