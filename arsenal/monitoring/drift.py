@@ -130,9 +130,11 @@ def drift_findings(
     `expected` are the columns that the reference has; one that did not come at all is said.
     """
     now = time.time() if now is None else now
+    compared = compare_columns(sketches, bounds)
+    sure = bounds.alpha / max(2 * len(compared), 1)  # that no column of a window without change is said to be worse
     quality = Finding(now, model, version, "quality", "", "breach", window=window)
     found = []
-    for one in compare_columns(sketches, bounds):
+    for one in compared:
         few = one.rows < bounds.rows
         size = one.size if math.isfinite(one.size) else BEYOND
         why = f"too few rows, {one.rows} of {bounds.rows}" if few else moved_text(one)
@@ -143,10 +145,11 @@ def drift_findings(
             continue
         about = quality._replace(name=one.column, rows=one.rows)
         clean = len(found)
-        if (rise := one.gaps[1] - one.gaps[0]) > bounds.gaps:
+        column = sketches[one.column].column
+        if (rise := one.gaps[1] - one.gaps[0]) > bounds.gaps and more_often(*one.gaps, column, one.rows) < sure:
             why = f"{one.gaps[1]:.1%} are missing, {one.gaps[0]:.1%} where it learned"
             found.append(about._replace(value=one.gaps[1], bound=one.gaps[0] + bounds.gaps, size=rise, why=why))
-        if one.unknown > bounds.unknown:
+        if one.unknown > bounds.unknown and more_often(0.0, one.unknown, column, one.rows) < sure:
             often = ", ".join(sorted(one.new, key=lambda word: -one.new[word])[:5])
             what = f"levels that it did not learn from: {often}" if often else "values beyond those that it learned from"
             why = f"{one.unknown:.1%} are {what}"
@@ -163,6 +166,13 @@ def drift_findings(
             about = quality._replace(name=name, rows=int(rows), value=1.0, bound=bounds.gaps, size=1.0)
             found.append(about._replace(why="every value is missing"))
     return found
+
+
+def more_often(before: float, now: float, column: ReferenceColumn, rows: int) -> float:
+    """Fisher's p that a share of the rows has risen by chance alone."""
+    learned = round(sum(column.counts))
+    then, came = round(before * learned), round(now * rows)
+    return float(stats.hypergeom.sf(came - 1, learned + rows, then + came, rows)) if came else 1.0
 
 
 BEYOND = 1e9

@@ -1,7 +1,8 @@
 """One subject's rows taken out of logs: of requests the rows, of other lines what they said; the audit log's chain holds on.
 
-A subject is found where a value is the word, or holds it between other words. Numbers are not compared: a number that is equal is
-somebody else's age.
+A subject is found where a value is the word, or holds it between other words, whatever its case and however its accents are
+coded. Numbers are not compared: a number that is equal is somebody else's age. Of what a server counted (`--monitor`) the names
+of levels go.
 """
 
 import contextlib
@@ -9,7 +10,8 @@ import fnmatch
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from arsenal_serving.telemetry import audit
 from arsenal_serving.telemetry.request_log import NAME
 
 from arsenal.monitoring.logs import LogError, log_files, read_line
+from arsenal.storage.files import read_json, write_json
 
 SETTLES = 0.3
 """Seconds in which a writer that has just looked whether its file is there has written its line."""
@@ -27,16 +30,16 @@ SETTLES = 0.3
 def subject_matcher(subject: str) -> Callable[[Any], bool]:
     """Whether a value, or any value in it, speaks of a subject.
 
-    >>> subject_matcher("Ann")({"a": [1, "for Ann, now"]}), subject_matcher("Ann")("Anna")
+    >>> subject_matcher("Ann")({"a": [1, "for ANN, now"]}), subject_matcher("Ann")("Anna")
     (True, False)
     """
     if not subject.strip():
         raise LogError("`erase` must name a subject; it is empty.")
-    pattern = re.compile(rf"(?<!\w){re.escape(subject)}(?!\w)")
+    pattern = re.compile(rf"(?<!\w){re.escape(fold(subject))}(?!\w)")
 
     def fits(value: Any) -> bool:
         if isinstance(value, str):
-            return bool(pattern.search(value))
+            return bool(pattern.search(fold(value)))
         if isinstance(value, dict):
             return any(fits(one) for one in value.values()) or any(fits(key) for key in value)
         return isinstance(value, list) and any(fits(one) for one in value)
@@ -44,10 +47,16 @@ def subject_matcher(subject: str) -> Callable[[Any], bool]:
     return fits
 
 
-def erase_line(line: bytes, fits: Callable[[Any], bool]) -> tuple[bytes, int]:
+def fold(text: str) -> str:
+    """A text without its case, each of its letters coded in the one way (Unicode's NFKC)."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+
+
+def erase_line(line: bytes, fits: Callable[[Any], bool], by: str = "") -> tuple[bytes, int]:
     """The line without the subject, and how many rows or lines that were.
 
     Of a request the rows in which a text speaks of it are null in all its tensors; any other line that does keeps its time alone.
+    Either says by whom.
     """
     try:
         given = orjson.loads(line)
@@ -65,11 +74,12 @@ def erase_line(line: bytes, fits: Callable[[Any], bool]) -> tuple[bytes, int]:
                     for row in rows:
                         one["data"][row * width(one) : (row + 1) * width(one)] = [None] * width(one)
                     held = one.get("parameters", {})
-                    one["parameters"] = held | {"redacted": held.get("redacted", True), "erased": len(rows)}
+                    one["parameters"] = held | {"redacted": held.get("redacted", True), "erased": len(rows), "by": by}
             if not fits(given):
                 return orjson.dumps(given), len(rows)
     at = given.get("time") if isinstance(given, dict) else None
-    return orjson.dumps({"time": at, "level": "info", "event": "erased"} if at is not None and not fits(at) else {}), 1
+    kept = {"time": at, "level": "info", "event": "erased", "by": by}
+    return orjson.dumps(kept if at is not None and not fits(at) else {"event": "erased"}), 1
 
 
 def width(tensor: dict[str, Any]) -> int:
@@ -94,7 +104,26 @@ def count_subject(folders: Sequence[Path], subject: str) -> dict[Path, int]:
             count = sum(erase_line(line.rstrip(b"\n"), fits)[1] > 0 for line in file)
             if count:
                 found[path] = count
+    for path in window_files(folders):
+        if count := erase_levels(read_json(path), fits):
+            found[path] = count
     return found
+
+
+def window_files(folders: Sequence[Path]) -> list[Path]:
+    """The files below folders in which a server with `--monitor` counted."""
+    return sorted({path for folder in folders for path in folder.rglob("[0-9]*/[0-9]*-*-*.json")})
+
+
+def erase_levels(window: Any, fits: Callable[[Any], bool]) -> int:
+    """Take the names of levels that speak of a subject out of a window, whose counts stay; how many those were."""
+    count = 0
+    for method in window.get("methods", {}).values() if isinstance(window, dict) else ():
+        for sketch in [*method.get("inputs", {}).values(), *method.get("outputs", {}).values()]:
+            for level in [one for one in sketch.get("new", ()) if fits(one)]:
+                del sketch["new"][level]
+                count += 1
+    return count
 
 
 def erase_subject(folders: Sequence[Path], subject: str, by: str) -> dict[Path, int]:
@@ -103,8 +132,13 @@ def erase_subject(folders: Sequence[Path], subject: str, by: str) -> dict[Path, 
     if fits(by):
         raise LogError("`by` must not name the subject: the audit log says who erased.")
     for path in log_files(folders):
-        count = audit.erase(path, fits, by) if is_audit(path) else rewrite_log(path, lambda line: erase_line(line, fits))
+        count = audit.erase(path, fits, by) if is_audit(path) else rewrite_log(path, lambda line: erase_line(line, fits, by))
         if count:
+            found[path] = count
+    for path in window_files(folders):
+        window = read_json(path)
+        if count := erase_levels(window, fits):
+            write_json(path, window)
             found[path] = count
     left = count_subject(folders, subject)
     if left:
@@ -159,6 +193,12 @@ def blank_lines(path: Path, rewrite: Rewriter) -> int:
     return count
 
 
+def join_lines(lines: Iterable[bytes]) -> bytes:
+    """Lines that are not empty, each with its end; of a last one that is torn, none."""
+    *whole, last = lines
+    return b"".join(line + b"\n" for line in whole if line) + last
+
+
 def replace_log(path: Path, rewrite: Rewriter) -> int:
     """Have another file take a log's place. Lines that came meanwhile are taken along."""
     with path.open("rb") as file:
@@ -169,7 +209,7 @@ def replace_log(path: Path, rewrite: Rewriter) -> int:
             return 0
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:
-            write_file(partial, b"\n".join(line for line, _ in kept), os.fstat(file.fileno()).st_mode & 0o777)
+            write_file(partial, join_lines(line for line, _ in kept), os.fstat(file.fileno()).st_mode & 0o777)
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
@@ -177,5 +217,5 @@ def replace_log(path: Path, rewrite: Rewriter) -> int:
         late = [rewrite(line) for line in file.read().split(b"\n")]
     if any(line for line, _ in late):
         with path.open("ab") as file:
-            file.write(b"\n".join(line for line, _ in late))
+            file.write(join_lines(line for line, _ in late))
     return count + sum(number for _, number in late)

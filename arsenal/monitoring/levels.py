@@ -25,7 +25,7 @@ from arsenal.monitoring.findings import Finding, State
 from arsenal.monitoring.logged import log_lines
 from arsenal.monitoring.watch import MonitoringError
 
-What = Literal["errors", "latency", "throughput", "saturation", "memory", "device_memory", "cpu", "compiles"]
+What = Literal["errors", "refused", "latency", "throughput", "saturation", "memory", "device_memory", "cpu", "compiles"]
 FILE = "levels.jsonl"
 DURATIONS = "arsenal_serve_request_duration_seconds"
 DEVICE = "arsenal_serve_device_memory"
@@ -34,11 +34,15 @@ GAUGES = {"saturation": "arsenal_serve_queue_rows", "memory": "process_resident_
 COUNTERS = {"cpu": "process_cpu_seconds_total", "compiles": "arsenal_serve_late_compiles_total"}
 SPANS = {"throughput": 300.0, "cpu": 300.0, "compiles": 3600.0}
 """Seconds over which what grows is held against its bound: it has no budget."""
-COUNTED = ("errors", "latency", "throughput")
+COUNTED = ("errors", "refused", "latency", "throughput")
 """Measures of requests."""
 RATES = {"throughput": "requests a second", "cpu": "cores", "compiles": "compiles while callers waited"}
 FAILED = ("5..", "UNKNOWN", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS")
 """Answers that are the server's fault: of HTTP and of gRPC."""
+REFUSED = ("400", "415", "422", "INVALID_ARGUMENT")
+"""Answers to what is no input of the model, such as a column of another name."""
+INFERENCES = ("infer", "predict", "completions", "chat")
+"""Operations of the server by which a model is asked."""
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 TIMEOUT = 10.0
 """Seconds in which a server of metrics must answer."""
@@ -74,7 +78,8 @@ class Objective(NamedTuple):
     """Requests a second, of throughput, over five minutes."""
     model: str = ""
     """All unless named."""
-    operation: str = "infer"
+    operation: str = ""
+    """Of `INFERENCES`; all of them unless named."""
 
 
 class ServiceLevels(NamedTuple):
@@ -96,6 +101,7 @@ def read_levels(path: str | Path) -> ServiceLevels:
         cost_per_hour: 0.35
         objectives:
           answered: {measure: errors, target: 0.999}
+          understood: {measure: refused, target: 0.95}
           fast: {measure: latency, within: 0.25, target: 0.99}
           room: {measure: saturation, most: 1000, target: 0.99}
           busy: {measure: throughput, least: 0.1}
@@ -107,7 +113,8 @@ def read_levels(path: str | Path) -> ServiceLevels:
         raise MonitoringError(f"{path} must have `objectives`, by name.")
     if strange := sorted(set(given) - {"window", "cost_per_hour", "objectives"}):
         raise MonitoringError(f"{path} may have window, cost_per_hour and objectives; got {strange[0]}.")
-    needed = dict.fromkeys(get_args(What), "most") | {"errors": "target", "latency": "within", "throughput": "least"}
+    needed = dict.fromkeys(get_args(What), "most") | {"latency": "within", "throughput": "least"}
+    needed |= dict.fromkeys(("errors", "refused"), "target")
     made = []
     for name, words in given["objectives"].items():
         where = f"`{name}` of {path}"
@@ -125,6 +132,8 @@ def read_levels(path: str | Path) -> ServiceLevels:
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < end:
                 below = " and below 1" if key == "target" else ""
                 raise MonitoringError(f"`{key}` of {where} must be a number above 0{below}; got {value}.")
+        if words.get("operation", "infer") not in INFERENCES:
+            raise MonitoringError(f"`operation` of {where} must be one of {', '.join(INFERENCES)}; got {words['operation']}.")
         made.append(Objective(str(name), **words))
     hourly = given.get("cost_per_hour")
     if hourly is not None and (isinstance(hourly, bool) or not isinstance(hourly, int | float) or hourly < 0):
@@ -149,19 +158,22 @@ def is_failure(status: Any) -> bool:
 def counts_of_log(folder: str | Path, now: float | None = None, window: float = 30 * 86400.0) -> Counts:
     """Of a request log: requests whose inputs were read, of its sample. It has no queue, so no saturation."""
     now = time.time() if now is None else now
-    when, took, failed, models = [], [], [], []
+    when, took, failed, models, named = [], [], [], [], []
     for seconds, line in log_lines(folder, now - window, now + 1):
         when.append(seconds)
         took.append(float(line["seconds"]))
         failed.append(is_failure(line["status"]))
         models.append(line["model"])
+        named.append(line.get("operation", ""))
     times, spent, wrong = np.array(when), np.array(took), np.array(failed, bool)
-    known = np.array(models, object)
+    known, operations = np.array(models, object), np.array(named, object)
 
     def counts(objective, seconds):
-        if objective.measure in {*GAUGES, *COUNTERS}:
+        if objective.measure in {*GAUGES, *COUNTERS, "refused"}:
             raise MonitoringError(f"`{objective.name}`: a request log knows no {objective.measure}; the server's metrics do.")
         own = times >= now - seconds
+        if objective.operation:
+            own &= operations == objective.operation
         if objective.model:
             own &= np.array([one == objective.model or one.startswith(f"{objective.model}.") for one in known], bool)
         bad = wrong | (spent > objective.within) if objective.measure == "latency" else wrong
@@ -196,11 +208,13 @@ def read_counters(text: str, objective: Objective) -> tuple[float, float]:
         labels = sample.labels
         model = labels.get("model", "")
         other = objective.model and model != objective.model and not model.startswith(f"{objective.model}.")
-        if not sample.name.startswith(f"{DURATIONS}_") or labels.get("operation") != objective.operation or other:
+        asked = [objective.operation] if objective.operation else INFERENCES
+        if not sample.name.startswith(f"{DURATIONS}_") or labels.get("operation") not in asked or other:
             continue
         if sample.name.endswith("_count"):
             total += sample.value
-            bad += sample.value * is_failure(labels.get("code"))
+            code = labels.get("code")
+            bad += sample.value * (code in REFUSED if objective.measure == "refused" else is_failure(code))
         elif sample.name.endswith("_bucket") and objective.measure == "latency":
             bound = float(labels["le"])
             bounds.add(bound)
@@ -223,7 +237,7 @@ def fetch_text(url: str) -> str:
             return answer.read().decode()
     except (OSError, urllib.error.URLError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        raise MonitoringError(f"{url} gives no metrics: {reason}.") from error
+        raise MonitoringError(f"{url.partition('/api/')[0]} gives no metrics: {reason}.") from error
 
 
 def look_at(url: str, folder: str | Path, levels: ServiceLevels, now: float | None = None) -> Counts:
@@ -290,8 +304,9 @@ def expressions_of(objective: Objective, job: str = "", by: str = "") -> tuple[s
     if (counter := COUNTERS.get(objective.measure)) is not None:
         return "vector(0)", f"{each}(increase({counter}{{{of}}}[WINDOW]))"
     model = f'model=~"{objective.model}([.].*)?"' if objective.model else ""
-    own = ",".join(filter(None, [of, f'operation="{objective.operation}"', model]))
-    fault = "|".join(FAILED)
+    asked = f'operation="{objective.operation}"' if objective.operation else f'operation=~"{"|".join(INFERENCES)}"'
+    own = ",".join(filter(None, [of, asked, model]))
+    fault = "|".join(REFUSED if objective.measure == "refused" else FAILED)
     total = f"{each}(increase({DURATIONS}_count{{{own}}}[WINDOW]))"
     if objective.measure == "latency":
         bound = f"{objective.within:g}" if objective.within % 1 else f"{objective.within:.1f}"

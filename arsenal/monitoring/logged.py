@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from arsenal_serving.artifact import folder as artifact
-from arsenal_serving.artifact.reference import TEXTS, PortColumns
-from arsenal_serving.artifact.versions import locate
+from arsenal_serving.artifact.codecs import find_codecs
+from arsenal_serving.artifact.reference import LEVELS, TEXTS, PortColumns
 from arsenal_serving.cli.replay import requests
 from arsenal_serving.model import load
 from arsenal_serving.refused import Refused
 from arsenal_serving.telemetry.request_log import NAME
 
 from arsenal.data.files import read
-from arsenal.monitoring.watch import MonitoringError
+from arsenal.monitoring.watch import MonitoringError, find_model
 
 ANSWERED = (200, "OK")
 
@@ -39,8 +39,12 @@ class LoggedRows(NamedTuple):
     answered: Mapping[str, np.ndarray]
     classes: tuple[str, ...] = ()
     """The classes of `predict_proba`, where that was asked."""
+    known: tuple[str, ...] = ()
+    """The words that a label may be, where the artifact says them; of numbers none."""
     others: int = 0
     """Rows of other versions of the model, which are not here."""
+    elsewhere: frozenset[str] = frozenset()
+    """Ids of answered requests that are not here: of other versions and of other methods."""
     tensors: Mapping[str, np.ndarray] = {}
     """[n, ...] inputs as clients sent them, those of which nothing was redacted."""
 
@@ -53,10 +57,21 @@ class LoggedRows(NamedTuple):
 
     @property
     def names(self) -> list[str]:
-        """Each row for people: its request's id, and the row in it, from 1, where there are several."""
+        """Each row for people: its request's id and, where that has several, `row` as labels have it, from 0."""
         several = set(self.id[self.place > 0].tolist())
         both = zip(self.id.tolist(), self.place.tolist(), strict=True)
-        return [f"{one} row {at + 1}" if one in several else one for one, at in both]
+        return [f"{one} row={at}" if one in several else one for one, at in both]
+
+    @property
+    def places(self) -> dict[tuple[str, int], int]:
+        """Where each row is, by its request's id and its row there; those of an id that came twice are not in it."""
+        found: dict[tuple[str, int], int] = {}
+        twice = set()
+        for at, key in enumerate(zip(self.id.tolist(), self.place.tolist(), strict=True)):
+            if key in found:
+                twice.add(key[0])
+            found[key] = at
+        return {key: at for key, at in found.items() if key[0] not in twice}
 
 
 def log_folders(folder: str | Path) -> list[Path]:
@@ -84,20 +99,23 @@ def read_logged(
     folder: str | Path, model: str | Path, method: str | None = None, since: float = 0.0, until: float = math.inf
 ) -> LoggedRows:
     """The answered rows of an artifact's version in a request log; of the method that was asked most, unless one is named."""
-    where = locate(model)
+    where = find_model(model)
     manifest = artifact.read_manifest(where, artifact.open_version(where).files)
     name, version, methods = manifest["name"], str(manifest["version"]), manifest["methods"]
     if method is not None and method not in methods:
         raise MonitoringError(f"`method` must be one of {', '.join(methods)}; got {method}.")
     kept: dict[str, list[tuple[float, dict[str, Any]]]] = {}
-    others = 0
+    others, elsewhere = 0, set()
     for seconds, line in log_lines(folder, since, until):
         if line["model"].partition(".")[0] != name or line["status"] not in ANSWERED or line.get("method") not in methods:
             continue
         if str(line["version"]) != version:
             others += rows_of(line)
-        elif method in (None, line["method"]):
+            elsewhere.add(line["id"])
+        else:
             kept.setdefault(line["method"], []).append((seconds, line))
+    if method is not None:
+        kept = {name: lines for name, lines in kept.items() if name == method}
     if not kept:
         said = f" {others} rows are of other versions." if others else ""
         raise MonitoringError(f"{folder} has no answered rows of {name}/{version} in the time that was asked for.{said}")
@@ -105,14 +123,31 @@ def read_logged(
     lines = sorted(kept[chosen], key=lambda one: one[0])
     sizes = [rows_of(line) for _, line in lines]
     ports = methods[chosen]
+    elsewhere |= {line["id"] for one, several in kept.items() if one != chosen for _, line in several}
     classes = next((tuple(port["columns"] or ()) for port in ports["outputs"] if port["name"] == "predict_proba"), ())
     return LoggedRows(
         name, version, chosen, np.repeat([line["id"] for _, line in lines], sizes),
         np.concatenate([np.arange(size) for size in sizes]), np.repeat([seconds for seconds, _ in lines], sizes),
         columns_of(ports["inputs"], [line["inputs"] for _, line in lines], sizes),
-        columns_of(ports["outputs"], [line["outputs"] for _, line in lines], sizes, split=False), classes, others,
+        columns_of(ports["outputs"], [line["outputs"] for _, line in lines], sizes, split=False), classes,
+        labels_of(manifest), others, frozenset(elsewhere - {line["id"] for _, line in lines}),
         tensors_of(ports["inputs"], [line["inputs"] for _, line in lines]),
     )  # fmt: skip
+
+
+def labels_of(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """The words that a model's labels may be: those of its probabilities, or of the levels that it answers; of numbers none."""
+    outputs = [port for method in manifest["methods"].values() for port in method["outputs"]]
+    for port in outputs:
+        if port["name"] == "predict_proba" and port["columns"]:
+            return tuple(port["columns"])
+    for port in outputs:
+        if port["name"] == "predict" and isinstance(port["codec"], str):
+            (codec,) = find_codecs([port["codec"]], manifest["codecs"])
+            if codec.codes is not None and manifest["codecs"][port["codec"]]["kind"] in LEVELS:
+                first, last = codec.codes
+                return tuple(word for word in codec.decode(np.arange(first, last + 1)).tolist() if word and word != "unknown")
+    return ()
 
 
 def rows_of(line: Mapping[str, Any]) -> int:
@@ -174,7 +209,7 @@ def answer_again(model: str | Path, rows: LoggedRows, method: str | None = None)
 
     Raises MonitoringError where it has no such method, or inputs were redacted or are not those that it takes.
     """
-    served = load(locate(model))
+    served = load(find_model(model))
     name = method or rows.method
     if name not in served.methods:
         raise MonitoringError(f"{served.name}/{served.version} has no method {name}; it has {', '.join(served.methods)}.")
@@ -200,7 +235,7 @@ def represent(model: str | Path, rows: LoggedRows) -> tuple[LoggedRows, list[str
     By an output `embedding` of any of its methods, else by the probabilities or numbers that its default method answers (Lipton
     et al., 2018). Where it has neither, rows stay as they are.
     """
-    where = locate(model)
+    where = find_model(model)
     manifest = artifact.read_manifest(where, artifact.open_version(where).files)
     ports = [PortColumns(one, manifest["codecs"], True) for one in manifest["methods"][rows.method]["inputs"]]
     heavy = [
@@ -234,13 +269,23 @@ class LabelCounts(NamedTuple):
     """Rows with two labels that say different things: none of them counts."""
     strangers: int = 0
     """Labels of rows that the log has not."""
+    elsewhere: int = 0
+    """Labels of rows of other versions or methods."""
+    ambiguous: int = 0
+    """Labels of an id that several requests had: none of them counts."""
+    unknown: int = 0
+    """Labels that are no class of the model: none of them counts."""
+    example: str = ""
+    """One of these."""
 
     def text(self) -> str:
         """In words."""
         parts = [f"{self.joined:,} rows have labels, {self.waiting:,} wait"]
         for count, said in (
             (self.repeated, "came twice"), (self.contradicting, "contradict and do not count"),
-            (self.strangers, "are of rows that the log has not"),
+            (self.strangers, "are of rows that the log has not"), (self.elsewhere, "are of rows of other versions or methods"),
+            (self.ambiguous, "are of an id that several requests had, and do not count"),
+            (self.unknown, f"are no class of the model, as {self.example!r}, and do not count"),
         ):  # fmt: skip
             if count:
                 parts.append(f"{count:,} {said}")
@@ -275,20 +320,27 @@ def join_labels(rows: LoggedRows, frame: Any) -> tuple[np.ndarray, LabelCounts]:
     request cannot be told apart.
     """
     ids = frame["id"].astype(str).to_numpy()
-    places = frame["row"].to_numpy() if "row" in frame else np.zeros(len(frame), int)
-    known = {key: at for at, key in enumerate(zip(rows.id.tolist(), rows.place.tolist(), strict=True))}
+    places = row_numbers(frame["row"]) if "row" in frame else np.zeros(len(frame), int)
+    known, here = rows.places, set(rows.id.tolist())
+    single = {one for one, _ in known}
     if "row" not in frame:
         several = set(rows.id[rows.place > 0].tolist())
         if found := next((one for one in ids if one in several), None):
             raise MonitoringError(f"labels need a column row, from 0: request {found} has several rows.")
     y = np.full(len(rows.id), None, object)
-    wrong, repeated, strangers = set(), 0, 0
+    wrong: set[int] = set()
+    repeated, strangers, elsewhere, ambiguous, unknown, example = 0, 0, 0, 0, 0, ""
+    classes = {*rows.known}
     for one, place, label in zip(ids, places, frame["label"].tolist(), strict=True):
         if label is None or label != label:
             continue
         at = known.get((one, int(place)))
         if at is None:
-            strangers += 1
+            ambiguous += one in here and one not in single
+            elsewhere += one in rows.elsewhere
+            strangers += one not in rows.elsewhere and (one not in here or one in single)
+        elif classes and (word := label_words(np.array([label], object))[0]) not in classes:
+            unknown, example = unknown + 1, example or word
         elif y[at] is None:
             y[at] = label
         elif y[at] == label:
@@ -297,7 +349,20 @@ def join_labels(rows: LoggedRows, frame: Any) -> tuple[np.ndarray, LabelCounts]:
             wrong.add(at)
     y[list(wrong)] = None
     joined = sum(one is not None for one in y)
-    return y, LabelCounts(joined, len(y) - joined - len(wrong), repeated, len(wrong), strangers)
+    waiting = len(y) - joined - len(wrong)
+    return y, LabelCounts(joined, waiting, repeated, len(wrong), strangers, elsewhere, ambiguous, unknown, example)
+
+
+def row_numbers(column: Any) -> np.ndarray:
+    """The rows of requests that labels are of [n]; MonitoringError for what is none."""
+    import pandas as pd
+
+    found = pd.to_numeric(column, errors="coerce").to_numpy(float)
+    wrong = ~((found >= 0) & (found == np.floor(found)))
+    if wrong.any():
+        at = int(np.flatnonzero(wrong)[0])
+        raise MonitoringError(f"`row` of labels must be whole numbers from 0; line {at + 2} has {column.iloc[at]!r}.")
+    return found.astype(int)
 
 
 def label_words(y: np.ndarray) -> np.ndarray:

@@ -15,11 +15,11 @@ from arsenal_serving.artifact.rarity import rarity
 from arsenal_serving.artifact.reference import FILE, MethodReference, PortColumns
 from arsenal_serving.artifact.reference import read as read_reference
 from arsenal_serving.artifact.sketch import ReferenceColumn
-from arsenal_serving.artifact.versions import locate
 from scipy import stats
 
 from arsenal.monitoring.findings import Finding, State
 from arsenal.monitoring.logged import LoggedRows
+from arsenal.monitoring.watch import find_model
 
 RARE = 0.01
 """The share of the rows that a model learned from that counts as rare."""
@@ -48,7 +48,7 @@ class Outlier(NamedTuple):
 
 def columns_of_log(model: str | Path, rows: LoggedRows) -> tuple[MethodReference | None, dict[str, np.ndarray]]:
     """The reference of a log's method, and its rows' columns [n] as that counts them; None where the artifact has none."""
-    where = locate(model)
+    where = find_model(model)
     held = artifact.open_version(where).files
     known = read_reference(held[FILE]).methods.get(rows.method) if FILE in held else None
     if known is None:

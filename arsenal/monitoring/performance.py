@@ -17,7 +17,6 @@ import numpy as np
 from annotated_types import Gt, Interval
 from arsenal_serving.artifact import folder as artifact
 from arsenal_serving.artifact.sketch import Sketch, describe
-from arsenal_serving.artifact.versions import locate
 from scipy import stats
 
 from arsenal.evaluation.bootstrap import bootstrap
@@ -40,7 +39,7 @@ from arsenal.monitoring.outliers import (
     telling_rows,
     value_text,
 )
-from arsenal.monitoring.watch import MonitoringError
+from arsenal.monitoring.watch import MonitoringError, find_model
 from arsenal.numerics.isotonic import fit_steps, read_steps
 from arsenal.records import Detector
 
@@ -100,11 +99,14 @@ def answer_of(rows: LoggedRows) -> tuple[np.ndarray, np.ndarray | None]:
     return rows.answered["predict"], None
 
 
-def judge(rows: LoggedRows, y: np.ndarray, costs: Costs | None = None, confidence: float = 0.95, seed: int = 0) -> JudgedAnswers:
+def judge(
+    rows: LoggedRows, y: np.ndarray, costs: Costs | None = None, confidence: float = 0.95, seed: int = 0,
+    positive: str | None = None,
+) -> JudgedAnswers:  # fmt: skip
     """The measures of answered rows whose labels y [n] are all there.
 
-    Of classes accuracy, and where probabilities were asked `log_loss`, `calibration_error` and of two classes `cost` per row,
-    the second class being yes; of numbers `mae`, `rmse` and `bias`.
+    Of classes accuracy, with costs of two classes `cost` per row, and where probabilities were asked `log_loss` and
+    `calibration_error`; of numbers `mae`, `rmse` and `bias`. An alarm is of the class `positive`, the last by name unless told.
     """
     answer, p = answer_of(rows)
     n, z = len(y), two_sides(confidence)
@@ -115,6 +117,8 @@ def judge(rows: LoggedRows, y: np.ndarray, costs: Costs | None = None, confidenc
         return Measure(name, middle, middle - reach, middle + reach, n, error)
 
     if p is None and answer.dtype.kind == "f":
+        if costs is not None:
+            raise MonitoringError(f"costs are of two classes; {rows.model} answers numbers.")
         try:
             off = answer - np.array([float(one) for one in y])
         except (TypeError, ValueError) as error:
@@ -127,9 +131,14 @@ def judge(rows: LoggedRows, y: np.ndarray, costs: Costs | None = None, confidenc
     words = label_words(y)
     if rows.classes and (strange := sorted(set(words) - set(rows.classes))):
         raise MonitoringError(f"labels must be one of {', '.join(rows.classes)}; got {strange[0]}.")
-    right = (label_words(answer) == words).astype(float)
+    said = label_words(answer)
+    right = (said == words).astype(float)
     share = float(right.mean())
     made = [Measure("accuracy", share, *wilson(share, n, z), n, math.sqrt(max(share * (1 - share), 0.25 / n) / n))]
+    if costs is not None:
+        alarm = alarm_class(rows, words, positive)
+        wrongly, missed = (said == alarm) & (words != alarm), (said != alarm) & (words == alarm)
+        made.append(mean("cost", costs.false_alarm * wrongly + costs.miss * missed))
     if p is None:
         return JudgedAnswers(right, 1 - right, None, made)
     at = np.searchsorted(np.sort(rows.classes), words)
@@ -137,12 +146,17 @@ def judge(rows: LoggedRows, y: np.ndarray, costs: Costs | None = None, confidenc
     sure = p.max(1)
     made.append(mean("log_loss", -np.log(np.clip(p[np.arange(n), at], 1e-15, 1))))
     made.append(calibration(sure, right, confidence, seed))
-    if costs is not None:
-        if p.shape[1] != 2:
-            raise MonitoringError(f"costs are of two classes; {rows.model} has {p.shape[1]}.")
-        yes = p.argmax(1) == 1
-        made.append(mean("cost", costs.false_alarm * (yes & (at == 0)) + costs.miss * (~yes & (at == 1))))
     return JudgedAnswers(right, 1 - right, sure, made)
+
+
+def alarm_class(rows: LoggedRows, words: np.ndarray, positive: str | None) -> str:
+    """The class that an alarm is of, the last by name unless told; MonitoringError where there are not two."""
+    classes = sorted({*rows.known} or {*words.tolist()})
+    if len(classes) != 2:
+        raise MonitoringError(f"costs are of two classes; {rows.model} has {len(classes)}.")
+    if positive is not None and positive not in classes:
+        raise MonitoringError(f"`positive` must be one of {', '.join(classes)}; got {positive}.")
+    return positive or classes[-1]
 
 
 def calibration(sure: np.ndarray, right: np.ndarray, confidence: float = 0.95, seed: int = 0) -> Measure:
@@ -167,6 +181,7 @@ def calibration(sure: np.ndarray, right: np.ndarray, confidence: float = 0.95, s
 def performance_findings(
     rows: LoggedRows, y: np.ndarray, before: tuple[LoggedRows, np.ndarray] | None = None, costs: Costs | None = None,
     bounds: PerformanceBounds = PerformanceBounds(), window: tuple[float, float] | None = None, at: float | None = None,  # noqa: B008
+    positive: str | None = None,
 ) -> list[Finding]:  # fmt: skip
     """A finding of each measure of rows with labels y [n], against `least`, and against rows with labels `before`; of bad slices.
 
@@ -178,11 +193,12 @@ def performance_findings(
     span = window or ((float(rows.time.min()), float(rows.time.max())) if len(y) else (0.0, 0.0))
     blank = Finding(at, rows.model, rows.version, "performance", "labels", "ok", rows=len(y), window=span)
     if len(y) < bounds.rows:
-        return [blank._replace(why=f"too few labels, {len(y)} of {bounds.rows}")]
-    now = judge(rows, y, costs)
+        state: State = "warning" if bounds.least else "ok"
+        return [blank._replace(state=state, why=f"too few labels, {len(y)} of {bounds.rows}")]
+    now = judge(rows, y, costs, positive=positive)
     if unknown := sorted(set(bounds.least) - {one.name for one in now.measures}):
         raise MonitoringError(f"a bound must be of {', '.join(one.name for one in now.measures)}; got {unknown[0]}.")
-    then = judge(before[0], before[1], costs) if before is not None and len(before[1]) >= bounds.rows else None
+    then = judge(before[0], before[1], costs, positive=positive) if before is not None and len(before[1]) >= bounds.rows else None
     usual = {one.name: one for one in then.measures} if then else {}
     p = {}
     for one in now.measures:
@@ -195,7 +211,9 @@ def performance_findings(
     for one in now.measures:
         less = one.name in SMALLER
         why = f"{one.value:.4g} ({one.low:.4g} to {one.high:.4g})"
-        state: State = "ok"
+        if one.name == "cost":
+            why += f" a row, alarms being {alarm_class(rows, label_words(y), positive)}"
+        state = "ok"
         bound, size = bounds.least.get(one.name), 0.0
         if one.name in held:
             old = usual[one.name]
@@ -371,7 +389,7 @@ def compare_models(
     Also the rows whose answers are furthest apart.
     """
     rows = read_logged(folder, model, method, since, until)
-    where = locate(other)
+    where = find_model(other)
     manifest = artifact.read_manifest(where, artifact.open_version(where).files)
     ports = manifest["methods"].get(rows.method, {}).get("outputs", [])
     classes = next((tuple(port["columns"] or ()) for port in ports if port["name"] == "predict_proba"), ())
@@ -398,8 +416,8 @@ def compare_versions(one: LoggedRows, other: LoggedRows, y: np.ndarray | None = 
     (share of equal words, or correlation of numbers), `distance` (mean of the largest difference of probabilities or numbers),
     and `right`, `other_right`, `p` with labels.
     """
-    places = {key: at for at, key in enumerate(zip(other.id.tolist(), other.place.tolist(), strict=True))}
-    both = [(at, places[key]) for at, key in enumerate(zip(one.id.tolist(), one.place.tolist(), strict=True)) if key in places]
+    places = other.places
+    both = [(at, places[key]) for key, at in one.places.items() if key in places]
     if not both:
         raise MonitoringError(f"no request was answered by {one.model}/{one.version} and {other.model}/{other.version} alike.")
     left, right = one.take(np.array([a for a, _ in both])), other.take(np.array([b for _, b in both]))
@@ -436,7 +454,7 @@ class LogFindings(NamedTuple):
 def log_findings(
     folder: str | Path, model: str | Path, labels: str | Path | None = None, method: str | None = None, since: float = 0.0,
     until: float = math.inf, costs: Costs | None = None, bounds: PerformanceBounds = PerformanceBounds(),  # noqa: B008
-    detector: Detector | None = None,
+    detector: Detector | None = None, positive: str | None = None,
 ) -> LogFindings:  # fmt: skip
     """All that a request log and a table of labels say of the rows from `since` on.
 
@@ -454,12 +472,17 @@ def log_findings(
     found = []
     if counts is not None:
         remarks.append(f"Labels: {counts.text()}.")
-        if counts.contradicting:
-            blank = Finding(time.time(), rows.model, rows.version, "quality", "labels", "warning", rows=counts.joined)
-            share = counts.contradicting / (counts.joined + counts.contradicting)
-            found.append(blank._replace(value=share, bound=0.0, size=share, why=f"{counts.contradicting:,} rows have two labels"))
+        blank = Finding(time.time(), rows.model, rows.version, "quality", "labels", "warning", rows=counts.joined)
+        for number, why in (
+            (counts.contradicting, "rows have two labels"), (counts.ambiguous, "labels are of an id that several requests had"),
+            (counts.unknown, f"labels are no class of the model, as {counts.example!r}"),
+        ):  # fmt: skip
+            if number:
+                share = number / (counts.joined + number)
+                state: State = "warning" if counts.joined else "breach"
+                found.append(blank._replace(state=state, value=share, bound=0.0, size=share, why=f"{number:,} {why}"))
         before = (rows.take(there & old), y[there & old]) if (there & old).any() else None
-        found += performance_findings(rows.take(there & now), y[there & now], before, costs, bounds)
+        found += performance_findings(rows.take(there & now), y[there & now], before, costs, bounds, positive=positive)
         if before is not None:
             found += label_findings(rows.take(there & now), y[there & now], before[1], bounds.alpha)
         known, waiting = there & (rows.time < until), ~there & now
@@ -512,4 +535,5 @@ def performance_part(findings: Sequence[Finding], remarks: Sequence[str] = ()) -
         {"cells": [one.name + (one.slice and f" where {one.slice}"), one.state, one.why], "strong": one.state == "breach"}
         for one in findings
     ]
-    return {"title": "Answers", "heads": ["measure", "state", "what"], "lines": lines, "pictures": [], "remarks": list(remarks)}
+    heads = ["measure", "state", "what"]
+    return {"title": "How good its answers are", "heads": heads, "lines": lines, "pictures": [], "remarks": list(remarks)}

@@ -35,22 +35,26 @@ def findings_of(watched: Watched, window: Window, bounds: DriftBounds, now: floa
     for kind, sketches, columns in (
         ("drift", window.inputs, watched.reference.inputs), ("prediction_drift", window.outputs, watched.reference.outputs),
     ):  # fmt: skip
-        expected = [column.name for column in columns]
+        expected = [column.name for column in columns if column.name not in window.redacted]
         found += drift_findings(watched.model, watched.version, kind, sketches, span, bounds, expected, now)  # type: ignore[arg-type]
     return found
 
 
 def write_page(
     path: Path, watched: Watched, bounds: DriftBounds = DriftBounds(), since: float = 0.0, until: float = math.inf,  # noqa: B008
-    parts: Sequence[dict[str, Any]] = (),
+    parts: Sequence[dict[str, Any]] = (), others: Sequence[Finding] = (),
 ) -> list[Finding]:  # fmt: skip
-    """Write the page of a span of time; the findings that it shows. `parts` are more sections: title, heads, lines, pictures."""
+    """Write the page of a span of time; the findings that it shows.
+
+    `parts` are more sections: title, heads, lines, pictures; `others` the findings that they show, which the head of the page
+    heeds.
+    """
     every = list(windows_of(watched, since, until))
     whole = merge_windows(every)
     if whole is None:
-        raise MonitoringError(f"{watched.folder} has no window between the times that were asked for.")
+        raise MonitoringError(f"{watched.folder} has no window of `{watched.method}` between the times that were asked for.")
     slices = merge_slices(every, max((whole.until - whole.since) / SLICES, 1.0))
-    return write_slices(path, watched, whole, slices, bounds, parts)
+    return write_slices(path, watched, whole, slices, bounds, parts, others)
 
 
 def write_batch(path: Path, batch: AnsweredTable, bounds: DriftBounds = DriftBounds()) -> list[Finding]:  # noqa: B008
@@ -61,20 +65,23 @@ def write_batch(path: Path, batch: AnsweredTable, bounds: DriftBounds = DriftBou
     span = (window.since, window.until)
     one = outlier_finding(batch.watched.model, batch.watched.version, known, score, span, bounds.alpha)
     parts = [outlier_part("Rows least like those that it learned from", "score", rare, one.why if one else "")] if rare else []
-    return write_slices(path, batch.watched, window, [window], bounds, parts) + ([one] if one else [])
+    others = [one] if one else []
+    return write_slices(path, batch.watched, window, [window], bounds, parts, others) + others
 
 
 def write_slices(
-    path: Path, watched: Watched, whole: Window, slices: list[Window], bounds: DriftBounds, parts: Sequence[dict[str, Any]] = ()
-) -> list[Finding]:
+    path: Path, watched: Watched, whole: Window, slices: list[Window], bounds: DriftBounds, parts: Sequence[dict[str, Any]] = (),
+    others: Sequence[Finding] = (),
+) -> list[Finding]:  # fmt: skip
     """Write the page of a window, and of its slices in time; the findings that it shows."""
-    write_text(path, render("monitoring.html", page_of(watched, whole, slices, bounds, parts)))
+    write_text(path, render("monitoring.html", page_of(watched, whole, slices, bounds, parts, others)))
     return findings_of(watched, whole, bounds)
 
 
 def page_of(
-    watched: Watched, whole: Window, slices: list[Window], bounds: DriftBounds, parts: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
+    watched: Watched, whole: Window, slices: list[Window], bounds: DriftBounds, parts: Sequence[dict[str, Any]],
+    others: Sequence[Finding] = (),
+) -> dict[str, Any]:  # fmt: skip
     """What the template shows."""
     asked, answered = compare_columns(whole.inputs, bounds), compare_columns(whole.outputs, bounds)
     sized = {name: sizes for way in ("inputs", "outputs") for name, sizes in sizes_of(slices, way, bounds).items()}
@@ -99,14 +106,16 @@ def page_of(
             f"Shares of {one.column} where it learned and now",
         ))  # fmt: skip
     qualities = [one for one in findings_of(watched, whole, bounds) if one.kind == "quality" and one.state != "ok"]
-    state = f"{len(moved) + len(answers)} moved" if moved or answers else "something is missing" if qualities else "as it learned"
-    few = whole.rows < bounds.rows
+    worse = [one for one in others if one.state == "breach"]
+    few, state = whole.rows < bounds.rows, "as it learned"
+    for bad, said in ((qualities, "something is missing"), (worse, "worse than it was"), (moved + answers, "")):
+        state = (said or f"{len(bad)} moved") if bad else state
     return {
         "title": f"{watched.model} {watched.version}", "state": "too few rows" if few else state,
-        "good": not moved and not answers and not qualities and not few,
-        "facts": [("method", watched.method), ("from", stamp(whole.since)), ("to", stamp(whole.until)),
+        "good": not moved and not answers and not qualities and not worse and not few,
+        "facts": [("method", watched.method), ("from, UTC", stamp(whole.since)), ("to, UTC", stamp(whole.until)),
                   ("rows", f"{whole.rows:,}"), ("learned from", f"{watched.known.rows:,}")],
-        "warnings": [f"{one.name}: {one.why}" for one in qualities if one.state == "breach"]
+        "warnings": [f"{one.name}: {one.why}" for one in [*qualities, *worse] if one.state == "breach"]
         + ([f"{whole.rows} rows are too few to say anything; {bounds.rows} are needed."] if few else []),
         "tiles": [{"name": one.column, "value": size_text(one), "note": f"since {began[one.column]}"} for one in drawn],
         "pictures": figures,

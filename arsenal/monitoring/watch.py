@@ -31,9 +31,20 @@ class Watched(NamedTuple):
     folder: Path
 
 
+def find_model(model: str | Path) -> Path:
+    """The version that a path means, of an artifact, a model's folder or a run; or a name of the registry, models:/NAME@ALIAS."""
+    named = str(model).removeprefix("models:/")
+    if "@" not in named or Path(named).exists():
+        return locate(model)
+    from arsenal.runs.registry import open_registry
+
+    registry = open_registry()
+    return registry.path(*registry.resolve(named))
+
+
 def read_watched(model: str | Path, folder: str | Path, method: str | None = None) -> Watched:
-    """A method of an artifact (a version, a model's folder, a run's) in a monitoring folder: unless named, the one asked most."""
-    where = locate(model)
+    """A method of an artifact (as `find_model` finds it) in a monitoring folder: unless named, the one asked most."""
+    where = find_model(model)
     held = artifact.open_version(where).files
     manifest = artifact.read_manifest(where, held)
     if FILE not in held:
@@ -85,20 +96,20 @@ def read_batch(model: str | Path, table: str | Path, method: str | None = None) 
     from arsenal.data.delimited import Layout
     from arsenal.data.tabular import read_tables
 
-    where = locate(model)
+    where = find_model(model)
     served = load(where)
     name = method or served.default
     if served.reference is None or name not in served.reference.methods:
         raise MonitoringError(f"{where} has no reference of the method {name}; export its run again, where its data is.")
     frame, _, files = read_tables(str(table), Layout())
     known, loaded = served.reference.methods[name], served.methods[name]
-    made = [{column.name: Sketch(column) for column in columns} for columns in (known.inputs, known.outputs)]
+    inputs_made, outputs_made = ({column.name: Sketch(column) for column in part} for part in (known.inputs, known.outputs))
     entry, states = served.manifest["methods"][name], served.manifest["codecs"]
     asked: dict[str, list[np.ndarray]] = {}
     for at in range(0, len(frame), PIECE):
         inputs = tables.parse(loaded, frame[at : at + PIECE].to_csv(index=False).encode())
         both = (entry["inputs"], inputs, True), (entry["outputs"], served.infer(name, inputs), False)
-        for sketches, (described, arrays, inward) in zip(made, both, strict=True):
+        for sketches, (described, arrays, inward) in zip((inputs_made, outputs_made), both, strict=True):
             for one in described:
                 for column, values in PortColumns(one, states, inward).split(arrays[one["name"]]):
                     if column in sketches:
@@ -107,7 +118,7 @@ def read_batch(model: str | Path, table: str | Path, method: str | None = None) 
                             asked.setdefault(column, []).append(values)
     ended = max(file.stat().st_mtime for file in files)
     watched = Watched(served.name, str(served.version), name, known, served.reference, Path(table))
-    window = Window(ended, ended, len(frame), *made)
+    window = Window(ended, ended, len(frame), inputs_made, outputs_made)
     return AnsweredTable(watched, window, {column: np.concatenate(parts) for column, parts in asked.items()})
 
 

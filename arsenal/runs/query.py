@@ -53,7 +53,7 @@ def conditions(text: str) -> list[Condition]:
     found = []
     for part in re.split(r"\s+and\s+", text.strip()):
         match = re.fullmatch(r"\s*([^<>=!\s]+)\s*(<=|>=|!=|==|=|<|>)\s*(\S.*?)\s*", part)
-        if not match:
+        if not match or re.search(r"\sand$", part):
             raise RunError(f"`where` must be KEY SIGN VALUE, joined by ` and `, SIGN one of {' '.join(SIGNS)}; got {part!r}.")
         condition = Condition(*match.groups())
         if condition.sign[0] in "<>" and parse_number(condition.value) is None:

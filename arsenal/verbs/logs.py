@@ -40,6 +40,10 @@ def logs(
         assert erase is not None
         erase_from([Path(one) for one in folder.split(",") if one], erase, by, as_truth("yes", yes))
         return
+    if by or yes != "false":
+        raise UsageError("`by` and `yes` are of `erase` and `keep`.")
+    if follow == "true" and until is not None:
+        raise UsageError("`follow` goes on with what comes; it takes no until.")
     if format not in ("text", "json"):
         raise UsageError(f"`format` must be text or json; got {format}.")
     most, going = as_count("limit", limit), as_truth("follow", follow)

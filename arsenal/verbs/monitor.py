@@ -42,21 +42,22 @@ def report(
         raise UsageError("`labels` are joined to the rows of a request log; give `log` too.")
     said = log_findings(log, model, labels, method, begin, end) if log else None
     parts, seen = (log_parts(said), said.findings) if said else ([], [])
-    print_findings(write_page(Path(to), read_watched(model, folder, method), bounds, begin, end, parts) + seen)
+    print_findings(write_page(Path(to), read_watched(model, folder, method), bounds, begin, end, parts, seen) + seen)
     print(f"page: {to}")
 
 
 def performance(
     log: str, model: str, labels: str | None = None, method: str | None = None, since: str | None = None,
-    until: str | None = None, least: str = "", costs: str | None = None, size: str = "0.02", alpha: str = "0.01",
-    to: str | None = None,
+    until: str | None = None, least: str = "", costs: str | None = None, positive: str | None = None, size: str = "0.02",
+    alpha: str = "0.01", to: str | None = None,
 ) -> None:  # fmt: skip
     """Say how good answers are by labels that came later, and how good they probably are where none has come; exit 1 where worse.
 
     log: what `arsenal-serve --request-log` wrote, of one host or a folder of several. model: the artifact, a model's folder or a
     run's. labels: .csv, .parquet or .jsonl with id, label and, where requests have several rows, row. method: the one that was
     asked most unless given. since, until: the rows that are judged, beside those before. least: what must be kept to, as
-    accuracy:0.9,log_loss:0.4. costs: of mistakes, as false_alarm:1,miss:5. size: how much worse matters. alpha: the share of
+    accuracy:0.9,log_loss:0.4. costs: of mistakes, as false_alarm:1,miss:5; positive: the class that an alarm is of, the last by
+    name unless given. size: how much worse matters. alpha: the share of
     windows without change that may say so. to: a file to which findings are appended, such as FOLDER/findings.jsonl.
     """  # fmt: skip
     from arsenal.evaluation.threshold import read_costs
@@ -69,8 +70,13 @@ def performance(
         price = None if costs is None else read_costs(costs)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    for name, value in (("least", bounds.least), ("costs", price)):
+        if value and labels is None:
+            raise UsageError(f"`{name}` is of answers with labels; give `labels` too.")
+    if positive is not None and price is None:
+        raise UsageError("`positive` is of `costs`.")
     begin, end = as_time("since", since, 0.0), as_time("until", until, math.inf)
-    said = log_findings(log, model, labels, method, begin, end, price, bounds)
+    said = log_findings(log, model, labels, method, begin, end, price, bounds, positive=positive)
     if to is not None:
         append_findings(Path(to), said.findings)
     for one in said.findings:
@@ -82,6 +88,8 @@ def performance(
             print(f"{what}: {row.name}, by {row.by}")
     if any(one.state == "breach" for one in said.findings):
         raise Moved("what is above as a breach is worse than it was or must be.")
+    if missing := sorted(set(bounds.least) - {one.name for one in said.findings if one.bound is not None}):
+        raise Moved(f"{', '.join(missing)} must be kept to, and there are too few labels to say so.")
 
 
 NAMED = 5
@@ -150,9 +158,14 @@ def as_bounds(words: str) -> dict[str, float]:
     for part in filter(None, words.split(",")):
         name, _, number = part.strip().partition(":")
         try:
-            found[name] = float(number)
+            value = float(number)
         except ValueError as error:
             raise UsageError(f"`least` must be names with numbers, as accuracy:0.9,log_loss:0.4 is; got {words}.") from error
+        if not math.isfinite(value) or (name == "accuracy" and not 0 <= value <= 1):
+            raise UsageError(f"`least` of {name} must be {'0 to 1' if name == 'accuracy' else 'a finite number'}; got {number}.")
+        if name in found:
+            raise UsageError(f"`least` has {name} twice; got {words}.")
+        found[name] = value
     return found
 
 
@@ -163,9 +176,11 @@ def watch(
     """Look at the last window again and again, and append what is found to `findings.jsonl`, which alerts read.
 
     folder, model, method, size, alpha: as of `report`. window: how far back each look reaches, 1h, 30m. every: seconds between
-    two looks. once: true looks once, and exits 1 where something has moved or is missing. to: the file; the folder's
+    two looks. once: true looks once, and exits 1 where something has moved or a column is missing. to: the file; the folder's
     findings.jsonl unless given.
     """  # fmt: skip
+    from arsenal_serving.refused import Refused
+
     from arsenal.monitoring.findings import FILE, append_findings
     from arsenal.monitoring.report import findings_of
     from arsenal.monitoring.watch import MonitoringError, read_watched, slices_of
@@ -173,16 +188,19 @@ def watch(
     if once not in ("true", "false"):
         raise UsageError(f"`once` must be true or false; got {once}.")
     bounds, reach, pause = bounds_of(size, alpha), as_seconds("window", window), as_count("every", every)
-    target = Path(to) if to else Path(folder) / FILE
+    target, told = Path(to) if to else Path(folder) / FILE, ""
     while True:
         found = []
         try:
             watched = read_watched(model, folder, method)
             for one in slices_of(watched, math.inf, time.time() - reach):
                 found += findings_of(watched, one, bounds)
-        except MonitoringError:
+        except (MonitoringError, Refused) as error:
             if once == "true":
                 raise
+            if str(error) != told:
+                print(f"arsenal: {error}", flush=True)
+            told = str(error)
         append_findings(target, found)
         print_findings(found)
         if once == "true":
@@ -202,12 +220,12 @@ def reference(model: str, method: str | None = None) -> None:
     """
     from arsenal_serving.artifact import folder as artifact
     from arsenal_serving.artifact.reference import FILE, read
-    from arsenal_serving.artifact.versions import locate
-
+    
     from arsenal.evaluation.report import number
+    from arsenal.monitoring.watch import find_model
     from arsenal.runs.table import align
 
-    where = locate(model)
+    where = find_model(model)
     held = artifact.open_version(where).files
     if FILE not in held:
         raise UsageError(f"{where} has no {FILE}; export its run again, where its data is.")
@@ -235,7 +253,7 @@ def export(to: str, into: str, findings: str | None = None, objectives: str | No
     rules, the file of `levels`; 0.999 answered and 0.99 within 0.25 s unless given. job: of the servers in Prometheus.
     """
     from arsenal.monitoring import exports
-    from arsenal.monitoring.findings import read_findings
+    from arsenal.monitoring.findings import FILE, read_findings
     from arsenal.monitoring.levels import read_levels
     from arsenal.storage.files import write_text
 
@@ -243,9 +261,14 @@ def export(to: str, into: str, findings: str | None = None, objectives: str | No
         raise UsageError(f"`to` must be one of rules, grafana, metrics, otlp, parquet; got {to}.")
     if objectives is not None and to != "rules":
         raise UsageError(f"`objectives` is of to=rules; got to={to}.")
+    if findings is not None and to in ("rules", "grafana"):
+        raise UsageError(f"`findings` is of to=metrics, otlp and parquet; got to={to}.")
+    if to == "otlp" and not into.startswith(("http://", "https://")):
+        raise UsageError(f"`into` of to=otlp must be a collector's URL, http://HOST:4318; got {into}.")
     found = []
     if to in ("metrics", "otlp", "parquet"):
-        if findings is None or not Path(findings).exists():
+        place = Path(findings or "")
+        if findings is None or not (place.is_file() or (place / FILE).is_file()):
             raise UsageError(f"`findings` must name findings.jsonl or its folder; got {findings}.")
         found = read_findings(Path(findings))
     if to == "rules":

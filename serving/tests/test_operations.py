@@ -33,6 +33,7 @@ from arsenal_serving.protocols.errors import answer_error
 from arsenal_serving.repository.models import Repository
 from arsenal_serving.telemetry import audit, request_log
 from arsenal_serving.telemetry.logs import Log, write_all
+from arsenal_serving.telemetry.redaction import Redaction
 from arsenal_serving.telemetry.turning import TurningFiles
 
 SECRET, HIDDEN = 1234.5678, 8765.25
@@ -456,10 +457,13 @@ def test_too_much_at_once_is_dropped_and_counted(repository, tmp_path):
     [
         (["--request-log", "{}", "--redact", "x.d"], "unknown --redact 'x.d'; did you mean 'x."),
         (["--request-log", "{}", "--redact", "x.*name*"], "unknown --redact 'x.*name*'"),
-        (["--redact", "x"], "needs --request-log"),
-        (["--log-bytes", "2000000"], "is of --log-to"),
+        (["--redact", "x"], "--redact needs --request-log FOLDER or --monitor FOLDER."),
+        (["--log-bytes", "2000000"], "--log-bytes needs --log-to FOLDER."),
+        (["--sample", "1"], "--sample needs --request-log FOLDER."),
+        (["--monitor-window", "5"], "--monitor-window needs --monitor FOLDER."),
+        (["--monitor", "{}", "--redact", "y.z"], "unknown --redact 'y.z'"),
         (["--audit", "/dev/full"], "the audit log cannot be written: No space left on device."),
-        (["--audit", "{}/none/audit"], "cannot be opened: No such file or directory"),
+        (["--audit", "/dev/null/x/audit"], "cannot be opened: Not a directory"),
         (["--request-log", "/dev/null/x"], "cannot be written"),
         (["--request-log", "{}", "--sample", "0"], "must be more than 0"),
         (["--log", "all"], "invalid choice"),
@@ -486,7 +490,7 @@ def test_wrong_options_are_one_line(models, tmp_path, words, says):
     ],
 )
 def test_patterns_redact_what_fits_them(models, tmp_path, redact, columns, left):
-    log = request_log.RequestLog(tmp_path, Repository(models, load), 1.0, redact)
+    log = request_log.RequestLog(tmp_path, Repository(models, load), 1.0, Redaction(redact))
     port = load(models / "twice").methods["predict"].inputs[0]._replace(name="x", columns=columns)
     tensor = log._tensor(port, np.arange(3, dtype=np.float32)[None])
     assert (None if "data" not in tensor else list(tensor["data"])) == left

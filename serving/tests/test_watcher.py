@@ -122,6 +122,26 @@ def test_a_server_counts_what_it_is_asked(people, tmp_path):
     assert found.outputs["predict"].counts.tolist() == [45, 0, 0, 0]
 
 
+def test_what_is_redacted_is_not_counted(people, tmp_path):
+    words = ("--monitor-window", "1", "--redact", "levels", "--redact", "predict")
+    running = start(people, "--monitor", str(tmp_path), *words)
+    assert running.ask("POST", "/predict", {"records": [{"sex": "Secret7", "age": 424242.5}] * 3}).status == 200
+    running.process.send_signal(signal.SIGTERM)
+    running.process.communicate(timeout=20)
+    (window,) = read_windows(tmp_path / "people" / "1", load(people).reference, "predict")
+    assert window.redacted == {"sex", "predict"} and list(window.inputs) == ["age"] and not window.outputs
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"Secret7" in path.read_bytes()]
+    found = merge_windows([window, window._replace(redacted=frozenset({"x"}))])
+    assert found.redacted == {"sex", "predict", "x"} and found.inputs["age"].rows == 6
+
+
+def test_a_torn_window_is_left_out(people, tmp_path):
+    (tmp_path / "20261130").mkdir()
+    (tmp_path / "20261130" / "1.json").write_text('{"format": 1, "sin')
+    with pytest.warns(UserWarning, match=r"1\.json is torn and left out"):
+        assert not list(read_windows(tmp_path, load(people).reference, "predict"))
+
+
 def test_a_model_without_a_reference_is_named(tmp_path):
     export(tmp_path / "plain", lambda params, x: x * params, jnp.float32(2.0), np.ones((2, 3), np.float32))
     assert load(tmp_path / "plain").reference is None

@@ -92,6 +92,9 @@ def test_counters_are_read_and_grow_from_look_to_look(tmp_path):
     text = exposition(90, 6, 4, waiting=12)
     assert read_counters(text, ANSWERED) == (4.0, 100.0) and read_counters(text, FAST) == (10.0, 100.0)
     assert read_counters(text, ANSWERED._replace(model="strange")) == (0.0, 0.0)
+    records = text.replace('operation="infer"', 'operation="predict"').replace('"503"', '"400"')
+    assert read_counters(records, ANSWERED) == (0.0, 100.0) and read_counters(records, ANSWERED._replace(operation="infer")) == (0.0, 0.0)
+    assert read_counters(records, Objective("understood", "refused")) == (4.0, 100.0)
     assert read_counters(text, Objective("room", "saturation", most=10)) == (1.0, 1.0)
     with pytest.raises(MonitoringError, match="^`within` of `fast` must be one of 0.25, 1; got 0.3.$"):
         read_counters(text, FAST._replace(within=0.3))
@@ -185,7 +188,7 @@ def test_a_server_is_looked_at_and_its_looks_are_kept(tmp_path):
 
 @pytest.mark.parametrize("text, said", [
     ("window: 30d", "must have `objectives`, by name"),
-    ("objectives: {a: {measure: speed}}", "must have a measure, one of errors, latency, throughput, saturation, memory"),
+    ("objectives: {a: {measure: speed}}", "must have a measure, one of errors, refused, latency, throughput, saturation, memory"),
     ("objectives: {a: {measure: latency, target: 0.9}}", "must have within"),
     ("objectives: {a: {measure: errors, target: 1}}", "must be a number above 0 and below 1; got 1"),
     ("objectives: {a: {measure: errors, target: 0.9, within: 3}}", "may have measure, model, operation, target; got within"),

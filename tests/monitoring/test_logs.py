@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from arsenal_serving.cli.replay import requests
 from arsenal_serving.refused import Refused
 from arsenal_serving.telemetry import audit
 
@@ -137,6 +138,8 @@ def test_a_subject_is_erased_from_every_log_and_the_chain_holds(folder):
     assert b"Zo" not in (folder / "audit.log").read_bytes()
     found = json.loads(path.read_text().splitlines()[0])
     assert found["inputs"][0]["data"] == ["a", "b", None, None, "d", "Zoë Smithson"] and found["outputs"][0]["data"] == [0.0, None, 2.0]
+    assert found["inputs"][0]["parameters"] == {"redacted": True, "erased": 1, "by": "bob"}
+    assert json.loads(path.read_text().splitlines()[1]) == {"time": 7, "level": "info", "event": "erased", "by": "bob"}
     # The server goes on with the same file, and the head of before is in the chain still.
     log.record("drain", {"by": "ada"})
     log.close()
@@ -157,6 +160,28 @@ def test_a_subject_is_erased_from_every_log_and_the_chain_holds(folder):
     (folder / "audit.log").write_bytes(b"\n".join(lines[:3]) + b"\n")
     with pytest.raises(Refused, match="no line says by whom"):
         audit.verify(folder / "audit.log")
+
+
+def test_what_was_erased_leaves_a_log_that_is_read(tmp_path):
+    whole = REQUEST | {"version": "1", "method": "predict", "seconds": 0.1}
+    path = tmp_path / "requests-1-1-1.jsonl"
+    path.write_text("".join(line(f"2026-02-02T08:00:0{k}Z", **(whole | {"id": f"zoë.{k}"})) for k in range(3)))
+    assert erase_subject([tmp_path], "ZOE\u0308", "bob") == {path: 3}  # the same letter, coded otherwise
+    with path.open("a") as file:
+        file.write("\n" + line("2026-02-02T08:00:09Z", **whole))
+    assert [one["id"] for one in requests(tmp_path)] == ["abc"]
+    assert erase_old([tmp_path], 60.0, time.time()) and not list(requests(tmp_path))
+
+
+def test_the_names_of_levels_that_a_server_counted_are_erased(tmp_path):
+    window = tmp_path / "seen" / "table" / "1" / "20260202" / "080000-12-000001.json"
+    window.parent.mkdir(parents=True)
+    sketch = {"counts": [1, 2], "new": {"Zoë Smith": 2, "Ulm": 1}}
+    window.write_text(json.dumps({"methods": {"predict": {"inputs": {"town": sketch}, "outputs": {}}}}))
+    assert count_subject([tmp_path], "Zoë Smith") == {window: 1}
+    assert erase_subject([tmp_path], "zoë smith", "bob") == {window: 1} and count_subject([tmp_path], "Zoë") == {}
+    left = json.loads(window.read_text())["methods"]["predict"]["inputs"]["town"]
+    assert left == {"counts": [1, 2], "new": {"Ulm": 1}}
 
 
 @pytest.mark.parametrize("cut", [0, 320, 400, 10_000])

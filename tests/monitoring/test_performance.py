@@ -47,12 +47,52 @@ def test_labels_are_joined_by_request_and_row():
     frame = pd.DataFrame({"id": ["r0", "r0", "r1", "r1", "r9", "r2"], "row": [0, 0, 1, 1, 0, 0], "label": ["yes", "yes", "no", "yes", "no", None]})
     y, counts = join_labels(given, frame)
     assert y.tolist() == ["yes", None, None, None, None, None]
-    assert counts == (1, 4, 1, 1, 1)
+    assert counts[:5] == (1, 4, 1, 1, 1)
     assert counts.text() == (
         "1 rows have labels, 4 wait; 1 came twice; 1 contradict and do not count; 1 are of rows that the log has not"
     )
     with pytest.raises(MonitoringError, match="^labels need a column row, from 0: request r0 has several rows.$"):
         join_labels(given, frame.drop(columns="row"))
+    with pytest.raises(MonitoringError, match="^`row` of labels must be whole numbers from 0; line 3 has 'x'.$"):
+        join_labels(given, frame.assign(row=["0", "x", "1", "1", "0", "0"]))
+
+
+def test_labels_that_cannot_be_meant_do_not_count_and_are_told():
+    given = rows({"x": np.arange(5.0)}, predict=np.array(["no", "yes", "no", "no", "yes"], object))
+    given = given._replace(known=("no", "yes"), id=np.array(["a", "b", "twice", "twice", "e"]), elsewhere=frozenset({"old"}))
+    frame = pd.DataFrame({"id": ["a", "b", "twice", "e", "old", "new"], "label": ["no", " yes", "no", "maybe", "no", "no"]})
+    y, counts = join_labels(given, frame)
+    assert y.tolist() == ["no", None, None, None, None]
+    assert counts.text() == (
+        "1 rows have labels, 4 wait; 1 are of rows that the log has not; 1 are of rows of other versions or methods; "
+        "1 are of an id that several requests had, and do not count; 2 are no class of the model, as ' yes', and do not count"
+    )
+    assert given.names[2:4] == ["twice", "twice"] and given._replace(place=np.array([0, 0, 0, 1, 0])).names[3] == "twice row=1"
+    one = given._replace(version="2", answered={"predict": np.array(["yes"] * 5, object)})
+    assert compare_versions(given, one)["rows"] == 3, "Of an id that came twice nobody knows which row is which."
+
+
+def test_costs_are_of_the_class_that_is_told():
+    given, y = world(np.random.default_rng(0), 500)
+    answer = np.where(given.answered["predict_proba"][:, 1] > 0.5, "yes", "no")
+    wrongly, missed = ((answer == "no") & (y == "yes")).mean(), ((answer == "yes") & (y == "no")).mean()
+    (cost,) = [one for one in judge(given, y, Costs(1, 5), positive="no").measures if one.name == "cost"]
+    assert cost.value == pytest.approx(wrongly + 5 * missed)
+    words = given._replace(answered={"predict": answer.astype(object)})
+    (same,) = [one for one in judge(words, y, Costs(1, 5), positive="no").measures if one.name == "cost"]
+    assert same.value == cost.value
+    (found,) = [one for one in performance_findings(given, y, costs=Costs(1, 5)) if one.name == "cost"]
+    assert found.why.endswith("a row, alarms being yes")
+    with pytest.raises(MonitoringError, match="^`positive` must be one of no, yes; got maybe.$"):
+        judge(given, y, Costs(1, 5), positive="maybe")
+    with pytest.raises(MonitoringError, match="^costs are of two classes; m answers numbers.$"):
+        judge(rows({"x": np.arange(2.0)}, predict=np.array([1.0, 2.0])), np.array([1.0, 2.0], object), Costs(1, 5))
+
+
+def test_a_bound_without_labels_is_a_warning():
+    given, y = world(np.random.default_rng(0), 500)
+    (found,) = performance_findings(given.take(np.arange(9)), y[:9], bounds=PerformanceBounds(least={"accuracy": 0.9}))
+    assert (found.state, found.why) == ("warning", "too few labels, 9 of 30")
 
 
 def test_a_table_of_labels_may_be_torn_and_must_have_its_columns(tmp_path):

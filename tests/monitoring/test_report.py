@@ -71,6 +71,9 @@ def test_a_page_says_what_moved_and_since_when(people, tmp_path, capsys):
         read_watched(version, tmp_path / "nothing")
     broken = next((tmp_path / "seen").rglob("000002-1-1.json"))
     broken.write_text(broken.read_text()[:200])
+    with pytest.warns(UserWarning, match=r"000002-1-1.json is torn and left out"):
+        write_page(tmp_path / "page.html", read_watched(version, tmp_path / "seen"))
+    broken.write_text('{"format": 1, "since": "never"}')
     with pytest.raises(Exception, match=r"000002-1-1.json is no window of this model"):
         write_page(tmp_path / "page.html", read_watched(version, tmp_path / "seen"))
 

@@ -2,12 +2,13 @@
 
     FOLDER/MODEL/VERSION/20261130/205000-1234-567890.json  when it began, UTC; the process; a number of its own
     {"format": 1, "since": 1796070600.0, "until": 1796070660.0, "rows": 812,
-     "methods": {"predict": {"inputs": {COLUMN: sketch, ...}, "outputs": {...}}}}
+     "methods": {"predict": {"inputs": {COLUMN: sketch, ...}, "outputs": {...}, "redacted": [COLUMN, ...]}}}
 """
 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +26,8 @@ class Window(NamedTuple):
     rows: int
     inputs: dict[str, Sketch]
     outputs: dict[str, Sketch]
+    redacted: frozenset[str] = frozenset()
+    """Columns that were not counted because nobody may know them."""
 
 
 def read_windows(
@@ -32,23 +35,27 @@ def read_windows(
 ) -> Iterator[Window]:
     """The windows of FOLDER/MODEL/VERSION in the order of their times, those of several processes one after another.
 
-    A file that is torn, or of another reference, raises `Refused` by its name.
+    A file that is torn is left out, with a warning that names it; one of another reference raises `Refused`.
     """
     columns = known.methods[method]
     for path in sorted(folder.glob("*/*.json")):
         try:
             body = json.loads(path.read_bytes())
+        except ValueError:
+            warnings.warn(f"{path} is torn and left out.", stacklevel=2)
+            continue
+        try:
             began, ended = float(body["since"]), float(body["until"])
             if ended <= since or began >= until or method not in body["methods"]:
                 continue
             one = body["methods"][method]
-            made = [
+            inputs, outputs = (
                 {known.name: Sketch.read(known, one[way][known.name]) for known in listed if known.name in one[way]}
                 for way, listed in (("inputs", columns.inputs), ("outputs", columns.outputs))
-            ]
+            )
         except (ValueError, KeyError, TypeError) as error:
             raise Refused(f"{path} is no window of this model: {error}.") from error
-        yield Window(began, ended, int(body["rows"]), *made)
+        yield Window(began, ended, int(body["rows"]), inputs, outputs, frozenset(one.get("redacted", ())))
 
 
 def merge_windows(windows: Iterable[Window]) -> Window | None:
@@ -70,4 +77,5 @@ def merge_windows(windows: Iterable[Window]) -> Window | None:
         sum(window.rows for window in several),
         merge([window.inputs for window in several]),
         merge([window.outputs for window in several]),
+        frozenset[str]().union(*(window.redacted for window in several)),
     )

@@ -52,12 +52,14 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             left -= len(text)
             if left < 0:
                 return
-            if not text.endswith(b"\n"):
+            if not text.endswith(b"\n") or not text.strip():
                 continue
             try:
                 line = orjson.loads(text)
             except orjson.JSONDecodeError as error:
                 raise Refused(f"{path} is no file of a request log: {show(text[:60])}.") from error
+            if isinstance(line, dict) and line.get("event") == "erased":
+                continue
             if not isinstance(line, dict) or not line.keys() >= NEEDED:
                 raise Refused(f"{path} is no file of a request log: {show(text[:60])}.")
             yield line

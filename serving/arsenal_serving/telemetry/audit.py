@@ -54,6 +54,7 @@ class Audit:
         self.failures = 0
         self._lock = threading.Lock()  # flock is of the open file: the threads of a process have it together
         try:
+            os.makedirs(os.path.dirname(self.path) or ".", mode=0o700, exist_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             sync_folder(os.path.dirname(os.path.abspath(self.path)))
         except OSError as error:

@@ -55,7 +55,7 @@ class Log:
         elif call.operation in CHANGES:
             self._background.put(("warning", time.time(), *_facts(call), call.error))
         elif self._requests:
-            self._background.put(("info", time.time(), *_facts(call)))
+            self._background.put(("warning", time.time(), *_facts(call)))
 
     def event(self, level: str, event: str, **fields: Any) -> None:
         """A line for what happens to the server or its models."""

@@ -12,12 +12,21 @@ from arsenal_serving.calls import Stop
 from arsenal_serving.refused import Refused
 from arsenal_serving.telemetry.audit import Audit
 from arsenal_serving.telemetry.logs import Log
+from arsenal_serving.telemetry.redaction import Redaction
 from arsenal_serving.telemetry.turning import TurningFiles
 
 if TYPE_CHECKING:  # it imports jax, which takes a second: not before the arguments are known to be good
     from arsenal_serving.protocols.serving import Serving
 
-LOG = 256 << 20  # bytes of the log in a folder
+LOG, REQUEST_LOG = 256 << 20, 1 << 30  # bytes of the logs in a folder
+SAMPLE, WINDOW = 0.01, 60.0  # of the requests; seconds
+OPTIONS_OF = {
+    "--redact": ("--request-log", "--monitor"),
+    "--sample": ("--request-log",),
+    "--request-log-bytes": ("--request-log",),
+    "--monitor-window": ("--monitor",),
+    "--log-bytes": ("--log-to",),
+}
 REFRESH = 1.0  # seconds between two times that a worker tells the others what it counted
 
 
@@ -33,22 +42,22 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--audit", metavar="FILE", help="append who changed what, as a chain of hashes")
     group.add_argument("--request-log", metavar="FOLDER", help="keep a sample of requests and answers; off otherwise")
-    group.add_argument("--sample", type=_share, default=0.01, help="of the requests (default: %(default)s)")
+    group.add_argument("--sample", type=_share, metavar="SHARE", help=f"of the requests (default: {SAMPLE})")
     group.add_argument(
         "--redact",
         action="append",
         default=[],
         metavar="INPUT[.COLUMN]",
-        help="not kept; an output alike; 'x.*name*' fits several; repeatable",
+        help="neither kept nor counted; an output alike; 'x.*name*' fits several; repeatable",
     )
     group.add_argument(
         "--monitor", metavar="FOLDER", help="count how what is asked is distributed, beside what the model learned from"
     )
     group.add_argument(
-        "--monitor-window", type=_seconds, default=60.0, metavar="S", help="of each file (default: 60 seconds)"
+        "--monitor-window", type=_seconds, metavar="S", help="of each file (default: 60 seconds)"
     )
     group.add_argument(
-        "--request-log-bytes", type=_size, default=1 << 30, metavar="N", help="in all; the oldest go (default: 1 GiB)"
+        "--request-log-bytes", type=_size, metavar="N", help="in all; the oldest go (default: 1 GiB)"
     )
 
 
@@ -72,6 +81,10 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _given(given: argparse.Namespace, option: str) -> Any:
+    return getattr(given, option.removeprefix("--").replace("-", "_"))
+
+
 def _size(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1 << 20:
         raise argparse.ArgumentTypeError(f"must be at least {1 << 20}; got {text!r}")
@@ -93,15 +106,18 @@ class Operations:
 
         self._repository, self._said_ready, self._worker = serving.repository, False, worker
         self._audit = Audit(given.audit) if given.audit else None
-        self._requests = None
+        self._requests, self._redaction = None, Redaction(given.redact)
+        for option, of in OPTIONS_OF.items():
+            if _given(given, option) and not any(_given(given, one) for one in of):
+                raise Refused(f"{option} needs {' or '.join(f'{one} FOLDER' for one in of)}.")
         if given.request_log:
             self._requests = RequestLog(
-                given.request_log, self._repository, given.sample, given.redact, given.request_log_bytes
+                given.request_log,
+                self._repository,
+                given.sample or SAMPLE,
+                self._redaction,
+                given.request_log_bytes or REQUEST_LOG,
             )
-        elif given.redact:
-            raise Refused("--redact is of a request log: it needs --request-log FOLDER.")
-        if given.log_bytes and not given.log_to:
-            raise Refused("--log-bytes is of --log-to FOLDER.")
         try:
             files = TurningFiles(given.log_to, "server", given.log_bytes or LOG) if given.log_to else None
         except OSError as error:
@@ -120,7 +136,11 @@ class Operations:
             observers.append(requests.observe)
             about = "Requests of the sample that are not in the request log."
             counts.append(("request_log_dropped", about, lambda: requests.dropped))
-        self._watcher = Watcher(given.monitor, self._repository, given.monitor_window) if given.monitor else None
+        self._watcher = (
+            Watcher(given.monitor, self._repository, given.monitor_window or WINDOW, self._redaction)
+            if given.monitor
+            else None
+        )
         if (watcher := self._watcher) is not None:
             observers.append(watcher.observe)
             about = "Inferences that monitoring did not count, and windows that it could not write."
@@ -155,8 +175,7 @@ class Operations:
 
     def ready(self) -> None:
         """Say that models are ready; raises `Refused` for what should be redacted and is nowhere."""
-        if self._requests is not None:
-            self._requests.check()
+        self._redaction.check(self._repository)
         models = [f"{name}/{version}" for name, version, _ in self._repository.ready()]
         if self._watcher is not None:
             self._tick()

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
-from fnmatch import fnmatchcase
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -18,12 +16,13 @@ import numpy as np
 import orjson
 
 from arsenal_serving.calls import Call
-from arsenal_serving.model import Port, ServedModel
+from arsenal_serving.model import Port
 from arsenal_serving.protocols import open_inference
-from arsenal_serving.refused import Refused, unknown_name
+from arsenal_serving.refused import Refused
 from arsenal_serving.repository.models import Missing, Repository, Unready
 from arsenal_serving.telemetry.background import Background
 from arsenal_serving.telemetry.logs import stamp
+from arsenal_serving.telemetry.redaction import NOTHING, Redaction
 from arsenal_serving.telemetry.turning import ALL, TurningFiles
 
 MOST_WAITING, MOST_BYTES = 1024, 64 << 20  # requests, and bytes of their tensors, that wait to be written
@@ -38,11 +37,6 @@ def is_sampled(id: str, share: float) -> bool:
     2579
     """
     return int.from_bytes(sha256(id.encode()).digest()[:8], "big") < share * 2.0**64
-
-
-def is_pattern(name: str) -> bool:
-    """Whether a name stands for several, by *, ? or [...]."""
-    return bool(set(name) & set("*?["))
 
 
 class Kept(NamedTuple):
@@ -63,10 +57,10 @@ class RequestLog:
         folder: str | os.PathLike,
         repository: Repository,
         share: float = 0.01,
-        redact: Iterable[str] = (),
+        redaction: Redaction = NOTHING,
         most: int = ALL,
     ):
-        self._repository, self._share, self._redact = repository, share, set(redact)
+        self._repository, self._share, self._redaction = repository, share, redaction
         self._came = self._went = 0  # bytes, on the event loop and on the thread
         self._lost = self._failed = 0
         try:
@@ -79,14 +73,6 @@ class RequestLog:
     def dropped(self) -> int:
         """Requests of the sample that are not in it: they came too fast, or the disk is full."""
         return self._lost + self._failed + self._background.dropped
-
-    def check(self) -> None:
-        """Raise `Refused` for a `--redact` that names nothing of any model that is ready: it would redact nothing."""
-        models = self._repository.ready()
-        known = {name for _, _, model in models for name in _names(model)}
-        for name in sorted(self._redact - known):
-            if not is_pattern(name) or not any(fnmatchcase(one, name) for one in known):
-                raise unknown_name("--redact", name, known)
 
     def observe(self, call: Call) -> None:
         """Keep a call, if its inputs were read and it is in the sample."""
@@ -153,18 +139,9 @@ class RequestLog:
 
     def _tensor(self, port: Port, array: np.ndarray) -> dict[str, Any]:
         tensor = {"name": port.name, "shape": list(array.shape), "datatype": open_inference.datatype_name(port)}
-        columns, head = port.columns or [], f"{port.name}."
-        plain = {name for name in self._redact if not is_pattern(name)}
-        named = {name.removeprefix(head) for name in plain if name.startswith(head)}
-        patterns = self._redact - plain
-        fitting = [column for column in columns if any(fnmatchcase(head + column, one) for one in patterns)]
-        hidden = not columns and any(one.rpartition(".")[0] == port.name for one in patterns)
-        whole = port.name in plain or hidden or any(fnmatchcase(port.name, one) for one in patterns)
-        # Of a version that has no such column nobody knows where it is: then all of it is gone.
-        if whole or not named <= set(columns):
+        columns = port.columns or []
+        if (gone := self._redaction.hidden(port.name, columns)) is None:
             return {**tensor, "parameters": {"redacted": True}}
-        named |= set(fitting)
-        gone = [at for at, column in enumerate(columns) if column in named]
         if not gone:
             return {**tensor, "data": open_inference.to_json(array.reshape(-1))}
         data = open_inference.to_json(array.reshape(-1))
@@ -173,9 +150,3 @@ class RequestLog:
             values[at :: len(columns)] = [None] * len(values[at :: len(columns)])
         return {**tensor, "data": values, "parameters": {"redacted": ",".join(columns[at] for at in gone)}}
 
-
-def _names(model: ServedModel) -> Iterable[str]:
-    for method in model.methods.values():
-        for port in (*method.inputs, *method.outputs):
-            yield port.name
-            yield from (f"{port.name}.{column}" for column in port.columns or ())

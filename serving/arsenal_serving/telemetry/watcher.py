@@ -21,6 +21,7 @@ from arsenal_serving.files import replace_file
 from arsenal_serving.refused import Refused
 from arsenal_serving.repository.models import Missing, Repository, Unready
 from arsenal_serving.telemetry.background import Background
+from arsenal_serving.telemetry.redaction import NOTHING, Redaction
 
 MOST_WAITING = 1 << 16  # inferences
 EVERY = 0.25  # seconds between two times that the thread counts
@@ -39,11 +40,18 @@ class Inference(NamedTuple):
 class Counting:
     """The sketches of one method of one version in a window that is open."""
 
-    def __init__(self, known: MethodReference, entry: dict[str, Any], states: dict[str, Any]):
+    def __init__(
+        self, known: MethodReference, entry: dict[str, Any], states: dict[str, Any], redaction: Redaction
+    ):
         self._ports = {
             way: [PortColumns(one, states, way == "inputs") for one in entry[way]] for way in ("inputs", "outputs")
         }
-        self._columns: dict[str, list[ReferenceColumn]] = {"inputs": known.inputs, "outputs": known.outputs}
+        self._columns: dict[str, list[ReferenceColumn]] = {}
+        self._redacted: list[str] = []
+        for way, columns in (("inputs", known.inputs), ("outputs", known.outputs)):
+            gone = redaction.columns(entry[way], [column.name for column in columns], way == "inputs")
+            self._columns[way] = [column for column in columns if column.name not in gone]
+            self._redacted += gone
         self.rows = 0
         self.clear()
 
@@ -68,16 +76,24 @@ class Counting:
 
     def state(self) -> dict[str, Any]:
         """As a window's file has it."""
-        return {
-            way: {name: sketch.state() for name, sketch in sketches.items()} for way, sketches in self._sketches.items()
-        }
+        made: dict[str, Any] = {"redacted": self._redacted} if self._redacted else {}
+        for way, sketches in self._sketches.items():
+            made[way] = {name: sketch.state() for name, sketch in sketches.items()}
+        return made
 
 
 class Watcher:
     """An observer that counts inferences. Raises `Refused` for a folder that cannot be written."""
 
-    def __init__(self, folder: str | os.PathLike, repository: Repository, window: float = WINDOW):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        repository: Repository,
+        window: float = WINDOW,
+        redaction: Redaction = NOTHING,
+    ):
         self._folder, self._repository, self._window = Path(folder), repository, window
+        self._redaction = redaction
         self._counting: dict[tuple[str, str], dict[str, Counting]] = {}  # by model and version
         self._called: dict[tuple[str, str], dict[str, Counting]] = {}  # by NAME or NAME.METHOD, as clients call it
         self._began = _begin(time.time(), window)
@@ -141,7 +157,9 @@ class Watcher:
             known = served.reference.methods if served.reference is not None else {}
             entries, states = served.manifest["methods"], served.manifest["codecs"]
             self._counting[key] = {
-                name: Counting(one, entries[name], states) for name, one in known.items() if name in entries
+                name: Counting(one, entries[name], states, self._redaction)
+                for name, one in known.items()
+                if name in entries
             }
         self._called[called, version] = self._counting[key]
         return self._counting[key]
