@@ -114,7 +114,8 @@ def page_of(
         "title": f"{watched.model} {watched.version}", "state": "too few rows" if few else state,
         "good": not moved and not answers and not qualities and not worse and not few,
         "facts": [("method", watched.method), ("from, UTC", stamp(whole.since)), ("to, UTC", stamp(whole.until)),
-                  ("rows", f"{whole.rows:,}"), ("learned from", f"{watched.known.rows:,}")],
+                  ("rows", f"{whole.rows:,}"), ("learned from", f"{watched.known.rows:,}"),
+                  *([("redacted", ", ".join(sorted(whole.redacted)))] if whole.redacted else [])],
         "warnings": [f"{one.name}: {one.why}" for one in [*qualities, *worse] if one.state == "breach"]
         + ([f"{whole.rows} rows are too few to say anything; {bounds.rows} are needed."] if few else []),
         "tiles": [{"name": one.column, "value": size_text(one), "note": f"since {began[one.column]}"} for one in drawn],

@@ -79,7 +79,8 @@ def _values(method: Loaded, records: list) -> dict[str, list]:
                 values[name].append(record[name])
                 continue
             if not any(column in record for each in labels.values() for column in each):
-                tables.check_there([name], record, record, f"record {number}")
+                every = [column for one in ports for column in (one.columns or [one.name])]
+                tables.check_there(every, record, record, f"record {number}")
             tables.check_there(columns, record, record, f"record {number}")
             values[name].append(_nest([record[column] for column in columns], port.shape[1:]))
     return values

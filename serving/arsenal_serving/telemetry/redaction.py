@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from arsenal_serving.model import ServedModel
 from arsenal_serving.refused import unknown_name
-from arsenal_serving.repository.models import Repository
+
+if TYPE_CHECKING:  # they import jax, which the command's options do not need
+    from arsenal_serving.model import ServedModel
+    from arsenal_serving.repository.models import Repository
 
 
 def is_pattern(name: str) -> bool:
