@@ -25,6 +25,8 @@ SHOWN = 6
 """Columns that are drawn."""
 PARTS = 12
 """Bars of a column."""
+ANSWERS = ("performance", "estimated_performance", "concept_drift")
+"""Kinds of findings that are said at the head of the page: that answers have become worse."""
 HEADS = ["column", "moved by", "since", "p", "index", "before", "now", "missing", "not known"]
 
 
@@ -116,7 +118,8 @@ def page_of(
         "facts": [("method", watched.method), ("from, UTC", stamp(whole.since)), ("to, UTC", stamp(whole.until)),
                   ("rows", f"{whole.rows:,}"), ("learned from", f"{watched.known.rows:,}"),
                   *([("redacted", ", ".join(sorted(whole.redacted)))] if whole.redacted else [])],
-        "warnings": [f"{one.name}: {one.why}" for one in [*qualities, *worse] if one.state == "breach"]
+        "warnings": [f"{one.name}: {one.why}" for one in qualities if one.state == "breach"]
+        + [f"{one.name}: {one.why}" for one in worse if one.kind in ANSWERS]
         + ([f"{whole.rows} rows are too few to say anything; {bounds.rows} are needed."] if few else []),
         "tiles": [{"name": one.column, "value": size_text(one), "note": f"since {began[one.column]}"} for one in drawn],
         "pictures": figures,

@@ -11,7 +11,7 @@ from arsenal_serving.artifact.sketch import Sketch, describe
 from arsenal_serving.artifact.windows import Window
 
 from arsenal import compose, fit
-from arsenal.monitoring import DriftBounds, append_findings, read_findings, read_watched
+from arsenal.monitoring import DriftBounds, Finding, append_findings, read_findings, read_watched
 from arsenal.monitoring.report import findings_of, join_labels, since_when, write_page
 from arsenal.monitoring.watch import MonitoringError, most_asked, read_batch
 from arsenal.road import export
@@ -57,6 +57,12 @@ def test_a_page_says_what_moved_and_since_when(people, tmp_path, capsys):
     assert found["drift", "age"].state == "breach" and found["quality", "town"].why.endswith("learn from: Atlantis")
     page = (tmp_path / "page.html").read_text()
     assert "age" in page and time.strftime("%Y-%m-%d %H:%M", time.gmtime(begin + 180)) in page and 'src="http' not in page
+    same = read_watched(version, tmp_path / "seen")
+    worse = Finding(1.0, "table", "1", "concept_drift", "loss", "breach", why="0.5 since, 0.2 before")
+    quiet = write_page(tmp_path / "quiet.html", same, until=begin + 180, others=[worse])
+    assert not [one for one in quiet if one.kind == "drift" and one.state == "breach"]
+    page = (tmp_path / "quiet.html").read_text()
+    assert "worse than it was" in page and "loss: 0.5 since, 0.2 before" in page and "as it learned" not in page
     report(str(version), folder=str(tmp_path / "seen"), to=str(tmp_path / "again.html"))
     assert "breach  drift  age: moved by" in capsys.readouterr().out
     with pytest.raises(Exception, match="has moved or is missing"):
