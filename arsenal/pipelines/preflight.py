@@ -1,4 +1,4 @@
-"""What of a flow would fail, found before it runs: files, the experiment that it learns, its rows, and what they are judged by."""
+"""What of a flow would fail, found before it runs: files, the experiment that it learns, its rows, and what judges it."""
 
 from collections.abc import Mapping
 from pathlib import Path

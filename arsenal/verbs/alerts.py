@@ -106,23 +106,20 @@ def run(
 def check_listened(read: Any) -> None:
     """Refuse to listen where no rule is about what would come."""
     if not any(LISTENED in rule.kinds or not rule.kinds for rule in read.rules.values()):
-        raise UsageError(f"`listen` brings findings of the kind {LISTENED}, which no rule of the policy is about: nobody would hear.")
+        raise UsageError(f"`listen` needs a rule that is about the kind {LISTENED}, of which it brings findings; there is none.")
 
 
 def check_files(files: list[Path], listens: bool) -> list[str]:
     """Refuse files of findings that are not there; what is said of folders that hold none yet."""
     from arsenal.nearest import nearest
 
-    said = []
-    for number, path in enumerate(files):
-        if path.is_file():
-            continue
-        made = listens and number == 0 and path.parent.is_dir()  # by what comes
-        if path.name != FINDINGS and not made or not path.parent.is_dir():
-            there = [one.name for one in path.parent.glob("*.jsonl")] if path.parent.is_dir() else []
-            raise UsageError(f"`findings`: there is no file {path}, and no folder.{nearest(path.name, there)}")
-        said.append(f"{path.parent} holds no {path.name} yet; it is read as it comes.")
-    return said
+    missing = [path for path in files if not path.is_file()]
+    for path in missing:
+        made = path.name == FINDINGS or (listens and path == files[0])  # by `monitor watch`, or by what comes
+        if not (made and path.parent.is_dir()):
+            near = nearest(path.name, [one.name for one in path.parent.glob("*.jsonl")])
+            raise UsageError(f"`findings`: there is no file {path}, and no folder.{near}")
+    return [f"{path.parent} holds no {path.name} yet; it is read when it comes." for path in missing]
 
 
 def tell_unheard(policy: Callable[[], Any], say: Callable[[str], None]) -> Callable[[list[Any]], None]:

@@ -4,7 +4,9 @@ import datetime
 import email
 import ipaddress
 import json
+import os
 import shutil
+import signal
 import ssl
 import subprocess
 import sys
@@ -29,10 +31,10 @@ from arsenal.monitoring.alerts import (
     read_known,
     replay,
 )
-from arsenal.monitoring.alerts.channels import DeliveryError, deliver
+from arsenal.monitoring.alerts.channels import DeliveryError, deliver, flow_end, start_flow
 from arsenal.monitoring.alerts.journal import AlertJournal, AlertsError, read_came, read_on, say_word
 from arsenal.monitoring.alerts.machine import FlowEnded, Notice
-from arsenal.monitoring.alerts.policy import Maintenance, PolicyError
+from arsenal.monitoring.alerts.policy import FlowStart, Maintenance, PolicyError
 from arsenal.monitoring.findings import Finding, append_findings, read_findings
 
 MINUTE, HOUR = 60.0, 3600.0
@@ -275,8 +277,8 @@ def test_numbers_decide_what_is_bad_and_a_better_one_ends_it():
         ({"rules": [{"name": "a", "kind": "drift", "where": "value<0"}]}, "have no `value` below 0"),
         ({"rules": [{"name": "a", "where": "size>nan"}]}, "size is a number; got nan"),
         ({"rules": [{"name": "a", "kind": []}]}, "`kind of a` must name something"),
-        ({"maintenance": [{"name": "m", "from": "2026-12-02", "until": "2026-12-01"}]}, "`from` of `m` is a time of the day, and needs `days`"),
-        ({"maintenance": [{"name": "m", "from": "00:00", "until": "12:00"}]}, "`from` of `m` is a time of the day, and needs `days`"),
+        ({"maintenance": [{"name": "m", "from": "2026-12-02", "until": "2026-12-01"}]}, "`from` of `m` is a time of the day and needs `days`"),
+        ({"maintenance": [{"name": "m", "from": "00:00", "until": "12:00"}]}, "`from` of `m` is a time of the day and needs `days`"),
         ({"maintenance": [{"name": "m", "where": "rule=drfit", "until": "2099-01-01"}]}, "Did you mean `drift`"),
         ({"rules": [{"name": "a", "escalate": ""}]}, "reaches nobody"),
         ({"rules": [{"name": "a", "knd": "drift"}]}, "Did you mean `kind`"),
@@ -677,7 +679,7 @@ def test_commands_refuse_what_would_be_ignored(tmp_path, monkeypatch):
     Path("seen").mkdir()
     for words in (["findings=nothere/at/all"], ["findings=seen/findngs.jsonl"], ["findings=seen", "listen=127.0.0.1:0"]):
         said = command("run", "policy=policy.yaml", "once=true", *words, code=1)
-        assert ("there is no file" in said or "no rule of the policy is about" in said) and said.count("\n") == 1 and not Path("alerts").exists()
+        assert ("there is no file" in said or "`listen` needs a rule" in said) and said.count("\n") == 1 and not Path("alerts").exists()
     assert "seen holds no findings.jsonl yet" in command("run", "policy=policy.yaml", "once=true", "findings=seen")
     assert "Did you mean `drift`" in command("silence", "where=rule=drfit", "for=1h", code=1)
     command("silence", "where=name=z and rule=drift", "for=1h", "by=ada")
@@ -686,6 +688,32 @@ def test_commands_refuse_what_would_be_ignored(tmp_path, monkeypatch):
     assert "is over" in command("silence", "where=rule=drift and name=z", "for=0")
     assert "silence until" not in command("list")
     assert "and none is; got name=z" in command("silence", "where=name=z", "for=0", code=1)
+
+
+def test_a_flow_that_could_not_run_is_refused_at_first_and_said_where_alerts_go_on(tmp_path, monkeypatch):
+    """Who is to be woken is woken, whatever has become of a file that only a flow reads."""
+    monkeypatch.chdir(tmp_path)
+    Path("step.yaml").write_text("steps:\n  one: {command: [cat, nothing.txt], inputs: {table: nothing.txt}, outputs: []}\n")
+    Path("policy.yaml").write_text(POLICY + "rules: [{name: drift, kind: drift, flow: {name: step.yaml}}]")
+    Path("seen").mkdir()
+    words = ("policy=policy.yaml", "findings=seen", "once=true")
+    said = "`flow` of `drift`: Input `table` of step `one`: there is no file nothing.txt."
+    assert command("check", words[0], code=1) == command("run", *words, code=1) == f"arsenal: {said}\n" and not Path("alerts").exists()
+    Path("nothing.txt").write_text("")
+    command("run", *words)
+    Path("nothing.txt").unlink()
+    assert f"note: {said}" in command("run", *words)
+
+
+def test_a_flow_whose_process_was_killed_failed(tmp_path):
+    log = tmp_path / "flow-drift-1.log"
+    assert "not started" in flow_end(log)
+    (tmp_path / "long.yaml").write_text('steps:\n  one: {command: [sleep, "60"], outputs: []}\n')
+    process = start_flow(FlowStart(str(tmp_path / "long.yaml"), root=str(tmp_path / "flows")), log)
+    assert wait_for(lambda: "runs" in log.read_text(), 30) and flow_end(log) is None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert wait_for(lambda: flow_end(log) == "its process was killed, or its machine went down")
 
 
 def test_alerts_that_no_rule_is_about_are_said_once(tmp_path):

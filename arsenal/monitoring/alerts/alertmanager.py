@@ -97,7 +97,8 @@ def read_stamp(text: Any) -> float | None:
 def listen(address: str, target: Path, hear: Callable[[list[Finding]], None] = lambda found: None) -> ThreadingHTTPServer:
     """Serve, in a thread, `POST /api/v2/alerts` for Prometheus and `POST /alertmanager` for Alertmanager's webhook.
 
-    What comes is appended to `target` as findings, before it is answered; `hear` is told of them. Raises `Refusal` for an address that cannot be had.
+    What comes is appended to `target` as findings, before it is answered; `hear` is told of them. Raises `Refusal` for an
+    address that cannot be had.
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:

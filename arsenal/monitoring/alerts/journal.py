@@ -13,7 +13,16 @@ from typing import Any, NamedTuple
 
 from arsenal_serving.files import replace_file
 
-from arsenal.monitoring.alerts.machine import Acknowledged, Advance, Alert, AlertMemory, FlowRun, Notice, Silence, replace_silence
+from arsenal.monitoring.alerts.machine import (
+    Acknowledged,
+    Advance,
+    Alert,
+    AlertMemory,
+    FlowRun,
+    Notice,
+    Silence,
+    replace_silence,
+)
 from arsenal.monitoring.alerts.policy import is_whole, read_labels
 from arsenal.monitoring.findings import Finding, read_finding
 from arsenal.refusal import Refusal
@@ -179,7 +188,7 @@ class AlertJournal:
 def read_on(path: Path, begun: int) -> tuple[list[dict[str, Any] | None], int]:
     """The JSON lines of a file from a byte on, and up to where they reach: a line that is not whole yet is left for later.
 
-    A file that is shorter than it was is another one, and is read from its beginning. None stands for a line that holds no mapping.
+    A file that is shorter than it was is another one, and is read from its beginning. None stands for a line that is no mapping.
     """
     try:
         with path.open("rb") as file:

@@ -180,8 +180,9 @@ def meaning(where: str) -> frozenset[tuple[str, bool, str]]:
 
 def clamp_times(memory: AlertMemory, now: float) -> AlertMemory:
     """What is known, with no time later than now."""
+    times = ("since", "seen", "fired", "resolved", "paged", "later_since")
     alerts = {
-        key: one._replace(**{f: min(getattr(one, f), now) for f in ("since", "seen", "fired", "resolved", "paged", "later_since")},
+        key: one._replace(**{name: min(getattr(one, name), now) for name in times},
                           calm=None if one.calm is None else min(one.calm, now))
         for key, one in memory.alerts.items()
     }  # fmt: skip
@@ -384,7 +385,8 @@ class Working:
             labels = dict.fromkeys(LABELS, "") | {"rule": name, "severity": self.policy.rules[name].severity, "kind": FLOW}
             labels |= {"name": flow_label(run.name), "model": first.get("model", ""), "version": first.get("version", "")}
             old = self.alerts.get(key := key_of(labels))
-            self.alerts[key] = Alert(key, labels, "firing", self.now, self.now, self.now, reached=old.reached if old else (), why=why)
+            heard = old.reached if old else ()
+            self.alerts[key] = Alert(key, labels, "firing", self.now, self.now, self.now, reached=heard, why=why)
 
     def end_failure(self, rule: str, flow: str, why: str) -> None:
         """A flow that failed is complete now."""

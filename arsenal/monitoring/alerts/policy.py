@@ -460,9 +460,9 @@ def refuse_other_limits(rules: Iterable[AlertRule]) -> None:
         first = found.setdefault(repr(rule.flow[:3]), rule)
         assert first.flow is not None
         if first.flow != rule.flow:
-            raise PolicyError(f"`most` and `per` of the flow {rule.flow.name} must be the same in `{first.name}` and `{rule.name}`, "
-                              f"which begin the same; got {first.flow.most} in {first.flow.per:g} s and {rule.flow.most} in "
-                              f"{rule.flow.per:g} s.")  # fmt: skip
+            got = " and ".join(f"{one.most} in {one.per:g} s" for one in (first.flow, rule.flow))
+            names = f"`{first.name}` and `{rule.name}`, which begin the same"
+            raise PolicyError(f"`most` and `per` of the flow {rule.flow.name} must be the same in {names}; got {got}.")
 
 
 def read_flow_start(name: str, given: Any) -> FlowStart:
@@ -472,7 +472,7 @@ def read_flow_start(name: str, given: Any) -> FlowStart:
     if not isinstance(most, int) or isinstance(most, bool) or most < 1:
         raise PolicyError(f"`most` of the flow of `{name}` must be a whole number of at least 1; got {most}, so never.")
     given_params = read_map(f"params of the flow of {name}", words.get("params"))
-    params = {str(key): value if isinstance(value, str) else json.dumps(value, default=str) for key, value in given_params.items()}
+    params = {str(key): one if isinstance(one, str) else json.dumps(one, default=str) for key, one in given_params.items()}
     per = read_seconds("per", words.get("per", "1d"), 1.0)
     return FlowStart(str(words["name"]), params, str(words.get("root", "flows")), most, per)
 
@@ -550,7 +550,7 @@ def check_apprise(name: str, url: str) -> None:
     try:
         import apprise
     except ImportError as error:
-        raise PolicyError(f'The channel `{name}` needs apprise, which is not installed: pip install "ml-arsenal[alerts]".') from error
+        raise PolicyError(f'The channel `{name}` needs apprise: pip install "ml-arsenal[alerts]".') from error
     if not apprise.Apprise().add(url):
         raise PolicyError(f"`url` of the channel `{name}` must be one that apprise knows, as slack://...; it does not.")
 
@@ -562,7 +562,7 @@ def read_maintenance(given: Any, rules: Mapping[str, AlertRule]) -> Maintenance:
     chosen = read_labels(f"where of {name}", words["where"]) if words.get("where") else ()
     check_chosen(f"where of {name}", chosen, list(rules))
     if "from" in words and "days" not in words:
-        raise PolicyError(f"`from` of `{name}` is a time of the day, and needs `days`, of {', '.join(DAYS)}; a single span has `since`.")
+        raise PolicyError(f"`from` of `{name}` is a time of the day and needs `days`, of {', '.join(DAYS)}; a span has `since`.")
     if words.get("until") in (None, ""):
         raise PolicyError(f"The maintenance `{name}` never ends: it needs `until`.")
     if "days" in words:
