@@ -224,7 +224,7 @@ def silence(where: str, by: str = "", why: str = "", folder: str = ROOT, **rest:
     """
     from arsenal.monitoring.alerts import Silence
     from arsenal.monitoring.alerts.journal import read_silences, say_word
-    from arsenal.monitoring.alerts.machine import meaning
+    from arsenal.monitoring.alerts.machine import condition_set
     from arsenal.monitoring.alerts.policy import LONG, check_chosen, read_labels, read_seconds
 
     if unknown := sorted(set(rest) - {"for"}):  # `for` is a word of Python's, so no argument can be called so
@@ -238,7 +238,7 @@ def silence(where: str, by: str = "", why: str = "", folder: str = ROOT, **rest:
     on = [one.where for one in read_silences(Path(folder), known, time.time())]
     if lasts:
         check_chosen("where", chosen, known.memory.rules)
-    elif meaning(where) not in map(meaning, on):
+    elif condition_set(where) not in map(condition_set, on):
         raise UsageError(f"`where` must be that of a silence that is on, {' or '.join(on) or 'and none is'}; got {where}.")
     until = time.time() + lasts
     say_word(Path(folder), Silence(where, until, by, why))

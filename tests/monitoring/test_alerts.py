@@ -313,6 +313,13 @@ def test_replay_says_what_a_machine_that_was_there_would_have_sent():
     assert list(replay(policy(), [one._replace(state="ok") for one in recorded])) == []
 
 
+def test_a_replay_starts_flows_as_often_as_they_may_be():
+    asked = policy({"flow": {"name": "retraining", "most": 2}, "interval": "1d"})
+    recorded = [finding(at, name=name) for at, name in ((0, "a"), (10, "b"), (HOUR, "c"), (2 * HOUR, "d"))]
+    said = [one if isinstance(one, str) else one.kind for one in replay(asked, recorded)]
+    assert said.count("flow") == 2 and sum("joins the flow" in one for one in said) == 1 and sum("not started" in one for one in said) == 1
+
+
 NOTICE = Notice("0123", "firing", "people/table", ("ada",), 0, FEB, ("drift/table/1/drift/bill/",), (
     {"rule": "drift", "severity": "page", "model": "table", "version": "1", "kind": "drift", "name": "bill", "slice": "",
      "key": "drift/table/1/drift/bill/", "state": "firing", "since": FEB, "value": 1.0, "why": "moved by 1.2 standard deviations"},

@@ -23,6 +23,10 @@ GIVEN_UP = 86400.0
 """Seconds after which a page is given up."""
 
 
+REPLAYED = 300.0
+"""Seconds that a flow takes in a replay, where none runs."""
+
+
 class Retry(NamedTuple):
     """How often a page was tried, and when it is next."""
 
@@ -229,13 +233,18 @@ def replay(policy: AlertPolicy, findings: Sequence[Finding], tick: float = 15.0)
         ended = at
         while ended < len(ordered) and ordered[ended].time <= now:
             ended += 1
-        found = advance(memory, policy, ordered[at:ended], now)
+        found = advance(leave_flows(memory, now), policy, ordered[at:ended], now)
         yield from found.said
         yield from found.notices
         memory, at = found.memory, ended
         until = ordered[at].time if at < len(ordered) else now + 2 * tick
         while is_awaited(memory, policy) and (now := now + tick) < until:
-            found = advance(memory, policy, [], now)
+            found = advance(leave_flows(memory, now), policy, [], now)
             yield from found.said
             yield from found.notices
             memory = found.memory
+
+
+def leave_flows(memory: AlertMemory, now: float) -> AlertMemory:
+    """What is known, without flows that would be over in a replay."""
+    return memory._replace(flows={id: one for id, one in memory.flows.items() if now - one.began < REPLAYED})

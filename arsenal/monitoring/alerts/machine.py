@@ -170,10 +170,10 @@ def replace_silence(silences: Iterable[Silence], new: Silence) -> list[Silence]:
     >>> [one.until for one in replace_silence([Silence("rule=a and name=b", 9.0)], Silence("name==b and rule=a", 1.0))]
     [1.0]
     """
-    return [old for old in silences if meaning(old.where) != meaning(new.where)] + [new]
+    return [old for old in silences if condition_set(old.where) != condition_set(new.where)] + [new]
 
 
-def meaning(where: str) -> frozenset[tuple[str, bool, str]]:
+def condition_set(where: str) -> frozenset[tuple[str, bool, str]]:
     """What conditions of labels say, whatever their order."""
     return frozenset((one.key, one.sign == "!=", one.value) for one in read_labels("where", where))
 
