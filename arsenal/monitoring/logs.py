@@ -78,7 +78,7 @@ def read_line(line: bytes, run: str = "") -> LogEvent | None:
         level = "info" if status in (200, "OK") else "error"
     elif "level" in given:
         source, (level, event) = "server", take("level", "event")
-    elif "step" in given and "kind" in given:
+    elif isinstance(given.get("step"), int) and "kind" in given:  # of a flow it is a name
         source, level, (event,) = "run", "info", take("kind")
         given.setdefault("run", run)
         if isinstance(given.get("values"), dict):
@@ -86,8 +86,9 @@ def read_line(line: bytes, run: str = "") -> LogEvent | None:
     elif "state" in given and "kind" in given and "model" in given:
         source, (event,), level = "finding", take("kind"), LEVELS.get(given["state"], "info")
     elif "kind" in given:
-        source, (event,) = "flow", take("kind")
-        level = "error" if event == "failed" else "info"
+        source, (event, row) = "flow", take("kind", "id")
+        given |= {"row": row} if row not in ("", given.get("step")) else {}  # no request has this id
+        level = "error" if event in ("failed", "failed_step") else "info"
     else:
         return None
     id, named, trace, model, version = take("id", "run", "trace", "model", "version")

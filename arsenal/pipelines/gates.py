@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arsenal.config import CONF, Config
 from arsenal.data.column import is_streamed
 from arsenal.evaluation.answers import answers
 from arsenal.evaluation.drift import SURE
@@ -59,6 +60,24 @@ def check_expectations(run: Run) -> list[Verdict]:
     return check_gates(stated, run) if stated else []
 
 
+def find_beside(config: Config, kind: str) -> str | None:
+    """The file KIND/NAME.yaml beside experiment/NAME.yaml of a config; None where there is none."""
+    given = dict(word.split("=", 1) for word in config.overrides if "=" in word)
+    name = given.get("+experiment")
+    places = given.get("hydra.searchpath", "").strip("[]").split(",")
+    folders = [*(Path(place.removeprefix("file://")) for place in places if place), CONF]
+    found = (folder / kind / f"{name}.yaml" for folder in folders)
+    return next((str(path) for path in found if path.is_file()), None)
+
+
+def check_names(gates: Sequence[Gate], known: Sequence[str]) -> None:
+    """Raise a GateError for a gate on a metric that a run never measures."""
+    for gate in gates:
+        if gate.what not in known:
+            there = ", ".join(known) or "nothing"
+            raise GateError(f"`{gate.name}` is never measured; this run measures {there}.{nearest(gate.what, known)}")
+
+
 class Unmeasured(Exception):
     """Why something has no value."""
 
@@ -82,9 +101,7 @@ class Measures:
         """Raise GateError for a gate on a metric or a column that there is not."""
         if gate.family in ("test", "validation", "champion"):
             known = [name for name in self.run.experiment.modes if gate.family != "champion" or name in self._own_metrics()]
-            if gate.what not in known:
-                there = ", ".join(known) or "nothing"
-                raise GateError(f"`{gate.name}` is never measured; this run measures {there}.{nearest(gate.what, known)}")
+            check_names([gate], known)
             if gate.family == "champion" and self.run.experiment.modes[gate.what] is None:
                 raise GateError(f"`{gate.name}`: `{gate.what}` does not say which of its values are good, so none is better.")
         if gate.family == "slices" and gate.metric is not None and gate.metric not in (own := self._own_metrics()):

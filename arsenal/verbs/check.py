@@ -1,7 +1,6 @@
 """`arsenal check run=FOLDER`: gates and model tests on a run, a line each; exit code 1 where one fails."""
 
 from pathlib import Path
-from typing import Any
 
 
 def check(
@@ -20,7 +19,7 @@ def check(
     from arsenal.evaluation.verdicts import check_target, write_verdicts
     from arsenal.pipelines.behaviour import read_model_tests, run_model_tests
     from arsenal.pipelines.champions import find_champion
-    from arsenal.pipelines.gates import check_expectations, check_gates
+    from arsenal.pipelines.gates import check_expectations, check_gates, find_beside
     from arsenal.run import Unmet, load
 
     target = None if to is None else Path(to)
@@ -60,15 +59,3 @@ def check(
         print(f"report: {to}")
     if failed := [one.name for one in found if not one.passed]:
         raise Unmet(f"{len(failed)} of {len(found)} failed: {', '.join(failed)}.")
-
-
-def find_beside(config: Any, kind: str) -> str | None:
-    """The file KIND/NAME.yaml beside experiment/NAME.yaml of a config; None where there is none."""
-    from arsenal.config import CONF
-
-    given = dict(word.split("=", 1) for word in config.overrides if "=" in word)
-    name = given.get("+experiment")
-    places = given.get("hydra.searchpath", "").strip("[]").split(",")
-    folders = [*(Path(place.removeprefix("file://")) for place in places if place), CONF]
-    found = (folder / kind / f"{name}.yaml" for folder in folders)
-    return next((str(path) for path in found if path.is_file()), None)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from arsenal.cli import UsageError, as_count, as_truth
 from arsenal.nearest import nearest
+from arsenal.verbs.monitor import as_time
 
 MOST = "100"
 PAUSE = 0.5
@@ -21,13 +22,14 @@ def logs(
     FOLDER: what holds logs, in files that end with .jsonl or .log, also deeper; several with commas; also a file. where:
     conditions joined by ` and `, as in where="level=error and model=table" or where="id=ABC" for one request; keys are time,
     source (server, request, audit, run, flow, finding), level, event, id, run, trace, model, version and whatever lines say.
-    text: what a line holds, values of tensors too. since, until: times as 2026-11-30T20:00, UTC. limit: how many of the last.
+    text: what a line holds, values of tensors too. since, until: times as 2026-11-30T20:00, UTC, or how long ago, 6h,
+    30m, 2d. limit: how many of the last.
     format: text or json. follow: true goes on with what comes. erase: a subject whose rows and lines are taken out of all of
     them, with yes=true; by: who does it, for the audit log, whose chain still holds. keep: 90d, with yes=true, takes out what is
     older, audits aside.
     """
     from arsenal.monitoring import logs as events
-    from arsenal.monitoring.alerts.policy import read_seconds, read_time
+    from arsenal.monitoring.alerts.policy import read_seconds
     from arsenal.runs.query import conditions
 
     if erase is not None or keep is not None:
@@ -48,7 +50,7 @@ def logs(
         raise UsageError(f"`format` must be text or json; got {format}.")
     most, going = as_count("limit", limit), as_truth("follow", follow)
     asked = conditions(where) if where else []
-    span = (read_time("since", since) if since else 0.0, read_time("until", until) if until else float("inf"))
+    span = (as_time("since", since, 0.0), as_time("until", until, float("inf")))
     reader = events.LogReader([Path(one) for one in folder.split(",") if one])
     tell = events.event_text if format == "text" else events.event_json
     found = reader.read(whole=not going)

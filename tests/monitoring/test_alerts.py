@@ -4,7 +4,9 @@ import datetime
 import email
 import ipaddress
 import json
+import os
 import shutil
+import signal
 import ssl
 import subprocess
 import sys
@@ -29,10 +31,10 @@ from arsenal.monitoring.alerts import (
     read_known,
     replay,
 )
-from arsenal.monitoring.alerts.channels import DeliveryError, deliver
+from arsenal.monitoring.alerts.channels import DeliveryError, deliver, flow_end, start_flow
 from arsenal.monitoring.alerts.journal import AlertJournal, AlertsError, read_came, read_on, say_word
-from arsenal.monitoring.alerts.machine import Notice
-from arsenal.monitoring.alerts.policy import Maintenance, PolicyError
+from arsenal.monitoring.alerts.machine import FlowEnded, Notice
+from arsenal.monitoring.alerts.policy import FlowStart, Maintenance, PolicyError
 from arsenal.monitoring.findings import Finding, append_findings, read_findings
 
 MINUTE, HOUR = 60.0, 3600.0
@@ -57,12 +59,13 @@ class Story:
     """A machine that is led through time."""
 
     def __init__(self, asked):
-        self.policy, self.memory, self.told, self.said = asked, AlertMemory(), [], []
+        self.policy, self.memory, self.told, self.said, self.notices = asked, AlertMemory(), [], [], []
 
     def at(self, now, *came):
         found = advance(self.memory, self.policy, came, now)
         self.memory = found.memory
         self.said += found.said
+        self.notices += found.notices
         self.told += [(now, one.kind, one.channels, len(one.keys)) for one in found.notices]
         return self
 
@@ -163,10 +166,73 @@ def test_a_flow_starts_as_often_as_it_may():
     story = Story(policy({"flow": {"name": "retraining", "most": 2, "per": "1d"}, "group": ["name"]}))
     for k in range(4):
         story.at(k * HOUR, finding(k * HOUR, name=f"c{k}"))
+        story.at(k * HOUR + MINUTE, *(FlowEnded(id) for id in story.memory.flows))
     assert [at // HOUR for at, kind, *_ in story.told if kind == "flow"] == [0, 1]
-    assert len(story.said) == 2 and "was not started" in story.said[0]
+    assert len([text for text in story.said if "is not started" in text]) == 2
     story.at(25 * HOUR, finding(25 * HOUR, name="c9"))
     assert [at // HOUR for at, kind, *_ in story.told if kind == "flow"] == [0, 1, 25]
+
+
+def test_what_fires_while_its_flow_runs_joins_it():
+    flow = {"name": "retraining", "params": {"overrides": ["data.target=label"], "gates": None}}
+    rules = [{"name": "drift", "kind": "drift", "flow": flow}, {"name": "answers", "kind": "prediction_drift", "flow": flow}]
+    story = Story(policy(rules=rules)).at(0, finding(0, name="age"), finding(0, "ok", name="age"), finding(1, name="age"))
+    story.at(10, finding(10, name="predict", kind="prediction_drift"))
+    assert [(at, count) for at, kind, _, count in story.told if kind == "flow"] == [(0, 1)]
+    assert story.said == ["answers/table/1/prediction_drift/predict/: joins the flow retraining, which drift/table/1/drift/age/ began."]
+    (run,) = story.memory.flows.values()
+    assert len(run.keys) == 2 and run.params == {"overrides": '["data.target=label"]', "gates": "null"}
+    apart = Story(policy(rules=rules)).at(0, finding(0, name="age"), finding(0, name="predict", kind="prediction_drift"))
+    assert [(kind, count) for _, kind, _, count in apart.told] == [("flow", 2)], "Two rules, one run."
+    with pytest.raises(PolicyError, match=r"`most` and `per` of the flow retraining must be the same in `drift` and `answers`"):
+        policy(rules=[rules[0], rules[1] | {"flow": flow | {"most": 2}}])
+
+
+def test_a_flow_that_failed_is_told_and_listed_until_it_succeeds():
+    story = Story(policy({"flow": {"name": "retraining", "most": 2}})).at(0, finding(0, name="age")).at(30)
+    story.at(MINUTE, FlowEnded(next(iter(story.memory.flows)), "at `judge`: 1 of 1 failed."))
+    key = "drift/table/1/flow/retraining/"
+    assert story.memory.alerts[key].state == "firing" and not story.memory.flows
+    assert story.memory.alerts[key].why == "the flow retraining that drift/table/1/drift/age/ began failed at `judge`: 1 of 1 failed."
+    assert story.said == [f"drift: {story.memory.alerts[key].why}"]
+    story.at(2 * MINUTE)
+    assert story.told[-1] == (2 * MINUTE, "firing", ("ada",), 1), "No interval of the drift holds it back."
+    assert "failed at `judge`" in story.memory.alerts["drift/table/1/drift/age/"].flow
+    story.at(HOUR, finding(HOUR, name="income"), finding(HOUR, name="age"))
+    story.at(HOUR + MINUTE, FlowEnded(next(iter(story.memory.flows)))).at(HOUR + 2 * MINUTE)
+    assert story.memory.alerts[key].state == "resolved" and (HOUR + 2 * MINUTE, "resolved", ("ada", "bob"), 1) in story.told
+    again = Story(policy({"flow": {"name": "retraining"}})).at(0, finding(0))
+    again.at(MINUTE, FlowEnded(next(iter(again.memory.flows)), "exit code 1")).bad(2 * MINUTE, 25 * HOUR, every=30 * MINUTE)
+    assert again.memory.alerts.get(key, None) is None or again.memory.alerts[key].state == "resolved"
+
+
+def test_an_outage_is_told_within_36_seconds_whatever_else_its_model_was_paged_for():
+    rules = [{"name": "drift", "kind": "drift"}, {"name": "down", "kind": "service_level"}]
+    story = Story(policy(rules=rules))
+    for now in range(0, 200, 5):  # `every=5s`
+        came = [finding(now)] if now == 0 else [finding(97.0, kind="service_level", name="up")] if now == 100 else []
+        story.at(float(now), *came)
+    assert story.told == [(30, "firing", ("ada",), 1), (130, "firing", ("ada",), 1)] and 130 - 97 <= 36
+    later = Story(policy()).bad(0, 4 * MINUTE, name="a").bad(5 * MINUTE, 6 * MINUTE, name="b")
+    assert [at for at, *_ in later.told] == [60, 360], "More of the same waits out the interval."
+
+
+def test_findings_of_a_later_version_end_what_was_said_of_an_earlier_one():
+    version = lambda at, number, state="breach": finding(at, state)._replace(version=number)  # noqa: E731
+    story = Story(policy({"gather": "30s"})).at(0, version(0, "9")).at(20, version(20, "10", "ok")).at(31)
+    assert story.notices[-1].alerts[0]["later"] == "10"
+    story.at(80, version(80, "10", "ok")).at(111)
+    assert story.told[-1][:2] == (111, "resolved")
+    assert story.notices[-1].alerts[0]["why"] == "findings of version 10 come, and none of 9 any more"
+    side_by_side = Story(policy())
+    for minute in range(10):
+        side_by_side.at(minute * MINUTE, version(minute * MINUTE, "9")).at(minute * MINUTE + 1, version(minute * MINUTE + 1, "10", "ok"))
+    assert side_by_side.states() == ["firing"], "A canary ends no alert of the version beside it."
+
+
+def test_a_silence_is_known_by_what_it_means():
+    story = Story(policy()).at(0, Silence("name=bill and rule=drift", HOUR)).at(1, Silence("rule==drift and name=bill", 2.0)).at(3)
+    assert story.memory.silences == ()
 
 
 def test_a_clock_that_jumps_and_findings_that_come_late_or_from_the_future():
@@ -204,6 +270,16 @@ def test_numbers_decide_what_is_bad_and_a_better_one_ends_it():
          "every minute of the week"),
         ({"maintenance": [{"name": "m", "since": "2026-01-01"}]}, "never ends"),
         ({"rules": []}, "never fire"),
+        ({"rules": [{"name": "a", "where": "name=a* and name=b*"}]}, "asks of name what no word is at once"),
+        ({"rules": [{"name": "a", "where": "name=ab* and name!=a*"}]}, "asks of name what no word is at once"),
+        ({"rules": [{"name": "a", "kind": "quality", "where": "p<0.05"}]}, "findings of the kind quality have no `p`"),
+        ({"rules": [{"name": "a", "kind": "drift", "where": "slice=x"}]}, "findings of the kind drift have no `slice`"),
+        ({"rules": [{"name": "a", "kind": "drift", "where": "value<0"}]}, "have no `value` below 0"),
+        ({"rules": [{"name": "a", "where": "size>nan"}]}, "size is a number; got nan"),
+        ({"rules": [{"name": "a", "kind": []}]}, "`kind of a` must name something"),
+        ({"maintenance": [{"name": "m", "from": "2026-12-02", "until": "2026-12-01"}]}, "`from` of `m` is a time of the day and needs `days`"),
+        ({"maintenance": [{"name": "m", "from": "00:00", "until": "12:00"}]}, "`from` of `m` is a time of the day and needs `days`"),
+        ({"maintenance": [{"name": "m", "where": "rule=drfit", "until": "2099-01-01"}]}, "Did you mean `drift`"),
         ({"rules": [{"name": "a", "escalate": ""}]}, "reaches nobody"),
         ({"rules": [{"name": "a", "knd": "drift"}]}, "Did you mean `kind`"),
         ({"rules": [{"name": "a", "kind": "drfit"}]}, "Did you mean `drift`"),
@@ -235,6 +311,13 @@ def test_replay_says_what_a_machine_that_was_there_would_have_sent():
     told = [(one.kind, one.channels, round(one.time)) for one in replay(policy(), recorded)]
     assert told == [("firing", ("ada",), 30), ("firing", ("bob",), 1830), ("resolved", ("ada", "bob"), 2430)]
     assert list(replay(policy(), [one._replace(state="ok") for one in recorded])) == []
+
+
+def test_a_replay_starts_flows_as_often_as_they_may_be():
+    asked = policy({"flow": {"name": "retraining", "most": 2}, "interval": "1d"})
+    recorded = [finding(at, name=name) for at, name in ((0, "a"), (10, "b"), (HOUR, "c"), (2 * HOUR, "d"))]
+    said = [one if isinstance(one, str) else one.kind for one in replay(asked, recorded)]
+    assert said.count("flow") == 2 and sum("joins the flow" in one for one in said) == 1 and sum("not started" in one for one in said) == 1
 
 
 NOTICE = Notice("0123", "firing", "people/table", ("ada",), 0, FEB, ("drift/table/1/drift/bill/",), (
@@ -441,8 +524,9 @@ def test_alerts_of_others_become_findings():
     assert (one.model, one.name, one.state, one.slice, one.why) == ("api", "Down", "breach", "instance=a:1,job=api", "no answer")
     assert from_alertmanager([alert], FEB)[0].state == "breach"
     assert from_alertmanager([alert | {"endsAt": "2026-02-02T00:00:00Z"}], FEB + 86400)[0].state == "ok"
-    with pytest.raises(ValueError, match="must be a list"):
-        from_alertmanager({"labels": 1}, FEB)
+    for nameless in ({"labels": 1}, [{"labels": {}}], [alert, {"labels": {"job": "api"}}]):
+        with pytest.raises(ValueError, match="must be a list of alerts with labels, alertname among them"):
+            from_alertmanager(nameless, FEB)
 
 
 def ask(url, content=None):
@@ -528,18 +612,180 @@ steps:
 """
 
 
+def flow_of_alerts(tmp_path, text=FLOW):
+    (tmp_path / "say.yaml").write_text(text.replace("WHERE", str(tmp_path / "said.txt")))
+    return {"name": "say.yaml", "params": {"word": "drift"}}
+
+
 def test_an_alert_starts_a_flow_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = []
-    (tmp_path / "say.yaml").write_text(FLOW.replace("WHERE", str(tmp_path / "said.txt")))
-    flow = {"name": str(tmp_path / "say.yaml"), "params": {"word": "drift"}}
-    loop = start_loop(tmp_path, {"rules": [{"name": "drift", "flow": flow}]}, said)
+    loop = start_loop(tmp_path, {"rules": [{"name": "drift", "flow": flow_of_alerts(tmp_path)}]}, said)
     append_findings(tmp_path / "findings.jsonl", [finding(time.time(), name=name) for name in ("a", "b")])
-    run_loop(loop, lambda: any("its flow" in text for text in said), 60)
+    run_loop(loop, lambda: any("is complete" in text for text in said), 60)
     loop.close()
-    assert said[-1] == "drift: its flow is complete.", (tmp_path / "alerts" / "flow-drift.log").read_text()
+    assert said[-1] == "drift: the flow say.yaml that drift/table/1/drift/a/ and 1 more began is complete."
+    assert [("was started as" in text, text.startswith("flow: 2")) for text in said[:2]] == [(False, True), (True, False)]
     assert (tmp_path / "said.txt").read_text() == "drift\n"
-    assert sum("was not started" in text for text in said) == 1
+
+
+def test_the_next_look_tells_how_a_flow_failed_that_an_earlier_one_began(tmp_path, monkeypatch):
+    """As cron does it: each look is a process of its own, and none of them waits for the flow."""
+    monkeypatch.chdir(tmp_path)
+    hook, said = Hook(), []
+    flow = flow_of_alerts(tmp_path, FLOW.replace("outputs: []", "outputs: []}\n  two: {command: [sh, -c, \"exit 3\"], after: [one]"))
+    given = {"channels": {"hook": {"kind": "webhook", "url": hook.url}}, "escalations": {"all": [{"to": "hook"}]},
+             "rules": [{"name": "drift", "gather": "0s", "interval": "0s", "flow": flow}]}  # fmt: skip
+    append_findings(tmp_path / "findings.jsonl", [finding(time.time())])
+
+    def look():
+        loop = start_loop(tmp_path, given, said)
+        while loop.look():
+            pass
+        loop.drain(10)
+        loop.close()
+        return any("flow/say.yaml" in key for _, content, _ in hook.posts for key in content["keys"])
+
+    assert not look() and wait_for(look, 60), said
+    page = hook.posts[-1][1]
+    assert page["alerts"][0]["why"].startswith("the flow say.yaml that drift/table/1/drift/bill/ began failed at `two`: ")
+    assert read_known(tmp_path / "alerts").memory.alerts["drift/table/1/flow/say.yaml/"].state == "firing"
+    count = len(hook.posts)
+    look()
+    assert len(hook.posts) == count, "It is told once."
+    hook.shutdown()
+
+
+def test_lines_that_are_no_findings_are_counted(tmp_path, capsys):
+    from arsenal.verbs.alerts import read_some
+
+    path, said = tmp_path / "findings.jsonl", []
+    append_findings(path, [finding(time.time())])
+    with path.open("a") as file:
+        file.write('torn\n{"a": 1}\n')
+    loop = start_loop(tmp_path, {"rules": [{"name": "a"}], "alertmanagers": ["http://127.0.0.1:1"]}, said)
+    loop.look()
+    loop.close()
+    assert f"{path}: 2 of 3 lines that came are no findings, and were passed over." in said
+    assert len(read_some(path, 0.0)) == 1 and "2 of 3 lines" in capsys.readouterr().out
+
+
+def command(*words, code=0):
+    """What a command of alerts says."""
+    done = subprocess.run([sys.executable, "-m", "arsenal", "alerts", *words], capture_output=True, text=True)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+POLICY = "channels: {hook: {kind: webhook, url: 'http://127.0.0.1:1'}}\nescalations: {all: [{to: hook}]}\n"
+
+
+def test_commands_refuse_what_would_be_ignored(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("policy.yaml").write_text(POLICY + "rules: [{name: drift, kind: drift}]")
+    Path("seen").mkdir()
+    for words in (["findings=nothere/at/all"], ["findings=seen/findngs.jsonl"], ["findings=seen", "listen=127.0.0.1:0"]):
+        said = command("run", "policy=policy.yaml", "once=true", *words, code=1)
+        assert ("there is no file" in said or "`listen` needs a rule" in said) and said.count("\n") == 1 and not Path("alerts").exists()
+    assert "seen holds no findings.jsonl yet" in command("run", "policy=policy.yaml", "once=true", "findings=seen")
+    assert "Did you mean `drift`" in command("silence", "where=rule=drfit", "for=1h", code=1)
+    command("silence", "where=name=z and rule=drift", "for=1h", "by=ada")
+    assert "silence until" in command("list")
+    assert "name=z and rule=drift; got name=y" in command("silence", "where=name=y", "for=0", code=1)
+    assert "is over" in command("silence", "where=rule=drift and name=z", "for=0")
+    assert "silence until" not in command("list")
+    assert "and none is; got name=z" in command("silence", "where=name=z", "for=0", code=1)
+
+
+def test_a_flow_that_could_not_run_is_refused_at_first_and_said_where_alerts_go_on(tmp_path, monkeypatch):
+    """Who is to be woken is woken, whatever has become of a file that only a flow reads."""
+    monkeypatch.chdir(tmp_path)
+    Path("step.yaml").write_text("steps:\n  one: {command: [cat, nothing.txt], inputs: {table: nothing.txt}, outputs: []}\n")
+    Path("policy.yaml").write_text(POLICY + "rules: [{name: drift, kind: drift, flow: {name: step.yaml}}]")
+    Path("seen").mkdir()
+    words = ("policy=policy.yaml", "findings=seen", "once=true")
+    said = "`flow` of `drift`: Input `table` of step `one`: there is no file nothing.txt."
+    assert command("check", words[0], code=1) == command("run", *words, code=1) == f"arsenal: {said}\n" and not Path("alerts").exists()
+    Path("nothing.txt").write_text("")
+    command("run", *words)
+    Path("nothing.txt").unlink()
+    assert f"note: {said}" in command("run", *words)
+
+
+def test_a_flow_whose_process_was_killed_failed(tmp_path):
+    log = tmp_path / "flow-drift-1.log"
+    assert "not started" in flow_end(log)
+    (tmp_path / "long.yaml").write_text('steps:\n  one: {command: [sleep, "60"], outputs: []}\n')
+    process = start_flow(FlowStart(str(tmp_path / "long.yaml"), root=str(tmp_path / "flows")), log)
+    assert wait_for(lambda: "runs" in log.read_text(), 30) and flow_end(log) is None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert wait_for(lambda: flow_end(log) == "its process was killed, or its machine went down")
+
+
+def test_alerts_that_no_rule_is_about_are_said_once(tmp_path):
+    from arsenal.verbs.alerts import tell_unheard
+
+    said, asked = [], policy(rules=[{"name": "down", "kind": "service_level", "where": "model=table"}])
+    server = listen("127.0.0.1:0", tmp_path / "findings.jsonl", tell_unheard(lambda: asked, said.append))
+    for model in ("table", "other", "other"):
+        ask(f"http://127.0.0.1:{server.server_address[1]}/api/v2/alerts", [{"labels": {"alertname": "Down", "model": model}}])
+    server.shutdown()
+    assert said == ["The alert Down of other came, and no rule is about it: nobody hears of it."]
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "alerts.md"
+
+
+@pytest.fixture
+def own_table(tmp_path, monkeypatch):
+    """A table of one's own, with the gates and the policy of the page beside it."""
+    import numpy as np
+    import pandas as pd
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("MAIL_PASSWORD", "PAGES_TOKEN"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("ROOM_URL", "json://127.0.0.1")
+    draw = np.random.default_rng(0)
+    frame = pd.DataFrame({"age": draw.normal(40, 10, 300).round(1), "plan": draw.choice(["x", "y"], 300)})
+    frame.assign(label=np.where(frame["age"] > 42, "churn", "stay")).to_csv("table.csv", index=False)
+    blocks = [block.split("```")[0] for block in PAGE.read_text().split("```yaml\n")[1:]]
+    shown, gates = blocks[0], next(block for block in blocks if block.startswith("test/"))
+    try:
+        import apprise  # noqa: F401
+    except ImportError:
+        shown = "\n".join(line for line in shown.replace(", room]", "]").splitlines() if "kind: apprise" not in line)
+    Path("gates.yaml").write_text(gates)
+    Path("alerts.yaml").write_text(shown)
+    return shown
+
+
+def test_the_flow_of_the_page_is_resolved_before_it_is_meant(own_table):
+    from arsenal.verbs.alerts import flow_warnings, read_whole
+
+    read = read_whole("alerts.yaml")
+    wrong = {
+        "experiment: table": ("experiment: tabel", "Did you mean `table`?"),
+        "data: table.csv": ("data: data/nope.csv", "there is no file data/nope.csv"),
+        'overrides: ["data.target=label"], ': ("", "There is no column `species`"),
+        "gates: gates.yaml": ("gates: null", "there is nothing to check by"),
+    }
+    for text, (other, said) in wrong.items():
+        assert text in own_table
+        Path("wrong.yaml").write_text(own_table.replace(text, other))
+        (found,) = flow_warnings(read._replace(rules=make_policy(yaml.safe_load(Path("wrong.yaml").read_text())).rules))
+        assert found.startswith("`flow` of `worse`: ") and said in found and "\n" not in found
+
+
+@pytest.mark.slow
+def test_the_flow_of_the_page_is_complete_on_a_table_of_ones_own(own_table):
+    from arsenal.verbs.alerts import read_whole
+
+    flow = read_whole("alerts.yaml").rules["worse"].flow
+    words = [f"{key}={value}" for key, value in flow.params.items()]
+    done = subprocess.run([sys.executable, "-m", "arsenal", "flow", "run", flow.name, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.slow

@@ -47,6 +47,8 @@ def folder(tmp_path):
     journal = FlowJournal(tmp_path / "flow", lambda event: None)
     journal.say("failed", step="one")
     journal.say("begun")
+    journal.say("start", step="register", id="register", key="k", attempt=1)
+    journal.say("failed_step", step="each", id="each[3]", error="no", attempt=1)
     journal.close()
     append_findings(tmp_path / "findings.jsonl", [Finding(1_770_019_300.0, "table", "1", "drift", "bill", "breach", why="moved")])
     return tmp_path
@@ -65,10 +67,27 @@ def test_every_source_is_read_and_what_belongs_together_is_found(folder):
     assert ask("trace=0af7 and status>=500") == [("server", "request")]
     assert ask("to.alias=champion") == [("audit", "load")]
     assert ask("accuracy<0.6") == [("run", "validation")] and ask(f"run={folder / 'run'}") == [("run", "validation")]
+    assert ask("step=register") == [("flow", "start")] and ask("id=register") == [], "A step is no request."
+    assert ask("row=each[3] and level=error") == [("flow", "failed_step")]
     assert ask("level=error and source=finding") == [("finding", "drift")]
     assert ask("model=table", until=1_770_019_200.3) == [("server", "request"), ("request", "infer")]
     assert [one.source for one in choose_events(found, text="Zoë")] == ["request"]
     assert reader.read() == []
+
+
+def test_spans_are_times_or_how_long_ago_as_in_monitor(folder, capsys):
+    from arsenal.cli import UsageError
+    from arsenal.verbs.alerts import replay
+    from arsenal.verbs.logs import logs
+
+    for since, some in (("2026-02-01T00:00", True), ("36500d", True), ("1h", False)):
+        logs(str(folder / "findings.jsonl"), since=since)
+        assert ("bill" in capsys.readouterr().out) is some
+        (folder / "policy.yaml").write_text("alertmanagers: ['http://127.0.0.1:1']\nrules: [{name: drift}]\n")
+        replay(str(folder / "policy.yaml"), str(folder / "findings.jsonl"), since=since)
+        assert capsys.readouterr().out.startswith("1 findings" if some else "0 findings")
+    with pytest.raises(UsageError, match="how long ago, such as 6h"):
+        logs(str(folder / "findings.jsonl"), since="6 hours")
 
 
 def test_a_line_that_is_no_event_is_none():

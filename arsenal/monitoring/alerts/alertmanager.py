@@ -7,7 +7,7 @@ https://prometheus.io/docs/alerting/latest/configuration/#webhook_config.
 import json
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -57,7 +57,7 @@ def from_alertmanager(given: Any, now: float) -> list[Finding]:
     """
     alerts = given.get("alerts") if isinstance(given, Mapping) else given
     if not isinstance(alerts, list) or not all(isinstance(one, Mapping) and is_labelled(one) for one in alerts):
-        raise ValueError("the body must be a list of alerts with labels, or a mapping with `alerts`")
+        raise ValueError("the body must be a list of alerts with labels, alertname among them, or a mapping with `alerts`")
     found = []
     for one in alerts:
         labels, notes = one["labels"], one.get("annotations") or {}
@@ -75,8 +75,9 @@ def from_alertmanager(given: Any, now: float) -> list[Finding]:
 
 
 def is_labelled(alert: Mapping[str, Any]) -> bool:
-    """Whether an alert has labels."""
-    return isinstance(alert.get("labels"), Mapping)
+    """Whether an alert has labels, one of which says what it is."""
+    labels = alert.get("labels")
+    return isinstance(labels, Mapping) and bool(labels.get("alertname"))
 
 
 def write_stamp(seconds: float) -> str:
@@ -93,10 +94,11 @@ def read_stamp(text: Any) -> float | None:
     return found if found > 0 else None
 
 
-def listen(address: str, target: Path) -> ThreadingHTTPServer:
+def listen(address: str, target: Path, hear: Callable[[list[Finding]], None] = lambda found: None) -> ThreadingHTTPServer:
     """Serve, in a thread, `POST /api/v2/alerts` for Prometheus and `POST /alertmanager` for Alertmanager's webhook.
 
-    What comes is appended to `target` as findings, before it is answered. Raises `Refusal` for an address that cannot be had.
+    What comes is appended to `target` as findings, before it is answered; `hear` is told of them. Raises `Refusal` for an
+    address that cannot be had.
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
@@ -125,6 +127,7 @@ def listen(address: str, target: Path) -> ThreadingHTTPServer:
                 append_findings(target, found)
             except OSError as error:
                 return (503, f"findings cannot be written: {error.strerror}")
+            hear(found)
             return 200, ""
 
         def answer(self, code: int, said: str) -> None:

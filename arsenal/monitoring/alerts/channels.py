@@ -1,8 +1,10 @@
 """How a page leaves: by mail (SMTP, RFC 5321, with TLS), to a webhook, or by what apprise speaks; each attempt ends in time."""
 
 import contextlib
+import fcntl
 import http.client
 import json
+import re
 import smtplib
 import socket
 import ssl
@@ -13,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from email.message import EmailMessage
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -71,8 +74,10 @@ def body(notice: Notice) -> str:
     for one in notice.alerts:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(one["since"]))
         slice_ = f", slice {one['slice']}" if one["slice"] else ""
+        later = f"; findings of version {one['later']} come now" if one.get("later") else ""
+        flow = f"\n  {one['flow']}" if one.get("flow") else ""
         lines.append(f"{one['rule']}: {one['model']} {one['version']}, {one['kind']} {one['name']}{slice_}: {one['why']} "
-                     f"(since {since} UTC)\n  {one['key']}")  # fmt: skip
+                     f"(since {since} UTC{later})\n  {one['key']}{flow}")  # fmt: skip
     if len(notice.keys) > len(notice.alerts):
         lines.append(f"and {len(notice.keys) - len(notice.alerts)} more: arsenal alerts list")
     if notice.kind == "firing":
@@ -159,9 +164,44 @@ SENDERS: dict[str, Callable[[Mapping[str, Any], Notice, str, float], str]] = {
 }  # fmt: skip
 
 
-def start_flow(flow: FlowStart, log: str) -> subprocess.Popen[bytes]:
-    """Start `arsenal flow run` as a process of its own, which outlives this one. Two of a flow exclude each other."""
+def start_flow(flow: FlowStart, log: Path) -> subprocess.Popen[bytes]:
+    """Start `arsenal flow run` as a process of its own, which outlives this one. Two of a flow exclude each other.
+
+    As long as it runs its log is locked; its exit code stands in a file beside it then.
+    """
     words = [sys.executable, "-m", "arsenal", "flow", "run", flow.name, f"root={flow.root}"]
     words += [f"{key}={value}" for key, value in flow.params.items()]
-    with open(log, "ab") as file:
-        return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
+    keep_code = ["sh", "-c", 'trap : TERM INT; "$@"; echo $? > "$0.tmp" && mv "$0.tmp" "$0"', str(code_file(log))]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return subprocess.Popen([*keep_code, *words], stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
+
+
+def code_file(log: Path) -> Path:
+    """Where the exit code of a flow stands, by its log."""
+    return log.with_suffix(".code")
+
+
+def flow_end(log: Path) -> str | None:
+    """Why a flow that was started failed, by its log; empty where all of it is done, None while it runs."""
+    if not log.is_file():
+        return "it was not started, or its log is gone"
+    code = ""
+    with log.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return None
+    with contextlib.suppress(FileNotFoundError):
+        code = code_file(log).read_text().strip()
+    if code == "0":
+        return ""
+    said = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    told = [line.removeprefix("arsenal: ") for line in said if line.startswith("arsenal: ")]
+    failed = next((match for line in told if (match := re.match(r"Step `(.+?)` failed: (.+)", line))), None)
+    if failed is not None:
+        return f"at `{failed[1]}`: {failed[2]}"
+    if not code:
+        return "its process was killed, or its machine went down"
+    return (told or [line for line in said if line.strip()] or [f"exit code {code}"])[-1]

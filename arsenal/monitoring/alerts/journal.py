@@ -13,7 +13,16 @@ from typing import Any, NamedTuple
 
 from arsenal_serving.files import replace_file
 
-from arsenal.monitoring.alerts.machine import Acknowledged, Advance, Alert, AlertMemory, Notice, Silence
+from arsenal.monitoring.alerts.machine import (
+    Acknowledged,
+    Advance,
+    Alert,
+    AlertMemory,
+    FlowRun,
+    Notice,
+    Silence,
+    replace_silence,
+)
 from arsenal.monitoring.alerts.policy import is_whole, read_labels
 from arsenal.monitoring.findings import Finding, read_finding
 from arsenal.refusal import Refusal
@@ -78,7 +87,9 @@ def follow(known: AlertsKnown, line: Mapping[str, Any]) -> AlertsKnown:
         alerts.pop(key, None)
     silences = tuple(Silence(**one) for one in line["silences"])
     starts = {rule: tuple(times) for rule, times in line["starts"].items()}
-    memory = AlertMemory(line["now"], alerts, line["groups"], silences, line["heard"], starts)
+    flows = {id: FlowRun(**{**one, "keys": tuple(one["keys"])}) for id, one in line.get("flows", {}).items()}
+    rules = tuple(line.get("rules", ()))
+    memory = AlertMemory(line["now"], alerts, line["groups"], silences, line["heard"], starts, flows, rules)
     if whole:
         waiting = {}
     for given in line["notices"]:
@@ -130,6 +141,7 @@ class AlertJournal:
             "alerts": {key: one._asdict() for key, one in new.alerts.items() if one is not old.alerts.get(key)},
             "gone": [key for key in old.alerts if key not in new.alerts],
             "silences": [one._asdict() for one in new.silences],
+            "flows": {id: one._asdict() for id, one in new.flows.items()}, "rules": list(new.rules),
             "notices": [{**notice._asdict(), "waits": channels} for notice, channels in notices],
         }  # fmt: skip
         return json.dumps(to_json(content)).encode() + b"\n"
@@ -173,12 +185,11 @@ class AlertJournal:
         os.close(self.held)
 
 
-def read_on(path: Path, begun: int) -> tuple[list[dict[str, Any]], int]:
+def read_on(path: Path, begun: int) -> tuple[list[dict[str, Any] | None], int]:
     """The JSON lines of a file from a byte on, and up to where they reach: a line that is not whole yet is left for later.
 
-    A file that is shorter than it was is another one, and is read from its beginning. Lines that hold no JSON are passed over.
+    A file that is shorter than it was is another one, and is read from its beginning. None stands for a line that is no mapping.
     """
-    found = []
     try:
         with path.open("rb") as file:
             begun = begun if begun <= file.seek(0, os.SEEK_END) else 0
@@ -189,16 +200,21 @@ def read_on(path: Path, begun: int) -> tuple[list[dict[str, Any]], int]:
     except FileNotFoundError:
         return [], begun
     whole = content[: content.rfind(b"\n") + 1]
-    for line in whole.split(b"\n"):
-        with contextlib.suppress(ValueError):
-            given = json.loads(line)
-            if isinstance(given, dict):
-                found.append(given)
-    return found, begun + len(whole)
+    return [read_mapping(line) for line in whole.split(b"\n") if line.strip()], begun + len(whole)
 
 
-def read_came(given: Mapping[str, Any]) -> Finding | Silence | Acknowledged | None:
+def read_mapping(line: bytes | str) -> dict[str, Any] | None:
+    """What a line of JSON holds; None where that is no mapping."""
+    with contextlib.suppress(ValueError):
+        given = json.loads(line)
+        return given if isinstance(given, dict) else None
+    return None
+
+
+def read_came(given: Mapping[str, Any] | None) -> Finding | Silence | Acknowledged | None:
     """A finding or a word of somebody's; None where it is neither."""
+    if given is None:
+        return None
     with contextlib.suppress(TypeError, ValueError, KeyError, Refusal):
         if given.get("word") == "silence":
             read_labels("where", given["where"])
@@ -208,6 +224,19 @@ def read_came(given: Mapping[str, Any]) -> Finding | Silence | Acknowledged | No
         finding = read_finding(dict(given))
         return finding if is_whole(finding) else None
     return None
+
+
+def read_silences(folder: Path, known: AlertsKnown, now: float) -> list[Silence]:
+    """Silences that are on, those among them that the process has not taken in yet."""
+    found, at = list(known.memory.silences), 0
+    while True:
+        lines, ended = read_on(folder / WORDS, at)
+        for one in map(read_came, lines):
+            if isinstance(one, Silence):
+                found = replace_silence(found, one)
+        if ended == at:
+            return [one for one in found if one.until > now]
+        at = ended
 
 
 def say_word(folder: Path, word: Silence | Acknowledged) -> None:

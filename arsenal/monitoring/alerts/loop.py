@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from arsenal.monitoring.alerts.alertmanager import EVERY, tell_alertmanager
-from arsenal.monitoring.alerts.channels import DeliveryError, deliver, start_flow
+from arsenal.monitoring.alerts.channels import DeliveryError, deliver, flow_end, start_flow
 from arsenal.monitoring.alerts.journal import WORDS, AlertJournal, Waiting, read_came, read_on
-from arsenal.monitoring.alerts.machine import AlertMemory, Notice, advance, is_awaited
-from arsenal.monitoring.alerts.policy import AlertPolicy, is_whole
+from arsenal.monitoring.alerts.machine import AlertMemory, Came, FlowEnded, FlowRun, Notice, advance, is_awaited
+from arsenal.monitoring.alerts.policy import AlertPolicy, FlowStart, is_whole
 from arsenal.monitoring.findings import Finding
 from arsenal.refusal import Refusal
 
@@ -21,6 +21,10 @@ FIRST, MOST = 2.0, 300.0
 """Seconds before a page is tried again, the first time and in the end."""
 GIVEN_UP = 86400.0
 """Seconds after which a page is given up."""
+
+
+REPLAYED = 300.0
+"""Seconds that a flow takes in a replay, where none runs."""
 
 
 class Retry(NamedTuple):
@@ -46,7 +50,7 @@ class AlertLoop:
         self.busy: set[str] = set()
         self.told: dict[str, float] = {}
         self.down: set[str] = set()
-        self.flows: list[tuple[str, subprocess.Popen[bytes]]] = []
+        self.processes: list[subprocess.Popen[bytes]] = []
 
     def now(self) -> float:
         """The time: a clock that jumps while this runs moves no wait."""
@@ -61,17 +65,21 @@ class AlertLoop:
                 while self.look():
                     pass
             self.send()
-            self.end_flows()
             with contextlib.suppress(queue.Empty):
                 self.settle(*self.done.get(timeout=max(0.01, min(following - time.monotonic(), self.patience()))))
 
     def drain(self, seconds: float) -> None:
         """Send what waits, for so many seconds at most."""
         end = time.monotonic() + seconds
-        while self.journal.known.waiting and time.monotonic() < end:
+        self.send()
+        while self.pages_waiting() and time.monotonic() < end:
             self.send()
             with contextlib.suppress(queue.Empty):
                 self.settle(*self.done.get(timeout=min(0.2, max(end - time.monotonic(), 0.01))))
+
+    def pages_waiting(self) -> int:
+        """How many pages no channel has taken yet; a flow waits for another one of its name, and for nobody."""
+        return sum(one.notice.kind != "flow" for one in self.journal.known.waiting.values())
 
     def patience(self) -> float:
         """Seconds until the next attempt."""
@@ -81,7 +89,9 @@ class AlertLoop:
     def look(self) -> bool:
         """Take in what came; whether there may be more."""
         self.policy = self.newer() or self.policy
-        came, read, known = [], {}, self.journal.known.read
+        read: dict[str, int] = {}
+        came: list[Came] = self.ended_flows()
+        known = self.journal.known.read
         for path in [self.folder / WORDS, *self.findings]:
             begun = known.get(str(path), 0)
             lines, ended = read_on(path, begun)
@@ -89,15 +99,33 @@ class AlertLoop:
                 self.say(f"{path} is another file than before; it is read from its beginning.")
             if ended != begun:
                 read[str(path)] = ended
-            came += [one for one in map(read_came, lines) if one is not None]
+            understood = [one for one in map(read_came, lines) if one is not None]
+            came += understood
+            if passed := len(lines) - len(understood):
+                what = "words" if path.name == WORDS else "findings"
+                self.say(f"{path}: {passed} of {len(lines)} lines that came are no {what}, and were passed over.")
         found = advance(self.journal.known.memory, self.policy, came, self.now())
         self.journal.write(found, read)
         for text in found.said:
             self.say(text)
-        for one in found.notices:
-            self.say(f"{one.kind}: {len(one.keys)} in {one.group}, to {', '.join(one.channels) or 'the flow'}")
+        for notice in found.notices:
+            self.say(f"{notice.kind}: {len(notice.keys)} in {notice.group}, to {', '.join(notice.channels) or 'the flow'}")
         self.tell()
         return bool(read)
+
+    def log_of(self, id: str, run: FlowRun) -> Path:
+        """Where a flow that alerts began says what it does."""
+        return self.folder / f"flow-{run.rule}-{id[:8]}.log"
+
+    def ended_flows(self) -> list[Came]:
+        """Flows that were started, here or by a process before this one, and are over."""
+        self.processes = [one for one in self.processes if one.poll() is None]
+        known = self.journal.known
+        found: list[Came] = []
+        for id, run in known.memory.flows.items():
+            if (id, run.rule) not in known.waiting and (error := flow_end(self.log_of(id, run))) is not None:
+                found.append(FlowEnded(id, error))
+        return found
 
     def tell(self) -> None:
         """Tell Alertmanagers what is on, now and then."""
@@ -168,27 +196,27 @@ class AlertLoop:
             self.say(f"{why}; it is tried again.")
 
     def start(self, one: Waiting) -> None:
-        """Start a flow."""
+        """Start a flow, once what runs of the same flow is over."""
+        run = self.journal.known.memory.flows.get(one.notice.id)
         rule = self.policy.rules.get(one.channel)
-        if rule is None or rule.flow is None:
+        if run is None or rule is None or rule.flow is None:
             self.journal.take(one, "no such rule")
             return
+        log = self.log_of(one.notice.id, run)
+        if log.exists():  # a process before this one started it, and was killed before it could say so
+            self.journal.take(one, "process before")
+            return
+        others = {id: each for id, each in self.journal.known.memory.flows.items() if id != one.notice.id}
+        if any((each.name, each.root) == (run.name, run.root) and self.log_of(id, each).exists() for id, each in others.items()):
+            return
         try:
-            process = start_flow(rule.flow, str(self.folder / f"flow-{rule.name}.log"))
+            process = start_flow(FlowStart(run.name, run.params, run.root), log)
         except OSError as error:
             self.done.put((one, "", error))
             return
-        self.flows.append((rule.name, process))
+        self.processes.append(process)
         self.journal.take(one, f"process {process.pid}")
-        self.say(f"{rule.name}: the flow {rule.flow.name} was started as process {process.pid}.")
-
-    def end_flows(self) -> None:
-        """Say how flows ended that were started here."""
-        for rule, process in list(self.flows):
-            if (code := process.poll()) is not None:
-                self.flows.remove((rule, process))
-                how = "is complete" if code == 0 else f"failed with {code}; see {self.folder / f'flow-{rule}.log'}"
-                self.say(f"{rule}: its flow {how}.")
+        self.say(f"{rule.name}: the flow {run.name} was started as process {process.pid}; it says in {log} what it does.")
 
     def close(self) -> None:
         """Let another process go on."""
@@ -205,13 +233,18 @@ def replay(policy: AlertPolicy, findings: Sequence[Finding], tick: float = 15.0)
         ended = at
         while ended < len(ordered) and ordered[ended].time <= now:
             ended += 1
-        found = advance(memory, policy, ordered[at:ended], now)
+        found = advance(leave_flows(memory, now), policy, ordered[at:ended], now)
         yield from found.said
         yield from found.notices
         memory, at = found.memory, ended
         until = ordered[at].time if at < len(ordered) else now + 2 * tick
         while is_awaited(memory, policy) and (now := now + tick) < until:
-            found = advance(memory, policy, [], now)
+            found = advance(leave_flows(memory, now), policy, [], now)
             yield from found.said
             yield from found.notices
             memory = found.memory
+
+
+def leave_flows(memory: AlertMemory, now: float) -> AlertMemory:
+    """What is known, without flows that would be over in a replay."""
+    return memory._replace(flows={id: one for id, one in memory.flows.items() if now - one.began < REPLAYED})

@@ -7,6 +7,7 @@ group along that heard as little. Nothing here reads a clock or a file, so a jou
 
 import fnmatch
 import hashlib
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -15,6 +16,8 @@ from arsenal.monitoring.findings import Finding
 
 AlertState = Literal["pending", "firing", "acknowledged", "resolved"]
 ON = ("firing", "acknowledged")
+FLOW = "flow"
+"""The kind of an alert that says that a flow failed."""
 KEPT = 86400.0
 """Seconds for which what is over is still listed."""
 SHOWN = 50
@@ -48,6 +51,11 @@ class Alert(NamedTuple):
     why: str = ""
     taken: bool = False
     """Whether it was acknowledged when it ended."""
+    later: str = ""
+    """The later version of which findings come, while none of its own does."""
+    later_since: float = 0.0
+    flow: str = ""
+    """What became of the flow that it began, in words."""
 
 
 class Silence(NamedTuple):
@@ -64,6 +72,25 @@ class Acknowledged(NamedTuple):
 
     key: str
     by: str
+
+
+class FlowRun(NamedTuple):
+    """A flow that alerts began, until it is known how it ended."""
+
+    rule: str
+    name: str
+    root: str
+    params: Mapping[str, str]
+    began: float
+    keys: tuple[str, ...]
+    """Of the alerts that it is for: what fires while it runs joins it."""
+
+
+class FlowEnded(NamedTuple):
+    """A flow that alerts began is over; `error` is empty where all of it is done."""
+
+    id: str
+    error: str = ""
 
 
 class Notice(NamedTuple):
@@ -88,12 +115,20 @@ class AlertMemory(NamedTuple):
     now: float = 0.0
     alerts: Mapping[str, Alert] = {}
     groups: Mapping[str, float] = {}
-    """When each group was last paged for the first time of something."""
+    """When each group was last paged for the first time of something, by severity and kind of what that was."""
     silences: tuple[Silence, ...] = ()
     heard: Mapping[str, float] = {}
     """When a finding came, by rules that alert where none comes."""
     starts: Mapping[str, tuple[float, ...]] = {}
     """When flows were started, by rule."""
+    flows: Mapping[str, FlowRun] = {}
+    """Flows that were begun and are not known to be over, by the id of the notice that began them."""
+    rules: tuple[str, ...] = ()
+    """Those of the policy."""
+
+
+Came = Finding | Silence | Acknowledged | FlowEnded
+"""What changes what is known."""
 
 
 class Advance(NamedTuple):
@@ -106,7 +141,7 @@ class Advance(NamedTuple):
 
 
 def advance(
-    memory: AlertMemory, policy: AlertPolicy, came: Iterable[Finding | Silence | Acknowledged], now: float
+    memory: AlertMemory, policy: AlertPolicy, came: Iterable[Came], now: float
 ) -> Advance:  # fmt: skip
     """Take in what came, in order, and say what is due at `now`, in seconds."""
     said: list[str] = []
@@ -119,7 +154,9 @@ def advance(
         if isinstance(one, Finding):
             known.take_finding(one)
         elif isinstance(one, Silence):
-            known.silences = [old for old in known.silences if old.where != one.where] + [one]
+            known.silences = replace_silence(known.silences, one)
+        elif isinstance(one, FlowEnded):
+            known.end_flow(one, said)
         else:
             known.acknowledge(one)
     known.let_pass()
@@ -127,16 +164,32 @@ def advance(
     return Advance(known.memory(), notices, said)
 
 
+def replace_silence(silences: Iterable[Silence], new: Silence) -> list[Silence]:
+    """Silences with a new one in the place of what means the same, in whatever order and words.
+
+    >>> [one.until for one in replace_silence([Silence("rule=a and name=b", 9.0)], Silence("name==b and rule=a", 1.0))]
+    [1.0]
+    """
+    return [old for old in silences if condition_set(old.where) != condition_set(new.where)] + [new]
+
+
+def condition_set(where: str) -> frozenset[tuple[str, bool, str]]:
+    """What conditions of labels say, whatever their order."""
+    return frozenset((one.key, one.sign == "!=", one.value) for one in read_labels("where", where))
+
+
 def clamp_times(memory: AlertMemory, now: float) -> AlertMemory:
     """What is known, with no time later than now."""
+    times = ("since", "seen", "fired", "resolved", "paged", "later_since")
     alerts = {
-        key: one._replace(**{f: min(getattr(one, f), now) for f in ("since", "seen", "fired", "resolved", "paged")},
+        key: one._replace(**{name: min(getattr(one, name), now) for name in times},
                           calm=None if one.calm is None else min(one.calm, now))
         for key, one in memory.alerts.items()
     }  # fmt: skip
     groups, heard = ({key: min(at, now) for key, at in given.items()} for given in (memory.groups, memory.heard))
     starts = {rule: tuple(min(at, now) for at in times) for rule, times in memory.starts.items()}
-    return memory._replace(now=now, alerts=alerts, groups=groups, heard=heard, starts=starts)
+    flows = {id: one._replace(began=min(one.began, now)) for id, one in memory.flows.items()}
+    return memory._replace(now=now, alerts=alerts, groups=groups, heard=heard, starts=starts, flows=flows)
 
 
 class Working:
@@ -146,11 +199,14 @@ class Working:
         """A copy of what is known, at a time."""
         self.policy, self.now = policy, now
         self.alerts, self.groups, self.starts = dict(memory.alerts), dict(memory.groups), dict(memory.starts)
+        self.flows = dict(memory.flows)
         absent = [name for name, rule in policy.rules.items() if rule.absent is not None]
         self.heard = {name: memory.heard.get(name, now) for name in absent}
         self.silences = [one for one in memory.silences if one.until > now]
         self.fresh: list[str] = []
         """Keys of what began to fire."""
+        self.twins: dict[tuple[str, ...], set[str]] | None = None
+        """Keys of alerts that differ in the version alone; asked for with the first finding of a numbered version."""
         self.silent: list[Any] | None = None
         self.on: dict[tuple[str, tuple[str, ...]], set[tuple[str, ...]]] = {}
         """Labels of what is on, by rule and labels; asked for when all that came is taken in."""
@@ -158,7 +214,8 @@ class Working:
     def memory(self) -> AlertMemory:
         """What is known in the end."""
         groups = {group: at for group, at in self.groups.items() if self.now - at < KEPT}
-        return AlertMemory(self.now, self.alerts, groups, tuple(self.silences), self.heard, self.starts)
+        return AlertMemory(self.now, self.alerts, groups, tuple(self.silences), self.heard, self.starts, self.flows,
+                           tuple(self.policy.rules))  # fmt: skip
 
     def take_finding(self, finding: Finding) -> None:
         """What a finding changes, under each rule that is about it."""
@@ -172,13 +229,39 @@ class Working:
             labels = {"rule": rule.name, "severity": rule.severity}
             labels |= {label: str(getattr(finding, label)) for label in LABELS[2:]}
             self.judge(rule, labels, is_bad(rule, finding), at, finding.value, finding.why)
+            if finding.version.isdecimal():
+                self.supersede(labels, at)
+
+    def supersede(self, labels: Mapping[str, str], at: float) -> None:
+        """Alerts of earlier versions end by the second finding of a later one, where none of their own came between.
+
+        While two versions are served side by side findings of both come, and neither ends the other's.
+        """
+        if self.twins is None:
+            self.twins = {}
+            for key, one in self.alerts.items():
+                self.twins.setdefault(besides_version(one.labels), set()).add(key)
+        twins = self.twins.setdefault(besides_version(labels), set())
+        twins.add(key_of(labels))
+        for key in sorted(twins):
+            old = self.alerts.get(key)
+            if old is None or old.state == "resolved" or not is_later(labels["version"], old.labels["version"]) or at <= old.seen:
+                continue
+            if not old.later or old.later_since >= at:
+                self.alerts[key] = old._replace(later=labels["version"], later_since=old.later_since if old.later else at)
+            elif old.state == "pending":
+                del self.alerts[key]
+            else:
+                self.end(key, f"findings of version {labels['version']} come, and none of {old.labels['version']} any more")
 
     def judge(self, rule: AlertRule, labels: Mapping[str, str], bad: bool, at: float, value: float | None, why: str) -> None:
         """What a good or bad finding does to its alert."""
-        key = "/".join(labels[label] for label in LABELS if label != "severity")
+        key = key_of(labels)
         old = self.alerts.get(key)
         if old is not None and at < old.seen:
             return  # it came late; what is known is newer
+        if old is not None and old.later:
+            self.alerts[key] = old = old._replace(later="", later_since=0.0)
         if old is not None and old.state == "pending" and at - old.seen > rule.stale:
             old = None
         if not bad:
@@ -230,6 +313,9 @@ class Working:
                     del self.alerts[key]
             elif named is None:  # of a rule that the policy has no more
                 self.end(key, "the policy has no such rule any more")
+            elif one.labels["kind"] == FLOW:
+                if self.now - one.seen > (named.flow.per if named.flow else 0.0):
+                    self.end(key, "it may begin again")
             elif named.absent is None and self.now - one.seen > named.stale:
                 if one.state == "pending":
                     del self.alerts[key]
@@ -237,20 +323,76 @@ class Working:
                     self.end(key, f"no finding for {self.now - one.seen:.0f} s; whether it is over is not known")
 
     def start_flows(self, said: list[str]) -> list[Notice]:
-        """Flows of what began to fire, as often as they may be started."""
+        """Flows of what began to fire, as often as they may be started; what fires while its flow runs joins it."""
         found = []
-        for key in self.fresh:
+        ready: dict[str, list[Alert]] = {}
+        for key in dict.fromkeys(self.fresh):
             one = self.alerts[key]
-            flow = self.policy.rules[one.labels["rule"]].flow
-            if flow is None or one.state != "firing" or self.is_quiet(one):
-                continue
-            times = tuple(at for at in self.starts.get(one.labels["rule"], ()) if self.now - at < flow.per)
-            if len(times) >= flow.most:
-                said.append(f"{key}: the flow {flow.name} was not started; it was {len(times)} times in {flow.per:.0f} s.")
-                continue
-            self.starts[one.labels["rule"]] = (*times, self.now)
-            found.append(self.notice("flow", one.labels["rule"], (), 0, [one]))
+            rule = self.policy.rules[one.labels["rule"]]
+            if rule.flow is not None and one.state == "firing" and not self.is_quiet(one):
+                ready.setdefault(self.rule_of_flow(rule), []).append(one)
+        for name, alerts in ready.items():
+            flow = self.policy.rules[name].flow
+            assert flow is not None
+            facts = (flow.name, flow.root, flow.params)
+            under_way = next((id for id, one in self.flows.items() if (one.name, one.root, one.params) == facts), None)
+            if under_way is not None:
+                run = self.flows[under_way]
+                self.flows[under_way] = run._replace(keys=(*run.keys, *(one.key for one in alerts)))
+                said += [f"{one.key}: joins the flow {flow.name}, which {run.keys[0]} began." for one in alerts]
+            else:
+                times = tuple(at for at in self.starts.get(name, ()) if self.now - at < flow.per)
+                if len(times) >= flow.most:
+                    said += [f"{one.key}: the flow {flow.name} is not started: it was {len(times)} times in {flow.per:.0f} s, "
+                             "which is what its rule allows." for one in alerts]  # fmt: skip
+                    continue
+                self.starts[name] = (*times, self.now)
+                notice = self.notice("flow", name, (), 0, alerts)
+                self.flows[notice.id] = FlowRun(name, flow.name, flow.root, dict(flow.params), self.now, notice.keys)
+                found.append(notice)
+            at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(self.now))
+            for one in alerts:
+                self.alerts[one.key] = one._replace(flow=f"the flow {flow.name} began at {at}")
         return found
+
+    def rule_of_flow(self, rule: AlertRule) -> str:
+        """The first rule whose flow is the same: alerts of several rules begin one run of it."""
+        assert rule.flow is not None
+        facts = rule.flow[:3]
+        return next(one.name for one in self.policy.rules.values() if one.flow is not None and one.flow[:3] == facts)
+
+    def end_flow(self, word: FlowEnded, said: list[str]) -> None:
+        """What became of a flow: those that its alert reaches hear that it failed, until it is complete or may begin again."""
+        run = self.flows.pop(word.id, None)
+        if run is None:
+            return
+        failed = f"failed {word.error}" if word.error.startswith("at `") else f"failed: {word.error}"
+        became = failed if word.error else "is complete"
+        for key in run.keys:
+            if key in self.alerts:
+                self.alerts[key] = self.alerts[key]._replace(flow=f"the flow {run.name} {became}")
+        about = run.keys[0] + (f" and {len(run.keys) - 1} more" if len(run.keys) > 1 else "")
+        why = f"the flow {run.name} that {about} began {became}"
+        said.append(f"{run.rule}: {why}{'' if why.endswith('.') else '.'}")
+        known = [self.alerts[key].labels for key in run.keys if key in self.alerts]
+        for name in dict.fromkeys([labels["rule"] for labels in known] or [run.rule]):
+            if name not in self.policy.rules:
+                continue
+            if not word.error:
+                self.end_failure(name, run.name, why)
+                continue
+            first = next((labels for labels in known if labels["rule"] == name), {})
+            labels = dict.fromkeys(LABELS, "") | {"rule": name, "severity": self.policy.rules[name].severity, "kind": FLOW}
+            labels |= {"name": flow_label(run.name), "model": first.get("model", ""), "version": first.get("version", "")}
+            old = self.alerts.get(key := key_of(labels))
+            heard = old.reached if old else ()
+            self.alerts[key] = Alert(key, labels, "firing", self.now, self.now, self.now, reached=heard, why=why)
+
+    def end_failure(self, rule: str, flow: str, why: str) -> None:
+        """A flow that failed is complete now."""
+        for key, one in list(self.alerts.items()):
+            if one.state in ON and (one.labels["kind"], one.labels["rule"], one.labels["name"]) == (FLOW, rule, flow_label(flow)):
+                self.end(key, why)
 
     def is_quiet(self, one: Alert) -> bool:
         """Whether a silence, maintenance or another alert holds it back."""
@@ -286,7 +428,7 @@ class Working:
         rule = self.policy.rules[one.labels["rule"]]
         steps = self.policy.escalations[rule.escalation]
         if one.told == 0:
-            last = self.groups.get(group)
+            last = self.groups.get(apart(group, one))
             return max(one.fired + rule.gather + steps[0].after, 0.0 if last is None else last + rule.interval)
         if one.told < len(steps):
             return one.paged + steps[one.told].after - steps[one.told - 1].after
@@ -320,9 +462,9 @@ class Working:
                 step = min(told, len(steps) - 1)
                 channels = tuple(self.policy.reach(steps[step], self.now))
                 found.append(self.notice("firing", group, channels, step, alerts))
-                if told == 0:
-                    self.groups[group] = self.now
                 for one in alerts:
+                    if told == 0:
+                        self.groups[apart(group, one)] = self.now
                     reached = tuple(dict.fromkeys([*one.reached, *channels]))
                     self.alerts[one.key] = one._replace(told=min(told + 1, len(steps)), paged=self.now, reached=reached)
 
@@ -349,10 +491,44 @@ class Working:
         keys = tuple(one.key for one in alerts)
         facts = repr((kind, group, channels, step, [(one.key, one.fired, one.paged) for one in alerts]))
         full = tuple(
-            {**one.labels, "key": one.key, "state": one.state, "since": one.since, "value": one.value, "why": one.why}
+            {**one.labels, "key": one.key, "state": one.state, "since": one.since, "value": one.value, "why": one.why,
+             "later": one.later, "flow": one.flow}
             for one in alerts[:SHOWN]
-        )
+        )  # fmt: skip
         return Notice(hashlib.sha256(facts.encode()).hexdigest()[:20], kind, group, channels, step, self.now, keys, full)
+
+
+def key_of(labels: Mapping[str, str]) -> str:
+    """What an alert is called by."""
+    return "/".join(labels[label] for label in LABELS if label != "severity")
+
+
+def flow_label(name: str) -> str:
+    """What the alert of a flow is named by: of a file, without its folders, which would end a key's part.
+
+    >>> flow_label("conf/flow/mine.yaml")
+    'mine.yaml'
+    """
+    return name.rpartition("/")[2]
+
+
+def besides_version(labels: Mapping[str, str]) -> tuple[str, ...]:
+    """What alerts of several versions have in common."""
+    return tuple(labels[label] for label in LABELS if label not in ("severity", "version"))
+
+
+def is_later(version: str, other: str) -> bool:
+    """Whether a version comes after another, which numbers say and names do not.
+
+    >>> is_later("10", "9"), is_later("b", "a")
+    (True, False)
+    """
+    return version.isdecimal() and other.isdecimal() and int(version) > int(other)
+
+
+def apart(group: str, one: Alert) -> str:
+    """What an interval is of: an outage does not wait because its model's drift was told a moment ago."""
+    return "/".join([group, one.labels["severity"], one.labels["kind"]])
 
 
 def is_awaited(memory: AlertMemory, policy: AlertPolicy) -> bool:

@@ -1,11 +1,13 @@
 """Policies of alerts in YAML: which findings alert, after how long, whom they reach, in which order, and when they are quiet."""
 
 import fnmatch
+import itertools
+import json
 import math
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -21,6 +23,14 @@ NUMBERS = {"value": (-math.inf, math.inf), "bound": (-math.inf, math.inf), "size
            "rows": (0.0, math.inf)}  # fmt: skip
 """The numbers of a finding, and where they lie."""
 KINDS: tuple[str, ...] = get_args(Kind)
+LACKS: dict[str, tuple[str, ...]] = {
+    "drift": ("slice",), "prediction_drift": ("slice",), "label_drift": ("slice",), "quality": ("p", "slice"),
+    "estimated_performance": ("p", "slice"), "concept_drift": ("bound", "p", "slice"), "multivariate": ("slice",),
+    "service_level": ("p",),
+}  # fmt: skip
+"""What findings of a kind never have."""
+DISTANCES = ("drift", "prediction_drift", "label_drift", "quality")
+"""Kinds whose value is a distance or a share, so never below 0."""
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 LONG = 30 * 86400.0
@@ -180,6 +190,17 @@ def read_labels(name: str, text: Any) -> tuple[Condition, ...]:
     return found
 
 
+def check_chosen(name: str, chosen: Sequence[Condition], rules: Sequence[str]) -> None:
+    """Refuse conditions of alerts that fit none: of rules and kinds that are not there, or against each other."""
+    for one in chosen:
+        there = {"rule": rules, "kind": (*KINDS, "flow")}.get(one.key)
+        if there and not any(fnmatch.fnmatchcase(word, one.value) for word in there):
+            near = nearest(one.value, there) or f" There are: {', '.join(there)}."
+            raise PolicyError(f"`{name}`: there is no {one.key} `{one.value}`.{near}")
+    if label := find_contradiction(chosen):
+        raise PolicyError(f"`{name}` can fit nothing: it asks of {label} what no word is at once.")
+
+
 def read_conditions(name: str, text: Any) -> tuple[Condition, ...]:
     """Conditions in the words of `arsenal runs list`."""
     try:
@@ -222,7 +243,8 @@ def make_policy(given: Any) -> AlertPolicy:
         rules[rule.name] = rule
     if not rules:
         raise PolicyError("`rules` is empty: the policy can never fire.")
-    maintenance = tuple(read_maintenance(one) for one in read_list("maintenance", top.get("maintenance")))
+    refuse_other_limits(rules.values())
+    maintenance = tuple(read_maintenance(one, rules) for one in read_list("maintenance", top.get("maintenance")))
     inhibitions = tuple(read_inhibition(one, rules) for one in read_list("inhibit", top.get("inhibit")))
     alertmanagers = tuple(read_address("alertmanagers", one) for one in read_list("alertmanagers", top.get("alertmanagers")))
     policy = AlertPolicy(rules, escalations, rotas, channels, maintenance, inhibitions, alertmanagers)
@@ -259,8 +281,10 @@ def read_list(name: str, given: Any) -> list[Any]:
     return given or []
 
 
-def read_words(name: str, given: Any) -> tuple[str, ...]:
+def read_words(name: str, given: Any, least: int = 1) -> tuple[str, ...]:
     """A word or several."""
+    if isinstance(given, list) and len(given) < least:
+        raise PolicyError(f"`{name}` must name something; got an empty list.")
     return tuple(map(str, given)) if isinstance(given, list) else (str(given),)
 
 
@@ -293,7 +317,7 @@ def read_rule(given: Any, escalations: Mapping[str, Any]) -> AlertRule:
     name = str(words["name"])
     if not re.fullmatch(r"[\w-]+", name):
         raise PolicyError(f"`name` of a rule must be of letters, digits, - and _; got {name}.")
-    kinds = read_words("kind", words["kind"]) if "kind" in words else ()
+    kinds = read_words(f"kind of {name}", words["kind"]) if "kind" in words else ()
     for kind in kinds:
         if kind not in KINDS:
             raise PolicyError(f"`kind` of `{name}` must be of {', '.join(KINDS)}; got {kind}.{nearest(kind, KINDS)}")
@@ -317,7 +341,7 @@ def read_rule(given: Any, escalations: Mapping[str, Any]) -> AlertRule:
         there = ", ".join(escalations) or "none is given"
         raise PolicyError(f"`escalate` of `{name}` must be one of `escalations`, {there}; got {escalation}.")
     flow = read_flow_start(name, words["flow"]) if "flow" in words else None
-    group = read_words("group", words.get("group", ["model"]))
+    group = read_words("group", words.get("group", ["model"]), 0)
     for label in group:
         if label not in LABELS:
             raise PolicyError(f"`group` of `{name}` must be of {', '.join(LABELS)}; got {label}.{nearest(label, LABELS)}")
@@ -344,32 +368,101 @@ def read_rule(given: Any, escalations: Mapping[str, Any]) -> AlertRule:
 def refuse_empty(name: str, kinds: Sequence[str], chosen: Sequence[Condition], bad: Sequence[Condition]) -> None:
     """Refuse a rule whose conditions no finding can keep to."""
     for key, (least, most) in NUMBERS.items():
-        low, high, open_low, open_high = least, most, False, False
-        for one in bad:
-            if one.key != key:
-                continue
-            try:
-                value = float(one.value)
-            except ValueError as error:
-                raise PolicyError(f"`where` of `{name}`: {key} is a number; got {one.value}.") from error
-            if one.sign in (">", ">=", "=", "==") and (value, one.sign == ">") > (low, open_low):
-                low, open_low = value, one.sign == ">"
-            if one.sign in ("<", "<=", "=", "==") and (-value, one.sign == "<") > (-high, open_high):
-                high, open_high = value, one.sign == "<"
-        if low > high or (low == high and (open_low or open_high)):
+        if is_empty(name, bad, key, least, most):
             asked = " and ".join("".join(one) for one in bad if one.key == key)
             raise PolicyError(f"`{name}` can never fire: no finding has {asked} ({key} lies between {least:g} and {most:g}).")
+    if label := find_contradiction(chosen):
+        raise PolicyError(f"`{name}` can never fire: `where` asks of {label} what no word is at once.")
+    there = [kind for kind in kinds or KINDS if fits([one for one in chosen if one.key == "kind"], {"kind": kind})]
+    if not there:
+        raise PolicyError(f"`{name}` can never fire: there is no such kind; kinds are {', '.join(KINDS)}.")
+    lacks = {kind: find_lack(name, kind, chosen, bad) for kind in there}
+    if all(lacks.values()):
+        raise PolicyError(f"`{name}` can never fire: findings of the kind {there[0]} have {lacks[there[0]]}.")
+
+
+def is_empty(name: str, bad: Sequence[Condition], key: str, least: float, most: float) -> bool:
+    """Whether no number between `least` and `most` keeps to what is asked of `key`."""
+    low, high, open_low, open_high = least, most, False, False
+    for one in bad:
+        if one.key != key:
+            continue
+        try:
+            value = float(one.value)
+        except ValueError:
+            value = math.nan
+        if math.isnan(value):
+            raise PolicyError(f"`where` of `{name}`: {key} is a number; got {one.value}.")
+        if one.sign in (">", ">=", "=", "==") and (value, one.sign == ">") > (low, open_low):
+            low, open_low = value, one.sign == ">"
+        if one.sign in ("<", "<=", "=", "==") and (-value, one.sign == "<") > (-high, open_high):
+            high, open_high = value, one.sign == "<"
+    return low > high or (low == high and (open_low or open_high))
+
+
+def find_contradiction(chosen: Sequence[Condition]) -> str:
+    """A label of which conditions ask what no word is at once; empty where there is none."""
     for label in LABELS:
         wanted = [one.value for one in chosen if one.key == label and one.sign != "!="]
         unwanted = [one.value for one in chosen if one.key == label and one.sign == "!="]
-        plain = [word for word in wanted if not set("*?[") & set(word)]
-        excluded = any(fnmatch.fnmatchcase(word, other) for word in plain for other in unwanted)
-        if len(set(plain)) > 1 or excluded or "*" in unwanted:
-            raise PolicyError(f"`{name}` can never fire: `where` asks of {label} what no word is at once.")
-        if label == "kind":
-            there = [k for k in (kinds or KINDS) if fits([one for one in chosen if one.key == "kind"], {"kind": k})]
-            if not there:
-                raise PolicyError(f"`{name}` can never fire: there is no such kind; kinds are {', '.join(KINDS)}.")
+        apart = any(not can_meet(one, other) for one, other in itertools.combinations(wanted, 2))
+        if apart or "*" in unwanted or any(covers(other, word) for word in wanted for other in unwanted):
+            return label
+    return ""
+
+
+def can_meet(one: str, other: str) -> bool:
+    """Whether some word fits two patterns of * and ?.
+
+    >>> can_meet("a*", "*b"), can_meet("a*", "b*")
+    (True, False)
+    """
+    one, other = (re.sub(r"\[[^]]*]", "?", word) for word in (one, other))  # a class of letters is some letter
+    met = {(0, 0)}
+    ahead = [(0, 0)]
+    while ahead:
+        i, j = ahead.pop()
+        a, b = one[i : i + 1], other[j : j + 1]
+        following = [(i + 1, j)] * (a == "*") + [(i, j + 1)] * (b == "*")
+        if a and b and (a == b or {a, b} & {"?", "*"}):
+            following += [(i + (a != "*"), j + (b != "*"))] * (not a == b == "*")
+        ahead += [place for place in following if place not in met]
+        met.update(following)
+    return (len(one), len(other)) in met
+
+
+def covers(pattern: str, word: str) -> bool:
+    """Whether all that fits `word`, which may be a pattern too, fits the pattern; in doubt not."""
+    if not set("*?[") & set(word):
+        return fnmatch.fnmatchcase(word, pattern)
+    return not set("?[") & set(pattern + word) and fnmatch.fnmatchcase(word, pattern)
+
+
+def find_lack(name: str, kind: str, chosen: Sequence[Condition], bad: Sequence[Condition]) -> str:
+    """What a rule asks of findings of a kind that they never have; empty where they may have all of it."""
+    lacks = LACKS.get(kind, ())
+    for one in bad:
+        if one.key in lacks:
+            return f"no `{one.key}`, of which it asks {''.join(one)}"
+    if "slice" in lacks and not fits([one for one in chosen if one.key == "slice"], {"slice": ""}):
+        return "no `slice`"
+    if kind in DISTANCES and is_empty(name, bad, "value", 0.0, math.inf):
+        return "no `value` below 0"
+    return ""
+
+
+def refuse_other_limits(rules: Iterable[AlertRule]) -> None:
+    """Refuse rules that begin the same flow as often as each says: alerts of all of them begin one run of it."""
+    found: dict[str, AlertRule] = {}
+    for rule in rules:
+        if rule.flow is None:
+            continue
+        first = found.setdefault(repr(rule.flow[:3]), rule)
+        assert first.flow is not None
+        if first.flow != rule.flow:
+            got = " and ".join(f"{one.most} in {one.per:g} s" for one in (first.flow, rule.flow))
+            names = f"`{first.name}` and `{rule.name}`, which begin the same"
+            raise PolicyError(f"`most` and `per` of the flow {rule.flow.name} must be the same in {names}; got {got}.")
 
 
 def read_flow_start(name: str, given: Any) -> FlowStart:
@@ -378,7 +471,8 @@ def read_flow_start(name: str, given: Any) -> FlowStart:
     most = words.get("most", 1)
     if not isinstance(most, int) or isinstance(most, bool) or most < 1:
         raise PolicyError(f"`most` of the flow of `{name}` must be a whole number of at least 1; got {most}, so never.")
-    params = {str(key): str(value) for key, value in read_map("params", words.get("params")).items()}
+    given_params = read_map(f"params of the flow of {name}", words.get("params"))
+    params = {str(key): one if isinstance(one, str) else json.dumps(one, default=str) for key, one in given_params.items()}
     per = read_seconds("per", words.get("per", "1d"), 1.0)
     return FlowStart(str(words["name"]), params, str(words.get("root", "flows")), most, per)
 
@@ -388,7 +482,7 @@ def read_steps(name: str, given: Any, known: Sequence[str]) -> tuple[EscalationS
     steps: list[EscalationStep] = []
     for one in read_list(name, given):
         words = read_keys(f"a step of `{name}`", one, ("to", "after"), ("to",))
-        step = EscalationStep(read_words("to", words["to"]), read_seconds("after", words.get("after", "0s")))
+        step = EscalationStep(read_words(f"to of {name}", words["to"]), read_seconds("after", words.get("after", "0s")))
         for target in step.to:
             if target not in known:
                 there, near = ", ".join(known) or "of which there is none", nearest(target, known)
@@ -404,13 +498,11 @@ def read_steps(name: str, given: Any, known: Sequence[str]) -> tuple[EscalationS
 def read_rota(name: str, given: Any, channels: Mapping[str, Any]) -> Rota:
     """One rota."""
     words = read_keys(f"the rota `{name}`", given, ("people", "every", "since"), ("people", "every", "since"))
-    people = read_words("people", words["people"])
+    people = read_words(f"people of {name}", words["people"])
     for one in people:
         if one not in channels:
             there = ", ".join(channels) or "of which there is none"
             raise PolicyError(f"`people` of `{name}` must be channels, {there}; got {one}.")
-    if not people:
-        raise PolicyError(f"The rota `{name}` has nobody.")
     return Rota(people, read_seconds("every", words["every"], 60.0), read_time("since", words["since"]))
 
 
@@ -433,6 +525,8 @@ def read_channel(name: str, given: Any) -> dict[str, Any]:
     if kind == "webhook":
         found["url"] = read_address("url", found["url"])
         found["headers"] = {str(key): fill_in(name, str(one)) for key, one in read_map("headers", found.get("headers")).items()}
+    if kind == "apprise":
+        check_apprise(name, found["url"])
     if kind == "email":
         found["security"] = found.get("security", "starttls")
         if found["security"] not in ("starttls", "tls", "none"):
@@ -441,7 +535,7 @@ def read_channel(name: str, given: Any) -> dict[str, Any]:
             raise PolicyError(f"The channel `{name}` needs both `user` and `password`, or neither.")
         if found["security"] == "none" and "user" in found:
             raise PolicyError(f"The channel `{name}` would send its password in the open; `security` must be starttls or tls.")
-        found["to"] = list(read_words("to", found["to"]))
+        found["to"] = list(read_words(f"to of {name}", found["to"]))
         port = found.setdefault("port", {"starttls": 587, "tls": 465, "none": 25}[found["security"]])
         if not isinstance(port, int) or not 0 < port < 65536:
             raise PolicyError(f"`port` of `{name}` must be a whole number from 1 to 65535; got {port}.")
@@ -451,15 +545,28 @@ def read_channel(name: str, given: Any) -> dict[str, Any]:
     return found
 
 
-def read_maintenance(given: Any) -> Maintenance:
+def check_apprise(name: str, url: str) -> None:
+    """Refuse a channel of apprise that could send nothing here."""
+    try:
+        import apprise
+    except ImportError as error:
+        raise PolicyError(f'The channel `{name}` needs apprise: pip install "ml-arsenal[alerts]".') from error
+    if not apprise.Apprise().add(url):
+        raise PolicyError(f"`url` of the channel `{name}` must be one that apprise knows, as slack://...; it does not.")
+
+
+def read_maintenance(given: Any, rules: Mapping[str, AlertRule]) -> Maintenance:
     """One span of maintenance."""
     words = read_keys("maintenance", given, ("name", "where", "since", "until", "days", "from"), ("name",))
     name = str(words["name"])
     chosen = read_labels(f"where of {name}", words["where"]) if words.get("where") else ()
+    check_chosen(f"where of {name}", chosen, list(rules))
+    if "from" in words and "days" not in words:
+        raise PolicyError(f"`from` of `{name}` is a time of the day and needs `days`, of {', '.join(DAYS)}; a span has `since`.")
     if words.get("until") in (None, ""):
         raise PolicyError(f"The maintenance `{name}` never ends: it needs `until`.")
     if "days" in words:
-        days = read_words("days", words["days"])
+        days = read_words(f"days of {name}", words["days"])
         for day in days:
             if day not in DAYS:
                 raise PolicyError(f"`days` of `{name}` must be of {', '.join(DAYS)}; got {day}.")
@@ -543,6 +650,8 @@ def policy_warnings(policy: AlertPolicy, now: float) -> list[str]:
         if rota.since > now:
             found.append(f"The rota `{name}` begins in {(rota.since - now) / 86400:.1f} days; until then turns are counted back.")
     for rule in policy.rules.values():
+        if rule.flow is not None and not rule.escalation and not policy.alertmanagers:
+            found.append(f"`{rule.name}`: where its flow fails nobody hears of it, since it has no `escalate`.")
         if rule.hold and rule.stale < rule.hold and rule.absent is None:
             found.append(f"`{rule.name}`: findings further apart than `stale` begin its `for` anew.")
     return found
