@@ -18,7 +18,8 @@ from arsenal.cli import UsageError, as_truth
 from arsenal.nearest import nearest
 from arsenal.runs.registry import Registry, RegistryError, open_registry
 from arsenal.runs.registry import deployments as kept
-from arsenal.runs.registry.deployments import Release, Site
+from arsenal.runs.registry.deployments import Release
+from arsenal.runs.registry.places import DEPLOYED, FAILED, TAKEN_DOWN, Site, before, current
 from arsenal.storage.files import read_json, write_json, write_text
 
 ROOM = "arsenal_serving.deploy"
@@ -88,7 +89,7 @@ def deploy(
     done = Release(described, target.files(made))
     folder = Path(into) if into else Path("deployments") / str(place)
     with kept.hold(opened, place) if acts else contextlib.nullcontext():
-        now = kept.current(kept.history(opened, place))
+        now = current(kept.history(opened, place))
         for line in plan(opened, place, done, now, folder):
             print(line)
         for note in [*notes_of_image(made), *target.notes(made)]:
@@ -115,11 +116,11 @@ def rollback(
     check_acts(target, acts)
     opened, place = open_registry(registry), Site(kept.check_name(model), env, to)
     opened.check()
-    kept.before(kept.history(opened, place), place)  # to nothing there is no way, nor anything to hold
+    before(kept.history(opened, place), place)  # to nothing there is no way, nor anything to hold
     folder = Path(into) if into else Path("deployments") / str(place)
     with kept.hold(opened, place) if acts else contextlib.nullcontext():
         events = kept.history(opened, place)
-        back, now = kept.before(events, place), kept.current(events)
+        back, now = before(events, place), current(events)
         done = kept.recall(opened, back)
         for line in plan(opened, place, done, now, folder):
             print(line)
@@ -144,7 +145,7 @@ def down(
     opened, place = open_registry(registry), Site(kept.check_name(model), env, to)
     opened.check()
     folder = Path(into) if into else Path("deployments") / str(place)
-    now = kept.current(kept.history(opened, place))
+    now = current(kept.history(opened, place))
     if now is None:
         raise RegistryError(f"nothing is deployed at {place}.")
     what = f"{place.model}@{now['version']} at {place}"
@@ -156,7 +157,7 @@ def down(
         if target.stop:
             target.stop(folder, describe_profile(kept.recall(opened, now).profile), lambda said: print(f"  {said}", flush=True))
         event = opened.note(
-            place.model, kept.TAKEN_DOWN, why=why, version=now["version"], env=env, to=to, left=now["number"]
+            place.model, TAKEN_DOWN, why=why, version=now["version"], env=env, to=to, left=now["number"]
         )  # fmt: skip
     print(f"{what} is taken down, event {event['number']}")
 
@@ -175,8 +176,8 @@ def list_deployed(model: str | None = None, registry: str | None = None) -> None
         raise RegistryError(f"there is no model {kept.check_name(model)} in the registry.{nearest(model, known)}")
     rows = []
     for place, events in kept.places(opened, None if model is None else kept.check_name(model)):
-        now = kept.current(events) or {}
-        failed = "the last try failed" if events[-1]["kind"] == kept.FAILED else ""
+        now = current(events) or {}
+        failed = "the last try failed" if events[-1]["kind"] == FAILED else ""
         rows.append([
             place.model, place.env, place.to, str(now["version"]), str(now.get("image", "")), moment(now["time"]), now["who"],
             failed or now["why"],
@@ -196,7 +197,7 @@ def show(model: str, to: str, env: str, into: str | None = None, registry: str |
     opened, place = open_registry(registry), Site(kept.check_name(model), env, to)
     opened.check()
     events = kept.history(opened, place)
-    now = kept.current(events)
+    now = current(events)
     if now is None:
         raise RegistryError(f"nothing is deployed at {place}.")
     print(f"{place}: {place.model}@{now['version']} since {moment(now['time'])} by {now['who']}")
@@ -208,8 +209,8 @@ def show(model: str, to: str, env: str, into: str | None = None, registry: str |
     for path, digest in now["files"].items():
         print(f"  {digest[:12]}  {path}")
     for event in reversed(events):
-        said = f"deployed {place.model}@{event['version']}" if event["kind"] == kept.DEPLOYED else f"failed: {event['why']}"
-        if event["kind"] == kept.TAKEN_DOWN:
+        said = f"deployed {place.model}@{event['version']}" if event["kind"] == DEPLOYED else f"failed: {event['why']}"
+        if event["kind"] == TAKEN_DOWN:
             said = f"took down {place.model}@{event['version']}"
         if event.get("back"):
             said = f"rolled back to {place.model}@{event['version']}"
@@ -411,12 +412,12 @@ def act(
         lay_beside(registry.path(place.model, version), folder / "models" / place.model)
     apply = target.apply
     assert apply is not None, "`check_acts` comes first."
-    now = kept.current(kept.history(registry, place))
+    now = current(kept.history(registry, place))
     try:
         outputs = apply(folder, made, lambda said: print(f"  {said}", flush=True))
     except BaseException as error:
         said = " ".join(str(error).split()) or type(error).__name__
-        registry.note(place.model, kept.FAILED, why=said[:500], version=version, env=place.env, to=place.to, kept=name)
+        registry.note(place.model, FAILED, why=said[:500], version=version, env=place.env, to=place.to, kept=name)
         if now is not None and target.name in BESIDE and isinstance(error, Exception):
             recover(registry, target, place, now, folder)
         raise

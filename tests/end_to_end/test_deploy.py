@@ -18,8 +18,9 @@ from arsenal_serving.deploy.description import describe
 
 from arsenal import cli
 from arsenal.runs.registry import RegistryError, deployments, open_registry
-from arsenal.runs.registry.deployments import Release, Site
+from arsenal.runs.registry.deployments import Release
 from arsenal.runs.registry.ledger import open_ledger, rebuild
+from arsenal.runs.registry.places import Site, current
 from arsenal.verbs.deploy import TARGETS
 
 RUN = next((Path(__file__).parents[1] / "kept" / "0.1.0" / "digits_mlp").iterdir())
@@ -202,7 +203,7 @@ def test_a_gate_forbids_and_force_is_on_record(arsenal):
     registry.note("digits", "refused", version=2, why="slower than the champion")
     assert "digits@2 is not deployed: it was refused, slower than the champion; force=true" in arsenal(f"model=digits@2 {SLURM} apply=true")
     arsenal(f"model=digits@2 {SLURM} apply=true force=true")
-    event = deployments.current(deployments.history(registry, Site("digits", "staging", "slurm")))
+    event = current(deployments.history(registry, Site("digits", "staging", "slurm")))
     assert event["forced"] == ["it was refused, slower than the champion"]
     assert "forced: it was refused" in arsenal(f"show model=digits {SLURM}")
 

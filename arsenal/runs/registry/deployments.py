@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from arsenal_serving.repository import registry as reading
@@ -19,27 +19,12 @@ from arsenal_serving.repository.store import read
 from arsenal.runs.folder import RunError, lock
 from arsenal.runs.registry.events import RegistryError, who
 from arsenal.runs.registry.ledger import open_ledger
+from arsenal.runs.registry.places import DEPLOYED, Site, is_at, places_of
 from arsenal.runs.registry.versions import Registry
 
-DEPLOYED = "deployed"
-FAILED = "deploy_failed"
-TAKEN_DOWN = "taken_down"
-KINDS = (DEPLOYED, FAILED, TAKEN_DOWN)
 ROOT = "deployments"
 HELD = 7200.0
 """Seconds for which a bucket's lock counts: whoever was killed has left it there."""
-
-
-class Site(NamedTuple):
-    """Where a model is deployed: its name, the profile and the kind of target."""
-
-    model: str
-    env: str
-    to: str
-
-    def __str__(self) -> str:
-        """As a path."""
-        return f"{self.model}/{self.env}/{self.to}"
 
 
 class Release(NamedTuple):
@@ -59,54 +44,10 @@ def _events(registry: Registry, name: str) -> list[dict[str, Any]]:
         return ledger.history(name)
 
 
-def is_at(event: Mapping[str, Any], place: Site) -> bool:
-    """Whether an event is of a deployment at a place."""
-    return event["kind"] in KINDS and (event.get("env"), event.get("to")) == (place.env, place.to)
-
-
-def current(events: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The event of what is deployed now, of one place's; None where nothing is."""
-    last = next((event for event in reversed(events) if event["kind"] != FAILED), None)
-    return last if last is not None and last["kind"] == DEPLOYED else None
-
-
-def before(events: Sequence[dict[str, Any]], place: Site) -> dict[str, Any]:
-    """The event of what is returned to: what was deployed before what is now; `RegistryError` where there was nothing.
-
-    After a try that failed it is what is deployed now, of which the try may have left half. What was rolled back is not before
-    what came back: rolled back again, it is what was before that.
-    """
-    now = current(events)
-    if now is None:
-        raise RegistryError(f"nothing is deployed at {place}, so nothing can be rolled back.")
-    if events[-1]["kind"] == FAILED:
-        return now
-    if now.get("replaces") is None:
-        raise RegistryError(f"{place.model}@{now['version']} is the first at {place}; there is nothing before it to return to.")
-    return next(event for event in events if event["number"] == now["replaces"])
-
-
 def places(registry: Registry, model: str | None = None) -> list[tuple[Site, list[dict[str, Any]]]]:
     """Every place where something is deployed, of one model or all, each with its events."""
-    found: dict[Site, list[dict[str, Any]]] = {}
-    for name in [model] if model else registry.names():
-        for event in _events(registry, name):
-            if event["kind"] in KINDS and event.get("to"):
-                found.setdefault(Site(name, event["env"], event["to"]), []).append(event)
-    return [(place, events) for place, events in found.items() if current(events) is not None]
-
-
-def holders(registry: Registry, name: str) -> dict[int, list[str]]:
-    """Where each version of a model is deployed, or is what a rollback would return to, in words."""
-    found: dict[int, list[str]] = {}
-    for place, events in places(registry, name):
-        now: Any = current(events)
-        found.setdefault(now["version"], []).append(f"deployed at {place}")
-        if now.get("replaces") is not None:
-            last = before(events, place) if events[-1]["kind"] != FAILED else now
-            if last["version"] != now["version"]:
-                found.setdefault(last["version"], []).append(f"what a rollback of {place} returns to")
-    return found
+    names = [model] if model else registry.names()
+    return [one for name in names for one in places_of(name, _events(registry, name))]
 
 
 def keep(registry: Registry, kept: Release) -> str:

@@ -23,6 +23,7 @@ from arsenal.runs.journal import MACHINE
 from arsenal.runs.notes import notes
 from arsenal.runs.registry.events import Change, RegistryError, append
 from arsenal.runs.registry.ledger import describe_data, open_ledger
+from arsenal.runs.registry.places import holders
 from arsenal.storage.files import read_json, to_json, user_cache
 
 PAST = 50
@@ -242,9 +243,7 @@ class Registry:
             reading.version_of(name, version, state)
         if held := sorted(alias for alias, number in state.aliases.items() if number == version):
             raise RegistryError(f"{name}@{version} is {', '.join(f'{name}@{alias}' for alias in held)}; move that first.")
-        from arsenal.runs.registry.deployments import holders  # which builds on this module
-
-        if places := holders(self, name).get(version):
+        if places := holders(name, self.events(name)).get(version):
             raise RegistryError(f"{name}@{version} is {', and '.join(places)}; deploy another there, or `arsenal deploy down`.")
         if servers := reading.holders(self.store, at(name), time.time()).get(version):
             raise RegistryError(f"{name}@{version} is served by {'; '.join(servers)}, which must end first.")
