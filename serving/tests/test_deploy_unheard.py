@@ -190,3 +190,45 @@ def test_nothing_is_accepted_and_passed_over(target, name):
         if value != look(profile, path) and not hears(target, before, profile, path, value):
             silent.append(f"{path}={value}")
     assert not silent
+
+
+def told(target, **more):
+    return list(TARGETS[target].notes(describe(base(target) | more)))
+
+
+def test_what_is_as_it_usually_is_says_nothing():
+    """As `arsenal deploy` describes a version for the profile development."""
+    image = {"name": "arsenal-penguins", "tag": "1"}
+    for target in ("local", "systemd", "compose", "kubernetes", "kserve", "slurm"):
+        pulled = {"registry": "registry.example.org"} if target in unheard.PULLS else {}
+        assert told(target, namespace="arsenal-development", image=image | pulled) == [], target
+
+
+def test_a_name_that_was_made_is_told():
+    def note(name, model):
+        return [one for one in told("local", name=name, model={"name": model}) if one.startswith("name=")]
+
+    assert note("my-penguins", "My_Penguins") == [
+        "name=my-penguins was made of 'My_Penguins': another model's may become the same; name= gives My_Penguins one of its own"
+    ]
+    assert note("m-1penguins", "1penguins") and not note("penguins", "penguins") and not note("birds", "My_Penguins")
+
+
+@pytest.mark.parametrize("target", unheard.PULLS)
+def test_an_image_without_a_registry_is_told(target):
+    assert "image.registry is not given: arsenal-serve:latest would be asked of docker.io/library" in told(target)
+    assert not [one for one in told(target, image={"registry": "registry.example.org"}) if "docker.io" in one]
+
+
+def test_keys_that_travel_in_the_clear_are_told_and_refused():
+    access = {"host": "a.example.org", "keys_secret": "keys"}
+    clear = "access.host has no access.tls_secret: API keys travel in the clear, unless the entry has TLS itself"
+    assert clear in told("kubernetes", access=access) and clear not in told("kubernetes", access=access | {"tls_secret": "tls"})
+    for env in ("staging", "production"):
+        with pytest.raises(Refused, match=r"`access\.host` needs `access\.tls_secret`"):
+            TARGETS["kubernetes"].files(describe(base("kubernetes") | {"env": env, "access": access}))
+
+
+@pytest.mark.parametrize("target", unheard.AT_LEAST_ONE)
+def test_none_at_least_is_one(target):
+    assert "scale.least=0 is not heard here: one replica is kept" in told(target, scale={"least": 0})

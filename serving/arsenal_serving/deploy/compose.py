@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from arsenal_serving.deploy import commands, grammar, image, unheard
-from arsenal_serving.deploy.description import ORIGIN, Deployment, arguments, read_section
-from arsenal_serving.deploy.image import CACHE, STATE, USER
+from arsenal_serving.deploy import commands, grammar, unheard
+from arsenal_serving.deploy.description import CACHE, ORIGIN, STATE, USER, Deployment, arguments, read_section
 from arsenal_serving.deploy.yaml_text import to_yaml
 from arsenal_serving.refused import Refused, show
 
@@ -81,6 +80,8 @@ def apply(folder: str | Path, made: Deployment, say: Callable[[str], Any]) -> No
     A model that is inside is made an image of first, from models/NAME beside the files, where the image has no registry
     to come from. Raises `Refused`, before anything is started, for a secret or a program that is not there.
     """
+    from arsenal_serving.deploy import image  # it reads models, and a plan does not
+
     folder = Path(folder)
     by = commands.find("docker", "podman", install="`to=local` needs neither")
     own: Compose = read_section(Compose, made.extra.get("compose", {}), "extra.compose")

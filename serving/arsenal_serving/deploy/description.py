@@ -26,6 +26,10 @@ LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 ORIGIN = "# Generated from a deployment's profile; change that and write again."
 """The first line of whatever is written for a place, where its format has comments."""
+USER = "65532:65532"
+"""User and group of a server in a container."""
+STATE, CACHE = "/var/lib/arsenal", "/var/cache/arsenal"
+"""Where a server writes: what it monitors and logs, and what it compiles."""
 SLACK = 5
 """Seconds between the server's last answer and the kill."""
 SECTIONS = {
@@ -230,8 +234,8 @@ def arguments(made: Deployment, folder: str, keys: str = "", tls: tuple[str, str
     words += ["--grpc-port", str(server.grpc_port)] if server.grpc_port else []
     words += ["--workers", str(server.workers)] if server.workers > 1 else []
     words += ["--max-batch", str(server.max_batch)]
-    words += ["--monitor", "/var/lib/arsenal/monitor"] if server.monitor else []
-    words += ["--request-log", "/var/lib/arsenal/requests", "--sample", f"{server.sample:g}"] if server.sample else []
+    words += ["--monitor", f"{STATE}/monitor"] if server.monitor else []
+    words += ["--request-log", f"{STATE}/requests", "--sample", f"{server.sample:g}"] if server.sample else []
     for name in server.redact:
         words += ["--redact", name]
     words += ["--rate", f"{server.rate:g}"] if server.rate else []
@@ -364,7 +368,7 @@ def _check(made: Deployment) -> None:
     if made.env == "production" and not made.access.keys_secret:
         raise Refused("`env=production` needs `access.keys_secret`: the name of the secret that holds the API keys.")
     if made.env == "production" and made.access.host and not made.access.tls_secret:
-        raise Refused("`env=production` with `access.host` needs `access.tls_secret`: a secret by name.")
+        raise Refused("`access.host` needs `access.tls_secret` in production: a secret by name.")
 
 
 def _check_texts(made: Deployment) -> None:
@@ -387,7 +391,7 @@ def _check_texts(made: Deployment) -> None:
 
 class _Words(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise Refused(f"`server.more` must be words of `arsenal-serve`: {' '.join(message.split())}.")
+        raise Refused(f"`server.more` must be options of `arsenal-serve`: {' '.join(message.split())}.")
 
 
 def _check_more(more: Sequence[str]) -> None:
@@ -402,7 +406,10 @@ def _check_more(more: Sequence[str]) -> None:
             raise Refused(f"`server.more` must be what no field says; got {option}, which {SAID[option]} says.")
     parser = _Words(prog="arsenal-serve", add_help=False, allow_abbrev=False)
     process.options(parser)
-    if parser.parse_args(["FOLDER", *more]).until_ready:
+    given, unknown = parser.parse_known_args(["FOLDER", *more])
+    if unknown:  # without what follows =, which may be a secret
+        raise Refused(f"`server.more` must be options of `arsenal-serve`; got {show(unknown[0].partition('=')[0])}.")
+    if given.until_ready:
         raise Refused("`server.more` must not have --until-ready: the server would end.")
 
 

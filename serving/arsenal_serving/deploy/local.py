@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from arsenal_serving.deploy import unheard
-from arsenal_serving.deploy.description import Deployment, arguments, read_section
+from arsenal_serving.deploy.description import STATE, Deployment, arguments, read_section
 from arsenal_serving.deploy.health import check
-from arsenal_serving.deploy.image import STATE
 from arsenal_serving.refused import Refused, show
 
 PLAN = "local.json"

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from arsenal_serving.artifact.folder import open_version
 from arsenal_serving.deploy import commands, grammar, unheard
 from arsenal_serving.deploy.description import ORIGIN, Deployment, arguments, read_section
 from arsenal_serving.deploy.health import wait
@@ -66,6 +65,8 @@ def apply(folder: str | Path, made: Deployment, say: Callable[[str], Any]) -> No
     this is not root, a secret is not there, the environment has no server or the version is another; and, with the
     replicas after it as they were, where one is not ready within `timings.start`.
     """
+    from arsenal_serving.artifact.folder import open_version  # it imports jax, and a plan does not
+
     folder, own = Path(folder), read_section(Systemd, made.extra.get("systemd", {}), "extra.systemd")
     systemctl = commands.find("systemctl", install="`to=local` needs no systemd")
     if not Path("/run/systemd/system").is_dir():

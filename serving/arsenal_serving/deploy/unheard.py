@@ -47,8 +47,8 @@ def _files(target: str) -> tuple[Unheard, ...]:
     """Secrets of one machine are files of one name; those that arsenal's own profiles name surprise nobody."""
     where = f"in `extra.{target}.secrets`, whatever the secret's name"
     return (
-        Unheard(("access.keys_secret",), f"keys are keys.json {where}", lambda m: m.access.keys_secret != "arsenal-keys"),
-        Unheard(("access.tls_secret",), f"TLS is by tls.crt {where}", lambda m: m.access.tls_secret != "arsenal-tls"),
+        Unheard(("access.keys_secret",), f"keys.json is {where}", lambda m: m.access.keys_secret != "arsenal-keys"),
+        Unheard(("access.tls_secret",), f"tls.crt is {where}", lambda m: m.access.tls_secret != "arsenal-tls"),
     )
 
 
