@@ -1,5 +1,6 @@
 """The law of every target: whatever is asked of it changes its files, is told in a note, or is refused by name."""
 
+import functools
 import importlib
 
 import pytest
@@ -232,3 +233,16 @@ def test_keys_that_travel_in_the_clear_are_told_and_refused():
 @pytest.mark.parametrize("target", unheard.AT_LEAST_ONE)
 def test_none_at_least_is_one(target):
     assert "scale.least=0 is not heard here: one replica is kept" in told(target, scale={"least": 0})
+
+
+def test_the_guide_names_every_field_with_its_default():
+    page = (CONF.parents[1] / "docs" / "guide" / "deploy.md").read_text()
+    rows = {row.split("|")[1].strip(" `"): row for row in page.splitlines() if row.startswith("| `")}
+    for path in leaves(Deployment()):
+        section, _, key = path.rpartition(".")
+        row = rows[section] if section else next(text for text in rows.values() if f"`{path}`" in text)
+        assert f"`{key}`" in row, path
+        value = functools.reduce(getattr, path.split("."), Deployment())
+        if section in ("server", "resources", "timings", "scale"):
+            said = "true" if value is True else "[]" if value == () else f"{value:g}"
+            assert f"`{key}` {said}" in row, path

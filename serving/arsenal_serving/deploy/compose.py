@@ -269,7 +269,7 @@ worker_processes auto;
 pid /run/nginx/nginx.pid;
 events {{ worker_connections 4096; }}
 http {{
-    # The server's own log has what was asked; --log requests has all of it.
+    # Requests are the server's to log: server.more: [--log, requests].
     access_log off;
     server_tokens off;
     client_max_body_size 64m;
