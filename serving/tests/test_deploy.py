@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from arsenal_serving.cli import process
 from arsenal_serving.deploy.description import SAID, arguments, describe
+from arsenal_serving.options import options
 from arsenal_serving.refused import Refused
 
 KEYS = {"access": {"keys_secret": "arsenal-keys"}}
@@ -113,7 +113,7 @@ def test_a_section_is_read_by_its_own_type_alone():
 
 def test_the_server_takes_the_words_of_every_profile():
     parser = argparse.ArgumentParser()
-    process.options(parser)
+    options(parser)
     full = {
         "env": "production",
         "server": {"grpc_port": 9000, "workers": 2, "sample": 0.1, "redact": ["x.name"], "rate": 5, "more": ["--control"]},

@@ -37,6 +37,11 @@ TRAFFIC = {"canary": {"version": 2, "weight": 0.125, "by": "traffic"}, "extra": 
         (knative, TRAFFIC, "`canary.weight` must be whole percents for Knative; got 0.125."),
         (knative, {"canary": {"version": 2, "weight": 0.1}}, "`canary.by` must be traffic for Knative"),
         (knative, {"extra": {"knative": {"calls": 0}}}, "`extra.knative.calls` must be 1 to 1,000,000, calls; got 0."),
+        (
+            knative,
+            {"env": "production", "access": {"host": "a.example", "keys_secret": "k"}},
+            "`access.host` needs `access.tls_secret` in production",
+        ),
         (knative, {"server": {"grpc_port": 9000}}, "`server.grpc_port` is not for Knative"),
     ],
 )

@@ -186,7 +186,7 @@ def test_an_image_is_of_the_registry_that_is_made_or_of_the_one_that_is_named(cl
         ("aws", {}, {"log_days": 31}, "`extra.aws.log_days` must be one of 1, 3, 5"),
         ("aws", {}, {"vpc": "foo"}, "`extra.aws.vpc` must be vpc- and 8 or 17 hexadecimal digits; got 'foo'."),
         ("aws", {}, {"private_subnets": ["a", "b"]}, "`extra.aws.private_subnets` must be subnet- and 8 or 17"),
-        ("aws", {}, {"callers": ["foo"]}, "`extra.aws.callers` must be ranges of addresses, as 10.0.0.0/8; got 'foo'."),
+        ("aws", {}, {"callers": ["foo"]}, "`extra.aws.callers` must be ranges of addresses, as 203.0.113.0/24; got 'foo'."),
         ("aws", {}, {"instance_type": "foo"}, "`extra.aws.instance_type` must be a type, as g5.xlarge; got 'foo'."),
         ("aws", {}, {"state": "A B"}, "`extra.aws.state` must be a bucket's name; got 'A B'."),
         ("gcp", {}, {"state": "A B"}, "`extra.gcp.state` must be a bucket's name; got 'A B'."),

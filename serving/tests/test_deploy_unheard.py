@@ -68,7 +68,7 @@ SECTION = {
     "systemd": {"environment": "/opt/a", "models": "/srv/m", "secrets": "/etc/s", "address": "0.0.0.0"},
     "aws": {
         "region": "eu-west-2", "vpc": "vpc-0123456789abcdef1", "private_subnets": ["subnet-01234567", "subnet-01234569"],
-        "public_subnets": ["subnet-11234567"], "callers": ["10.0.0.0/8"], "instance_type": "g6.xlarge",
+        "public_subnets": ["subnet-11234567"], "callers": ["203.0.113.0/24"], "instance_type": "g6.xlarge",
         "certificate": "arn:aws:acm:eu-west-1:123456789012:certificate/ab-12",
     },
     "gcp": {"project": "research-2", "region": "europe-west4", "billing_account": "012345-6789AB-CDEF02", "accelerator": "nvidia-h100"},

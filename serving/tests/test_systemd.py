@@ -10,9 +10,9 @@ import subprocess
 
 import pytest
 
-from arsenal_serving.cli import process
 from arsenal_serving.deploy import systemd
 from arsenal_serving.deploy.description import describe
+from arsenal_serving.options import options
 from arsenal_serving.refused import Refused
 
 DIGEST = "sha256:7d1a54127b222502f5b79b5fb0803061152a44f92b37e23c6527baf665d4da9a"
@@ -74,7 +74,7 @@ def test_the_server_takes_the_words(kind):
     line = re.search(r"^ExecStart=(.*)$", text, re.MULTILINE)[1]
     serve, *words = shlex.split(line.replace("%i", "8000").replace("%d", "/run/credentials/a").replace("%%", "%"))
     parser = argparse.ArgumentParser()
-    process.options(parser)
+    options(parser)
     given = parser.parse_args(words)
     assert serve == "/opt/arsenal/bin/arsenal-serve" and (given.port, given.admin_port) == (8000, 18000)
     assert given.host == given.admin_host == "127.0.0.1"

@@ -17,7 +17,7 @@ from arsenal_serving.refused import Refused, show
 USER = 65532
 OWNER = "arsenal.owner"
 """The namespace's label that says whose it is."""
-CRON = grammar.Grammar(
+CRON = grammar.Spelling(
     re.compile(r"[0-9*/,-]+( [0-9A-Za-z*/,-]+){4}"), 100, "cron's five fields, as '0 3 * * *'"
 )
 BOUNDS: grammar.Bounds = {
@@ -108,8 +108,8 @@ def _check(made: Deployment, own: Kubernetes) -> None:
     if made.scale.least < 1:
         raise Refused("`scale.least` must be at least 1 on Kubernetes; Knative serves with none (to=knative); got 0.")
     clear = made.access.host and made.access.keys_secret and not made.access.tls_secret
-    if clear and made.env == "staging" and own.entry == "ingress":
-        raise Refused("`access.host` needs `access.tls_secret` in staging: API keys would travel in the clear.")
+    if clear and made.env != "development" and own.entry == "ingress":
+        raise Refused(f"`access.host` needs `access.tls_secret` in {made.env}: API keys would travel in the clear.")
     if made.access.host and own.entry == "gateway" and not own.gateway:
         raise Refused("`extra.kubernetes.entry=gateway` needs `extra.kubernetes.gateway`: NAME or NAMESPACE/NAME.")
     if own.monitoring == "pods" and not made.server.admin_port:

@@ -42,7 +42,7 @@ SECTIONS = {
 DAY = 86400
 BOUNDS: grammar.Bounds = {
     "model.version": (1, 1_000_000_000, ""),
-    "server.workers": (1, 1024, "processes"),
+    "server.workers": (1, 256, "processes"),
     "server.max_batch": (1, 1_048_576, "rows"),
     "server.sample": (0, 1, "a share of the requests"),
     "server.rate": (0, 1_000_000, "requests a second"),
@@ -61,7 +61,7 @@ BOUNDS: grammar.Bounds = {
     "canary.version": (0, 1_000_000_000, ""),
     "canary.weight": (0, 1, "a share of the calls"),
 }
-MODEL = grammar.Grammar(MODEL_NAME, 100, "1 to 100 letters, digits, ., _ or -, first a letter or digit")
+MODEL = grammar.Spelling(MODEL_NAME, 100, "1 to 100 letters, digits, ., _ or -, first a letter or digit")
 SCHEMES = ("https", "http", "s3", "gs", "az")
 """Of the URL that a model is fetched by."""
 SAID = {
@@ -367,8 +367,6 @@ def _check(made: Deployment) -> None:
         raise Refused("`canary.weight` needs `canary.version`: a share of the calls for which version?")
     if made.env == "production" and not made.access.keys_secret:
         raise Refused("`env=production` needs `access.keys_secret`: the name of the secret that holds the API keys.")
-    if made.env == "production" and made.access.host and not made.access.tls_secret:
-        raise Refused("`access.host` needs `access.tls_secret` in production: a secret by name.")
 
 
 def _check_texts(made: Deployment) -> None:
@@ -389,7 +387,7 @@ def _check_texts(made: Deployment) -> None:
         raise Refused("`image.name` must be a name; got ''.")
 
 
-class _Words(argparse.ArgumentParser):
+class _OptionParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise Refused(f"`server.more` must be options of `arsenal-serve`: {' '.join(message.split())}.")
 
@@ -398,14 +396,14 @@ def _check_more(more: Sequence[str]) -> None:
     """Refuse, by the server's own parser, words that it does not know, and those that other fields say."""
     if not more:
         return
-    from arsenal_serving.cli import process  # its options need neither jax nor a model
+    from arsenal_serving.options import options  # only where it is asked: they are of half the server
 
     for word in more:
         grammar.check_password("server.more", word)
         if (option := word.partition("=")[0]) in SAID:
             raise Refused(f"`server.more` must be what no field says; got {option}, which {SAID[option]} says.")
-    parser = _Words(prog="arsenal-serve", add_help=False, allow_abbrev=False)
-    process.options(parser)
+    parser = _OptionParser(prog="arsenal-serve", add_help=False, allow_abbrev=False)
+    options(parser)
     given, unknown = parser.parse_known_args(["FOLDER", *more])
     if unknown:  # without what follows =, which may be a secret
         raise Refused(f"`server.more` must be options of `arsenal-serve`; got {show(unknown[0].partition('=')[0])}.")

@@ -14,7 +14,7 @@ Bounds = Mapping[str, tuple[float, float, str]]
 """By path: the least, the most, and the unit."""
 
 
-class Grammar(NamedTuple):
+class Spelling(NamedTuple):
     """A kind of text: what fits it whole, at most how long, and what it is in words."""
 
     pattern: re.Pattern[str]
@@ -27,29 +27,29 @@ _PART = r"[a-z0-9]+((\.|_{1,2}|-+)[a-z0-9]+)*"
 _DOMAIN = r"[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?)*(:[0-9]{1,5})?"
 _TAG = r"[A-Za-z0-9_][\w.-]{0,127}"
 
-LABEL = Grammar(re.compile(_LABEL), 63, "at most 63 lower-case letters, digits and -")
+LABEL = Spelling(re.compile(_LABEL), 63, "at most 63 lower-case letters, digits and -")
 """RFC 1123, a label: namespaces."""
-SUBDOMAIN = Grammar(re.compile(rf"{_LABEL}(\.{_LABEL})*"), 253, "lower-case letters, digits, - and . (RFC 1123)")
+SUBDOMAIN = Spelling(re.compile(rf"{_LABEL}(\.{_LABEL})*"), 253, "lower-case letters, digits, - and . (RFC 1123)")
 """RFC 1123, a subdomain: secrets, claims and classes."""
-HOST = Grammar(SUBDOMAIN.pattern, 253, "a host name of lower-case letters, as penguins.example.org (RFC 1123)")
-GATEWAY = Grammar(re.compile(rf"({_LABEL}/)?{_LABEL}(\.{_LABEL})*"), 317, "NAME or NAMESPACE/NAME")
-REGISTRY = Grammar(re.compile(rf"{_DOMAIN}(/{_PART})*/?"), 255, "a registry, as registry.example.org/team")
-IMAGE = Grammar(re.compile(rf"{_PART}(/{_PART})*"), 255, "lower-case letters, digits, ., _ and -, parts joined by /")
-TAG = Grammar(re.compile(_TAG, re.ASCII), 128, "at most 128 letters, digits, _, . and -")
-REFERENCE = Grammar(
+HOST = Spelling(SUBDOMAIN.pattern, 253, "a host name of lower-case letters, as penguins.example.org (RFC 1123)")
+GATEWAY = Spelling(re.compile(rf"({_LABEL}/)?{_LABEL}(\.{_LABEL})*"), 317, "NAME or NAMESPACE/NAME")
+REGISTRY = Spelling(re.compile(rf"{_DOMAIN}(/{_PART})*/?"), 255, "a registry, as registry.example.org/team")
+IMAGE = Spelling(re.compile(rf"{_PART}(/{_PART})*"), 255, "lower-case letters, digits, ., _ and -, parts joined by /")
+TAG = Spelling(re.compile(_TAG, re.ASCII), 128, "at most 128 letters, digits, _, . and -")
+REFERENCE = Spelling(
     re.compile(rf"({_DOMAIN}/)?{_PART}(/{_PART})*(:{_TAG})?(@sha256:[0-9a-f]{{64}})?", re.ASCII),
     512,
     "an image, as registry.example.org/team/name:tag",
 )
 """https://github.com/distribution/reference, of which `IMAGE`, `REGISTRY` and `TAG` are parts."""
 _VALUE = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-KEY = Grammar(re.compile(rf"({_LABEL}(\.{_LABEL})*/)?{_VALUE}"), 317, "a label's name")
-VALUE = Grammar(re.compile(_VALUE), 63, "a label's value, at most 63 letters, digits, -, _ and .")
+KEY = Spelling(re.compile(rf"({_LABEL}(\.{_LABEL})*/)?{_VALUE}"), 317, "a label's name")
+VALUE = Spelling(re.compile(_VALUE), 63, "a label's value, at most 63 letters, digits, -, _ and .")
 """What Kubernetes takes as a label's value; `KEY` is its name."""
-FOLDER = Grammar(re.compile(r"[^:\n]+"), 4096, "a folder without : in its path")
+FOLDER = Spelling(re.compile(r"[^:\n]+"), 4096, "a folder without : in its path")
 
 
-def check(path: str, value: str, grammar: Grammar) -> None:
+def check(path: str, value: str, grammar: Spelling) -> None:
     """Refuse, in one line, a text that is not of its kind; an empty one says nothing."""
     if "@" in value and not grammar.pattern.fullmatch(value):  # before it is said: it may hold a password
         raise Refused(f"`{path}` must be {grammar.said}, and holds no user, password or @.")
@@ -57,7 +57,7 @@ def check(path: str, value: str, grammar: Grammar) -> None:
         raise Refused(f"`{path}` must be {grammar.said}; got {show(value)}.")
 
 
-def check_each(values: Mapping[str, str], grammar: Grammar) -> None:
+def check_each(values: Mapping[str, str], grammar: Spelling) -> None:
     """The same for several, by their paths."""
     for path, value in values.items():
         check(path, value, grammar)

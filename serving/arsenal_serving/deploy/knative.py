@@ -125,6 +125,8 @@ def _check(made: Deployment, own: Knative) -> None:
     percent = made.canary.weight * 100
     if made.canary.weight and (round(percent) < 1 or abs(percent - round(percent)) > 1e-9):
         raise Refused(f"`canary.weight` must be whole percents for Knative; got {made.canary.weight:g}.")
+    if made.env == "production" and made.access.host and not made.access.tls_secret:
+        raise Refused("`access.host` needs `access.tls_secret` in production: API keys would travel in the clear.")
     if made.access.namespaces:
         said = "whose calls come by its own gateway, wherever from; must be empty"
         raise Refused(f"`access.namespaces` is not for Knative, {said}; got {show(list(made.access.namespaces))}.")

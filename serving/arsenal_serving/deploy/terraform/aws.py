@@ -24,7 +24,7 @@ FARGATE = (
 DAYS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
 """That CloudWatch keeps logs for."""
 CERTIFICATE = re.compile(r"arn:aws[\w-]*:acm:[\w-]+:\d{12}:certificate/[\w-]+")
-BUCKET = grammar.Grammar(re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"), 63, "a bucket's name")
+BUCKET = grammar.Spelling(re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"), 63, "a bucket's name")
 INSTANCE = re.compile(r"[a-z][a-z0-9-]*\.[a-z0-9-]+")
 REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 
@@ -117,7 +117,8 @@ def _check_range(given: str) -> None:
     try:
         ipaddress.IPv4Network(given)
     except ValueError:
-        raise Refused(f"`extra.aws.callers` must be ranges of addresses, as 10.0.0.0/8; got {show(given)}.") from None
+        said = "must be ranges of addresses, as 203.0.113.0/24"
+        raise Refused(f"`extra.aws.callers` {said}; got {show(given)}.") from None
 
 
 def size(asked: ReplicaResources) -> tuple[int, int]:

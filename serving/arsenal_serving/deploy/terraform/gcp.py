@@ -23,7 +23,7 @@ GRACE = 10
 """Seconds that Cloud Run waits after it told a replica to stop: https://cloud.google.com/run/docs/container-contract"""
 PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 ACCOUNT = re.compile(r"[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}")
-BUCKET = grammar.Grammar(re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"), 222, "a bucket's name")
+BUCKET = grammar.Spelling(re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"), 222, "a bucket's name")
 REGION = re.compile(r"[a-z]+-[a-z]+\d+")
 
 
