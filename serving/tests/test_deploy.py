@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from arsenal_serving.__main__ import main
 from arsenal_serving.deploy.description import SAID, arguments, describe
 from arsenal_serving.options import options
 from arsenal_serving.refused import Refused
@@ -91,6 +92,12 @@ def test_a_secret_is_refused_where_it_would_be_written(profile):
     with pytest.raises(Refused) as refused:
         describe(profile)
     assert "hunter2" not in str(refused.value)
+
+
+def test_an_image_with_a_password_in_it_is_not_written(folder, tmp_path, capsys):
+    words = ["--build", "never", "--into", str(tmp_path / "context"), "--source", "fetched", "--url", "https://user:hunter2@h/1"]
+    assert main(["image", str(folder), *words]) == 1
+    assert "`model.url` must hold no user and no password" in capsys.readouterr().err and not (tmp_path / "context").exists()
 
 
 def test_every_word_of_a_command_that_a_field_says_is_the_fields():

@@ -169,7 +169,7 @@ def every(target):
         yield from ((f"extra.{name}.{path}", SECTION[name][path]) for path in leaves(find_section(name)()))
 
 
-@pytest.mark.parametrize("name", ["default", "staging", "production", *BASES])
+@pytest.mark.parametrize("name", ["default", "staging", "production", *(pytest.param(one, marks=pytest.mark.slow) for one in BASES)])
 @pytest.mark.parametrize("target", TARGETS)
 def test_nothing_is_accepted_and_passed_over(target, name):
     silent = []
@@ -202,7 +202,7 @@ def test_what_is_as_it_usually_is_says_nothing():
     image = {"name": "arsenal-penguins", "tag": "1"}
     for target in ("local", "systemd", "compose", "kubernetes", "kserve", "slurm"):
         pulled = {"registry": "registry.example.org"} if target in unheard.PULLS else {}
-        assert told(target, namespace="arsenal-development", image=image | pulled) == [], target
+        assert told(target, namespace="arsenal-development", image=image | pulled, timings={"detach": 0}) == [], target
 
 
 def test_a_name_that_was_made_is_told():

@@ -272,6 +272,7 @@ def _is_usual(made: Deployment, path: str) -> bool:
     """Whether a field is as it is by default, or as `arsenal deploy` and its own profiles give it."""
     usual: dict[str, tuple[Any, ...]] = {
         "namespace": (f"arsenal-{made.env}",),
+        "timings.detach": (0,),
         "model.name": (made.model.name,),
         "model.version": (made.model.version,),
         "model.digest": (made.model.digest,),
