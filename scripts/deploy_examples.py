@@ -51,11 +51,6 @@ PENGUINS: dict[str, Any] = {
 """What the examples say beyond their profile in conf/deployment."""
 
 
-def plain(made: Deployment) -> Deployment:
-    """Without what KServe and Knative would not honour: they count calls or cores, and speak TLS themselves."""
-    return made._replace(scale=made.scale._replace(queue=0, latency=0.0), access=made.access._replace(tls_secret=""))
-
-
 def images(*several: Deployment) -> dict[str, str]:
     """The build context of production, from which others differ by the words of its last line, and of one for GPUs."""
     made = several[-1]
@@ -71,8 +66,8 @@ def root_of(files: Mapping[str, str]) -> dict[str, str]:
 
 TARGETS: dict[str, Callable[[Deployment], dict[str, str]]] = {
     "compose": compose.files,
-    "knative": lambda made: knative.files(plain(made)),
-    "kserve": lambda made: kserve.files(plain(made)),
+    "knative": knative.files,
+    "kserve": kserve.files,
     "kubernetes": kubernetes.files,
     "skypilot": skypilot.files,
     "slurm": slurm.files,

@@ -23,9 +23,9 @@ def main(given: dict) -> dict:
     """Observe so many calls, and say by how many MB the process has grown since the first 100,000."""
     import jax.numpy as jnp
     from arsenal_serving.calls import Call
-    from arsenal_serving.cli import process
     from arsenal_serving.export import export
     from arsenal_serving.model import load
+    from arsenal_serving.options import options
     from arsenal_serving.protocols.serving import Serving
     from arsenal_serving.repository.engine import Engine
     from arsenal_serving.repository.models import Repository
@@ -36,7 +36,7 @@ def main(given: dict) -> dict:
         known = random.normal(size=(5000, 8)).astype(np.float32)
         export(Path(root) / "models" / "m", lambda params, x: x @ params, jnp.ones(8), known[:4], reference=known)
         parser = argparse.ArgumentParser()
-        process.options(parser)
+        options(parser)
         words = ["--monitor", f"{root}/seen", "--log", "requests", "--log-to", f"{root}/log", "--request-log", f"{root}/requests"]
         asked = parser.parse_args([f"{root}/models", *words])
         repository = Repository(Path(asked.folder), load)

@@ -11,7 +11,7 @@ from typing import Any
 from arsenal_serving import __version__
 from arsenal_serving.artifact.versions import locate
 from arsenal_serving.cli import process
-from arsenal_serving.cli.process import FOLDER, KEY
+from arsenal_serving.options import FOLDER, KEY, options
 from arsenal_serving.refused import Refused, report
 from arsenal_serving.security import auth
 from arsenal_serving.telemetry import audit
@@ -110,7 +110,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    process.options(parser)
+    options(parser)
     return parser.parse_args(argv)
 
 

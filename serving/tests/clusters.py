@@ -106,22 +106,20 @@ def pods(made):
             yield f"{document['kind']} {document['metadata']['name']}", spec
 
 
-# No certificate of their own, and no scaling by what they do not know.
-OTHERS = {"access": {"keys_secret": "arsenal-keys", "tls_secret": ""}, "scale": {"queue": 0, "latency": 0.0}}
 KSERVE = {
     "development": {"env": "development"},
-    "staging": {"env": "staging"} | OTHERS,
-    "production": {"env": "production"} | OTHERS,
-    "mounted": {"env": "staging", "model": MODEL | {"source": "mounted"}, "extra": {"kserve": {"claim": "models"}}} | OTHERS,
+    "staging": {"env": "staging"},
+    "production": {"env": "production"},
+    "mounted": {"env": "staging", "model": MODEL | {"source": "mounted"}, "extra": {"kserve": {"claim": "models"}}},
 }
 KNATIVE = {
     "development": {"env": "development", "scale": {"least": 0}},
-    "staging": {"env": "staging"} | OTHERS,
-    "production": {"env": "production"} | OTHERS | {"access": HOST},
+    "staging": {"env": "staging"},
+    "production": {"env": "production", "access": HOST},
     "canary": {
         "env": "staging", "canary": {"version": 2, "weight": 0.1, "by": "traffic"},
         "extra": {"knative": {"canary_image": "registry.example.com/ml/arsenal-serve:2"}},
-    } | OTHERS,
+    },
 }  # fmt: skip
 
 

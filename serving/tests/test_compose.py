@@ -85,6 +85,21 @@ def test_every_service_is_shut_in(kind, tmp_path):
         assert "ports" not in server and document["networks"]["back"] == {"internal": True}
 
 
+def test_environments_lie_beside_each_other():
+    profiles = [{"name": "zoo", "env": env, "access": {"keys_secret": "keys"}} for env in ("staging", "production")]
+    names = [yaml.safe_load(compose.files(describe(one))["compose.yaml"])["name"] for one in profiles]
+    assert names == ["zoo-staging", "zoo-production"]
+
+
+def test_nginx_says_who_asks_and_whether_it_answers(tmp_path):
+    folder = written("production", tmp_path)
+    conf = (folder / "proxy" / "nginx.conf").read_text()
+    assert "proxy_set_header X-Forwarded-For $remote_addr;" in conf
+    proxy = yaml.safe_load((folder / "compose.yaml").read_text())["services"]["proxy"]
+    asked = proxy["healthcheck"]["test"][-1].removeprefix("http://").rstrip("/")
+    assert f"listen {asked};" in conf and not any("8080" in port for port in proxy["ports"])
+
+
 def test_no_secret_is_in_any_file(tmp_path, monkeypatch):
     monkeypatch.setenv("POSTGRES_PASSWORD", "planted-3c1f")
     for kind in KINDS:
@@ -135,6 +150,10 @@ def test_nginx_takes_its_configuration(kind, tmp_path):
         ({"extra": {"compose": {"port": 70000}}}, "`extra.compose.port` must be 1 to 65535"),
         ({"server": {"grpc_port": 9000}}, "`server.grpc_port` is not published by compose"),
         ({"canary": {"version": 2, "weight": 0.1}}, "`canary.weight`: compose serves one version"),
+        ({"access": {"tls_secret": "abc"}}, "`access.tls_secret` is not for compose in development, where one server speaks HTTP"),
+        ({"access": {"namespaces": ["shop"]}}, "`access.namespaces` is not for compose"),
+        ({"extra": {"compose": {"address": "notanip"}}}, "`extra.compose.address` must be an address, as 127.0.0.1; got 'notanip'."),
+        ({"extra": {"compose": {"models": "a:b"}}}, "`extra.compose.models` must be a folder without : in its path; got 'a:b'."),
     ],
 )
 def test_what_compose_cannot_do_is_refused(more, said):

@@ -6,7 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from clusters import HOST, KNATIVE, KSERVE, SECRET, deployment
+from clusters import ENVIRONMENTS, HOST, KNATIVE, KSERVE, SECRET, deployment
 
 from arsenal_serving.deploy import knative, kserve
 from arsenal_serving.deploy.description import describe
@@ -23,7 +23,10 @@ TRAFFIC = {"canary": {"version": 2, "weight": 0.125, "by": "traffic"}, "extra": 
         (kserve, {"extra": {"kserve": {"clam": "a"}}}, "unknown key 'clam' of `extra.kserve`; did you mean 'claim'?"),
         (kserve, {"model": {"source": "mounted"}}, "`model.source=mounted` needs `extra.kserve.claim`"),
         (kserve, {"access": HOST}, "`access.host` is not for KServe"),
-        (kserve, {"scale": {"queue": 9}}, "`scale.queue` and `scale.latency` are not for KServe"),
+        (kserve, {"access": {"namespaces": ["shop"]}}, "`access.namespaces` is not for KServe"),
+        (knative, {"access": {"namespaces": ["shop"]}}, "`access.namespaces` is not for Knative"),
+        (kserve, {"extra": {"kserve": {"claim": "A b"}}}, "`extra.kserve.claim` must be lower-case letters"),
+        (kserve, {"extra": {"kubernetes": {"priority_class": "X y"}}}, "`extra.kubernetes.priority_class` must be lower-case"),
         (kserve, {"canary": {"version": 2, "weight": 0.1}}, "`canary` is not for KServe in Standard mode"),
         (
             kserve,
@@ -33,7 +36,12 @@ TRAFFIC = {"canary": {"version": 2, "weight": 0.125, "by": "traffic"}, "extra": 
         (knative, {"model": {"source": "mounted"}}, "`model.source` must be inside"),
         (knative, TRAFFIC, "`canary.weight` must be whole percents for Knative; got 0.125."),
         (knative, {"canary": {"version": 2, "weight": 0.1}}, "`canary.by` must be traffic for Knative"),
-        (knative, {"extra": {"knative": {"calls": 0}}}, "`extra.knative.calls` must be more than 0; got 0."),
+        (knative, {"extra": {"knative": {"calls": 0}}}, "`extra.knative.calls` must be 1 to 1,000,000, calls; got 0."),
+        (
+            knative,
+            {"env": "production", "access": {"host": "a.example", "keys_secret": "k"}},
+            "`access.host` needs `access.tls_secret` in production",
+        ),
         (knative, {"server": {"grpc_port": 9000}}, "`server.grpc_port` is not for Knative"),
     ],
 )
@@ -91,6 +99,28 @@ def test_a_canary_of_knative_is_a_share_of_the_next_revision():
     template = service["spec"]["template"]
     assert template["metadata"]["name"] == "penguins-v2"
     assert template["spec"]["containers"][0]["image"] == "registry.example.com/ml/arsenal-serve:2"
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+@pytest.mark.parametrize("target", [kserve, knative])
+def test_arsenals_own_profiles_are_taken_as_they_are(target, env):
+    """What is of the cluster's own gateway or autoscaler is a note; the server speaks plain HTTP behind it."""
+    made = deployment(env)
+    told = "\n".join(target.notes(made))
+    for path, value in (("access.tls_secret", made.access.tls_secret), ("scale.queue", made.scale.queue)):
+        assert (f"{path}={value}" in told) == bool(value)
+    text = "".join(target.files(made).values())
+    assert "--tls-cert" not in text and "tls.crt" not in text and "scheme: HTTPS" not in text
+
+
+def test_what_a_cluster_is_asked_of_a_pod_reaches_kserve():
+    asked = {"namespace": "have", "node_selector": {"disk": "fast"}, "priority_class": "urgent", "state_claim": "state"}
+    made = deployment("staging")._replace(extra={"kubernetes": asked})
+    found = kserve.manifests(made)
+    predictor = found["inferenceservice"]["spec"]["predictor"]
+    assert "namespace" not in found, "one that is somebody else's keeps its labels"
+    assert (predictor["nodeSelector"], predictor["priorityClassName"]) == ({"disk": "fast"}, "urgent")
+    assert '"claimName": "state"' in json.dumps(found["servingruntime"])
 
 
 def test_nobody_calls_and_nothing_runs():

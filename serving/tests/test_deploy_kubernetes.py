@@ -68,6 +68,24 @@ every = pytest.mark.parametrize("name", VARIANTS)
             "`extra.kubernetes.prediction` is one pod",
         ),
         ({"owner": "team a"}, "`owner` must be a label's value"),
+        *(
+            ({"extra": {"kubernetes": {key: value}}}, f"`extra.kubernetes.{key}` must be")
+            for key, value in (
+                ("priority_class", "X y"), ("monitoring_namespace", "A B"), ("entry_namespace", ""), ("gateway", "a/b/c/d"),
+                ("prometheus", "notaurl"), ("prometheus", "ftp://h/x"), ("claim", "A b"), ("canary_image", "a b"),
+                ("canary_errors", 2.0), ("metrics_secret", "A b"), ("ingress_class", "A b"),
+            )
+        ),
+        ({"extra": {"kubernetes": {"node_selector": {"a": 1}}}}, "`extra.kubernetes.node_selector.a` must be a word, in quotes"),
+        ({"extra": {"kubernetes": {"node_selector": {"a b": "c"}}}}, "`extra.kubernetes.node_selector` must be a label's name"),
+        (
+            {"extra": {"kubernetes": {"training": {"image": "a", "words": ["b"], "claim": "c", "memory": 1}}}},
+            "`extra.kubernetes.training.memory` must be 64 to 16,777,216, MiB; got 1.",
+        ),
+        (
+            {"env": "staging", "access": {"host": "a.example", "keys_secret": "k"}},
+            "`access.host` needs `access.tls_secret` in staging: API keys would travel in the clear.",
+        ),
     ],
 )
 def test_what_cannot_be_on_a_cluster_is_refused_in_one_line(profile, said):

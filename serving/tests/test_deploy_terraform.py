@@ -22,7 +22,8 @@ PROVIDERS = {"aws": "aws", "gcp": "google", "azure": "azurerm"}
 CLOUDS = {"aws": aws, "gcp": gcp, "azure": azure}
 SECTIONS = {
     "aws": {
-        "region": "eu-west-1", "vpc": "vpc-0", "private_subnets": ["subnet-0", "subnet-1"], "public_subnets": ["subnet-2", "subnet-3"],
+        "region": "eu-west-1", "vpc": "vpc-0123456789abcdef0", "private_subnets": ["subnet-01234567", "subnet-11234567"],
+        "public_subnets": ["subnet-21234567", "subnet-31234567"],
         "email": "a@example.org",
     },
     "gcp": {"project": "research-1", "region": "europe-west1", "billing_account": "012345-6789AB-CDEF01", "email": "a@example.org"},
@@ -44,7 +45,7 @@ needs_terraform = pytest.mark.skipif(shutil.which("terraform") is None, reason="
 
 def made(cloud, profile=None, **section):
     more = {"image": {"name": "arsenal-penguins", "tag": "1"}, "model": {"name": "penguins"}, "name": "penguins"}
-    return describe({**more, **(profile or {}), "extra": {cloud: {**SECTIONS[cloud], **section}}})
+    return describe({**more, "extra": {cloud: {**SECTIONS[cloud], **section}}, **(profile or {})})
 
 
 def write(folder, files):
@@ -176,13 +177,25 @@ def test_an_image_is_of_the_registry_that_is_made_or_of_the_one_that_is_named(cl
         ("aws", {}, {"vpc": ""}, "`extra.aws.vpc` is needed for `to=aws`"),
         ("aws", {}, {"vcp": "x"}, "unknown key 'vcp' of `extra.aws`; did you mean 'vpc'?"),
         ("aws", {}, {"region": "Ireland"}, "`extra.aws.region` must be a region, as eu-west-1; got 'Ireland'."),
-        ("aws", {}, {"private_subnets": ["subnet-0"]}, "must be two or more, in several zones; got 1."),
+        ("aws", {}, {"private_subnets": ["subnet-01234567"]}, "must be two or more, in several zones; got 1."),
         ("aws", {}, {"certificate": "mine"}, "must be the ARN of a certificate in ACM; got 'mine'."),
         ("aws", {}, CERTIFICATE, "`extra.aws.certificate` needs `access.keys_secret`"),
         ("aws", KEYS, {**CERTIFICATE, "public_subnets": []}, "needs two `extra.aws.public_subnets` or more"),
         ("aws", {"access": {"host": "a.example.org"}}, {}, "`access.host` needs `extra.aws.certificate`"),
         ("aws", {"resources": {"cpu": 64.0}}, {}, "Fargate has at most 16 cores"),
         ("aws", {}, {"log_days": 31}, "`extra.aws.log_days` must be one of 1, 3, 5"),
+        ("aws", {}, {"vpc": "foo"}, "`extra.aws.vpc` must be vpc- and 8 or 17 hexadecimal digits; got 'foo'."),
+        ("aws", {}, {"private_subnets": ["a", "b"]}, "`extra.aws.private_subnets` must be subnet- and 8 or 17"),
+        ("aws", {}, {"callers": ["foo"]}, "`extra.aws.callers` must be ranges of addresses, as 203.0.113.0/24; got 'foo'."),
+        ("aws", {}, {"instance_type": "foo"}, "`extra.aws.instance_type` must be a type, as g5.xlarge; got 'foo'."),
+        ("aws", {}, {"state": "A B"}, "`extra.aws.state` must be a bucket's name; got 'A B'."),
+        ("gcp", {}, {"state": "A B"}, "`extra.gcp.state` must be a bucket's name; got 'A B'."),
+        ("gcp", {}, {"log_days": 99999999}, "`extra.gcp.log_days` must be 1 to 3,650, days; got 99999999."),
+        ("gcp", {}, {"accelerator": "nvidia-h100"}, "`extra.gcp.accelerator` must be nvidia-l4; got 'nvidia-h100'."),
+        ("azure", {}, {"log_days": 7}, "`extra.azure.log_days` must be 30 to 730, days; got 7."),
+        ("azure", {"extra": {"azure": {**SECTIONS["azure"], "profile": "foo"}}}, {}, "`extra.azure.profile` must be machines with GPUs"),
+        ("azure", {}, {"location": "West Europe"}, "`extra.azure.location` must be a region, as westeurope"),
+        ("azure", {"scale": {"most": 1001}}, {}, "`scale.most` must be at most 1,000 on Container Apps; got 1001."),
         ("gcp", {}, {"project": "X"}, "`extra.gcp.project` must be 6 to 30 letters"),
         ("gcp", {}, {"billing_account": "1"}, "must be as 012345-6789AB-CDEF01; got '1'."),
         ("gcp", {"name": "a-name-that-is-too-long"}, {}, "`name` must be at most 13 characters for `to=gcp` in development"),
@@ -194,7 +207,7 @@ def test_an_image_is_of_the_registry_that_is_made_or_of_the_one_that_is_named(cl
         ("azure", {"resources": {"cpu": 8.0}}, {}, "at most 4 cores and 8192 MiB"),
         ("azure", {}, {"state": "here"}, "`extra.azure.state` must be GROUP/ACCOUNT/CONTAINER; got 'here'."),
         *((cloud, {}, {"email": "me"}, "must be an address, who hears of the budget; got 'me'.") for cloud in CLOUDS),
-        *((cloud, {}, {"budget": 0.0}, "must be more than 0; got 0.") for cloud in CLOUDS),
+        *((cloud, {}, {"budget": 0.0}, "must be 1 to 1,000,000,000, a month; got 0.") for cloud in CLOUDS),
         *((cloud, {"server": {"grpc_port": 9000}}, {}, "`server.grpc_port` is not for") for cloud in CLOUDS),
         *((cloud, {"canary": {"weight": 0.1, "version": 2}}, {}, "`canary.weight` is not for") for cloud in CLOUDS),
         *((cloud, {"model": {"source": "mounted"}}, {}, "`model.source=inside`; got mounted.") for cloud in CLOUDS),
@@ -221,7 +234,7 @@ def test_sizes_are_the_next_that_there_are():
 def test_what_is_not_as_asked_is_said(cloud):
     profile = {"scale": {"most": 2, "queue": 256}, "access": {"keys_secret": "k", "tls_secret": "t"}, "resources": {"memory": 1025}}
     said = "\n".join(CLOUDS[cloud].notes(made(cloud, profile)))
-    for part in ("scale.queue=256 is not heard", "access.tls_secret=t is not read", "MiB", "terraform's state lies in the folder"):
+    for part in ("scale.queue=256 is not heard here", "access.tls_secret=t is not heard here", "MiB", "terraform's state lies in the folder"):
         assert part in said
     shared = {"aws": "states", "gcp": "states", "azure": "shared/states/terraform"}
     assert "state lies in the folder" not in "\n".join(CLOUDS[cloud].notes(made(cloud, profile, state=shared[cloud])))

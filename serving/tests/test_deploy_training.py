@@ -98,7 +98,8 @@ def test_skypilot_reads_the_task(tmp_path, training, own):
         (slurm, {}, {}, "`extra.training.words` must name an experiment, as +experiment=NAME; got []."),
         (slurm, {**ONE, "host": 2}, {}, "unknown key 'host' of `extra.training`; did you mean 'hosts'?"),
         (slurm, {**ONE, "hosts": 2}, {}, "`extra.training.hosts` above 1 needs `extra.training.folder`"),
-        (slurm, {**ONE, "hosts": 0}, {}, "`extra.training.hosts` must be more than 0; got 0."),
+        (slurm, {**ONE, "hosts": 0}, {}, "`extra.training.hosts` must be 1 to 10,000, hosts; got 0."),
+        (slurm, {**ONE, "memory": 1}, {}, "`extra.training.memory` must be 64 to 16,777,216, MiB; got 1."),
         (slurm, {**ONE, "accelerator": "A100"}, {}, "`extra.training.accelerator=A100` needs `extra.training.accelerators`"),
         (slurm, {"words": ["+experiment=a", "launcher=ray"]}, {}, "says nothing of `launcher`, which the target gives"),
         (slurm, {"words": ["+experiment=a\nrm -r x"]}, {}, "has no line breaks"),
@@ -109,7 +110,7 @@ def test_skypilot_reads_the_task(tmp_path, training, own):
         (skypilot, MANY, {"bucket": "s3://b"}, "`extra.skypilot.bucket` is of one host"),
         (skypilot, ONE, {"bucket": "s3://b"}, "`extra.training.folder` must say where it is mounted, from / on; got ''."),
         (skypilot, ONE, {"bucket": "/here"}, "`extra.skypilot.bucket` must begin with one of s3://"),
-        (skypilot, ONE, {"disk": 0}, "`extra.skypilot.disk` must be more than 0, in GB; got 0."),
+        (skypilot, ONE, {"disk": 0}, "`extra.skypilot.disk` must be 1 to 65,536, GB; got 0."),
     ],
 )
 def test_what_cannot_be_meant_is_refused_in_one_line(target, training, own, said):

@@ -89,3 +89,19 @@ def test_each_replica_has_its_ports_and_none_is_open():
     assert '"https://127.0.0.1:8000"' in local.files(describe({"access": {"tls_secret": "tls"}}))["local.json"]
     with pytest.raises(Refused, match=r"unknown key 'folder' of `extra\.local`"):
         local.files(describe({"extra": {"local": {"folder": "a"}}}))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"server": {"port": 65535, "admin_port": 0}, "scale": {"least": 3, "most": 3}}, "must be at most 65535; got 65539."),
+        ({"server": {"port": 8000, "admin_port": 65534}, "scale": {"least": 2, "most": 2}}, "must be at most 65535; got 65536."),
+        ({"server": {"port": 8000, "admin_port": 8002}, "scale": {"least": 2, "most": 2}}, "must differ; got 8000, 8002 for the first."),
+        ({"canary": {"version": 2, "weight": 0.1}}, "`canary.weight`: a process here serves one version"),
+        ({"access": {"namespaces": ["shop"]}}, "`access.namespaces` is not for this machine"),
+    ],
+)
+def test_what_a_machine_cannot_do_is_refused(more, said):
+    with pytest.raises(Refused) as refused:
+        local.files(describe(more))
+    assert said in str(refused.value) and "\n" not in str(refused.value)

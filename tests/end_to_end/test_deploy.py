@@ -334,12 +334,24 @@ def test_a_bucket_is_held_by_one_and_left_by_who_was_killed(monkeypatch, tmp_pat
 
 WORDS = {
     "gcp": CLOUD.partition("env=staging ")[2],
-    "aws": "extra.aws.region=eu-west-1 extra.aws.vpc=vpc-0 'extra.aws.private_subnets=[subnet-0,subnet-1]' extra.aws.email=a@example.org",
+    "aws": "extra.aws.region=eu-west-1 extra.aws.vpc=vpc-01234567 'extra.aws.private_subnets=[subnet-01234567,subnet-11234567]' extra.aws.email=a@example.org",
     "azure": "extra.azure.subscription=01234567-89ab-cdef-0123-456789abcdef extra.azure.location=westeurope extra.azure.email=a@example.org "
     "extra.azure.key_vault=/subscriptions/0/resourceGroups/shared/providers/Microsoft.KeyVault/vaults/research",
-    "kserve": "scale.queue=0",
-    "knative": "scale.queue=0",
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("to", ["kserve", "knative"])
+def test_arsenals_production_needs_no_further_word(arsenal, to):
+    said = arsenal(f"model=digits@champion to={to} env=production")
+    assert said.endswith("Nothing was changed but the folder; apply=true acts.\n")
+    assert "note: access.tls_secret=arsenal-tls is not heard here: TLS is of the cluster's own gateway" in said
+    assert "scale.queue=256, scale.latency=0.25 are not heard here: " in said and "note: image.registry is not given: " in said
+
+
+@pytest.mark.parametrize("words", ["extra.lokal.port=1", "extra.kubernetes.namespce=make", "'server.more=[--nonsense]'", "scale.cpu=-1"])
+def test_what_is_misspelt_for_another_target_is_refused_with_nothing_written(arsenal, tmp_path, words):
+    assert arsenal(f"model=digits@champion to=local env=staging {words}").startswith("arsenal: ")
+    assert not (tmp_path / "deployments" / "digits" / "staging" / "local" / "local.json").exists()
 
 
 @pytest.mark.parametrize("to", TARGETS)

@@ -105,7 +105,7 @@ def test_the_server_needs_nothing_of_training(graph):
 # Rooms within, from the roof down.
 WITHIN = {
     # Two vocabularies at the root are below all: what is refused, and a call.
-    "arsenal_serving": ["__main__", "cli", "deploy", "telemetry", "protocols", "security", "repository", ("model", "export", "explain"), "artifact", ("calls", "compile_cache", "files", "refused", "schedule")],
+    "arsenal_serving": ["__main__", "cli", "deploy", "options", "telemetry", "protocols", "security", "repository", ("model", "export", "explain"), "artifact", ("calls", "compile_cache", "files", "refused", "schedule")],
     # Engines train and ask; one module decides, and knows no engine.
     "arsenal.search": ["automl", ("tuning", "studies", "portfolio"), "engines", "decisions", "sweep", ("minimize", "searching"), ("samplers", "schedulers"), ("functions", "space")],
 }  # fmt: skip

@@ -8,7 +8,6 @@ What they share of models is the repository's folder, which each of them follows
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import socket
@@ -26,19 +25,6 @@ from arsenal_serving.refused import Refused
 WORKER, SOCKETS = "ARSENAL_SERVE_WORKER", "ARSENAL_SERVE_SOCKETS"
 """Set in a worker: its number, and the descriptors of what it listens on."""
 QUICKLY = 10.0  # a worker that lived for less is started again only after a pause
-
-
-def options(parser: argparse.ArgumentParser) -> None:
-    """The options of this module."""
-    group = parser.add_argument_group("processes")
-    group.add_argument("--workers", type=_count, default=1, metavar="N", help="that share the port (default: 1)")
-    group.add_argument("--devices", metavar="0,1,...", help="one worker for each of these GPUs or TPU chips")
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 256:
-        raise argparse.ArgumentTypeError(f"must be 1 to 256; got {text!r}")
-    return int(text)
 
 
 def number() -> int | None:

@@ -10,14 +10,25 @@ import types
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+from arsenal_serving.deploy import grammar
 from arsenal_serving.deploy.description import Deployment, read_section
 from arsenal_serving.refused import Refused, show
 
 USER = 65532
 OWNER = "arsenal.owner"
 """The namespace's label that says whose it is."""
-VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
-CRON = re.compile(r"[0-9*/,-]+( [0-9A-Za-z*/,-]+){4}")
+CRON = grammar.Spelling(
+    re.compile(r"[0-9*/,-]+( [0-9A-Za-z*/,-]+){4}"), 100, "cron's five fields, as '0 3 * * *'"
+)
+BOUNDS: grammar.Bounds = {
+    "cpu": (0.01, 1024, "cores"),
+    "memory": (64, 16_777_216, "MiB"),
+    "accelerators": (0, 1024, ""),
+    "hosts": (1, 10_000, "pods"),
+    "attempts": (0, 1000, ""),
+    "seconds": (0, 31_622_400, "seconds"),
+}
+"""Of a job."""
 KEEP = types.MappingProxyType({})
 
 
@@ -87,22 +98,25 @@ def settings(made: Deployment) -> Kubernetes:
 
 
 def _check(made: Deployment, own: Kubernetes) -> None:
-    for path, value in (("model.name", made.model.name), ("owner", made.owner or "none")):
-        if not VALUE.fullmatch(value):
-            said = "must be a label's value, at most 63 letters, digits, -, _ and ."
-            raise Refused(f"`{path}` {said}; got {show(value)}.")
+    grammar.check_each({"model.name": made.model.name, "owner": made.owner}, grammar.VALUE)
+    _check_texts(own)
+    grammar.check_bounds({"extra.kubernetes.canary_errors": own.canary_errors}, {"canary_errors": (0, 1, "a share")})
     if len(made.name) > 50:
         raise Refused(f"`name` must be at most 50 characters, since objects are named by it; got {len(made.name)}.")
     if made.model.source == "mounted" and not own.claim:
         raise Refused("`model.source=mounted` needs `extra.kubernetes.claim`: the volume claim that holds the model.")
     if made.scale.least < 1:
         raise Refused("`scale.least` must be at least 1 on Kubernetes; Knative serves with none (to=knative); got 0.")
+    clear = made.access.host and made.access.keys_secret and not made.access.tls_secret
+    if clear and made.env != "development" and own.entry == "ingress":
+        raise Refused(f"`access.host` needs `access.tls_secret` in {made.env}: API keys would travel in the clear.")
     if made.access.host and own.entry == "gateway" and not own.gateway:
         raise Refused("`extra.kubernetes.entry=gateway` needs `extra.kubernetes.gateway`: NAME or NAMESPACE/NAME.")
     if own.monitoring == "pods" and not made.server.admin_port:
         raise Refused("`extra.kubernetes.monitoring=pods` needs `server.admin_port`: metrics are there.")
     if own.monitoring == "pods" and made.access.keys_secret and not own.metrics_secret:
-        raise Refused("`extra.kubernetes.metrics_secret` is needed: with API keys who reads metrics must have one.")
+        said = "with API keys who reads metrics must have one"
+        raise Refused(f"`extra.kubernetes.metrics_secret` is needed by `extra.kubernetes.monitoring=pods`: {said}.")
     if own.rules and own.monitoring == "none":
         raise Refused("`extra.kubernetes.rules` goes with `extra.kubernetes.monitoring=pods`.")
     if (made.scale.queue or made.scale.latency) and made.scale.most > made.scale.least and not made.server.admin_port:
@@ -114,8 +128,9 @@ def _check(made: Deployment, own: Kubernetes) -> None:
         raise Refused(f"`canary.by=server` needs `model.source=mounted`: {said}; got {made.model.source}.")
     if made.canary.weight and made.canary.by == "traffic":
         if own.entry == "ingress" and own.ingress_class != "nginx":
-            said = "only class nginx has weights of an ingress; `entry=gateway` has them"
-            raise Refused(f"`canary.by=traffic`: {said}; got {show(own.ingress_class)}.")
+            said = "only nginx has weights of an ingress, and `entry=gateway` has them"
+            got = show(own.ingress_class)
+            raise Refused(f"`extra.kubernetes.ingress_class` must be nginx for `canary.by=traffic`: {said}; got {got}.")
         if not made.access.host:
             raise Refused("`canary.by=traffic` needs `access.host`: weights are the ingress' or the gateway's.")
         if made.model.source == "fetched":
@@ -126,25 +141,42 @@ def _check(made: Deployment, own: Kubernetes) -> None:
         _check_work(getattr(own, path), f"extra.kubernetes.{path}", path)
 
 
+def _check_texts(own: Kubernetes) -> None:
+    names = ("ingress_class", "claim", "state_claim", "metrics_secret", "priority_class")
+    grammar.check_each({f"extra.kubernetes.{key}": getattr(own, key) for key in names}, grammar.SUBDOMAIN)
+    places = {f"extra.kubernetes.{key}": getattr(own, key) for key in ("entry_namespace", "monitoring_namespace")}
+    for path, name in places.items():
+        if not name:
+            raise Refused(f"`{path}` must be a namespace's name; got ''.")
+    grammar.check_each(places, grammar.LABEL)
+    grammar.check("extra.kubernetes.gateway", own.gateway, grammar.GATEWAY)
+    grammar.check("extra.kubernetes.canary_image", own.canary_image, grammar.REFERENCE)
+    grammar.check_url("extra.kubernetes.prometheus", own.prometheus, ("http", "https"))
+    for key, value in own.node_selector.items():
+        place = f"extra.kubernetes.node_selector.{key}"
+        if not isinstance(value, str):
+            raise Refused(f"`{place}` must be a word, in quotes where it looks like a number; got {show(value)}.")
+        grammar.check("extra.kubernetes.node_selector", str(key), grammar.KEY)
+        grammar.check(place, value, grammar.VALUE)
+
+
 def _check_work(work: Work, path: str, what: str) -> None:
     if work == Work():
         return
     for field in ("image", "words", "claim"):
         if not getattr(work, field):
             raise Refused(f"`{path}.{field}` is needed for this job.")
-    for field in ("cpu", "memory", "hosts"):
-        if getattr(work, field) <= 0:
-            raise Refused(f"`{path}.{field}` must be more than 0; got {show(getattr(work, field))}.")
-    for field in ("accelerators", "attempts", "seconds"):
-        if getattr(work, field) < 0:
-            raise Refused(f"`{path}.{field}` must be at least 0; got {show(getattr(work, field))}.")
+    grammar.check_bounds({f"{path}.{field}": getattr(work, field) for field in BOUNDS}, BOUNDS)
+    grammar.check(f"{path}.image", work.image, grammar.REFERENCE)
+    grammar.check(f"{path}.claim", work.claim, grammar.SUBDOMAIN)
+    grammar.check(f"{path}.ray", work.ray, grammar.TAG)
+    grammar.check(f"{path}.ray_namespace", work.ray_namespace, grammar.LABEL)
     if what != "training" and (work.hosts > 1 or work.kind != "job"):
         raise Refused(f"`{path}` is one pod: `hosts` and `kind` are of `extra.kubernetes.training`.")
     if (what == "retraining") != bool(work.schedule):
         need = "needs" if what == "retraining" else "has no"
         raise Refused(f"`{path}` {need} `schedule`; got {show(work.schedule)}.")
-    if work.schedule and not CRON.fullmatch(work.schedule):
-        raise Refused(f"`{path}.schedule` must be cron's five fields, as '0 3 * * *'; got {show(work.schedule)}.")
+    grammar.check(f"{path}.schedule", work.schedule, CRON)
 
 
 def meta(made: Deployment, version: str, kind: str, suffix: str = "", **more: str) -> dict[str, Any]:

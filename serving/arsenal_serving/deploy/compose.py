@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from arsenal_serving.deploy import commands, image
-from arsenal_serving.deploy.description import ORIGIN, Deployment, arguments, read_section
-from arsenal_serving.deploy.image import CACHE, STATE, USER
+from arsenal_serving.deploy import commands, grammar, unheard
+from arsenal_serving.deploy.description import CACHE, ORIGIN, STATE, USER, Deployment, arguments, read_section
 from arsenal_serving.deploy.yaml_text import to_yaml
 from arsenal_serving.refused import Refused, show
 
@@ -54,9 +53,25 @@ def files(made: Deployment) -> dict[str, str]:
         raise Refused(f"`server.grpc_port` is not published by compose; must be 0, got {made.server.grpc_port}.")
     if made.canary.weight:
         raise Refused(f"`canary.weight`: compose serves one version; must be 0, got {made.canary.weight:g}.")
+    if made.access.namespaces:
+        got = show(list(made.access.namespaces))
+        raise Refused(f"`access.namespaces` is not for compose, which has none; must be empty, got {got}.")
+    if made.env == "development" and made.access.tls_secret:
+        said = "where one server speaks HTTP; staging and production have TLS by nginx"
+        raise Refused(f"`access.tls_secret` is not for compose in development, {said}.")
+    grammar.check_address("extra.compose.address", own.address)
+    for path in ("models", "secrets"):
+        if not getattr(own, path):
+            raise Refused(f"`extra.compose.{path}` must be a folder; got ''.")
+        grammar.check(f"extra.compose.{path}", getattr(own, path), grammar.FOLDER)
     if not 0 <= own.port <= 65535:
         raise Refused(f"`extra.compose.port` must be 1 to 65535, or 0 for the usual one; got {show(own.port)}.")
     return _development(made, own) if made.env == "development" else _production(made, own)
+
+
+def notes(made: Deployment) -> Iterator[str]:
+    """What of a description it does not hear, and what may surprise, a line each."""
+    return unheard.notes("compose", made)
 
 
 def apply(folder: str | Path, made: Deployment, say: Callable[[str], Any]) -> None:
@@ -65,6 +80,8 @@ def apply(folder: str | Path, made: Deployment, say: Callable[[str], Any]) -> No
     A model that is inside is made an image of first, from models/NAME beside the files, where the image has no registry
     to come from. Raises `Refused`, before anything is started, for a secret or a program that is not there.
     """
+    from arsenal_serving.deploy import image  # it reads models, and a plan does not
+
     folder = Path(folder)
     by = commands.find("docker", "podman", install="`to=local` needs neither")
     own: Compose = read_section(Compose, made.extra.get("compose", {}), "extra.compose")
@@ -82,6 +99,11 @@ def apply(folder: str | Path, made: Deployment, say: Callable[[str], Any]) -> No
     say(f"up: {made.name}, {max(1, made.scale.least)} of {made.image.reference}")
 
 
+def project(made: Deployment) -> str:
+    """What compose knows it by: environments lie beside each other on one machine."""
+    return f"{made.name}-{made.env}"
+
+
 def _server(made: Deployment, own: Compose) -> dict[str, Any]:
     """The server's service, without ports."""
     name, shares = made.model.name, made.resources
@@ -93,6 +115,7 @@ def _server(made: Deployment, own: Compose) -> dict[str, Any]:
     if shares.accelerators:
         device = {"driver": "nvidia", "count": shares.accelerators, "capabilities": ["gpu"]}
         resources["reservations"]["devices"] = [device]
+    told = {"arsenal.owner": made.owner, "arsenal.digest": made.model.digest}
     # One replica keeps its state under a name; of several each has a volume of its own.
     state = f"state:{STATE}" if made.scale.least <= 1 else STATE
     volumes = [state, *([f"{own.models}/{name}:/models/{name}:ro"] if made.model.source == "mounted" else [])]
@@ -112,7 +135,7 @@ def _server(made: Deployment, own: Compose) -> dict[str, Any]:
             "retries": 3,
             "start_period": f"{made.timings.start}s",
         },
-        "labels": made.labels,
+        "labels": made.labels | {key: value for key, value in told.items() if value},
         "deploy": {"replicas": max(1, made.scale.least), "resources": resources},
     }
     return found | ({"secrets": [_secret("keys.json")]} if keys else {})
@@ -177,7 +200,7 @@ def _development(made: Deployment, own: Compose) -> dict[str, str]:
     secrets = [*(["keys.json"] if made.access.keys_secret else []), "grafana_password", "postgres_password"]
     volumes = [*(["state"] if made.scale.least <= 1 else []), *watched]
     document = {
-        "name": made.name,
+        "name": project(made),
         "services": {"server": server, **watched},
         "networks": {"front": {}, "watch": {"internal": True}},
         "volumes": {name: {} for name in volumes},
@@ -222,14 +245,14 @@ def _production(made: Deployment, own: Compose) -> dict[str, str]:
         "ports": [f"{own.address}:{own.port or 8443}:8443"],
         "networks": ["front", "back"],
         "depends_on": {"server": {"condition": "service_healthy"}},
-        "healthcheck": {"test": ["CMD", "nginx", "-t", "-q"], "interval": "30s"},
+        "healthcheck": {"test": ["CMD", "wget", "-qO-", f"http://{LOOPBACK}:8080/"], "interval": "30s"},
         "deploy": _limits("1", 512),
     }
     names = [*(["keys.json"] if made.access.keys_secret else []), "tls.crt", "tls.key"]
     # Nobody outside reaches the servers, and they reach nobody, but a model that is fetched.
     networks: dict[str, Any] = {"front": {}, "back": {"internal": True}}
     document = {
-        "name": made.name,
+        "name": project(made),
         "services": {"server": server, "proxy": proxy},
         "networks": networks | ({"out": {}} if made.model.source == "fetched" else {}),
         **({"volumes": {"state": {}}} if made.scale.least <= 1 else {}),
@@ -246,6 +269,7 @@ worker_processes auto;
 pid /run/nginx/nginx.pid;
 events {{ worker_connections 4096; }}
 http {{
+    # Requests are the server's to log: server.more: [--log, requests].
     access_log off;
     server_tokens off;
     client_max_body_size 64m;
@@ -256,6 +280,11 @@ http {{
     scgi_temp_path /run/nginx/scgi;
     # Docker's own: a replica that is new is known within two seconds.
     resolver 127.0.0.11 valid=2s ipv6=off;
+    server {{
+        # Whether nginx answers, asked by its own container.
+        listen {LOOPBACK}:8080;
+        location / {{ return 200; }}
+    }}
     server {{
         listen 8443 ssl;
         server_name {host};
@@ -269,6 +298,8 @@ http {{
             proxy_http_version 1.1;
             proxy_set_header Connection "";
             proxy_set_header Host $host;
+            proxy_set_header X-Forwarded-For $remote_addr;
+            proxy_set_header X-Forwarded-Proto https;
             proxy_connect_timeout 2s;
             proxy_read_timeout 120s;
             proxy_next_upstream error timeout http_503 non_idempotent;

@@ -7,12 +7,17 @@ A profile's keys are the fields below, by section; a key that is none of them is
 
 from __future__ import annotations
 
+import argparse
+import functools
+import importlib
 import math
 import re
 import types
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, NoReturn, get_args, get_origin, get_type_hints
 
+from arsenal_serving.artifact.versions import MODEL_NAME
+from arsenal_serving.deploy import grammar
 from arsenal_serving.refused import Refused, show, unknown_name
 
 ENVIRONMENTS = ("development", "staging", "production")
@@ -21,8 +26,53 @@ LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 ORIGIN = "# Generated from a deployment's profile; change that and write again."
 """The first line of whatever is written for a place, where its format has comments."""
+USER = "65532:65532"
+"""User and group of a server in a container."""
+STATE, CACHE = "/var/lib/arsenal", "/var/cache/arsenal"
+"""Where a server writes: what it monitors and logs, and what it compiles."""
 SLACK = 5
 """Seconds between the server's last answer and the kill."""
+SECTIONS = {
+    "kubernetes": "cluster.Kubernetes", "kserve": "kserve.KServe", "knative": "knative.Knative",
+    "compose": "compose.Compose", "local": "local.Local", "systemd": "systemd.Systemd",
+    "aws": "terraform.aws.Aws", "gcp": "terraform.gcp.Gcp", "azure": "terraform.azure.Azure",
+    "slurm": "slurm.Slurm", "skypilot": "skypilot.Skypilot", "training": "training.RemoteTraining",
+}  # fmt: skip
+"""Sections of `extra`, and the types that read them, here; helm and kustomize read `kubernetes`."""
+DAY = 86400
+BOUNDS: grammar.Bounds = {
+    "model.version": (1, 1_000_000_000, ""),
+    "server.workers": (1, 256, "processes"),
+    "server.max_batch": (1, 1_048_576, "rows"),
+    "server.sample": (0, 1, "a share of the requests"),
+    "server.rate": (0, 1_000_000, "requests a second"),
+    "resources.cpu": (0.01, 1024, "cores"),
+    "resources.memory": (64, 16_777_216, "MiB"),
+    "resources.scratch": (1, 16_777_216, "MiB"),
+    "resources.accelerators": (0, 1024, ""),
+    "timings.start": (1, DAY, "seconds"),
+    "timings.detach": (0, DAY, "seconds"),
+    "timings.drain": (1, DAY, "seconds"),
+    "scale.least": (0, 10_000, "replicas"),
+    "scale.most": (1, 10_000, "replicas"),
+    "scale.cpu": (1, 100, "percent"),
+    "scale.queue": (0, 1_000_000_000, "rows"),
+    "scale.latency": (0, 3600, "seconds"),
+    "canary.version": (0, 1_000_000_000, ""),
+    "canary.weight": (0, 1, "a share of the calls"),
+}
+MODEL = grammar.Spelling(MODEL_NAME, 100, "1 to 100 letters, digits, ., _ or -, first a letter or digit")
+SCHEMES = ("https", "http", "s3", "gs", "az")
+"""Of the URL that a model is fetched by."""
+SAID = {
+    "--host": "the target", "--admin-host": "the target", "--port": "`server.port`", "--insecure": "the target",
+    "--admin-port": "`server.admin_port`", "--grpc-port": "`server.grpc_port`", "--workers": "`server.workers`",
+    "--max-batch": "`server.max_batch`", "--monitor": "`server.monitor`", "--request-log": "`server.sample`",
+    "--sample": "`server.sample`", "--redact": "`server.redact`", "--rate": "`server.rate`",
+    "--drain": "`timings.drain`", "--keys": "`access.keys_secret`", "--tls-cert": "`access.tls_secret`",
+    "--tls-key": "`access.tls_secret`", "--registry": "`model`",
+}  # fmt: skip
+"""Options of `arsenal-serve` that are not for `server.more`, and what says them."""
 
 
 class DeployedVersion(NamedTuple):
@@ -184,8 +234,8 @@ def arguments(made: Deployment, folder: str, keys: str = "", tls: tuple[str, str
     words += ["--grpc-port", str(server.grpc_port)] if server.grpc_port else []
     words += ["--workers", str(server.workers)] if server.workers > 1 else []
     words += ["--max-batch", str(server.max_batch)]
-    words += ["--monitor", "/var/lib/arsenal/monitor"] if server.monitor else []
-    words += ["--request-log", "/var/lib/arsenal/requests", "--sample", f"{server.sample:g}"] if server.sample else []
+    words += ["--monitor", f"{STATE}/monitor"] if server.monitor else []
+    words += ["--request-log", f"{STATE}/requests", "--sample", f"{server.sample:g}"] if server.sample else []
     for name in server.redact:
         words += ["--redact", name]
     words += ["--rate", f"{server.rate:g}"] if server.rate else []
@@ -229,7 +279,8 @@ def _value(kind: Any, value: Any, path: str) -> Any:
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
             *first, last = get_args(kind)
-            raise Refused(f"{_said(path)} must be {', '.join(first)} or {last}; got {show(value)}.")
+            allowed = f"{', '.join(first)} or {last}" if first else last
+            raise Refused(f"{_said(path)} must be {allowed}; got {show(value)}.")
         return value
     if get_origin(kind) is tuple:
         if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(one, str) for one in value):
@@ -249,28 +300,50 @@ def _value(kind: Any, value: Any, path: str) -> Any:
     raise Refused(f"{_said(path)} must be {words.get(kind, 'a section of keys and values')}; got {show(value)}.")
 
 
+def value_at(made: Any, path: str) -> Any:
+    """The value at a path of fields.
+
+    >>> value_at(Deployment(), "scale.cpu")
+    70
+    """
+    return functools.reduce(getattr, path.split("."), made)
+
+
+def leaves(made: Any, path: str = "") -> Iterator[str]:
+    """The path of every field below a section that is no section itself; `extra`, which targets read, has none.
+
+    >>> list(leaves(Timings(), "timings"))
+    ['timings.start', 'timings.detach', 'timings.drain']
+    """
+    for key, value in made._asdict().items():
+        place = f"{path}.{key}".strip(".")
+        if hasattr(value, "_fields"):
+            yield from leaves(value, place)
+        elif place != "extra":
+            yield place
+
+
+def find_section(name: str) -> type:
+    """The type that reads a section of `extra`; raises `Refused` for one that nothing reads, with the nearest."""
+    if name in ("helm", "kustomize"):
+        raise Refused(f"`extra.{name}` is read by nothing: {name} reads `extra.kubernetes`.")
+    if name not in SECTIONS:
+        raise unknown_name("section", name, SECTIONS, "`extra`")
+    module, _, kind = f"arsenal_serving.deploy.{SECTIONS[name]}".rpartition(".")
+    found: type = getattr(importlib.import_module(module), kind)
+    return found
+
+
 def _check(made: Deployment) -> None:
+    _check_texts(made)
+    _check_more(made.server.more)
+    for name, given in made.extra.items():
+        read_section(find_section(name), given, f"extra.{name}")
     for path, name in (("name", made.name), ("namespace", made.namespace)):
         if not LABEL.fullmatch(name):
             said = "must be at most 63 lower-case letters, digits and -, a letter first"
             raise Refused(f"`{path}` {said}; got {show(name)}.")
-    positive = {
-        "model.version": made.model.version,
-        "server.workers": made.server.workers,
-        "server.max_batch": made.server.max_batch,
-        "resources.cpu": made.resources.cpu,
-        "resources.memory": made.resources.memory,
-        "timings.start": made.timings.start,
-        "timings.drain": made.timings.drain,
-        "scale.most": made.scale.most,
-    }
-    for path, number in positive.items():
-        if number <= 0:
-            raise Refused(f"`{path}` must be more than 0; got {show(number)}.")
-    signed = {"scale.least": made.scale.least, "resources.accelerators": made.resources.accelerators}
-    for path, number in {**signed, "timings.detach": made.timings.detach, "server.rate": made.server.rate}.items():
-        if number < 0:
-            raise Refused(f"`{path}` must be at least 0; got {show(number)}.")
+    grammar.check_bounds({path: value_at(made, path) for path in BOUNDS}, BOUNDS)
     least = {"port": 1, "admin_port": 0, "grpc_port": 0}
     for path, low in least.items():
         port = getattr(made.server, path)
@@ -279,8 +352,6 @@ def _check(made: Deployment) -> None:
     ports = [port for port in (getattr(made.server, path) for path in least) if port]
     if len(set(ports)) < len(ports):
         raise Refused(f"`server`'s ports must differ; got {', '.join(map(str, ports))}.")
-    if not 0 <= made.server.sample <= 1:
-        raise Refused(f"`server.sample` must be from 0 to 1; got {show(made.server.sample)}.")
     if made.scale.most < made.scale.least:
         raise Refused(f"`scale.most` must be at least `scale.least`, {made.scale.least}; got {made.scale.most}.")
     for path, digest in (("model.digest", made.model.digest), ("image.digest", made.image.digest)):
@@ -292,14 +363,52 @@ def _check(made: Deployment) -> None:
         raise Refused(f"`model.url` goes with `model.source=fetched`; got {show(made.model.source)}.")
     if made.image.accelerator == "cpu" and made.resources.accelerators:
         raise Refused("`resources.accelerators` needs `image.accelerator=cuda`; got cpu.")
-    if not 0 <= made.canary.weight <= 1:
-        raise Refused(f"`canary.weight` must be from 0 to 1; got {show(made.canary.weight)}.")
     if made.canary.weight and not made.canary.version:
         raise Refused("`canary.weight` needs `canary.version`: a share of the calls for which version?")
     if made.env == "production" and not made.access.keys_secret:
         raise Refused("`env=production` needs `access.keys_secret`: the name of the secret that holds the API keys.")
-    if made.env == "production" and made.access.host and not made.access.tls_secret:
-        raise Refused("`env=production` with `access.host` needs `access.tls_secret`: a secret by name.")
+
+
+def _check_texts(made: Deployment) -> None:
+    """Each as whoever reads it takes it, and none with a secret in it."""
+    grammar.check("model.name", made.model.name, MODEL)
+    grammar.check("image.registry", made.image.registry, grammar.REGISTRY)
+    grammar.check("image.name", made.image.name, grammar.IMAGE)
+    grammar.check("image.tag", made.image.tag, grammar.TAG)
+    grammar.check("access.host", made.access.host, grammar.HOST)
+    secrets = ("image.pull_secret", "access.keys_secret", "access.tls_secret")
+    grammar.check_each({path: value_at(made, path) for path in secrets}, grammar.SUBDOMAIN)
+    for name in made.access.namespaces:
+        if not name:
+            raise Refused("`access.namespaces` must be names; got ''.")
+        grammar.check("access.namespaces", name, grammar.LABEL)
+    grammar.check_url("model.url", made.model.url, SCHEMES)
+    if not made.image.name:
+        raise Refused("`image.name` must be a name; got ''.")
+
+
+class _OptionParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise Refused(f"`server.more` must be options of `arsenal-serve`: {' '.join(message.split())}.")
+
+
+def _check_more(more: Sequence[str]) -> None:
+    """Refuse, by the server's own parser, words that it does not know, and those that other fields say."""
+    if not more:
+        return
+    from arsenal_serving.options import options  # only where it is asked: they are of half the server
+
+    for word in more:
+        grammar.check_password("server.more", word)
+        if (option := word.partition("=")[0]) in SAID:
+            raise Refused(f"`server.more` must be what no field says; got {option}, which {SAID[option]} says.")
+    parser = _OptionParser(prog="arsenal-serve", add_help=False, allow_abbrev=False)
+    options(parser)
+    given, unknown = parser.parse_known_args(["FOLDER", *more])
+    if unknown:  # without what follows =, which may be a secret
+        raise Refused(f"`server.more` must be options of `arsenal-serve`; got {show(unknown[0].partition('=')[0])}.")
+    if given.until_ready:
+        raise Refused("`server.more` must not have --until-ready: the server would end.")
 
 
 def _said(path: str) -> str:

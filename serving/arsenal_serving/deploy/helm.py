@@ -7,13 +7,13 @@ key. The namespace and jobs are not the chart's: the one is there before a relea
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
 from arsenal_serving import __version__
-from arsenal_serving.deploy import kubectl, kubernetes
+from arsenal_serving.deploy import kubectl, kubernetes, unheard
 from arsenal_serving.deploy.cluster import settings
 from arsenal_serving.deploy.commands import find, run
 from arsenal_serving.deploy.description import Deployment
@@ -72,6 +72,11 @@ def files(made: Deployment, *others: Deployment) -> dict[str, str]:
     written["values.schema.json"] = json.dumps(schema, indent=1) + "\n"
     written |= {f"values-{one.env}.yaml": to_yaml(values(one)) for one in (made, *others)}
     return written | _templates(resources("arsenal_serving.deploy") / "chart" / "templates", "templates")
+
+
+def notes(made: Deployment) -> Iterator[str]:
+    """What of a description it does not hear, and what may surprise, a line each."""
+    return unheard.notes("helm", made)
 
 
 def apply(folder: Path, made: Deployment, say: Callable[[str], Any]) -> None:

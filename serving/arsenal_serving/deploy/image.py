@@ -24,7 +24,7 @@ import arsenal_serving
 from arsenal_serving.artifact import folder as artifact
 from arsenal_serving.artifact import versions
 from arsenal_serving.deploy.bill import bill, blocks
-from arsenal_serving.deploy.description import ORIGIN, Deployment, arguments
+from arsenal_serving.deploy.description import CACHE, ORIGIN, STATE, USER, Deployment, arguments
 from arsenal_serving.deploy.wheel import pack, requirements
 from arsenal_serving.refused import Refused, show
 
@@ -36,9 +36,7 @@ BASES = {
 }
 """Bases by Python: that of the process that makes the image, so that jax is the one that the model was proven under."""
 NEWEST = "3.13"
-USER = "65532:65532"
 ROOT = "/opt/arsenal"
-STATE, CACHE = "/var/lib/arsenal", "/var/cache/arsenal"
 VOLUMES = ("/run/secrets", STATE, CACHE)
 BUILDERS = ("buildah", "docker", "podman")
 SECONDS = 3600

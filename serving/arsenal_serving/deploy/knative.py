@@ -6,18 +6,23 @@ no first containers, no claims, no security context of a pod, so that each conta
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from arsenal_serving.deploy import kubectl, kubernetes
-from arsenal_serving.deploy.cluster import USER, Kubernetes, meta
+from arsenal_serving.deploy import grammar, kubectl, kubernetes, unheard
+from arsenal_serving.deploy.cluster import USER, meta, settings
 from arsenal_serving.deploy.description import Deployment, read_section
 from arsenal_serving.deploy.yaml_text import from_yaml, to_yaml
-from arsenal_serving.refused import Refused
+from arsenal_serving.refused import Refused, show
 
 KEPT = ("namespace", "serviceaccount", "configmap")
+HEARD = ("context", "namespace")
+"""Of `extra.kubernetes`."""
 POD = ("serviceAccountName", "automountServiceAccountToken", "enableServiceLinks", "imagePullSecrets")
+
+
+BOUNDS: grammar.Bounds = {"calls": (1, 1_000_000, "calls"), "seconds": (1, 86400, "seconds")}
 
 
 class Knative(NamedTuple):
@@ -37,6 +42,11 @@ def files(made: Deployment) -> dict[str, str]:
     return {f"{stem}.yaml": to_yaml(document) for stem, document in manifests(made).items()}
 
 
+def notes(made: Deployment) -> Iterator[str]:
+    """What of a description it does not hear, and what may surprise, a line each."""
+    return unheard.notes("knative", made)
+
+
 def apply(folder: Path, made: Deployment, say: Callable[[str], Any]) -> None:
     """Bring the manifests in a folder to the cluster that the profile names, and wait until Knative calls them ready.
 
@@ -44,8 +54,7 @@ def apply(folder: Path, made: Deployment, say: Callable[[str], Any]) -> None:
     """
     texts = [path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("*.yaml"))]
     documents = [one for text in texts for one in from_yaml(text)]
-    plain = _plain(made)._replace(extra={"kubernetes": made.extra.get("kubernetes", {})})
-    kubectl.apply(plain, documents, say, ready=f"service.serving.knative.dev/{made.name}")
+    kubectl.apply(_plain(made), documents, say, ready=f"service.serving.knative.dev/{made.name}")
 
 
 def manifests(made: Deployment) -> dict[str, dict[str, Any]]:
@@ -54,7 +63,7 @@ def manifests(made: Deployment) -> dict[str, dict[str, Any]]:
     _check(made, own)
     plain = _plain(made)
     out = {key: one for key, one in kubernetes.manifests(plain).items() if key in KEPT}
-    pod = kubernetes.pod(plain, Kubernetes())
+    pod = kubernetes.pod(plain, settings(plain))
     (server,) = pod["containers"]
     image = own.canary_image if made.canary.weight else server["image"]
     server |= {"image": image, "ports": [{"name": "http1", "containerPort": made.server.port}]}
@@ -80,6 +89,7 @@ def manifests(made: Deployment) -> dict[str, dict[str, Any]]:
         stable = {"revisionName": f"{made.name}-v{made.model.version}", "percent": 100 - share}
         traffic = [stable, {"revisionName": head["name"], "percent": share, "tag": "canary"}]
     service = meta(made, "serving.knative.dev/v1", "Service")
+    service["metadata"] |= {"annotations": {"arsenal.digest": made.model.digest}} if made.model.digest else {}
     out["service"] = service | {"spec": {"template": {"metadata": head, "spec": spec}, "traffic": traffic}}
     if made.access.host:
         mapping = meta(made, "serving.knative.dev/v1beta1", "DomainMapping")
@@ -92,19 +102,19 @@ def manifests(made: Deployment) -> dict[str, dict[str, Any]]:
 
 def _plain(made: Deployment) -> Deployment:
     """What the pod hangs on, without what Knative does itself."""
+    extra = {key: value for key, value in made.extra.get("kubernetes", {}).items() if key in HEARD}
     return made._replace(
         scale=made.scale._replace(least=max(1, made.scale.least)),
         access=made.access._replace(host="", tls_secret=""),
         canary=made.canary._replace(weight=0.0),
         timings=made.timings._replace(detach=0),
-        extra={},
+        extra={"kubernetes": extra},
     )
 
 
 def _check(made: Deployment, own: Knative) -> None:
-    for path in ("calls", "seconds"):
-        if getattr(own, path) <= 0:
-            raise Refused(f"`extra.knative.{path}` must be more than 0; got {getattr(own, path)}.")
+    grammar.check_bounds({f"extra.knative.{path}": getattr(own, path) for path in BOUNDS}, BOUNDS)
+    grammar.check("extra.knative.canary_image", own.canary_image, grammar.REFERENCE)
     if made.model.source != "inside":
         said = "Knative as it is installed takes no claims and no first containers"
         raise Refused(f"`model.source` must be inside: {said}; got {made.model.source}.")
@@ -115,10 +125,11 @@ def _check(made: Deployment, own: Knative) -> None:
     percent = made.canary.weight * 100
     if made.canary.weight and (round(percent) < 1 or abs(percent - round(percent)) > 1e-9):
         raise Refused(f"`canary.weight` must be whole percents for Knative; got {made.canary.weight:g}.")
-    if made.access.tls_secret and not made.access.host:
-        raise Refused("`access.tls_secret` without `access.host` is not for Knative, which speaks TLS for the server.")
-    if made.scale.queue or made.scale.latency:
-        raise Refused("`scale.queue` and `scale.latency` are not for Knative, which counts calls; set both to 0.")
+    if made.env == "production" and made.access.host and not made.access.tls_secret:
+        raise Refused("`access.host` needs `access.tls_secret` in production: API keys would travel in the clear.")
+    if made.access.namespaces:
+        said = "whose calls come by its own gateway, wherever from; must be empty"
+        raise Refused(f"`access.namespaces` is not for Knative, {said}; got {show(list(made.access.namespaces))}.")
     if made.server.grpc_port:
         raise Refused("`server.grpc_port` is not for Knative, which calls one port; set it to 0.")
     if made.resources.accelerators:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from arsenal_serving.deploy import kubectl, kubernetes_jobs
+from arsenal_serving.deploy import kubectl, kubernetes_jobs, unheard
 from arsenal_serving.deploy.cluster import OWNER, Kubernetes, amounts, meta, secure_container, secure_pod, settings
 from arsenal_serving.deploy.description import Deployment, ReplicaScale, arguments
 from arsenal_serving.deploy.yaml_text import from_yaml, to_yaml
@@ -34,6 +34,11 @@ def files(made: Deployment) -> dict[str, str]:
     if made.scale.most > made.scale.least and settings(made).autoscaler == "hpa":
         written |= {"prometheus-adapter.values.yaml": to_yaml(rules)} if (rules := _adapter(made)) else {}
     return written
+
+
+def notes(made: Deployment) -> Iterator[str]:
+    """What of a description it does not hear, and what may surprise, a line each."""
+    return unheard.notes("kubernetes", made)
 
 
 def apply(folder: Path, made: Deployment, say: Callable[[str], Any]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from arsenal_serving.deploy import kubectl, kubernetes
+from arsenal_serving.deploy import kubectl, kubernetes, unheard
 from arsenal_serving.deploy.commands import find, run
 from arsenal_serving.deploy.description import Deployment
 from arsenal_serving.deploy.yaml_text import from_yaml, to_yaml
@@ -43,6 +43,11 @@ def files(made: Deployment, *others: Deployment) -> dict[str, str]:
     for one, target in zip(every, targets, strict=True):
         written |= {f"overlays/{one.env}/{path}": text for path, text in _overlay(one, target, base).items()}
     return written
+
+
+def notes(made: Deployment) -> Iterator[str]:
+    """What of a description it does not hear, and what may surprise, a line each."""
+    return unheard.notes("kustomize", made)
 
 
 def apply(folder: Path, made: Deployment, say: Callable[[str], Any]) -> None:

@@ -14,14 +14,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from arsenal_serving.deploy.description import Deployment, arguments, read_section
+from arsenal_serving.deploy import unheard
+from arsenal_serving.deploy.description import STATE, Deployment, arguments, read_section
 from arsenal_serving.deploy.health import check
-from arsenal_serving.deploy.image import STATE
 from arsenal_serving.refused import Refused, show
 
 PLAN = "local.json"
@@ -45,6 +45,12 @@ def files(made: Deployment) -> dict[str, str]:
     own: Local = read_section(Local, made.extra.get("local", {}), "extra.local")
     if made.server.grpc_port and made.scale.least > 1:
         raise Refused("`server.grpc_port` goes with one replica on this machine (`scale.least=1`).")
+    if made.canary.weight:
+        raise Refused(f"`canary.weight`: a process here serves one version; must be 0, got {made.canary.weight:g}.")
+    if made.access.namespaces:
+        got = show(list(made.access.namespaces))
+        raise Refused(f"`access.namespaces` is not for this machine, which has none; must be empty, got {got}.")
+    _check_ports(made)
     secrets = Path(own.secrets)
     keys = str(secrets / "keys.json") if made.access.keys_secret else ""
     tls = (str(secrets / "tls.crt"), str(secrets / "tls.key")) if made.access.tls_secret else None
@@ -59,7 +65,25 @@ def files(made: Deployment) -> dict[str, str]:
             each[each.index("--admin-port") + 1] = str(admin)
         scheme = "https" if tls else "http"
         replicas.append({"port": port, "url": f"{scheme}://{HOST}:{port}", "command": each})
-    return {PLAN: json.dumps({"model": made.model._asdict(), "replicas": replicas}, indent=1) + "\n"}
+    told = {"name": made.name, "env": made.env, "model": made.model._asdict(), "replicas": replicas}
+    return {PLAN: json.dumps(told, indent=1) + "\n"}
+
+
+def _check_ports(made: Deployment) -> None:
+    """Each replica's ports are two above those of the one before, and nobody else's."""
+    first = [port for port in (made.server.port, made.server.admin_port) if port]
+    every = [port + 2 * at for at in range(max(1, made.scale.least)) for port in first]
+    every += [made.server.grpc_port] if made.server.grpc_port else []
+    if max(every) > 65535:
+        raise Refused(f"ports of `scale.least` replicas, by twos, must be at most 65535; got {max(every)}.")
+    if len(set(every)) < len(every):
+        got = ", ".join(map(str, first))
+        raise Refused(f"ports of `scale.least` replicas, by twos, must differ; got {got} for the first.")
+
+
+def notes(made: Deployment) -> Iterator[str]:
+    """What of a description it does not hear, and what may surprise, a line each."""
+    return unheard.notes("local", made)
 
 
 def apply(folder: str | Path, made: Deployment, say: Callable[[str], Any]) -> None:

@@ -6,13 +6,14 @@ Format: https://docs.skypilot.co/en/latest/reference/yaml-spec.html
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from arsenal_serving.deploy import grammar, unheard
 from arsenal_serving.deploy.commands import find, run
 from arsenal_serving.deploy.description import Deployment, read_section
-from arsenal_serving.deploy.training import COORDINATOR, command, training
+from arsenal_serving.deploy.training import COORDINATOR, command, provenance, training
 from arsenal_serving.deploy.yaml_text import to_yaml
 from arsenal_serving.refused import Refused, show
 
@@ -63,7 +64,13 @@ def files(made: Deployment) -> dict[str, str]:
     seconds = round(read.hours * 3600)
     # timeout's SIGTERM has it save and end; the same task goes on from there.
     lines.append(f"timeout --signal=TERM {seconds} {command(read, 'processes' if read.hosts > 1 else '')}")
+    lines[:0] = [provenance(made)]
     return {TASK: to_yaml(task | {"setup": own.setup + "\n", "run": "\n".join(lines) + "\n"})}
+
+
+def notes(made: Deployment) -> Iterator[str]:
+    """What of a description it does not hear, and what may surprise, a line each."""
+    return unheard.notes("skypilot", made)
 
 
 def settings(made: Deployment) -> Skypilot:
@@ -72,8 +79,8 @@ def settings(made: Deployment) -> Skypilot:
     read = training(made)
     if read.accelerators and not read.accelerator:
         raise Refused("`extra.training.accelerators` needs `extra.training.accelerator` on SkyPilot: which, as A100?")
-    if own.disk <= 0:
-        raise Refused(f"`extra.skypilot.disk` must be more than 0, in GB; got {own.disk}.")
+    grammar.check_bounds({"extra.skypilot.disk": own.disk}, {"disk": (1, 65_536, "GB")})
+    grammar.check_password("extra.skypilot.bucket", own.bucket)
     if own.bucket and not own.bucket.startswith(BUCKETS):
         raise Refused(f"`extra.skypilot.bucket` must begin with one of {', '.join(BUCKETS)}; got {show(own.bucket)}.")
     if own.bucket and own.volume:

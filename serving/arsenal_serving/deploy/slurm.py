@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from arsenal_serving.deploy import unheard
 from arsenal_serving.deploy.commands import find, run
 from arsenal_serving.deploy.description import ORIGIN, Deployment, read_section
-from arsenal_serving.deploy.training import command, training
+from arsenal_serving.deploy.training import command, provenance, training
 from arsenal_serving.refused import Refused, show
 
 SCRIPT = "train.sbatch"
@@ -54,7 +55,7 @@ def files(made: Deployment) -> dict[str, str]:
         "output": "%x-%j.log",
         "open-mode": "append",
     }
-    lines = ["#!/bin/bash", ORIGIN]
+    lines = ["#!/bin/bash", ORIGIN, provenance(made)]
     lines += [f"#SBATCH --{key}={value}" for key, value in told.items() if value]
     lines += ["#SBATCH --requeue" if own.requeue else "#SBATCH --no-requeue", "set -euo pipefail"]
     lines += [f"module load {shlex.quote(name)}" for name in own.modules]
@@ -68,6 +69,11 @@ def files(made: Deployment) -> dict[str, str]:
             'if [ "$status" -eq 143 ] && [ "$state" = RUNNING ]; then scontrol requeue "$SLURM_JOB_ID"; fi',
         ]
     return {SCRIPT: "\n".join([*lines, 'exit "$status"', ""])}
+
+
+def notes(made: Deployment) -> Iterator[str]:
+    """What of a description it does not hear, and what may surprise, a line each."""
+    return unheard.notes("slurm", made)
 
 
 def settings(made: Deployment) -> Slurm:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from arsenal_serving.artifact.folder import open_version
-from arsenal_serving.deploy import commands
+from arsenal_serving.deploy import commands, grammar, unheard
 from arsenal_serving.deploy.description import ORIGIN, Deployment, arguments, read_section
 from arsenal_serving.deploy.health import wait
 from arsenal_serving.refused import Refused, show
@@ -42,11 +41,21 @@ def files(made: Deployment) -> dict[str, str]:
         raise Refused(f"`canary.weight`: a unit serves one version; must be 0, got {made.canary.weight:g}.")
     if made.server.grpc_port:
         raise Refused(f"`server.grpc_port`: instances differ in one port; must be 0, got {made.server.grpc_port}.")
-    unit = f"arsenal-{made.name}"
+    if made.access.namespaces:
+        got = show(list(made.access.namespaces))
+        raise Refused(f"`access.namespaces` is not for systemd, which has none; must be empty, got {got}.")
+    grammar.check_address("extra.systemd.address", own.address)
+    _check_ports(made)
+    unit = unit_name(made)
     return {
         f"{unit}@.service": _service(made, own, unit),
         f"{unit}.target": _target(made, unit),
     }
+
+
+def notes(made: Deployment) -> Iterator[str]:
+    """What of a description it does not hear, and what may surprise, a line each."""
+    return unheard.notes("systemd", made)
 
 
 def apply(folder: str | Path, made: Deployment, say: Callable[[str], Any]) -> None:
@@ -56,6 +65,8 @@ def apply(folder: str | Path, made: Deployment, say: Callable[[str], Any]) -> No
     this is not root, a secret is not there, the environment has no server or the version is another; and, with the
     replicas after it as they were, where one is not ready within `timings.start`.
     """
+    from arsenal_serving.artifact.folder import open_version  # it imports jax, and a plan does not
+
     folder, own = Path(folder), read_section(Systemd, made.extra.get("systemd", {}), "extra.systemd")
     systemctl = commands.find("systemctl", install="`to=local` needs no systemd")
     if not Path("/run/systemd/system").is_dir():
@@ -81,7 +92,7 @@ def apply(folder: str | Path, made: Deployment, say: Callable[[str], Any]) -> No
             partial.rename(target)
     for name in files(made):
         shutil.copyfile(folder / name, Path("/etc/systemd/system") / name)
-    unit = f"arsenal-{made.name}"
+    unit = unit_name(made)
     commands.run([systemctl, "daemon-reload"])
     commands.run([systemctl, "enable", f"{unit}.target"])
     scheme = "https" if made.access.tls_secret else "http"
@@ -91,6 +102,24 @@ def apply(folder: str | Path, made: Deployment, say: Callable[[str], Any]) -> No
         wait(f"{scheme}://{host}:{port}", made.timings.start)
         say(f"ready: {unit}@{port}.service")
     commands.run([systemctl, "start", f"{unit}.target"])
+
+
+def unit_name(made: Deployment) -> str:
+    """Of its units, before the @: environments lie beside each other on one machine."""
+    return f"arsenal-{made.name}-{made.env}"
+
+
+def _check_ports(made: Deployment) -> None:
+    """An admin port is the instance's with a 1 before it, so that both are ports where that has four digits at most."""
+    first, last = made.server.port, made.server.port + max(1, made.scale.least) - 1
+    if made.server.admin_port and last > 9999:
+        said = "must be at most 9999, since the admin port is a 1 before it (`server.admin_port=0` has none)"
+        raise Refused(f"`server.port` and those of `scale.least` replicas after it {said}; got {first} to {last}.")
+    if last > 65535:
+        raise Refused(f"ports of `scale.least` replicas must be at most 65535; got {first} to {last}.")
+    ports = range(first, last + 1)
+    if made.server.admin_port and (both := sorted({int(f"1{port}") for port in ports} & set(ports))):
+        raise Refused(f"`server.port` must leave admin ports, a 1 before each, free; got {both[0]} for both.")
 
 
 def _service(made: Deployment, own: Systemd, unit: str) -> str:
@@ -116,6 +145,7 @@ def _service(made: Deployment, own: Systemd, unit: str) -> str:
             "After=network-online.target",
             "Wants=network-online.target",
             f"PartOf={unit}.target",
+            *([f"X-Model-Digest={made.model.digest}"] if made.model.digest else []),
             "StartLimitIntervalSec=300",
             "StartLimitBurst=5",
         ],
@@ -129,7 +159,6 @@ def _service(made: Deployment, own: Systemd, unit: str) -> str:
             f"TimeoutStopSec={made.timings.grace}",
             "KillMode=mixed",
             "DynamicUser=yes",
-            f"User={unit}",
             f"StateDirectory={unit} {unit}/%i",
             "StateDirectoryMode=0700",
             f"CacheDirectory={unit}",

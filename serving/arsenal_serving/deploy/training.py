@@ -6,12 +6,17 @@ import re
 import shlex
 from typing import NamedTuple
 
+from arsenal_serving.deploy import grammar
 from arsenal_serving.deploy.description import Deployment, read_section
 from arsenal_serving.refused import Refused, show
 
 COORDINATOR = 8476
 """The port at which the processes of a training find each other."""
 KIND = re.compile(r"[A-Za-z][\w.-]*")
+BOUNDS: grammar.Bounds = {
+    "hosts": (1, 10_000, "hosts"), "cpu": (1, 1024, "cores"), "memory": (64, 16_777_216, "MiB"),
+    "accelerators": (0, 1024, "of each host"), "hours": (0.01, 8784, "hours"),
+}  # fmt: skip
 RESERVED = ("launcher", "run.root")
 """Keys of the command line that the target gives itself."""
 
@@ -49,11 +54,7 @@ def training(made: Deployment) -> RemoteTraining:
         if "\n" in word or (key := word.lstrip("+~").partition("=")[0]) in RESERVED:
             said = "has no line breaks" if "\n" in word else f"says nothing of `{key}`, which the target gives"
             raise Refused(f"`extra.training.words` {said}; got {show(word)}.")
-    for path in ("hosts", "cpu", "memory", "hours"):
-        if getattr(read, path) <= 0:
-            raise Refused(f"`extra.training.{path}` must be more than 0; got {show(getattr(read, path))}.")
-    if read.accelerators < 0:
-        raise Refused(f"`extra.training.accelerators` must be at least 0; got {read.accelerators}.")
+    grammar.check_bounds({f"extra.training.{path}": getattr(read, path) for path in BOUNDS}, BOUNDS)
     if read.accelerator and not KIND.fullmatch(read.accelerator):
         raise Refused(f"`extra.training.accelerator` must be a kind, as A100; got {show(read.accelerator)}.")
     if bool(read.accelerator) and not read.accelerators:
@@ -61,6 +62,12 @@ def training(made: Deployment) -> RemoteTraining:
     if read.hosts > 1 and not read.folder:
         raise Refused("`extra.training.hosts` above 1 needs `extra.training.folder`: a folder that all of them see.")
     return read
+
+
+def provenance(made: Deployment) -> str:
+    """A comment that says which version is trained again."""
+    model = made.model
+    return f"# {model.name}@{model.version} again, for {made.env}{model.digest and f': {model.digest}'}"
 
 
 def command(read: RemoteTraining, launcher: str) -> str:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from arsenal_serving.deploy import grammar, unheard
 from arsenal_serving.deploy.commands import find, run
 from arsenal_serving.deploy.description import ORIGIN, Deployment, arguments
 from arsenal_serving.refused import Refused, show
 
-__all__ = ["apply", "check", "hcl", "labels", "literal", "module", "notes", "root", "shared"]
+__all__ = ["apply", "asked", "check", "hcl", "labels", "literal", "module", "notes", "root", "shared"]
 
 HERE = Path(__file__).parent
 OUTPUTS = ("image_registry", "cluster", "bucket", "url")
@@ -64,10 +65,8 @@ def check(made: Deployment, cloud: str, section: Any, longest: int, needed: Sequ
         raise Refused(f"`extra.{cloud}.repository` must be OWNER/NAME on GitHub; got {show(section.repository)}.")
     if not EMAIL.fullmatch(section.email):
         raise Refused(f"`extra.{cloud}.email` must be an address, who hears of the budget; got {show(section.email)}.")
-    if section.budget <= 0:
-        raise Refused(f"`extra.{cloud}.budget` must be more than 0; got {section.budget:g}.")
-    if section.log_days <= 0:
-        raise Refused(f"`extra.{cloud}.log_days` must be more than 0; got {section.log_days}.")
+    budget = {f"extra.{cloud}.budget": section.budget}
+    grammar.check_bounds(budget, {"budget": (1, 1_000_000_000, "a month")})
 
 
 def shared(made: Deployment, section: Any) -> dict[str, Any]:
@@ -98,24 +97,25 @@ def labels(made: Deployment) -> dict[str, str]:
         "arsenal-deployment": f"{made.name}-{made.env}",
         "arsenal-model": made.model.name,
         "arsenal-version": str(made.model.version),
+        "arsenal-digest": made.model.digest.removeprefix("sha256:"),
         "arsenal-owner": made.owner,
         "managed-by": "arsenal",
     }
     return {key: re.sub(r"[^a-z0-9_-]", "-", value.lower())[:63] for key, value in told.items() if value}
 
 
-def notes(made: Deployment) -> list[str]:
-    """What of a description a container service does not hear, a line each: it is said before anything is done."""
-    said = [
-        f"scale.{path}={value:g} is not heard here: the service scales by its own measure"
-        for path, value in (("queue", made.scale.queue), ("latency", made.scale.latency))
-        if value
-    ]
-    if made.access.tls_secret:
-        said.append(f"access.tls_secret={made.access.tls_secret} is not read: the front end has its own certificate")
+def asked(made: Deployment) -> str:
+    """What was asked for of a replica, as a note begins."""
+    return f"resources.cpu={made.resources.cpu:g} and resources.memory={made.resources.memory}"
+
+
+def notes(cloud: str, made: Deployment, state: str, where: str) -> Iterator[str]:
+    """What a container service does otherwise than asked, a line each. state, where: it, and what it would be."""
+    if not state:
+        yield f"terraform's state lies in the folder; extra.{cloud}.state={where} shares it"
     if made.server.monitor or made.server.sample:
-        said.append("what the server monitors and logs of requests lies in /var/lib/arsenal and goes with a replica")
-    return said
+        yield "what the server monitors and logs of requests lies in /var/lib/arsenal and goes with a replica"
+    yield from unheard.notes(cloud, made)
 
 
 def root(

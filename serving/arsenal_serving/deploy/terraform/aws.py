@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from arsenal_serving.deploy import terraform
+from arsenal_serving.deploy import grammar, terraform
 from arsenal_serving.deploy.description import Deployment, ReplicaResources, read_section
 from arsenal_serving.deploy.terraform import apply
 from arsenal_serving.refused import Refused, show
@@ -23,6 +24,8 @@ FARGATE = (
 DAYS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
 """That CloudWatch keeps logs for."""
 CERTIFICATE = re.compile(r"arn:aws[\w-]*:acm:[\w-]+:\d{12}:certificate/[\w-]+")
+BUCKET = grammar.Spelling(re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"), 63, "a bucket's name")
+INSTANCE = re.compile(r"[a-z][a-z0-9-]*\.[a-z0-9-]+")
 REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 
 
@@ -82,6 +85,17 @@ def settings(made: Deployment) -> Aws:
     terraform.check(made, "aws", own, LONGEST, ("region", "vpc", "private_subnets", "email"))
     if not REGION.fullmatch(own.region):
         raise Refused(f"`extra.aws.region` must be a region, as eu-west-1; got {show(own.region)}.")
+    identifiers = (("vpc", (own.vpc,)), ("subnet", own.private_subnets), ("subnet", own.public_subnets))
+    for path, (kind, given) in zip(("vpc", "private_subnets", "public_subnets"), identifiers, strict=True):
+        for one in given:
+            if not re.fullmatch(rf"{kind}-([0-9a-f]{{8}}|[0-9a-f]{{17}})", one):
+                said = f"must be {kind}- and 8 or 17 hexadecimal digits"
+                raise Refused(f"`extra.aws.{path}` {said}; got {show(one)}.")
+    for one in own.callers:
+        _check_range(one)
+    if not INSTANCE.fullmatch(own.instance_type):
+        raise Refused(f"`extra.aws.instance_type` must be a type, as g5.xlarge; got {show(own.instance_type)}.")
+    grammar.check("extra.aws.state", own.state, BUCKET)
     if len(own.private_subnets) < 2:
         got = len(own.private_subnets)
         raise Refused(f"`extra.aws.private_subnets` must be two or more, in several zones; got {got}.")
@@ -96,6 +110,15 @@ def settings(made: Deployment) -> Aws:
     if own.log_days not in DAYS:
         raise Refused(f"`extra.aws.log_days` must be one of {', '.join(map(str, DAYS))}; got {own.log_days}.")
     return own
+
+
+def _check_range(given: str) -> None:
+    """Refuse what is no range of addresses of IP."""
+    try:
+        ipaddress.IPv4Network(given)
+    except ValueError:
+        said = "must be ranges of addresses, as 203.0.113.0/24"
+        raise Refused(f"`extra.aws.callers` {said}; got {show(given)}.") from None
 
 
 def size(asked: ReplicaResources) -> tuple[int, int]:
@@ -119,9 +142,7 @@ def notes(made: Deployment) -> Iterator[str]:
     """What is not as it was asked for, a line each."""
     cpu, memory = size(made.resources)
     if (cpu, memory) != (made.resources.cpu * 1024, made.resources.memory):
-        yield f"a task has {cpu / 1024:g} cores and {memory} MiB, the next that Fargate has"
+        yield f"{terraform.asked(made)}: a task has {cpu / 1024:g} cores and {memory} MiB, the next that Fargate has"
     if made.timings.grace > 120:
         yield f"a task is killed after 120 s, not {made.timings.grace}: Fargate waits no longer"
-    if not settings(made).state:
-        yield "terraform's state lies in the folder; extra.aws.state=BUCKET shares it"
-    yield from terraform.notes(made)
+    yield from terraform.notes("aws", made, settings(made).state, "BUCKET")

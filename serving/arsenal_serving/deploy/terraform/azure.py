@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from arsenal_serving.deploy import terraform
+from arsenal_serving.deploy import grammar, terraform
 from arsenal_serving.deploy.description import Deployment, ReplicaResources, read_section
 from arsenal_serving.deploy.terraform import apply
 from arsenal_serving.refused import Refused, show
@@ -17,6 +17,9 @@ LONGEST = 32
 """Of a name with its environment, as a container app has it."""
 STEPS, MOST = 0.25, 4.0
 """Cores of the consumption profile, with twice as many GiB: https://learn.microsoft.com/azure/container-apps/containers"""
+REPLICAS = 1000
+PROFILE = re.compile(r"(Consumption-GPU-)?NC[0-9]+[a-z]*-[A-Z]+[0-9]+")
+LOCATION = re.compile(r"[a-z][a-z0-9]+")
 DIGITS = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 VAULT = re.compile(r"/subscriptions/[\w-]+/resourceGroups/[\w.()-]+/providers/Microsoft\.KeyVault/vaults/[\w-]+")
 STATE = re.compile(r"[\w.()-]+/[a-z0-9]{3,24}/[a-z0-9-]+")
@@ -79,6 +82,13 @@ def settings(made: Deployment) -> Azure:
         raise Refused(f"`extra.azure.key_vault` must be a vault's /subscriptions/...; got {show(own.key_vault)}.")
     if own.state and not STATE.fullmatch(own.state):
         raise Refused(f"`extra.azure.state` must be GROUP/ACCOUNT/CONTAINER; got {show(own.state)}.")
+    if not PROFILE.fullmatch(own.profile):
+        raise Refused(f"`extra.azure.profile` must be machines with GPUs, as NC24-A100; got {show(own.profile)}.")
+    if not LOCATION.fullmatch(own.location):
+        raise Refused(f"`extra.azure.location` must be a region, as westeurope; got {show(own.location)}.")
+    grammar.check_bounds({"extra.azure.log_days": own.log_days}, {"log_days": (30, 730, "days")})
+    if made.scale.most > REPLICAS:
+        raise Refused(f"`scale.most` must be at most {REPLICAS:,} on Container Apps; got {made.scale.most}.")
     if made.access.host:
         said = "bind it to the app after its name points there"
         raise Refused(f"`access.host` is not for `to=azure`: {said}; got {show(made.access.host)}.")
@@ -106,7 +116,6 @@ def notes(made: Deployment) -> Iterator[str]:
     """What is not as it was asked for, a line each."""
     cpu, memory = size(made.resources)
     if (cpu, memory) != (made.resources.cpu, made.resources.memory):
-        yield f"a replica has {cpu:g} cores and {memory} MiB, the next that the consumption profile has"
-    if not settings(made).state:
-        yield "terraform's state lies in the folder; extra.azure.state=GROUP/ACCOUNT/CONTAINER shares it"
-    yield from terraform.notes(made)
+        said = f"a replica has {cpu:g} cores and {memory} MiB, the next that the consumption profile has"
+        yield f"{terraform.asked(made)}: {said}"
+    yield from terraform.notes("azure", made, settings(made).state, "GROUP/ACCOUNT/CONTAINER")

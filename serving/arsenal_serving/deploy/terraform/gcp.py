@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from arsenal_serving.deploy import terraform
+from arsenal_serving.deploy import grammar, terraform
 from arsenal_serving.deploy.description import Deployment, ReplicaResources, read_section
 from arsenal_serving.deploy.terraform import apply
 from arsenal_serving.refused import Refused, show
@@ -23,6 +23,7 @@ GRACE = 10
 """Seconds that Cloud Run waits after it told a replica to stop: https://cloud.google.com/run/docs/container-contract"""
 PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 ACCOUNT = re.compile(r"[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}")
+BUCKET = grammar.Spelling(re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"), 222, "a bucket's name")
 REGION = re.compile(r"[a-z]+-[a-z]+\d+")
 
 
@@ -37,7 +38,7 @@ class Gcp(NamedTuple):
     project: str = ""
     region: str = ""
     billing_account: str = ""
-    accelerator: str = "nvidia-l4"
+    accelerator: Literal["nvidia-l4"] = "nvidia-l4"
     serve: bool = True
     repository: str = ""
     state: str = ""
@@ -79,6 +80,8 @@ def settings(made: Deployment) -> Gcp:
         raise Refused(f"`extra.gcp.region` must be a region, as europe-west1; got {show(own.region)}.")
     if not ACCOUNT.fullmatch(own.billing_account):
         raise Refused(f"`extra.gcp.billing_account` must be as 012345-6789AB-CDEF01; got {show(own.billing_account)}.")
+    grammar.check_bounds({"extra.gcp.log_days": own.log_days}, {"log_days": (1, 3650, "days")})
+    grammar.check("extra.gcp.state", own.state, BUCKET)
     if made.access.host and not made.access.keys_secret:
         raise Refused("`access.host` needs `access.keys_secret`: nobody is let in from outside without an API key.")
     if made.resources.accelerators > 1:
@@ -105,13 +108,8 @@ def size(asked: ReplicaResources) -> tuple[int, int]:
 def notes(made: Deployment) -> Iterator[str]:
     """What is not as it was asked for, a line each."""
     cpu, memory = size(made.resources)
-    if cpu != made.resources.cpu:
-        yield f"a replica has {cpu} core{'s' * (cpu > 1)}, the next that Cloud Run has"
-    yield f"a replica has {memory} MiB, of which what it writes takes up to {made.resources.scratch} each"
+    has = f"a replica has {cpu} core{'s' * (cpu > 1)} and {memory} MiB"
+    yield f"{terraform.asked(made)}: {has}, of which what it writes takes up to {made.resources.scratch} each"
     if made.timings.grace > GRACE:
         yield f"a replica is killed after {GRACE} s, not {made.timings.grace}: Cloud Run waits no longer"
-    if made.scale.cpu != 70:
-        yield f"scale.cpu={made.scale.cpu} is not heard here: Cloud Run scales at 60 % of cores and by calls under way"
-    if not settings(made).state:
-        yield "terraform's state lies in the folder; extra.gcp.state=BUCKET shares it"
-    yield from terraform.notes(made)
+    yield from terraform.notes("gcp", made, settings(made).state, "BUCKET")

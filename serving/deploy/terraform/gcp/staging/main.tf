@@ -43,6 +43,7 @@ module "server" {
     arsenal-deployment = "penguins-staging"
     arsenal-model      = "penguins"
     arsenal-version    = "1"
+    arsenal-digest     = "7d1a54127b222502f5b79b5fb0803061152a44f92b37e23c6527baf665d4da9"
     arsenal-owner      = "research"
     managed-by         = "arsenal"
   }
