@@ -313,7 +313,7 @@ def plan(registry: Registry, place: Site, done: Release, now: dict[str, Any] | N
     yield f"{place.model}@{made.model.version} to {place.to}, {place.env}: {count} file{'s' * (count != 1)} in {folder}"
     old = None if now is None else kept.recall(registry, now)
     if old is None or now is None:
-        served = "" if place.to in TRAINING else f", image {made.image.reference}, {replicas(made)}"
+        served = "".join(f", {'image ' * (what == 'image')}{text}" for what, text in facts_of(place.to, made).items())
         yield f"  nothing is deployed there yet; version {made.model.version}{served}"
         written = read_written(folder).files
         there = {path: (folder / path).read_text("utf-8", "replace") for path in written if (folder / path).is_file()}
@@ -325,13 +325,13 @@ def plan(registry: Registry, place: Site, done: Release, now: dict[str, Any] | N
             yield "  to those that lie in the folder:"
             yield from shorten([line for path in sorted({*there, *done.files}) for line in difference(path, there, done.files)])
         return
-    was = describe_profile(old.profile)
-    rows = {"name": (was.name, made.name), "version": (was.model.version, made.model.version)}
-    if place.to not in TRAINING:
-        rows |= {"image": (was.image.reference, made.image.reference), "replicas": (replicas(was), replicas(made))}
-    for what, (one, other) in rows.items():
-        if one != other:
-            yield f"  {what}: {one} -> {other}"
+    try:
+        was = describe_profile(old.profile)
+    except ValueError as error:  # what it was deployed with may be refused by now
+        yield f"  version: {now['version']} -> {made.model.version}; its profile is refused now: {error}"
+    else:
+        before_it, after = ({"version": one.model.version, "name": one.name, **facts_of(place.to, one)} for one in (was, made))
+        yield from (f"  {what}: {before_it[what]} -> {text}" for what, text in after.items() if before_it[what] != text)
     lines = [line for path in sorted({*old.files, *done.files}) for line in difference(path, old.files, done.files)]
     if not lines:
         yield f"  the files are those that were deployed last, as event {now['number']}"
@@ -345,10 +345,14 @@ def shorten(lines: list[str]) -> Iterator[str]:
         yield f"… {len(lines) - SHOWN} more lines of the difference"
 
 
-def replicas(made: Any) -> str:
-    """How many there are of a deployment."""
+def facts_of(to: str, made: Any) -> dict[str, str]:
+    """What a kind of place makes of a deployment, in words: its image, and how many replicas."""
     least, most = made.scale.least, made.scale.most
-    return f"{most} replica{'s' * (most != 1)}" if least == most else f"{least} to {most} replicas"
+    if to in BESIDE:  # nothing there begins another
+        least = most = max(1, least)
+    found = {} if to in (*TRAINING, "local", "systemd") else {"image": made.image.reference}
+    several = f"{most} replica{'s' * (most != 1)}" if least == most else f"{least} to {most} replicas"
+    return found if to in TRAINING else found | {"replicas": several}
 
 
 def difference(path: str, old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
