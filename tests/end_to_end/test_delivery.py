@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -192,3 +193,23 @@ def test_what_is_not_set_is_said_before_anything_is_trained(lacks, tmp_path):
     assert done.returncode == 1 and done.stdout == (
         "::error::the environment staging must have the secrets KUBECONFIG and SERVER_KEY; one is empty.\n"
     )
+
+
+@pytest.mark.parametrize("name", ["flowers", "My_Flowers.2"])
+def test_an_image_has_the_name_that_a_deployment_pulls(name, tmp_path):
+    """By the first two lines of the page of compose, without a builder."""
+    page = (HERE / "docs" / "deploy" / "compose.md").read_text()
+    lines = [shlex.split(line, comments=True) for line in page.split("```sh\n")[1].splitlines()[:2]]
+    run = next((HERE / "tests" / "kept" / "0.1.0" / "digits_mlp").iterdir())
+    open_registry(str(tmp_path / "registry")).register(run / "artifact", name, run=None, force=True)
+    more = {"arsenal-serve": ["--build", "never", "--into", "context"], "arsenal": []}
+    said = []
+    for program, *words in lines:
+        module = {"arsenal-serve": "arsenal_serving", "arsenal": "arsenal"}[program]
+        typed = [sys.executable, "-m", module, *(word.replace("flowers", name) for word in words), *more[program]]
+        done = subprocess.run(typed, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    (reference,) = re.findall("of (\\S+);", said[0])
+    files = yaml.safe_load(next(tmp_path.glob("deployments/*/development/compose/compose.yaml")).read_text())
+    assert reference in {service["image"] for service in files["services"].values()} and reference.startswith("arsenal-")

@@ -115,8 +115,8 @@ def _template(made: Deployment, own: Knative, environment: Any, canary: bool) ->
     content = json.dumps([labels, notes, spec, environment], sort_keys=True)
     name = f"{made.name}-v{version}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
     if len(name) > LONGEST:
-        most = LONGEST - len(name) + len(made.name)
-        raise Refused(f"`name` must be at most {most} characters for Knative's version {version}; got {len(made.name)}.")
+        most, got = LONGEST - len(name) + len(made.name), len(made.name)
+        raise Refused(f"`name` must be at most {most} characters for Knative's version {version}; got {got}.")
     return {"metadata": {"name": name, "labels": labels, "annotations": notes}, "spec": spec}
 
 
