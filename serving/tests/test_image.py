@@ -8,6 +8,7 @@ import http.server
 import importlib.util
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -51,6 +52,15 @@ def test_the_dockerfile_holds_what_it_promises(source):
     assert ("--until-ready" in text) == (source["source"] == "inside")
     assert entry[-1] == "arsenal-serve"
     assert (URL in entry and DIGEST in entry) == (source["source"] == "fetched")
+
+
+def test_what_ecs_mounts_is_a_volume_of_the_image():
+    """Else its owner is root, and the server's user cannot write there."""
+    module = (Path(image.__file__).parent / "terraform" / "aws_module" / "main.tf").read_text()
+    mounted = re.findall(r'\w+ = "(/[\w/]+)"', re.search(r"^  paths += (.*)", module, re.MULTILINE)[1])
+    lines = image.files(made())["Dockerfile"].splitlines()
+    volumes = json.loads(next(line for line in lines if line.startswith("VOLUME ")).removeprefix("VOLUME "))
+    assert {*mounted, "/run/secrets"} == {*volumes} and "/tmp" in volumes
 
 
 def test_an_image_for_gpus_has_their_libraries_by_hash_and_nothing_that_a_cpu_compiled():
