@@ -96,7 +96,7 @@ def test_what_a_deployment_has_no_more_is_deleted_and_nothing_else(cluster, tmp_
         ("", "here", "`extra.kubernetes.context` must name the context to act in"),
         ("hree", "here", "kubectl knows no context 'hree' of `extra.kubernetes.context`; it has: 'gone', 'here'."),
         ("here", "gone", "kubectl's context is 'gone', and `extra.kubernetes.context` names 'here'"),
-        ("gone", "gone", "no cluster answers in the context 'gone'"),
+        ("gone", "gone", "no cluster answers in the context 'gone': The connection to the server 127.0.0.1:9 was refused"),
     ],
 )
 def test_another_cluster_or_none_is_refused_in_one_line(target, name, current, said, cluster, tmp_path, monkeypatch):
