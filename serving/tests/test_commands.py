@@ -63,5 +63,5 @@ def test_a_program_without_its_plugin_is_told_before_anything_is_built(tmp_path,
     for name in compose.SECRETS:
         (tmp_path / "secrets").mkdir(exist_ok=True)
         (tmp_path / "secrets" / name).touch()
-    with pytest.raises(Refused, match="ended with 1: docker: unknown command: docker compose$"):
+    with pytest.raises(Refused, match=r"ended with 1: docker: unknown command: docker compose$"):
         compose.apply(tmp_path, made, print)

@@ -331,6 +331,34 @@ def test_health_and_smoke_ask_a_server(server, folder, tmp_path, capsys):
     assert "serves version 1 of zoo, not 2" in capsys.readouterr().err
 
 
+@pytest.fixture
+def over_tls(folder, tmp_path):
+    """The URL of a server with a certificate of its own for 127.0.0.1, and the certificate's file."""
+    named = ["-subj", "/CN=a", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "1"]
+    files = ["-keyout", tmp_path / "tls.key", "-out", tmp_path / "tls.crt"]
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *named, *files], check=True, capture_output=True)
+    words = ["--port", "0", "--insecure", "--tls-cert", tmp_path / "tls.crt", "--tls-key", tmp_path / "tls.key"]
+    command = [sys.executable, "-m", "arsenal_serving", folder, *words]
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True) as process:
+        yield re.search(r"https://127\.0\.0\.1:\d+", process.stdout.readline())[0], str(tmp_path / "tls.crt")
+        process.terminate()
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not on PATH")
+def test_health_and_smoke_trust_an_authority_of_ones_own(over_tls, folder, tmp_path, capsys):
+    url, authority = over_tls
+    assert main(["smoke", url, str(folder)]) == 1
+    assert "self-signed certificate" in capsys.readouterr().err
+    for words in (["smoke", url, str(folder)], ["health", url]):
+        assert main([*words, "--ca", authority]) == 0
+        assert main([*words, "--ca", str(tmp_path / "tls.key")]) == 1
+        err = capsys.readouterr().err
+        assert "`--ca` must be a file of certificates in PEM; got" in err and err.count("\n") == 1
+        assert main([words[0], "http://127.0.0.1:9", *words[2:], "--ca", authority]) == 1
+        assert "`--ca` is for https://HOST:PORT; got 'http://127.0.0.1:9'." in capsys.readouterr().err
+    assert main(["health", url]) == 0, "a server of this machine, whatever its name"
+
+
 @pytest.fixture(scope="module")
 def bench():
     spec = importlib.util.spec_from_file_location("image_arsenal", BENCH)
