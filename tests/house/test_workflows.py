@@ -16,9 +16,10 @@ PEERS = Path(os.environ.get("ARSENAL_DEPLOY_PYTHON", "/none")).parent
 OURS = {
     "PROJECT": "digits_mlp",
     " --config-dir conf": "",
+    "  PIP_FIND_LINKS: wheels # where no index has arsenal, its wheels lie here\n": "",
     " gates=conf/gates/digits_mlp.yaml tests=conf/tests/digits_mlp.yaml": "",
     "cache-dependency-path: pyproject.toml": "cache-dependency-path: requirements.lock",
-    'pip install --find-links wheels -e . "ml-arsenal==VERSION" "ml-arsenal-serving[remote,deploy]==VERSION"':
+    'pip install -e . "ml-arsenal==VERSION" "ml-arsenal-serving[remote,deploy]==VERSION"':
         'make setup && echo "$PWD/.venv/bin" >> "$GITHUB_PATH"',
 }  # fmt: skip
 """What delivery says otherwise here: the experiment, and how the environment is made."""
