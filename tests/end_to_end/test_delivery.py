@@ -46,28 +46,31 @@ class Workflow:
         """A text with its expressions evaluated; what GitHub does not know is empty."""
         return re.sub(r"\$\{\{\s*([\w.-]+)\s*\}\}", lambda found: self.known.get(found[1], ""), str(text))
 
-    def run(self, name: str, until: str = "") -> subprocess.CompletedProcess[str]:
-        """A job's steps, until one of that name or one that fails; what the last of them said."""
+    def run(self, name: str) -> subprocess.CompletedProcess[str]:
+        """A job's steps until one fails, and then what is done about it; what the last of them said."""
         job, done = self.said["jobs"][name], None
         made = {key: self.value(value) for key, value in {**self.said["env"], **job.get("env", {})}.items()}
         for place in ("temp", "output", "env"):
-            (self.folder / f"{name}.{place}").mkdir() if place == "temp" else (self.folder / f"{name}.{place}").write_text("")
+            (self.folder / f"{name}.{place}").mkdir(exist_ok=True) if place == "temp" else (self.folder / f"{name}.{place}").write_text("")
+        failed = ""
         for step in job["steps"]:
-            if (step.get("name") or "") == until and until:
-                break
-            if "run" not in step or step["run"].startswith(MADE) or "failure()" in step.get("if", ""):
+            asked = f"failure() && steps.{failed}.outcome == 'failure'" if failed else None
+            if step.get("if") != asked or step.get("run", MADE[0]).startswith(MADE):
                 continue
             more = {key: self.value(value) for key, value in step.get("env", {}).items()}
             done = self._bash(name, step["run"], made | more)
             if done.returncode:
-                return done
+                failed = step.get("id", "it")
+                continue
             made |= dict(line.split("=", 1) for line in (self.folder / f"{name}.env").read_text().splitlines())
             for line in (self.folder / f"{name}.output").read_text().splitlines():
                 self.known[f"steps.{step['id']}.outputs.{line.split('=', 1)[0]}"] = line.split("=", 1)[1]
             (self.folder / f"{name}.output").write_text("")
+        assert done is not None
+        if failed:
+            return subprocess.CompletedProcess(failed, 1, done.stdout, done.stderr)
         for key, value in job.get("outputs", {}).items():
             self.known[f"needs.{name}.outputs.{key}"] = self.value(value)
-        assert done is not None
         return done
 
     def _bash(self, name: str, script: str, made: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -174,7 +177,16 @@ def test_delivery_delivers(name, cluster, serve, tmp_path, monkeypatch):
     files = {path: content for path, content in held.files.items() if path != artifacts.MANIFEST}
     manifest |= {"provenance": {**manifest["provenance"], "step": 1}}
     assert registry.register(artifacts.write(tmp_path / "newer" / name, manifest, files), name, run=None, force=True) == 2
-    for place in ("model", "context", "image.temp"):
+
+    # It is deployed, and the server at the URL gives another version's answers: back to what was there.
+    shutil.move(artifacts.write(tmp_path / "second" / name, manifest, files, version=2), folder / "model" / "2")
+    flow.known["needs.image.outputs.version"] = "2"
+    done = flow.run("staging")
+    assert (done.args, done.returncode) == ("smoke", 1) and f"deployed {name}@1 at" in done.stdout, done.stdout + done.stderr
+    head = cluster.objects[f"/apis/apps/v1/namespaces/arsenal-staging/deployments/{label}"]["metadata"]
+    assert head["labels"]["app.kubernetes.io/version"] == "1"
+
+    for place in ("model", "context"):
         shutil.rmtree(folder / place)
     done = flow.run("image")
     assert done.returncode == 0, done.stdout + done.stderr
