@@ -88,11 +88,11 @@ def built(work: Path) -> Iterator[tuple[Path, dict, Path]]:
     base = run("buildah", "from", "scratch")
     run("buildah", "copy", "--quiet", base, work / "root", "/")
     run("buildah", "commit", "--quiet", base, "localhost/base:1")
-    options = ["--base", "localhost/base:1", "--wheels", work / "wheels", "--builder-option=--isolation=chroot"]
+    options = ["--base", "localhost/base:1", "--base-by-tag", "--wheels", work / "wheels", "--builder-option=--isolation=chroot"]
     verb = [sys.executable, "-m", "arsenal_serving", "image", model, "--build", "buildah"]
     run(*verb, *options, "--into", work / "context")
-    told = json.loads(run("buildah", "inspect", "--type", "image", "localhost/zoo:1"))["OCIv1"]["config"]
-    container = run("buildah", "from", "localhost/zoo:1")
+    told = json.loads(run("buildah", "inspect", "--type", "image", "localhost/arsenal-zoo:1"))["OCIv1"]["config"]
+    container = run("buildah", "from", "localhost/arsenal-zoo:1")
     try:
         yield Path(run("buildah", "mount", container)), told, model
     finally:

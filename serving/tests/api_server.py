@@ -19,6 +19,7 @@ KINDS = {
     "apps/v1": {"deployments": "Deployment"},
     "policy/v1": {"poddisruptionbudgets": "PodDisruptionBudget"},
     "autoscaling/v2": {"horizontalpodautoscalers": "HorizontalPodAutoscaler"},
+    "serving.knative.dev/v1": {"services": "Service", "revisions": "Revision"},
     "networking.k8s.io/v1": {"ingresses": "Ingress", "networkpolicies": "NetworkPolicy"},
 }  # fmt: skip
 

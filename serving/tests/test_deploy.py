@@ -25,7 +25,7 @@ KEYS = {"access": {"keys_secret": "arsenal-keys"}}
         ({"server": {"port": 8001}}, "`server`'s ports must differ; got 8001, 8001."),
         ({"name": "A B"}, "`name` must be at most 63 lower-case letters"),
         ({"env": "production"}, "`env=production` needs `access.keys_secret`"),
-        ({"model": {"source": "fetched", "url": "s3://b/m"}}, "needs `model.url` and `model.digest`"),
+        ({"model": {"source": "fetched", "url": "https://b/m/1"}}, "needs `model.url` and `model.digest`"),
         ({"model": {"digest": "abc"}}, "`model.digest` must be sha256: and 64 hexadecimal digits; got 'abc'."),
         ({"resources": {"accelerators": 1}}, "`resources.accelerators` needs `image.accelerator=cuda`; got cpu."),
         ({"canary": {"weight": 0.1}}, "`canary.weight` needs `canary.version`"),
@@ -97,7 +97,7 @@ def test_a_secret_is_refused_where_it_would_be_written(profile):
 def test_an_image_with_a_password_in_it_is_not_written(folder, tmp_path, capsys):
     words = ["--build", "never", "--into", str(tmp_path / "context"), "--source", "fetched", "--url", "https://user:hunter2@h/1"]
     assert main(["image", str(folder), *words]) == 1
-    assert "`model.url` must hold no user and no password" in capsys.readouterr().err and not (tmp_path / "context").exists()
+    assert "`--url` must hold no user and no password" in capsys.readouterr().err and not (tmp_path / "context").exists()
 
 
 def test_every_word_of_a_command_that_a_field_says_is_the_fields():

@@ -10,9 +10,9 @@ import stat
 import pytest
 import yaml
 from api_server import api_server
-from clusters import deployment
+from clusters import KNATIVE, deployment
 
-from arsenal_serving.deploy import helm, kubectl, kubernetes, kustomize
+from arsenal_serving.deploy import helm, knative, kubectl, kubernetes, kustomize
 from arsenal_serving.refused import Refused
 
 pytestmark = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not on PATH")
@@ -96,7 +96,7 @@ def test_what_a_deployment_has_no_more_is_deleted_and_nothing_else(cluster, tmp_
         ("", "here", "`extra.kubernetes.context` must name the context to act in"),
         ("hree", "here", "kubectl knows no context 'hree' of `extra.kubernetes.context`; it has: 'gone', 'here'."),
         ("here", "gone", "kubectl's context is 'gone', and `extra.kubernetes.context` names 'here'"),
-        ("gone", "gone", "no cluster answers in the context 'gone'"),
+        ("gone", "gone", "no cluster answers in the context 'gone': The connection to the server 127.0.0.1:9 was refused"),
     ],
 )
 def test_another_cluster_or_none_is_refused_in_one_line(target, name, current, said, cluster, tmp_path, monkeypatch):
@@ -121,6 +121,21 @@ def test_somebody_elses_namespace_is_refused(target, labels, own, said, cluster,
         space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "arsenal-staging", "labels": labels}}
         cluster.put(NAMESPACE, space)
     _refused(target, context(**own), said, cluster, tmp_path)
+
+
+def test_a_canary_beside_a_revision_that_is_not_there_is_refused(cluster, tmp_path):
+    made = deployment("canary", KNATIVE)
+    made = made._replace(extra={**made.extra, "kubernetes": {"context": "here"}})
+    head = {"name": "penguins-v1-0a1b2c3d", "namespace": made.namespace}
+    revision = {"apiVersion": "serving.knative.dev/v1", "kind": "Revision", "metadata": head}
+    cluster.put(f"/apis/serving.knative.dev/v1/namespaces/{made.namespace}/revisions/{head['name']}", revision)
+    said = r"`extra\.knative\.stable` must be a revision that is there \(penguins-v1-0a1b2c3d\); got 'penguins-v1-[0-9a-f]{8}'\."
+    with pytest.raises(Refused, match=said):
+        apply(knative, made, tmp_path / "files")
+    assert not cluster.changes
+    own = {**made.extra["knative"], "stable": head["name"]}
+    with pytest.raises(Refused, match=r"`access\.keys_secret` names .* has no such secret"):
+        apply(knative, made._replace(extra={**made.extra, "knative": own}), tmp_path / "named")
 
 
 def test_an_old_cluster_is_refused_and_told_the_way_round(cluster, tmp_path):

@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -17,7 +18,7 @@ from clusters import ENVIRONMENTS, SECRET, VARIANTS, deployment, objects
 from arsenal_serving.deploy import helm
 
 PEERS = os.environ.get("ARSENAL_DEPLOY_PYTHON", "")
-JOBS = ("-training", "-prediction", "-retraining", "-jobs")
+JOBS = re.compile(r".*-(training|prediction|retraining|jobs)(-[0-9a-f]{8})?")
 RENDER = """
 import json, sys
 import helm_python
@@ -62,7 +63,7 @@ def test_rendered_with_values_the_chart_is_the_manifests(tmp_path):
         rendered = _by_name(document for text in texts for document in yaml.safe_load_all(text))
         asking = rendered.pop(("Pod", "penguins-answers"))
         assert asking["metadata"]["annotations"]["helm.sh/hook"] == "test"
-        expected = [document for document in objects(one) if not document["metadata"]["name"].endswith(JOBS)]
+        expected = [document for document in objects(one) if not JOBS.fullmatch(document["metadata"]["name"])]
         assert rendered == _by_name(document for document in expected if document["kind"] != "Namespace"), name
 
 

@@ -30,7 +30,7 @@ TRAFFIC = {"canary": {"version": 2, "weight": 0.125, "by": "traffic"}, "extra": 
         (kserve, {"canary": {"version": 2, "weight": 0.1}}, "`canary` is not for KServe in Standard mode"),
         (
             kserve,
-            {"model": {"source": "fetched", "url": "https://a.example/m", "digest": "sha256:" + "0" * 64}},
+            {"model": {"source": "fetched", "url": "https://a.example/m/1", "digest": "sha256:" + "0" * 64}},
             "`model.source=fetched`: KServe checks no hash",
         ),
         (knative, {"model": {"source": "mounted"}}, "`model.source` must be inside"),
@@ -90,15 +90,48 @@ def test_the_model_is_where_the_server_looks():
     assert inside["ServingRuntime"]["spec"]["containers"][0]["args"][0] == "/models/penguins"
 
 
-def test_a_canary_of_knative_is_a_share_of_the_next_revision():
-    (service,) = [one for one in knative.manifests(deployment("canary", KNATIVE)).values() if one["kind"] == "Service"]
-    assert [(one["revisionName"], one["percent"]) for one in service["spec"]["traffic"]] == [
-        ("penguins-v1", 90),
-        ("penguins-v2", 10),
-    ]
-    template = service["spec"]["template"]
-    assert template["metadata"]["name"] == "penguins-v2"
+def service(made):
+    """A deployment's Service of Knative."""
+    (found,) = [one for one in knative.manifests(made).values() if one["kind"] == "Service"]
+    return found["spec"]
+
+
+def test_a_canary_of_knative_is_a_share_of_the_next_revision_beside_the_one_that_is_there():
+    made = deployment("canary", KNATIVE)
+    before = service(made._replace(canary=describe({}).canary))["template"]
+    spec = service(made)
+    template = spec["template"]
+    shares = [(before["metadata"]["name"], 90), (template["metadata"]["name"], 10)]
+    assert [(one["revisionName"], one["percent"]) for one in spec["traffic"]] == shares
+    assert before["metadata"]["name"].startswith("penguins-v1-") and template["metadata"]["name"].startswith("penguins-v2-")
     assert template["spec"]["containers"][0]["image"] == "registry.example.com/ml/arsenal-serve:2"
+    named = made._replace(extra={"knative": {**made.extra["knative"], "stable": "penguins-v1-0a1b2c3d"}})
+    assert service(named)["traffic"][0] == {"revisionName": "penguins-v1-0a1b2c3d", "percent": 90}
+
+
+CHANGES = [
+    {"resources": {"memory": 2000}}, {"resources": {"cpu": 3.0}}, {"resources": {"scratch": 99}}, {"scale": {"most": 9}},
+    {"timings": {"start": 33}}, {"timings": {"drain": 33}}, {"server": {"port": 8080}}, {"server": {"rate": 5.0}}, {"server": {"sample": 0.5}},
+    {"image": {"tag": "9"}}, {"image": {"pull_secret": "ghcr"}}, {"model": {"version": 2}}, {"access": {"keys_secret": "others"}},
+    {"extra": {"knative": {"calls": 9}}}, {"extra": {"knative": {"seconds": 9}}}, {"image": {"accelerator": "cuda"}}, {"env": "staging"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda one: str(one).replace(" ", ""))
+def test_a_revision_is_named_by_what_is_in_it(change):
+    """Knative's webhook refuses another template under a name that is there."""
+    same = {"name": "penguins", "model": {"name": "penguins", "version": 1}, "image": {"name": "a", "tag": "1"}}
+    one, again = service(describe(same)), service(describe(same | {"access": {"host": "penguins.example.com"}}))
+    assert one == again, "what is not of the template keeps the name"
+    other = service(describe(same | {key: {**same.get(key, {}), **value} if isinstance(value, dict) else value for key, value in change.items()}))
+    assert other["template"]["metadata"]["name"] != one["template"]["metadata"]["name"]
+    assert len(other["template"]["metadata"]["name"]) <= 63
+
+
+def test_a_name_that_is_too_long_for_a_revision_is_refused():
+    profile = {"name": "a" * 50, "model": {"name": "a", "version": 1000}}
+    with pytest.raises(Refused, match="`name` must be at most 48 characters for Knative's version 1000; got 50"):
+        knative.files(describe(profile))
 
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)

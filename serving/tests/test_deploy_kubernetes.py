@@ -174,15 +174,42 @@ def test_weights_of_the_traffic_are_those_of_the_canary():
 
 
 def test_a_training_tells_each_host_which_one_it_is():
-    (job,) = [one for one in objects(deployment("jobs")) if one["metadata"]["name"] == "penguins-training"
-              and one["kind"] == "Job"]  # fmt: skip
+    job, service = (kubernetes.manifests(deployment("jobs"))[f"{kind}-training"] for kind in ("job", "service"))
     (container,) = job["spec"]["template"]["spec"]["containers"]
     said = {one["name"]: one for one in container["env"]}
-    assert said["ARSENAL_COORDINATOR"]["value"] == "penguins-training-0.penguins-training:8476"
+    assert said["ARSENAL_COORDINATOR"]["value"] == f"{job['metadata']['name']}-0.penguins-training:8476"
+    assert service["metadata"]["name"] == job["spec"]["template"]["spec"]["subdomain"] == "penguins-training"
     assert said["ARSENAL_PROCESSES"]["value"] == "4" and job["spec"]["completions"] == 4
     field = said["ARSENAL_PROCESS"]["valueFrom"]["fieldRef"]["fieldPath"]
     assert field == "metadata.annotations['batch.kubernetes.io/job-completion-index']"
     assert container["args"][-2:] == ["launcher=processes", "launcher.count=4"]
+
+
+KINDS = {"jobs": ["job-training", "job-prediction"], "jobset": ["jobset-training"], "ray": ["rayjob-training"]}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_job_is_of_what_it_does_and_not_of_the_version_beside_it(name):
+    """Kubernetes changes no pods of a job: the next version's apply would be refused."""
+    made = deployment(name)
+    later = made._replace(model=made.model._replace(version=2), image=made.image._replace(tag="2"), namespace="other")
+    own = made.extra["kubernetes"]
+    work = {what: {**one, "memory": 99} if what in ("training", "prediction") else one for what, one in own.items()}
+    others = kubernetes.manifests(made._replace(extra={"kubernetes": work}))
+    for stem in KINDS[name]:
+        one, other = kubernetes.manifests(made)[stem], kubernetes.manifests(later)[stem]
+        assert one["spec"] == other["spec"] and one["metadata"]["name"] == other["metadata"]["name"]
+        assert others[stem]["metadata"]["name"] != one["metadata"]["name"]
+        assert re.fullmatch(r"penguins-(training|prediction)-[0-9a-f]{8}", one["metadata"]["name"])
+        assert name == "ray" or "ttlSecondsAfterFinished" not in str(one), "it would begin again with the next deployment"
+
+
+@pytest.mark.parametrize(("name", "most"), [("jobs", 41), ("jobset", 36), ("ray", 29)])
+def test_a_name_that_is_too_long_for_a_jobs_hosts_is_refused(name, most):
+    made = deployment(name)
+    assert kubernetes.manifests(made._replace(name="a" * most))
+    with pytest.raises(Refused, match=rf"`name` must be at most \d+ characters with `extra\.kubernetes\.\w+`; got {most + 1}"):
+        kubernetes.manifests(made._replace(name="a" * (most + 1)))
 
 
 @every

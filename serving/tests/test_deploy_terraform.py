@@ -5,6 +5,7 @@ The providers are terraform_provider.py, which knows the schemas of the real one
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -137,6 +138,46 @@ def test_a_task_of_ecs_keeps_its_keys_from_the_definition(run, tmp_path):
     run(tmp_path, "init", "-input=false")
     code, said = run(tmp_path, "test")
     assert code == 0, said
+
+
+@needs_terraform
+def test_in_production_all_of_azures_goes_after_its_lock(run, tmp_path):
+    pytest.importorskip("grpc")
+    files = azure.files(made("azure", PROFILES["production"], repository="research/penguins"))
+    write(tmp_path, files)
+    assert run(tmp_path, "init", "-input=false")[0] == 0
+    code, said = run(tmp_path, "graph")
+    assert code == 0, said
+    edges: dict[str, set[str]] = {}
+    for one, other in re.findall(r'"module\.server\.([\w.]+)" -> "module\.server\.([\w.]+)"', said):
+        edges.setdefault(one, set()).add(other)
+
+    def reach(one):
+        return {one}.union(*(reach(other) for other in edges.get(one, ())))
+
+    lock, group = "azurerm_management_lock.here", "azurerm_resource_group.here"
+    there = re.findall(r'^resource "(\w+)" "(\w+)"', files["module/main.tf"], re.MULTILINE)
+    assert [name for pair in there if lock not in reach(name := ".".join(pair))] == [group]
+    assert 'count      = var.env == "production" ? 1 : 0' in files["module/main.tf"]
+
+
+def test_what_a_destroy_takes_is_the_deployments_alone():
+    """GitHub's identity provider is the account's: another deployment's workflows would lose it."""
+    text = aws.files(made("aws", repository="research/penguins"))["module/main.tf"]
+    assert 'data "aws_iam_openid_connect_provider" "github"' in text and 'resource "aws_iam_openid' not in text
+
+
+def test_old_images_go():
+    text = gcp.files(made("gcp"))["module/main.tf"]
+    policies = text.split('resource "google_artifact_registry_repository" "images"')[1].split("\nresource ")[0]
+    assert re.findall(r'action = "(\w+)"', policies) == ["DELETE", "KEEP"] and 'tag_state = "ANY"' in policies
+    assert "immutable_tags = local.production" in policies, "a tag that cannot be deleted keeps its image"
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_the_provider_is_the_one_that_was_checked(cloud):
+    known = json.loads((HERE / "kept_terraform.json").read_text())[PROVIDERS[cloud]]["version"]
+    assert f'version = "{known}"' in CLOUDS[cloud].files(made(cloud))["module/versions.tf"]
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 import yaml
 
+import arsenal_serving
 from arsenal_serving.deploy import skypilot, slurm
 from arsenal_serving.deploy.description import describe
 from arsenal_serving.refused import Refused
@@ -90,6 +91,16 @@ def test_skypilot_reads_the_task(tmp_path, training, own):
         env=os.environ | {"HOME": str(tmp_path), "PYTHONPATH": ""},
     )  # fmt: skip
     assert done.stdout.splitlines()[-1:] == [f"penguins-train {training.get('hosts', 1)}"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "extras"),
+    [({}, "remote"), ({"accelerator": "A100", "accelerators": 1}, "cuda,remote"), ({"accelerator": "tpu-v5e-8", "accelerators": 1}, "tpu,remote")],
+)  # fmt: skip
+def test_each_machine_gets_this_version_for_what_it_has(more, extras):
+    wanted = f"pip install 'ml-arsenal[{extras}]=={arsenal_serving.__version__}'\n"
+    assert yaml.safe_load(skypilot.files(made(ONE | more))["task.yaml"])["setup"] == wanted
+    assert yaml.safe_load(skypilot.files(made(ONE, skypilot={"setup": "true"}))["task.yaml"])["setup"] == "true\n"
 
 
 @pytest.mark.parametrize(

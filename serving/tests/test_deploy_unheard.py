@@ -62,7 +62,7 @@ JOBS = {
 }  # fmt: skip
 SECTION = {
     "kserve": {"claim": "models"},
-    "knative": {"calls": 9, "seconds": 60, "canary_image": "registry.example.org/zebras:2"},
+    "knative": {"calls": 9, "seconds": 60, "canary_image": "registry.example.org/zebras:2", "stable": "x-v1"},
     "compose": {"address": "0.0.0.0", "port": 9000, "models": "./m", "secrets": "./s"},
     "local": {"model": "m", "secrets": "s"},
     "systemd": {"environment": "/opt/a", "models": "/srv/m", "secrets": "/etc/s", "address": "0.0.0.0"},

@@ -8,6 +8,8 @@ import http.server
 import importlib.util
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -50,6 +52,15 @@ def test_the_dockerfile_holds_what_it_promises(source):
     assert ("--until-ready" in text) == (source["source"] == "inside")
     assert entry[-1] == "arsenal-serve"
     assert (URL in entry and DIGEST in entry) == (source["source"] == "fetched")
+
+
+def test_what_ecs_mounts_is_a_volume_of_the_image():
+    """Else its owner is root, and the server's user cannot write there."""
+    module = (Path(image.__file__).parent / "terraform" / "aws_module" / "main.tf").read_text()
+    mounted = re.findall(r'\w+ = "(/[\w/]+)"', re.search(r"^  paths += (.*)", module, re.MULTILINE)[1])
+    lines = image.files(made())["Dockerfile"].splitlines()
+    volumes = json.loads(next(line for line in lines if line.startswith("VOLUME ")).removeprefix("VOLUME "))
+    assert {*mounted, "/run/secrets"} == {*volumes} and "/tmp" in volumes
 
 
 def test_an_image_for_gpus_has_their_libraries_by_hash_and_nothing_that_a_cpu_compiled():
@@ -152,6 +163,21 @@ def test_slim_takes_out_what_is_never_read(tmp_path):
         (["--source", "fetched"], "`model.source=fetched` needs `model.url` and `model.digest`"),
         (["--build", "podman"], "podman is not installed"),
         (["--name", "zoo", "--into", "{full}"], "`--into` must be a folder that is empty or not there"),
+        (["--base", "python:3.11"], "`--base` must be IMAGE@sha256: and 64 hexadecimal digits; --base-by-tag takes"),
+        (["--base", f"Bad Base@{DIGEST}"], "`--base` must be IMAGE@sha256:"),
+        (["--base", "localhost/base@sha256:12", "--base-by-tag"], "64 hexadecimal digits; got 'localhost/base@sha256:12'."),
+        (["--base", f"python:3.99-slim@{DIGEST}"], "`--base` must have 3."),
+        (["--base-by-tag"], "`--base-by-tag` is said of `--base`, which is not given."),
+        (["--name", "Bad Name:1"], "`--name` must be [REGISTRY/]NAME[:TAG], NAME in lower case; got 'Bad Name:1'."),
+        (["--name", "UPPER:1"], "NAME in lower case; got 'UPPER:1'."),
+        (["--name", "https://u:p@r.example.org/a"], "`--name` must be"),
+        (["--name", ""], "`--name` must be"),
+        (["--wheels", "nowhere"], "`--wheels` must be a folder with the wheels of all dependencies; nowhere has none of"),
+        (["--wheels", "{full}"], "must be a folder with the wheels of all dependencies"),
+        (["--source", "fetched", "--url", "ftp://h/zoo/1"], "`--url` must be a URL of https://, http://; got"),
+        (["--source", "fetched", "--url", "https://h/zoo/2"], "must end in the version's number, .../1; got 'https://h/zoo/2'."),
+        (["--source", "fetched", "--url", "https://me:hunter2@h/zoo/1"], "`--url` must hold no user and no password"),
+        (["--builder-option=--squash"], "`--builder-option` is a word for a builder, and none is asked"),
     ],
 )
 def test_what_cannot_be_is_refused(folder, tmp_path, capsys, words, said):
@@ -164,8 +190,74 @@ def test_what_cannot_be_is_refused(folder, tmp_path, capsys, words, said):
         pytest.skip("podman is here")
     assert main(["image", str(folder), *into, *build, *words]) == 1
     err = capsys.readouterr().err
-    assert said in err and err.count("\n") == 1, err
-    assert not (tmp_path / "context").exists() or not (tmp_path / "context" / "model").exists()
+    assert said in err and err.count("\n") == 1 and "hunter2" not in err, err
+    assert not (tmp_path / "context").exists()
+
+
+@pytest.mark.parametrize("name", ["zoo", "ghcr.io/us/arsenal-zoo:1", "localhost:5000/a/b_c__d.e-f", "r.example.org/zoo:1.0_x"])
+def test_a_reference_that_a_registry_takes(name):
+    assert image.check_reference(name) == name
+
+
+def test_another_base_is_by_digest_or_meant_and_its_python_is_asked_while_it_is_built():
+    python = image.running_python()
+    for base, by_tag in ((f"r.example.org/python:{python}-slim@{DIGEST}", False), ("localhost/base:1", True)):
+        assert image.check_base(base, python, by_tag) == base
+        text = image.files(made(), python, base)["Dockerfile"]
+        assert f"the base has Python {{sys.version}}, not {python}" in text
+    assert "the base has Python" not in image.files(made(), python)["Dockerfile"]
+
+
+def test_wheels_of_all_that_is_pinned(folder, tmp_path, capsys):
+    pinned = bill.blocks(wheel.requirements(), image.running_python())
+    wheels, into = tmp_path / "wheels", tmp_path / "context"
+    wheels.mkdir()
+    for name, version, _ in pinned:
+        (wheels / f"{name.replace('-', '_')}-{version}-py3-none-any.whl").touch()
+    words = ["image", str(folder), "--build", "never", "--into", str(into), "--wheels", str(wheels)]
+    (wheels / "numpy.whl").touch()  # a name that is none of a wheel's
+    assert main(words) == 0
+    assert len(list((into / "wheels").iterdir())) == len(pinned) + 1
+    assert "of arsenal-zoo:1;" in capsys.readouterr().out
+
+
+BUILDER = '#!/bin/sh\necho "$@" >> "{calls}"\n[ ! -e "{fails}" ] || {{ echo "error: no space" >&2; exit 1; }}\n'
+
+
+@pytest.fixture
+def builder(tmp_path, monkeypatch):
+    """A builder that writes down its words, and fails while `fails` is there."""
+    calls, fails = tmp_path / "calls", tmp_path / "fails"
+    (tmp_path / "bin").mkdir()
+    for name in image.BUILDERS:
+        (tmp_path / "bin" / name).write_text(BUILDER.format(calls=calls, fails=fails))
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    return calls, fails
+
+
+def test_the_pages_commands_work_in_the_order_written(folder, tmp_path, builder, server, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "deploy" / "docker.md").read_text()
+    block = page.split("```sh\n")[1].split("```")[0].replace("\\\n", " ")
+    shutil.copytree(folder.parent, tmp_path / "models" / "flowers")
+    lines = [shlex.split(line, comments=True) for line in block.splitlines()]
+    for line in lines:
+        if line[0] == "arsenal-serve":
+            words = [word.replace("http://127.0.0.1:8000", f"http://127.0.0.1:{server.port}") for word in line[1:]]
+            assert main(words) == 0, (line, capsys.readouterr().err)
+        else:
+            assert line[0] in image.BUILDERS and "flowers:1" in " ".join(line)
+    # The model of the page is called flowers, and that of the test zoo.
+    assert builder[0].read_text().count("--tag arsenal-zoo:1") == 1
+
+
+def test_a_build_that_fails_says_where_its_context_is(folder, builder, capsys):
+    builder[1].touch()
+    assert main(["image", str(folder), "--into", "context"]) == 1
+    assert "ended with 1: 'error: no space'; what was to be built is in context" in capsys.readouterr().err
+    assert Path("context/Dockerfile").is_file()
+    assert main(["image", str(folder)]) == 1 and "context" not in capsys.readouterr().err
 
 
 def test_the_context_is_whole_and_holds_no_secret(folder, tmp_path, capsys, monkeypatch):
@@ -237,6 +329,34 @@ def test_health_and_smoke_ask_a_server(server, folder, tmp_path, capsys):
     other = artifact.write(tmp_path / "zoo", manifest, files, version=2)
     assert main(["smoke", url, str(other)]) == 1
     assert "serves version 1 of zoo, not 2" in capsys.readouterr().err
+
+
+@pytest.fixture
+def over_tls(folder, tmp_path):
+    """The URL of a server with a certificate of its own for 127.0.0.1, and the certificate's file."""
+    named = ["-subj", "/CN=a", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "1"]
+    files = ["-keyout", tmp_path / "tls.key", "-out", tmp_path / "tls.crt"]
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *named, *files], check=True, capture_output=True)
+    words = ["--port", "0", "--insecure", "--tls-cert", tmp_path / "tls.crt", "--tls-key", tmp_path / "tls.key"]
+    command = [sys.executable, "-m", "arsenal_serving", folder, *words]
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True) as process:
+        yield re.search(r"https://127\.0\.0\.1:\d+", process.stdout.readline())[0], str(tmp_path / "tls.crt")
+        process.terminate()
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not on PATH")
+def test_health_and_smoke_trust_an_authority_of_ones_own(over_tls, folder, tmp_path, capsys):
+    url, authority = over_tls
+    assert main(["smoke", url, str(folder)]) == 1
+    assert "self-signed certificate" in capsys.readouterr().err
+    for words in (["smoke", url, str(folder)], ["health", url]):
+        assert main([*words, "--ca", authority]) == 0
+        assert main([*words, "--ca", str(tmp_path / "tls.key")]) == 1
+        err = capsys.readouterr().err
+        assert "`--ca` must be a file of certificates in PEM; got" in err and err.count("\n") == 1
+        assert main([words[0], "http://127.0.0.1:9", *words[2:], "--ca", authority]) == 1
+        assert "`--ca` is for https://HOST:PORT; got 'http://127.0.0.1:9'." in capsys.readouterr().err
+    assert main(["health", url]) == 0, "a server of this machine, whatever its name"
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from arsenal_serving.options import options
 from arsenal_serving.refused import Refused
 
 DIGEST = "sha256:7d1a54127b222502f5b79b5fb0803061152a44f92b37e23c6527baf665d4da9a"
-FETCHED = {"name": "zoo", "digest": DIGEST, "source": "fetched", "url": "https://models.example.org/zoo/1?a=b%20c"}
+FETCHED = {"name": "zoo", "digest": DIGEST, "source": "fetched", "url": "https://models.example.org/a%20zoo/1"}
 KINDS = {
     "development": {"env": "development", "server": {"sample": 1.0, "redact": ["a b"]}},
     "production": {
@@ -83,7 +83,7 @@ def test_the_server_takes_the_words(kind):
     stop = int(re.search(r"TimeoutStopSec=(\d+)", text)[1])
     assert given.drain < stop
     if kind == "fetched":
-        assert "ExecStartPre=/opt/arsenal/bin/python -m arsenal_serving.deploy.fetch" in text and "b%%20c" in text
+        assert "ExecStartPre=/opt/arsenal/bin/python -m arsenal_serving.deploy.fetch" in text and "a%%20zoo" in text
     if kind == "development":
         assert given.redact == ["a b"]
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -218,7 +219,7 @@ def test_hosts_of_a_kubernetes_job_are_one_run(tmp_path):
     job = kubernetes.manifests(made)["job-training"]["spec"]
     (container,) = job["template"]["spec"]["containers"]
     said = {one["name"]: one.get("value", "") for one in container["env"] if one["name"].startswith("ARSENAL_")}
-    assert said["ARSENAL_COORDINATOR"].startswith("digits-training-0.digits-training:")
+    assert re.fullmatch(r"digits-training-[0-9a-f]{8}-0\.digits-training:\d+", said["ARSENAL_COORDINATOR"])
     said["ARSENAL_COORDINATOR"] = f"127.0.0.1:{free_port()}"
     program = [sys.executable, "-c", "from arsenal.cli import arsenal; arsenal()", *container["command"][1:], *container["args"]]
     devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}

@@ -16,11 +16,12 @@ PEERS = Path(os.environ.get("ARSENAL_DEPLOY_PYTHON", "/none")).parent
 OURS = {
     "PROJECT": "digits_mlp",
     " --config-dir conf": "",
+    "  PIP_FIND_LINKS: wheels # where no index has arsenal, its wheels lie here\n": "",
     " gates=conf/gates/digits_mlp.yaml tests=conf/tests/digits_mlp.yaml": "",
     "cache-dependency-path: pyproject.toml": "cache-dependency-path: requirements.lock",
-    'pip install -e . "ml-arsenal-serving[remote,deploy]"': 'make setup && echo "$PWD/.venv/bin" >> "$GITHUB_PATH"',
-    "arsenal-digits_mlp": "arsenal-digits-mlp",
-}
+    'pip install -e . "ml-arsenal==VERSION" "ml-arsenal-serving[remote,deploy]==VERSION"':
+        'make setup && echo "$PWD/.venv/bin" >> "$GITHUB_PATH"',
+}  # fmt: skip
 """What delivery says otherwise here: the experiment, and how the environment is made."""
 
 
@@ -67,9 +68,15 @@ def test_each_says_what_it_may_and_how_long(path):
     for name, job in workflow["jobs"].items():
         assert job["timeout-minutes"] > 0, name
         for step in job["steps"]:
-            assert not step.get("uses") or re.search(r"@(v\d|\d|release/v\d)", step["uses"]), step
+            assert not step.get("uses") or re.search(r"@(v\d|[0-9a-f]{40}$|release/v\d)", step["uses"]), step
             # What somebody else may write is never part of a program, only of its environment.
             assert not re.search(r"\$\{\{\s*(github\.event|inputs|vars|secrets)", step.get("run", "")), step
+
+
+def test_what_signs_and_deploys_is_pinned_by_commit():
+    lines = [line for line in (TEMPLATE / "cd.yml").read_text().splitlines() if "uses:" in line]
+    assert lines and all(re.search(r"@[0-9a-f]{40} # v?\d+\.\d+\.\d+$", line) for line in lines), lines
+    assert len({line.split("@")[0].split()[-1] for line in lines}) == len({line.split("uses:")[1] for line in lines})
 
 
 def test_production_comes_after_staging_and_an_approval():

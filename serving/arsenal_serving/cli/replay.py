@@ -12,7 +12,6 @@ import http.client
 import json
 import math
 import os
-import ssl
 import sys
 import time
 from collections import Counter
@@ -27,6 +26,7 @@ import numpy as np
 import orjson
 
 from arsenal_serving.artifact import golden, versions
+from arsenal_serving.deploy.health import trust
 from arsenal_serving.model import load
 from arsenal_serving.protocols import open_inference
 from arsenal_serving.refused import Refused, show, unknown_name
@@ -93,16 +93,20 @@ def of_artifact(folder: str) -> Ask:
 
 
 @contextmanager
-def of_server(url: str, version: str | None = None, headers: dict[str, str] | None = None) -> Iterator[Ask]:
+def of_server(
+    url: str, version: str | None = None, headers: dict[str, str] | None = None, ca: str = ""
+) -> Iterator[Ask]:
     """Ask the server at a URL; raises `Refused` for no address, and when asked `OSError` where nothing answers.
 
-    version: of the model, by number or alias; else what the server chooses. headers: further ones, as a key's.
+    version: of the model, by number or alias; else what the server chooses. headers: further ones, as a key's. ca: a
+    file of certificates of the only authorities to trust.
     """
     where = urlsplit(url)
     if where.scheme not in ("http", "https") or not where.hostname:
         raise Refused(f"--to must be a URL, http://HOST:PORT or https://HOST:PORT; got {show(url)}.")
+    context = trust(url, ca)
     connection = (
-        http.client.HTTPSConnection(where.hostname, where.port, timeout=TIMEOUT, context=ssl.create_default_context())
+        http.client.HTTPSConnection(where.hostname, where.port, timeout=TIMEOUT, context=context)
         if where.scheme == "https"
         else http.client.HTTPConnection(where.hostname, where.port, timeout=TIMEOUT)
     )

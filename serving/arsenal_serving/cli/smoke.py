@@ -19,23 +19,25 @@ from arsenal_serving.artifact import folder as artifact
 from arsenal_serving.artifact import golden, program, versions
 from arsenal_serving.cli.bench import golden_inputs
 from arsenal_serving.cli.replay import of_server
+from arsenal_serving.deploy import health
 from arsenal_serving.model import ServedModel, make
 from arsenal_serving.protocols import open_inference
 from arsenal_serving.protocols.open_inference import DTYPES, WORDS, to_json
 from arsenal_serving.refused import Refused, report, show
 
 
-def smoke(url: str, path: str, headers: dict[str, str] | None = None) -> dict[str, Any]:
+def smoke(url: str, path: str, headers: dict[str, str] | None = None, ca: str = "") -> dict[str, Any]:
     """Ask every public method at a URL the golden inputs of the model in a folder; how far each output is off.
 
-    Raises `Refused` for another version, an answer that is none, and one beyond the method's tolerance.
+    ca: a file of certificates of the only authorities to trust. Raises `Refused` for another version, an answer that is
+    none, and one beyond the method's tolerance.
     """
     folder = versions.locate(path)
     files = artifact.open_version(folder).files
     model = make(folder, files)
     kept = artifact.read_arrays(files[artifact.GOLDEN], artifact.GOLDEN)
     differences: dict[str, float] = {}
-    with of_server(url, None, headers) as ask:
+    with of_server(url, None, headers, ca) as ask:
         for name, method in model.methods.items():
             line: dict[str, Any] = {"id": f"smoke-{name}", "model": f"{model.name}.{name}"}
             line["inputs"] = _tensors(model, kept, name)
@@ -93,6 +95,7 @@ def main(words: Sequence[str], about: str) -> int:
     parser.add_argument("url", metavar="URL", help="http://HOST:PORT of the server")
     parser.add_argument("model", metavar="MODEL", help="the folder of the model that it is to serve")
     parser.add_argument("--header", action="append", default=[], metavar="NAME: VALUE", help="to send; repeatable")
+    parser.add_argument("--ca", default="", metavar="FILE", help=health.CA)
     parser.add_argument("--json", action="store_true", help="say it in JSON")
     given = parser.parse_args(words)
     headers = {}
@@ -102,7 +105,7 @@ def main(words: Sequence[str], about: str) -> int:
             parser.error("--header must be 'NAME: VALUE'")
         headers[name.strip().lower()] = value.strip()
     try:
-        facts = smoke(given.url, given.model, headers)
+        facts = smoke(given.url, given.model, headers, given.ca)
     except Refused as error:
         return report(error)
     except (OSError, http.client.HTTPException) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,8 +15,11 @@ from arsenal_serving.refused import Refused
 
 LONGEST = 1800.0
 """Seconds that a program may take unless its caller says otherwise."""
-SAID = 300
-"""Characters of a program's last words that an error repeats."""
+SAID, LINES = 400, 3
+"""Characters and lines of a program's last words that an error repeats."""
+WRONG = re.compile(r"(error|fatal|unable)\b|.*\berror: ", re.IGNORECASE)
+HINT = re.compile(r"usage:|(run|see|try) '|for more |[EWI]\d{4} ", re.IGNORECASE)
+"""What says how to ask again, and kubectl's own log, which says what kubectl says after it."""
 
 
 def find(*names: str, install: str = "") -> str:
@@ -78,15 +82,18 @@ def run(
 
 
 def last_words(text: str) -> str:
-    """What a program said last, an error of it if there is one, in one short line.
+    """What a program ended by, in one short line: from the first line that says it is an error, three at most.
 
-    >>> last_words("Error: no such host\\n\\n  with provider\\n")
-    'Error: no such host'
+    >>> last_words("Error: no such host\\n\\n  with provider x\\n")
+    'Error: no such host with provider x'
+    >>> last_words("unknown flag: --file\\n\\nUsage:  docker COMMAND\\n\\nRun 'docker --help' for more information\\n")
+    'unknown flag: --file'
     """
     lines = [line.strip(" │╷╵\t") for line in text.splitlines()]
-    lines = [line for line in lines if line]
-    wrong = [line for line in lines if line.lower().startswith(("error", "fatal", "unable"))]
-    return " ".join((wrong or lines or [""])[-1].split())[:SAID]
+    told = [line for line in lines if line and not HINT.match(line)]
+    told = told or [line for line in lines if line] or [""]
+    found = next((place for place, line in enumerate(told) if WRONG.match(line)), len(told) - 1)
+    return " ".join(" ".join(told[found : found + LINES]).split())[:SAID]
 
 
 def _short(words: Sequence[str]) -> str:

@@ -89,6 +89,7 @@ def apply(folder: str | Path, made: Deployment, say: Callable[[str], Any]) -> No
     for name in SECRETS:
         if f"{own.secrets}/{name}\n" in text and not (folder / own.secrets / name).is_file():
             raise Refused(f"{folder / own.secrets / name} is not there: a secret is a file of its own.")
+    commands.run([by, "compose", "version"], folder)  # which is a plugin, and may not be there
     up = [by, "compose", "--file", "compose.yaml"]
     commands.run([*up, "config", "--quiet"], folder)
     if made.model.source == "inside" and not made.image.registry:

@@ -62,8 +62,6 @@ BOUNDS: grammar.Bounds = {
     "canary.weight": (0, 1, "a share of the calls"),
 }
 MODEL = grammar.Spelling(MODEL_NAME, 100, "1 to 100 letters, digits, ., _ or -, first a letter or digit")
-SCHEMES = ("https", "http", "s3", "gs", "az")
-"""Of the URL that a model is fetched by."""
 SAID = {
     "--host": "the target", "--admin-host": "the target", "--port": "`server.port`", "--insecure": "the target",
     "--admin-port": "`server.admin_port`", "--grpc-port": "`server.grpc_port`", "--workers": "`server.workers`",
@@ -382,7 +380,7 @@ def _check_texts(made: Deployment) -> None:
         if not name:
             raise Refused("`access.namespaces` must be names; got ''.")
         grammar.check("access.namespaces", name, grammar.LABEL)
-    grammar.check_url("model.url", made.model.url, SCHEMES)
+    check_model_url("model.url", made.model.url, made.model.version)
     if not made.image.name:
         raise Refused("`image.name` must be a name; got ''.")
 
@@ -409,6 +407,13 @@ def _check_more(more: Sequence[str]) -> None:
         raise Refused(f"`server.more` must be options of `arsenal-serve`; got {show(unknown[0].partition('=')[0])}.")
     if given.until_ready:
         raise Refused("`server.more` must not have --until-ready: the server would end.")
+
+
+def check_model_url(path: str, url: str, version: int) -> None:
+    """Refuse a URL that is not a version's folder, or that an image as it is made could not fetch."""
+    grammar.check_url(path, url, ("https", "http"))
+    if url and url.rstrip("/").rpartition("/")[2] != str(version):
+        raise Refused(f"`{path}` must end in the version's number, .../{version}; got {show(url)}.")
 
 
 def _said(path: str) -> str:

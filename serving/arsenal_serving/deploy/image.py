@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -24,7 +25,7 @@ import arsenal_serving
 from arsenal_serving.artifact import folder as artifact
 from arsenal_serving.artifact import versions
 from arsenal_serving.deploy.bill import bill, blocks
-from arsenal_serving.deploy.description import CACHE, ORIGIN, STATE, USER, Deployment, arguments
+from arsenal_serving.deploy.description import CACHE, DIGEST, ORIGIN, STATE, USER, Deployment, arguments
 from arsenal_serving.deploy.wheel import pack, requirements
 from arsenal_serving.refused import Refused, show
 
@@ -38,6 +39,11 @@ BASES = {
 NEWEST = "3.13"
 ROOT = "/opt/arsenal"
 VOLUMES = ("/run/secrets", STATE, CACHE)
+PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
+HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::\d{1,5})?/)?"
+REFERENCE = re.compile(rf"{HOST}{PART}(?:/{PART})*(?::\w[\w.-]{{0,127}})?", re.ASCII)
+"""[REGISTRY/]NAME[:TAG], by the grammar of github.com/distribution/reference."""
+PYTHON_TAG = re.compile(r"(?:.*/)?python:(\d+\.\d+)[^/]*")
 BUILDERS = ("buildah", "docker", "podman")
 SECONDS = 3600
 
@@ -59,6 +65,47 @@ def running_python() -> str:
     return here if here in BASES else NEWEST
 
 
+def default_name(model: str) -> str:
+    """The name that `arsenal deploy` gives a model's image too.
+
+    >>> default_name("My_Penguins")
+    'arsenal-my-penguins'
+    """
+    return f"arsenal-{re.sub(r'[^a-z0-9]+', '-', model.lower()).strip('-')}"
+
+
+def check_reference(reference: str) -> str:
+    """The reference of an image to build; raises `Refused` for what no registry takes."""
+    if not REFERENCE.fullmatch(reference) or len(reference) > 255:
+        raise Refused(f"`--name` must be [REGISTRY/]NAME[:TAG], NAME in lower case; got {show(reference)}.")
+    return reference
+
+
+def check_base(base: str, python: str, by_tag: bool = False) -> str:
+    """Another base; raises `Refused` for one that may change under its name, or has another Python than `python`.
+
+    by_tag: one without a digest is meant, as one that was built here.
+    """
+    place, _, digest = base.partition("@")
+    if not REFERENCE.fullmatch(place) or not (DIGEST.fullmatch(digest) or (by_tag and "@" not in base)):
+        more = "" if by_tag else "; --base-by-tag takes one without a digest"
+        raise Refused(f"`--base` must be IMAGE@sha256: and 64 hexadecimal digits{more}; got {show(base)}.")
+    if (found := PYTHON_TAG.fullmatch(place)) and found[1] != python:
+        said = "the Python of this process, which the dependencies are chosen for"
+        raise Refused(f"`--base` must have {python}, {said}; got {show(place)}.")
+    return base
+
+
+def check_wheels(folder: Path, lock: list[tuple[str, str, str]]) -> None:
+    """Raise `Refused` unless the folder has a wheel of everything that is pinned: the build asks no index."""
+    named = (path.name.partition("-") for path in folder.glob("*.whl"))
+    there = {f"{re.sub('[-_.]+', '-', name).lower()}=={rest.partition('-')[0]}" for name, _, rest in named}
+    missing = [pin for name, version, _ in lock if (pin := f"{name}=={version}") not in there]
+    if missing:
+        said = "must be a folder with the wheels of all dependencies"
+        raise Refused(f"`--wheels` {said}; {folder} has none of {missing[0]} and {len(missing) - 1} more.")
+
+
 def files(
     made: Deployment,
     python: str = "3.12",
@@ -77,19 +124,27 @@ def files(
     base = base or BASES[python]
     pinned = blocks(requirements(made.image.accelerator), python)
     return {
-        "Dockerfile": _dockerfile(made, base, offline, about),
+        "Dockerfile": _dockerfile(made, base, python, offline, about),
         ".dockerignore": "*\n!*.whl\n!requirements.lock\n!server.txt\n!sbom.json\n!model/\n!wheels/\n",
         "requirements.lock": "".join(lines for _, _, lines in pinned),
         "sbom.json": bill(made, base, pinned, wheel),
     }
 
 
-def context(made: Deployment, model: str | Path, into: Path, base: str = "", wheels: str | Path = "") -> Deployment:
+def context(
+    made: Deployment, model: str | Path, into: Path, base: str = "", wheels: str | Path = "", by_tag: bool = False
+) -> Deployment:
     """Write the build context of a deployment; returns the deployment with the digest of the model that is there.
 
-    model: the folder of the version, or of the model. wheels: a folder of the dependencies' wheels, if the build is to
-    ask no index. Raises `Refused` for a folder that holds anything, and for a model that is another than described.
+    model: the folder of the version, or of the model. base, by_tag: as of `check_base`. wheels: a folder of the
+    dependencies' wheels, if the build is to ask no index. Raises `Refused`, with nothing written, for a folder that
+    holds anything, a model that is another than described, and what cannot be built.
     """
+    python = running_python()
+    if base:
+        check_base(base, python, by_tag)
+    if wheels:
+        check_wheels(Path(wheels), blocks(requirements(made.image.accelerator), python))
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
         raise Refused(f"`--into` must be a folder that is empty or not there; {into} is not.")
     folder = versions.locate(model)
@@ -109,7 +164,7 @@ def context(made: Deployment, model: str | Path, into: Path, base: str = "", whe
     told = manifest["provenance"]
     git = (told.get("environment") or {}).get("git") or {}
     about = Origins(manifest["created"], str(git.get("commit", "")), manifest["jax"]["version"])
-    texts = files(made, running_python(), base, bool(wheels), about, own)
+    texts = files(made, python, base, bool(wheels), about, own)
     texts["server.txt"] = f"./{name} --hash=sha256:{own}\n"
     into.mkdir(parents=True, exist_ok=True)
     for file, text in texts.items():
@@ -164,7 +219,7 @@ def _lay(held: artifact.Opened, folder: Path, target: Path) -> None:
         shutil.copyfile(folder / artifact.SIGNATURE, target / artifact.SIGNATURE)
 
 
-def _dockerfile(made: Deployment, base: str, offline: bool, about: Origins) -> str:
+def _dockerfile(made: Deployment, base: str, version: str, offline: bool, about: Origins) -> str:
     """Every command in exec form, so that what is asked is what runs."""
     cuda = made.image.accelerator == "cuda"
     inside, model = made.model.source == "inside", f"/models/{made.model.name}"
@@ -190,6 +245,7 @@ def _dockerfile(made: Deployment, base: str, offline: bool, about: Origins) -> s
         *(["ENV PIP_NO_INDEX=1 PIP_FIND_LINKS=/context/wheels"] if offline else []),
         "WORKDIR /context",
         "COPY . /context/",
+        *([] if base in BASES.values() else [_run("python", "-c", _check_python(version))]),
         _run("python", "-m", "venv", "--without-pip", ROOT),
         _run(*install, "--requirement", "requirements.lock"),
         _run(*install, "--no-index", "--requirement", "server.txt"),
@@ -231,9 +287,9 @@ def _dockerfile(made: Deployment, base: str, offline: bool, about: Origins) -> s
         f"LABEL {said}",
         f"COPY --from=build {ROOT} {ROOT}",
         "COPY --from=build /models /models",
-        "# ECS gives an empty volume the owner that its folder has here, if the image says that it is one.",
+        "# ECS gives an empty volume the owner and rights that its folder has here, if the image says that it is one.",
         *(f"COPY --from=build --chown={USER} /state {path}" for path in VOLUMES),
-        f"VOLUME {json.dumps([*VOLUMES])}",
+        f"VOLUME {json.dumps([*VOLUMES, '/tmp'])}",
         f"COPY sbom.json {ROOT}/sbom.json",
         f"ENV PATH={ROOT}/bin:/usr/local/bin:/usr/bin:/bin \\",
         "    PYTHONDONTWRITEBYTECODE=1 \\",
@@ -251,6 +307,13 @@ def _dockerfile(made: Deployment, base: str, offline: bool, about: Origins) -> s
         f"CMD {json.dumps(served)}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _check_python(version: str) -> str:
+    """Another base says by no digest which Python it has."""
+    wanted = f"({version.replace('.', ', ')})"
+    said = f"sys.exit(f'error: the base has Python {{sys.version}}, not {version}')"
+    return f"import sys; sys.version_info[:2] == {wanted} or {said}"
 
 
 def _run(*words: str) -> str:

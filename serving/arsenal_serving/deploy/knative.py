@@ -6,6 +6,8 @@ no first containers, no claims, no security context of a pod, so that each conta
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +21,8 @@ from arsenal_serving.refused import Refused, show
 KEPT = ("namespace", "serviceaccount", "configmap")
 HEARD = ("context", "namespace")
 """Of `extra.kubernetes`."""
+LONGEST = 63
+"""Characters of a revision's name, which is a label's value."""
 POD = ("serviceAccountName", "automountServiceAccountToken", "enableServiceLinks", "imagePullSecrets")
 
 
@@ -29,12 +33,14 @@ class Knative(NamedTuple):
     """The section `extra.knative`.
 
     calls: in flight on one replica, above which there is another. seconds: of a call at most. canary_image: that of
-    `canary.version`; the stable version must have been deployed before.
+    `canary.version`. stable: the revision that keeps the rest of the calls, which must have been deployed before; that
+    of this profile without its canary unless given.
     """
 
     calls: int = 64
     seconds: int = 300
     canary_image: str = ""
+    stable: str = ""
 
 
 def files(made: Deployment) -> dict[str, str]:
@@ -54,18 +60,54 @@ def apply(folder: Path, made: Deployment, say: Callable[[str], Any]) -> None:
     """
     texts = [path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("*.yaml"))]
     documents = [one for text in texts for one in from_yaml(text)]
-    kubectl.apply(_plain(made), documents, say, ready=f"service.serving.knative.dev/{made.name}")
+    plain = _plain(made)
+    if made.canary.weight:
+        _check_stable(plain, documents)
+    kubectl.apply(plain, documents, say, ready=f"service.serving.knative.dev/{made.name}")
+
+
+def _check_stable(plain: Deployment, documents: list[dict[str, Any]]) -> None:
+    """Refuse, before anything is changed, a canary beside a revision that is not there."""
+    (traffic,) = (one["spec"]["traffic"] for one in documents if "traffic" in one.get("spec", {}))
+    words = [*kubectl.connect(plain), f"--namespace={plain.namespace}"]
+    there = kubectl.ask(words, "get", "revisions.serving.knative.dev", "-o", "name").split()
+    names, wanted = [one.rpartition("/")[2] for one in there], traffic[0]["revisionName"]
+    if wanted not in names:
+        listed = ", ".join(names[-5:]) or "none is there"
+        raise Refused(f"`extra.knative.stable` must be a revision that is there ({listed}); got {show(wanted)}.")
 
 
 def manifests(made: Deployment) -> dict[str, dict[str, Any]]:
     """The objects by the stem of their files."""
     own: Knative = read_section(Knative, made.extra.get("knative", {}), "extra.knative")
     _check(made, own)
+    out = {key: one for key, one in kubernetes.manifests(_plain(made)).items() if key in KEPT}
+    environment = out["configmap"]["data"]
+    template = _template(made, own, environment, bool(made.canary.weight))
+    share = round(made.canary.weight * 100)
+    traffic: list[dict[str, Any]] = [{"latestRevision": True, "percent": 100}]
+    if share:
+        name = own.stable or _template(made, own, environment, False)["metadata"]["name"]
+        canary = {"revisionName": template["metadata"]["name"], "percent": share, "tag": "canary"}
+        traffic = [{"revisionName": name, "percent": 100 - share}, canary]
+    service = meta(made, "serving.knative.dev/v1", "Service")
+    service["metadata"] |= {"annotations": {"arsenal.digest": made.model.digest}} if made.model.digest else {}
+    out["service"] = service | {"spec": {"template": template, "traffic": traffic}}
+    if made.access.host:
+        mapping = meta(made, "serving.knative.dev/v1beta1", "DomainMapping")
+        mapping["metadata"]["name"] = made.access.host
+        target = {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "name": made.name}
+        tls = {"tls": {"secretName": made.access.tls_secret}} if made.access.tls_secret else {}
+        out["domainmapping"] = mapping | {"spec": {"ref": target} | tls}
+    return out
+
+
+def _template(made: Deployment, own: Knative, environment: Any, canary: bool) -> dict[str, Any]:
+    """A revision, named by what is in it: Knative takes no other content under a name that is there."""
     plain = _plain(made)
-    out = {key: one for key, one in kubernetes.manifests(plain).items() if key in KEPT}
     pod = kubernetes.pod(plain, settings(plain))
     (server,) = pod["containers"]
-    image = own.canary_image if made.canary.weight else server["image"]
+    image = own.canary_image if canary else server["image"]
     server |= {"image": image, "ports": [{"name": "http1", "containerPort": made.server.port}]}
     # Knative's own proxy waits before the signal, and probes what it is told without a port's name.
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
@@ -75,29 +117,19 @@ def manifests(made: Deployment) -> dict[str, dict[str, Any]]:
     for volume in pod["volumes"]:
         if "projected" in volume:  # without a group of the pod's own its user reads what all may
             volume["projected"]["defaultMode"] = 0o444
-    version = made.canary.version if made.canary.weight else made.model.version
+    version = made.canary.version if canary else made.model.version
     prefix = "autoscaling.knative.dev"
     notes = {f"{prefix}/min-scale": str(made.scale.least), f"{prefix}/max-scale": str(made.scale.most)}
     notes |= {f"{prefix}/target": str(own.calls)}
     labels = made.labels | {"app.kubernetes.io/version": str(version)}
     spec = {"containerConcurrency": 0, "timeoutSeconds": own.seconds}
     spec |= {key: pod[key] for key in POD if key in pod} | {"containers": [server], "volumes": pod["volumes"]}
-    head = {"name": f"{made.name}-v{version}", "labels": labels, "annotations": notes}
-    share = round(made.canary.weight * 100)
-    traffic: list[dict[str, Any]] = [{"latestRevision": True, "percent": 100}]
-    if share:
-        stable = {"revisionName": f"{made.name}-v{made.model.version}", "percent": 100 - share}
-        traffic = [stable, {"revisionName": head["name"], "percent": share, "tag": "canary"}]
-    service = meta(made, "serving.knative.dev/v1", "Service")
-    service["metadata"] |= {"annotations": {"arsenal.digest": made.model.digest}} if made.model.digest else {}
-    out["service"] = service | {"spec": {"template": {"metadata": head, "spec": spec}, "traffic": traffic}}
-    if made.access.host:
-        mapping = meta(made, "serving.knative.dev/v1beta1", "DomainMapping")
-        mapping["metadata"]["name"] = made.access.host
-        target = {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "name": made.name}
-        tls = {"tls": {"secretName": made.access.tls_secret}} if made.access.tls_secret else {}
-        out["domainmapping"] = mapping | {"spec": {"ref": target} | tls}
-    return out
+    content = json.dumps([labels, notes, spec, environment], sort_keys=True)
+    name = f"{made.name}-v{version}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+    if len(name) > LONGEST:
+        most, got = LONGEST - len(name) + len(made.name), len(made.name)
+        raise Refused(f"`name` must be at most {most} characters for Knative's version {version}; got {got}.")
+    return {"metadata": {"name": name, "labels": labels, "annotations": notes}, "spec": spec}
 
 
 def _plain(made: Deployment) -> Deployment:

@@ -178,4 +178,5 @@ def _prune(words: Sequence[str], made: Deployment, documents: Sequence[dict[str,
 
 
 def _last(error: BaseException) -> str:
-    return str(error).rpartition(": ")[2] if isinstance(error, Refused) else str(error)
+    """What kubectl said, without how it was called."""
+    return str(error).partition(" ended with ")[2].partition(": ")[2] or str(error)

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import arsenal_serving
 from arsenal_serving.deploy import grammar, unheard
 from arsenal_serving.deploy.commands import find, run
 from arsenal_serving.deploy.description import Deployment, read_section
-from arsenal_serving.deploy.training import COORDINATOR, command, provenance, training
+from arsenal_serving.deploy.training import COORDINATOR, RemoteTraining, command, provenance, training
 from arsenal_serving.deploy.yaml_text import to_yaml
 from arsenal_serving.refused import Refused, show
 
@@ -27,7 +28,8 @@ class Skypilot(NamedTuple):
 
     infra: where, as aws/eu-west-1; wherever it is cheapest unless given. spot: machines that may be taken away; as a
     managed job the task comes back and resumes. bucket: its URL, mounted at `extra.training.folder`, of one host;
-    volume: a volume's name, for several. setup: what each machine runs first. workdir: a folder that is sent there.
+    volume: a volume's name, for several. setup: what each machine runs first; this version of arsenal, for its
+    accelerators, is installed from an index unless given. workdir: a folder that is sent there.
     """
 
     infra: str = ""
@@ -35,7 +37,7 @@ class Skypilot(NamedTuple):
     disk: int = 256
     bucket: str = ""
     volume: str = ""
-    setup: str = "pip install 'ml-arsenal[cuda,remote]'"
+    setup: str = ""
     workdir: str = ""
 
 
@@ -65,7 +67,12 @@ def files(made: Deployment) -> dict[str, str]:
     # timeout's SIGTERM has it save and end; the same task goes on from there.
     lines.append(f"timeout --signal=TERM {seconds} {command(read, 'processes' if read.hosts > 1 else '')}")
     lines[:0] = [provenance(made)]
-    return {TASK: to_yaml(task | {"setup": own.setup + "\n", "run": "\n".join(lines) + "\n"})}
+    return {TASK: to_yaml(task | {"setup": (own.setup or _setup(read)) + "\n", "run": "\n".join(lines) + "\n"})}
+
+
+def _setup(read: RemoteTraining) -> str:
+    extras = ["tpu" if read.accelerator.lower().startswith("tpu") else "cuda"] if read.accelerators else []
+    return f"pip install 'ml-arsenal[{','.join([*extras, 'remote'])}]=={arsenal_serving.__version__}'"
 
 
 def notes(made: Deployment) -> Iterator[str]:

@@ -141,7 +141,10 @@ TABLE: dict[str, tuple[Unheard, ...]] = {
         ),
         Unheard(("image.registry", "image.name", "image.tag", "image.digest"),
                 "the next revision is of `extra.knative.canary_image`", lambda made: bool(made.canary.weight)),
-        Unheard(("extra.knative.canary_image",), "`canary.weight` is 0", lambda made: not made.canary.weight),
+        Unheard(
+            ("extra.knative.canary_image", "extra.knative.stable"), "`canary.weight` is 0",
+            lambda made: not made.canary.weight,
+        ),
         *SERVING,
     ),
     "compose": (

@@ -266,10 +266,10 @@ resource "aws_iam_role_policy" "task" {
   policy = data.aws_iam_policy_document.task.json
 }
 
-resource "aws_iam_openid_connect_provider" "github" {
-  count          = var.repository != "" ? 1 : 0
-  url            = "https://token.actions.githubusercontent.com"
-  client_id_list = ["sts.amazonaws.com"]
+# An account has one of GitHub, which all deployments share: it is read here, not made, and so stays when this goes.
+data "aws_iam_openid_connect_provider" "github" {
+  count = var.repository != "" ? 1 : 0
+  url   = "https://token.actions.githubusercontent.com"
 }
 
 data "aws_iam_policy_document" "by_github" {
@@ -280,7 +280,7 @@ data "aws_iam_policy_document" "by_github" {
 
     principals {
       type        = "Federated"
-      identifiers = [aws_iam_openid_connect_provider.github[0].arn]
+      identifiers = [data.aws_iam_openid_connect_provider.github[0].arn]
     }
 
     condition {

@@ -16,6 +16,16 @@ resource "azurerm_resource_group" "here" {
   tags     = var.labels
 }
 
+# In production nothing in the group is deleted while this is there. What lies in the group depends on it, so that
+# terraform, too, comes to it last.
+resource "azurerm_management_lock" "here" {
+  count      = var.env == "production" ? 1 : 0
+  name       = "keep"
+  scope      = azurerm_resource_group.here.id
+  lock_level = "CanNotDelete"
+  notes      = "${var.name} in production; delete this lock before what it keeps"
+}
+
 resource "azurerm_container_registry" "images" {
   # checkov:skip=CKV_AZURE_233:zones where it is production
   # checkov:skip=CKV_AZURE_164:images are signed by cosign, of which content trust knows nothing
@@ -33,6 +43,8 @@ resource "azurerm_container_registry" "images" {
   public_network_access_enabled = true
   data_endpoint_enabled         = true
   tags                          = var.labels
+
+  depends_on = [azurerm_management_lock.here]
 }
 
 resource "azurerm_storage_account" "files" {
@@ -65,6 +77,8 @@ resource "azurerm_storage_account" "files" {
       days = 30
     }
   }
+
+  depends_on = [azurerm_management_lock.here]
 }
 
 resource "azurerm_storage_container" "files" {
@@ -81,6 +95,8 @@ resource "azurerm_log_analytics_workspace" "server" {
   sku                 = "PerGB2018"
   retention_in_days   = max(var.log_days, 30)
   tags                = var.labels
+
+  depends_on = [azurerm_management_lock.here]
 }
 
 # Who may do what: the server pulls its image, reads its files and its keys; GitHub pushes images. Nobody has a key that lasts.
@@ -89,6 +105,8 @@ resource "azurerm_user_assigned_identity" "server" {
   resource_group_name = azurerm_resource_group.here.name
   location            = azurerm_resource_group.here.location
   tags                = var.labels
+
+  depends_on = [azurerm_management_lock.here]
 }
 
 resource "azurerm_role_assignment" "pull" {
@@ -116,6 +134,8 @@ resource "azurerm_user_assigned_identity" "push" {
   resource_group_name = azurerm_resource_group.here.name
   location            = azurerm_resource_group.here.location
   tags                = var.labels
+
+  depends_on = [azurerm_management_lock.here]
 }
 
 resource "azurerm_federated_identity_credential" "github" {
@@ -303,4 +323,6 @@ resource "azurerm_consumption_budget_resource_group" "month" {
   lifecycle {
     ignore_changes = [time_period]
   }
+
+  depends_on = [azurerm_management_lock.here]
 }

@@ -28,8 +28,18 @@ resource "google_artifact_registry_repository" "images" {
   format        = "DOCKER"
   labels        = var.labels
 
+  # A tag that is immutable cannot be deleted, nor what it names: in production nothing goes by itself.
   docker_config {
-    immutable_tags = true
+    immutable_tags = local.production
+  }
+
+  cleanup_policies {
+    id     = "old"
+    action = "DELETE"
+
+    condition {
+      tag_state = "ANY"
+    }
   }
 
   cleanup_policies {
