@@ -220,7 +220,7 @@ def reference(model: str, method: str | None = None) -> None:
     """
     from arsenal_serving.artifact import folder as artifact
     from arsenal_serving.artifact.reference import FILE, read
-    
+
     from arsenal.evaluation.report import number
     from arsenal.monitoring.watch import find_model
     from arsenal.runs.table import align

@@ -149,4 +149,3 @@ class RequestLog:
         for at in gone:
             values[at :: len(columns)] = [None] * len(values[at :: len(columns)])
         return {**tensor, "data": values, "parameters": {"redacted": ",".join(columns[at] for at in gone)}}
-
