@@ -7,7 +7,6 @@ import importlib
 import importlib.util
 import inspect
 import os
-import re
 import shutil
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -263,7 +262,7 @@ def describe_version(
 ) -> dict[str, Any]:
     """The profile of a place with the version in it, whose bytes are those that were registered; `RegistryError` else."""
     from arsenal_serving.artifact.versions import SUMS
-    from arsenal_serving.deploy.description import ENVIRONMENTS
+    from arsenal_serving.deploy.description import ENVIRONMENTS, image_name, label
 
     from arsenal.config import compose_profile
 
@@ -280,11 +279,10 @@ def describe_version(
             if model.get(key, value) != value:
                 raise RegistryError(f"`model.{key}` is the registry's to say, {value}; the profile has {model[key]}.")
         made["model"] = {**model, **facts, "alias": "" if alias.isdecimal() else alias}
-    label = re.sub(r"[^a-z0-9]+", "-", place.model.lower()).strip("-")
     own_place = "" if place.env in ENVIRONMENTS else f"-{place.env}"  # beside what its `env` has of the same model
-    made.setdefault("name", f"{label if label[:1].isalpha() else f'm-{label}'}{own_place}")
+    made.setdefault("name", f"{label(place.model)}{own_place}")
     if isinstance(image, dict) and isinstance(model, dict) and model.get("source", "inside") == "inside":
-        made["image"] = {"name": f"arsenal-{label}", "tag": str(version), **image}
+        made["image"] = {"name": image_name(place.model), "tag": str(version), **image}
     if place.to in TRAINING:
         extra = made.setdefault("extra", {})
         training = extra.setdefault("training", {}) if isinstance(extra, dict) else None

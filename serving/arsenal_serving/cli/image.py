@@ -12,7 +12,7 @@ from typing import Any
 from arsenal_serving.artifact import folder as artifact
 from arsenal_serving.artifact import versions
 from arsenal_serving.deploy import image
-from arsenal_serving.deploy.description import check_model_url, describe
+from arsenal_serving.deploy.description import check_model_url, describe, image_name
 from arsenal_serving.refused import Refused, report, show
 
 
@@ -57,7 +57,7 @@ def _make(given: argparse.Namespace) -> str:
     folder = versions.locate(given.model)
     held = artifact.open_version(folder)
     manifest = artifact.read_manifest(folder, held.files)
-    named: dict[str, Any] = {"name": image.default_name(manifest["name"]), "tag": str(manifest["version"])}
+    named: dict[str, Any] = {"name": image_name(manifest["name"]), "tag": str(manifest["version"])}
     if given.name is not None:
         image.check_reference(given.name)
         place, _, tag = given.name.rpartition(":") if ":" in given.name.rpartition("/")[2] else (given.name, "", "")

@@ -243,6 +243,25 @@ def arguments(made: Deployment, folder: str, keys: str = "", tls: tuple[str, str
     return [*words, *server.more]
 
 
+def label(name: str) -> str:
+    """A model's name in the letters that every place takes, as `arsenal deploy` makes `name` of it.
+
+    >>> label("My_Penguins"), label("1st")
+    ('my-penguins', 'm-1st')
+    """
+    made = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return made if made[:1].isalpha() else f"m-{made}"
+
+
+def image_name(model: str) -> str:
+    """The name of a model's image, unless somebody gives another.
+
+    >>> image_name("My_Penguins")
+    'arsenal-my-penguins'
+    """
+    return f"arsenal-{label(model)}"
+
+
 def takes_word(path: str) -> bool:
     """Whether the field at a path is a text, so that what is typed for it, `1.10` or `007`, is one.
 

@@ -65,15 +65,6 @@ def running_python() -> str:
     return here if here in BASES else NEWEST
 
 
-def default_name(model: str) -> str:
-    """The name that `arsenal deploy` gives a model's image too.
-
-    >>> default_name("My_Penguins")
-    'arsenal-my-penguins'
-    """
-    return f"arsenal-{re.sub(r'[^a-z0-9]+', '-', model.lower()).strip('-')}"
-
-
 def check_reference(reference: str) -> str:
     """The reference of an image to build; raises `Refused` for what no registry takes."""
     if not REFERENCE.fullmatch(reference) or len(reference) > 255:

@@ -6,11 +6,18 @@ refused by the target instead and is not here.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from arsenal_serving.deploy.description import Deployment, find_section, leaves, read_section, value_at
+from arsenal_serving.deploy.description import (
+    Deployment,
+    find_section,
+    image_name,
+    label,
+    leaves,
+    read_section,
+    value_at,
+)
 from arsenal_serving.refused import show
 
 
@@ -226,16 +233,6 @@ def notes(target: str, made: Deployment) -> Iterator[str]:
     yield from _surprises(target, made)
 
 
-def label(name: str) -> str:
-    """A model's name in the letters that every place takes, as `arsenal deploy` makes `name` of it.
-
-    >>> label("My_Penguins"), label("1st")
-    ('my-penguins', 'm-1st')
-    """
-    made = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    return made if made[:1].isalpha() else f"m-{made}"
-
-
 def _surprises(target: str, made: Deployment) -> Iterator[str]:
     if made.name != made.model.name and made.name == label(made.model.name):
         said = f"another model's may become the same; name= gives {made.model.name} one of its own"
@@ -280,7 +277,7 @@ def _is_usual(made: Deployment, path: str) -> bool:
         "model.version": (made.model.version,),
         "model.digest": (made.model.digest,),
         "model.alias": (made.model.alias,),
-        "image.name": (f"arsenal-{label(made.model.name).removeprefix('m-')}", f"arsenal-{label(made.model.name)}"),
+        "image.name": (image_name(made.model.name),),
         "image.tag": (str(made.model.version),),
     }
     value = _look(made, path)
