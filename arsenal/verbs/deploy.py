@@ -43,13 +43,15 @@ class Platform(NamedTuple):
     """What a kind of place does with a description.
 
     apply: gives what it came to know, a bucket's address, say; None where it only writes files. stop: ends what runs from a
-    folder; None where it cannot. notes: what it does not hear.
+    folder; None where it cannot. runs: whether all that was begun from a folder is there, as far as it knows. notes: what it does
+    not hear.
     """
 
     name: str
     files: Callable[[Any], dict[str, str]]
     apply: Callable[[Path, Any, Say], dict[str, Any] | None] | None
     stop: Callable[[Path, Any, Say], None] | None
+    runs: Callable[[Path], bool]
     notes: Callable[[Any], Iterable[str]]
 
 
@@ -231,7 +233,8 @@ def find_target(name: str) -> Platform:
         raise UsageError(f"This installation has no target {name}: ml-arsenal-serving is older than ml-arsenal.")
     module = importlib.import_module(path)
     apply, stop = getattr(module, "apply", None), getattr(module, "stop", None)
-    return Platform(name, module.files, apply, stop, getattr(module, "notes", lambda made: ()))
+    runs, notes = getattr(module, "runs", lambda folder: False), getattr(module, "notes", lambda made: ())
+    return Platform(name, module.files, apply, stop, runs, notes)
 
 
 def check_keys(words: Iterable[str]) -> None:
@@ -432,9 +435,13 @@ def act(
 def recover(registry: Registry, target: Platform, place: Site, now: Mapping[str, Any], folder: Path) -> None:
     """Have this machine run again what is deployed, of which a try that failed may have stopped something."""
     old = kept.recall(registry, now)
-    print(f"  it failed; {place.model}@{now['version']}, which is deployed, is begun again", flush=True)
     write_files(folder, old.files, place, force=True)
     lay_beside(registry.path(place.model, now["version"]), folder / "models" / place.model)
+    there = target.runs(folder)
+    does = "runs on" if there else "is begun again"
+    print(f"  it failed; {place.model}@{now['version']}, which is deployed, {does}", flush=True)
+    if there:
+        return
     assert target.apply is not None, "It has just been called."
     try:
         target.apply(folder, describe_profile(old.profile), lambda said: print(f"  {said}", flush=True))

@@ -143,6 +143,12 @@ def _ports(words: list[str]) -> list[int]:
     return [int(words[at + 1]) for at, word in enumerate(words) if word in ("--port", "--admin-port", "--grpc-port")]
 
 
+def runs(folder: str | Path) -> bool:
+    """Whether every replica of the plan in a folder is there."""
+    plan = json.loads((Path(folder) / PLAN).read_text())
+    return all(_alive(Path(folder) / f"server-{replica['port']}.pid") for replica in plan["replicas"])
+
+
 def stop(folder: str | Path, made: Deployment, say: Callable[[str], Any]) -> None:
     """Stop what runs from a folder, each given its drain to finish in."""
     for path in sorted(Path(folder).glob("server-*.pid")):
