@@ -108,7 +108,7 @@ def test_a_log_names_the_rows_that_have_moved(people, capsys):
     assert said.rare[0].name == "r399" and said.rare[0].by.startswith("age 140")
     assert said.other and all("town Ulm" in row.by for row in said.other)
     titles = [part["title"] for part in log_parts(said)]
-    assert titles == ["Answers", "Rows least like those that it learned from", "Rows least like those before"]
+    assert titles == ["How good its answers are", "Rows least like those that it learned from", "Rows least like those before"]
     facts = {"title": "", "state": "", "good": True, "moved": 0, "bound": 0, "alpha": 0, "alpha_percent": "", "heads": []}
     lists = {name: [] for name in ("facts", "warnings", "tiles", "pictures", "answers", "columns", "qualities")}
     page = render("monitoring.html", {**facts, **lists, "parts": log_parts(said)})
