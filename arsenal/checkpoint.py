@@ -127,6 +127,7 @@ def some_inputs(target: str, arguments: dict[str, Any], variables: dict[str, Any
         label = {"label": jax.ShapeDtypeStruct((1,), jnp.int32)} if arguments["classes"] else {}
         return {"x": x, "time": one} | label
     if target in ("resnet", "convnext", "efficientnet"):
-        return jax.ShapeDtypeStruct((1, 64, 64, variables["params"]["stem"]["kernel"].shape[2]), jnp.float32)
+        side = arguments.get("size") or 64
+        return jax.ShapeDtypeStruct((1, side, side, variables["params"]["stem"]["kernel"].shape[2]), jnp.float32)
     tokens = jax.ShapeDtypeStruct((1, 2), jnp.int32)
     return {"tokens": tokens, "decoder": tokens} if target == "t5" else tokens

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from arsenal import models
-from arsenal.checkpoint import all_arguments
+from arsenal.checkpoint import all_arguments, describe_checkpoint
 from arsenal.huggingface import find_type, folder, read_folder, write_folder
 from arsenal.huggingface.mapping import parse_table, to_tensors, to_variables
 
@@ -103,6 +103,18 @@ def test_it_goes_back_bit_for_bit(name, tmp_path):
     was, now = (json.loads((path / "config.json").read_text()) for path in (KEPT / name, tmp_path))
     assert was.get("architectures") == now.get("architectures")
     assert was.get("_class_name") == now.get("_class_name")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_described(name):
+    assert describe_checkpoint(f"hf:{KEPT / name}")[2].endswith("all of it is understood")
+
+
+def test_an_efficientnet_is_described_by_images_of_its_size(tmp_path):
+    given = all_arguments("efficientnet", {"output": 5, "width": 0.25, "depth": 0.25, "size": 32, "stem": "imagenet"})
+    made = jax.eval_shape(models.efficientnet(**given).init, jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))
+    write_folder(tmp_path, "efficientnet", given, jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), made))
+    assert describe_checkpoint(f"hf:{tmp_path}")[2].endswith("all of it is understood")
 
 
 def test_files_in_pieces_are_one(tmp_path, monkeypatch):
