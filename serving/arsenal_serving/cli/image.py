@@ -11,7 +11,7 @@ from typing import Any
 
 from arsenal_serving.artifact import folder as artifact
 from arsenal_serving.artifact import versions
-from arsenal_serving.deploy import image
+from arsenal_serving.deploy import grammar, image
 from arsenal_serving.deploy.description import check_model_url, describe, image_name
 from arsenal_serving.refused import Refused, report, show
 
@@ -59,7 +59,9 @@ def _make(given: argparse.Namespace) -> str:
     manifest = artifact.read_manifest(folder, held.files)
     named: dict[str, Any] = {"name": image_name(manifest["name"]), "tag": str(manifest["version"])}
     if given.name is not None:
-        image.check_reference(given.name)
+        if not given.name:
+            raise Refused(f"`--name` must be {grammar.TAGGED.said}; got ''.")
+        grammar.check("--name", given.name, grammar.TAGGED)
         place, _, tag = given.name.rpartition(":") if ":" in given.name.rpartition("/")[2] else (given.name, "", "")
         registry, _, name = place.rpartition("/")
         named = {"registry": registry, "name": name, "tag": tag or named["tag"]}

@@ -42,6 +42,12 @@ REFERENCE = Spelling(
     "an image, as registry.example.org/team/name:tag",
 )
 """https://github.com/distribution/reference, of which `IMAGE`, `REGISTRY` and `TAG` are parts."""
+TAGGED = Spelling(
+    re.compile(rf"({_DOMAIN}/)?{_PART}(/{_PART})*(:{_TAG})?", re.ASCII),
+    255,
+    "[REGISTRY/]NAME[:TAG], NAME in lower case",
+)
+"""Of an image that is still to be built, and so has no digest."""
 _VALUE = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 KEY = Spelling(re.compile(rf"({_LABEL}(\.{_LABEL})*/)?{_VALUE}"), 317, "a label's name")
 VALUE = Spelling(re.compile(_VALUE), 63, "a label's value, at most 63 letters, digits, -, _ and .")

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import arsenal_serving
 from arsenal_serving.artifact import folder as artifact
 from arsenal_serving.artifact import versions
+from arsenal_serving.deploy import grammar
 from arsenal_serving.deploy.bill import bill, blocks
 from arsenal_serving.deploy.description import CACHE, DIGEST, ORIGIN, STATE, USER, Deployment, arguments
 from arsenal_serving.deploy.wheel import pack, requirements
@@ -39,10 +40,6 @@ BASES = {
 NEWEST = "3.13"
 ROOT = "/opt/arsenal"
 VOLUMES = ("/run/secrets", STATE, CACHE)
-PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
-HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::\d{1,5})?/)?"
-REFERENCE = re.compile(rf"{HOST}{PART}(?:/{PART})*(?::\w[\w.-]{{0,127}})?", re.ASCII)
-"""[REGISTRY/]NAME[:TAG], by the grammar of github.com/distribution/reference."""
 PYTHON_TAG = re.compile(r"(?:.*/)?python:(\d+\.\d+)[^/]*")
 BUILDERS = ("buildah", "docker", "podman")
 SECONDS = 3600
@@ -65,20 +62,13 @@ def running_python() -> str:
     return here if here in BASES else NEWEST
 
 
-def check_reference(reference: str) -> str:
-    """The reference of an image to build; raises `Refused` for what no registry takes."""
-    if not REFERENCE.fullmatch(reference) or len(reference) > 255:
-        raise Refused(f"`--name` must be [REGISTRY/]NAME[:TAG], NAME in lower case; got {show(reference)}.")
-    return reference
-
-
 def check_base(base: str, python: str, by_tag: bool = False) -> str:
     """Another base; raises `Refused` for one that may change under its name, or has another Python than `python`.
 
     by_tag: one without a digest is meant, as one that was built here.
     """
     place, _, digest = base.partition("@")
-    if not REFERENCE.fullmatch(place) or not (DIGEST.fullmatch(digest) or (by_tag and "@" not in base)):
+    if not grammar.TAGGED.pattern.fullmatch(place) or not (DIGEST.fullmatch(digest) or (by_tag and "@" not in base)):
         more = "" if by_tag else "; --base-by-tag takes one without a digest"
         raise Refused(f"`--base` must be IMAGE@sha256: and 64 hexadecimal digits{more}; got {show(base)}.")
     if (found := PYTHON_TAG.fullmatch(place)) and found[1] != python:
